@@ -1,0 +1,206 @@
+//! The list of a content's chunks, which proves that it is of the content it says.
+
+use super::chunk::merge;
+use super::{Chunk, ChunkDigest, Digest, chunk_count, zero_chunk};
+
+/// Size and chunk digests of a content, in order.
+///
+/// A hole is a chunk of nothing but zeros: it takes no room in a store and is never sent. It is
+/// still hashed like any other chunk, so a manifest cannot call a hole what is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    digest: Digest,
+    size: u64,
+    chunks: Vec<ChunkDigest>,
+    holes: Vec<bool>,
+}
+
+/// Why a list of chunks is not the manifest of a content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// The number of chunks does not follow from the size.
+    #[error("a content of {size} bytes has {expected} chunks, not {given}")]
+    ChunkCount {
+        /// Size of the content in bytes.
+        size: u64,
+        /// Chunks that a content of that size has.
+        expected: u64,
+        /// Chunks that were listed.
+        given: u64,
+    },
+    /// The chunk digests merge to another digest than the one they were given for.
+    #[error("the chunks are of content {actual}, not {expected}")]
+    Digest {
+        /// The digest that was claimed.
+        expected: Digest,
+        /// What the chunks merge to.
+        actual: Digest,
+    },
+}
+
+impl Manifest {
+    /// The manifest of a content of `size` bytes with these chunks; `None` stands for a hole.
+    ///
+    /// Hashing the zeros of holes costs about a millisecond each, so call this off the event loop
+    /// when a manifest may have many.
+    ///
+    /// # Errors
+    /// [`ManifestError::ChunkCount`] when the list is too long or too short for the size.
+    pub fn new(size: u64, chunks: &[Option<ChunkDigest>]) -> Result<Self, ManifestError> {
+        if chunk_count(size) != chunks.len() as u64 {
+            return Err(ManifestError::ChunkCount {
+                size,
+                expected: chunk_count(size),
+                given: chunks.len() as u64,
+            });
+        }
+        let holes = chunks.iter().map(Option::is_none).collect();
+        let chunks: Vec<ChunkDigest> = (0..)
+            .zip(chunks)
+            .map(|(index, chunk)| {
+                chunk.unwrap_or_else(|| {
+                    zero_chunk(Chunk::new(index, size).expect("index is below the chunk count"))
+                })
+            })
+            .collect();
+        Ok(Self { digest: merge(&chunks), size, chunks, holes })
+    }
+
+    /// Like [`Manifest::new`], but the chunks must merge to `digest`.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when the list is not that of `digest`.
+    pub fn proven(
+        digest: Digest,
+        size: u64,
+        chunks: &[Option<ChunkDigest>],
+    ) -> Result<Self, ManifestError> {
+        let manifest = Self::new(size, chunks)?;
+        if manifest.digest == digest {
+            Ok(manifest)
+        } else {
+            Err(ManifestError::Digest { expected: digest, actual: manifest.digest })
+        }
+    }
+
+    /// The manifest of a content that is at most one chunk long: its digest says all.
+    ///
+    /// # Errors
+    /// [`ManifestError::ChunkCount`] when `size` needs more than one chunk.
+    pub fn of_small(digest: Digest, size: u64) -> Result<Self, ManifestError> {
+        let chunks = vec![Some(ChunkDigest::from_bytes(*digest.as_bytes())); usize::from(size > 0)];
+        Self::proven(digest, size, &chunks)
+    }
+
+    /// The digest of the content.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The size of the content in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many chunks the content has.
+    pub fn chunk_count(&self) -> u64 {
+        self.chunks.len() as u64
+    }
+
+    /// The digests of all chunks in order, those of holes included.
+    pub fn chunks(&self) -> &[ChunkDigest] {
+        &self.chunks
+    }
+
+    /// The digest of one chunk; `None` past the end.
+    pub fn chunk(&self, index: u64) -> Option<ChunkDigest> {
+        self.chunks.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// Whether the chunk is a hole; `false` past the end.
+    pub fn is_hole(&self, index: u64) -> bool {
+        usize::try_from(index).ok().and_then(|index| self.holes.get(index)).copied() == Some(true)
+    }
+
+    /// The chunks as they travel: `None` for a hole.
+    pub fn to_wire(&self) -> Vec<Option<ChunkDigest>> {
+        self.chunks.iter().zip(&self.holes).map(|(chunk, hole)| (!hole).then_some(*chunk)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::content::{CHUNK_SIZE, hash_chunk};
+
+    /// Bytes that differ from place to place, so that a chunk at a wrong offset has a wrong digest.
+    fn bytes_of(size: u64) -> Vec<u8> {
+        let mut bytes = vec![0; size as usize];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn cut(bytes: &[u8]) -> Vec<Option<ChunkDigest>> {
+        let size = bytes.len() as u64;
+        (0..chunk_count(size))
+            .map(|index| {
+                let chunk = Chunk::new(index, size).unwrap();
+                let range = chunk.range();
+                Some(hash_chunk(chunk, &bytes[range.start as usize..range.end as usize]))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn merged_chunks_equal_the_plain_hash_around_every_boundary() {
+        let sizes = (0..=9u64).flat_map(|chunks| {
+            [-1025i64, -1024, -1, 0, 1, 1023, 1024, 1025]
+                .map(|beside| (chunks * CHUNK_SIZE).checked_add_signed(beside))
+        });
+        for size in sizes.flatten() {
+            let bytes = bytes_of(size);
+            let manifest = Manifest::new(size, &cut(&bytes)).unwrap();
+            assert_eq!(manifest.digest(), Digest::of(&bytes), "{size} bytes");
+        }
+    }
+
+    #[test]
+    fn a_hole_is_hashed_as_zeros_and_cannot_hide_anything_else() {
+        let size = 3 * CHUNK_SIZE + 5;
+        let mut bytes = bytes_of(size);
+        bytes[CHUNK_SIZE as usize..2 * CHUNK_SIZE as usize].fill(0);
+        let mut chunks = cut(&bytes);
+        chunks[1] = None;
+        let manifest = Manifest::proven(Digest::of(&bytes), size, &chunks).unwrap();
+        assert!(manifest.is_hole(1) && !manifest.is_hole(0));
+        assert_eq!(manifest.to_wire(), chunks);
+
+        chunks[2] = None;
+        assert!(matches!(
+            Manifest::proven(Digest::of(&bytes), size, &chunks),
+            Err(ManifestError::Digest { .. })
+        ));
+    }
+
+    #[test]
+    fn a_list_of_the_wrong_length_is_refused() {
+        assert!(matches!(
+            Manifest::new(CHUNK_SIZE + 1, &[None]),
+            Err(ManifestError::ChunkCount { expected: 2, given: 1, .. })
+        ));
+        assert!(Manifest::of_small(Digest::of_nothing(), 0).is_ok());
+        assert!(Manifest::of_small(Digest::of(b"x"), CHUNK_SIZE + 1).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn merged_chunks_equal_the_plain_hash(size in 0..6 * CHUNK_SIZE) {
+            let bytes = bytes_of(size);
+            let manifest = Manifest::new(size, &cut(&bytes)).unwrap();
+            prop_assert_eq!(manifest.digest(), Digest::of(&bytes));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Accounts: signing up and in, sessions, quota.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::DeviceId;
+
+/// Create an account and sign its first device in.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SignUp {
+    /// Name of the account: 1 to 64 characters of letters, digits, `.`, `_`, `-`, `@`.
+    pub name: String,
+    /// At least 8 characters, at most 1,024 bytes.
+    pub password: String,
+    /// What signs in.
+    pub device: Device,
+}
+
+/// Sign a device in. A device that is known already keeps its id and loses its former session.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SignIn {
+    /// Name of the account.
+    pub name: String,
+    /// Its password.
+    pub password: String,
+    /// What signs in.
+    pub device: Device,
+}
+
+/// A device as it presents itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Device {
+    /// Minted by the device once and kept; absent for a visitor such as curl, who gets a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<DeviceId>,
+    /// What a person calls it, 1 to 64 characters; stands in the names of conflict copies.
+    pub name: String,
+}
+
+/// Trade a refresh token for a new session; the old pair ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Refresh {
+    /// From the last [`Session`].
+    pub refresh_token: String,
+}
+
+/// Change the password; every other session ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ChangePassword {
+    /// The password so far.
+    pub old: String,
+    /// The password from now on.
+    pub new: String,
+}
+
+/// A signed-in device.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Session {
+    /// For `Authorization: Bearer`; short-lived.
+    pub access_token: String,
+    /// Seconds until the access token expires.
+    pub expires_in: u64,
+    /// For one [`Refresh`]; long-lived, single use.
+    pub refresh_token: String,
+    /// Name of the account.
+    pub name: String,
+    /// The device's id, minted by the server when the device had none.
+    pub device: DeviceId,
+}
+
+/// An account and its room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Account {
+    /// Name of the account.
+    pub name: String,
+    /// Bytes that the files of the drive may have in all.
+    pub quota: u64,
+    /// Bytes that they have now.
+    pub used: u64,
+    /// Files, directories and other nodes in the drive now.
+    pub nodes: u64,
+    /// The largest content that the server takes, in bytes.
+    pub max_file_size: u64,
+}

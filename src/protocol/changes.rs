@@ -1,0 +1,40 @@
+//! The feed: what changed in a drive since a client last looked.
+
+use serde::{Deserialize, Serialize};
+
+use super::files::Node;
+
+/// The longest that a poll may wait, in seconds.
+pub const WAIT_MAX: u64 = 60;
+/// Nodes on a page unless the client says otherwise.
+pub const LIMIT_DEFAULT: u64 = 1000;
+/// Nodes on a page at the most (but for the rest of one commit).
+pub const LIMIT_MAX: u64 = 10_000;
+
+/// Which changes a client asks for.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
+pub struct ChangesQuery {
+    /// The cursor so far; 0 for the whole drive, of which deleted nodes are then left out.
+    pub since: u64,
+    /// Nodes wanted at the most; a commit is never cut in two, so there may be more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// Seconds to wait for a change when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<u64>,
+}
+
+/// One page of the feed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Changes {
+    /// Nodes by rising version, deleted ones as such. Each stands once, as it is now; so until the
+    /// client has reached `head`, a parent or the loser of a name may still be to come.
+    pub nodes: Vec<Node>,
+    /// Where to go on: every change up to this sequence number has been seen.
+    pub cursor: u64,
+    /// The drive's sequence number when the page was read; reached when `cursor == head`.
+    pub head: u64,
+}

@@ -1,0 +1,75 @@
+//! Downloads: where the chunks of a content are.
+
+use serde::{Deserialize, Serialize};
+
+use crate::content::{ChunkDigest, Digest};
+
+/// Chunks that one [`Locate`] may ask for at the most.
+pub const LOCATE_MAX: u64 = 16_384;
+
+/// Ask for a run of a content's chunks. The content is one's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Locate {
+    /// BLAKE3 of the content.
+    pub digest: Digest,
+    /// Index of the first chunk.
+    pub first: u64,
+    /// How many chunks at the most; fewer are answered past the end.
+    pub count: u64,
+}
+
+/// What the chunks are and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Located {
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// Seconds for which the places hold.
+    pub expires_in: u64,
+    /// One for each chunk, from `first` on.
+    pub chunks: Vec<LocatedChunk>,
+}
+
+/// One chunk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LocatedChunk {
+    /// Its digest; absent for a hole, which is fetched from nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<ChunkDigest>,
+    /// Where its bytes are.
+    pub place: Place,
+}
+
+/// Where the bytes of a chunk are to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Place {
+    /// Nowhere: it is all zeros.
+    Hole,
+    /// From the server, by [`DOWNLOAD`](super::routes::DOWNLOAD) with the digest and a range of the content.
+    Server,
+    /// From a store directly, with no token of ours.
+    Url {
+        /// Signed, for `GET` with `Range`.
+        url: String,
+        /// Where the chunk starts in the object.
+        offset: u64,
+    },
+}
+
+/// What to download: exactly one of the two is given.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
+pub struct DownloadQuery {
+    /// Absolute path in the drive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A content of one's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}

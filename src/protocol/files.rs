@@ -1,0 +1,244 @@
+//! The drive: nodes and their entries, the commit that changes them, and the plain API by path.
+//!
+//! A node travels as what it *is*, its names included: a rename is a node whose entries differ, a
+//! hard link is a node with two entries, and a node without any (but the root) is deleted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{NodeId, Revision};
+use super::name::{Bytes, Name};
+use crate::content::Digest;
+
+/// Nodes that one commit may change at the most.
+pub const COMMIT_NODES_MAX: usize = 2000;
+/// Names that one node may have at the most.
+pub const ENTRIES_MAX: usize = 1000;
+/// The longest target of a symlink in bytes: one less than Linux' `PATH_MAX`.
+pub const SYMLINK_MAX: usize = 4095;
+/// Bytes that the names and values of a node's xattrs may have in all.
+pub const XATTRS_MAX: usize = 128 * 1024;
+
+/// What a node is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A named pipe.
+    Fifo,
+    /// A Unix socket.
+    Socket,
+    /// A character device.
+    CharDevice,
+    /// A block device.
+    BlockDevice,
+}
+
+/// A content by name: enough to refer to it, when it is one's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ContentRef {
+    /// BLAKE3 of the content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// One name of a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Entry {
+    /// The directory that holds the name.
+    pub parent: NodeId,
+    /// The name in it.
+    pub name: Name,
+}
+
+/// All that a node is, apart from its id and version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeState {
+    /// What it is; never changes.
+    pub kind: Kind,
+    /// Permission bits with setuid, setgid and sticky: `0o7777` at the most.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a device node, as Linux' `makedev` packs it; else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rdev: u64,
+    /// Time of the last change of content.
+    pub mtime: i64,
+    /// Time of the last change of anything.
+    pub ctime: i64,
+    /// Time of creation.
+    pub btime: i64,
+    /// Target of a symlink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Bytes>,
+    /// Extended attributes by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub xattrs: BTreeMap<String, Bytes>,
+    /// Content of a regular file, always there for one; the empty content has a digest as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<ContentRef>,
+    /// All of its names; exactly one for a directory, none for the root.
+    pub entries: Vec<Entry>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A node as the server has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Node {
+    /// Its id.
+    pub id: NodeId,
+    /// Sequence number of the commit that last changed it.
+    pub version: u64,
+    /// The revision that this commit's client gave to the change.
+    pub revision: Revision,
+    /// What it is; absent when it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NodeState>,
+}
+
+/// One node's change within a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeChange {
+    /// The node.
+    pub id: NodeId,
+    /// The version that the change is based on; 0 for a node that is new.
+    pub base: u64,
+    /// Random, the same when the change is sent again.
+    pub revision: Revision,
+    /// What it shall be; absent to delete it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NodeState>,
+}
+
+/// Changes to a drive, checked as the state that they end in and applied together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Commit {
+    /// At most [`COMMIT_NODES_MAX`], each node once.
+    pub changes: Vec<NodeChange>,
+}
+
+/// What a commit did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Committed {
+    /// The drive's sequence number afterwards.
+    pub seq: u64,
+    /// The changes that hold now, those that a former try had applied included.
+    pub applied: Vec<Applied>,
+    /// The changes that were not applied, each with the reason.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// A change that holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Applied {
+    /// The node.
+    pub id: NodeId,
+    /// Its version now.
+    pub version: u64,
+}
+
+/// A change that was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Conflict {
+    /// The node whose change it was.
+    pub id: NodeId,
+    /// Why.
+    pub reason: ConflictReason,
+    /// The server's node that stands in the way: of `stale` the node itself, of `name_taken` the one
+    /// that has the name, of `no_parent` the deleted directory, of `not_empty` one child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Box<Node>>,
+}
+
+/// Why a change of a commit was not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum ConflictReason {
+    /// The node is at another version than the change is based on.
+    Stale,
+    /// Another node has one of its names.
+    NameTaken,
+    /// The directory of one of its names is deleted, unknown, or no directory.
+    NoParent,
+    /// A directory to be deleted has children.
+    NotEmpty,
+    /// A directory would be inside itself.
+    Cycle,
+    /// The content is not the user's: upload it first.
+    NoContent,
+    /// The drive's quota would be exceeded.
+    OverQuota,
+    /// It rests on another change of this commit that was not applied.
+    Dependent,
+}
+
+/// The nodes of one directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Listing {
+    /// The directory.
+    pub directory: Node,
+    /// What it holds, in order of name.
+    pub nodes: Vec<Node>,
+}
+
+/// A node of the plain API, by path: `/` and names, UTF-8, percent-encoded in a query.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
+pub struct PathQuery {
+    /// Absolute path in the drive.
+    pub path: String,
+}
+
+/// Rename or move.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UpdatePath {
+    /// Where it is.
+    pub path: String,
+    /// Where it shall be; its directory exists, itself it does not.
+    pub new_path: String,
+}
+
+/// Delete.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DeletePath {
+    /// What to delete.
+    pub path: String,
+    /// Delete a directory with all that is in it.
+    #[serde(default)]
+    pub recursive: bool,
+}

@@ -1,0 +1,132 @@
+//! 128-bit ids that either side may mint at random without asking the other.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A string that is not 32 hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected 32 hex digits")]
+pub struct ParseIdError;
+
+macro_rules! random_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// A new id; 128 random bits do not meet again.
+            pub fn random() -> Self {
+                Self(rand::random())
+            }
+
+            /// The id as 16 big-endian bytes, as tables hold it.
+            pub const fn to_bytes(self) -> [u8; 16] {
+                self.0.to_be_bytes()
+            }
+
+            /// Reads what [`Self::to_bytes`] gave.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(u128::from_be_bytes(bytes))
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = ParseIdError;
+
+            fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+                bytes.try_into().map(Self::from_bytes).map_err(|_wrong_length| ParseIdError)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:032x}", self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                let hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                match u128::from_str_radix(text, 16) {
+                    Ok(id) if hex => Ok(Self(id)),
+                    _ => Err(ParseIdError),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .pattern(Some("^[0-9a-f]{32}$"))
+                    .into()
+            }
+        }
+
+        #[cfg(feature = "openapi")]
+        impl utoipa::ToSchema for $name {}
+    };
+}
+
+random_id!(
+    /// A node of a user's drive, minted by the device that made it; stable over renames.
+    NodeId
+);
+random_id!(
+    /// A client's id of one change to a node: the same change sent twice has the same revision.
+    Revision
+);
+random_id!(
+    /// A chunked upload of one user.
+    UploadId
+);
+random_id!(
+    /// A device of a user: one state directory.
+    DeviceId
+);
+random_id!(
+    /// A challenge of an instant upload.
+    ChallengeId
+);
+
+impl NodeId {
+    /// The root directory, which every drive has from the start and which has no entry.
+    pub const ROOT: Self = Self(0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_what_it_prints() {
+        let id = NodeId::random();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(NodeId::from_bytes(id.to_bytes()), id);
+        assert_eq!("+0000000000000000000000000000001".parse::<NodeId>(), Err(ParseIdError));
+    }
+}

@@ -1,0 +1,132 @@
+//! Errors on the wire: RFC 9457 problem details with a stable code.
+
+use serde::{Deserialize, Serialize};
+
+/// Media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The body of every answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// HTTP status, again.
+    pub status: u16,
+    /// What kind of problem; a client decides by this.
+    pub code: Code,
+    /// The kind in words.
+    pub title: String,
+    /// What exactly, and what to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// With [`Code::ChunksMissing`], the indexes of the chunks still to send, rising.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<u64>,
+}
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $status:literal, $title:literal;)*) => {
+        /// What kind of problem it is. Stable: a code never changes its meaning or status.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+            /// A code that this program is too old to know.
+            #[serde(other)]
+            Unknown,
+        }
+
+        impl Code {
+            /// The HTTP status that an answer with this code has.
+            pub const fn status(self) -> u16 {
+                match self {
+                    $(Self::$name => $status,)*
+                    Self::Unknown => 500,
+                }
+            }
+
+            /// The kind in words.
+            pub const fn title(self) -> &'static str {
+                match self {
+                    $(Self::$name => $title,)*
+                    Self::Unknown => "unknown problem",
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The request is not what the route takes.
+    BadRequest = 400, "malformed request";
+    /// A digest, size, name or other value is out of its range.
+    InvalidValue = 400, "a value is not valid";
+    /// Bytes do not have the digest that they were sent under.
+    DigestMismatch = 422, "the bytes have another digest";
+    /// A body is shorter or longer than it should be.
+    LengthMismatch = 422, "the body has another length";
+    /// No token, or one that is malformed, forged, expired or ended.
+    Unauthorized = 401, "sign in first";
+    /// Name or password is wrong; which one is not said.
+    WrongCredentials = 401, "wrong name or password";
+    /// The proof of possession is wrong.
+    ProofWrong = 403, "the proof is wrong";
+    /// Signing up is closed on this server.
+    SignUpClosed = 403, "signing up is closed";
+    /// No such thing, or not the user's.
+    NotFound = 404, "not found";
+    /// The route does not take this method.
+    MethodNotAllowed = 405, "method not allowed";
+    /// The name of the account is taken.
+    AccountExists = 409, "the name is taken";
+    /// Something with that path exists.
+    AlreadyExists = 409, "already exists";
+    /// A directory that has children.
+    NotEmpty = 409, "the directory is not empty";
+    /// A directory was expected, or none was.
+    WrongKind = 409, "wrong kind of node";
+    /// An upload cannot be completed before these chunks are sent.
+    ChunksMissing = 409, "chunks are missing";
+    /// The drive changed while the request was at work; try again.
+    Conflict = 409, "the drive changed meanwhile";
+    /// A body or a list is larger than the server takes.
+    TooLarge = 413, "too large";
+    /// The content does not fit into the quota.
+    OverQuota = 413, "the quota is exceeded";
+    /// A `Range` that the content does not have.
+    RangeNotSatisfiable = 416, "range not satisfiable";
+    /// Too many tries; `Retry-After` says when to come again.
+    TooManyRequests = 429, "too many requests";
+    /// A fault of the server; its log says more.
+    Internal = 500, "internal error";
+    /// The server cannot serve now; `Retry-After` says when to come again.
+    Unavailable = 503, "not available now";
+    /// The server's disk is full.
+    StorageFull = 507, "the server has no room";
+}
+
+impl Problem {
+    /// A problem of a kind, with what exactly it is.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            status: code.status(),
+            code,
+            title: code.title().to_owned(),
+            detail: detail.into(),
+            missing: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_from_the_future_is_read_as_unknown() {
+        let problem: Problem =
+            serde_json::from_str(r#"{"status":418,"code":"teapot","title":"t"}"#).unwrap();
+        assert_eq!(problem.code, Code::Unknown);
+        assert_eq!(problem.status, 418);
+    }
+}

@@ -1,0 +1,147 @@
+//! Uploads: instant, chunked, and many small ones at once.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{ChallengeId, UploadId};
+use crate::content::{ChunkDigest, Digest, Md5};
+
+/// Digests that one [`Known`] may ask about at the most.
+pub const KNOWN_MAX: usize = 10_000;
+
+/// Ask whether a content is there already, by one of its names.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FastUpload {
+    /// BLAKE3 of the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filehash: Option<Digest>,
+    /// MD5 of the content, for a client that knows no better; exactly one of the two is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub md5: Option<Md5>,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// Whether it is, and how to prove that one has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FastUploadAnswer {
+    /// Whether the server has the content.
+    pub found: bool,
+    /// What to answer before one may refer to it; absent when it is one's own already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenge: Option<Challenge>,
+}
+
+/// Ranges of a content, to be answered with a hash over them keyed with the nonce.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Challenge {
+    /// Good for one answer.
+    pub id: ChallengeId,
+    /// 32 random bytes in hex: the key, see [`proof`](super::proof).
+    pub nonce: Digest,
+    /// Which bytes, in the order in which they are hashed.
+    pub ranges: Vec<ByteRange>,
+    /// Seconds until it expires.
+    pub expires_in: u64,
+}
+
+/// A run of bytes of a content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ByteRange {
+    /// Where it starts.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// The answer to a [`Challenge`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Proof {
+    /// Which challenge.
+    pub id: ChallengeId,
+    /// The keyed hash over its ranges.
+    pub proof: Digest,
+}
+
+/// Begin an upload, or find it again: the same content begun twice is one upload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UploadInit {
+    /// BLAKE3 of the content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The digest of each chunk in order, `null` for one of nothing but zeros.
+    pub chunks: Vec<Option<ChunkDigest>>,
+    /// A content of one's own: chunks equal at the same index need not be sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Digest>,
+}
+
+/// An upload that waits for its missing chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UploadBegun {
+    /// Its id.
+    pub upload_id: UploadId,
+    /// Bytes a chunk, the same for every upload.
+    pub chunk_size: u64,
+    /// Chunks of the content.
+    pub chunk_count: u64,
+    /// Indexes of the chunks to send, rising; none when it only wants to be completed.
+    pub missing: Vec<u64>,
+}
+
+/// How far an upload is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct UploadStatus {
+    /// Its id.
+    pub upload_id: UploadId,
+    /// BLAKE3 of the content.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Indexes of the chunks that were received, rising.
+    pub received: Vec<u64>,
+    /// Indexes of the chunks still to send, rising.
+    pub missing: Vec<u64>,
+    /// Bytes of the chunks that were received.
+    pub received_bytes: u64,
+    /// Seconds until it is swept unless something happens.
+    pub expires_in: u64,
+}
+
+/// Ask which contents are one's own already.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Known {
+    /// At most [`KNOWN_MAX`].
+    pub digests: Vec<Digest>,
+}
+
+/// The ones that are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KnownAnswer {
+    /// A subset of what was asked, in its order.
+    pub known: Vec<Digest>,
+}
+
+/// The contents of a batch are stored, and one's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BatchStored {
+    /// How many contents the batch had.
+    pub contents: u64,
+    /// How many of them were new to the server.
+    pub new: u64,
+}
