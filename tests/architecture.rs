@@ -1,0 +1,148 @@
+//! Reads the sources of the workspace and fails where they leave the architecture.
+//!
+//! Layers import downwards only, an outside crate stays in the folder that owns it, and files and
+//! functions stay short enough to read. The rules themselves are tried on small samples, so that
+//! each is known to fail when it should.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "architecture/code.rs"]
+mod code;
+#[path = "architecture/rules.rs"]
+mod rules;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rules::{Fault, Source, check};
+
+const FOLDERS: [&str; 4] = ["src", "server/src", "daemon/src", "tests"];
+
+#[test]
+fn the_sources_keep_every_rule() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<PathBuf> =
+        FOLDERS.iter().flat_map(|folder| rust_files(&root.join(folder))).collect();
+    assert!(files.len() > 20, "only {} files were found", files.len());
+    let mut violations = Vec::new();
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        let path = file.strip_prefix(root).unwrap().to_str().unwrap();
+        violations.extend(check(&Source { path, text: &text }));
+    }
+    let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    assert!(list.is_empty(), "{} violations:\n{}", list.len(), list.join("\n"));
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    for path in entries.map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// What the rules say to a file that has a header and this code below it.
+fn faults(path: &str, code: &str) -> Vec<Fault> {
+    let text = format!("//! A sample of code.\n{code}");
+    check(&Source { path, text: &text }).into_iter().map(|violation| violation.fault).collect()
+}
+
+#[test]
+fn an_upward_import_is_found_however_it_is_written() {
+    let samples = [
+        ("daemon/src/store/tree.rs", "use crate::sync::Engine;"),
+        ("daemon/src/store/tree.rs", "use super::super::sync::Engine;"),
+        ("daemon/src/store/mod.rs", "use super::vfs::Vfs;"),
+        ("daemon/src/sync/plan.rs", "use crate::{store::Store, vfs::{Vfs, Open}};"),
+        ("daemon/src/vfs/read.rs", "fn f() -> crate::fuse::Reply { g() }"),
+        ("daemon/src/fuse/mod.rs", "use crate::cli as commands;"),
+        ("server/src/backend/db/files.rs", "use crate::service::Error;"),
+        ("server/src/service/files.rs", "use crate::http;"),
+        ("server/src/service/files.rs", "use crate::config::Config;"),
+        ("src/content/chunk.rs", "impl From<crate::protocol::ids::NodeId> for X {}"),
+        ("src/protocol/ids.rs", "use crate::client::Api;"),
+    ];
+    for (path, code) in samples {
+        let found = faults(path, code);
+        assert!(matches!(found[..], [Fault::Upward(_), ..]), "{path}: {code}: {found:?}");
+    }
+}
+
+#[test]
+fn imports_that_lead_down_or_stay_are_allowed() {
+    let samples = [
+        ("daemon/src/vfs/read.rs", "use crate::store::Store; use crate::sync::{Engine, plan};"),
+        ("daemon/src/vfs/read.rs", "use super::write::Write; use crate::vfs::open;"),
+        ("daemon/src/main.rs", "use crate::cli::run;"),
+        ("server/src/main.rs", "use crate::{config::Config, http::router};"),
+        ("server/src/http/files.rs", "use crate::service::Files; use super::problem::Answer;"),
+        ("src/client/mod.rs", "use crate::protocol::routes; use crate::content::Digest;"),
+        ("src/content/mod.rs", "// see crate::protocol\nconst A: &str = \"crate::client::x\";"),
+    ];
+    for (path, code) in samples {
+        assert_eq!(faults(path, code), [], "{path}: {code}");
+    }
+}
+
+#[test]
+fn an_outside_crate_off_its_folder_is_found() {
+    let samples = [
+        ("daemon/src/vfs/read.rs", "use fuser::Errno;"),
+        ("daemon/src/sync/mod.rs", "type A = rusqlite::Connection;"),
+        ("server/src/service/files.rs", "use axum::{body::Body, Json};"),
+        ("server/src/http/files.rs", "use sqlx;"),
+        ("server/src/backend/staging.rs", "use object_store::ObjectStore;"),
+        ("daemon/src/sync/mod.rs", "use reqwest::Client;"),
+        ("daemon/src/sync/mod.rs", "#[derive(clap::Args)] struct A;"),
+        ("daemon/src/vfs/mod.rs", "use miaofs::{client::Api, content::Digest};"),
+    ];
+    for (path, code) in samples {
+        let found = faults(path, code);
+        assert!(matches!(found[..], [Fault::Owned(_), ..]), "{path}: {code}: {found:?}");
+    }
+    assert_eq!(faults("daemon/src/fuse/mod.rs", "use fuser::Errno;"), []);
+    assert_eq!(faults("server/src/backend/blobs.rs", "use object_store::ObjectStore;"), []);
+    assert_eq!(faults("daemon/src/sync/mod.rs", "use miaofs::client::Api;"), []);
+}
+
+#[test]
+fn unwraps_and_globs_are_found_outside_of_tests_only() {
+    let path = "server/src/service/files.rs";
+    assert_eq!(faults(path, "fn f() { g().unwrap() }"), [Fault::Unwrap]);
+    assert_eq!(faults(path, "use super::a::*;"), [Fault::Glob("super::a::*".to_owned())]);
+    let in_tests = "#[cfg(test)]\nmod tests { use super::*; fn f() { g().unwrap() } }";
+    assert_eq!(faults(path, in_tests), []);
+    let after = format!("{in_tests}\nfn f() {{ g().unwrap() }}");
+    assert_eq!(faults(path, &after), [Fault::Unwrap]);
+    let harmless =
+        "fn f() { g().unwrap_or(1 * 2); let c = '\"'; h(r#\".unwrap() \"#, \".unwrap()\") }";
+    assert_eq!(faults(path, harmless), []);
+}
+
+#[test]
+fn what_is_too_long_or_has_no_header_is_found() {
+    let path = "daemon/src/vfs/read.rs";
+    let function = |lines: usize| format!("fn long() {{\n{}}}\n", "g();\n".repeat(lines - 2));
+    assert_eq!(faults(path, &function(60)), []);
+    assert_eq!(faults(path, &function(61)), [Fault::LongFunction("long".to_owned(), 61)]);
+    assert_eq!(faults(path, &"\n".repeat(499)), []);
+    assert_eq!(faults(path, &"\n".repeat(500)), [Fault::LongFile(501)]);
+    for text in ["", "use std::fs;\n", "// a comment\n", "//!\n", "//! t\n"] {
+        let found = check(&Source { path, text });
+        assert!(found.iter().any(|it| it.fault == Fault::NoHeader), "{text:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_layer_is_found() {
+    let found = faults("daemon/src/util/mod.rs", "fn f() {}");
+    assert_eq!(found, [Fault::NoLayer("util".to_owned())]);
+}

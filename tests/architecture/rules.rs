@@ -1,0 +1,197 @@
+//! The rules that keep the workspace readable, each a function from a file to what breaks it.
+
+use std::fmt;
+
+use crate::code::{self, Path, Token};
+
+/// The most lines that a file may have.
+const FILE_LINES_MAX: usize = 500;
+/// The most lines that a function may have.
+const FUNCTION_LINES_MAX: usize = 60;
+
+/// A crate of the workspace and its layers, the lowest first.
+struct Crate {
+    folder: &'static str,
+    layers: &'static [&'static str],
+}
+
+const CRATES: [Crate; 3] = [
+    Crate { folder: "src/", layers: &["content", "protocol", "client"] },
+    Crate { folder: "server/src/", layers: &["backend", "service", "http"] },
+    Crate { folder: "daemon/src/", layers: &["store", "sync", "vfs", "fuse", "cli"] },
+];
+
+/// What comes from outside (or from `miaofs`), and the only places that may use it.
+const OWNERS: [(&[&str], &[&str]); 9] = [
+    (&["fuser"], &["daemon/src/fuse/"]),
+    (&["axum"], &["server/src/http/", "server/src/main.rs"]),
+    (&["tower_http"], &["server/src/http/", "server/src/main.rs"]),
+    (&["sqlx"], &["server/src/backend/"]),
+    (&["object_store"], &["server/src/backend/blobs"]),
+    (&["rusqlite"], &["daemon/src/store/"]),
+    (&["reqwest"], &["src/client/"]),
+    (
+        &["clap"],
+        &["daemon/src/cli/", "daemon/src/main.rs", "server/src/main.rs", "server/src/config.rs"],
+    ),
+    (&["miaofs", "client"], &["daemon/src/sync/", "daemon/src/cli/"]),
+];
+
+/// One file of the workspace.
+pub struct Source<'a> {
+    /// Its path from the root of the repository, with `/`.
+    pub path: &'a str,
+    /// What stands in it.
+    pub text: &'a str,
+}
+
+/// A rule that a file breaks, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Where: path and line.
+    pub place: String,
+    /// What is wrong there.
+    pub fault: Fault,
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The file does not begin with `//!` and a sentence.
+    NoHeader,
+    /// The file has too many lines.
+    LongFile(usize),
+    /// A function has too many lines.
+    LongFunction(String, usize),
+    /// `unwrap()` outside of tests.
+    Unwrap,
+    /// `use …::*` outside of tests.
+    Glob(String),
+    /// A layer uses a higher one, or the files that put the layers together.
+    Upward(String),
+    /// A folder that is no layer of its crate.
+    NoLayer(String),
+    /// An outside crate is used where another folder owns it.
+    Owned(String),
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.place)?;
+        match &self.fault {
+            Fault::NoHeader => write!(f, "the file does not begin with `//!` and a sentence"),
+            Fault::LongFile(lines) => {
+                write!(f, "{lines} lines, more than {FILE_LINES_MAX} for a file")
+            }
+            Fault::LongFunction(name, lines) => {
+                write!(f, "`{name}` has {lines} lines, more than {FUNCTION_LINES_MAX}")
+            }
+            Fault::Unwrap => write!(f, "`unwrap()` outside of tests"),
+            Fault::Glob(path) => write!(f, "glob import `{path}`"),
+            Fault::Upward(path) => write!(f, "`{path}` is above this layer"),
+            Fault::NoLayer(folder) => write!(f, "folder `{folder}` is no layer of its crate"),
+            Fault::Owned(path) => write!(f, "`{path}` belongs to another folder"),
+        }
+    }
+}
+
+/// Everything that is wrong with a file.
+pub fn check(source: &Source) -> Vec<Violation> {
+    let all = code::tokens(source.text);
+    let tests_only = source.path.starts_with("tests/") || source.path.ends_with("/tests.rs");
+    let production = if tests_only { Vec::new() } else { code::without_tests(&all) };
+    let paths = code::paths(&production);
+    let mut faults = size_and_header(source, &all);
+    faults.extend(unwraps(&production));
+    faults.extend(globs(&paths));
+    faults.extend(layers(source.path, &paths));
+    faults.extend(owners(source.path, &paths));
+    let place = |line| format!("{}:{line}", source.path);
+    faults.into_iter().map(|(line, fault)| Violation { place: place(line), fault }).collect()
+}
+
+fn size_and_header(source: &Source, tokens: &[Token]) -> Vec<(usize, Fault)> {
+    let mut faults = Vec::new();
+    let first = source.text.lines().next().unwrap_or("");
+    let sentence = first.strip_prefix("//! ").unwrap_or("").trim();
+    if sentence.split_whitespace().count() < 2 {
+        faults.push((1, Fault::NoHeader));
+    }
+    let lines = source.text.lines().count();
+    if lines > FILE_LINES_MAX {
+        faults.push((lines, Fault::LongFile(lines)));
+    }
+    let long = code::functions(tokens).into_iter().filter(|it| it.length > FUNCTION_LINES_MAX);
+    faults.extend(long.map(|it| (it.line, Fault::LongFunction(it.name, it.length))));
+    faults
+}
+
+fn unwraps(tokens: &[Token]) -> impl Iterator<Item = (usize, Fault)> {
+    let is_call = |four: &&[Token]| {
+        four.iter().map(|token| token.text.as_str()).eq([".", "unwrap", "(", ")"])
+    };
+    tokens.windows(4).filter(is_call).map(|four| (four[0].line, Fault::Unwrap))
+}
+
+fn globs(paths: &[Path]) -> impl Iterator<Item = (usize, Fault)> {
+    let is_glob = |path: &&Path| path.words.last().is_some_and(|word| word == "*");
+    paths.iter().filter(is_glob).map(|path| (path.line, Fault::Glob(path.words.join("::"))))
+}
+
+/// Every path that leads out of the file's layer must lead down.
+fn layers(file: &str, paths: &[Path]) -> Vec<(usize, Fault)> {
+    let Some(home) = CRATES.iter().find(|it| file.starts_with(it.folder)) else {
+        return Vec::new();
+    };
+    let modules = modules(&file[home.folder.len()..]);
+    let Some(folder) = modules.first() else {
+        return Vec::new();
+    };
+    let level = |name: &str| home.layers.iter().position(|layer| *layer == name);
+    let Some(own) = level(folder) else {
+        let composes = !file[home.folder.len()..].contains('/');
+        return if composes { Vec::new() } else { vec![(1, Fault::NoLayer((*folder).to_owned()))] };
+    };
+    let leads_up = |path: &&Path| {
+        from_root(&modules, &path.words)
+            .and_then(|rest| rest.first())
+            .is_some_and(|word| level(word).is_none_or(|other| other > own) && is_module(word))
+    };
+    let upward = paths.iter().filter(leads_up);
+    upward.map(|path| (path.line, Fault::Upward(path.words.join("::")))).collect()
+}
+
+/// Where a file stands in the tree of modules: `fuse/mod.rs` is `fuse`, `main.rs` the root.
+fn modules(file: &str) -> Vec<&str> {
+    let stem = file.trim_end_matches(".rs");
+    let words = stem.split('/').filter(|word| !matches!(*word, "mod" | "main" | "lib"));
+    words.collect()
+}
+
+/// What follows the root of the crate in a path, when the path leads there.
+fn from_root<'a>(modules: &[&str], words: &'a [String]) -> Option<&'a [String]> {
+    let supers = words.iter().take_while(|word| *word == "super").count();
+    match words.first()?.as_str() {
+        "crate" => Some(&words[1..]),
+        "super" if supers >= modules.len() => Some(&words[supers..]),
+        _ => None,
+    }
+}
+
+/// Macros at the root of a crate are types' and macros' names, modules are in lower case.
+fn is_module(word: &str) -> bool {
+    word.chars().all(|character| character.is_lowercase() || matches!(character, '_' | '0'..='9'))
+}
+
+fn owners(file: &str, paths: &[Path]) -> Vec<(usize, Fault)> {
+    let sources = CRATES.iter().any(|it| file.starts_with(it.folder));
+    let strays = |path: &&Path| {
+        let uses = |name: &[&str]| {
+            path.words.len() >= name.len() && path.words.iter().zip(name).all(|(a, b)| a == b)
+        };
+        let elsewhere = |places: &[&str]| !places.iter().any(|place| file.starts_with(place));
+        sources && OWNERS.iter().any(|(name, places)| uses(name) && elsewhere(places))
+    };
+    let owned = paths.iter().filter(strays);
+    owned.map(|path| (path.line, Fault::Owned(path.words.join("::")))).collect()
+}
