@@ -1,0 +1,108 @@
+//! The database: one writer, many readers, and the migrations; one file a kind of record.
+//!
+//! SQL stays portable to MySQL: `?` placeholders, numbers as `i64`, ids, digests and names as bytes,
+//! no `RETURNING` and no `ON CONFLICT`. What was committed is on the disk (`synchronous = FULL`).
+//!
+//! Functions of the records take a [`Connection`], so that the caller decides what is one
+//! transaction: [`Db::write`] for a change, [`Db::read`] for a consistent look.
+
+pub mod contents;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool};
+
+use super::Error;
+
+/// One connection, within a transaction or not.
+pub type Connection = sqlx::SqliteConnection;
+/// A transaction; it is rolled back unless committed.
+pub type Transaction = sqlx::Transaction<'static, Sqlite>;
+/// A row of a result.
+pub type Row = sqlx::sqlite::SqliteRow;
+
+/// Connections that read at once.
+const READERS: u32 = 8;
+/// How long a request waits for a connection before it is told to come again.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Rows that one statement names at the most; more are done in several.
+pub const ROWS_A_STATEMENT: usize = 250;
+
+/// The database of the server.
+#[derive(Debug, Clone)]
+pub struct Db {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Db {
+    /// Opens the database file, made when absent, and brings it to this program's version.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when it cannot be opened, [`Error::Migration`] when it is of a newer
+    /// program or a migration fails.
+    pub async fn open(path: &Path) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(false)
+            .busy_timeout(ACQUIRE_TIMEOUT)
+            .pragma("cache_size", "-65536")
+            .statement_cache_capacity(256);
+        let pool = |connections| {
+            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        migrations().run(&writer).await?;
+        let readers = pool(READERS).connect_with(options).await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Begins a change. It is alone: another waits until this one ends.
+    ///
+    /// # Errors
+    /// [`Error::Database`], a pool timeout among them.
+    pub async fn write(&self) -> Result<Transaction, Error> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Begins a look at one state of the database, whatever is written meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Database`], a pool timeout among them.
+    pub async fn read(&self) -> Result<Transaction, Error> {
+        Ok(self.readers.begin().await?)
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.readers).await?;
+        Ok(())
+    }
+
+    /// Closes all connections, folding the write-ahead log into the database.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+fn migrations() -> Migrator {
+    let initial = include_str!("../../../migrations/sqlite/0001_initial.sql");
+    Migrator::with_migrations(vec![Migration::new(
+        1,
+        "initial".into(),
+        MigrationType::Simple,
+        initial.into_sql_str(),
+        false,
+    )])
+}

@@ -1,0 +1,70 @@
+//! Why a backend failed: one enum for what the service has to tell apart, causes kept.
+
+use std::path::PathBuf;
+
+/// A failure of something the server stands on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused or is gone.
+    #[error("database: {0}")]
+    Database(#[source] sqlx::Error),
+    /// All connections stayed busy for too long.
+    #[error("the database is busy: {0}")]
+    Busy(#[source] sqlx::Error),
+    /// A row with this key is there already.
+    #[error("the row exists already: {0}")]
+    Duplicate(#[source] sqlx::Error),
+    /// The database could not be brought to the version of this program.
+    #[error("cannot migrate the database: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row holds what this program never wrote.
+    #[error("the database holds a damaged {what}")]
+    Damaged {
+        /// Which value.
+        what: &'static str,
+    },
+    /// The disk is full.
+    #[error("no room on the disk: {0}")]
+    NoRoom(#[source] std::io::Error),
+    /// A file of the server cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A store refused or is gone.
+    #[error("store: {0}")]
+    Store(#[from] object_store::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) {
+            return Self::Busy(error);
+        }
+        match error.as_database_error() {
+            Some(database) if database.is_unique_violation() => Self::Duplicate(error),
+            Some(database) if database.code().as_deref() == Some(SQLITE_FULL) => {
+                Self::NoRoom(std::io::Error::other(error))
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// SQLite's result code for a full disk.
+const SQLITE_FULL: &str = "13";
+
+impl Error {
+    /// An I/O error at a path, told apart by whether the disk is full.
+    pub fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::NoRoom(source)
+            }
+            _ => Self::File { path: path.into(), source },
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The HTTP face of the services: the whole route table, and what stands before every route.
+//!
+//! A handler reads the request, calls one service, and writes the answer; rules are the service's.
+//! A request passes, from the outside in: counting and tracing, panics made into problems, and for
+//! every route of [`private`] the [`interceptor`], which hands a `Caller` to the handler.
+
+mod health;
+mod interceptor;
+mod json;
+pub mod metrics;
+mod openapi;
+mod problem;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::service::{Role, Roles, Services};
+
+/// Bytes that a JSON body may have, where a route does not say otherwise.
+const BODY_MAX: usize = 64 * 1024;
+/// Bytes that a JSON body may have where lists of thousands are sent.
+#[expect(dead_code, reason = "the routes that take lists follow")]
+const LIST_BODY_MAX: usize = 32 * 1024 * 1024;
+
+/// What handlers can ask for with `State`.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// The services.
+    pub services: Services,
+    /// The counters.
+    pub metrics: metrics::Metrics,
+}
+
+impl FromRef<App> for Services {
+    fn from_ref(app: &App) -> Self {
+        app.services.clone()
+    }
+}
+
+impl FromRef<App> for metrics::Metrics {
+    fn from_ref(app: &App) -> Self {
+        app.metrics.clone()
+    }
+}
+
+/// Routes that need no token.
+fn public(_roles: &Roles) -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(health::health))
+        .routes(routes!(health::ready))
+        .routes(routes!(metrics::metrics))
+}
+
+/// Routes that only a signed-in device reaches.
+fn private(roles: &Roles) -> OpenApiRouter<App> {
+    let mut routes = OpenApiRouter::default();
+    if roles.contains(Role::Account) {
+        routes = routes.merge(account());
+    }
+    if roles.contains(Role::Files) {
+        routes = routes.merge(files());
+    }
+    if roles.contains(Role::Upload) {
+        routes = routes.merge(upload());
+    }
+    if roles.contains(Role::Download) {
+        routes = routes.merge(download());
+    }
+    routes
+}
+
+fn account() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}
+
+fn files() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}
+
+fn upload() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}
+
+fn download() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+}
+
+/// All routes of the roles, with everything that stands before them.
+pub fn router(app: App, roles: &Roles) -> Router {
+    let guard = from_fn_with_state(app.services.clone(), interceptor::require_token);
+    let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
+        .merge(public(roles))
+        .merge(private(roles).route_layer(guard))
+        .split_for_parts();
+    routes
+        .merge(openapi::route(document))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::unknown_route)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(from_fn(metrics::count_requests))
+        .with_state(app)
+}
+
+/// Serves until `stop` is cancelled, then finishes the requests in flight.
+///
+/// # Errors
+/// The listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+}

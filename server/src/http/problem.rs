@@ -1,0 +1,126 @@
+//! Every answer that is not a success: RFC 9457 problems, made from the service's errors by one match.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use miaofs::protocol::problem::{Code, MEDIA_TYPE, Problem};
+
+use crate::backend;
+use crate::service::Error;
+
+/// How long a client waits that was told to come again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A problem on its way out, with the headers that belong to it.
+#[derive(Debug)]
+pub struct Failure {
+    problem: Box<Problem>,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        let header = match problem.code {
+            Code::Unauthorized | Code::WrongCredentials => {
+                Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
+            }
+            Code::Unavailable | Code::StorageFull => Some(retry_after(RETRY)),
+            _ => None,
+        };
+        Self { problem: Box::new(problem), header }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let mut problem = Problem::new(code_of(&error), error.to_string());
+        let header = match error {
+            Error::ChunksMissing(missing) => {
+                problem.missing = missing;
+                None
+            }
+            Error::TooManyRequests { retry_after: wait } => Some(retry_after(wait)),
+            Error::RangeNotSatisfiable { size } => {
+                HeaderValue::try_from(format!("bytes */{size}")).ok().map(|is| (CONTENT_RANGE, is))
+            }
+            Error::Backend(cause) => {
+                tracing::error!(error = ?cause, "a backend failed: {cause}");
+                problem.detail = String::new();
+                None
+            }
+            _ => None,
+        };
+        let failure = Self::from(problem);
+        Self { header: header.or(failure.header), ..failure }
+    }
+}
+
+/// The code of each error; all of them stand here.
+fn code_of(error: &Error) -> Code {
+    match error {
+        Error::Invalid(_) => Code::InvalidValue,
+        Error::DigestMismatch(_) => Code::DigestMismatch,
+        Error::LengthMismatch(_) => Code::LengthMismatch,
+        Error::Unauthorized => Code::Unauthorized,
+        Error::WrongCredentials => Code::WrongCredentials,
+        Error::ProofWrong => Code::ProofWrong,
+        Error::SignUpClosed => Code::SignUpClosed,
+        Error::NotFound(_) => Code::NotFound,
+        Error::AccountExists => Code::AccountExists,
+        Error::AlreadyExists(_) => Code::AlreadyExists,
+        Error::NotEmpty => Code::NotEmpty,
+        Error::WrongKind(_) => Code::WrongKind,
+        Error::ChunksMissing(_) => Code::ChunksMissing,
+        Error::Conflict => Code::Conflict,
+        Error::TooLarge(_) => Code::TooLarge,
+        Error::OverQuota => Code::OverQuota,
+        Error::RangeNotSatisfiable { .. } => Code::RangeNotSatisfiable,
+        Error::TooManyRequests { .. } => Code::TooManyRequests,
+        Error::Unavailable => Code::Unavailable,
+        Error::Backend(backend) => match backend {
+            backend::Error::NoRoom(_) => Code::StorageFull,
+            backend::Error::Busy(_) => Code::Unavailable,
+            backend::Error::Database(_)
+            | backend::Error::Duplicate(_)
+            | backend::Error::Migration(_)
+            | backend::Error::Damaged { .. }
+            | backend::Error::File { .. }
+            | backend::Error::Store(_) => Code::Internal,
+        },
+    }
+}
+
+fn retry_after(wait: Duration) -> (HeaderName, HeaderValue) {
+    (RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)))
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let media_type = (CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        let headers: HeaderMap = [media_type].into_iter().chain(self.header).collect();
+        (status, headers, axum::Json(self.problem)).into_response()
+    }
+}
+
+/// The answer to a path that no route has.
+pub async fn unknown_route() -> Failure {
+    Problem::new(Code::NotFound, "no such route; see /openapi.json").into()
+}
+
+/// The answer to a method that the route does not take.
+pub async fn method_not_allowed() -> Failure {
+    Problem::new(Code::MethodNotAllowed, "").into()
+}
+
+/// The answer when a handler panicked, which is always a fault of this program.
+pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
+    let words = panic.downcast_ref::<String>().map(String::as_str);
+    let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
+    tracing::error!("a handler panicked: {words}");
+    Failure::from(Problem::new(Code::Internal, "")).into_response()
+}

@@ -1,0 +1,16 @@
+//! Who asks, once the interceptor has made sure of it.
+
+use miaofs::protocol::ids::DeviceId;
+
+use crate::backend::{TokenId, UserId};
+
+/// A signed-in device. Only a token that was checked makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose drive it is.
+    pub user: UserId,
+    /// Which device.
+    pub device: DeviceId,
+    /// The token that it showed.
+    pub token: TokenId,
+}

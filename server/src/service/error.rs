@@ -1,0 +1,76 @@
+//! Why the service refuses or fails: what a caller can tell apart, causes kept.
+
+use std::time::Duration;
+
+use crate::backend;
+
+/// A refusal with its reason, or a failure of a backend.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A value is out of its range; the text says which and how.
+    #[error("{0}")]
+    Invalid(String),
+    /// Bytes do not have the digest that they were sent under.
+    #[error("{0}")]
+    DigestMismatch(String),
+    /// A body is shorter or longer than it should be.
+    #[error("{0}")]
+    LengthMismatch(String),
+    /// No token, or not a good one.
+    #[error("the token is missing, malformed, expired or ended")]
+    Unauthorized,
+    /// Name or password is wrong.
+    #[error("the name or the password is wrong")]
+    WrongCredentials,
+    /// The proof of possession is wrong.
+    #[error("the proof does not match the content")]
+    ProofWrong,
+    /// Nobody may sign up.
+    #[error("this server takes no new accounts; ask its operator for one")]
+    SignUpClosed,
+    /// No such thing, or not the caller's.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The name of the account is taken.
+    #[error("the account name is taken; choose another")]
+    AccountExists,
+    /// Something has that path.
+    #[error("{0} exists already")]
+    AlreadyExists(String),
+    /// A directory that has children.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// A directory was expected, or none was.
+    #[error("{0}")]
+    WrongKind(&'static str),
+    /// An upload misses these chunks, rising.
+    #[error("{} chunks are still to be sent", .0.len())]
+    ChunksMissing(Vec<u64>),
+    /// The drive changed while the request was at work.
+    #[error("the drive changed meanwhile; try again")]
+    Conflict,
+    /// Larger than the server takes.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The drive has no room for it.
+    #[error("the drive's quota would be exceeded")]
+    OverQuota,
+    /// A range that the content does not have.
+    #[error("the content has {size} bytes")]
+    RangeNotSatisfiable {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Too many tries.
+    #[error("too many tries; wait a little")]
+    TooManyRequests {
+        /// When to come again.
+        retry_after: Duration,
+    },
+    /// Not now.
+    #[error("the server is stopping or busy; try again")]
+    Unavailable,
+    /// What the server stands on failed.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+}
