@@ -3,6 +3,7 @@
 pub mod db;
 mod error;
 mod ids;
+pub mod tracker;
 
 pub use error::Error;
 pub use ids::{TokenId, UserId};
