@@ -1,0 +1,94 @@
+//! One request as a value, so that it can be sent, refused for its token, and sent again.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use reqwest::Method;
+use serde::Serialize;
+
+/// Whether sending the same request twice does no harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// It does none.
+    Safe,
+    /// It may: the caller hears of a lost answer.
+    Never,
+}
+
+/// How long the server may take before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// The server answers at once, or something is wrong.
+    Prompt,
+    /// The server waits for something, has much to do, or a large body takes long to send.
+    Long,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone)]
+pub(super) struct Payload {
+    pub(super) media_type: &'static str,
+    pub(super) bytes: Bytes,
+}
+
+/// A request for a route of the server.
+#[derive(Debug, Clone)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) range: Option<Range<u64>>,
+    pub(super) payload: Option<Payload>,
+    pub(super) repeat: Repeat,
+    pub(super) patience: Patience,
+}
+
+impl Call {
+    pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self {
+            method,
+            path: path.into(),
+            query: Vec::new(),
+            range: None,
+            payload: None,
+            repeat: Repeat::Safe,
+            patience: Patience::Prompt,
+        }
+    }
+
+    pub(super) fn get(path: impl Into<String>) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub(super) fn post(path: impl Into<String>) -> Self {
+        Self::new(Method::POST, path)
+    }
+
+    pub(super) fn json(self, body: &impl Serialize) -> Self {
+        let bytes = serde_json::to_vec(body).expect("types of the wire have text for every key");
+        self.bytes("application/json", bytes.into())
+    }
+
+    pub(super) fn bytes(self, media_type: &'static str, bytes: Bytes) -> Self {
+        Self { payload: Some(Payload { media_type, bytes }), ..self }
+    }
+
+    pub(super) fn query(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    pub(super) fn range(self, range: Range<u64>) -> Self {
+        Self { range: Some(range), ..self }
+    }
+
+    /// Not to be sent again by itself.
+    pub(super) fn once(self) -> Self {
+        Self { repeat: Repeat::Never, ..self }
+    }
+
+    /// The answer may take long.
+    pub(super) fn patient(self) -> Self {
+        Self { patience: Patience::Long, ..self }
+    }
+}

@@ -1,0 +1,23 @@
+//! The feed of changes.
+
+use super::call::Call;
+use super::{Client, Error};
+use crate::protocol::changes::{Changes, ChangesQuery};
+use crate::protocol::routes;
+
+impl Client {
+    /// One page of what changed; waits for a change as long as the query says.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn changes(&self, query: &ChangesQuery) -> Result<Changes, Error> {
+        let mut call = Call::get(routes::CHANGES).query("since", query.since).patient();
+        if let Some(limit) = query.limit {
+            call = call.query("limit", limit);
+        }
+        if let Some(wait) = query.wait {
+            call = call.query("wait", wait);
+        }
+        self.json(&call).await
+    }
+}

@@ -1,0 +1,103 @@
+//! Downloads: where chunks are, and ranges of contents as streams of bytes.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqwest::header::CONTENT_RANGE;
+use reqwest::{Response, StatusCode};
+
+use super::call::Call;
+use super::counters::Counters;
+use super::{Client, Error};
+use crate::content::Digest;
+use crate::protocol::downloads::{Locate, Located};
+use crate::protocol::routes;
+
+/// The bytes of a range, as they come.
+#[derive(Debug)]
+pub struct Download {
+    response: Response,
+    counters: Arc<Counters>,
+    left: u64,
+}
+
+impl Download {
+    /// The next bytes; `None` once the whole range has come.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] or [`Error::TimedOut`] when the stream breaks, [`Error::Malformed`]
+    /// when it is longer or shorter than the range.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        match self.response.chunk().await? {
+            Some(bytes) => {
+                self.counters.received(bytes.len());
+                self.left = self
+                    .left
+                    .checked_sub(bytes.len() as u64)
+                    .ok_or_else(|| Error::Malformed("more bytes than asked for".to_owned()))?;
+                Ok(Some(bytes))
+            }
+            None if self.left > 0 => Err(Error::Malformed(format!("{} bytes short", self.left))),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Client {
+    /// What a run of a content's chunks is and where it is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn locate(&self, locate: &Locate) -> Result<Located, Error> {
+        self.json(&Call::post(routes::LOCATE).json(locate)).await
+    }
+
+    /// Opens a stream of `range`, which is not empty and within the content.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn download(&self, digest: Digest, range: Range<u64>) -> Result<Download, Error> {
+        let call = Call::get(routes::DOWNLOAD).query("digest", digest).range(range.clone());
+        self.stream_of(self.send(&call).await?, &range)
+    }
+
+    /// Opens a stream of `range` of what a signed URL names. No token of ours goes there.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn download_url(&self, url: &str, range: Range<u64>) -> Result<Download, Error> {
+        let call = Call::get(url).range(range.clone());
+        let response = self.retry.run(|| self.transport.fetch(url, &call)).await?;
+        self.stream_of(response, &range)
+    }
+
+    /// Reads a range into one buffer. For ranges that fit into memory well.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn download_bytes(&self, digest: Digest, range: Range<u64>) -> Result<Bytes, Error> {
+        let mut whole = bytes::BytesMut::with_capacity((range.end - range.start) as usize);
+        let mut download = self.download(digest, range).await?;
+        while let Some(bytes) = download.next().await? {
+            whole.extend_from_slice(&bytes);
+        }
+        Ok(whole.freeze())
+    }
+
+    fn stream_of(&self, response: Response, range: &Range<u64>) -> Result<Download, Error> {
+        let starts_right = match response.status() {
+            StatusCode::PARTIAL_CONTENT => {
+                let expected = format!("bytes {}-{}/", range.start, range.end - 1);
+                let given = response.headers().get(CONTENT_RANGE).map(|value| value.as_bytes());
+                given.is_some_and(|given| given.starts_with(expected.as_bytes()))
+            }
+            _ => range.start == 0,
+        };
+        if !starts_right {
+            return Err(Error::Malformed("another range than asked for".to_owned()));
+        }
+        let counters = Arc::clone(self.transport.counters());
+        Ok(Download { response, counters, left: range.end - range.start })
+    }
+}

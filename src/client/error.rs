@@ -1,0 +1,131 @@
+//! Why a call failed, told apart by what the caller can do about it.
+
+use std::time::Duration;
+
+use crate::protocol::problem::{Code, Problem};
+
+/// A call that brought no answer of the kind it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No connection, or it broke.
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// The server did not answer in time, or stopped in the middle of an answer.
+    #[error("the server did not answer in time")]
+    TimedOut(#[source] reqwest::Error),
+    /// There is no session (any more): a person must sign in.
+    #[error("signed out: sign in again")]
+    SignedOut,
+    /// The server answered that it did not do it.
+    #[error("{}", describe(problem))]
+    Api {
+        /// What the server said.
+        problem: Box<Problem>,
+        /// When it wants to be asked again.
+        retry_after: Option<Duration>,
+    },
+    /// The answer is not what the route answers: another program listens there, or a proxy.
+    #[error("the server's answer is not understood: {0}")]
+    Malformed(String),
+    /// Not the URL of a web server.
+    #[error("{0:?} is not a URL of a server: write http://HOST[:PORT] or https://HOST[:PORT]")]
+    Url(String),
+    /// The machine cannot make connections of this kind.
+    #[error("cannot set up connections")]
+    Setup(#[source] reqwest::Error),
+}
+
+impl Error {
+    /// Whether the same call may succeed later with nothing else changed.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::TimedOut(_) => true,
+            Self::Api { problem, .. } => match problem.code {
+                Code::TooManyRequests | Code::Unavailable | Code::Internal => true,
+                Code::Unknown => problem.status >= 500,
+                _ => false,
+            },
+            Self::SignedOut | Self::Malformed(_) | Self::Url(_) | Self::Setup(_) => false,
+        }
+    }
+
+    /// Whether the server is away, rather than there and refusing.
+    pub fn is_offline(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::TimedOut(_) => true,
+            Self::Api { problem, .. } => matches!(problem.status, 502..=504),
+            _ => false,
+        }
+    }
+
+    /// The code of the server's answer, if it gave one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Api { problem, .. } => Some(problem.code),
+            _ => None,
+        }
+    }
+
+    /// The chunks that the server says are missing, with [`Code::ChunksMissing`].
+    pub fn missing(&self) -> &[u64] {
+        match self {
+            Self::Api { problem, .. } => &problem.missing,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl From<reqwest::Error> for Error {
+    fn from(error: reqwest::Error) -> Self {
+        if error.is_timeout() {
+            Self::TimedOut(error)
+        } else if error.is_builder() {
+            Self::Setup(error)
+        } else {
+            Self::Unreachable(error)
+        }
+    }
+}
+
+fn describe(problem: &Problem) -> String {
+    match problem.detail.as_str() {
+        "" => problem.title.clone(),
+        detail => format!("{}: {detail}", problem.title),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(code: Code, status: u16) -> Error {
+        let problem = Problem { status, ..Problem::new(code, "") };
+        Error::Api { problem: Box::new(problem), retry_after: None }
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_is_tried_again() {
+        assert!(api(Code::Unavailable, 503).is_retryable());
+        assert!(api(Code::Unknown, 502).is_retryable());
+        assert!(api(Code::Unknown, 502).is_offline());
+        assert!(!api(Code::Unknown, 418).is_retryable());
+        assert!(!api(Code::OverQuota, 413).is_retryable());
+        assert!(!api(Code::StorageFull, 507).is_retryable());
+        assert!(!Error::SignedOut.is_retryable());
+    }
+
+    #[test]
+    fn a_problem_is_told_in_the_servers_words() {
+        let problem = Problem::new(Code::OverQuota, "needs 5 bytes more");
+        let error = Error::Api { problem: Box::new(problem), retry_after: None };
+        assert_eq!(error.to_string(), "the quota is exceeded: needs 5 bytes more");
+    }
+}

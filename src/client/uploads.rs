@@ -1,0 +1,103 @@
+//! Uploads: instant, chunked, and many small ones at once.
+
+use bytes::Bytes;
+use reqwest::Method;
+
+use super::call::Call;
+use super::{Client, Error};
+use crate::protocol::files::{ContentRef, Node};
+use crate::protocol::ids::UploadId;
+use crate::protocol::uploads::{
+    BatchStored, FastUpload, FastUploadAnswer, Known, KnownAnswer, Proof, UploadBegun, UploadInit,
+    UploadStatus,
+};
+use crate::protocol::{batch, routes};
+
+/// Media type of bytes that nobody looks into.
+const OCTETS: &str = "application/octet-stream";
+
+impl Client {
+    /// Which contents are one's own already.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn known(&self, known: &Known) -> Result<KnownAnswer, Error> {
+        self.json(&Call::post(routes::KNOWN).json(known)).await
+    }
+
+    /// Stores many small contents at once; `body` is built with [`batch::push`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn batch(&self, body: Bytes) -> Result<BatchStored, Error> {
+        self.json(&Call::post(routes::BATCH).bytes(batch::MEDIA_TYPE, body).patient()).await
+    }
+
+    /// Asks for an instant upload.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn fast_upload(&self, request: &FastUpload) -> Result<FastUploadAnswer, Error> {
+        self.json(&Call::post(routes::FAST_UPLOAD).json(request)).await
+    }
+
+    /// Answers the challenge of an instant upload. Not repeated by itself: a challenge is good once.
+    ///
+    /// # Errors
+    /// [`Error::Api`] with [`Code::ProofWrong`](crate::protocol::problem::Code::ProofWrong), among others.
+    pub async fn prove(&self, proof: &Proof) -> Result<ContentRef, Error> {
+        self.json(&Call::post(routes::FAST_UPLOAD_PROVE).json(proof).once()).await
+    }
+
+    /// Begins a chunked upload, or finds it again with what is still missing.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn begin_upload(&self, init: &UploadInit) -> Result<UploadBegun, Error> {
+        self.json(&Call::post(routes::MULTIPART_INIT).json(init).patient()).await
+    }
+
+    /// Sends one chunk; `bytes` are not copied, and may be sent again when the answer is lost.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn put_chunk(&self, id: UploadId, index: u64, bytes: Bytes) -> Result<(), Error> {
+        let path = routes::fill(routes::MULTIPART_CHUNK, &[&id, &index]);
+        let call = Call::new(Method::PUT, path).bytes(OCTETS, bytes).patient();
+        self.send(&call).await.map(drop)
+    }
+
+    /// Makes a content of the chunks.
+    ///
+    /// # Errors
+    /// [`Error::Api`] with [`Code::ChunksMissing`](crate::protocol::problem::Code::ChunksMissing) and
+    /// their indexes ([`Error::missing`]), among others.
+    pub async fn complete_upload(&self, id: UploadId) -> Result<ContentRef, Error> {
+        self.json(&Call::post(routes::fill(routes::MULTIPART_COMPLETE, &[&id])).patient()).await
+    }
+
+    /// How far a chunked upload is.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn upload_status(&self, id: UploadId) -> Result<UploadStatus, Error> {
+        self.json(&Call::get(routes::fill(routes::MULTIPART, &[&id]))).await
+    }
+
+    /// Gives a chunked upload up; its staged bytes go.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn cancel_upload(&self, id: UploadId) -> Result<(), Error> {
+        self.delete(routes::fill(routes::MULTIPART, &[&id])).await
+    }
+
+    /// Uploads a whole file by path, replacing what is there.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn upload(&self, path: &str, bytes: Bytes) -> Result<Node, Error> {
+        self.json(&Call::post(routes::UPLOAD).query("path", path).bytes(OCTETS, bytes).patient())
+            .await
+    }
+}
