@@ -1,2 +1,5 @@
-//! t
+//! The miaofs daemon and its commands.
+
+mod store;
+
 fn main() {}
