@@ -40,6 +40,11 @@ impl View<'_> {
         todo!()
     }
 
+    /// How many directories a directory holds: what its link count rests on, asked for by each `stat`.
+    pub fn subdirectories(&mut self, _ino: Ino) -> Result<u32, Error> {
+        todo!()
+    }
+
     /// The directory that a directory is in; the root is in itself.
     pub fn parent_of(&mut self, _ino: Ino) -> Result<Ino, Error> {
         todo!()
