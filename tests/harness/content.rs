@@ -1,0 +1,137 @@
+//! Contents in memory and how they go to the server by hand.
+
+use miaofs::content::{Chunk, ChunkDigest, Digest, chunk_count, hash_chunk};
+use miaofs::protocol::batch;
+use serde_json::{Value, json};
+
+use super::api::{Answer, Api};
+use super::random::Seed;
+
+/// Bytes with their digests.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Their BLAKE3.
+    pub digest: Digest,
+    /// The digests of their chunks.
+    pub chunks: Vec<ChunkDigest>,
+}
+
+impl Content {
+    /// The content of these bytes.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let size = bytes.len() as u64;
+        let chunks = (0..chunk_count(size)).filter_map(|index| Chunk::new(index, size));
+        let hash = |chunk: Chunk| hash_chunk(chunk, &bytes[range(chunk)]);
+        let chunks = chunks.map(hash).collect();
+        Self { digest: Digest::of(&bytes), chunks, bytes }
+    }
+
+    /// `size` random bytes; others for each `label`.
+    pub fn random(seed: Seed, label: &str, size: usize) -> Self {
+        Self::new(seed.bytes(label, size))
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The bytes of one chunk.
+    pub fn chunk(&self, index: u64) -> &[u8] {
+        &self.bytes[range(Chunk::new(index, self.size()).expect("a chunk of the content"))]
+    }
+
+    /// Its name and size, as a node refers to it.
+    pub fn reference(&self) -> Value {
+        json!({ "digest": self.digest, "size": self.size() })
+    }
+
+    /// The body that begins its chunked upload.
+    pub fn init(&self) -> Value {
+        json!({ "digest": self.digest, "size": self.size(), "chunks": self.chunks })
+    }
+
+    /// The answer to a challenge over it.
+    pub fn proof(&self, challenge: &Value) -> Value {
+        let nonce: Digest = serde_json::from_value(challenge["nonce"].clone()).expect("a nonce");
+        let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
+        for range in challenge["ranges"].as_array().expect("ranges") {
+            let number = |name: &str| range[name].as_u64().expect("a number") as usize;
+            let (offset, length) = (number("offset"), number("length"));
+            hasher.update(&self.bytes[offset..offset + length]);
+        }
+        json!({ "id": challenge["id"], "proof": hasher.finalize().to_hex().as_str() })
+    }
+}
+
+fn range(chunk: Chunk) -> std::ops::Range<usize> {
+    chunk.range().start as usize..chunk.range().end as usize
+}
+
+/// A chunked upload that was begun.
+pub struct Upload<'a> {
+    api: &'a Api,
+    /// Its path in the API.
+    pub path: String,
+    /// The chunks that the server asked for.
+    pub missing: Vec<u64>,
+}
+
+impl<'a> Upload<'a> {
+    /// Begins the upload that `body` describes.
+    #[track_caller]
+    pub fn begin(api: &'a Api, body: &Value) -> Self {
+        let begun = api.post("/file/multipart/init", body).expect(200).json();
+        let id = begun["upload_id"].as_str().expect("an id");
+        let missing = serde_json::from_value(begun["missing"].clone()).expect("indexes");
+        Self { api, path: format!("/file/multipart/{id}"), missing }
+    }
+
+    /// Sends one chunk.
+    pub fn put(&self, index: u64, bytes: &[u8]) -> Answer {
+        self.api.put(&format!("{}/{index}", self.path), bytes)
+    }
+
+    /// Asks how far it is.
+    pub fn status(&self) -> Answer {
+        self.api.get(&self.path)
+    }
+
+    /// Says that all is there.
+    pub fn complete(&self) -> Answer {
+        self.api.post(&format!("{}/complete", self.path), &json!({}))
+    }
+
+    /// Gives it up.
+    pub fn cancel(&self) -> Answer {
+        self.api.delete(&self.path)
+    }
+}
+
+/// Uploads a content chunk by chunk.
+#[track_caller]
+pub fn upload(api: &Api, content: &Content) {
+    let upload = Upload::begin(api, &content.init());
+    for index in &upload.missing {
+        upload.put(*index, content.chunk(*index)).expect(204);
+    }
+    let stored = upload.complete().expect(200).json();
+    assert_eq!(stored, content.reference());
+}
+
+/// The body of a batch of these contents.
+pub fn batch_of(contents: &[&Content]) -> Vec<u8> {
+    let mut body = Vec::new();
+    for content in contents {
+        batch::push(&mut body, content.digest, &content.bytes);
+    }
+    body
+}
+
+/// Sends the body of a batch.
+pub fn send_batch(api: &Api, body: Vec<u8>) -> Answer {
+    let headers = [("content-type", batch::MEDIA_TYPE)];
+    api.send(reqwest::Method::POST, "/file/batch", &headers, body)
+}

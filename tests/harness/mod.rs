@@ -1,0 +1,43 @@
+//! What the tests stand on: the real binaries as processes, real mounts, and random data by seed.
+//!
+//! Nothing here is a double of anything. Every process and mount that a test starts is ended by a
+//! guard when the test ends, also when it panics, and all files are below one directory a test.
+
+#![allow(dead_code, reason = "each test binary uses its own part of the harness")]
+
+pub mod api;
+pub mod content;
+pub mod device;
+pub mod drive;
+pub mod random;
+pub mod server;
+pub mod tree;
+pub mod wait;
+
+use std::path::{Path, PathBuf};
+
+/// A directory of the test's own, removed when the test ends.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("miaofs-test-").tempdir().expect("a temporary directory")
+}
+
+/// The binary `name` of the workspace, of the profile that the test was built with.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has an executable");
+    let profile = test.parent().and_then(Path::parent).expect("tests are built into PROFILE/deps");
+    let binary = profile.join(name);
+    assert!(
+        binary.exists(),
+        "{} is not there: build it with `cargo build --workspace`, with the tests' profile",
+        binary.display()
+    );
+    binary
+}
+
+/// The last lines of a log, for the report of a test that failed.
+fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}

@@ -1,0 +1,188 @@
+//! A server process of the test's own.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+
+use rustix::process::{Pid, Signal};
+use serde_json::json;
+
+use super::api::Api;
+use super::wait::{seconds, wait_until};
+use super::{binary, tail};
+
+/// The password of every account that a test makes.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A running `miaofs-server serve`, ended when dropped.
+pub struct Server {
+    data: PathBuf,
+    arguments: Vec<String>,
+    address: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    /// Starts a server with its data in `data`, on a port of its choice.
+    pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// Starts a server with more arguments to `serve`.
+    pub fn start_with(data: &Path, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let (child, address) = spawn(data, &arguments, "127.0.0.1:0");
+        Self { data: data.to_owned(), arguments, address, child }
+    }
+
+    /// Starts it again where it was, after [`Self::kill`] or [`Self::stop`].
+    pub fn restart(&mut self) {
+        let (child, address) = spawn(&self.data, &self.arguments, &self.address.to_string());
+        assert_eq!(address, self.address);
+        self.child = child;
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        self.child.wait().expect("a child can be waited for");
+    }
+
+    /// Asks it to end, without waiting.
+    pub fn terminate(&self) {
+        rustix::process::kill_process(self.pid(), Signal::TERM).expect("the server runs");
+    }
+
+    /// Asks it to end and waits until it has; answers how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.wait()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_until("the server ends", seconds(40), || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        status.expect("it was waited for")
+    }
+
+    /// The program, for runs of it that are expected to fail.
+    pub fn binary() -> PathBuf {
+        binary("miaofs-server")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Its address as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its API, nobody signed in.
+    pub fn api(&self) -> Api {
+        Api::new(&self.url())
+    }
+
+    /// Its API with a new account signed in.
+    pub fn sign_up(&self, name: &str) -> Api {
+        let device = json!({ "name": "test" });
+        let body = json!({ "name": name, "password": PASSWORD, "device": device });
+        let session = self.api().post("/user/signup", &body).expect(200).json();
+        self.api().with_token(session["access_token"].as_str().expect("a token"))
+    }
+
+    /// The value of a counter or gauge, summed over its labels; panics when it is not there.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> u64 {
+        self.metric_where(name, "").unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// The value of a counter or gauge, summed over the label sets that hold `label`.
+    pub fn metric_where(&self, name: &str, label: &str) -> Option<u64> {
+        let text = String::from_utf8(self.api().get("/metrics").expect(200).body).expect("text");
+        let values = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let labels = series.strip_prefix(name)?;
+            let matches = labels.is_empty() || labels.starts_with('{');
+            (matches && labels.contains(label)).then(|| value.parse::<f64>().expect("a number"))
+        });
+        values.map(|value| value as u64).reduce(|sum, value| sum + value)
+    }
+
+    /// The most memory that it has had resident, in KiB.
+    pub fn peak_memory(&self) -> u64 {
+        peak_memory(self.pid())
+    }
+
+    fn log(&self) -> PathBuf {
+        log_of(&self.data)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.child.kill();
+        let _it_may_have_been_waited_for = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of the server\n{}", tail(&self.log()));
+        }
+    }
+}
+
+fn log_of(data: &Path) -> PathBuf {
+    data.with_extension("log")
+}
+
+fn spawn(data: &Path, arguments: &[String], listen: &str) -> (Child, SocketAddr) {
+    let log = log_of(data);
+    let append = OpenOptions::new().create(true).append(true).open(&log);
+    let mut command = Command::new(binary("miaofs-server"));
+    command.arg("serve").arg("--data").arg(data).args(["--listen", listen]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command.stderr(append.expect("a log can be written"));
+    let mut child = command.spawn().expect("the server starts");
+    let stdout = child.stdout.take().expect("stdout is a pipe");
+    match listening(stdout) {
+        Some(address) => (child, address),
+        None => {
+            let _it_may_have_ended = child.kill();
+            panic!("the server does not listen:\n{}", tail(&log));
+        }
+    }
+}
+
+/// The address that the server says it listens on; `None` when it ends or says nothing for long.
+fn listening(stdout: ChildStdout) -> Option<SocketAddr> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if let Some(address) = line.strip_prefix("listening on http://") {
+                let _nobody_waits_any_more = sender.send(address.parse().ok());
+            }
+        }
+    });
+    receiver.recv_timeout(seconds(30)).ok().flatten()
+}
+
+/// The most memory that a process has had resident, in KiB.
+pub fn peak_memory(process: Pid) -> u64 {
+    let path = format!("/proc/{}/status", process.as_raw_nonzero());
+    let status =
+        std::io::read_to_string(File::open(path).expect("the process runs")).expect("text");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a figure");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}

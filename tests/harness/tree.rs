@@ -1,0 +1,62 @@
+//! A tree of files like that of a source repository, with everything that must survive the trip.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::random::Seed;
+
+/// Files in one directory of the tree.
+const FILES_A_DIRECTORY: usize = 40;
+/// The span of the times of last change, in nanoseconds: 22 years.
+const TIMES: u64 = 700_000_000_000_000_000;
+
+/// Makes `files` regular files of random sizes below `root`, with directories between them, and for
+/// every 25th file a symlink and a hard link; some files are executable or read-only. All have times of their own.
+pub fn plant(root: &Path, seed: Seed, files: usize) {
+    fs::create_dir_all(root).expect("a new directory");
+    for number in 0..files {
+        let group = number / FILES_A_DIRECTORY;
+        let directory = root.join(format!("module-{}", group % 9)).join(format!("部分-{group}"));
+        fs::create_dir_all(&directory).expect("a new directory");
+        let path = directory.join(format!("source {number}.rs"));
+        let size = seed.below(&format!("size {number}"), 12_000) as usize;
+        fs::write(&path, seed.bytes(&format!("file {number}"), size)).expect("room on the disk");
+        if number % 25 == 0 {
+            let target = format!("source {number}.rs");
+            symlink(target, directory.join(format!("link-{number}"))).expect("a symlink");
+            fs::hard_link(&path, root.join(format!("twin-{number}"))).expect("a hard link");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(mode(number))).expect("own files");
+        set_time(&path, seed.below(&format!("time {number}"), TIMES));
+    }
+    symlink("/nowhere/at all", root.join("dangling")).expect("a symlink");
+    set_times_of_directories(root, seed);
+}
+
+fn mode(number: usize) -> u32 {
+    match number % 10 {
+        0 => 0o755,
+        1 => 0o400,
+        2 => 0o664,
+        _ => 0o644,
+    }
+}
+
+fn set_times_of_directories(root: &Path, seed: Seed) {
+    for entry in fs::read_dir(root).expect("a directory").flatten() {
+        if entry.file_type().expect("a type").is_dir() {
+            set_times_of_directories(&entry.path(), seed);
+        }
+    }
+    let label = format!("time of {}", root.file_name().expect("a name").to_string_lossy());
+    set_time(root, seed.below(&label, TIMES));
+}
+
+/// Sets the time of the last change to so many nanoseconds after a day in 2001.
+fn set_time(path: &Path, nanoseconds: u64) {
+    let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let file = File::open(path).expect("own files can be read");
+    file.set_modified(start + Duration::from_nanos(nanoseconds)).expect("own files");
+}

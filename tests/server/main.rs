@@ -1,0 +1,18 @@
+//! What the server promises, proved by plain HTTP against its real process; one file a feature.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod accounts;
+mod bad_input;
+mod batch;
+mod changes;
+mod downloads;
+mod files;
+mod instant;
+mod multipart;
+mod operation;
+mod paths;
+mod recovery;
