@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::BlobId;
+
 /// A failure of something the server stands on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,9 +36,18 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// A blob is not where it should be.
+    #[error("blob {blob} is neither staged nor stored")]
+    Lost {
+        /// Which one.
+        blob: BlobId,
+    },
+    /// The process is stopping.
+    #[error("the process is stopping")]
+    Stopping,
     /// A store refused or is gone.
     #[error("store: {0}")]
-    Store(#[from] object_store::Error),
+    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<sqlx::Error> for Error {

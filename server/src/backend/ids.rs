@@ -48,3 +48,38 @@ impl std::str::FromStr for TokenId {
         Ok(Self(bytes))
     }
 }
+
+/// An object of chunks that some upload brought; its name on the staging disk and in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobId([u8; 16]);
+
+impl BlobId {
+    /// A new id that nobody can guess.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Its bytes, as tables key it.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Reads what [`Self::as_bytes`] gave.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl TryFrom<&[u8]> for BlobId {
+    type Error = std::array::TryFromSliceError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        bytes.try_into().map(Self)
+    }
+}
+
+impl fmt::Display for BlobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}

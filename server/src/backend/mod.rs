@@ -1,12 +1,18 @@
 //! What the server stands on: SQL, the tracker, staging disks and stores; knows no rule of the service.
 
+pub mod blobs;
+mod blocking;
 pub mod db;
 mod error;
 mod ids;
+pub mod layout;
+pub mod queue;
+pub mod staging;
 pub mod tracker;
 
+pub use blocking::off_loop;
 pub use error::Error;
-pub use ids::{TokenId, UserId};
+pub use ids::{BlobId, TokenId, UserId};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -4,16 +4,20 @@
 //! A request passes, from the outside in: counting and tracing, panics made into problems, and for
 //! every route of [`private`] the [`interceptor`], which hands a `Caller` to the handler.
 
+mod downloads;
 mod health;
 mod interceptor;
 mod json;
 pub mod metrics;
 mod openapi;
 mod problem;
+mod ranges;
+mod uploads;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
+use miaofs::protocol::batch;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,7 +29,6 @@ use crate::service::{Role, Roles, Services};
 /// Bytes that a JSON body may have, where a route does not say otherwise.
 const BODY_MAX: usize = 64 * 1024;
 /// Bytes that a JSON body may have where lists of thousands are sent.
-#[expect(dead_code, reason = "the routes that take lists follow")]
 const LIST_BODY_MAX: usize = 32 * 1024 * 1024;
 
 /// What handlers can ask for with `State`.
@@ -84,11 +87,23 @@ fn files() -> OpenApiRouter<App> {
 }
 
 fn upload() -> OpenApiRouter<App> {
+    let lists = OpenApiRouter::default()
+        .routes(routes!(uploads::init))
+        .routes(routes!(uploads::known))
+        .layer(DefaultBodyLimit::max(LIST_BODY_MAX));
+    let batches = OpenApiRouter::default()
+        .routes(routes!(uploads::batch))
+        .layer(DefaultBodyLimit::max(batch::BODY_MAX));
     OpenApiRouter::default()
+        .merge(lists)
+        .merge(batches)
+        .routes(routes!(uploads::status, uploads::cancel))
+        .routes(routes!(uploads::put_chunk))
+        .routes(routes!(uploads::complete))
 }
 
 fn download() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+    OpenApiRouter::default().routes(routes!(downloads::download)).routes(routes!(downloads::locate))
 }
 
 /// All routes of the roles, with everything that stands before them.

@@ -82,11 +82,12 @@ fn code_of(error: &Error) -> Code {
         Error::Unavailable => Code::Unavailable,
         Error::Backend(backend) => match backend {
             backend::Error::NoRoom(_) => Code::StorageFull,
-            backend::Error::Busy(_) => Code::Unavailable,
+            backend::Error::Busy(_) | backend::Error::Stopping => Code::Unavailable,
             backend::Error::Database(_)
             | backend::Error::Duplicate(_)
             | backend::Error::Migration(_)
             | backend::Error::Damaged { .. }
+            | backend::Error::Lost { .. }
             | backend::Error::File { .. }
             | backend::Error::Store(_) => Code::Internal,
         },

@@ -1,8 +1,14 @@
 //! The rules of the server, by feature; knows neither HTTP nor SQL.
 
+pub mod batch;
 mod caller;
+pub mod contents;
+pub mod downloads;
 mod error;
 mod policy;
+mod reader;
+mod session;
+pub mod uploads;
 
 pub use caller::Caller;
 pub use error::Error;
@@ -16,10 +22,21 @@ use tokio_util::task::TaskTracker;
 
 use crate::backend;
 use crate::backend::db::Db;
+use crate::backend::tracker::Tracker;
+use crate::service::batch::Batches;
+use crate::service::contents::Contents;
+use crate::service::downloads::Downloads;
+use crate::service::uploads::Uploads;
 
 /// Everything that the server can do, opened once; a clone is the same.
 #[derive(Debug, Clone)]
 pub struct Services {
+    /// Chunked uploads.
+    pub uploads: Uploads,
+    /// Many small contents at once.
+    pub batches: Batches,
+    /// Contents out, and where they are.
+    pub downloads: Downloads,
     db: Db,
     policy: Arc<Policy>,
     stop: CancellationToken,
@@ -34,7 +51,14 @@ impl Services {
     pub async fn open(data: &Path, policy: Policy, stop: CancellationToken) -> Result<Self, Error> {
         make_private_directory(data)?;
         let db = Db::open(&data.join("miaofs.db")).await?;
-        Ok(Self { db, policy: Arc::new(policy), stop })
+        let policy = Arc::new(policy);
+        let tracker = Tracker::open(&data.join("tracker.db")).await?;
+        let contents = Contents::open(data, db.clone(), tracker, policy.clone())?;
+        let uploads = Uploads::new(contents.clone());
+        uploads.recover().await?;
+        let batches = Batches::new(contents.clone());
+        let downloads = Downloads::new(contents);
+        Ok(Self { uploads, batches, downloads, db, policy, stop })
     }
 
     /// Starts the work that no request asks for, until the `stop` of [`Self::open`].

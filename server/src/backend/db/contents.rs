@@ -1,12 +1,13 @@
 //! Contents: which a user owns, and how many nodes name each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use miaofs::content::Digest;
+use miaofs::content::{Digest, Md5};
 use sqlx::{QueryBuilder, Row as _};
 
 use super::{Connection, ROWS_A_STATEMENT};
-use crate::backend::{Error, UserId};
+use crate::backend::layout::Layout;
+use crate::backend::{BlobId, Error, UserId};
 
 /// Of `digests`, the ones that the user owns, with their sizes in bytes.
 ///
@@ -72,6 +73,224 @@ pub async fn count_refs(
         query.build().execute(&mut *db).await?;
     }
     Ok(())
+}
+
+/// A content that is new to the server.
+#[derive(Debug, Clone)]
+pub struct NewContent {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its MD5, when it was computed on the way.
+    pub md5: Option<Md5>,
+    /// Its chunks and where they are.
+    pub layout: Layout,
+}
+
+/// Where a content is; `None` when the server does not have it.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn layout(db: &mut Connection, digest: Digest) -> Result<Option<Layout>, Error> {
+    let row = sqlx::query("SELECT size, manifest FROM files WHERE digest = ?")
+        .bind(&digest.as_bytes()[..])
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let size: i64 = row.try_get(0)?;
+    Layout::decode(size.cast_unsigned(), row.try_get(1)?).map(Some)
+}
+
+/// Of `digests`, the ones that the server has, whoever owns them.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn stored(db: &mut Connection, digests: &[Digest]) -> Result<HashSet<Digest>, Error> {
+    let mut stored = HashSet::new();
+    for some in digests.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new("SELECT digest FROM files WHERE digest IN ");
+        push_digests(&mut query, some);
+        for row in query.build().fetch_all(&mut *db).await? {
+            stored.insert(digest_of(row.try_get(0)?)?);
+        }
+    }
+    Ok(stored)
+}
+
+/// The content with an MD5 and a size; with `owner`, only among those of a user.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn by_md5(
+    db: &mut Connection,
+    md5: Md5,
+    size: u64,
+    owner: Option<UserId>,
+) -> Result<Option<Digest>, Error> {
+    let mut query = QueryBuilder::new("SELECT digest FROM files WHERE md5 = ");
+    query.push_bind(md5.as_bytes().to_vec()).push(" AND size = ").push_bind(number(size));
+    if let Some(user) = owner {
+        query.push(" AND EXISTS (SELECT 1 FROM user_contents WHERE digest = files.digest");
+        query.push(" AND user_id = ").push_bind(user.0).push(")");
+    }
+    query.push(" ORDER BY created_at LIMIT 1");
+    let row = query.build().fetch_optional(db).await?;
+    row.map(|row| digest_of(row.try_get(0)?)).transpose()
+}
+
+/// Inserts contents that the server does not have, each once, with the blobs that they stand on.
+///
+/// # Errors
+/// [`Error::Duplicate`] when one is there, [`Error::Database`].
+pub async fn insert(db: &mut Connection, contents: &[NewContent], now: i64) -> Result<(), Error> {
+    for some in contents.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new(
+            "INSERT INTO files (digest, md5, size, manifest, created_at, zero_at) ",
+        );
+        query.push_values(some, |mut row, content| {
+            row.push_bind(content.digest.as_bytes().to_vec());
+            row.push_bind(content.md5.map(|md5| md5.as_bytes().to_vec()));
+            row.push_bind(number(content.layout.size()));
+            row.push_bind(content.layout.encode());
+            row.push_bind(now).push_bind(now);
+        });
+        query.build().execute(&mut *db).await?;
+    }
+    let stands_on = |content: &NewContent| {
+        let digest = content.digest;
+        content.layout.blobs().into_iter().map(move |blob| (digest, blob))
+    };
+    let pairs: Vec<(Digest, BlobId)> = contents.iter().flat_map(stands_on).collect();
+    for some in pairs.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new("INSERT INTO file_blobs (digest, blob_id) ");
+        query.push_values(some, |mut row, (digest, blob)| {
+            row.push_bind(digest.as_bytes().to_vec()).push_bind(blob.as_bytes().to_vec());
+        });
+        query.build().execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Makes stored contents, each given once, the user's own from `now` on.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn claim(
+    db: &mut Connection,
+    user: UserId,
+    digests: &[Digest],
+    now: i64,
+) -> Result<(), Error> {
+    for some in digests.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new("SELECT digest FROM user_contents WHERE user_id = ");
+        query.push_bind(user.0).push(" AND digest IN ");
+        push_digests(&mut query, some);
+        let mut had = HashSet::new();
+        for row in query.build().fetch_all(&mut *db).await? {
+            had.insert(digest_of(row.try_get(0)?)?);
+        }
+        let mut query = QueryBuilder::new("UPDATE user_contents SET claimed_at = ");
+        query.push_bind(now).push(" WHERE user_id = ").push_bind(user.0);
+        query.push(" AND digest IN ");
+        push_digests(&mut query, some);
+        query.build().execute(&mut *db).await?;
+
+        let fresh: Vec<&Digest> = some.iter().filter(|digest| !had.contains(digest)).collect();
+        if fresh.is_empty() {
+            continue;
+        }
+        let mut query =
+            QueryBuilder::new("INSERT INTO user_contents (user_id, digest, claimed_at) ");
+        query.push_values(fresh, |mut row, digest| {
+            row.push_bind(user.0).push_bind(digest.as_bytes().to_vec()).push_bind(now);
+        });
+        query.build().execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Contents that nothing has named since `before`, and that nobody has claimed since then.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn collectable(
+    db: &mut Connection,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<Digest>, Error> {
+    let rows = sqlx::query(
+        "SELECT digest FROM files WHERE refs = 0 AND zero_at < ? AND NOT EXISTS (
+             SELECT 1 FROM user_contents
+             WHERE digest = files.digest AND (refs > 0 OR claimed_at >= ?))
+         LIMIT ?",
+    )
+    .bind(before)
+    .bind(before)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+}
+
+/// Removes a content with all that says who owns it and where it is.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn remove(db: &mut Connection, digest: Digest) -> Result<(), Error> {
+    for statement in [
+        "DELETE FROM user_contents WHERE digest = ?",
+        "DELETE FROM file_blobs WHERE digest = ?",
+        "DELETE FROM files WHERE digest = ?",
+    ] {
+        sqlx::query(statement).bind(&digest.as_bytes()[..]).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Contents on a blob whose MD5 is not known.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec<Digest>, Error> {
+    let rows = sqlx::query(
+        "SELECT files.digest FROM file_blobs JOIN files ON files.digest = file_blobs.digest
+         WHERE file_blobs.blob_id = ? AND files.md5 IS NULL",
+    )
+    .bind(&blob.as_bytes()[..])
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+}
+
+/// Keeps the MD5 of a content.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn set_md5(db: &mut Connection, digest: Digest, md5: Md5) -> Result<(), Error> {
+    sqlx::query("UPDATE files SET md5 = ? WHERE digest = ?")
+        .bind(&md5.as_bytes()[..])
+        .bind(&digest.as_bytes()[..])
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Bytes that a user's drive may have, and those that it has.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn quota_and_used(db: &mut Connection, user: UserId) -> Result<(u64, u64), Error> {
+    let row = sqlx::query("SELECT quota, used FROM users WHERE id = ?")
+        .bind(user.0)
+        .fetch_one(db)
+        .await?;
+    let read =
+        |column| Ok::<u64, Error>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
+    Ok((read(0)?, read(1)?))
+}
+
+/// A size as a column holds it. Sizes are far below 2^63: the largest content has 2^40 bytes or so.
+pub(super) fn number(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
 }
 
 fn push_digests(query: &mut QueryBuilder<sqlx::Sqlite>, digests: &[Digest]) {

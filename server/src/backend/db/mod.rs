@@ -6,7 +6,9 @@
 //! Functions of the records take a [`Connection`], so that the caller decides what is one
 //! transaction: [`Db::write`] for a change, [`Db::read`] for a consistent look.
 
+pub mod blobs;
 pub mod contents;
+pub mod transfers;
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,139 @@
+//! Blobs: where the objects are that contents stand on.
+
+use sqlx::Row as _;
+
+use super::Connection;
+use super::contents::number;
+use crate::backend::blobs::Store;
+use crate::backend::{BlobId, Error};
+
+/// Where the bytes of a blob are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// On the staging disk of the host that received it.
+    Staging,
+    /// In the store.
+    Store,
+}
+
+impl Place {
+    const fn to_column(self) -> &'static str {
+        match self {
+            Self::Staging => "staging",
+            Self::Store => "local",
+        }
+    }
+
+    fn from_column(text: &str) -> Result<Self, Error> {
+        match text {
+            "staging" => Ok(Self::Staging),
+            "local" => Ok(Self::Store),
+            _ => Err(Error::Damaged { what: "place of a blob" }),
+        }
+    }
+}
+
+const LIVE: i64 = 0;
+const DYING: i64 = 1;
+
+/// A blob as the database knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Blob {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// Inserts a blob that was received on `host`.
+///
+/// # Errors
+/// [`Error::Duplicate`], [`Error::Database`].
+pub async fn insert(
+    db: &mut Connection,
+    id: BlobId,
+    size: u64,
+    host: &str,
+    now: i64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO blobs (id, size, place, host, key, state, created_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&id.as_bytes()[..])
+    .bind(number(size))
+    .bind(Place::Staging.to_column())
+    .bind(host)
+    .bind(Store::key(id))
+    .bind(LIVE)
+    .bind(now)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// One blob; `None` when there is none, or none that contents stand on.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error> {
+    let row = sqlx::query("SELECT size, place FROM blobs WHERE id = ? AND state = ?")
+        .bind(&id.as_bytes()[..])
+        .bind(LIVE)
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let size: i64 = row.try_get(0)?;
+    Ok(Some(Blob { size: size.cast_unsigned(), place: Place::from_column(row.try_get(1)?)? }))
+}
+
+/// Says that a blob is in the store now. Answers `false` when nothing stands on it any more.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
+    sqlx::query("UPDATE blobs SET place = ? WHERE id = ? AND state = ?")
+        .bind(Place::Store.to_column())
+        .bind(&id.as_bytes()[..])
+        .bind(LIVE)
+        .execute(&mut *db)
+        .await?;
+    Ok(get(db, id).await?.is_some())
+}
+
+/// Condemns the blobs that no content stands on, so that none will, and lists all condemned ones.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn condemn_unused(db: &mut Connection) -> Result<Vec<BlobId>, Error> {
+    sqlx::query(
+        "UPDATE blobs SET state = ? WHERE state = ? AND NOT EXISTS (
+             SELECT 1 FROM file_blobs WHERE blob_id = blobs.id)",
+    )
+    .bind(DYING)
+    .bind(LIVE)
+    .execute(&mut *db)
+    .await?;
+    let rows =
+        sqlx::query("SELECT id FROM blobs WHERE state = ?").bind(DYING).fetch_all(db).await?;
+    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+}
+
+/// Forgets a blob whose bytes are gone, and its transfer.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error> {
+    for statement in ["DELETE FROM transfers WHERE blob_id = ?", "DELETE FROM blobs WHERE id = ?"] {
+        sqlx::query(statement).bind(&id.as_bytes()[..]).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+/// Reads a blob's id from a column.
+///
+/// # Errors
+/// [`Error::Damaged`] when it has not 16 bytes.
+pub fn blob_of(bytes: &[u8]) -> Result<BlobId, Error> {
+    BlobId::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "blob id" })
+}

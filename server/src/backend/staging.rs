@@ -1,0 +1,311 @@
+//! The staging disk: blobs as they arrive, and what is known of the uploads that bring them.
+//!
+//! ```text
+//! DIR/{blob}.blob      the bytes; of a chunked upload, its missing chunks at their rank · 4 MiB
+//! DIR/{upload}.json    the sidecar of a chunked upload, from before its first chunk until it is complete
+//! ```
+//!
+//! A blob of a chunked upload has the upload's id. All names are made of ids of our own, in hex.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use miaofs::content::{ChunkDigest, Digest};
+use miaofs::protocol::ids::UploadId;
+use serde::{Deserialize, Serialize};
+
+use super::blocking::off_loop;
+use super::{BlobId, Error};
+
+const BLOB: &str = "blob";
+const SIDECAR: &str = "json";
+/// Where Linux says which boot of the machine this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// What is needed to go on with a chunked upload when the tracker has forgotten it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// Number of the user whose upload it is.
+    pub user: i64,
+    /// The content that it brings.
+    pub digest: Digest,
+    /// Size of that content in bytes.
+    pub size: u64,
+    /// The digests of all chunks of the content, those of holes included.
+    pub chunks: Vec<ChunkDigest>,
+    /// Indexes of the chunks that are holes, rising.
+    pub holes: Vec<u64>,
+    /// Indexes of the chunks to be sent, rising. The rest are in `base`.
+    pub missing: Vec<u64>,
+    /// The content that has the other chunks.
+    pub base: Option<Digest>,
+}
+
+/// The staging directory of this host. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    directory: Arc<Path>,
+    boot: Arc<[u8]>,
+}
+
+impl Staging {
+    /// Opens the directory, made when absent.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let boot = std::fs::read(BOOT_ID).map_err(|error| Error::file(BOOT_ID, error))?;
+        std::fs::create_dir_all(directory).map_err(|error| Error::file(directory, error))?;
+        Ok(Self { directory: directory.into(), boot: boot.into() })
+    }
+
+    /// Which boot of the machine this is. What was written but not synced in another one may be lost.
+    pub fn boot(&self) -> &[u8] {
+        &self.boot
+    }
+
+    /// Where the bytes of a staged blob are.
+    pub fn path(&self, blob: BlobId) -> PathBuf {
+        self.directory.join(format!("{blob}.{BLOB}"))
+    }
+
+    fn sidecar_path(&self, upload: UploadId) -> PathBuf {
+        self.directory.join(format!("{upload}.{SIDECAR}"))
+    }
+
+    /// Makes a blob of `size` zero bytes, which take no room until they are written.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::File`].
+    pub async fn create(&self, blob: BlobId, size: u64) -> Result<(), Error> {
+        let path = self.path(blob);
+        off_loop(move || {
+            let made = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+            made.and_then(|file| file.set_len(size)).map_err(|error| Error::file(path, error))
+        })
+        .await
+    }
+
+    /// Writes into a blob that was made before.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::File`], also when the blob is gone.
+    pub async fn write(&self, blob: BlobId, offset: u64, bytes: Bytes) -> Result<(), Error> {
+        let path = self.path(blob);
+        off_loop(move || {
+            let opened = OpenOptions::new().write(true).open(&path);
+            opened
+                .and_then(|file| file.write_all_at(&bytes, offset))
+                .map_err(|error| Error::file(path, error))
+        })
+        .await
+    }
+
+    /// Brings a blob to the disk for good; `false` when it is not here.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::File`].
+    pub async fn sync(&self, blob: BlobId) -> Result<bool, Error> {
+        let (path, directory) = (self.path(blob), self.directory.clone());
+        off_loop(move || {
+            let Some(file) = open_if_there(&path)? else { return Ok(false) };
+            file.sync_all().map_err(|error| Error::file(&path, error))?;
+            sync_directory(&directory)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Opens a blob for reading; `None` when it is not here. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn file(&self, blob: BlobId) -> Result<Option<File>, Error> {
+        open_if_there(&self.path(blob))
+    }
+
+    /// Removes a blob, if it is here.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn remove(&self, blob: BlobId) -> Result<(), Error> {
+        let path = self.path(blob);
+        off_loop(move || remove_if_there(&path)).await
+    }
+
+    /// Keeps what is known of an upload, for good.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::File`].
+    pub async fn put_sidecar(&self, upload: UploadId, sidecar: &Sidecar) -> Result<(), Error> {
+        let json = serde_json::to_vec(sidecar).expect("numbers and hex can always be said in JSON");
+        let (path, directory) = (self.sidecar_path(upload), self.directory.clone());
+        off_loop(move || {
+            let write = || -> io::Result<()> {
+                let beside = path.with_extension("new");
+                let mut file = File::create(&beside)?;
+                file.write_all(&json)?;
+                file.sync_all()?;
+                std::fs::rename(&beside, &path)
+            };
+            write().map_err(|error| Error::file(&path, error))?;
+            sync_directory(&directory)
+        })
+        .await
+    }
+
+    /// What is known of an upload; `None` when nothing is.
+    ///
+    /// # Errors
+    /// [`Error::File`]; [`Error::Damaged`] when it cannot be read back.
+    pub async fn sidecar(&self, upload: UploadId) -> Result<Option<Sidecar>, Error> {
+        let path = self.sidecar_path(upload);
+        off_loop(move || match std::fs::read(&path) {
+            Ok(json) => serde_json::from_slice(&json)
+                .map(Some)
+                .map_err(|_not_ours| Error::Damaged { what: "sidecar of an upload" }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::file(path, error)),
+        })
+        .await
+    }
+
+    /// Forgets what is known of an upload.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn remove_sidecar(&self, upload: UploadId) -> Result<(), Error> {
+        let path = self.sidecar_path(upload);
+        off_loop(move || remove_if_there(&path)).await
+    }
+
+    /// All that stands on the disk. Files with names that are not ours are left alone and out.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn inventory(&self) -> Result<Inventory, Error> {
+        let directory = self.directory.clone();
+        off_loop(move || {
+            take_inventory(&directory).map_err(|error| Error::file(&*directory, error))
+        })
+        .await
+    }
+}
+
+/// What stands on a staging disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// The staged blobs.
+    pub blobs: Vec<BlobId>,
+    /// Room that they take in bytes, holes not counted.
+    pub bytes: u64,
+    /// The uploads that have a sidecar.
+    pub uploads: Vec<UploadId>,
+}
+
+fn take_inventory(directory: &Path) -> io::Result<Inventory> {
+    let mut inventory = Inventory::default();
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let Some(id) = stem.and_then(|stem| stem.parse::<UploadId>().ok()) else { continue };
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some(BLOB) => {
+                inventory.blobs.push(BlobId::from_bytes(id.to_bytes()));
+                inventory.bytes += room_of(&entry)?;
+            }
+            Some(SIDECAR) => inventory.uploads.push(id),
+            _ => (),
+        }
+    }
+    Ok(inventory)
+}
+
+/// Bytes on the disk that a file takes; one that has just been removed takes none.
+fn room_of(entry: &std::fs::DirEntry) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    /// The unit of `st_blocks`, whatever the file system's own is; see stat(3type).
+    const BLOCK: u64 = 512;
+    match entry.metadata() {
+        Ok(metadata) => Ok(metadata.blocks() * BLOCK),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::file(path, error)),
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path, error)),
+        _gone => Ok(()),
+    }
+}
+
+/// Brings the names in a directory to the disk for good.
+///
+/// # Errors
+/// [`Error::File`].
+pub fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::file(path, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_is_read_and_what_is_removed_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::open(&directory.path().join("staging")).unwrap();
+        let blob = BlobId::random();
+        assert!(!staging.sync(blob).await.unwrap());
+        assert!(staging.write(blob, 0, Bytes::from_static(b"x")).await.is_err());
+
+        staging.create(blob, 8).await.unwrap();
+        staging.write(blob, 4, Bytes::from_static(b"four")).await.unwrap();
+        assert!(staging.sync(blob).await.unwrap());
+        let mut bytes = [1; 8];
+        staging.file(blob).unwrap().unwrap().read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!(&bytes, b"\0\0\0\0four");
+        assert_eq!(staging.inventory().await.unwrap().blobs, [blob]);
+
+        staging.remove(blob).await.unwrap();
+        staging.remove(blob).await.unwrap();
+        assert!(staging.file(blob).unwrap().is_none());
+        assert_eq!(staging.inventory().await.unwrap(), Inventory::default());
+    }
+
+    #[tokio::test]
+    async fn a_sidecar_reads_back_and_names_that_are_not_ours_are_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let staging = Staging::open(directory.path()).unwrap();
+        let upload = UploadId::random();
+        let sidecar = Sidecar {
+            user: 3,
+            digest: Digest::of(b"it"),
+            size: 2,
+            chunks: vec![ChunkDigest::from_bytes([7; 32])],
+            holes: vec![],
+            missing: vec![0],
+            base: None,
+        };
+        staging.put_sidecar(upload, &sidecar).await.unwrap();
+        std::fs::write(directory.path().join("notes.json"), "{}").unwrap();
+        assert_eq!(staging.sidecar(upload).await.unwrap(), Some(sidecar));
+        assert_eq!(staging.inventory().await.unwrap().uploads, [upload]);
+        staging.remove_sidecar(upload).await.unwrap();
+        assert_eq!(staging.sidecar(upload).await.unwrap(), None);
+    }
+}

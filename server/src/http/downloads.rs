@@ -1,0 +1,87 @@
+//! Routes that take contents: whole, in ranges, and where their chunks are.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use miaofs::protocol::downloads::{DownloadQuery, Locate, Located};
+use miaofs::protocol::problem::Problem;
+use miaofs::protocol::routes;
+
+use super::json::{Json, Query};
+use super::problem::Failure;
+use super::ranges::{Wanted, wanted};
+use crate::service::downloads::Readable;
+use crate::service::{Caller, Error, Services};
+
+/// A content, whole or a range of it.
+#[utoipa::path(get, path = routes::DOWNLOAD, tag = "download", params(DownloadQuery),
+    responses((status = 200, content_type = "application/octet-stream"),
+        (status = 206, content_type = "application/octet-stream"), (status = 304),
+        (status = "4XX", body = Problem)))]
+pub async fn download(
+    State(services): State<Services>,
+    caller: Caller,
+    Query(query): Query<DownloadQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let content = find(&services, caller, query).await?;
+    let etag = format!("\"{}\"", content.digest);
+    let wanted = wanted(&headers, &etag, content.size())?;
+    let common: [(HeaderName, HeaderValue); 4] = [
+        (ETAG, HeaderValue::try_from(etag).map_err(|_never| Error::Unavailable)?),
+        (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+        (CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    let mut response = answer(&services, &content, wanted);
+    response.headers_mut().extend(common);
+    Ok(response)
+}
+
+async fn find(
+    services: &Services,
+    caller: Caller,
+    query: DownloadQuery,
+) -> Result<Readable, Error> {
+    match query {
+        DownloadQuery { digest: Some(digest), path: None } => {
+            services.downloads.open(caller, digest).await
+        }
+        _ => Err(Error::Invalid("give a digest".to_owned())),
+    }
+}
+
+fn answer(services: &Services, content: &Readable, wanted: Wanted) -> Response {
+    let size = content.size();
+    let (status, range) = match wanted {
+        Wanted::NotModified => return StatusCode::NOT_MODIFIED.into_response(),
+        Wanted::Whole => (StatusCode::OK, 0..size),
+        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    if status == StatusCode::PARTIAL_CONTENT {
+        let last = range.end - 1;
+        let value = HeaderValue::try_from(format!("bytes {}-{last}/{size}", range.start));
+        headers.extend(value.ok().map(|value| (CONTENT_RANGE, value)));
+    }
+    let body = Body::from_stream(services.downloads.read(content, range));
+    (status, headers, body).into_response()
+}
+
+/// Where the chunks of a content are.
+#[utoipa::path(post, path = routes::LOCATE, tag = "download",
+    responses((status = 200, body = Located), (status = "4XX", body = Problem)))]
+pub async fn locate(
+    State(services): State<Services>,
+    caller: Caller,
+    Json(request): Json<Locate>,
+) -> Result<axum::Json<Located>, Failure> {
+    Ok(axum::Json(services.downloads.locate(caller, request).await?))
+}

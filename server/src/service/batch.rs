@@ -1,0 +1,194 @@
+//! Many small contents in one request: one blob, one sync and one transaction for all of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use miaofs::content::{Digest, Md5};
+use miaofs::protocol::batch::{self, BatchError};
+use miaofs::protocol::uploads::{BatchStored, KNOWN_MAX, Known, KnownAnswer};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::contents::{Arrival, Contents};
+use super::{Caller, Error};
+use crate::backend::db::contents::{self, NewContent};
+use crate::backend::layout::{Layout, Source};
+use crate::backend::{self, BlobId, off_loop};
+
+/// Batches that are received at once; each may take 64 MiB of memory, twice while it is written.
+const BATCHES_AT_ONCE: usize = 4;
+/// How often a batch is begun anew because a content that it counted on has just been collected.
+const TRIES: usize = 3;
+
+/// Batches of small contents. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Batches {
+    contents: Arc<Contents>,
+    room: Arc<Semaphore>,
+}
+
+/// A content of a batch, with its bytes.
+#[derive(Debug, Clone)]
+struct Record {
+    digest: Digest,
+    md5: Md5,
+    bytes: Bytes,
+}
+
+impl Batches {
+    /// Batches into these contents.
+    pub fn new(contents: Arc<Contents>) -> Self {
+        Self { contents, room: Arc::new(Semaphore::new(BATCHES_AT_ONCE)) }
+    }
+
+    /// Which contents are the caller's already.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when too many are asked about.
+    pub async fn known(&self, caller: Caller, request: Known) -> Result<KnownAnswer, Error> {
+        if request.digests.len() > KNOWN_MAX {
+            return Err(Error::TooLarge(format!("at most {KNOWN_MAX} digests at once")));
+        }
+        let mut db = self.contents.db.read().await?;
+        let since = self.contents.claimed_since();
+        let owned = contents::owned(&mut db, caller.user, &request.digests, since).await?;
+        let known = request.digests.into_iter().filter(|digest| owned.contains_key(digest));
+        Ok(KnownAnswer { known: known.collect() })
+    }
+
+    /// Waits until there is memory for the body of a batch.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the server stops.
+    pub async fn room(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.room.acquire().await.map_err(|_closed| Error::Unavailable)
+    }
+
+    /// Stores the contents of a batch's body, each new one, and makes all of them the caller's.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::LengthMismatch`] or [`Error::DigestMismatch`] when the body is no
+    /// batch, and [`Error::OverQuota`]; then nothing is stored.
+    pub async fn store(&self, caller: Caller, body: Bytes) -> Result<BatchStored, Error> {
+        let records = off_loop(move || Ok(parse(&body))).await??;
+        let size: usize = records.iter().map(|record| record.bytes.len()).sum();
+        metrics::counter!("miaofs_batch_bytes_received_total").increment(size as u64);
+        self.contents.admit(caller.user, size as u64, 0).await?;
+        for _try in 0..TRIES {
+            if let Some(new) = self.try_store(caller, &records).await? {
+                return Ok(BatchStored { contents: records.len() as u64, new });
+            }
+        }
+        Err(Error::Unavailable)
+    }
+
+    /// Stores what is not here; `None` when something that was here has gone meanwhile.
+    async fn try_store(&self, caller: Caller, records: &[Record]) -> Result<Option<u64>, Error> {
+        let contents = &self.contents;
+        let digests: Vec<Digest> = records.iter().map(|record| record.digest).collect();
+        let here = contents::stored(&mut *contents.db.read().await?, &digests).await?;
+        let blob = BlobId::random();
+        let (staged, bytes) = lay_out(blob, records, &here);
+        let size = bytes.len() as u64;
+        if size > 0 {
+            contents.staging.create(blob, 0).await?;
+            contents.staging.write(blob, 0, bytes.into()).await?;
+            contents.staging.sync(blob).await?;
+        }
+        let blob = (size > 0).then_some(blob);
+        let kept = self.keep(caller, &digests, staged, blob.map(|blob| (blob, size))).await;
+        let new = kept.as_ref().map_or(0, |kept| kept.unwrap_or(0));
+        contents.arrived(blob, new).await?;
+        Ok(kept?)
+    }
+
+    async fn keep(
+        &self,
+        caller: Caller,
+        digests: &[Digest],
+        staged: Vec<NewContent>,
+        blob: Option<(BlobId, u64)>,
+    ) -> Result<Option<u64>, backend::Error> {
+        let mut transaction = self.contents.db.write().await?;
+        let here = contents::stored(&mut transaction, digests).await?;
+        let coming: HashSet<Digest> = staged.iter().map(|content| content.digest).collect();
+        if !digests.iter().all(|digest| here.contains(digest) || coming.contains(digest)) {
+            return Ok(None);
+        }
+        let unique: HashSet<Digest> = digests.iter().copied().collect();
+        let unique: Vec<Digest> = unique.into_iter().collect();
+        let arrival = Arrival { user: caller.user, contents: staged, blob };
+        let new = self.contents.keep(&mut transaction, arrival).await?;
+        contents::claim(&mut transaction, caller.user, &unique, backend::unix_now()).await?;
+        transaction.commit().await?;
+        Ok(Some(new))
+    }
+}
+
+fn parse(body: &Bytes) -> Result<Vec<Record>, Error> {
+    let records = batch::parse(body).map_err(|error| {
+        let words = error.to_string();
+        match error {
+            BatchError::Truncated => Error::LengthMismatch(words),
+            BatchError::ContentTooLong(_) => Error::Invalid(words),
+            BatchError::Digest(_) => Error::DigestMismatch(words),
+        }
+    })?;
+    let record = |(digest, bytes): (Digest, &[u8])| Record {
+        digest,
+        md5: Md5::of(bytes),
+        bytes: body.slice_ref(bytes),
+    };
+    Ok(records.into_iter().map(record).collect())
+}
+
+/// The contents that are not `here`, each once, one after the other in a blob, and that blob's bytes.
+fn lay_out(blob: BlobId, records: &[Record], here: &HashSet<Digest>) -> (Vec<NewContent>, Vec<u8>) {
+    let mut seen = HashSet::new();
+    let (mut contents, mut bytes) = (Vec::new(), Vec::new());
+    for record in records {
+        if here.contains(&record.digest) || !seen.insert(record.digest) {
+            continue;
+        }
+        let source = Source::Blob { blob, offset: bytes.len() as u64 };
+        let layout = Layout::of_small(record.digest, record.bytes.len() as u64, source);
+        contents.push(NewContent { digest: record.digest, md5: Some(record.md5), layout });
+        bytes.extend_from_slice(&record.bytes);
+    }
+    (contents, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn body(contents: &[&[u8]]) -> Bytes {
+        let mut body = Vec::new();
+        for bytes in contents {
+            batch::push(&mut body, Digest::of(bytes), bytes);
+        }
+        body.into()
+    }
+
+    #[test]
+    fn a_blob_holds_each_new_content_once_one_after_the_other() {
+        let records = parse(&body(&[b"one", b"", b"two", b"one", b"here"])).unwrap();
+        let blob = BlobId::random();
+        let (contents, bytes) = lay_out(blob, &records, &HashSet::from([Digest::of(b"here")]));
+        assert_eq!(bytes, b"onetwo");
+        let digests: Vec<_> = contents.iter().map(|content| content.digest).collect();
+        assert_eq!(digests, [Digest::of(b"one"), Digest::of(b""), Digest::of(b"two")]);
+        let plan = contents[2].layout.plan(0..3);
+        assert_eq!(plan[0].source, Source::Blob { blob, offset: 3 });
+        assert!(contents[1].layout.blobs().is_empty());
+    }
+
+    #[test]
+    fn a_wrong_batch_is_refused_by_what_is_wrong() {
+        let whole = body(&[b"one"]);
+        assert!(matches!(parse(&whole.slice(..5)), Err(Error::LengthMismatch(_))));
+        let mut damaged = whole.to_vec();
+        damaged[36] ^= 1;
+        assert!(matches!(parse(&damaged.into()), Err(Error::DigestMismatch(_))));
+    }
+}

@@ -1,0 +1,147 @@
+//! What every service of contents stands on, and the one way in which contents come to stay.
+//!
+//! A content exists from the transaction that [`Contents::keep`] is part of: its row, the blob that
+//! brought it, the outbox row that will move the blob, and the claim by which the user owns it are
+//! written together. Before that its bytes are staged and synced; nothing else refers to them.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use miaofs::content::Digest;
+use tokio::sync::Notify;
+
+use super::{Error, Policy};
+use crate::backend::blobs::Store;
+use crate::backend::db::contents::NewContent;
+use crate::backend::db::{Connection, Db, blobs, contents, transfers};
+use crate::backend::layout::Layout;
+use crate::backend::staging::Staging;
+use crate::backend::tracker::Tracker;
+use crate::backend::{self, BlobId, UserId, unix_now};
+
+/// The staging disk's name in the tables: the embedded server has one.
+pub(super) const HOST: &str = "local";
+
+/// The backends of contents.
+#[derive(Debug)]
+pub struct Contents {
+    pub(super) db: Db,
+    pub(super) tracker: Tracker,
+    pub(super) staging: Staging,
+    pub(super) store: Store,
+    pub(super) policy: Arc<Policy>,
+    /// Rings when there is something to move.
+    pub(super) staged: Notify,
+}
+
+/// Contents whose bytes have arrived.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// Who brought them.
+    pub user: UserId,
+    /// What they are. The same one may stand there twice.
+    pub contents: Vec<NewContent>,
+    /// The staged and synced blob that has their bytes, with its size; `None` when they need none.
+    pub blob: Option<(BlobId, u64)>,
+}
+
+impl Contents {
+    /// Opens the staging disk and the store in `data`.
+    ///
+    /// # Errors
+    /// [`Error::Backend`] when they cannot be made or opened.
+    pub fn open(
+        data: &Path,
+        db: Db,
+        tracker: Tracker,
+        policy: Arc<Policy>,
+    ) -> Result<Arc<Self>, Error> {
+        let staging = Staging::open(&data.join("staging"))?;
+        let store = Store::open(&data.join("store"))?;
+        Ok(Arc::new(Self { db, tracker, staging, store, policy, staged: Notify::new() }))
+    }
+
+    /// The oldest claim that still holds, in seconds since 1970.
+    pub(super) fn claimed_since(&self) -> i64 {
+        let grace = i64::try_from(self.policy.grace_period.as_secs()).unwrap_or(i64::MAX);
+        unix_now().saturating_sub(grace)
+    }
+
+    /// The layout of a content that the user owns; `None` when it is not theirs or not here.
+    pub(super) async fn owned(
+        &self,
+        user: UserId,
+        digest: Digest,
+    ) -> Result<Option<Layout>, backend::Error> {
+        let mut db = self.db.read().await?;
+        let owned = contents::owned(&mut db, user, &[digest], self.claimed_since()).await?;
+        if owned.is_empty() {
+            return Ok(None);
+        }
+        contents::layout(&mut db, digest).await
+    }
+
+    /// Makes sure that a content of `size` bytes may come, when `freed` bytes of the drive go for it.
+    pub(super) async fn admit(&self, user: UserId, size: u64, freed: u64) -> Result<(), Error> {
+        self.admit_size(size)?;
+        let mut db = self.db.read().await?;
+        let (quota, used) = contents::quota_and_used(&mut db, user).await?;
+        let after = used.saturating_sub(freed).saturating_add(size);
+        if after > quota { Err(Error::OverQuota) } else { Ok(()) }
+    }
+
+    /// Makes sure that a content may be so large.
+    pub(super) fn admit_size(&self, size: u64) -> Result<(), Error> {
+        let largest = self.policy.max_file_size;
+        if size > largest {
+            return Err(Error::TooLarge(format!("a file has at most {largest} bytes here")));
+        }
+        Ok(())
+    }
+
+    /// Keeps what arrived within the caller's transaction, and answers how many contents were new to
+    /// the server. After the commit the caller calls [`Self::arrived`].
+    pub(super) async fn keep(
+        &self,
+        db: &mut Connection,
+        arrival: Arrival,
+    ) -> Result<u64, backend::Error> {
+        let now = unix_now();
+        let mut seen = HashSet::new();
+        let mut coming = arrival.contents;
+        coming.retain(|content| seen.insert(content.digest));
+        let digests: Vec<Digest> = coming.iter().map(|content| content.digest).collect();
+
+        let stored = contents::stored(db, &digests).await?;
+        coming.retain(|content| !stored.contains(&content.digest));
+        if let Some((blob, size)) = arrival.blob
+            && coming.iter().any(|content| content.layout.blobs().contains(&blob))
+        {
+            blobs::insert(db, blob, size, HOST, now).await?;
+            transfers::insert(db, blob, HOST, now).await?;
+        }
+        contents::insert(db, &coming, now).await?;
+        contents::claim(db, arrival.user, &digests, now).await?;
+        Ok(coming.len() as u64)
+    }
+
+    /// After an arrival was kept: lets its blob move, or drops the bytes that nothing needs.
+    pub(super) async fn arrived(&self, blob: Option<BlobId>, new: u64) -> Result<(), Error> {
+        if new > 0 {
+            self.staged.notify_one();
+        } else if let Some(blob) = blob {
+            self.release(blob).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops staged bytes, unless a content stands on them.
+    pub(super) async fn release(&self, blob: BlobId) -> Result<(), backend::Error> {
+        let kept = blobs::get(&mut *self.db.read().await?, blob).await?;
+        if kept.is_none() {
+            self.staging.remove(blob).await?;
+        }
+        Ok(())
+    }
+}

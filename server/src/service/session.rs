@@ -1,0 +1,245 @@
+//! Chunked uploads in flight, as this host knows them: their facts, and where a chunk belongs.
+//!
+//! The facts never change and stand in the sidecar beside the staged bytes; this keeps those of the
+//! busy uploads in memory. Which chunks were received stands in the tracker. When the tracker has
+//! forgotten, or the machine has started anew since, the staged bytes are hashed again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, hash_chunk};
+use miaofs::protocol::ids::UploadId;
+use tokio::sync::OnceCell;
+
+use super::Error;
+use super::contents::Contents;
+use crate::backend::layout::{Layout, Source};
+use crate::backend::staging::Sidecar;
+use crate::backend::tracker::{TrackedUpload, UploadPhase};
+use crate::backend::{self, BlobId, UserId, off_loop};
+
+/// Chunk digests that are kept in memory for uploads that nobody is touching: 16 MiB of them.
+const IDLE_CHUNKS: usize = 512 * 1024;
+
+/// One upload that is receiving.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Its id.
+    pub id: UploadId,
+    /// What it brings.
+    pub facts: Sidecar,
+    /// Held by whoever completes, cancels or sweeps it.
+    pub ending: tokio::sync::Mutex<()>,
+    checked: OnceCell<()>,
+}
+
+impl Session {
+    /// A session for what the sidecar says.
+    pub fn new(id: UploadId, facts: Sidecar) -> Self {
+        Self { id, facts, ending: tokio::sync::Mutex::new(()), checked: OnceCell::new() }
+    }
+
+    /// The blob that it fills.
+    pub fn blob(&self) -> BlobId {
+        BlobId::from_bytes(self.id.to_bytes())
+    }
+
+    /// A chunk that is to be sent; `None` for any other.
+    pub fn missing_chunk(&self, index: u64) -> Option<MissingChunk> {
+        let rank = self.facts.missing.binary_search(&index).ok()?;
+        let digest = self.facts.chunks.get(usize::try_from(index).ok()?)?;
+        let chunk = Chunk::new(index, self.facts.size)?;
+        Some(MissingChunk { chunk, digest: *digest, offset: rank as u64 * CHUNK_SIZE })
+    }
+
+    /// All chunks that are to be sent.
+    pub fn missing_chunks(&self) -> impl Iterator<Item = MissingChunk> {
+        self.facts.missing.iter().filter_map(|index| self.missing_chunk(*index))
+    }
+
+    /// Bytes of the blob. Only the last chunk of a content is short, and it is the last one here too.
+    pub fn blob_size(&self) -> u64 {
+        self.missing_chunks().map(|missing| missing.chunk.length()).sum()
+    }
+
+    /// The layout of the content, once all is received; `None` when the base does not have what it
+    /// had when the upload began.
+    pub fn layout(&self, base: Option<&Layout>) -> Option<Layout> {
+        let facts = &self.facts;
+        let mut base = base.map(|base| base.chunks().iter().zip(base.sources()));
+        let mut chunks = Vec::with_capacity(facts.chunks.len());
+        for (index, digest) in (0..).zip(&facts.chunks) {
+            let in_base = base.as_mut().and_then(Iterator::next);
+            let source = if let Some(missing) = self.missing_chunk(index) {
+                Source::Blob { blob: self.blob(), offset: missing.offset }
+            } else if facts.holes.binary_search(&index).is_ok() {
+                Source::Hole
+            } else {
+                in_base.filter(|(of_base, _)| *of_base == digest)?.1
+            };
+            chunks.push((*digest, source));
+        }
+        Some(Layout::new(facts.size, chunks))
+    }
+}
+
+/// A chunk that is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MissingChunk {
+    /// Which bytes of the content it is.
+    pub chunk: Chunk,
+    /// What they hash to.
+    pub digest: ChunkDigest,
+    /// Where they stand in the blob.
+    pub offset: u64,
+}
+
+/// An upload that a caller asked for.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// It waits for chunks, or to be completed.
+    Receiving(Arc<Session>, TrackedUpload),
+    /// It was completed before.
+    Finished(TrackedUpload),
+}
+
+/// The sessions of this host.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    contents: Arc<Contents>,
+    live: Mutex<HashMap<UploadId, Arc<Session>>>,
+}
+
+impl Sessions {
+    /// None in memory yet.
+    pub fn new(contents: Arc<Contents>) -> Self {
+        Self { contents, live: Mutex::default() }
+    }
+
+    /// An upload of the user.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none, or it is another user's.
+    pub async fn find(&self, user: UserId, id: UploadId) -> Result<Found, Error> {
+        let tracked = self.contents.tracker.upload(id).await?;
+        let tracked =
+            tracked.filter(|upload| upload.user == user).ok_or(Error::NotFound("upload"))?;
+        match tracked.phase {
+            UploadPhase::Finished => Ok(Found::Finished(tracked)),
+            UploadPhase::Receiving => {
+                let session = self.open(&tracked).await?.ok_or(Error::NotFound("upload"))?;
+                Ok(Found::Receiving(session, tracked))
+            }
+        }
+    }
+
+    /// The session of a tracked upload, with what the tracker says about chunks made true; `None` when
+    /// its sidecar is gone.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn open(&self, tracked: &TrackedUpload) -> Result<Option<Arc<Session>>, Error> {
+        let known = self.live().get(&tracked.id).cloned();
+        let session = match known {
+            Some(session) => session,
+            None => {
+                let Some(facts) = self.contents.staging.sidecar(tracked.id).await? else {
+                    return Ok(None);
+                };
+                self.insert(Session::new(tracked.id, facts))
+            }
+        };
+        session.checked.get_or_try_init(|| self.check(&session, tracked)).await?;
+        Ok(Some(session))
+    }
+
+    /// Keeps a session in memory, unless the same one is there: then that one is answered.
+    pub fn insert(&self, session: Session) -> Arc<Session> {
+        let mut live = self.live();
+        let mut kept: usize = live.values().map(|session| session.facts.chunks.len()).sum();
+        live.retain(|_, session| {
+            let idle = Arc::strong_count(session) == 1;
+            let evict = idle && kept > IDLE_CHUNKS;
+            kept -= if evict { session.facts.chunks.len() } else { 0 };
+            !evict
+        });
+        live.entry(session.id).or_insert_with(|| Arc::new(session)).clone()
+    }
+
+    /// Forgets a session that has ended.
+    pub fn remove(&self, id: UploadId) {
+        self.live().remove(&id);
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, Arc<Session>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes sure that what the tracker calls received is on the disk.
+    async fn check(&self, session: &Arc<Session>, tracked: &TrackedUpload) -> Result<(), Error> {
+        let contents = &self.contents;
+        if tracked.boot == contents.staging.boot() {
+            return Ok(());
+        }
+        let (staging, known) = (contents.staging.clone(), session.clone());
+        let received = off_loop(move || {
+            let Some(file) = staging.file(known.blob())? else { return Ok(Vec::new()) };
+            Ok(known.missing_chunks().filter(|chunk| is_there(&file, chunk)).collect())
+        });
+        let received: Vec<MissingChunk> = received.await?;
+        let marks: Vec<_> =
+            received.iter().map(|missing| (missing.chunk.index(), missing.digest)).collect();
+        tracing::info!(upload = %session.id, chunks = marks.len(), "found again what was received");
+        contents.tracker.replace_chunks(session.id, contents.staging.boot(), &marks).await?;
+        Ok(())
+    }
+
+    /// Lets the tracker know again of uploads that it has forgotten, and drops staged blobs of requests
+    /// that were interrupted. Called once, before any request.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn recover(&self) -> Result<(), Error> {
+        let Contents { tracker, staging, policy, .. } = &*self.contents;
+        let inventory = staging.inventory().await?;
+        for id in &inventory.uploads {
+            if tracker.upload(*id).await?.is_some() {
+                continue;
+            }
+            let facts = match staging.sidecar(*id).await {
+                Ok(Some(facts)) => facts,
+                Ok(None) => continue,
+                Err(error @ backend::Error::Damaged { .. }) => {
+                    tracing::warn!(upload = %id, "left alone: {error}");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let upload = TrackedUpload {
+                id: *id,
+                user: UserId(facts.user),
+                digest: facts.digest,
+                size: facts.size,
+                boot: Vec::new(),
+                phase: UploadPhase::Receiving,
+                expires_in: policy.upload_ttl.as_secs(),
+            };
+            tracker.put_upload(&upload).await?;
+        }
+        for blob in inventory.blobs {
+            if !inventory.uploads.contains(&UploadId::from_bytes(*blob.as_bytes())) {
+                self.contents.release(blob).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the bytes of a chunk are in the blob. What cannot be read is not.
+fn is_there(file: &std::fs::File, missing: &MissingChunk) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let length = usize::try_from(missing.chunk.length()).expect("a chunk has 4 MiB at most");
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, missing.offset).is_ok()
+        && hash_chunk(missing.chunk, &bytes) == missing.digest
+}

@@ -1,0 +1,440 @@
+//! Chunked uploads: begun, found again, filled in any order, completed once.
+//!
+//! A chunk is checked in memory before it touches the disk, so whatever is sent, and however often or
+//! at once, the staged file only ever holds right bytes at their place.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{Stream, StreamExt as _};
+use miaofs::content::{CHUNK_SIZE, ChunkDigest, Manifest, Md5, hash_chunk};
+use miaofs::protocol::files::ContentRef;
+use miaofs::protocol::ids::UploadId;
+use miaofs::protocol::uploads::{UploadBegun, UploadInit, UploadStatus};
+use tokio::sync::{Mutex, Semaphore};
+
+use super::contents::{Arrival, Contents};
+use super::session::{Found, MissingChunk, Session, Sessions};
+use super::{Caller, Error};
+use crate::backend::db::contents::NewContent;
+use crate::backend::db::{Connection, contents};
+use crate::backend::layout::Layout;
+use crate::backend::staging::Sidecar;
+use crate::backend::tracker::{TrackedUpload, UploadPhase};
+use crate::backend::{self, off_loop};
+
+/// Chunks that are received at once; each takes 4 MiB of memory.
+const CHUNKS_AT_ONCE: usize = 64;
+/// Manifests that are proven at once: many holes take a while.
+const PROOFS_AT_ONCE: usize = 2;
+/// How long a body may pause.
+const BODY_IDLE: Duration = Duration::from_secs(60);
+
+/// Chunked uploads. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Uploads(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    contents: Arc<Contents>,
+    sessions: Sessions,
+    /// Held while an upload is looked for and begun, so that the same one is not begun twice.
+    beginning: Mutex<()>,
+    buffers: Semaphore,
+    proofs: Semaphore,
+}
+
+impl Uploads {
+    /// Chunked uploads into these contents.
+    pub fn new(contents: Arc<Contents>) -> Self {
+        Self(Arc::new(Shared {
+            sessions: Sessions::new(contents.clone()),
+            contents,
+            beginning: Mutex::new(()),
+            buffers: Semaphore::new(CHUNKS_AT_ONCE),
+            proofs: Semaphore::new(PROOFS_AT_ONCE),
+        }))
+    }
+
+    /// Finds again what a former run of this process has received. Once, before any request.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn recover(&self) -> Result<(), Error> {
+        self.0.sessions.recover().await?;
+        self.count_active().await
+    }
+
+    /// Begins an upload, or finds it again.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the chunks are not those of the digest, [`Error::TooLarge`],
+    /// [`Error::OverQuota`].
+    pub async fn init(&self, caller: Caller, request: UploadInit) -> Result<UploadBegun, Error> {
+        let contents = &self.0.contents;
+        contents.admit_size(request.size)?;
+        if let Some(layout) = contents.owned(caller.user, request.digest).await? {
+            return self.begin_owned(caller, &request, &layout).await;
+        }
+        let base = match request.base {
+            Some(base) => contents.owned(caller.user, base).await?,
+            None => None,
+        };
+        let freed = base.as_ref().map_or(0, Layout::size);
+        contents.admit(caller.user, request.size, freed).await?;
+        let facts = self.prove(caller, request, base).await?;
+
+        let _alone = self.0.beginning.lock().await;
+        match self.begun_before(&facts).await? {
+            Some(begun) => Ok(begun),
+            None => self.begin(facts).await,
+        }
+    }
+
+    /// A content that is the user's already wants nothing but to be completed, which it is.
+    async fn begin_owned(
+        &self,
+        caller: Caller,
+        request: &UploadInit,
+        layout: &Layout,
+    ) -> Result<UploadBegun, Error> {
+        if layout.size() != request.size {
+            return Err(Error::Invalid("size: the content has another one".to_owned()));
+        }
+        let contents = &self.0.contents;
+        let upload = TrackedUpload {
+            id: UploadId::random(),
+            user: caller.user,
+            digest: request.digest,
+            size: request.size,
+            boot: Vec::new(),
+            phase: UploadPhase::Finished,
+            expires_in: contents.policy.upload_ttl.as_secs(),
+        };
+        contents.tracker.put_upload(&upload).await?;
+        Ok(begun(upload.id, request.size, Vec::new()))
+    }
+
+    /// Checks that the chunks make up the content, and says which of them have to be sent.
+    async fn prove(
+        &self,
+        caller: Caller,
+        request: UploadInit,
+        base: Option<Layout>,
+    ) -> Result<Sidecar, Error> {
+        let _slot = self.0.proofs.acquire().await.map_err(|_closed| Error::Unavailable)?;
+        let manifest =
+            off_loop(move || Ok(Manifest::proven(request.digest, request.size, &request.chunks)));
+        let manifest =
+            manifest.await?.map_err(|error| Error::Invalid(format!("chunks: {error}")))?;
+        let of_base: &[ChunkDigest] = base.as_ref().map_or(&[], |base| base.chunks());
+        let (mut holes, mut missing) = (Vec::new(), Vec::new());
+        for (index, digest) in (0..).zip(manifest.chunks()) {
+            if manifest.is_hole(index) {
+                holes.push(index);
+            } else if usize::try_from(index).ok().and_then(|at| of_base.get(at)) != Some(digest) {
+                missing.push(index);
+            }
+        }
+        Ok(Sidecar {
+            user: caller.user.0,
+            digest: manifest.digest(),
+            size: manifest.size(),
+            chunks: manifest.chunks().to_vec(),
+            holes,
+            missing,
+            base: request.base.filter(|_| base.is_some()),
+        })
+    }
+
+    /// The user's upload of the same content, if going on with it sends no more than a new one would.
+    async fn begun_before(&self, facts: &Sidecar) -> Result<Option<UploadBegun>, Error> {
+        let contents = &self.0.contents;
+        let user = backend::UserId(facts.user);
+        for tracked in contents.tracker.uploads_of(user, facts.digest).await? {
+            let Some(session) = self.0.sessions.open(&tracked).await? else { continue };
+            let missing = self.still_missing(&session).await?;
+            if missing.len() <= facts.missing.len() {
+                contents.tracker.renew_upload(session.id, contents.policy.upload_ttl).await?;
+                return Ok(Some(begun(session.id, facts.size, missing)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn begin(&self, facts: Sidecar) -> Result<UploadBegun, Error> {
+        let contents = &self.0.contents;
+        let session = Session::new(UploadId::random(), facts);
+        if !session.facts.missing.is_empty() {
+            contents.staging.create(session.blob(), session.blob_size()).await?;
+        }
+        contents.staging.put_sidecar(session.id, &session.facts).await?;
+        let upload = TrackedUpload {
+            id: session.id,
+            user: backend::UserId(session.facts.user),
+            digest: session.facts.digest,
+            size: session.facts.size,
+            boot: contents.staging.boot().to_vec(),
+            phase: UploadPhase::Receiving,
+            expires_in: contents.policy.upload_ttl.as_secs(),
+        };
+        contents.tracker.put_upload(&upload).await?;
+        let session = self.0.sessions.insert(session);
+        self.count_active().await?;
+        Ok(begun(session.id, session.facts.size, session.facts.missing.clone()))
+    }
+
+    /// Receives one chunk.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] for a chunk that is not to be sent;
+    /// [`Error::LengthMismatch`], [`Error::DigestMismatch`], and then nothing is marked.
+    pub async fn put_chunk<E: fmt::Display>(
+        &self,
+        caller: Caller,
+        (id, index): (UploadId, u64),
+        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+        md5: Option<Md5>,
+    ) -> Result<(), Error> {
+        let session = self.receiving(caller, id).await?;
+        let missing = session.missing_chunk(index).ok_or_else(|| {
+            Error::Invalid(format!("index: chunk {index} is not among those to be sent"))
+        })?;
+        let _slot = self.0.buffers.acquire().await.map_err(|_closed| Error::Unavailable)?;
+        let bytes = read_chunk(body, missing.chunk.length()).await?;
+        let bytes = check_chunk(bytes, missing, md5).await?;
+
+        let Contents { tracker, staging, policy, .. } = &*self.0.contents;
+        if !tracker.has_chunk(id, index).await? {
+            staging.write(session.blob(), missing.offset, bytes).await?;
+        }
+        metrics::counter!("miaofs_chunks_received_total").increment(1);
+        let marked = tracker.mark_chunk(id, index, missing.digest, policy.upload_ttl).await?;
+        if marked { Ok(()) } else { Err(Error::NotFound("upload")) }
+    }
+
+    /// How far an upload is.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn status(&self, caller: Caller, id: UploadId) -> Result<UploadStatus, Error> {
+        match self.0.sessions.find(caller.user, id).await? {
+            Found::Receiving(session, tracked) => {
+                let received = self.0.contents.tracker.received_chunks(id).await?;
+                let missing = self.still_missing(&session).await?;
+                let chunks = received.iter().filter_map(|index| session.missing_chunk(*index));
+                let received_bytes = chunks.map(|missing| missing.chunk.length()).sum();
+                Ok(status(&tracked, received, missing, received_bytes))
+            }
+            Found::Finished(tracked) => Ok(status(&tracked, Vec::new(), Vec::new(), 0)),
+        }
+    }
+
+    /// Ends an upload. Its bytes are gone.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn cancel(&self, caller: Caller, id: UploadId) -> Result<(), Error> {
+        match self.0.sessions.find(caller.user, id).await? {
+            Found::Receiving(session, _) => self.end(&session).await,
+            Found::Finished(_) => Ok(self.0.contents.tracker.end_upload(id).await?),
+        }
+    }
+
+    /// Makes the content of an upload exist, and the caller's own, for good.
+    ///
+    /// # Errors
+    /// [`Error::ChunksMissing`]; [`Error::Conflict`] when the base has gone meanwhile and the upload
+    /// has to begin anew; [`Error::NotFound`].
+    pub async fn complete(&self, caller: Caller, id: UploadId) -> Result<ContentRef, Error> {
+        let session = match self.0.sessions.find(caller.user, id).await? {
+            Found::Receiving(session, _) => session,
+            Found::Finished(upload) => return self.claim_finished(&upload).await,
+        };
+        let _alone = session.ending.lock().await;
+        match self.0.sessions.find(caller.user, id).await? {
+            Found::Receiving(..) => (),
+            Found::Finished(upload) => return self.claim_finished(&upload).await,
+        }
+        let missing = self.still_missing(&session).await?;
+        if !missing.is_empty() {
+            return Err(Error::ChunksMissing(missing));
+        }
+        self.keep(&session).await?;
+        let Contents { tracker, staging, policy, .. } = &*self.0.contents;
+        tracker.finish_upload(id, policy.upload_ttl).await?;
+        staging.remove_sidecar(id).await?;
+        self.0.sessions.remove(id);
+        self.count_active().await?;
+        Ok(ContentRef { digest: session.facts.digest, size: session.facts.size })
+    }
+
+    async fn keep(&self, session: &Session) -> Result<(), Error> {
+        let contents = &self.0.contents;
+        let blob = (!session.facts.missing.is_empty()).then(|| session.blob());
+        let synced = match blob {
+            Some(blob) => contents.staging.sync(blob).await?,
+            None => true,
+        };
+        let mut transaction = contents.db.write().await?;
+        let digest = session.facts.digest;
+        if !synced && contents::stored(&mut transaction, &[digest]).await?.is_empty() {
+            return Err(Error::NotFound("upload"));
+        }
+        let base = match session.facts.base {
+            Some(base) => contents::layout(&mut transaction, base).await?,
+            None => None,
+        };
+        let layout = session.layout(base.as_ref()).ok_or(Error::Conflict)?;
+        let content = NewContent { digest, md5: None, layout };
+        let arrival = Arrival {
+            user: backend::UserId(session.facts.user),
+            contents: vec![content],
+            blob: blob.map(|blob| (blob, session.blob_size())),
+        };
+        let new = contents.keep(&mut transaction, arrival).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        contents.arrived(blob, new).await
+    }
+
+    async fn claim_finished(&self, upload: &TrackedUpload) -> Result<ContentRef, Error> {
+        let contents = &self.0.contents;
+        let mut transaction = contents.db.write().await?;
+        claim_stored(&mut transaction, upload).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        Ok(ContentRef { digest: upload.digest, size: upload.size })
+    }
+
+    async fn receiving(&self, caller: Caller, id: UploadId) -> Result<Arc<Session>, Error> {
+        match self.0.sessions.find(caller.user, id).await? {
+            Found::Receiving(session, _) => Ok(session),
+            Found::Finished(_) => Err(Error::NotFound("upload")),
+        }
+    }
+
+    async fn still_missing(&self, session: &Session) -> Result<Vec<u64>, Error> {
+        let received = self.0.contents.tracker.received_chunks(session.id).await?;
+        let received: HashSet<u64> = received.into_iter().collect();
+        let missing = session.facts.missing.iter().copied();
+        Ok(missing.filter(|index| !received.contains(index)).collect())
+    }
+
+    /// Ends uploads whose time is over.
+    ///
+    /// # Errors
+    /// [`Error::Backend`]; the rest is tried again next time.
+    pub async fn sweep(&self) -> Result<(), Error> {
+        let tracker = &self.0.contents.tracker;
+        tracker.forget_expired().await?;
+        for upload in tracker.expired_uploads().await? {
+            match self.0.sessions.open(&upload).await? {
+                Some(session) if upload.phase == UploadPhase::Receiving => {
+                    self.end(&session).await?
+                }
+                _ => tracker.end_upload(upload.id).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The sidecar goes first: without it nothing comes back after a crash, and the rest is dropped
+    /// when the process starts.
+    async fn end(&self, session: &Session) -> Result<(), Error> {
+        let _alone = session.ending.lock().await;
+        let Contents { tracker, staging, .. } = &*self.0.contents;
+        staging.remove_sidecar(session.id).await?;
+        tracker.end_upload(session.id).await?;
+        self.0.sessions.remove(session.id);
+        self.0.contents.release(session.blob()).await?;
+        self.count_active().await
+    }
+
+    async fn count_active(&self) -> Result<(), Error> {
+        let active = self.0.contents.tracker.receiving_uploads().await?;
+        metrics::gauge!("miaofs_uploads_active").set(active as f64);
+        Ok(())
+    }
+}
+
+/// Claims the content of a finished upload again.
+async fn claim_stored(db: &mut Connection, upload: &TrackedUpload) -> Result<(), Error> {
+    if contents::stored(db, &[upload.digest]).await?.is_empty() {
+        return Err(Error::NotFound("upload"));
+    }
+    contents::claim(db, upload.user, &[upload.digest], backend::unix_now()).await?;
+    Ok(())
+}
+
+/// Reads exactly `length` bytes, which are a chunk's at the most.
+async fn read_chunk<E: fmt::Display>(
+    mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    length: u64,
+) -> Result<Vec<u8>, Error> {
+    let received = metrics::counter!("miaofs_chunk_bytes_received_total");
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    loop {
+        let frame = tokio::time::timeout(BODY_IDLE, body.next()).await;
+        let ended = |why: &str| {
+            Error::LengthMismatch(format!(
+                "the chunk has {length} bytes, {} came: {why}",
+                bytes.len()
+            ))
+        };
+        match frame {
+            Ok(Some(Ok(frame))) => {
+                received.increment(frame.len() as u64);
+                if bytes.len() as u64 + frame.len() as u64 > length {
+                    return Err(ended("and more of them"));
+                }
+                bytes.extend_from_slice(&frame);
+            }
+            Ok(None) if bytes.len() as u64 == length => return Ok(bytes),
+            Ok(None) => return Err(ended("no more of them")),
+            Ok(Some(Err(error))) => return Err(ended(&error.to_string())),
+            Err(_elapsed) => return Err(ended("the sender paused for too long")),
+        }
+    }
+}
+
+async fn check_chunk(
+    bytes: Vec<u8>,
+    missing: MissingChunk,
+    md5: Option<Md5>,
+) -> Result<Bytes, Error> {
+    let (bytes, right) = off_loop(move || {
+        let right = hash_chunk(missing.chunk, &bytes) == missing.digest
+            && md5.is_none_or(|md5| Md5::of(&bytes) == md5);
+        Ok((bytes, right))
+    })
+    .await?;
+    if right {
+        return Ok(bytes.into());
+    }
+    let index = missing.chunk.index();
+    Err(Error::DigestMismatch(format!("the bytes are not those of chunk {index}; send it again")))
+}
+
+fn begun(upload_id: UploadId, size: u64, missing: Vec<u64>) -> UploadBegun {
+    let chunk_count = miaofs::content::chunk_count(size);
+    UploadBegun { upload_id, chunk_size: CHUNK_SIZE, chunk_count, missing }
+}
+
+fn status(
+    upload: &TrackedUpload,
+    received: Vec<u64>,
+    missing: Vec<u64>,
+    received_bytes: u64,
+) -> UploadStatus {
+    UploadStatus {
+        upload_id: upload.id,
+        digest: upload.digest,
+        size: upload.size,
+        received,
+        missing,
+        received_bytes,
+        expires_in: upload.expires_in,
+    }
+}
