@@ -27,7 +27,7 @@ const OWNERS: [(&[&str], &[&str]); 9] = [
     (&["axum"], &["server/src/http/", "server/src/main.rs"]),
     (&["tower_http"], &["server/src/http/", "server/src/main.rs"]),
     (&["sqlx"], &["server/src/backend/"]),
-    (&["object_store"], &["server/src/backend/blobs"]),
+    (&["object_store"], &["server/src/backend/"]),
     (&["rusqlite"], &["daemon/src/store/"]),
     (&["reqwest"], &["src/client/"]),
     (

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::api::Api;
 use crate::harness::scratch;
 use crate::harness::server::{PASSWORD, Server};
+use crate::harness::wait::{seconds, wait_until};
 
 fn credentials(name: &str, password: &str) -> Value {
     json!({ "name": name, "password": password, "device": { "name": "test" } })
@@ -111,6 +112,30 @@ fn a_forged_or_damaged_token_is_refused() {
     let in_url = server.api().get(&format!("/user/info?access_token={}", ada.token()));
     in_url.expect_problem(401, "unauthorized");
     ada.get("/user/info").expect(200);
+}
+
+#[test]
+fn an_expired_token_is_refused_and_the_refresh_token_goes_on() {
+    let directory = scratch();
+    let server = Server::start_with(&directory.path().join("data"), &["--access-ttl", "1"]);
+    server.sign_up("ada");
+    let session = sign_in(&server, "ada", PASSWORD);
+    let ada = with(&server, &session);
+    wait_until("the token expires", seconds(10), || ada.get("/user/info").status == 401);
+    ada.get("/user/info").expect_problem(401, "unauthorized");
+    let refresh = json!({ "refresh_token": session["refresh_token"] });
+    let renewed = server.api().post("/user/refresh", &refresh).expect(200).json();
+    with(&server, &renewed).get("/user/info").expect(200);
+}
+
+#[test]
+fn single_device_login_ends_the_older_session() {
+    let directory = scratch();
+    let server = Server::start_with(&directory.path().join("data"), &["--max-devices", "1"]);
+    let first = server.sign_up("ada");
+    let second = with(&server, &sign_in(&server, "ada", PASSWORD));
+    first.get("/user/info").expect_problem(401, "unauthorized");
+    second.get("/user/info").expect(200);
 }
 
 #[test]

@@ -243,9 +243,7 @@ fn drives_are_apart() {
 #[test]
 fn the_quota_is_kept() {
     let directory = scratch();
-    let configuration = directory.path().join("server.toml");
-    std::fs::write(&configuration, "quota = 1000\n").unwrap();
-    let arguments = ["--config", configuration.to_str().unwrap()];
+    let arguments = ["--quota", "1000"];
     let server = Server::start_with(&directory.path().join("data"), &arguments);
     let ada = server.sign_up("ada");
     let contents = [Content::new(vec![1; 600]), Content::new(vec![2; 500])];

@@ -146,9 +146,7 @@ fn an_own_content_needs_no_proof() {
 #[test]
 fn with_dedup_by_user_nothing_can_be_learnt_about_others() {
     let directory = scratch();
-    let configuration = directory.path().join("server.toml");
-    std::fs::write(&configuration, "dedup = \"user\"\n").unwrap();
-    let arguments = ["--config", configuration.to_str().unwrap()];
+    let arguments = ["--dedup", "user"];
     let server = Server::start_with(&directory.path().join("data"), &arguments);
     let content = Content::random(Seed::of_this_run(), "film", SIZE);
     let (ada, bob) = (server.sign_up("ada"), server.sign_up("bob"));

@@ -223,9 +223,7 @@ fn holes_are_never_sent_and_cannot_hide_other_bytes() {
 #[test]
 fn an_upload_that_nobody_goes_on_with_is_swept() {
     let directory = scratch();
-    let configuration = directory.path().join("server.toml");
-    std::fs::write(&configuration, "upload_ttl = 1\n").unwrap();
-    let arguments = ["--config", configuration.to_str().unwrap()];
+    let arguments = ["--upload-ttl", "1"];
     let server = Server::start_with(&directory.path().join("data"), &arguments);
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 2 * CHUNK);

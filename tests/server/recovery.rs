@@ -151,9 +151,7 @@ fn a_transfer_that_a_kill_interrupted_is_finished_after_the_restart() {
 #[test]
 fn contents_that_nobody_refers_to_are_collected_and_the_others_stay() {
     let directory = scratch();
-    let configuration = directory.path().join("server.toml");
-    std::fs::write(&configuration, "grace_period = 1\n").unwrap();
-    let arguments = ["--config", configuration.to_str().unwrap()];
+    let arguments = ["--grace-period", "1"];
     let server = Server::start_with(&directory.path().join("data"), &arguments);
     let ada = server.sign_up("ada");
     let seed = Seed::of_this_run();
