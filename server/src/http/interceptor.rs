@@ -20,7 +20,7 @@ pub async fn require_token(
     next: Next,
 ) -> Result<Response, Failure> {
     let token = bearer(request.headers()).ok_or(Error::Unauthorized)?;
-    let caller = services.authenticate(token).await?;
+    let caller = services.accounts.authenticate(token).await?;
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

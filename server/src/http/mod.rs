@@ -4,7 +4,10 @@
 //! A request passes, from the outside in: counting and tracing, panics made into problems, and for
 //! every route of [`private`] the [`interceptor`], which hands a `Caller` to the handler.
 
+mod accounts;
+mod changes;
 mod downloads;
+mod files;
 mod health;
 mod interceptor;
 mod json;
@@ -21,7 +24,7 @@ use miaofs::protocol::batch;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use crate::service::{Role, Roles, Services};
@@ -53,11 +56,18 @@ impl FromRef<App> for metrics::Metrics {
 }
 
 /// Routes that need no token.
-fn public(_roles: &Roles) -> OpenApiRouter<App> {
-    OpenApiRouter::default()
+fn public(roles: &Roles) -> OpenApiRouter<App> {
+    let always = OpenApiRouter::default()
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
-        .routes(routes!(metrics::metrics))
+        .routes(routes!(metrics::metrics));
+    if !roles.contains(Role::Account) {
+        return always;
+    }
+    always
+        .routes(routes!(accounts::sign_up))
+        .routes(routes!(accounts::sign_in))
+        .routes(routes!(accounts::refresh))
 }
 
 /// Routes that only a signed-in device reaches.
@@ -80,10 +90,20 @@ fn private(roles: &Roles) -> OpenApiRouter<App> {
 
 fn account() -> OpenApiRouter<App> {
     OpenApiRouter::default()
+        .routes(routes!(accounts::sign_out))
+        .routes(routes!(accounts::change_password))
+        .routes(routes!(accounts::account))
 }
 
 fn files() -> OpenApiRouter<App> {
     OpenApiRouter::default()
+        .routes(routes!(files::commit).layer(DefaultBodyLimit::max(LIST_BODY_MAX)))
+        .routes(routes!(changes::changes))
+        .routes(routes!(files::list))
+        .routes(routes!(files::query))
+        .routes(routes!(files::meta))
+        .routes(routes!(files::update))
+        .routes(routes!(files::delete))
 }
 
 fn upload() -> OpenApiRouter<App> {
@@ -106,12 +126,19 @@ fn download() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(downloads::download)).routes(routes!(downloads::locate))
 }
 
+/// Puts the interceptor before routes. A process that only transfers has none.
+fn guarded(routes: OpenApiRouter<App>, app: &App) -> OpenApiRouter<App> {
+    if routes.get_openapi().paths.paths.is_empty() {
+        return routes;
+    }
+    routes.route_layer(from_fn_with_state(app.services.clone(), interceptor::require_token))
+}
+
 /// All routes of the roles, with everything that stands before them.
 pub fn router(app: App, roles: &Roles) -> Router {
-    let guard = from_fn_with_state(app.services.clone(), interceptor::require_token);
     let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
         .merge(public(roles))
-        .merge(private(roles).route_layer(guard))
+        .merge(guarded(private(roles), &app))
         .split_for_parts();
     routes
         .merge(openapi::route(document))

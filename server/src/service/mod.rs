@@ -1,13 +1,21 @@
 //! The rules of the server, by feature; knows neither HTTP nor SQL.
 
+pub mod accounts;
 pub mod batch;
 mod caller;
+pub mod changes;
+mod commit;
 pub mod contents;
 pub mod downloads;
 mod error;
+pub mod files;
+mod passwords;
+mod paths;
 mod policy;
 mod reader;
 mod session;
+mod tokens;
+mod tries;
 pub mod uploads;
 
 pub use caller::Caller;
@@ -23,9 +31,13 @@ use tokio_util::task::TaskTracker;
 use crate::backend;
 use crate::backend::db::Db;
 use crate::backend::tracker::Tracker;
+use crate::service::accounts::Accounts;
 use crate::service::batch::Batches;
+use crate::service::changes::Changes;
 use crate::service::contents::Contents;
 use crate::service::downloads::Downloads;
+use crate::service::files::Files;
+use crate::service::tokens::Tokens;
 use crate::service::uploads::Uploads;
 
 /// Everything that the server can do, opened once; a clone is the same.
@@ -37,8 +49,14 @@ pub struct Services {
     pub batches: Batches,
     /// Contents out, and where they are.
     pub downloads: Downloads,
+    /// Signing up, in and out.
+    pub accounts: Accounts,
+    /// The feeds of the drives.
+    pub changes: Changes,
+    /// The drives.
+    pub files: Files,
     db: Db,
-    policy: Arc<Policy>,
+    tracker: Tracker,
     stop: CancellationToken,
 }
 
@@ -50,28 +68,25 @@ impl Services {
     /// [`Error::Backend`] when the data cannot be made, opened or migrated.
     pub async fn open(data: &Path, policy: Policy, stop: CancellationToken) -> Result<Self, Error> {
         make_private_directory(data)?;
-        let db = Db::open(&data.join("miaofs.db")).await?;
         let policy = Arc::new(policy);
+        let db = Db::open(&data.join("miaofs.db")).await?;
         let tracker = Tracker::open(&data.join("tracker.db")).await?;
-        let contents = Contents::open(data, db.clone(), tracker, policy.clone())?;
+        let lifetimes = [policy.access_ttl, policy.refresh_ttl];
+        let tokens = Tokens::new(tracker.clone(), &data.join("token.key"), lifetimes)?;
+        let changes = Changes::new(db.clone(), stop.clone());
+        let files = Files::new(db.clone(), changes.clone(), policy.clone());
+        let accounts = Accounts::new(db.clone(), tracker.clone(), tokens, policy.clone());
+        let contents = Contents::open(data, db.clone(), tracker.clone(), policy)?;
         let uploads = Uploads::new(contents.clone());
         uploads.recover().await?;
         let batches = Batches::new(contents.clone());
         let downloads = Downloads::new(contents);
-        Ok(Self { uploads, batches, downloads, db, policy, stop })
+        Ok(Self { accounts, changes, files, uploads, batches, downloads, db, tracker, stop })
     }
 
     /// Starts the work that no request asks for, until the `stop` of [`Self::open`].
     pub fn start_workers(&self, roles: &Roles, workers: &TaskTracker) {
-        let _none_yet = (roles, workers, &self.stop, &self.policy);
-    }
-
-    /// Who shows this access token.
-    ///
-    /// # Errors
-    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended.
-    pub async fn authenticate(&self, _token: &str) -> Result<Caller, Error> {
-        Err(Error::Unauthorized)
+        let _none_yet = (roles, workers, &self.stop);
     }
 
     /// Whether requests can be served now.
@@ -84,6 +99,7 @@ impl Services {
 
     /// Closes the files, after the last request and worker.
     pub async fn close(&self) {
+        self.tracker.close().await;
         self.db.close().await;
     }
 }

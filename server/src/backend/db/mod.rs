@@ -6,8 +6,10 @@
 //! Functions of the records take a [`Connection`], so that the caller decides what is one
 //! transaction: [`Db::write`] for a change, [`Db::read`] for a consistent look.
 
+pub mod accounts;
 pub mod blobs;
 pub mod contents;
+pub mod files;
 pub mod transfers;
 
 use std::path::Path;

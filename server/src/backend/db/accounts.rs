@@ -1,0 +1,171 @@
+//! Accounts and their devices.
+
+use miaofs::protocol::accounts::Device;
+use miaofs::protocol::ids::DeviceId;
+use sqlx::Row as _;
+
+use super::Connection;
+use crate::backend::{Error, UserId, unix_now};
+
+/// An account as sign-in needs it.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Which account.
+    pub user: UserId,
+    /// PHC string of argon2id.
+    pub password: String,
+}
+
+/// How full a drive is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes that its files may have in all.
+    pub quota: u64,
+    /// Bytes that they have.
+    pub used: u64,
+    /// Nodes that are not deleted.
+    pub nodes: u64,
+    /// Sequence number of its last commit.
+    pub seq: u64,
+}
+
+/// Makes an account with an empty drive at sequence number 0.
+///
+/// # Errors
+/// [`Error::Duplicate`] when the name is taken.
+pub async fn insert(
+    db: &mut Connection,
+    name: &str,
+    password: &str,
+    quota: u64,
+) -> Result<UserId, Error> {
+    let inserted = sqlx::query(
+        "INSERT INTO users (name, password, quota, seq, created_at) VALUES (?, ?, ?, 0, ?)",
+    )
+    .bind(name.as_bytes())
+    .bind(password)
+    .bind(i64::try_from(quota).unwrap_or(i64::MAX))
+    .bind(unix_now())
+    .execute(db)
+    .await?;
+    Ok(UserId(inserted.last_insert_rowid()))
+}
+
+/// The account of a name, unless it is closed.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn login(db: &mut Connection, name: &str) -> Result<Option<Login>, Error> {
+    let row = sqlx::query("SELECT id, password FROM users WHERE name = ? AND status = 0")
+        .bind(name.as_bytes())
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| Ok(Login { user: UserId(row.try_get(0)?), password: row.try_get(1)? }))
+        .transpose()
+}
+
+/// The name of an account, unless it is closed.
+///
+/// # Errors
+/// [`Error::Database`]; [`Error::Damaged`] when the name is not text.
+pub async fn name(db: &mut Connection, user: UserId) -> Result<Option<String>, Error> {
+    let row = sqlx::query("SELECT name FROM users WHERE id = ? AND status = 0")
+        .bind(user.0)
+        .fetch_optional(db)
+        .await?;
+    let name: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
+    name.map(|bytes| {
+        String::from_utf8(bytes).map_err(|_not_text| Error::Damaged { what: "account name" })
+    })
+    .transpose()
+}
+
+/// How full the drive of an account is; `None` when there is no such account.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, Error> {
+    let row = sqlx::query("SELECT quota, used, nodes, seq FROM users WHERE id = ?")
+        .bind(user.0)
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let number = |column| row.try_get::<i64, usize>(column).map(|value| value.max(0) as u64);
+    Ok(Some(Usage { quota: number(0)?, used: number(1)?, nodes: number(2)?, seq: number(3)? }))
+}
+
+/// Writes what a commit made of a drive; its quota stays.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn set_usage(db: &mut Connection, user: UserId, usage: Usage) -> Result<(), Error> {
+    sqlx::query("UPDATE users SET used = ?, nodes = ?, seq = ? WHERE id = ?")
+        .bind(usage.used.cast_signed())
+        .bind(usage.nodes.cast_signed())
+        .bind(usage.seq.cast_signed())
+        .bind(user.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Replaces the password's hash.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn set_password(db: &mut Connection, user: UserId, password: &str) -> Result<(), Error> {
+    sqlx::query("UPDATE users SET password = ? WHERE id = ?")
+        .bind(password)
+        .bind(user.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Notes that a device signed in now.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn see_device(
+    db: &mut Connection,
+    user: UserId,
+    id: DeviceId,
+    device: &Device,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM devices WHERE user_id = ? AND id = ?")
+        .bind(user.0)
+        .bind(id.to_bytes().to_vec())
+        .execute(&mut *db)
+        .await?;
+    sqlx::query("INSERT INTO devices (user_id, id, name, last_seen) VALUES (?, ?, ?, ?)")
+        .bind(user.0)
+        .bind(id.to_bytes().to_vec())
+        .bind(&device.name)
+        .bind(unix_now())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// The devices of an account but `this` one, the last seen first.
+///
+/// # Errors
+/// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
+pub async fn other_devices(
+    db: &mut Connection,
+    user: UserId,
+    this: DeviceId,
+) -> Result<Vec<DeviceId>, Error> {
+    let rows = sqlx::query(
+        "SELECT id FROM devices WHERE user_id = ? AND id <> ? ORDER BY last_seen DESC, id",
+    )
+    .bind(user.0)
+    .bind(this.to_bytes().to_vec())
+    .fetch_all(db)
+    .await?;
+    let id = |row: &super::Row| {
+        DeviceId::try_from(row.try_get::<&[u8], _>(0)?)
+            .map_err(|_wrong_length| Error::Damaged { what: "device id" })
+    };
+    rows.iter().map(id).collect()
+}

@@ -1,0 +1,436 @@
+//! Nodes and entries: what a user sees.
+//!
+//! A node is written whole and read whole, its entries with it. Lists of ids are cut into statements
+//! of [`ROWS_A_STATEMENT`], so that a commit of thousands takes dozens of statements.
+
+use std::collections::HashMap;
+
+use miaofs::content::Digest;
+use miaofs::protocol::files::{ContentRef, Entry, Kind, Node, NodeState};
+use miaofs::protocol::ids::{NodeId, Revision};
+use miaofs::protocol::name::{Bytes, Name};
+use sqlx::{QueryBuilder, Row as _, Sqlite};
+
+use super::contents::digest_of;
+use super::{Connection, ROWS_A_STATEMENT, Row};
+use crate::backend::{Error, UserId, unix_now};
+
+/// A node with what even a deleted one keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What it is or was.
+    pub kind: Kind,
+    /// The node; without state when it is deleted.
+    pub node: Node,
+}
+
+const COLUMNS: &str = "id, version, revision, kind, mode, uid, gid, rdev, mtime, ctime, btime, \
+                       target, xattrs, digest, size, deleted_at";
+
+/// Gives a new account its root directory, as version 1.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn insert_root(db: &mut Connection, user: UserId) -> Result<(), Error> {
+    let now = unix_now().saturating_mul(1_000_000_000);
+    let state = NodeState {
+        kind: Kind::Directory,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        mtime: now,
+        ctime: now,
+        btime: now,
+        target: None,
+        xattrs: Default::default(),
+        content: None,
+        entries: Vec::new(),
+    };
+    let revision = Revision::random();
+    let node = Node { id: NodeId::ROOT, version: 1, revision, state: Some(state) };
+    write(db, user, &[Record { kind: Kind::Directory, node }]).await?;
+    sqlx::query("UPDATE users SET seq = 1 WHERE id = ?").bind(user.0).execute(db).await?;
+    Ok(())
+}
+
+/// The nodes of these ids, deleted ones too; unknown ids are left out.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn nodes(
+    db: &mut Connection,
+    user: UserId,
+    ids: &[NodeId],
+) -> Result<HashMap<NodeId, Record>, Error> {
+    let mut found = HashMap::with_capacity(ids.len());
+    for some in ids.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM nodes WHERE user_id = "));
+        query.push_bind(user.0).push(" AND id IN ");
+        push_ids(&mut query, some);
+        for row in query.build().fetch_all(&mut *db).await? {
+            let record = record_of(&row)?;
+            found.insert(record.node.id, record);
+        }
+        let mut query =
+            QueryBuilder::new("SELECT node, parent, name FROM entries WHERE user_id = ");
+        query.push_bind(user.0).push(" AND node IN ");
+        push_ids(&mut query, some);
+        add_entries(&mut found, &query.build().fetch_all(&mut *db).await?)?;
+    }
+    Ok(found)
+}
+
+/// The nodes that changed after version `since` up to `until`, by rising version; all that are not
+/// deleted when `since` is 0.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn changed(
+    db: &mut Connection,
+    user: UserId,
+    since: u64,
+    until: u64,
+) -> Result<Vec<Node>, Error> {
+    let range = [since.cast_signed(), until.cast_signed()];
+    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM nodes WHERE user_id = "));
+    query.push_bind(user.0).push(" AND version > ").push_bind(range[0]);
+    query.push(" AND version <= ").push_bind(range[1]);
+    if since == 0 {
+        query.push(" AND deleted_at IS NULL");
+    }
+    let mut found = HashMap::new();
+    for row in query.build().fetch_all(&mut *db).await? {
+        let record = record_of(&row)?;
+        found.insert(record.node.id, record);
+    }
+    let rows = sqlx::query(
+        "SELECT entries.node, entries.parent, entries.name FROM nodes \
+         JOIN entries ON entries.user_id = nodes.user_id AND entries.node = nodes.id \
+         WHERE nodes.user_id = ? AND nodes.version > ? AND nodes.version <= ?",
+    )
+    .bind(user.0)
+    .bind(range[0])
+    .bind(range[1])
+    .fetch_all(db)
+    .await?;
+    add_entries(&mut found, &rows)?;
+    let mut nodes: Vec<Node> = found.into_values().map(|record| record.node).collect();
+    nodes.sort_unstable_by_key(|node| (node.version, node.id));
+    Ok(nodes)
+}
+
+/// The version of the `limit`-th node that changed after `since`: where a page of the feed ends.
+/// `None` when there are fewer.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn page_end(
+    db: &mut Connection,
+    user: UserId,
+    since: u64,
+    limit: u64,
+) -> Result<Option<u64>, Error> {
+    let alive = if since == 0 { " AND deleted_at IS NULL" } else { "" };
+    let mut query = QueryBuilder::new("SELECT version FROM nodes WHERE user_id = ");
+    query.push_bind(user.0).push(" AND version > ").push_bind(since.cast_signed()).push(alive);
+    query.push(" ORDER BY version LIMIT 1 OFFSET ");
+    query.push_bind(limit.saturating_sub(1).cast_signed());
+    let row = query.build().fetch_optional(db).await?;
+    Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()?.map(i64::cast_unsigned))
+}
+
+/// Who has each of these names; names that nobody has are left out.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn holders(
+    db: &mut Connection,
+    user: UserId,
+    names: &[&Entry],
+) -> Result<HashMap<Entry, NodeId>, Error> {
+    let mut holders = HashMap::new();
+    for some in names.chunks(ROWS_A_STATEMENT) {
+        let mut query =
+            QueryBuilder::new("SELECT entries.node, entries.parent, entries.name FROM (SELECT ");
+        for (index, entry) in some.iter().enumerate() {
+            query.push(if index == 0 { "" } else { " UNION ALL SELECT " });
+            query.push_bind(entry.parent.to_bytes().to_vec());
+            query.push(if index == 0 { " AS parent, " } else { ", " });
+            query.push_bind(entry.name.as_bytes().to_vec());
+            query.push(if index == 0 { " AS name" } else { "" });
+        }
+        query.push(") AS wanted CROSS JOIN entries ON entries.user_id = ").push_bind(user.0);
+        query.push(" AND entries.parent = wanted.parent AND entries.name = wanted.name");
+        for row in query.build().fetch_all(&mut *db).await? {
+            let (node, entry) = entry_of(&row)?;
+            holders.insert(entry, node);
+        }
+    }
+    Ok(holders)
+}
+
+/// The node of one name in a directory.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn child(
+    db: &mut Connection,
+    user: UserId,
+    parent: NodeId,
+    name: &Name,
+) -> Result<Option<NodeId>, Error> {
+    let row = sqlx::query("SELECT node FROM entries WHERE user_id = ? AND parent = ? AND name = ?")
+        .bind(user.0)
+        .bind(&parent.to_bytes()[..])
+        .bind(name.as_bytes())
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| node_id(&row, 0)).transpose()
+}
+
+/// The nodes in these directories, in order of directory and name; one with two names stands twice.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn children(
+    db: &mut Connection,
+    user: UserId,
+    parents: &[NodeId],
+) -> Result<Vec<NodeId>, Error> {
+    let mut children = Vec::new();
+    for some in parents.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new("SELECT node FROM entries WHERE user_id = ");
+        query.push_bind(user.0).push(" AND parent IN ");
+        push_ids(&mut query, some);
+        query.push(" ORDER BY parent, name");
+        for row in query.build().fetch_all(&mut *db).await? {
+            children.push(node_id(&row, 0)?);
+        }
+    }
+    Ok(children)
+}
+
+/// How many names each of these directories holds; empty ones are left out.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn count_names(
+    db: &mut Connection,
+    user: UserId,
+    parents: &[NodeId],
+) -> Result<HashMap<NodeId, usize>, Error> {
+    let mut counts = HashMap::new();
+    for some in parents.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new("SELECT parent, COUNT(*) FROM entries WHERE user_id = ");
+        query.push_bind(user.0).push(" AND parent IN ");
+        push_ids(&mut query, some);
+        query.push(" GROUP BY parent");
+        for row in query.build().fetch_all(&mut *db).await? {
+            let count: i64 = row.try_get(1)?;
+            counts.insert(node_id(&row, 0)?, usize::try_from(count).unwrap_or(0));
+        }
+    }
+    Ok(counts)
+}
+
+/// The first `limit` nodes of a directory.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn first_children(
+    db: &mut Connection,
+    user: UserId,
+    parent: NodeId,
+    limit: usize,
+) -> Result<Vec<NodeId>, Error> {
+    let rows = sqlx::query("SELECT node FROM entries WHERE user_id = ? AND parent = ? LIMIT ?")
+        .bind(user.0)
+        .bind(&parent.to_bytes()[..])
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(db)
+        .await?;
+    rows.iter().map(|row| node_id(row, 0)).collect()
+}
+
+/// The directories that hold these nodes, as pairs of node and directory.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn parents(
+    db: &mut Connection,
+    user: UserId,
+    ids: &[NodeId],
+) -> Result<Vec<(NodeId, NodeId)>, Error> {
+    let mut pairs = Vec::new();
+    for some in ids.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new("SELECT node, parent FROM entries WHERE user_id = ");
+        query.push_bind(user.0).push(" AND node IN ");
+        push_ids(&mut query, some);
+        for row in query.build().fetch_all(&mut *db).await? {
+            pairs.push((node_id(&row, 0)?, node_id(&row, 1)?));
+        }
+    }
+    Ok(pairs)
+}
+
+/// Writes nodes whole, in place of what they were; one without state becomes a tombstone.
+///
+/// # Errors
+/// [`Error::Duplicate`] when a name is taken that no node of the list gives up.
+pub async fn write(db: &mut Connection, user: UserId, records: &[Record]) -> Result<(), Error> {
+    for some in records.chunks(ROWS_A_STATEMENT) {
+        let ids: Vec<NodeId> = some.iter().map(|record| record.node.id).collect();
+        let mut query = QueryBuilder::new("DELETE FROM nodes WHERE user_id = ");
+        query.push_bind(user.0).push(" AND id IN ");
+        push_ids(&mut query, &ids);
+        query.build().execute(&mut *db).await?;
+        let mut query = QueryBuilder::new("DELETE FROM entries WHERE user_id = ");
+        query.push_bind(user.0).push(" AND node IN ");
+        push_ids(&mut query, &ids);
+        query.build().execute(&mut *db).await?;
+        insert_nodes(&mut *db, user, some).await?;
+    }
+    let states = records.iter().filter_map(|record| Some((record.node.id, &record.node.state)));
+    let entries: Vec<(NodeId, &Entry)> = states
+        .filter_map(|(id, state)| Some((id, state.as_ref()?)))
+        .flat_map(|(id, state)| state.entries.iter().map(move |entry| (id, entry)))
+        .collect();
+    for some in entries.chunks(ROWS_A_STATEMENT) {
+        let mut query = QueryBuilder::new("INSERT INTO entries (user_id, parent, name, node) ");
+        query.push_values(some, |mut row, (node, entry)| {
+            row.push_bind(user.0)
+                .push_bind(entry.parent.to_bytes().to_vec())
+                .push_bind(entry.name.as_bytes().to_vec())
+                .push_bind(node.to_bytes().to_vec());
+        });
+        query.build().execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+async fn insert_nodes(db: &mut Connection, user: UserId, records: &[Record]) -> Result<(), Error> {
+    let now = unix_now();
+    let mut query = QueryBuilder::new(format!("INSERT INTO nodes (user_id, {COLUMNS}) "));
+    query.push_values(records, |mut row, Record { kind, node }| {
+        let state = node.state.as_ref();
+        let number = |of: fn(&NodeState) -> i64| state.map_or(0, of);
+        let content = state.and_then(|state| state.content);
+        row.push_bind(user.0)
+            .push_bind(node.id.to_bytes().to_vec())
+            .push_bind(node.version.cast_signed())
+            .push_bind(node.revision.to_bytes().to_vec())
+            .push_bind(number_of_kind(*kind))
+            .push_bind(number(|state| state.mode.into()))
+            .push_bind(number(|state| state.uid.into()))
+            .push_bind(number(|state| state.gid.into()))
+            .push_bind(number(|state| state.rdev.cast_signed()))
+            .push_bind(number(|state| state.mtime))
+            .push_bind(number(|state| state.ctime))
+            .push_bind(number(|state| state.btime))
+            .push_bind(state.and_then(|state| state.target.as_ref().map(|is| is.0.clone())))
+            .push_bind(state.and_then(xattrs_to_json))
+            .push_bind(content.map(|content| content.digest.as_bytes().to_vec()))
+            .push_bind(content.map_or(0, |content| content.size.cast_signed()))
+            .push_bind(state.is_none().then_some(now));
+    });
+    query.build().execute(db).await?;
+    Ok(())
+}
+
+fn push_ids(query: &mut QueryBuilder<Sqlite>, ids: &[NodeId]) {
+    query.push("(");
+    let mut list = query.separated(", ");
+    for id in ids {
+        list.push_bind(id.to_bytes().to_vec());
+    }
+    query.push(")");
+}
+
+fn record_of(row: &Row) -> Result<Record, Error> {
+    let revision = Revision::try_from(row.try_get::<&[u8], _>(2)?)
+        .map_err(|_wrong_length| Error::Damaged { what: "revision" })?;
+    let kind = kind_of_number(row.try_get(3)?)?;
+    let deleted_at: Option<i64> = row.try_get(15)?;
+    let state = deleted_at.is_none().then(|| state_of(row, kind)).transpose()?;
+    let version = row.try_get::<i64, _>(1)?.cast_unsigned();
+    Ok(Record { kind, node: Node { id: node_id(row, 0)?, version, revision, state } })
+}
+
+fn state_of(row: &Row, kind: Kind) -> Result<NodeState, Error> {
+    let small = |column: usize| {
+        u32::try_from(row.try_get::<i64, _>(column)?)
+            .map_err(|_too_large| Error::Damaged { what: "mode or owner" })
+    };
+    Ok(NodeState {
+        kind,
+        mode: small(4)?,
+        uid: small(5)?,
+        gid: small(6)?,
+        rdev: row.try_get::<i64, _>(7)?.cast_unsigned(),
+        mtime: row.try_get(8)?,
+        ctime: row.try_get(9)?,
+        btime: row.try_get(10)?,
+        target: row.try_get::<Option<Vec<u8>>, _>(11)?.map(Bytes),
+        xattrs: match row.try_get::<Option<&str>, _>(12)? {
+            None => Default::default(),
+            Some(json) => serde_json::from_str(json)
+                .map_err(|_not_ours| Error::Damaged { what: "list of xattrs" })?,
+        },
+        content: content_of(row)?,
+        entries: Vec::new(),
+    })
+}
+
+fn content_of(row: &Row) -> Result<Option<ContentRef>, Error> {
+    let digest: Option<Digest> = row.try_get::<Option<&[u8]>, _>(13)?.map(digest_of).transpose()?;
+    let size = row.try_get::<i64, _>(14)?.cast_unsigned();
+    Ok(digest.map(|digest| ContentRef { digest, size }))
+}
+
+fn xattrs_to_json(state: &NodeState) -> Option<String> {
+    let json = || serde_json::to_string(&state.xattrs).expect("a map from text to bytes is JSON");
+    (!state.xattrs.is_empty()).then(json)
+}
+
+fn add_entries(found: &mut HashMap<NodeId, Record>, rows: &[Row]) -> Result<(), Error> {
+    for row in rows {
+        let (node, entry) = entry_of(row)?;
+        if let Some(state) = found.get_mut(&node).and_then(|record| record.node.state.as_mut()) {
+            state.entries.push(entry);
+        }
+    }
+    Ok(())
+}
+
+fn entry_of(row: &Row) -> Result<(NodeId, Entry), Error> {
+    let name = Name::new(row.try_get::<&[u8], _>(2)?)
+        .map_err(|_broken_rule| Error::Damaged { what: "name" })?;
+    Ok((node_id(row, 0)?, Entry { parent: node_id(row, 1)?, name }))
+}
+
+fn node_id(row: &Row, column: usize) -> Result<NodeId, Error> {
+    NodeId::try_from(row.try_get::<&[u8], _>(column)?)
+        .map_err(|_wrong_length| Error::Damaged { what: "node id" })
+}
+
+/// The kinds by the number that tables hold.
+const KINDS: [Kind; 7] = [
+    Kind::File,
+    Kind::Directory,
+    Kind::Symlink,
+    Kind::Fifo,
+    Kind::Socket,
+    Kind::CharDevice,
+    Kind::BlockDevice,
+];
+
+fn number_of_kind(kind: Kind) -> i64 {
+    let at = KINDS.iter().position(|known| *known == kind);
+    at.and_then(|at| i64::try_from(at).ok()).expect("the table lists every kind")
+}
+
+fn kind_of_number(number: i64) -> Result<Kind, Error> {
+    let kind = usize::try_from(number).ok().and_then(|at| KINDS.get(at)).copied();
+    kind.ok_or(Error::Damaged { what: "kind of node" })
+}

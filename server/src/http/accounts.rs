@@ -1,0 +1,96 @@
+//! Accounts: `/user/*`.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, State};
+use axum::http::StatusCode;
+use miaofs::protocol::accounts::{Account, ChangePassword, Refresh, Session, SignIn, SignUp};
+use miaofs::protocol::problem::Problem;
+use miaofs::protocol::routes;
+
+use super::json::Json;
+use super::problem::Failure;
+use crate::service::{Caller, Services};
+
+/// Create an account and sign its first device in.
+#[utoipa::path(post, path = routes::SIGN_UP, tag = "accounts", security(()), request_body = SignUp,
+    responses(
+        (status = 200, description = "signed in", body = Session),
+        (status = 400, description = "a name, password or device out of bounds", body = Problem),
+        (status = 403, description = "signing up is closed", body = Problem),
+        (status = 409, description = "the name is taken", body = Problem),
+        (status = 429, description = "too many tries", body = Problem),
+    ))]
+pub async fn sign_up(
+    State(services): State<Services>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Json(request): Json<SignUp>,
+) -> Result<axum::Json<Session>, Failure> {
+    Ok(axum::Json(services.accounts.sign_up(request, from.ip()).await?))
+}
+
+/// Sign a device in.
+#[utoipa::path(post, path = routes::SIGN_IN, tag = "accounts", security(()), request_body = SignIn,
+    responses(
+        (status = 200, description = "signed in", body = Session),
+        (status = 401, description = "wrong name or password", body = Problem),
+        (status = 429, description = "too many tries", body = Problem),
+    ))]
+pub async fn sign_in(
+    State(services): State<Services>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Json(request): Json<SignIn>,
+) -> Result<axum::Json<Session>, Failure> {
+    Ok(axum::Json(services.accounts.sign_in(request, from.ip()).await?))
+}
+
+/// Trade a refresh token for a new session.
+#[utoipa::path(post, path = routes::REFRESH, tag = "accounts", security(()), request_body = Refresh,
+    responses(
+        (status = 200, description = "signed in anew", body = Session),
+        (status = 401, description = "the token is not good", body = Problem),
+    ))]
+pub async fn refresh(
+    State(services): State<Services>,
+    Json(request): Json<Refresh>,
+) -> Result<axum::Json<Session>, Failure> {
+    Ok(axum::Json(services.accounts.refresh(&request.refresh_token).await?))
+}
+
+/// End this device's session.
+#[utoipa::path(post, path = routes::SIGN_OUT, tag = "accounts",
+    responses((status = 204, description = "signed out")))]
+pub async fn sign_out(
+    State(services): State<Services>,
+    caller: Caller,
+) -> Result<StatusCode, Failure> {
+    services.accounts.sign_out(caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the password, ending every session.
+#[utoipa::path(post, path = routes::PASSWORD, tag = "accounts", request_body = ChangePassword,
+    responses(
+        (status = 200, description = "changed; the session of this device goes on with this", body = Session),
+        (status = 400, description = "the new password is out of bounds", body = Problem),
+        (status = 401, description = "the old password is wrong", body = Problem),
+        (status = 429, description = "too many tries", body = Problem),
+    ))]
+pub async fn change_password(
+    State(services): State<Services>,
+    caller: Caller,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Json(request): Json<ChangePassword>,
+) -> Result<axum::Json<Session>, Failure> {
+    Ok(axum::Json(services.accounts.change_password(caller, request, from.ip()).await?))
+}
+
+/// Who is signed in, and the room of the drive.
+#[utoipa::path(get, path = routes::ACCOUNT, tag = "accounts",
+    responses((status = 200, description = "the account", body = Account)))]
+pub async fn account(
+    State(services): State<Services>,
+    caller: Caller,
+) -> Result<axum::Json<Account>, Failure> {
+    Ok(axum::Json(services.accounts.account(caller).await?))
+}

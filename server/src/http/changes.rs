@@ -1,0 +1,24 @@
+//! The feed: `/fs/changes`.
+
+use axum::extract::State;
+use miaofs::protocol::changes::{Changes, ChangesQuery};
+use miaofs::protocol::problem::Problem;
+use miaofs::protocol::routes;
+
+use super::json::Query;
+use super::problem::Failure;
+use crate::service::{Caller, Services};
+
+/// What changed after a cursor, waiting for it if asked to.
+#[utoipa::path(get, path = routes::CHANGES, tag = "drive", params(ChangesQuery),
+    responses(
+        (status = 200, description = "a page of the feed", body = Changes),
+        (status = 400, description = "a cursor or number out of bounds", body = Problem),
+    ))]
+pub async fn changes(
+    State(services): State<Services>,
+    caller: Caller,
+    Query(query): Query<ChangesQuery>,
+) -> Result<axum::Json<Changes>, Failure> {
+    Ok(axum::Json(services.changes.after(caller.user, query).await?))
+}

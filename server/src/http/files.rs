@@ -1,0 +1,106 @@
+//! The drive: `/fs/commit`, `/fs/list`, and the plain API by path.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use miaofs::protocol::files::{
+    Commit, Committed, DeletePath, Listing, Node, PathQuery, UpdatePath,
+};
+use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::problem::Problem;
+use miaofs::protocol::routes;
+
+use super::json::{Json, Path, Query};
+use super::problem::Failure;
+use crate::service::{Caller, Services};
+
+/// Change the drive: a set of puts and deletions, applied as the state that they end in.
+#[utoipa::path(post, path = routes::COMMIT, tag = "drive", request_body = Commit,
+    responses(
+        (status = 200, description = "what was applied and what was not", body = Committed),
+        (status = 400, description = "a change that no drive could hold", body = Problem),
+        (status = 413, description = "too many changes", body = Problem),
+    ))]
+pub async fn commit(
+    State(services): State<Services>,
+    caller: Caller,
+    Json(commit): Json<Commit>,
+) -> Result<axum::Json<Committed>, Failure> {
+    Ok(axum::Json(services.files.commit(caller.user, commit).await?))
+}
+
+/// One directory and what it holds.
+#[utoipa::path(get, path = routes::LIST, tag = "drive",
+    params(("node" = NodeId, Path, description = "the directory")),
+    responses(
+        (status = 200, description = "the directory", body = Listing),
+        (status = 404, description = "no such node", body = Problem),
+        (status = 409, description = "no directory", body = Problem),
+    ))]
+pub async fn list(
+    State(services): State<Services>,
+    caller: Caller,
+    Path(node): Path<NodeId>,
+) -> Result<axum::Json<Listing>, Failure> {
+    Ok(axum::Json(services.files.list(caller.user, node).await?))
+}
+
+/// The directory at a path and what it holds.
+#[utoipa::path(get, path = routes::QUERY, tag = "by path", params(PathQuery),
+    responses(
+        (status = 200, description = "the directory", body = Listing),
+        (status = 404, description = "nothing is there", body = Problem),
+        (status = 409, description = "no directory", body = Problem),
+    ))]
+pub async fn query(
+    State(services): State<Services>,
+    caller: Caller,
+    Query(query): Query<PathQuery>,
+) -> Result<axum::Json<Listing>, Failure> {
+    Ok(axum::Json(services.files.query(caller.user, &query.path).await?))
+}
+
+/// The node at a path.
+#[utoipa::path(get, path = routes::META, tag = "by path", params(PathQuery),
+    responses(
+        (status = 200, description = "the node", body = Node),
+        (status = 404, description = "nothing is there", body = Problem),
+    ))]
+pub async fn meta(
+    State(services): State<Services>,
+    caller: Caller,
+    Query(query): Query<PathQuery>,
+) -> Result<axum::Json<Node>, Failure> {
+    Ok(axum::Json(services.files.resolve(caller.user, &query.path).await?))
+}
+
+/// Rename or move the node at a path.
+#[utoipa::path(post, path = routes::UPDATE, tag = "by path", request_body = UpdatePath,
+    responses(
+        (status = 200, description = "the node as it is now", body = Node),
+        (status = 400, description = "the root, or a directory into itself", body = Problem),
+        (status = 404, description = "nothing is there", body = Problem),
+        (status = 409, description = "the new path is taken", body = Problem),
+    ))]
+pub async fn update(
+    State(services): State<Services>,
+    caller: Caller,
+    Json(request): Json<UpdatePath>,
+) -> Result<axum::Json<Node>, Failure> {
+    Ok(axum::Json(services.files.update(caller.user, request).await?))
+}
+
+/// Delete what is at a path.
+#[utoipa::path(post, path = routes::DELETE, tag = "by path", request_body = DeletePath,
+    responses(
+        (status = 204, description = "deleted"),
+        (status = 404, description = "nothing is there", body = Problem),
+        (status = 409, description = "a directory that is not empty", body = Problem),
+    ))]
+pub async fn delete(
+    State(services): State<Services>,
+    caller: Caller,
+    Json(request): Json<DeletePath>,
+) -> Result<StatusCode, Failure> {
+    services.files.delete(caller.user, request).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

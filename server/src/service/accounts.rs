@@ -1,0 +1,256 @@
+//! Accounts: signing up, in and out, and what an account has.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use miaofs::protocol::accounts::{Account, ChangePassword, Device, Session, SignIn, SignUp};
+use miaofs::protocol::ids::DeviceId;
+
+use super::passwords::Passwords;
+use super::tokens::Tokens;
+use super::tries::Tries;
+use super::{Caller, Error, Policy, SignUps};
+use crate::backend::db::{self, Connection, Db};
+use crate::backend::tracker::{Bearer, Tracker};
+use crate::backend::{self, UserId};
+
+/// The longest name of an account and of a device, in characters.
+const NAME_CHARACTERS_MAX: usize = 64;
+/// The shortest password, in characters.
+const PASSWORD_CHARACTERS_MIN: usize = 8;
+/// The longest password, in bytes.
+const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Accounts and their sessions.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    db: Db,
+    tracker: Tracker,
+    tokens: Tokens,
+    passwords: Passwords,
+    tries: Arc<Tries>,
+    policy: Arc<Policy>,
+}
+
+impl Accounts {
+    /// Accounts of this database, with sessions signed by `tokens`.
+    pub fn new(db: Db, tracker: Tracker, tokens: Tokens, policy: Arc<Policy>) -> Self {
+        let (passwords, tries) = (Passwords::new(), Arc::new(Tries::new()));
+        Self { db, tracker, tokens, passwords, tries, policy }
+    }
+
+    /// Makes an account with an empty drive and signs its first device in.
+    ///
+    /// # Errors
+    /// [`Error::SignUpClosed`], [`Error::TooManyRequests`], [`Error::Invalid`] for a name, password
+    /// or device out of bounds, [`Error::AccountExists`].
+    pub async fn sign_up(&self, request: SignUp, from: IpAddr) -> Result<Session, Error> {
+        if self.policy.sign_up == SignUps::Closed {
+            return Err(Error::SignUpClosed);
+        }
+        let name = checked_name(&request.name)?;
+        check_password(&request.password)?;
+        check_device(&request.device)?;
+        self.tries.count(&name, from)?;
+        let password = self.passwords.hash(request.password).await?;
+
+        let mut transaction = self.db.write().await?;
+        let user = match db::accounts::insert(&mut transaction, &name, &password, self.policy.quota)
+            .await
+        {
+            Err(backend::Error::Duplicate(_)) => return Err(Error::AccountExists),
+            inserted => inserted?,
+        };
+        db::files::insert_root(&mut transaction, user).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        self.begin_session(user, name, &request.device).await
+    }
+
+    /// Signs a device in. An unknown name and a wrong password answer alike, after alike time.
+    ///
+    /// # Errors
+    /// [`Error::WrongCredentials`], [`Error::TooManyRequests`], [`Error::Invalid`] for the device.
+    pub async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
+        check_device(&request.device)?;
+        let name = checked_name(&request.name).map_err(|_no_such_name| Error::WrongCredentials)?;
+        self.tries.count(&name, from)?;
+        let user = self.verify(&name, request.password).await?;
+        self.begin_session(user, name, &request.device).await
+    }
+
+    /// Trades a refresh token for a new session.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] when the token is not good (any more).
+    pub async fn refresh(&self, refresh_token: &str) -> Result<Session, Error> {
+        let bearer = self.tokens.redeem(refresh_token).await?;
+        let mut read = self.db.read().await?;
+        let name = db::accounts::name(&mut read, bearer.user).await?.ok_or(Error::Unauthorized)?;
+        drop(read);
+        self.session(bearer, name).await
+    }
+
+    /// Ends the caller's session.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
+        let bearer = Bearer { user: caller.user, device: caller.device };
+        Ok(self.tracker.end_device(bearer).await?)
+    }
+
+    /// Changes the password, ends every session, and begins a new one for the caller.
+    ///
+    /// # Errors
+    /// [`Error::WrongCredentials`] for the old password, [`Error::Invalid`] for the new one,
+    /// [`Error::TooManyRequests`].
+    pub async fn change_password(
+        &self,
+        caller: Caller,
+        request: ChangePassword,
+        from: IpAddr,
+    ) -> Result<Session, Error> {
+        check_password(&request.new)?;
+        let mut read = self.db.read().await?;
+        let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
+        drop(read);
+        self.tries.count(&name, from)?;
+        self.verify(&name, request.old).await?;
+        let password = self.passwords.hash(request.new).await?;
+
+        let mut transaction = self.db.write().await?;
+        db::accounts::set_password(&mut transaction, caller.user, &password).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        self.tracker.end_user(caller.user).await?;
+        self.session(Bearer { user: caller.user, device: caller.device }, name).await
+    }
+
+    /// Who the caller is, and the room of the drive.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] when the account was closed meanwhile.
+    pub async fn account(&self, caller: Caller) -> Result<Account, Error> {
+        let mut read = self.db.read().await?;
+        let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
+        let usage =
+            db::accounts::usage(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
+        Ok(Account {
+            name,
+            quota: usage.quota,
+            used: usage.used,
+            nodes: usage.nodes,
+            max_file_size: self.policy.max_file_size,
+        })
+    }
+
+    /// Who shows this access token.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended.
+    pub async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
+        self.tokens.check(token).await
+    }
+
+    async fn verify(&self, name: &str, password: String) -> Result<UserId, Error> {
+        let mut read = self.db.read().await?;
+        let login = db::accounts::login(&mut read, name).await?;
+        drop(read);
+        let hash = login.as_ref().map(|login| login.password.clone());
+        let right = self.passwords.verify(password, hash).await?;
+        login.filter(|_| right).map(|login| login.user).ok_or(Error::WrongCredentials)
+    }
+
+    async fn begin_session(
+        &self,
+        user: UserId,
+        name: String,
+        device: &Device,
+    ) -> Result<Session, Error> {
+        let bearer = Bearer { user, device: device.id.unwrap_or_else(DeviceId::random) };
+        let mut transaction = self.db.write().await?;
+        db::accounts::see_device(&mut transaction, user, bearer.device, device).await?;
+        let surplus = self.surplus_devices(&mut transaction, bearer).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        for device in surplus {
+            self.tracker.end_device(Bearer { user, device }).await?;
+        }
+        self.session(bearer, name).await
+    }
+
+    /// The devices whose sessions end because this one signs in.
+    async fn surplus_devices(
+        &self,
+        db: &mut Connection,
+        bearer: Bearer,
+    ) -> Result<Vec<DeviceId>, Error> {
+        let Some(others_max) = self.policy.max_devices.checked_sub(1) else {
+            return Ok(Vec::new());
+        };
+        let mut others = db::accounts::other_devices(db, bearer.user, bearer.device).await?;
+        let kept = usize::try_from(others_max).unwrap_or(usize::MAX).min(others.len());
+        Ok(others.split_off(kept))
+    }
+
+    async fn session(&self, bearer: Bearer, name: String) -> Result<Session, Error> {
+        let pair = self.tokens.begin(bearer).await?;
+        Ok(Session {
+            access_token: pair.access,
+            expires_in: self.tokens.access_ttl().as_secs(),
+            refresh_token: pair.refresh,
+            name,
+            device: bearer.device,
+        })
+    }
+}
+
+/// The name as tables hold it: in lower case, so that `Anna` and `anna` are one account.
+fn checked_name(name: &str) -> Result<String, Error> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
+    if name.is_empty() || name.len() > NAME_CHARACTERS_MAX || !name.bytes().all(allowed) {
+        let rule = "an account name has 1 to 64 letters, digits, '.', '_', '-' or '@'";
+        return Err(Error::Invalid(rule.to_owned()));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+fn check_password(password: &str) -> Result<(), Error> {
+    let long_enough = password.chars().count() >= PASSWORD_CHARACTERS_MIN;
+    if long_enough && password.len() <= PASSWORD_BYTES_MAX {
+        return Ok(());
+    }
+    let rule = "a password has at least 8 characters and at most 1024 bytes";
+    Err(Error::Invalid(rule.to_owned()))
+}
+
+/// The name of a device becomes part of file names, so it holds nothing that those may not.
+fn check_device(device: &Device) -> Result<(), Error> {
+    let characters = device.name.chars().count();
+    let forbidden = device.name.contains(|is: char| is.is_control() || is == '/');
+    if (1..=NAME_CHARACTERS_MAX).contains(&characters) && !forbidden {
+        return Ok(());
+    }
+    let rule = "a device name has 1 to 64 characters, no '/' and no control characters";
+    Err(Error::Invalid(rule.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_folded_and_bounded() {
+        assert_eq!(checked_name("Anna.B@x").unwrap(), "anna.b@x");
+        for bad in ["", "a b", "a/b", "ä", &"x".repeat(65)] {
+            assert!(matches!(checked_name(bad), Err(Error::Invalid(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_device_name_can_stand_in_a_file_name() {
+        let device = |name: &str| check_device(&Device { id: None, name: name.to_owned() });
+        assert!(device("Annas Rechner 秒").is_ok());
+        for bad in ["", "a/b", "a\0", "a\nb", &"x".repeat(65)] {
+            assert!(device(bad).is_err(), "{bad}");
+        }
+    }
+}

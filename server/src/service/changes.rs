@@ -1,0 +1,96 @@
+//! The feed: what changed in a drive, and waiting for it.
+//!
+//! Waiters are woken in this process: whoever commits announces the drive's new sequence number.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use miaofs::protocol::changes::{
+    Changes as Page, ChangesQuery, LIMIT_DEFAULT, LIMIT_MAX, WAIT_MAX,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use crate::backend::UserId;
+use crate::backend::db::{self, Db};
+
+/// The feeds of all drives.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    db: Db,
+    drives: Arc<Mutex<HashMap<UserId, watch::Sender<u64>>>>,
+    stop: CancellationToken,
+}
+
+impl Changes {
+    /// Feeds from this database, whose waiters all end when `stop` is cancelled.
+    pub fn new(db: Db, stop: CancellationToken) -> Self {
+        Self { db, drives: Arc::default(), stop }
+    }
+
+    /// Wakes whoever waits for a drive, which has been committed up to `seq`.
+    pub fn announce(&self, user: UserId, seq: u64) {
+        let mut drives = self.lock();
+        if let Some(drive) = drives.get(&user)
+            && drive.send(seq).is_err()
+        {
+            drives.remove(&user);
+        }
+    }
+
+    /// The next page after a cursor; waits as long as asked when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a cursor that the drive has not reached or a number out of bounds,
+    /// [`Error::Unauthorized`] when the account is gone.
+    pub async fn after(&self, user: UserId, query: ChangesQuery) -> Result<Page, Error> {
+        let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+        let wait = query.wait.unwrap_or(0);
+        if !(1..=LIMIT_MAX).contains(&limit) || wait > WAIT_MAX {
+            let rule = format!("limit is 1 to {LIMIT_MAX} and wait at most {WAIT_MAX} seconds");
+            return Err(Error::Invalid(rule));
+        }
+        let deadline = Instant::now() + Duration::from_secs(wait);
+        // Subscribed before the look, so that no commit falls between look and wait.
+        let mut news = self.subscribe(user);
+        loop {
+            let page = self.page(user, query.since, limit).await?;
+            if page.head != query.since {
+                return Ok(page);
+            }
+            tokio::select! {
+                _ = news.changed() => (),
+                () = tokio::time::sleep_until(deadline) => return Ok(page),
+                () = self.stop.cancelled() => return Ok(page),
+            }
+        }
+    }
+
+    async fn page(&self, user: UserId, since: u64, limit: u64) -> Result<Page, Error> {
+        let mut read = self.db.read().await?;
+        let usage = db::accounts::usage(&mut read, user).await?.ok_or(Error::Unauthorized)?;
+        let head = usage.seq;
+        if since >= head {
+            let ahead = format!("the cursor {since} is ahead of the drive, which is at {head}");
+            return match since == head {
+                true => Ok(Page { nodes: Vec::new(), cursor: head, head }),
+                false => Err(Error::Invalid(ahead)),
+            };
+        }
+        let end = db::files::page_end(&mut read, user, since, limit).await?;
+        let cursor = end.unwrap_or(head);
+        let nodes = db::files::changed(&mut read, user, since, cursor).await?;
+        Ok(Page { nodes, cursor, head })
+    }
+
+    fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
+        self.lock().entry(user).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, watch::Sender<u64>>> {
+        self.drives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

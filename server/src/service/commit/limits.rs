@@ -1,0 +1,85 @@
+//! What a commit must be like whatever the drive holds; the whole of it is refused otherwise.
+
+use std::collections::HashSet;
+
+use miaofs::protocol::files::{
+    COMMIT_NODES_MAX, ENTRIES_MAX, Kind, NodeChange, NodeState, SYMLINK_MAX, XATTRS_MAX,
+};
+use miaofs::protocol::ids::NodeId;
+
+use crate::service::Error;
+
+/// All bits that a mode may have: permissions, setuid, setgid and sticky.
+const MODE_MAX: u32 = 0o7777;
+
+/// Checks sizes and shapes.
+///
+/// # Errors
+/// [`Error::TooLarge`] for more changes than a commit takes, [`Error::Invalid`] for all else.
+pub fn check(changes: &[NodeChange]) -> Result<(), Error> {
+    if changes.len() > COMMIT_NODES_MAX {
+        let given = changes.len();
+        return Err(Error::TooLarge(format!("{given} changes, but a commit takes at most 2000")));
+    }
+    let mut seen = HashSet::new();
+    for change in changes {
+        let id = change.id;
+        if !seen.insert(id) {
+            return Err(Error::Invalid(format!("node {id} stands twice in the commit")));
+        }
+        flaw(change).map_or(Ok(()), |flaw| Err(Error::Invalid(format!("node {id}: {flaw}"))))?;
+    }
+    Ok(())
+}
+
+fn flaw(change: &NodeChange) -> Option<&'static str> {
+    match &change.state {
+        None if change.id == NodeId::ROOT => Some("the root cannot be deleted"),
+        None => None,
+        Some(state) => flaw_of_entries(change.id, state)
+            .or_else(|| flaw_of_content(state))
+            .or_else(|| flaw_of_attributes(state)),
+    }
+}
+
+fn flaw_of_entries(id: NodeId, state: &NodeState) -> Option<&'static str> {
+    let distinct: HashSet<_> = state.entries.iter().collect();
+    match (id, state.kind, state.entries.len()) {
+        (NodeId::ROOT, Kind::Directory, 0) => None,
+        (NodeId::ROOT, _, _) => Some("the root is a directory without a name"),
+        (_, _, 0) => Some("a node has a name; without state it is deleted"),
+        (_, Kind::Directory, 2..) => Some("a directory has exactly one name"),
+        (_, _, count) if count > ENTRIES_MAX => Some("a node has at most 1000 names"),
+        (_, _, count) if distinct.len() < count => Some("a name stands twice"),
+        _ => None,
+    }
+}
+
+fn flaw_of_content(state: &NodeState) -> Option<&'static str> {
+    match (state.kind, &state.content, &state.target) {
+        (Kind::File, None, _) => Some("a file has a content"),
+        (Kind::Symlink, _, None) => Some("a symlink has a target"),
+        (Kind::File, Some(_), None) => None,
+        (Kind::Symlink, None, Some(target)) => match target.0.len() {
+            1..=SYMLINK_MAX if !target.0.contains(&0) => None,
+            _ => Some("the target of a symlink has 1 to 4095 bytes and no NUL"),
+        },
+        (_, None, None) => None,
+        (_, Some(_), _) => Some("only a file has a content"),
+        (_, _, Some(_)) => Some("only a symlink has a target"),
+    }
+}
+
+fn flaw_of_attributes(state: &NodeState) -> Option<&'static str> {
+    let device = matches!(state.kind, Kind::CharDevice | Kind::BlockDevice);
+    let xattrs: usize = state.xattrs.iter().map(|(name, value)| name.len() + value.0.len()).sum();
+    if state.mode > MODE_MAX {
+        Some("a mode is 0o7777 at the most")
+    } else if state.rdev != 0 && !device {
+        Some("only a device has a device number")
+    } else if xattrs > XATTRS_MAX {
+        Some("the xattrs of a node have at most 131072 bytes in all")
+    } else {
+        None
+    }
+}

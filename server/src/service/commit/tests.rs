@@ -1,0 +1,1 @@
+//! Commits decided and held against rules written a second time.

@@ -1,0 +1,301 @@
+//! The drive: commits, and the directories and nodes as they are.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use miaofs::content::Digest;
+use miaofs::protocol::files::{
+    Applied, Commit, Committed, Conflict, Entry, Kind, Listing, Node, NodeChange,
+};
+use miaofs::protocol::ids::NodeId;
+
+use super::changes::Changes;
+use super::commit::{self, Drive, Verdict};
+use super::{Error, Policy};
+use crate::backend::db::accounts::Usage;
+use crate::backend::db::files::Record;
+use crate::backend::db::{self, Connection, Db};
+use crate::backend::{self, UserId, unix_now};
+
+/// The drives of all users.
+#[derive(Debug, Clone)]
+pub struct Files {
+    pub(super) db: Db,
+    pub(super) changes: Changes,
+    policy: Arc<Policy>,
+}
+
+impl Files {
+    /// Drives in this database, whose commits are announced to `changes`.
+    pub fn new(db: Db, changes: Changes, policy: Arc<Policy>) -> Self {
+        Self { db, changes, policy }
+    }
+
+    /// Applies as much of a commit as can be, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::Invalid`] for a commit that could never be applied; what the
+    /// drive does not allow is a conflict of the answer.
+    pub async fn commit(&self, user: UserId, commit: Commit) -> Result<Committed, Error> {
+        commit::check_limits(&commit.changes)?;
+        let mut transaction = self.db.write().await?;
+        let committed = self.apply(&mut transaction, user, commit.changes).await?;
+        if committed.applied.is_empty() {
+            return Ok(committed);
+        }
+        transaction.commit().await.map_err(backend::Error::from)?;
+        self.changes.announce(user, committed.seq);
+        Ok(committed)
+    }
+
+    /// One directory and what it holds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such node, [`Error::WrongKind`] when it is no directory.
+    pub async fn list(&self, user: UserId, id: NodeId) -> Result<Listing, Error> {
+        let mut read = self.db.read().await?;
+        let directory = existing(&mut read, user, id).await?;
+        listing(&mut read, user, directory).await
+    }
+
+    /// Applies changes within a transaction that the caller commits and then announces.
+    pub(super) async fn apply(
+        &self,
+        db: &mut Connection,
+        user: UserId,
+        changes: Vec<NodeChange>,
+    ) -> Result<Committed, Error> {
+        let now = unix_now();
+        let grace = i64::try_from(self.policy.grace_period.as_secs()).unwrap_or(i64::MAX);
+        let drive = load(db, user, &changes, now.saturating_sub(grace)).await?;
+        let verdicts = commit::resolve(&drive, &changes)?;
+        let usage = usage_after(&drive, &changes, &verdicts);
+        let (applied, conflicts) = answer(db, user, &drive, &changes, &verdicts).await?;
+        if usage.seq != drive.usage.seq {
+            count_contents(db, user, &drive, &changes, &verdicts, now).await?;
+            let records = records_after(changes, &verdicts, usage.seq, &drive);
+            db::files::write(db, user, &records).await?;
+            db::accounts::set_usage(db, user, usage).await?;
+        }
+        Ok(Committed { seq: usage.seq, applied, conflicts })
+    }
+}
+
+/// The node, unless it is unknown or deleted.
+pub(super) async fn existing(db: &mut Connection, user: UserId, id: NodeId) -> Result<Node, Error> {
+    let record = db::files::nodes(db, user, &[id]).await?.remove(&id);
+    let node = record.map(|record| record.node).filter(|node| node.state.is_some());
+    node.ok_or(Error::NotFound("node"))
+}
+
+/// A directory with what it holds, in order of name.
+pub(super) async fn listing(
+    db: &mut Connection,
+    user: UserId,
+    directory: Node,
+) -> Result<Listing, Error> {
+    if directory.state.as_ref().is_none_or(|state| state.kind != Kind::Directory) {
+        return Err(Error::WrongKind("only a directory can be listed"));
+    }
+    let ids = db::files::children(db, user, &[directory.id]).await?;
+    let records = db::files::nodes(db, user, &ids).await?;
+    let mut seen = HashSet::new();
+    let nodes = ids
+        .iter()
+        .filter(|id| seen.insert(**id))
+        .filter_map(|id| Some(records.get(id)?.node.clone()))
+        .collect();
+    Ok(Listing { directory, nodes })
+}
+
+/// Loads what the changes touch.
+async fn load(
+    db: &mut Connection,
+    user: UserId,
+    changes: &[NodeChange],
+    claimed_since: i64,
+) -> Result<Drive, Error> {
+    let usage = db::accounts::usage(db, user).await?.ok_or(Error::Unauthorized)?;
+    let wanted: Vec<&Entry> = changes
+        .iter()
+        .filter_map(|change| change.state.as_ref())
+        .flat_map(|s| &s.entries)
+        .collect();
+    let mut ids: Vec<NodeId> = changes.iter().map(|change| change.id).collect();
+    ids.extend(wanted.iter().map(|entry| entry.parent));
+    ids.sort_unstable();
+    ids.dedup();
+    let digests: HashSet<Digest> =
+        changes.iter().filter_map(|change| Some(change.state.as_ref()?.content?.digest)).collect();
+    let digests: Vec<Digest> = digests.into_iter().collect();
+    let mut drive = Drive {
+        usage,
+        nodes: db::files::nodes(db, user, &ids).await?,
+        holders: db::files::holders(db, user, &wanted).await?,
+        outsiders: HashMap::new(),
+        parents: HashMap::new(),
+        owned: db::contents::owned(db, user, &digests, claimed_since).await?,
+    };
+    drive.outsiders = outsiders(db, user, changes, &drive).await?;
+    if changes.iter().any(|change| moves_directory(&drive, change)) {
+        drive.parents = ancestors(db, user, &wanted).await?;
+    }
+    Ok(drive)
+}
+
+fn moves_directory(drive: &Drive, change: &NodeChange) -> bool {
+    match (drive.standing(change.id), &change.state) {
+        (Some(before), Some(after)) => {
+            before.kind == Kind::Directory && before.entries != after.entries
+        }
+        _ => false,
+    }
+}
+
+/// Of each directory to be deleted, one child that no change names.
+async fn outsiders(
+    db: &mut Connection,
+    user: UserId,
+    changes: &[NodeChange],
+    drive: &Drive,
+) -> Result<HashMap<NodeId, NodeId>, Error> {
+    let deleted: Vec<NodeId> = changes
+        .iter()
+        .filter(|change| change.state.is_none())
+        .filter(|change| drive.standing(change.id).is_some_and(|s| s.kind == Kind::Directory))
+        .map(|change| change.id)
+        .collect();
+    let mut named: HashMap<NodeId, usize> = HashMap::new();
+    for state in changes.iter().filter_map(|change| drive.standing(change.id)) {
+        for entry in &state.entries {
+            *named.entry(entry.parent).or_default() += 1;
+        }
+    }
+    let insiders: HashSet<NodeId> = changes.iter().map(|change| change.id).collect();
+    let mut outsiders = HashMap::new();
+    for (directory, count) in db::files::count_names(db, user, &deleted).await? {
+        let inside = named.get(&directory).copied().unwrap_or(0);
+        if count > inside {
+            let first = db::files::first_children(db, user, directory, inside + 1).await?;
+            let outsider = first.into_iter().find(|child| !insiders.contains(child));
+            outsiders.extend(outsider.map(|child| (directory, child)));
+        }
+    }
+    Ok(outsiders)
+}
+
+/// The way up from every directory that is to hold a name.
+async fn ancestors(
+    db: &mut Connection,
+    user: UserId,
+    wanted: &[&Entry],
+) -> Result<HashMap<NodeId, NodeId>, Error> {
+    let mut parents = HashMap::new();
+    let mut seen: HashSet<NodeId> = wanted.iter().map(|entry| entry.parent).collect();
+    let mut frontier: Vec<NodeId> = seen.iter().copied().collect();
+    while !frontier.is_empty() {
+        let pairs = db::files::parents(db, user, &frontier).await?;
+        frontier = pairs.iter().map(|(_, parent)| *parent).filter(|id| seen.insert(*id)).collect();
+        parents.extend(pairs);
+    }
+    Ok(parents)
+}
+
+fn usage_after(drive: &Drive, changes: &[NodeChange], verdicts: &[Verdict]) -> Usage {
+    let mut usage = drive.usage;
+    for change in applied(changes, verdicts) {
+        let (before, after) = (drive.standing(change.id), change.state.as_ref());
+        usage.seq = drive.usage.seq + 1;
+        usage.used = (usage.used + commit::size_of(after)).saturating_sub(commit::size_of(before));
+        usage.nodes += u64::from(before.is_none() && after.is_some());
+        usage.nodes -= u64::from(before.is_some() && after.is_none()).min(usage.nodes);
+    }
+    usage
+}
+
+fn applied<'a>(
+    changes: &'a [NodeChange],
+    verdicts: &'a [Verdict],
+) -> impl Iterator<Item = &'a NodeChange> {
+    let both = changes.iter().zip(verdicts);
+    both.filter(|(_, verdict)| **verdict == Verdict::Apply).map(|(change, _)| change)
+}
+
+async fn count_contents(
+    db: &mut Connection,
+    user: UserId,
+    drive: &Drive,
+    changes: &[NodeChange],
+    verdicts: &[Verdict],
+    now: i64,
+) -> Result<(), Error> {
+    let mut deltas: HashMap<Digest, i64> = HashMap::new();
+    for change in applied(changes, verdicts) {
+        let before = drive.standing(change.id).and_then(|state| state.content);
+        let after = change.state.as_ref().and_then(|state| state.content);
+        for (content, delta) in [(before, -1), (after, 1)] {
+            if let Some(content) = content {
+                *deltas.entry(content.digest).or_default() += delta;
+            }
+        }
+    }
+    let mut by_delta: HashMap<i64, Vec<Digest>> = HashMap::new();
+    for (digest, delta) in deltas.into_iter().filter(|(_, delta)| *delta != 0) {
+        by_delta.entry(delta).or_default().push(digest);
+    }
+    for (delta, digests) in by_delta {
+        db::contents::count_refs(db, user, &digests, delta, now).await?;
+    }
+    Ok(())
+}
+
+fn records_after(
+    changes: Vec<NodeChange>,
+    verdicts: &[Verdict],
+    version: u64,
+    drive: &Drive,
+) -> Vec<Record> {
+    let both = changes.into_iter().zip(verdicts);
+    both.filter(|(_, verdict)| **verdict == Verdict::Apply)
+        .filter_map(|(change, _)| {
+            let kind = match &change.state {
+                Some(state) => state.kind,
+                None => drive.nodes.get(&change.id)?.kind,
+            };
+            let NodeChange { id, revision, state, .. } = change;
+            Some(Record { kind, node: Node { id, version, revision, state } })
+        })
+        .collect()
+}
+
+async fn answer(
+    db: &mut Connection,
+    user: UserId,
+    drive: &Drive,
+    changes: &[NodeChange],
+    verdicts: &[Verdict],
+) -> Result<(Vec<Applied>, Vec<Conflict>), Error> {
+    let current_of = |verdict: &Verdict| match verdict {
+        Verdict::Reject { current, .. } => *current,
+        Verdict::Held { .. } | Verdict::Apply => None,
+    };
+    let unloaded: HashSet<NodeId> =
+        verdicts.iter().filter_map(current_of).filter(|id| !drive.nodes.contains_key(id)).collect();
+    let loaded = db::files::nodes(db, user, &unloaded.into_iter().collect::<Vec<_>>()).await?;
+    let node = |id: NodeId| {
+        let record = drive.nodes.get(&id).or_else(|| loaded.get(&id));
+        record.map(|record| Box::new(record.node.clone()))
+    };
+    let (mut applied, mut conflicts) = (Vec::new(), Vec::new());
+    for (change, verdict) in changes.iter().zip(verdicts) {
+        let id = change.id;
+        match *verdict {
+            Verdict::Held { version } => applied.push(Applied { id, version }),
+            Verdict::Apply => applied.push(Applied { id, version: drive.usage.seq + 1 }),
+            Verdict::Reject { reason, current } => {
+                conflicts.push(Conflict { id, reason, current: current.and_then(node) });
+            }
+        }
+    }
+    Ok((applied, conflicts))
+}

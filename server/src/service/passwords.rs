@@ -1,0 +1,92 @@
+//! Passwords: argon2id, off the runtime's threads, few at once, and always the same work.
+
+use std::sync::Arc;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use tokio::sync::Semaphore;
+
+use super::Error;
+use crate::backend;
+
+/// Hashes at once: each takes 19 MiB and a core for some tens of milliseconds.
+const AT_ONCE: usize = 4;
+
+/// Makes and checks hashes of passwords.
+#[derive(Debug, Clone)]
+pub struct Passwords {
+    permits: Arc<Semaphore>,
+    /// The hash of a password that nobody has.
+    decoy: Arc<str>,
+}
+
+impl Passwords {
+    /// Ready to hash.
+    pub fn new() -> Self {
+        let nobodys = hex::encode(rand::random::<[u8; 32]>());
+        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), decoy: hash(&nobodys).into() }
+    }
+
+    /// The PHC string of a password, with a salt of its own.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the server stops.
+    pub async fn hash(&self, password: String) -> Result<String, Error> {
+        self.compute(move || hash(&password)).await
+    }
+
+    /// Whether the password is the one of the hash. Without a hash it is not, after equal work: the
+    /// time does not tell who has an account.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] while the server stops; [`Error::Backend`] for a damaged hash.
+    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+        let known = hash.is_some();
+        let hash = hash.unwrap_or_else(|| self.decoy.to_string());
+        Ok(self.compute(move || verify(&password, &hash)).await?? && known)
+    }
+
+    async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = self.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(|_closed| Error::Unavailable)?;
+        let work = tokio::task::spawn_blocking(move || {
+            let _until_done = permit;
+            work()
+        });
+        work.await.map_err(|_stopping| Error::Unavailable)
+    }
+}
+
+fn hash(password: &str) -> String {
+    Argon2::default()
+        .hash_password(password.as_bytes())
+        .expect("the default parameters are valid and the system has random numbers")
+        .to_string()
+}
+
+fn verify(password: &str, hash: &str) -> Result<bool, Error> {
+    let damaged = |_error| backend::Error::Damaged { what: "password hash" };
+    let hash = PasswordHash::new(hash).map_err(damaged)?;
+    Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_of_somebody_is_right() {
+        let passwords = Passwords::new();
+        let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$"));
+        let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash);
+        assert!(verify("correct horse", Some(hash.clone())).await.unwrap());
+        assert!(!verify("Correct horse", Some(hash)).await.unwrap());
+        assert!(!verify("correct horse", None).await.unwrap());
+        assert!(verify("correct horse", Some("plain".to_owned())).await.is_err());
+    }
+}

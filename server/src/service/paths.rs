@@ -1,0 +1,340 @@
+//! The plain API: the same drive by path, for scripts, browsers and curl.
+//!
+//! A path is absolute, its names are separated by `/`, and symlinks are not followed. Every change
+//! becomes a commit like that of any other device, in one transaction with the look that led to it.
+
+use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use miaofs::protocol::files::{
+    COMMIT_NODES_MAX, ConflictReason, ContentRef, DeletePath, Entry, Kind, Listing, Node,
+    NodeChange, NodeState, UpdatePath,
+};
+use miaofs::protocol::ids::{NodeId, Revision};
+use miaofs::protocol::name::Name;
+
+use super::files::{Files, existing, listing};
+use super::{Caller, Error};
+use crate::backend::db::{self, Connection};
+use crate::backend::{self, UserId};
+
+const FILE_MODE: u32 = 0o644;
+const DIRECTORY_MODE: u32 = 0o755;
+
+impl Files {
+    /// The node at a path.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a malformed path, [`Error::NotFound`] when nothing is there.
+    pub async fn resolve(&self, user: UserId, path: &str) -> Result<Node, Error> {
+        let mut read = self.db.read().await?;
+        node_at(&mut read, user, &names_of(path)?).await
+    }
+
+    /// The directory at a path with what it holds.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`], and [`Error::WrongKind`] when it is no directory.
+    pub async fn query(&self, user: UserId, path: &str) -> Result<Listing, Error> {
+        let mut read = self.db.read().await?;
+        let directory = node_at(&mut read, user, &names_of(path)?).await?;
+        listing(&mut read, user, directory).await
+    }
+
+    /// Renames or moves the node at a path, all else of it unchanged.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`] for the node and the new directory; [`Error::AlreadyExists`] when the new
+    /// path is taken, [`Error::Invalid`] for the root or a directory moved into itself.
+    pub async fn update(&self, user: UserId, request: UpdatePath) -> Result<Node, Error> {
+        let (old, new) = (names_of(&request.path)?, names_of(&request.new_path)?);
+        let (Some((old_name, old_parent)), Some((new_name, new_parent))) =
+            (old.split_last(), new.split_last())
+        else {
+            return Err(Error::Invalid("the root has no name to change".to_owned()));
+        };
+        let mut transaction = self.db.write().await?;
+        let db = &mut *transaction;
+        let node = node_at(db, user, &old).await?;
+        let old_parent = node_at(db, user, old_parent).await?.id;
+        let new_parent = directory_at(db, user, new_parent).await?.id;
+        if db::files::child(db, user, new_parent, new_name).await?.is_some() {
+            return Err(Error::AlreadyExists(request.new_path));
+        }
+        let mut change = change_of(&node);
+        if let Some(state) = &mut change.state {
+            let from = Entry { parent: old_parent, name: old_name.clone() };
+            state.entries.retain(|entry| *entry != from);
+            state.entries.push(Entry { parent: new_parent, name: new_name.clone() });
+        }
+        let seq = self.apply_all(db, user, vec![change]).await?;
+        let node = existing(db, user, node.id).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        self.changes.announce(user, seq);
+        Ok(node)
+    }
+
+    /// Takes the name at a path away; a node without any other is deleted, a directory with all that
+    /// is in it when that was asked for.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`]; [`Error::NotEmpty`], [`Error::Invalid`] for the root.
+    pub async fn delete(&self, user: UserId, request: DeletePath) -> Result<(), Error> {
+        let names = names_of(&request.path)?;
+        let Some((name, parent)) = names.split_last() else {
+            return Err(Error::Invalid("the root cannot be deleted".to_owned()));
+        };
+        let mut transaction = self.db.write().await?;
+        let db = &mut *transaction;
+        let parent = node_at(db, user, parent).await?.id;
+        let node = node_at(db, user, &names).await?;
+        let directory = state_of(&node)?.kind == Kind::Directory;
+        let mut seq = 0;
+        if directory && request.recursive {
+            seq = self.delete_inside(db, user, node.id).await?;
+        }
+        let entry = Entry { parent, name: name.clone() };
+        let change = change_without(&node, |own| *own == entry);
+        seq = self.apply_all(db, user, vec![change]).await?.max(seq);
+        transaction.commit().await.map_err(backend::Error::from)?;
+        self.changes.announce(user, seq);
+        Ok(())
+    }
+
+    /// Makes the file at a path have this content, which the caller owns: a new file, in directories
+    /// made as needed, or a new content for the file that is there.
+    ///
+    /// # Errors
+    /// [`Error::WrongKind`] when something else than a file is there or a file is in the way,
+    /// [`Error::OverQuota`], [`Error::NotFound`] when the content is not the caller's.
+    pub async fn put_path(
+        &self,
+        caller: Caller,
+        path: &str,
+        content: ContentRef,
+    ) -> Result<Node, Error> {
+        let names = names_of(path)?;
+        let Some((name, parents)) = names.split_last() else {
+            return Err(Error::WrongKind("the root is no file"));
+        };
+        let user = caller.user;
+        let mut transaction = self.db.write().await?;
+        let db = &mut *transaction;
+        let mut changes = Vec::new();
+        let parent = make_directories(db, user, parents, &mut changes).await?;
+        let there = match changes.is_empty() {
+            true => db::files::child(db, user, parent, name).await?,
+            false => None,
+        };
+        let change = match there {
+            Some(id) => change_of_content(&existing(db, user, id).await?, content)?,
+            None => new_node(Kind::File, parent, name, Some(content)),
+        };
+        let id = change.id;
+        changes.push(change);
+        let seq = self.apply_all(db, user, changes).await?;
+        let node = existing(db, user, id).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        self.changes.announce(user, seq);
+        Ok(node)
+    }
+
+    /// Deletes all below a directory: what is no directory first, then directories from the deepest
+    /// up, in as many commits of the feed as it takes.
+    async fn delete_inside(
+        &self,
+        db: &mut Connection,
+        user: UserId,
+        top: NodeId,
+    ) -> Result<u64, Error> {
+        let mut directories = vec![top];
+        let mut seen = HashSet::from([top]);
+        let mut others = Vec::new();
+        let mut level = vec![top];
+        while !level.is_empty() {
+            let mut ids = db::files::children(db, user, &level).await?;
+            ids.retain(|id| seen.insert(*id));
+            let records = db::files::nodes(db, user, &ids).await?;
+            let (inner, files): (Vec<_>, Vec<_>) =
+                ids.into_iter().partition(|id| records.get(id).is_some_and(is_directory));
+            directories.extend(&inner);
+            others.extend(files);
+            level = inner;
+        }
+        let doomed: HashSet<NodeId> = directories.iter().copied().collect();
+        let below_top = directories.into_iter().skip(1).rev();
+        let order: Vec<NodeId> = others.into_iter().chain(below_top).collect();
+        let mut seq = 0;
+        for some in order.chunks(COMMIT_NODES_MAX) {
+            let records = db::files::nodes(db, user, some).await?;
+            let nodes = some.iter().filter_map(|id| records.get(id));
+            let changes = nodes
+                .map(|record| change_without(&record.node, |own| doomed.contains(&own.parent)))
+                .collect();
+            seq = self.apply_all(db, user, changes).await?;
+        }
+        Ok(seq)
+    }
+
+    /// Applies changes of which each has to hold.
+    async fn apply_all(
+        &self,
+        db: &mut Connection,
+        user: UserId,
+        changes: Vec<NodeChange>,
+    ) -> Result<u64, Error> {
+        let committed = self.apply(db, user, changes).await?;
+        match committed.conflicts.first() {
+            None => Ok(committed.seq),
+            Some(conflict) => Err(error_of(conflict.reason)),
+        }
+    }
+}
+
+fn error_of(reason: ConflictReason) -> Error {
+    match reason {
+        ConflictReason::Stale | ConflictReason::Dependent => Error::Conflict,
+        ConflictReason::NameTaken => Error::AlreadyExists("the name".to_owned()),
+        ConflictReason::NoParent => Error::NotFound("directory"),
+        ConflictReason::NotEmpty => Error::NotEmpty,
+        ConflictReason::Cycle => {
+            Error::Invalid("a directory cannot be moved into itself".to_owned())
+        }
+        ConflictReason::NoContent => Error::NotFound("content"),
+        ConflictReason::OverQuota => Error::OverQuota,
+    }
+}
+
+/// The names of an absolute path; none for the root. Empty ones are passed over as POSIX does.
+fn names_of(path: &str) -> Result<Vec<Name>, Error> {
+    let Some(relative) = path.strip_prefix('/') else {
+        return Err(Error::Invalid("a path begins with '/'".to_owned()));
+    };
+    let names = relative.split('/').filter(|name| !name.is_empty());
+    let name = |name: &str| Name::new(name).map_err(|error| Error::Invalid(error.to_string()));
+    names.map(name).collect()
+}
+
+async fn node_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<Node, Error> {
+    let mut id = NodeId::ROOT;
+    for name in names {
+        let child = db::files::child(db, user, id, name).await?;
+        id = child.ok_or(Error::NotFound("file or directory"))?;
+    }
+    existing(db, user, id).await
+}
+
+async fn directory_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<Node, Error> {
+    let node = node_at(db, user, names).await?;
+    match state_of(&node)?.kind {
+        Kind::Directory => Ok(node),
+        _ => Err(Error::WrongKind("a directory was expected on the way")),
+    }
+}
+
+/// Follows names from the root; from the first that is not there on, adds directories to `changes`.
+async fn make_directories(
+    db: &mut Connection,
+    user: UserId,
+    names: &[Name],
+    changes: &mut Vec<NodeChange>,
+) -> Result<NodeId, Error> {
+    let mut at = NodeId::ROOT;
+    for name in names {
+        let child = match changes.is_empty() {
+            true => db::files::child(db, user, at, name).await?,
+            false => None,
+        };
+        match child {
+            Some(id) if state_of(&existing(db, user, id).await?)?.kind == Kind::Directory => {
+                at = id;
+            }
+            Some(_) => return Err(Error::WrongKind("a directory was expected on the way")),
+            None => {
+                let directory = new_node(Kind::Directory, at, name, None);
+                at = directory.id;
+                changes.push(directory);
+            }
+        }
+    }
+    Ok(at)
+}
+
+fn new_node(kind: Kind, parent: NodeId, name: &Name, content: Option<ContentRef>) -> NodeChange {
+    let now = now_ns();
+    let state = NodeState {
+        kind,
+        mode: if kind == Kind::Directory { DIRECTORY_MODE } else { FILE_MODE },
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        mtime: now,
+        ctime: now,
+        btime: now,
+        target: None,
+        xattrs: Default::default(),
+        content,
+        entries: vec![Entry { parent, name: name.clone() }],
+    };
+    NodeChange { id: NodeId::random(), base: 0, revision: Revision::random(), state: Some(state) }
+}
+
+/// A change that leaves the node as it is, but for the time of the change.
+fn change_of(node: &Node) -> NodeChange {
+    let mut state = node.state.clone();
+    if let Some(state) = &mut state {
+        state.ctime = now_ns();
+    }
+    NodeChange { id: node.id, base: node.version, revision: Revision::random(), state }
+}
+
+fn change_of_content(node: &Node, content: ContentRef) -> Result<NodeChange, Error> {
+    let mut change = change_of(node);
+    match &mut change.state {
+        Some(state) if state.kind == Kind::File => {
+            state.content = Some(content);
+            state.mtime = state.ctime;
+            Ok(change)
+        }
+        _ => Err(Error::WrongKind("something else than a file has that path")),
+    }
+}
+
+/// A change that takes names away, and deletes the node that has no other.
+fn change_without(node: &Node, taken: impl Fn(&Entry) -> bool) -> NodeChange {
+    let mut change = change_of(node);
+    if let Some(state) = &mut change.state {
+        state.entries.retain(|entry| !taken(entry));
+    }
+    change.state = change.state.filter(|state| !state.entries.is_empty());
+    change
+}
+
+fn is_directory(record: &db::files::Record) -> bool {
+    record.kind == Kind::Directory
+}
+
+fn state_of(node: &Node) -> Result<&NodeState, Error> {
+    node.state.as_ref().ok_or(Error::NotFound("file or directory"))
+}
+
+/// Nanoseconds since 1970, as nodes hold times.
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_absolute_and_made_of_names() {
+        assert_eq!(names_of("/").unwrap(), []);
+        let names = [Name::new("a").unwrap(), Name::new("b c").unwrap()];
+        assert_eq!(names_of("/a//b c/").unwrap(), names);
+        for bad in ["", "a", "/a/../b", "/./a", "/a\0", &format!("/{}", "x".repeat(256))] {
+            assert!(matches!(names_of(bad), Err(Error::Invalid(_))), "{bad:?}");
+        }
+    }
+}
