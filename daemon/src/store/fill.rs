@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use miaofs::content::{Digest, Manifest};
+use miaofs::protocol::files::ContentRef;
 
 use super::{Error, Ino, Store};
 
@@ -26,6 +27,12 @@ pub struct CacheUsage {
 }
 
 impl Store {
+    /// The content that the server is known to have for a node, dirty chunks aside: what its absent
+    /// chunks are fetched of.
+    pub fn content_of(&self, _ino: Ino) -> Result<Option<ContentRef>, Error> {
+        todo!()
+    }
+
     /// The manifest of a node's content, if it is known or follows from the digest.
     pub fn manifest(&self, _ino: Ino) -> Result<Option<Arc<Manifest>>, Error> {
         todo!()
