@@ -1,5 +1,8 @@
 //! The miaofs daemon and its commands.
 
+mod cli;
 mod store;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,0 +1,21 @@
+//! `miaofs completions`: prints a shell's completion script.
+
+use std::io;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::Cli;
+
+/// What `completions` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) {
+    let mut command = Cli::command();
+    clap_complete::generate(args.shell, &mut command, "miaofs", &mut io::stdout());
+}

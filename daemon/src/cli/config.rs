@@ -1,0 +1,100 @@
+//! `miaofs config`: shows and changes the settings of a state directory.
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use super::error::Error;
+use super::settings::{self, Key, Settings};
+use super::state_dir::StateDir;
+
+/// What `config` is told.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    /// Print JSON
+    #[arg(long, global = true, env = "MIAOFS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    json: bool,
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+/// What to do with the settings.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print the value of one setting
+    Get {
+        /// The setting
+        key: Key,
+    },
+    /// Change one setting; it takes effect at the next mount
+    Set {
+        /// The setting
+        key: Key,
+        /// Its new value
+        value: String,
+    },
+    /// Print all settings (the default)
+    List,
+}
+
+/// One setting as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    key: &'static str,
+    value: String,
+    source: Source,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Source {
+    File,
+    Default,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+    match &args.action {
+        Some(Action::Get { key }) => {
+            let shown = show(*key, &Settings::load(state)?);
+            if args.json { print_json(&shown) } else { println!("{}", shown.value) }
+        }
+        Some(Action::Set { key, value }) => settings::set(state, *key, value)?,
+        Some(Action::List) | None => list(args, state)?,
+    }
+    Ok(())
+}
+
+fn list(args: &Args, state: &StateDir) -> Result<(), Error> {
+    let settings = Settings::load(state)?;
+    let all: Vec<Shown> = Key::ALL.into_iter().map(|key| show(key, &settings)).collect();
+    if args.json {
+        print_json(&all);
+        return Ok(());
+    }
+    for shown in all {
+        println!("{:<16} {:<12} {}", shown.key, shown.value, shown.source.name());
+    }
+    println!("# {}", state.config().display());
+    Ok(())
+}
+
+fn show(key: Key, settings: &Settings) -> Shown {
+    match settings.written(key) {
+        Some(value) => Shown { key: key.name(), value, source: Source::File },
+        None => Shown { key: key.name(), value: key.default_text(), source: Source::Default },
+    }
+}
+
+fn print_json(value: &impl Serialize) {
+    println!("{}", serde_json::to_string_pretty(value).expect("strings are always JSON"));
+}

@@ -1,0 +1,54 @@
+//! `miaofs login`: signs this device in to an account.
+
+use miaofs::client::Client;
+use miaofs::protocol::accounts::SignIn;
+
+use super::account::Account;
+use super::error::Error;
+use super::password::{self, Source};
+use super::session;
+use super::signup::Identity;
+use super::state_dir::StateDir;
+
+/// What `login` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The server, such as https://drive.example.org [default: the last one]
+    #[arg(env = "MIAOFS_SERVER")]
+    url: Option<String>,
+    /// Name of the account [default: the last one]
+    #[arg(long, env = "MIAOFS_USER")]
+    user: Option<String>,
+    #[command(flatten)]
+    identity: Identity,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+    let known = Account::load(state)?;
+    let last = known.as_ref();
+    let url = args.url.as_deref().or(last.map(|account| account.server.as_str()));
+    let user = args.user.as_deref().or(last.map(|account| account.user.as_str()));
+    let client = Client::new(needed(url, "URL")?).map_err(Error::Server)?;
+    let user = needed(user, "--user")?;
+    session::check_owner(state, last, client.url(), user)?;
+    let device = session::device(last, args.identity.device.as_deref());
+    let source = if args.identity.password_stdin { Source::Stdin } else { Source::Prompt };
+    let request = SignIn {
+        name: user.to_owned(),
+        password: password::read(source, user)?,
+        device: (&device).into(),
+    };
+    state.create()?;
+    let session = session::converse(client.sign_in(&request))?.map_err(Error::Server)?;
+    let account = session::remember(state, client.url(), device, &session)?;
+    println!("signed in: {account}");
+    Ok(())
+}
+
+fn needed<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, Error> {
+    value.ok_or_else(|| Error::Value {
+        name: name.to_owned(),
+        why: "needed at the first sign-in with this state directory".into(),
+    })
+}

@@ -1,0 +1,28 @@
+//! `miaofs logout`: ends this device's session at the server and forgets the token.
+
+use miaofs::client::Retry;
+
+use super::account::Account;
+use super::error::{Error, with_causes};
+use super::session;
+use super::state_dir::StateDir;
+
+/// Runs the command. The local files stay.
+pub fn run(state: &StateDir) -> Result<(), Error> {
+    let (account, refresh_token) = Account::signed_in(state)?;
+    let client = session::client(state, &account, refresh_token)?.with_retry(Retry::NEVER);
+    let ended = session::converse(client.sign_out())?;
+    Account { refresh_token: None, ..account.clone() }.save(state)?;
+    println!("signed out: {account}");
+    if state.holds_files() {
+        println!("the files in {} stay; sign in again to go on", state.path().display());
+    }
+    match ended {
+        Ok(()) | Err(miaofs::client::Error::SignedOut) => Ok(()),
+        Err(error) => {
+            let why = with_causes(&error);
+            eprintln!("miaofs: the server was not told, the session there ends by itself: {why}");
+            Ok(())
+        }
+    }
+}

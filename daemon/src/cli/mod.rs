@@ -1,0 +1,109 @@
+//! The commands a person types: what they take, what they print, how they end.
+//!
+//! One file a command. The daemon itself is what `miaofs mount` becomes (`daemon`); other commands talk to it
+//! through its control socket (`control`). Called as `mount.miaofs` or `mount.fuse.miaofs`, the program is a helper of mount(8).
+
+mod account;
+mod completions;
+mod config;
+mod error;
+mod logging;
+mod login;
+mod logout;
+mod mount_options;
+mod mountinfo;
+mod mountpoint;
+mod password;
+mod replace_file;
+mod session;
+mod settings;
+mod signup;
+mod size;
+mod state_dir;
+mod unmount;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use error::Error;
+use logging::Level;
+use state_dir::StateDir;
+
+const AFTER_HELP: &str = "\
+Every option can be given in the environment as well; an option beats the environment, the
+environment beats config.toml in the state directory.
+
+Exit codes:
+    0  done
+    1  it could not be done
+    2  the command line, an option or a setting is wrong
+    3  no daemon, no mount
+    4  not signed in, or the sign-in was refused
+    5  the server cannot be reached
+    6  the mount point cannot be used
+    7  the mount or the state directory is in use
+  124  the time given was not enough";
+
+/// A cloud drive that you mount
+#[derive(Debug, Parser)]
+#[command(name = "miaofs", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub struct Cli {
+    /// Where this device keeps its account, its changes and its cache
+    #[arg(long, global = true, value_name = "DIR", env = "MIAOFS_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as miaofs=debug
+    #[arg(long, global = true, value_name = "FILTER", env = "MIAOFS_LOG")]
+    log: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make an account on a server and sign this device in
+    Signup(signup::Args),
+    /// Sign this device in to an account
+    Login(login::Args),
+    /// End this device's session; its local files stay
+    Logout,
+    /// Show and change settings
+    Config(config::Args),
+    /// Print a shell's completion script
+    Completions(completions::Args),
+}
+
+/// Runs the program as its command line says.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log.as_deref(), Level::Command);
+    match dispatch(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<(), Error> {
+    let state = StateDir::choose(cli.state_dir.as_deref())?;
+    match &cli.command {
+        Command::Signup(args) => signup::run(args, &state),
+        Command::Login(args) => login::run(args, &state),
+        Command::Logout => logout::run(&state),
+        Command::Config(args) => config::run(args, &state),
+        Command::Completions(args) => {
+            completions::run(args);
+            Ok(())
+        }
+    }
+}
+
+/// Says on stderr what went wrong and what to do next.
+fn complain(error: &Error) -> ExitCode {
+    let report = error.report();
+    eprintln!("miaofs: {}", report.message);
+    if let Some(next) = report.next {
+        eprintln!("  {next}");
+    }
+    report.exit.into()
+}

@@ -1,0 +1,295 @@
+//! Mount options as `-o` takes them, one comma-separated list for people, fstab and mount(8).
+//!
+//! Options that concern mount(8) and init alone are ignored; one that nobody knows is an error unless the caller is
+//! sloppy. A comma or backslash inside a value is written with a backslash before it. What is read can be written again
+//! ([`fmt::Display`]): so the options travel to the background process.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::mountpoint::Contents;
+use super::size;
+
+/// What is wrong with an option.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// Nobody knows it.
+    #[error("unknown mount option `{0}`")]
+    Unknown(String),
+    /// It needs another value.
+    #[error("mount option `{name}`: {why}")]
+    Value {
+        /// The option.
+        name: &'static str,
+        /// What is wrong with its value.
+        why: String,
+    },
+}
+
+/// Whether programs may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// `rw`
+    ReadWrite,
+    /// `ro`
+    ReadOnly,
+}
+
+/// Who may use the mount beside the user who mounted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Root: `allow_root`.
+    Root,
+    /// Everybody, as permissions of the files say: `allow_other`.
+    Everybody,
+}
+
+/// What `close` and `fsync` wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncMode {
+    /// This machine's disk.
+    Local,
+    /// The server as well: `sync=remote`.
+    Remote,
+}
+
+/// Options that the kernel knows by name and applies itself.
+const KERNEL_OPTIONS: [&str; 11] = [
+    "suid", "nosuid", "dev", "nodev", "exec", "noexec", "atime", "noatime", "sync", "async",
+    "dirsync",
+];
+
+/// Options for mount(8), init and the like, or that change nothing here.
+const IGNORED_OPTIONS: [&str; 27] = [
+    "_netdev",
+    "auto",
+    "default_permissions",
+    "defaults",
+    "diratime",
+    "fail",
+    "group",
+    "iversion",
+    "lazytime",
+    "loud",
+    "mand",
+    "noauto",
+    "nodiratime",
+    "nofail",
+    "nogroup",
+    "noiversion",
+    "nolazytime",
+    "nomand",
+    "noowner",
+    "norelatime",
+    "nostrictatime",
+    "nouser",
+    "nousers",
+    "owner",
+    "relatime",
+    "silent",
+    "strictatime",
+];
+
+/// The options of one mount; none where nobody said anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// `ro`, `rw`
+    pub access: Option<Access>,
+    /// `allow_other`, `allow_root`
+    pub audience: Option<Audience>,
+    /// `sync=remote`, `sync=local`
+    pub sync: Option<SyncMode>,
+    /// `nonempty`
+    pub contents: Contents,
+    /// `cache_size=SIZE` in bytes
+    pub cache_size: Option<u64>,
+    /// `bwlimit=RATE` in bytes per second; inside, none is no limit
+    pub bwlimit: Option<Option<u64>>,
+    /// `state_dir=DIR`; not written again: whoever starts a daemon has resolved it
+    pub state_dir: Option<PathBuf>,
+    /// `fsname=NAME`: what stands as source in the list of mounts
+    pub source: Option<String>,
+    /// `remount`: change the options of what is mounted
+    pub remount: bool,
+    /// What is left to the kernel.
+    pub kernel: Vec<&'static str>,
+}
+
+/// What to do with an option that nobody knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is an error.
+    Refuse,
+    /// It is ignored: mount(8) was called with `-s`.
+    Ignore,
+}
+
+impl MountOptions {
+    /// Reads a list into these options; what comes later wins.
+    pub fn read(&mut self, list: &str, unknown: Unknown) -> Result<(), OptionError> {
+        for option in split(list) {
+            match self.read_one(&option) {
+                Err(OptionError::Unknown(_)) if unknown == Unknown::Ignore => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_one(&mut self, option: &str) -> Result<(), OptionError> {
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (option, None),
+        };
+        match (name, value) {
+            ("ro", None) => self.access = Some(Access::ReadOnly),
+            ("rw", None) => self.access = Some(Access::ReadWrite),
+            ("allow_other", None) => self.audience = Some(Audience::Everybody),
+            ("allow_root", None) => self.audience = Some(Audience::Root),
+            ("nonempty", None) => self.contents = Contents::MayBeHidden,
+            ("remount", None) => self.remount = true,
+            ("sync", Some(value)) => self.sync = Some(sync_mode(value)?),
+            ("cache_size", Some(value)) => self.cache_size = Some(bytes(value)?),
+            ("bwlimit", Some(value)) => self.bwlimit = Some(rate(value)?),
+            ("state_dir", Some(value)) => self.state_dir = Some(value.into()),
+            ("fsname", Some(value)) => self.source = Some(value.to_owned()),
+            (name, None) if let Some(known) = kernel_option(name) => self.kernel_says(known),
+            _ if is_ignored(name) => {}
+            _ => return Err(OptionError::Unknown(option.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Takes a kernel option; it undoes its opposite.
+    fn kernel_says(&mut self, option: &'static str) {
+        let stem = |name: &'static str| match name {
+            "async" => "sync",
+            _ => name.strip_prefix("no").unwrap_or(name),
+        };
+        self.kernel.retain(|other| stem(other) != stem(option));
+        self.kernel.push(option);
+    }
+}
+
+fn kernel_option(name: &str) -> Option<&'static str> {
+    KERNEL_OPTIONS.into_iter().find(|known| *known == name)
+}
+
+fn is_ignored(name: &str) -> bool {
+    let prefixed = name.starts_with("x-") || name.starts_with("X-");
+    let of_mount = matches!(name, "user" | "users" | "comment" | "uhelper" | "helper" | "subtype");
+    prefixed || of_mount || name.is_empty() || IGNORED_OPTIONS.contains(&name)
+}
+
+fn sync_mode(value: &str) -> Result<SyncMode, OptionError> {
+    match value {
+        "remote" => Ok(SyncMode::Remote),
+        "local" => Ok(SyncMode::Local),
+        _ => Err(OptionError::Value { name: "sync", why: "must be `local` or `remote`".into() }),
+    }
+}
+
+fn bytes(value: &str) -> Result<u64, OptionError> {
+    size::parse(value)
+        .map_err(|error| OptionError::Value { name: "cache_size", why: error.to_string() })
+}
+
+fn rate(value: &str) -> Result<Option<u64>, OptionError> {
+    size::parse_rate(value)
+        .map_err(|error| OptionError::Value { name: "bwlimit", why: error.to_string() })
+}
+
+/// The options of a list; `\,` is a comma and `\\` a backslash.
+fn split(list: &str) -> Vec<String> {
+    let mut options = vec![String::new()];
+    let mut characters = list.chars();
+    while let Some(character) = characters.next() {
+        let last = options.last_mut().expect("there is always one");
+        match character {
+            ',' => options.push(String::new()),
+            '\\' => last.extend(characters.next()),
+            _ => last.push(character),
+        }
+    }
+    options
+}
+
+impl fmt::Display for MountOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options: Vec<String> = self.kernel.iter().map(|name| (*name).to_owned()).collect();
+        options.extend(self.access.map(|access| match access {
+            Access::ReadOnly => "ro".into(),
+            Access::ReadWrite => "rw".into(),
+        }));
+        options.extend(match self.audience {
+            Some(Audience::Everybody) => Some("allow_other".to_owned()),
+            Some(Audience::Root) => Some("allow_root".into()),
+            None => None,
+        });
+        options.extend(self.sync.map(|sync| match sync {
+            SyncMode::Local => "sync=local".into(),
+            SyncMode::Remote => "sync=remote".into(),
+        }));
+        options.extend((self.contents == Contents::MayBeHidden).then(|| "nonempty".into()));
+        options.extend(self.cache_size.map(|bytes| format!("cache_size={bytes}")));
+        options.extend(self.bwlimit.map(|rate| format!("bwlimit={}", rate.unwrap_or(0))));
+        let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,");
+        options.extend(self.source.as_ref().map(|name| format!("fsname={}", escape(name))));
+        f.write_str(&options.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(list: &str) -> Result<MountOptions, OptionError> {
+        let mut options = MountOptions::default();
+        options.read(list, Unknown::Refuse)?;
+        Ok(options)
+    }
+
+    #[test]
+    fn options_of_fstab_are_taken_or_ignored() {
+        let options = read(
+            "defaults,_netdev,nofail,user=ada,noauto,x-systemd.automount,rw,noatime,allow_other,\
+             nosuid,cache_size=2G,bwlimit=off,sync=remote,fsname=a\\,b\\\\c,state_dir=/s,ro",
+        )
+        .unwrap();
+        assert_eq!(options.access, Some(Access::ReadOnly));
+        assert_eq!(options.audience, Some(Audience::Everybody));
+        assert_eq!(options.cache_size, Some(2 << 30));
+        assert_eq!(options.bwlimit, Some(None));
+        assert_eq!(options.sync, Some(SyncMode::Remote));
+        assert_eq!(options.kernel, ["noatime", "nosuid"]);
+        assert_eq!(options.source.as_deref(), Some("a,b\\c"));
+        assert_eq!(options.state_dir, Some("/s".into()));
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        for list in
+            ["", "ro,nosuid,nodev,allow_other,cache_size=5,fsname=x\\,y", "sync=local,rw,nonempty"]
+        {
+            let options = read(list).unwrap();
+            assert_eq!(read(&options.to_string()).unwrap(), options, "{list}");
+        }
+    }
+
+    #[test]
+    fn the_later_of_two_opposites_wins() {
+        assert_eq!(read("nosuid,suid,sync,async").unwrap().kernel, ["suid", "async"]);
+        assert_eq!(read("ro,rw").unwrap().access, Some(Access::ReadWrite));
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_unless_sloppy() {
+        assert_eq!(read("rw,chache_size=1"), Err(OptionError::Unknown("chache_size=1".into())));
+        assert!(read("cache_size=big").is_err());
+        assert!(read("sync=maybe").is_err());
+        let mut options = MountOptions::default();
+        options.read("colour=red,ro", Unknown::Ignore).unwrap();
+        assert_eq!(options.access, Some(Access::ReadOnly));
+        assert!(options.read("cache_size=big", Unknown::Ignore).is_err());
+    }
+}

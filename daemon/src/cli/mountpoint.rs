@@ -1,0 +1,223 @@
+//! Whether a directory can be mounted on: it is there, empty, and nothing is mounted there already.
+//!
+//! What a killed daemon left behind ("transport endpoint is not connected") is taken away here.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::mountinfo::{self, Mounted};
+use super::state_dir::StateDir;
+use super::unmount::{Manner, take_away};
+
+/// The root directory's xattr that names its daemon's control socket.
+pub const CONTROL_XATTR: &str = "user.miaofs.control";
+
+/// Dead mounts that may lie on one another at one place.
+const DEAD_MOUNTS_MAX: usize = 8;
+
+/// Why a directory cannot be mounted on.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It is not there.
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// It is something else.
+    #[error("{} is not a directory", .0.display())]
+    NotDirectory(PathBuf),
+    /// There are files in it, which the mount would hide.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// Something else is mounted there.
+    #[error("{} has {what} mounted already", mountpoint.display())]
+    Taken {
+        /// The directory.
+        mountpoint: PathBuf,
+        /// What is mounted.
+        what: String,
+    },
+    /// The mount would hide the state directory.
+    #[error("{} contains the state directory {}", mountpoint.display(), state_dir.display())]
+    HidesState {
+        /// The directory.
+        mountpoint: PathBuf,
+        /// The state directory.
+        state_dir: PathBuf,
+    },
+    /// It cannot be looked at.
+    #[error("cannot look into {}", mountpoint.display())]
+    Inaccessible {
+        /// The directory.
+        mountpoint: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel or fusermount3 refused.
+    #[error("cannot mount on {}", mountpoint.display())]
+    Refused {
+        /// The directory.
+        mountpoint: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Unusable {
+    /// What to do next.
+    pub fn next(&self) -> String {
+        match self {
+            Self::Missing(path) => format!("make it with: mkdir -p {}", path.display()),
+            Self::NotDirectory(_) => "name a directory".into(),
+            Self::NotEmpty(_) => {
+                "use an empty directory, or -o nonempty to hide what is in it while mounted".into()
+            }
+            Self::Taken { mountpoint, .. } => {
+                format!(
+                    "unmount it first: umount {}, or use another directory",
+                    mountpoint.display()
+                )
+            }
+            Self::HidesState { .. } => "use another directory, or another --state-dir".into(),
+            Self::Inaccessible { .. } => "use a directory of your own".into(),
+            Self::Refused { .. } => {
+                "check that /dev/fuse is there and that fusermount3 is installed (package fuse3)"
+                    .into()
+            }
+        }
+    }
+}
+
+/// What was found at a directory that someone wants to mount on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing in the way.
+    Free(PathBuf),
+    /// The same state directory is mounted there already.
+    MountedAlready(PathBuf),
+}
+
+/// Whether files in the directory may be hidden by the mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Contents {
+    /// No: the directory must be empty.
+    #[default]
+    MustBeEmpty,
+    /// Yes: `-o nonempty`.
+    MayBeHidden,
+}
+
+/// Looks at the directory, and takes away dead mounts of ours.
+pub fn prepare(directory: &Path, contents: Contents, state: &StateDir) -> Result<Found, Error> {
+    for _ in 0..DEAD_MOUNTS_MAX {
+        let path = real_path(directory)?;
+        let mounts = mountinfo::mounts()?;
+        match (mountinfo::at(&mounts, &path), fs::read_dir(&path).err()) {
+            (Some(mount), Some(error)) if mount.is_ours() && is_dead(&error) => {
+                tracing::info!(
+                    "taking away the mount that a killed daemon left at {}",
+                    path.display()
+                );
+                take_away(&path, Manner::Lazy)?;
+            }
+            (Some(mount), _) => return already(mount, state),
+            (None, Some(source)) => return Err(inaccessible(path, source).into()),
+            (None, None) => return free(path, contents, state),
+        }
+    }
+    Err(taken(directory, "a pile of dead mounts".into()))
+}
+
+fn real_path(directory: &Path) -> Result<PathBuf, Error> {
+    mountinfo::real_path(directory).map_err(|error| match error {
+        Error::File { source, .. } => inaccessible(directory.to_owned(), source).into(),
+        other => other,
+    })
+}
+
+/// Whether a mount's daemon is gone, by what looking at it says.
+pub fn is_dead(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotConnected || error.raw_os_error() == Some(libc::ECONNABORTED)
+}
+
+fn already(mount: &Mounted, state: &StateDir) -> Result<Found, Error> {
+    let path = &mount.mountpoint;
+    if mount.is_ours() && state_of(path).as_ref() == Some(state) {
+        return Ok(Found::MountedAlready(path.clone()));
+    }
+    Err(taken(path, format!("{} ({})", mount.source.display(), mount.kind)))
+}
+
+fn taken(mountpoint: &Path, what: String) -> Error {
+    Unusable::Taken { mountpoint: mountpoint.to_owned(), what }.into()
+}
+
+/// The state directory of the live mount of ours at a path.
+pub fn state_of(mountpoint: &Path) -> Option<StateDir> {
+    let socket = PathBuf::from(mountinfo::xattr(mountpoint, CONTROL_XATTR)?);
+    StateDir::at(socket.parent()?).ok()
+}
+
+fn free(path: PathBuf, contents: Contents, state: &StateDir) -> Result<Found, Error> {
+    if state.path().starts_with(&path) {
+        let state_dir = state.path().to_owned();
+        return Err(Unusable::HidesState { mountpoint: path, state_dir }.into());
+    }
+    match fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
+        Ok(true) if contents == Contents::MustBeEmpty => Err(Unusable::NotEmpty(path).into()),
+        Ok(_) => Ok(Found::Free(path)),
+        Err(source) => Err(inaccessible(path, source).into()),
+    }
+}
+
+fn inaccessible(mountpoint: PathBuf, source: io::Error) -> Unusable {
+    match source.kind() {
+        io::ErrorKind::NotFound => Unusable::Missing(mountpoint),
+        io::ErrorKind::NotADirectory => Unusable::NotDirectory(mountpoint),
+        _ => Unusable::Inaccessible { mountpoint, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(directory: &Path, contents: Contents) -> Result<Found, Error> {
+        let state = StateDir::at(Path::new("/nonexistent/state")).unwrap();
+        prepare(directory, contents, &state)
+    }
+
+    fn unusable(directory: &Path) -> Unusable {
+        match look(directory, Contents::MustBeEmpty) {
+            Err(Error::MountPoint(unusable)) => unusable,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_an_empty_directory_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = fs::canonicalize(dir.path()).unwrap();
+        let free = Found::Free(path.clone());
+        assert_eq!(look(&path, Contents::MustBeEmpty).unwrap(), free);
+        fs::write(path.join("file"), "x").unwrap();
+        assert!(matches!(unusable(&path), Unusable::NotEmpty(_)));
+        assert_eq!(look(&path, Contents::MayBeHidden).unwrap(), free);
+        assert!(matches!(unusable(&path.join("file")), Unusable::NotDirectory(_)));
+        assert!(matches!(unusable(&path.join("none")), Unusable::Missing(_)));
+    }
+
+    #[test]
+    fn what_others_have_mounted_stays() {
+        let Unusable::Taken { what, .. } = unusable(Path::new("/proc")) else { panic!() };
+        assert!(what.contains("proc"), "{what}");
+    }
+
+    #[test]
+    fn the_state_directory_cannot_hide_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::at(&dir.path().join("state")).unwrap();
+        let found = prepare(dir.path(), Contents::MayBeHidden, &state);
+        assert!(matches!(found, Err(Error::MountPoint(Unusable::HidesState { .. }))));
+    }
+}

@@ -1,0 +1,53 @@
+//! `miaofs signup`: makes an account on a server and signs this device in.
+
+use miaofs::client::Client;
+use miaofs::protocol::accounts::SignUp;
+
+use super::account::Account;
+use super::error::Error;
+use super::password::{self, Source};
+use super::session;
+use super::state_dir::StateDir;
+
+/// What `signup` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The server, such as https://drive.example.org
+    #[arg(env = "MIAOFS_SERVER")]
+    url: String,
+    /// Name of the new account
+    #[arg(long, env = "MIAOFS_USER")]
+    user: String,
+    #[command(flatten)]
+    identity: Identity,
+}
+
+/// What signing up and in have in common.
+#[derive(Debug, clap::Args)]
+pub struct Identity {
+    /// Read the password from the first line of stdin
+    #[arg(long, env = "MIAOFS_PASSWORD_STDIN", value_parser = clap::builder::FalseyValueParser::new())]
+    pub password_stdin: bool,
+    /// What to call this device; it stands in the names of conflict copies [default: the host name]
+    #[arg(long, value_name = "NAME", env = "MIAOFS_DEVICE")]
+    pub device: Option<String>,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+    let client = Client::new(&args.url).map_err(Error::Server)?;
+    let known = Account::load(state)?;
+    session::check_owner(state, known.as_ref(), client.url(), &args.user)?;
+    let device = session::device(known.as_ref(), args.identity.device.as_deref());
+    let source = if args.identity.password_stdin { Source::Stdin } else { Source::PromptTwice };
+    let request = SignUp {
+        name: args.user.clone(),
+        password: password::read(source, &args.user)?,
+        device: (&device).into(),
+    };
+    state.create()?;
+    let session = session::converse(client.sign_up(&request))?.map_err(Error::Server)?;
+    let account = session::remember(state, client.url(), device, &session)?;
+    println!("signed up: {account}");
+    Ok(())
+}
