@@ -55,6 +55,9 @@ pub struct Serve {
     /// Seconds for which content that nothing names is kept.
     #[arg(long, env = "MIAOFS_SERVER_GRACE_PERIOD", value_name = "SECONDS")]
     grace_period: Option<u64>,
+    /// Whether contents that came in chunks are found by their MD5 too: true or false.
+    #[arg(long, env = "MIAOFS_SERVER_MD5_INDEX", value_name = "BOOL")]
+    md5_index: Option<bool>,
     /// Seconds after which an idle upload is swept.
     #[arg(long, env = "MIAOFS_SERVER_UPLOAD_TTL", value_name = "SECONDS")]
     upload_ttl: Option<u64>,
@@ -85,6 +88,7 @@ struct File {
     quota: Option<u64>,
     max_file_size: Option<u64>,
     grace_period: Option<u64>,
+    md5_index: Option<bool>,
     upload_ttl: Option<u64>,
     max_devices: Option<u64>,
     dedup: Option<Dedup>,
@@ -135,6 +139,7 @@ fn policy(flags: &Serve, file: &File) -> Policy {
         max_file_size: number(flags.max_file_size, file.max_file_size, TEBIBYTE),
         dedup: flags.dedup.or(file.dedup).unwrap_or(Dedup::Server),
         grace_period: time(flags.grace_period, file.grace_period, DAY),
+        md5_index: flags.md5_index.or(file.md5_index).unwrap_or(true),
         upload_ttl: time(flags.upload_ttl, file.upload_ttl, DAY),
         sign_up: flags.sign_up.or(file.sign_up).unwrap_or(SignUps::Open),
         max_devices: number(flags.max_devices, file.max_devices, 0),

@@ -1,4 +1,6 @@
-//! Calls that wait for a disk, kept off the threads that serve everybody.
+//! Work that must not run where requests are served, or not end with the request that began it.
+
+use tokio::sync::oneshot;
 
 use super::Error;
 
@@ -16,4 +18,36 @@ pub async fn off_loop<T: Send + 'static>(
             Err(_runtime_is_gone) => Err(Error::Stopping),
         },
     }
+}
+
+/// Runs a task to its end, also when whoever waits for it goes away meanwhile. A panic in it goes on in
+/// the caller.
+pub async fn to_the_end<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(task).await {
+        Ok(answer) => answer,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+    }
+}
+
+/// Runs a computation on a thread of its own that yields to all others.
+///
+/// # Errors
+/// [`Error::File`] when the system gives no thread.
+pub fn background_thread<T: Send + 'static>(
+    name: &str,
+    compute: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, Error> {
+    /// The lowest priority of setpriority(2).
+    const NICEST: libc::c_int = 19;
+    let (sender, receiver) = oneshot::channel();
+    let body = move || {
+        // SAFETY: setpriority(2) takes numbers only. On Linux it is about the calling thread when the
+        // id is 0. If it fails, the thread is merely not nice.
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICEST) };
+        // Nobody waits any more when this fails, so nobody misses the answer.
+        let _missed = sender.send(compute());
+    };
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.map_err(|error| Error::file(format!("thread {name}"), error))?;
+    Ok(receiver)
 }

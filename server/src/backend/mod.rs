@@ -10,7 +10,7 @@ pub mod queue;
 pub mod staging;
 pub mod tracker;
 
-pub use blocking::off_loop;
+pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
 pub use ids::{BlobId, TokenId, UserId};
 

@@ -90,6 +90,15 @@ impl Staging {
         .await
     }
 
+    /// Makes an empty blob that is removed again unless it is kept.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`], [`Error::File`].
+    pub async fn draft(&self, blob: BlobId) -> Result<Draft, Error> {
+        self.create(blob, 0).await?;
+        Ok(Draft { blob, path: Some(self.path(blob)) })
+    }
+
     /// Writes into a blob that was made before.
     ///
     /// # Errors
@@ -193,6 +202,31 @@ impl Staging {
             take_inventory(&directory).map_err(|error| Error::file(&*directory, error))
         })
         .await
+    }
+}
+
+/// A blob that is being written; dropping it removes the blob.
+#[derive(Debug)]
+pub struct Draft {
+    blob: BlobId,
+    path: Option<PathBuf>,
+}
+
+impl Draft {
+    /// Lets the blob stay.
+    pub fn keep(mut self) -> BlobId {
+        self.path = None;
+        self.blob
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.take()
+            && let Err(error) = remove_if_there(&path)
+        {
+            tracing::warn!(%error, "a blob that nobody needs stays until the next start");
+        }
     }
 }
 

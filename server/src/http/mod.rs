@@ -117,6 +117,8 @@ fn upload() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .merge(lists)
         .merge(batches)
+        .routes(routes!(uploads::fast_upload))
+        .routes(routes!(uploads::prove))
         .routes(routes!(uploads::status, uploads::cancel))
         .routes(routes!(uploads::put_chunk))
         .routes(routes!(uploads::complete))

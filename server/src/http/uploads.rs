@@ -11,7 +11,8 @@ use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
 use miaofs::protocol::uploads::{
-    BatchStored, Known, KnownAnswer, UploadBegun, UploadInit, UploadStatus,
+    BatchStored, FastUpload, FastUploadAnswer, Known, KnownAnswer, Proof, UploadBegun, UploadInit,
+    UploadStatus,
 };
 
 use super::json::{Json, Path};
@@ -22,6 +23,28 @@ use crate::service::{Caller, Error, Services};
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
+
+/// Ask for an instant upload.
+#[utoipa::path(post, path = routes::FAST_UPLOAD, tag = "upload",
+    responses((status = 200, body = FastUploadAnswer), (status = "4XX", body = Problem)))]
+pub async fn fast_upload(
+    State(services): State<Services>,
+    caller: Caller,
+    Json(request): Json<FastUpload>,
+) -> Answer<FastUploadAnswer> {
+    Ok(axum::Json(services.fast_uploads.ask(caller, request).await?))
+}
+
+/// Answer the challenge of an instant upload.
+#[utoipa::path(post, path = routes::FAST_UPLOAD_PROVE, tag = "upload",
+    responses((status = 200, body = ContentRef), (status = "4XX", body = Problem)))]
+pub async fn prove(
+    State(services): State<Services>,
+    caller: Caller,
+    Json(request): Json<Proof>,
+) -> Answer<ContentRef> {
+    Ok(axum::Json(services.fast_uploads.prove(caller, request).await?))
+}
 
 /// Begin a chunked upload, or find it again.
 #[utoipa::path(post, path = routes::MULTIPART_INIT, tag = "upload",

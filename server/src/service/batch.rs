@@ -13,7 +13,7 @@ use super::contents::{Arrival, Contents};
 use super::{Caller, Error};
 use crate::backend::db::contents::{self, NewContent};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::{self, BlobId, off_loop};
+use crate::backend::{self, BlobId, off_loop, to_the_end};
 
 /// Batches that are received at once; each may take 64 MiB of memory, twice while it is written.
 const BATCHES_AT_ONCE: usize = 4;
@@ -90,36 +90,47 @@ impl Batches {
         let blob = BlobId::random();
         let (staged, bytes) = lay_out(blob, records, &here);
         let size = bytes.len() as u64;
-        if size > 0 {
-            contents.staging.create(blob, 0).await?;
+        let blob = if size > 0 {
+            let draft = contents.staging.draft(blob).await?;
             contents.staging.write(blob, 0, bytes.into()).await?;
             contents.staging.sync(blob).await?;
-        }
-        let blob = (size > 0).then_some(blob);
-        let kept = self.keep(caller, &digests, staged, blob.map(|blob| (blob, size))).await;
-        let new = kept.as_ref().map_or(0, |kept| kept.unwrap_or(0));
-        contents.arrived(blob, new).await?;
-        Ok(kept?)
+            Some(draft.keep())
+        } else {
+            None
+        };
+        let batches = self.clone();
+        to_the_end(async move {
+            let arrival = Arrival {
+                user: caller.user,
+                contents: staged,
+                blob: blob.map(|blob| (blob, size)),
+            };
+            let kept = batches.keep(&digests, arrival).await;
+            let new = kept.as_ref().map_or(0, |kept| kept.unwrap_or(0));
+            batches.contents.arrived(blob, new).await?;
+            Ok(kept?)
+        })
+        .await
     }
 
+    /// `None` when a content that has not come is not here either (any more).
     async fn keep(
         &self,
-        caller: Caller,
         digests: &[Digest],
-        staged: Vec<NewContent>,
-        blob: Option<(BlobId, u64)>,
+        arrival: Arrival,
     ) -> Result<Option<u64>, backend::Error> {
         let mut transaction = self.contents.db.write().await?;
         let here = contents::stored(&mut transaction, digests).await?;
-        let coming: HashSet<Digest> = staged.iter().map(|content| content.digest).collect();
+        let coming: HashSet<Digest> =
+            arrival.contents.iter().map(|content| content.digest).collect();
         if !digests.iter().all(|digest| here.contains(digest) || coming.contains(digest)) {
             return Ok(None);
         }
         let unique: HashSet<Digest> = digests.iter().copied().collect();
         let unique: Vec<Digest> = unique.into_iter().collect();
-        let arrival = Arrival { user: caller.user, contents: staged, blob };
+        let user = arrival.user;
         let new = self.contents.keep(&mut transaction, arrival).await?;
-        contents::claim(&mut transaction, caller.user, &unique, backend::unix_now()).await?;
+        contents::claim(&mut transaction, user, &unique, backend::unix_now()).await?;
         transaction.commit().await?;
         Ok(Some(new))
     }

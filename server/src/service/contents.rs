@@ -126,6 +126,14 @@ impl Contents {
         Ok(coming.len() as u64)
     }
 
+    /// Keeps what arrived in a transaction of its own.
+    pub(super) async fn keep_alone(&self, arrival: Arrival) -> Result<u64, backend::Error> {
+        let mut transaction = self.db.write().await?;
+        let new = self.keep(&mut transaction, arrival).await?;
+        transaction.commit().await?;
+        Ok(new)
+    }
+
     /// After an arrival was kept: lets its blob move, or drops the bytes that nothing needs.
     pub(super) async fn arrived(&self, blob: Option<BlobId>, new: u64) -> Result<(), Error> {
         if new > 0 {

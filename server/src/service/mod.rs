@@ -4,17 +4,21 @@ pub mod accounts;
 pub mod batch;
 mod caller;
 pub mod changes;
+mod collection;
 mod commit;
 pub mod contents;
 pub mod downloads;
 mod error;
+pub mod fastupload;
 pub mod files;
 mod passwords;
 mod paths;
+pub mod plain;
 mod policy;
 mod reader;
 mod session;
 mod tokens;
+mod transfer;
 mod tries;
 pub mod uploads;
 
@@ -36,8 +40,11 @@ use crate::service::batch::Batches;
 use crate::service::changes::Changes;
 use crate::service::contents::Contents;
 use crate::service::downloads::Downloads;
+use crate::service::fastupload::FastUploads;
 use crate::service::files::Files;
+use crate::service::plain::PlainUploads;
 use crate::service::tokens::Tokens;
+use crate::service::transfer::Transfers;
 use crate::service::uploads::Uploads;
 
 /// Everything that the server can do, opened once; a clone is the same.
@@ -47,6 +54,10 @@ pub struct Services {
     pub uploads: Uploads,
     /// Many small contents at once.
     pub batches: Batches,
+    /// Contents without their bytes, for a proof.
+    pub fast_uploads: FastUploads,
+    /// Whole files in one request.
+    pub plain_uploads: PlainUploads,
     /// Contents out, and where they are.
     pub downloads: Downloads,
     /// Signing up, in and out.
@@ -55,6 +66,7 @@ pub struct Services {
     pub changes: Changes,
     /// The drives.
     pub files: Files,
+    contents: Arc<Contents>,
     db: Db,
     tracker: Tracker,
     stop: CancellationToken,
@@ -79,14 +91,45 @@ impl Services {
         let contents = Contents::open(data, db.clone(), tracker.clone(), policy)?;
         let uploads = Uploads::new(contents.clone());
         uploads.recover().await?;
-        let batches = Batches::new(contents.clone());
-        let downloads = Downloads::new(contents);
-        Ok(Self { accounts, changes, files, uploads, batches, downloads, db, tracker, stop })
+        Ok(Self {
+            accounts,
+            changes,
+            files,
+            uploads,
+            batches: Batches::new(contents.clone()),
+            fast_uploads: FastUploads::new(contents.clone()),
+            plain_uploads: PlainUploads::new(contents.clone()),
+            downloads: Downloads::new(contents.clone()),
+            contents,
+            db,
+            tracker,
+            stop,
+        })
     }
 
     /// Starts the work that no request asks for, until the `stop` of [`Self::open`].
     pub fn start_workers(&self, roles: &Roles, workers: &TaskTracker) {
-        let _none_yet = (roles, workers, &self.stop);
+        let contents = || self.contents.clone();
+        let stop = || self.stop.clone();
+        if roles.contains(Role::Upload) {
+            workers.spawn(collection::sweep_forever(contents(), self.uploads.clone(), stop()));
+            workers.spawn(collection::measure_forever(contents(), stop()));
+        }
+        if roles.contains(Role::Transfer) {
+            let transfers = Transfers::new(contents());
+            workers.spawn(transfers.clone().relay(stop()));
+            workers.spawn(transfers.clone().work(stop()));
+            workers.spawn(transfers.index(stop()));
+            workers.spawn(collection::collect_forever(contents(), stop()));
+        }
+    }
+
+    /// Who shows this access token.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended.
+    pub async fn authenticate(&self, _token: &str) -> Result<Caller, Error> {
+        Err(Error::Unauthorized)
     }
 
     /// Whether requests can be served now.

@@ -38,6 +38,8 @@ pub struct Policy {
     pub dedup: Dedup,
     /// How long a content that nothing names is kept, and a claim without a node holds.
     pub grace_period: Duration,
+    /// Whether contents that came in chunks are found by their MD5 too, which costs reading them once.
+    pub md5_index: bool,
     /// How long an upload may lie idle before it is swept.
     pub upload_ttl: Duration,
     /// Who may make an account.

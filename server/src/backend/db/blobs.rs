@@ -101,19 +101,29 @@ pub async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
     Ok(get(db, id).await?.is_some())
 }
 
-/// Condemns the blobs that no content stands on, so that none will, and lists all condemned ones.
+/// Condemns those of `blobs` that no content stands on, so that none ever will.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn condemn_unused(db: &mut Connection) -> Result<Vec<BlobId>, Error> {
-    sqlx::query(
-        "UPDATE blobs SET state = ? WHERE state = ? AND NOT EXISTS (
-             SELECT 1 FROM file_blobs WHERE blob_id = blobs.id)",
-    )
-    .bind(DYING)
-    .bind(LIVE)
-    .execute(&mut *db)
-    .await?;
+pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
+    for blob in blobs {
+        sqlx::query(
+            "UPDATE blobs SET state = ? WHERE id = ? AND NOT EXISTS (
+                 SELECT 1 FROM file_blobs WHERE blob_id = blobs.id)",
+        )
+        .bind(DYING)
+        .bind(&blob.as_bytes()[..])
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The blobs that are condemned and whose bytes may still be there.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn condemned(db: &mut Connection) -> Result<Vec<BlobId>, Error> {
     let rows =
         sqlx::query("SELECT id FROM blobs WHERE state = ?").bind(DYING).fetch_all(db).await?;
     rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()

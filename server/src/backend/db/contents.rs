@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use miaofs::content::{Digest, Md5};
 use sqlx::{QueryBuilder, Row as _};
 
+use super::blobs::blob_of;
 use super::{Connection, ROWS_A_STATEMENT};
 use crate::backend::layout::Layout;
 use crate::backend::{BlobId, Error, UserId};
@@ -231,11 +232,15 @@ pub async fn collectable(
     rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
 }
 
-/// Removes a content with all that says who owns it and where it is.
+/// Removes a content with all that says who owns it and where it is. Answers the blobs that it stood on.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn remove(db: &mut Connection, digest: Digest) -> Result<(), Error> {
+pub async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<BlobId>, Error> {
+    let rows = sqlx::query("SELECT blob_id FROM file_blobs WHERE digest = ?")
+        .bind(&digest.as_bytes()[..])
+        .fetch_all(&mut *db)
+        .await?;
     for statement in [
         "DELETE FROM user_contents WHERE digest = ?",
         "DELETE FROM file_blobs WHERE digest = ?",
@@ -243,7 +248,7 @@ pub async fn remove(db: &mut Connection, digest: Digest) -> Result<(), Error> {
     ] {
         sqlx::query(statement).bind(&digest.as_bytes()[..]).execute(&mut *db).await?;
     }
-    Ok(())
+    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
 }
 
 /// Contents on a blob whose MD5 is not known.

@@ -63,6 +63,22 @@ pub async fn insert(db: &mut Connection, blob: BlobId, host: &str, now: i64) -> 
     Ok(())
 }
 
+/// Whether the time of a transfer of `host` has come.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT 1 FROM transfers WHERE state = ? AND next_at <= ? AND host = ? LIMIT 1",
+    )
+    .bind(State::Pending.to_column())
+    .bind(now)
+    .bind(host)
+    .fetch_optional(db)
+    .await?;
+    Ok(row.is_some())
+}
+
 /// Transfers of `host` whose time has come, which are published from now on.
 ///
 /// # Errors

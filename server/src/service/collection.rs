@@ -1,0 +1,88 @@
+//! Collection: contents that nothing names, and blobs that nothing stands on, go after a grace period.
+//!
+//! What may go is decided and removed in one write transaction, so a claim or a commit comes either
+//! before it, and the content stays, or after it, and finds the content gone. Bytes are deleted after
+//! their blob was condemned, which nothing takes back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Error;
+use super::contents::Contents;
+use super::uploads::Uploads;
+use crate::backend;
+use crate::backend::db::{blobs, contents};
+
+/// Contents that go in one transaction.
+const AT_ONCE: usize = 200;
+/// How often is looked for what may go, at most; a shorter grace period is looked after more often.
+const LOOK: Duration = Duration::from_secs(300);
+/// How often abandoned uploads are looked for, at most.
+const SWEEP: Duration = Duration::from_secs(60);
+/// How often the staging disk is measured.
+const MEASURE: Duration = Duration::from_secs(2);
+/// Nothing is looked for more often than this.
+const LEAST: Duration = Duration::from_millis(500);
+
+/// Collects until `stop`.
+pub async fn collect_forever(contents: Arc<Contents>, stop: CancellationToken) {
+    let pause = (contents.policy.grace_period / 4).clamp(LEAST, LOOK);
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        if let Err(error) = collect(&contents).await {
+            tracing::error!(%error, "collection failed");
+        }
+    }
+}
+
+/// Ends abandoned uploads until `stop`.
+pub async fn sweep_forever(contents: Arc<Contents>, uploads: Uploads, stop: CancellationToken) {
+    let pause = (contents.policy.upload_ttl / 4).clamp(LEAST, SWEEP);
+    while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        if let Err(error) = uploads.sweep().await {
+            tracing::error!(%error, "abandoned uploads cannot be swept");
+        }
+    }
+}
+
+/// Measures the staging disk until `stop`.
+pub async fn measure_forever(contents: Arc<Contents>, stop: CancellationToken) {
+    loop {
+        match contents.staging.inventory().await {
+            Ok(inventory) => metrics::gauge!("miaofs_staged_bytes").set(inventory.bytes as f64),
+            Err(error) => tracing::error!(%error, "the staging disk cannot be read"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(MEASURE)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Collects what may go now.
+async fn collect(contents: &Contents) -> Result<(), Error> {
+    while collect_some(contents).await? == AT_ONCE {}
+    for blob in blobs::condemned(&mut *contents.db.read().await?).await? {
+        contents.store.remove(blob).await?;
+        contents.staging.remove(blob).await?;
+        let mut transaction = contents.db.write().await?;
+        blobs::remove(&mut transaction, blob).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+    }
+    Ok(())
+}
+
+async fn collect_some(contents: &Contents) -> Result<usize, backend::Error> {
+    let before = contents.claimed_since();
+    let mut transaction = contents.db.write().await?;
+    let digests = contents::collectable(&mut transaction, before, AT_ONCE).await?;
+    for digest in &digests {
+        let stood_on = contents::remove(&mut transaction, *digest).await?;
+        blobs::condemn_unused(&mut transaction, &stood_on).await?;
+    }
+    transaction.commit().await?;
+    if !digests.is_empty() {
+        tracing::info!(contents = digests.len(), "collected");
+    }
+    Ok(digests.len())
+}

@@ -1,0 +1,180 @@
+//! Plain uploads: a whole file in one request, of a size that nobody says beforehand.
+//!
+//! It is cut, hashed and written as it comes, a chunk at a time, so memory does not grow with it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{Stream, StreamExt as _};
+use md5::Digest as _;
+use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Manifest, Md5, hash_chunk};
+use miaofs::protocol::files::ContentRef;
+
+use super::contents::{Arrival, Contents};
+use super::{Caller, Error};
+use crate::backend::db::contents::{NewContent, quota_and_used};
+use crate::backend::layout::{Layout, Source};
+use crate::backend::staging::Draft;
+use crate::backend::{BlobId, off_loop, to_the_end};
+
+const CHUNK: usize = CHUNK_SIZE as usize;
+
+/// Plain uploads. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct PlainUploads(Arc<Contents>);
+
+impl PlainUploads {
+    /// Plain uploads into these contents.
+    pub fn new(contents: Arc<Contents>) -> Self {
+        Self(contents)
+    }
+
+    /// Receives a file of any size and makes its content the caller's own, for good.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::OverQuota`]; [`Error::LengthMismatch`] when the body breaks off.
+    pub async fn receive<E: fmt::Display>(
+        &self,
+        caller: Caller,
+        mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
+    ) -> Result<ContentRef, Error> {
+        let received = metrics::counter!("miaofs_upload_bytes_received_total");
+        let (quota, used) = quota_and_used(&mut *self.0.db.read().await?, caller.user).await?;
+        let room = quota.saturating_sub(used);
+        let mut intake = Intake::new(self.0.clone()).await?;
+        while let Some(frame) = body.next().await {
+            let frame = frame
+                .map_err(|error| Error::LengthMismatch(format!("the body broke off: {error}")))?;
+            received.increment(frame.len() as u64);
+            intake.push(&frame).await?;
+            self.0.admit_size(intake.size())?;
+            if intake.size() > room {
+                return Err(Error::OverQuota);
+            }
+        }
+        self.keep(caller, intake.finish().await?).await
+    }
+
+    async fn keep(&self, caller: Caller, received: Received) -> Result<ContentRef, Error> {
+        let contents = self.0.clone();
+        let Received { content, draft, blob_size } = received;
+        let answer = ContentRef { digest: content.digest, size: content.layout.size() };
+        let blob = draft.keep();
+        to_the_end(async move {
+            contents.staging.sync(blob).await?;
+            let arrival = Arrival {
+                user: caller.user,
+                contents: vec![content],
+                blob: Some((blob, blob_size)),
+            };
+            let kept = contents.keep_alone(arrival).await;
+            let new = kept.as_ref().map_or(0, |new| *new);
+            contents.arrived(Some(blob), new).await?;
+            kept?;
+            Ok::<(), Error>(())
+        })
+        .await?;
+        Ok(answer)
+    }
+}
+
+/// A file that has come whole.
+struct Received {
+    content: NewContent,
+    draft: Draft,
+    blob_size: u64,
+}
+
+/// A file that is coming.
+struct Intake {
+    contents: Arc<Contents>,
+    blob: BlobId,
+    draft: Draft,
+    blob_size: u64,
+    chunks: Vec<(ChunkDigest, Source)>,
+    md5: md5::Md5,
+    /// What has come since the last whole chunk, one chunk at the most.
+    rest: Vec<u8>,
+}
+
+impl Intake {
+    async fn new(contents: Arc<Contents>) -> Result<Self, Error> {
+        let blob = BlobId::random();
+        let draft = contents.staging.draft(blob).await?;
+        Ok(Self {
+            contents,
+            blob,
+            draft,
+            blob_size: 0,
+            chunks: Vec::new(),
+            md5: md5::Md5::new(),
+            rest: Vec::with_capacity(CHUNK),
+        })
+    }
+
+    /// Bytes that have come.
+    fn size(&self) -> u64 {
+        self.chunks.len() as u64 * CHUNK_SIZE + self.rest.len() as u64
+    }
+
+    /// A chunk is only taken out of the rest when more follows it: the only chunk of a content is
+    /// hashed otherwise.
+    async fn push(&mut self, mut frame: &[u8]) -> Result<(), Error> {
+        while !frame.is_empty() {
+            if self.rest.len() == CHUNK {
+                let full = std::mem::replace(&mut self.rest, Vec::with_capacity(CHUNK));
+                self.seal(full, self.size_with_more()).await?;
+            }
+            let (now, later) = frame.split_at(frame.len().min(CHUNK - self.rest.len()));
+            self.rest.extend_from_slice(now);
+            frame = later;
+        }
+        Ok(())
+    }
+
+    /// The least that the content has when more follows its next chunk.
+    fn size_with_more(&self) -> u64 {
+        (self.chunks.len() as u64 + 1) * CHUNK_SIZE + 1
+    }
+
+    async fn seal(&mut self, bytes: Vec<u8>, content_size: u64) -> Result<(), Error> {
+        let chunk = Chunk::new(self.chunks.len() as u64, content_size)
+            .expect("a content ends behind each of its chunks");
+        let mut md5 = std::mem::take(&mut self.md5);
+        let hashed = off_loop(move || {
+            md5.update(&bytes);
+            let digest = hash_chunk(chunk, &bytes);
+            let is_hole = bytes.iter().all(|byte| *byte == 0);
+            Ok((md5, digest, is_hole, Bytes::from(bytes)))
+        });
+        let (md5, digest, is_hole, bytes) = hashed.await?;
+        self.md5 = md5;
+        let source = if is_hole {
+            Source::Hole
+        } else {
+            let offset = self.blob_size;
+            self.blob_size += bytes.len() as u64;
+            self.contents.staging.write(self.blob, offset, bytes).await?;
+            Source::Blob { blob: self.blob, offset }
+        };
+        self.chunks.push((digest, source));
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<Received, Error> {
+        let size = self.size();
+        let last = std::mem::take(&mut self.rest);
+        if !last.is_empty() {
+            self.seal(last, size).await?;
+        }
+        let digests: Vec<_> = self.chunks.iter().map(|(digest, _)| Some(*digest)).collect();
+        let manifest = Manifest::new(size, &digests).expect("every chunk was sealed once");
+        let content = NewContent {
+            digest: manifest.digest(),
+            md5: Some(Md5::from_bytes(self.md5.finalize().into())),
+            layout: Layout::new(size, self.chunks),
+        };
+        Ok(Received { content, draft: self.draft, blob_size: self.blob_size })
+    }
+}

@@ -1,0 +1,226 @@
+//! Transfer: staged blobs move to the store, by way of the outbox and the queue.
+//!
+//! Each step may be the last one before a crash, and all may be repeated: taking in what was taken in
+//! changes nothing, the place is set before anything staged is dropped, and the outbox row goes last.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::StreamExt as _;
+use md5::Digest as _;
+use miaofs::content::{Digest, Md5};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::contents::{Contents, HOST};
+use super::{Error, reader};
+use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::contents;
+use crate::backend::db::transfers::{self, State, Transfer};
+use crate::backend::queue::Queue;
+use crate::backend::{self, BlobId, background_thread, unix_now};
+
+/// How often the outbox is looked at when nothing rings.
+const LOOK: Duration = Duration::from_secs(1);
+/// Transfers that are published in one step.
+const AT_ONCE: usize = 64;
+/// Failures after which a transfer rests.
+const ATTEMPTS_MAX: u32 = 12;
+/// The longest pause between two tries in seconds.
+const PAUSE_MAX: i64 = 300;
+/// Buffers that wait for the thread that computes an MD5.
+const MD5_AHEAD: usize = 4;
+
+/// Moves blobs. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Transfers {
+    contents: Arc<Contents>,
+    moving: Queue<Transfer>,
+    indexing: Queue<BlobId>,
+}
+
+impl Transfers {
+    /// Transfers of these contents' blobs.
+    pub fn new(contents: Arc<Contents>) -> Self {
+        Self { contents, moving: Queue::new(), indexing: Queue::new() }
+    }
+
+    /// Publishes what the outbox has, as it comes, until `stop`.
+    pub async fn relay(self, stop: CancellationToken) {
+        let mut restarted = true;
+        while !stop.is_cancelled() {
+            let published = tokio::select! {
+                () = stop.cancelled() => return,
+                published = self.publish_due(restarted) => published,
+            };
+            match published {
+                Ok(count) => {
+                    restarted = false;
+                    if count == AT_ONCE {
+                        continue;
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the outbox cannot be read"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.contents.staged.notified() => (),
+                () = tokio::time::sleep(LOOK) => (),
+            }
+        }
+    }
+
+    async fn publish_due(&self, restarted: bool) -> Result<usize, backend::Error> {
+        let db = &self.contents.db;
+        if !restarted && !transfers::any_due(&mut *db.read().await?, HOST, unix_now()).await? {
+            return Ok(0);
+        }
+        let mut transaction = db.write().await?;
+        if restarted {
+            transfers::republish(&mut transaction, HOST).await?;
+        }
+        let due = transfers::take_due(&mut transaction, HOST, unix_now(), AT_ONCE).await?;
+        transaction.commit().await?;
+        for transfer in &due {
+            self.moving.publish(*transfer).await;
+        }
+        Ok(due.len())
+    }
+}
+
+impl Transfers {
+    /// Moves what is published, one blob after the other, until `stop`.
+    pub async fn work(self, stop: CancellationToken) {
+        loop {
+            let transfer = tokio::select! {
+                () = stop.cancelled() => return,
+                transfer = self.moving.consume() => transfer,
+            };
+            let Some(transfer) = transfer else { return };
+            let result = match self.transfer(transfer.blob).await {
+                Ok(()) => "done",
+                Err(error) => {
+                    tracing::warn!(blob = %transfer.blob, %error, "a transfer failed");
+                    self.put_off(transfer, &error).await;
+                    "failed"
+                }
+            };
+            metrics::counter!("miaofs_transfers_total", "result" => result).increment(1);
+        }
+    }
+
+    /// Moves one blob, from wherever a former try has left it.
+    async fn transfer(&self, blob: BlobId) -> Result<(), Error> {
+        let contents = &self.contents;
+        let row = blobs::get(&mut *contents.db.read().await?, blob).await?;
+        let Some(row) = row else { return self.finish(blob).await };
+        if row.place == Place::Staging && !self.settle(blob, row).await? {
+            return self.finish(blob).await;
+        }
+        contents.staging.remove(blob).await?;
+        if contents.policy.md5_index {
+            self.indexing.publish(blob).await;
+            return Ok(());
+        }
+        self.finish(blob).await
+    }
+
+    /// Takes a blob into the store and says so; `false` when nobody needs it any more.
+    async fn settle(&self, blob: BlobId, row: Blob) -> Result<bool, Error> {
+        let contents = &self.contents;
+        let stored = contents.store.take_in(blob, contents.staging.path(blob)).await?;
+        if stored != row.size {
+            return Err(backend::Error::Damaged { what: "blob in the store" }.into());
+        }
+        let mut transaction = contents.db.write().await?;
+        let needed = blobs::settle(&mut transaction, blob).await?;
+        transfers::set_state(&mut transaction, blob, State::Moved).await?;
+        transaction.commit().await.map_err(backend::Error::from)?;
+        if !needed {
+            contents.store.remove(blob).await?;
+        }
+        Ok(needed)
+    }
+
+    async fn finish(&self, blob: BlobId) -> Result<(), Error> {
+        let mut transaction = self.contents.db.write().await?;
+        transfers::remove(&mut transaction, blob).await?;
+        Ok(transaction.commit().await.map_err(backend::Error::from)?)
+    }
+
+    async fn put_off(&self, failed: Transfer, error: &Error) {
+        let again_at = pause_after(failed.attempts).map(|pause| unix_now() + pause);
+        let written = async {
+            let mut transaction = self.contents.db.write().await?;
+            transfers::fail(&mut transaction, failed, &error.to_string(), again_at).await?;
+            Ok::<(), backend::Error>(transaction.commit().await?)
+        };
+        if let Err(error) = written.await {
+            tracing::error!(blob = %failed.blob, %error, "a failed transfer waits for the next start");
+        }
+    }
+
+    /// Fills the index of MD5s with the contents of moved blobs, on a thread that yields to all
+    /// others, until `stop`.
+    pub async fn index(self, stop: CancellationToken) {
+        loop {
+            let blob = tokio::select! {
+                () = stop.cancelled() => return,
+                blob = self.indexing.consume() => blob,
+            };
+            let Some(blob) = blob else { return };
+            let indexed = tokio::select! {
+                () = stop.cancelled() => return,
+                indexed = self.index_blob(blob) => indexed,
+            };
+            if let Err(error) = indexed {
+                tracing::warn!(%blob, %error, "its contents are not in the index of MD5s");
+            }
+        }
+    }
+
+    async fn index_blob(&self, blob: BlobId) -> Result<(), Error> {
+        let db = &self.contents.db;
+        let unknown = contents::without_md5(&mut *db.read().await?, blob).await?;
+        for digest in unknown {
+            if let Some(md5) = self.md5_of(digest).await? {
+                let mut transaction = db.write().await?;
+                contents::set_md5(&mut transaction, digest, md5).await?;
+                transaction.commit().await.map_err(backend::Error::from)?;
+            }
+        }
+        self.finish(blob).await
+    }
+
+    /// `None` for a content that stands on several blobs: reading all of a large file whenever a
+    /// little of it has changed would cost more than the index is worth.
+    async fn md5_of(&self, digest: Digest) -> Result<Option<Md5>, Error> {
+        let layout = contents::layout(&mut *self.contents.db.read().await?, digest).await?;
+        let Some(layout) = layout.filter(|layout| layout.blobs().len() <= 1) else {
+            return Ok(None);
+        };
+        let (sender, mut receiver) = mpsc::channel::<bytes::Bytes>(MD5_AHEAD);
+        let computed = background_thread("md5", move || {
+            let mut md5 = md5::Md5::new();
+            while let Some(bytes) = receiver.blocking_recv() {
+                md5.update(&bytes);
+            }
+            Md5::from_bytes(md5.finalize().into())
+        })?;
+        let mut bytes =
+            std::pin::pin!(reader::read(self.contents.clone(), &layout, 0..layout.size()));
+        while let Some(bytes) = bytes.next().await {
+            if sender.send(bytes?).await.is_err() {
+                break;
+            }
+        }
+        drop(sender);
+        Ok(computed.await.ok())
+    }
+}
+
+/// Seconds until the next try after so many failures before this one: twice as many each time;
+/// `None` when it is to rest.
+fn pause_after(attempts: u32) -> Option<i64> {
+    (attempts + 1 < ATTEMPTS_MAX).then(|| 2i64.saturating_pow(attempts).min(PAUSE_MAX))
+}
