@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    ETAG, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -29,6 +29,7 @@ pub async fn download(
     Query(query): Query<DownloadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let name = query.path.as_deref().and_then(disposition);
     let content = find(&services, caller, query).await?;
     let etag = format!("\"{}\"", content.digest);
     let wanted = wanted(&headers, &etag, content.size())?;
@@ -40,7 +41,22 @@ pub async fn download(
     ];
     let mut response = answer(&services, &content, wanted);
     response.headers_mut().extend(common);
+    response.headers_mut().extend(name.map(|name| (CONTENT_DISPOSITION, name)));
     Ok(response)
+}
+
+/// Under which name a browser saves the file at a path: RFC 6266 with the encoding of RFC 8187.
+fn disposition(path: &str) -> Option<HeaderValue> {
+    let name = path.rsplit('/').next().filter(|name| !name.is_empty())?;
+    let encoded: String = name.bytes().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+        text
+    });
+    HeaderValue::try_from(format!("attachment; filename*=UTF-8''{encoded}")).ok()
 }
 
 async fn find(
@@ -52,7 +68,13 @@ async fn find(
         DownloadQuery { digest: Some(digest), path: None } => {
             services.downloads.open(caller, digest).await
         }
-        _ => Err(Error::Invalid("give a digest".to_owned())),
+        DownloadQuery { digest: None, path: Some(path) } => {
+            let node = services.files.resolve(caller.user, &path).await?;
+            let content = node.state.and_then(|state| state.content);
+            let content = content.ok_or(Error::WrongKind("only a file can be downloaded"))?;
+            services.downloads.open(caller, content.digest).await
+        }
+        _ => Err(Error::Invalid("give either path or digest".to_owned())),
     }
 }
 
@@ -84,4 +106,20 @@ pub async fn locate(
     Json(request): Json<Locate>,
 ) -> Result<axum::Json<Located>, Failure> {
     Ok(axum::Json(services.downloads.locate(caller, request).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_name_can_be_said_in_a_header() {
+        let of = |path| disposition(path).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(of("/a/b.txt").as_deref(), Some("attachment; filename*=UTF-8''b.txt"));
+        assert_eq!(
+            of("/\"\r\n秒").as_deref(),
+            Some("attachment; filename*=UTF-8''%22%0D%0A%E7%A7%92")
+        );
+        assert_eq!(of("/"), None);
+    }
 }

@@ -114,6 +114,9 @@ fn upload() -> OpenApiRouter<App> {
     let batches = OpenApiRouter::default()
         .routes(routes!(uploads::batch))
         .layer(DefaultBodyLimit::max(batch::BODY_MAX));
+    let plain = OpenApiRouter::default()
+        .routes(routes!(uploads::upload))
+        .layer(DefaultBodyLimit::disable());
     OpenApiRouter::default()
         .merge(lists)
         .merge(batches)
@@ -122,6 +125,7 @@ fn upload() -> OpenApiRouter<App> {
         .routes(routes!(uploads::status, uploads::cancel))
         .routes(routes!(uploads::put_chunk))
         .routes(routes!(uploads::complete))
+        .merge(plain)
 }
 
 fn download() -> OpenApiRouter<App> {

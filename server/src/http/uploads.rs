@@ -1,12 +1,14 @@
 //! Routes that bring contents: in chunks, many at once, or at once without their bytes.
 
 use axum::body::{Body, Bytes};
+use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest as _, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use base64::Engine as _;
 use miaofs::content::Md5;
 use miaofs::protocol::batch;
-use miaofs::protocol::files::ContentRef;
+use miaofs::protocol::files::{ContentRef, Node};
 use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
@@ -14,13 +16,18 @@ use miaofs::protocol::uploads::{
     BatchStored, FastUpload, FastUploadAnswer, Known, KnownAnswer, Proof, UploadBegun, UploadInit,
     UploadStatus,
 };
+use serde::Deserialize;
+use utoipa::ToSchema;
 
-use super::json::{Json, Path};
+use super::json::{Json, Path, Query};
 use super::problem::Failure;
 use crate::service::{Caller, Error, Services};
 
 /// MD5 of a body in base64, RFC 1864.
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+
+/// Bytes that the path in a form may have: Linux' own limit.
+const PATH_MAX: usize = 4096;
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
@@ -151,4 +158,92 @@ pub async fn batch(
             _ => Error::LengthMismatch(rejection.body_text()),
         })?;
     Ok(axum::Json(batches.store(caller, body).await?))
+}
+
+/// A whole file by path: as the body, with the path in the query, or as a form with the fields `path`
+/// and `file`.
+#[utoipa::path(post, path = routes::UPLOAD, tag = "by path",
+    params(("path" = Option<String>, Query, description = "absolute path, when the body is the file")),
+    request_body(content(
+        (Vec<u8> = "application/octet-stream"),
+        (Form = "multipart/form-data"),
+    )),
+    responses((status = 200, body = Node), (status = "4XX", body = Problem)))]
+pub async fn upload(
+    State(services): State<Services>,
+    caller: Caller,
+    Query(query): Query<UploadQuery>,
+    request: Request,
+) -> Answer<Node> {
+    let is_form = request.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
+        media_type.as_bytes().to_ascii_lowercase().starts_with(b"multipart/form-data")
+    });
+    let (path, content) = if is_form {
+        receive_form(&services, caller, query.path, request).await?
+    } else {
+        let path = query.path.ok_or_else(no_path)?;
+        let body = request.into_body().into_data_stream();
+        (path, services.plain_uploads.receive(caller, body).await?)
+    };
+    Ok(axum::Json(services.files.put_path(caller, &path, content).await?))
+}
+
+/// Query of a plain upload.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UploadQuery {
+    path: Option<String>,
+}
+
+/// The form of a plain upload, for the document of the API.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "a form is read field by field as it comes")]
+struct Form {
+    /// Absolute path in the drive.
+    path: String,
+    /// The bytes of the file.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+}
+
+async fn receive_form(
+    services: &Services,
+    caller: Caller,
+    mut path: Option<String>,
+    request: Request,
+) -> Result<(String, ContentRef), Failure> {
+    let malformed = |error: MultipartError| Problem::new(Code::BadRequest, error.body_text());
+    let form = Multipart::from_request(request, &()).await;
+    let mut form =
+        form.map_err(|rejection| Problem::new(Code::BadRequest, rejection.body_text()))?;
+    let mut content = None;
+    while let Some(mut field) = form.next_field().await.map_err(malformed)? {
+        match field.name() {
+            Some("path") => path = Some(short_text(&mut field).await?),
+            Some("file") => {
+                content = Some(services.plain_uploads.receive(caller, field).await?);
+            }
+            _ => return Err(Problem::new(Code::BadRequest, "fields: path and file").into()),
+        }
+    }
+    let content = content.ok_or_else(|| Problem::new(Code::BadRequest, "no field 'file'"))?;
+    Ok((path.ok_or_else(no_path)?, content))
+}
+
+/// A field that holds a path.
+async fn short_text(field: &mut Field<'_>) -> Result<String, Failure> {
+    let malformed = |error: MultipartError| Problem::new(Code::BadRequest, error.body_text());
+    let mut text = Vec::new();
+    while let Some(bytes) = field.chunk().await.map_err(malformed)? {
+        if text.len() + bytes.len() > PATH_MAX {
+            return Err(Problem::new(Code::TooLarge, "the path is too long").into());
+        }
+        text.extend_from_slice(&bytes);
+    }
+    let text = String::from_utf8(text);
+    text.map_err(|_not_text| Problem::new(Code::InvalidValue, "path: not UTF-8").into())
+}
+
+fn no_path() -> Error {
+    Error::Invalid("path: say where the file is to be".to_owned())
 }

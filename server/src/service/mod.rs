@@ -124,14 +124,6 @@ impl Services {
         }
     }
 
-    /// Who shows this access token.
-    ///
-    /// # Errors
-    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended.
-    pub async fn authenticate(&self, _token: &str) -> Result<Caller, Error> {
-        Err(Error::Unauthorized)
-    }
-
     /// Whether requests can be served now.
     ///
     /// # Errors
