@@ -22,7 +22,7 @@ pub fn scratch() -> tempfile::TempDir {
 }
 
 /// The binary `name` of the workspace, of the profile that the test was built with.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has an executable");
     let profile = test.parent().and_then(Path::parent).expect("tests are built into PROFILE/deps");
     let binary = profile.join(name);

@@ -105,6 +105,14 @@ impl Server {
         self.api().with_token(session["access_token"].as_str().expect("a token"))
     }
 
+    /// Its API with an account signed in that is there already.
+    pub fn sign_in(&self, name: &str) -> Api {
+        let device = json!({ "name": "test" });
+        let body = json!({ "name": name, "password": PASSWORD, "device": device });
+        let session = self.api().post("/user/signin", &body).expect(200).json();
+        self.api().with_token(session["access_token"].as_str().expect("a token"))
+    }
+
     /// The value of a counter or gauge, summed over its labels; panics when it is not there.
     #[track_caller]
     pub fn metric(&self, name: &str) -> u64 {

@@ -1,0 +1,83 @@
+//! Two devices of one account: a change on one is seen on the other within two seconds.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::harness::wait::{seconds, wait_until};
+use crate::scene::{Pair, names};
+
+/// Waits for the promised two seconds, and says how long it took.
+#[track_caller]
+fn soon(what: &str, condition: impl FnMut() -> bool) {
+    let took = wait_until(what, seconds(2), condition);
+    println!("{what}: after {} ms", took.as_millis());
+}
+
+#[test]
+fn every_change_is_seen_within_two_seconds() {
+    let Pair { one, two, server, directory } = &Pair::new();
+    let _they_stay_up = (server, directory);
+    let text = |name: &str| fs::read_to_string(two.path(name)).unwrap_or_default();
+    let exists = |name: &str| names(&two.path("")).contains(&name.to_owned());
+
+    fs::write(one.path("note"), "first").unwrap();
+    soon("a new file", || exists("note") && text("note") == "first");
+    fs::write(one.path("note"), "other").unwrap();
+    soon("an edit of the same length", || text("note") == "other");
+    fs::write(one.path("note"), "and a longer text").unwrap();
+    soon("an edit of another length", || text("note") == "and a longer text");
+    fs::set_permissions(one.path("note"), fs::Permissions::from_mode(0o600)).unwrap();
+    let mode = || fs::metadata(two.path("note")).unwrap().permissions().mode() & 0o777;
+    soon("a change of permissions", || mode() == 0o600);
+    fs::create_dir(one.path("directory")).unwrap();
+    soon("a new directory", || two.path("directory").is_dir());
+    fs::rename(one.path("note"), one.path("directory/renamed")).unwrap();
+    soon("a rename", || !exists("note") && text("directory/renamed") == "and a longer text");
+    fs::write(one.path("draft"), "saved by an editor").unwrap();
+    fs::rename(one.path("draft"), one.path("directory/renamed")).unwrap();
+    soon("a rename over a file", || text("directory/renamed") == "saved by an editor");
+    assert!(!two.path("absent").exists());
+    fs::write(one.path("absent"), "").unwrap();
+    soon("a name that was asked for before", || two.path("absent").exists());
+    fs::remove_file(one.path("directory/renamed")).unwrap();
+    fs::remove_dir(one.path("directory")).unwrap();
+    soon("deletions", || !two.path("directory").exists() && !exists("directory"));
+    fs::write(two.path("back"), "from the other side").unwrap();
+    soon("a change in the other direction", || {
+        fs::read_to_string(one.path("back")).is_ok_and(|text| text == "from the other side")
+    });
+}
+
+#[test]
+fn a_reader_sees_the_old_or_the_new_content_and_never_a_mixture() {
+    let scene = Pair::new();
+    let content = |version: u8| vec![version; 3_000_000];
+    fs::write(scene.one.path("file"), content(0)).unwrap();
+    scene.one.sync();
+    wait_until("the file is seen", seconds(10), || scene.two.path("file").exists());
+    for version in 1..8u8 {
+        fs::write(scene.one.path("new"), content(version)).unwrap();
+        fs::rename(scene.one.path("new"), scene.one.path("file")).unwrap();
+        wait_until("the new content is seen", seconds(10), || {
+            let bytes = fs::read(scene.two.path("file")).unwrap();
+            assert_eq!(bytes.len(), 3_000_000);
+            assert!(bytes.iter().all(|byte| *byte == bytes[0]), "a mixture of two contents");
+            assert!(bytes[0] == version || bytes[0] + 1 == version, "an older content came back");
+            bytes[0] == version
+        });
+    }
+}
+
+#[test]
+fn drives_of_two_accounts_are_apart() {
+    let scene = Pair::new();
+    let directory = scene.directory.path();
+    let bob = crate::harness::device::Device::signed_up(directory, "bob", &scene.server, "bob");
+    fs::write(scene.one.path("hers"), "x").unwrap();
+    fs::write(bob.path("his"), "x").unwrap();
+    scene.one.sync();
+    bob.sync();
+    wait_until("her other device has it", seconds(10), || scene.two.path("hers").exists());
+    assert_eq!(names(&scene.two.path("")), ["hers"]);
+    assert_eq!(names(&bob.path("")), ["his"]);
+}

@@ -1,0 +1,168 @@
+//! Bad input and faults: each gets a clear message with what to do next, and its exit code or errno.
+
+use std::fs::{self, File};
+use std::io::Write;
+
+use rustix::io::Errno;
+
+use crate::harness::device::{Device, Finished};
+use crate::harness::scratch;
+use crate::harness::server::Server;
+use crate::harness::wait::{seconds, wait_until};
+use crate::scene::{MIB, Single};
+
+/// Panics unless the command ended with this code, and a complaint with these words and a next step.
+#[track_caller]
+fn refused(finished: Finished, code: i32, words: &[&str]) {
+    let finished = finished.expect_failure(words);
+    assert_eq!(finished.status.code(), Some(code), "{}", finished.stderr);
+    assert!(finished.stderr.trim().lines().count() >= 2, "no next step in: {}", finished.stderr);
+}
+
+#[test]
+fn a_wrong_password_is_refused() {
+    let scene = Single::new();
+    let two = Device::new(scene.directory.path(), "two");
+    let wrong = two.sign_with("login", &scene.server.url(), "ada", "not her password");
+    refused(wrong, 4, &["wrong name or password", "signup"]);
+    let taken = two.sign("signup", &scene.server.url(), "ada");
+    assert!(taken.expect_failure(&["taken"]).status.code() == Some(1));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let directory = scratch();
+    let one = Device::new(directory.path(), "one");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    refused(one.sign("signup", &url, "ada"), 5, &["check the url"]);
+    let nonsense = one.sign("signup", "not a url", "ada").expect_failure(&["url"]);
+    assert_eq!(nonsense.status.code(), Some(2), "{}", nonsense.stderr);
+}
+
+#[test]
+fn mounting_without_an_account_says_how_to_get_one() {
+    let directory = scratch();
+    let one = Device::new(directory.path(), "one");
+    refused(one.mount_with(&[]), 4, &["not signed in", "login"]);
+    let status = one.run(&["status"]);
+    assert!(!status.status.success(), "{}", status.stdout);
+}
+
+#[test]
+fn a_mount_point_that_cannot_be_used_is_refused() {
+    let directory = scratch();
+    let server = Server::start(&directory.path().join("data"));
+    let one = Device::new(directory.path(), "one");
+    one.sign("signup", &server.url(), "ada").expect_success();
+    fs::write(one.path("something"), "x").unwrap();
+    refused(one.mount_with(&[]), 6, &["empty"]);
+    assert_eq!(fs::read_to_string(one.path("something")).unwrap(), "x");
+    fs::remove_file(one.path("something")).unwrap();
+    fs::remove_dir(one.path("")).unwrap();
+    fs::write(one.path(""), "a file").unwrap();
+    refused(one.mount_with(&[]), 6, &["directory"]);
+    fs::remove_file(one.path("")).unwrap();
+}
+
+#[test]
+fn a_mount_point_of_another_device_is_refused() {
+    let scene = Single::new();
+    let two = Device::new(scene.directory.path(), "two");
+    two.sign("login", &scene.server.url(), "ada").expect_success();
+    let mount = scene.one.path("");
+    let finished = two.run(&["mount", mount.to_str().unwrap()]);
+    refused(finished, 6, &["mounted"]);
+    fs::write(scene.one.path("file"), "x").unwrap();
+}
+
+#[test]
+fn a_second_daemon_on_the_same_store_is_refused() {
+    let scene = Single::new();
+    let elsewhere = scene.directory.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let second = scene.one.run(&["mount", elsewhere.to_str().unwrap()]);
+    refused(second, 7, &["in use"]);
+    fs::write(scene.one.path("file"), "the first goes on").unwrap();
+}
+
+#[test]
+fn a_dead_mount_is_cleaned_by_mounting_again() {
+    let scene = Single::new();
+    fs::write(scene.one.path("file"), "x").unwrap();
+    scene.one.kill();
+    assert!(scene.one.is_mounted());
+    let dead = Errno::from_io_error(&fs::metadata(scene.one.path("")).unwrap_err());
+    assert_eq!(dead, Some(Errno::NOTCONN));
+    scene.one.mount();
+    assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
+    scene.one.kill();
+    scene.one.run(&["umount", scene.one.path("").to_str().unwrap()]).expect_success();
+    assert!(!scene.one.is_mounted());
+}
+
+#[test]
+fn a_name_that_is_too_long_is_an_errno() {
+    let scene = Single::new();
+    File::create(scene.one.path(&"x".repeat(255))).unwrap();
+    let long = scene.one.path(&"x".repeat(256));
+    let error = File::create(&long).unwrap_err();
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::NAMETOOLONG));
+    assert_eq!(Errno::from_io_error(&fs::create_dir(&long).unwrap_err()), Some(Errno::NAMETOOLONG));
+    let target = "x".repeat(4096);
+    let error = std::os::unix::fs::symlink(target, scene.one.path("link")).unwrap_err();
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::NAMETOOLONG));
+}
+
+#[test]
+fn a_full_quota_is_told_to_the_writer_or_by_sync() {
+    let quota = (20 * MIB).to_string();
+    let scene = Single::with_server(&["--quota", &quota]);
+    let size = || rustix::fs::statvfs(scene.one.path("")).map_or(0, |it| it.f_blocks * it.f_frsize);
+    wait_until("df shows the quota", seconds(10), || size() == 20 * MIB);
+    fs::write(scene.one.path("fits"), vec![1; 10 << 20]).unwrap();
+    scene.one.sync();
+    let mut file = File::create(scene.one.path("too much")).unwrap();
+    let written = file.write_all(&vec![2; 15 << 20]).and_then(|()| file.sync_all());
+    drop(file);
+    match written {
+        Err(error) => {
+            let errno = Errno::from_io_error(&error);
+            assert!(matches!(errno, Some(Errno::NOSPC | Errno::DQUOT)), "{error}");
+        }
+        Ok(()) => {
+            let finished = scene.one.run(&["sync", "--timeout", "20"]);
+            finished.expect_failure(&["quota"]);
+            assert_eq!(fs::read(scene.one.path("too much")).unwrap(), vec![2; 15 << 20]);
+        }
+    }
+    fs::remove_file(scene.one.path("too much")).unwrap();
+    fs::write(scene.one.path("small"), "fits again").unwrap();
+    scene.one.sync();
+}
+
+#[test]
+fn a_read_only_mount_refuses_every_change() {
+    let scene = Single::new();
+    fs::write(scene.one.path("file"), "x").unwrap();
+    scene.one.umount();
+    scene.one.mount_with(&["--read-only"]).expect_success();
+    assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
+    let error = fs::write(scene.one.path("file"), "y").unwrap_err();
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::ROFS));
+    let error = fs::create_dir(scene.one.path("d")).unwrap_err();
+    assert_eq!(Errno::from_io_error(&error), Some(Errno::ROFS));
+}
+
+#[test]
+fn words_that_no_command_knows_are_refused() {
+    let directory = scratch();
+    let one = Device::new(directory.path(), "one");
+    for arguments in
+        [&["explode"][..], &["mount"], &["sync", "--timeout", "soon"], &["mount", "-o", "x=y", "."]]
+    {
+        let finished = one.run(arguments).expect_failure(&[]);
+        assert_eq!(finished.status.code(), Some(2), "{arguments:?}: {}", finished.stderr);
+    }
+}

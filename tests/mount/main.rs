@@ -1,0 +1,18 @@
+//! What the mounted drive promises, proved with real mounts of the real daemon against a real server.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod caching;
+mod commands;
+mod contents;
+mod devices;
+mod faults;
+mod offline;
+mod operations;
+mod recovery;
+mod scene;
+mod sparing;
+mod trees;

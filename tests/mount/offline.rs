@@ -1,0 +1,112 @@
+//! Without the server everything local goes on, and afterwards both sides agree.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use crate::harness::wait::{seconds, wait_until};
+use crate::scene::{Pair, difference, names};
+
+/// Whether two trees are equal; a tree that changes meanwhile is not.
+fn equal(one: &Path, two: &Path) -> bool {
+    std::panic::catch_unwind(|| difference(one, two)).is_ok_and(|left| left.is_empty())
+}
+
+#[test]
+fn everything_local_goes_on_without_the_server_even_mounting() {
+    let mut scene = Pair::new();
+    for name in ["kept", "renamed", "deleted"] {
+        fs::write(scene.one.path(name), format!("this is {name}")).unwrap();
+    }
+    scene.one.sync();
+    wait_until("both have the files", seconds(10), || names(&scene.two.path("")).len() == 3);
+    scene.server.stop();
+
+    let began = Instant::now();
+    assert_eq!(names(&scene.one.path("")), ["deleted", "kept", "renamed"]);
+    assert_eq!(fs::read_to_string(scene.one.path("kept")).unwrap(), "this is kept");
+    fs::write(scene.one.path("new"), "made without the server").unwrap();
+    fs::create_dir(scene.one.path("directory")).unwrap();
+    fs::rename(scene.one.path("renamed"), scene.one.path("directory/moved")).unwrap();
+    fs::remove_file(scene.one.path("deleted")).unwrap();
+    assert!(began.elapsed() < seconds(2), "local work waited: {:?}", began.elapsed());
+
+    scene.one.umount();
+    let began = Instant::now();
+    scene.one.mount();
+    assert!(began.elapsed() < seconds(10), "mounting waited: {:?}", began.elapsed());
+    assert_eq!(names(&scene.one.path("")), ["directory", "kept", "new"]);
+    assert_eq!(fs::read_to_string(scene.one.path("new")).unwrap(), "made without the server");
+    fs::write(scene.two.path("on two"), "made on the other device").unwrap();
+    let complaint = scene.one.run(&["sync", "--timeout", "2"]);
+    assert!(!complaint.status.success(), "sync without a server succeeded");
+
+    scene.server.restart();
+    wait_until("both sides are equal", seconds(30), || {
+        names(&scene.one.path("")) == ["directory", "kept", "new", "on two"]
+            && equal(&scene.one.path(""), &scene.two.path(""))
+    });
+    assert_eq!(fs::read_to_string(scene.two.path("directory/moved")).unwrap(), "this is renamed");
+}
+
+#[test]
+fn the_same_file_edited_on_both_sides_is_kept_twice() {
+    let mut scene = Pair::new();
+    fs::write(scene.one.path("thesis.txt"), "the beginning").unwrap();
+    scene.one.sync();
+    let on_two = || fs::read_to_string(scene.two.path("thesis.txt")).unwrap_or_default();
+    wait_until("both have the file", seconds(10), || on_two() == "the beginning");
+    scene.server.stop();
+    fs::write(scene.one.path("thesis.txt"), "edited on one").unwrap();
+    fs::write(scene.two.path("thesis.txt"), "edited on two").unwrap();
+    scene.server.restart();
+    let contents = |directory: &Path| {
+        let read = |name: String| fs::read_to_string(directory.join(name)).unwrap_or_default();
+        let mut contents: Vec<String> = names(directory).into_iter().map(read).collect();
+        contents.sort();
+        contents
+    };
+    for device in [&scene.one, &scene.two] {
+        wait_until("both contents are there", seconds(30), || {
+            contents(&device.path("")) == ["edited on one", "edited on two"]
+        });
+    }
+    let copy = names(&scene.one.path("")).into_iter().find(|name| name != "thesis.txt").unwrap();
+    assert!(copy.starts_with("thesis (conflict ") && copy.ends_with(").txt"), "{copy}");
+    assert_eq!(names(&scene.one.path("")), names(&scene.two.path("")));
+}
+
+#[test]
+fn a_change_wins_over_a_deletion() {
+    let mut scene = Pair::new();
+    fs::write(scene.one.path("file"), "before").unwrap();
+    scene.one.sync();
+    wait_until("both have the file", seconds(10), || scene.two.path("file").exists());
+    scene.server.stop();
+    fs::remove_file(scene.one.path("file")).unwrap();
+    fs::write(scene.two.path("file"), "changed").unwrap();
+    scene.server.restart();
+    for device in [&scene.one, &scene.two] {
+        wait_until("the changed file is there", seconds(30), || {
+            fs::read_to_string(device.path("file")).is_ok_and(|text| text == "changed")
+        });
+    }
+}
+
+#[test]
+fn a_read_of_bytes_that_are_not_here_fails_soon() {
+    let mut scene = Pair::new();
+    fs::write(scene.one.path("large"), vec![1; 20_000_000]).unwrap();
+    scene.one.sync();
+    let size = || fs::metadata(scene.two.path("large")).map_or(0, |metadata| metadata.len());
+    wait_until("the other device sees the file", seconds(10), || size() == 20_000_000);
+    scene.server.stop();
+    let began = Instant::now();
+    let error = fs::read(scene.two.path("large")).unwrap_err();
+    assert!(began.elapsed() < seconds(30), "it took {:?}: {error}", began.elapsed());
+    assert_eq!(names(&scene.two.path("")), ["large"]);
+    scene.server.restart();
+    wait_until("it can be read", seconds(60), || {
+        fs::read(scene.two.path("large")).is_ok_and(|bytes| bytes == vec![1; 20_000_000])
+    });
+}

@@ -1,0 +1,93 @@
+//! Trees of files: everything that a file is survives the trip, and many small ones travel together.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::harness::random::Seed;
+use crate::harness::tree::plant;
+use crate::harness::wait::{seconds, wait_until};
+use crate::scene::{Pair, Single, difference, output, run};
+
+#[test]
+fn a_source_tree_is_equal_on_the_other_device() {
+    let scene = Pair::new();
+    let source = scene.directory.path().join("tree");
+    plant(&source, Seed::of_this_run(), 3000);
+    let target = scene.one.path("tree");
+    output(Command::new("rsync").args(["-aH"]).arg(source.join("")).arg(target.join("")));
+    assert_eq!(difference(&source, &target), "", "where it was written");
+    scene.one.sync();
+    let seen = scene.two.path("tree");
+    let mut left = String::new();
+    let limit = std::time::Instant::now() + seconds(60);
+    while std::time::Instant::now() < limit {
+        if seen.exists() {
+            left = difference(&source, &seen);
+            if left.is_empty() {
+                return;
+            }
+        }
+        std::thread::sleep(seconds(1));
+    }
+    panic!("the second device differs:\n{left}");
+}
+
+#[test]
+fn two_thousand_small_files_take_few_requests() {
+    let scene = Single::new();
+    let (seed, source) = (Seed::of_this_run(), scene.directory.path().join("small"));
+    fs::create_dir(&source).unwrap();
+    for number in 0..2000 {
+        fs::write(source.join(format!("file-{number}")), seed.bytes(&number.to_string(), 4096))
+            .unwrap();
+    }
+    let requests = || {
+        let of = |route: &str| {
+            let label = format!("route=\"/file/{route}");
+            scene.server.metric_where("miaofs_requests_total", &label).unwrap_or(0)
+        };
+        ["fastupload", "multipart", "known", "batch", "upload"].map(of).iter().sum::<u64>()
+    };
+    let before = requests();
+    run("cp", &[Path::new("-r"), &source, &scene.one.path("small")]);
+    scene.one.sync();
+    let count = requests() - before;
+    println!("content requests for 2,000 files: {count}");
+    assert!(count <= 100, "{count} content requests for 2,000 files");
+    let two = scene.another_device("two");
+    wait_until("all files are seen", seconds(30), || {
+        fs::read_dir(two.path("small")).is_ok_and(|entries| entries.count() == 2000)
+    });
+    assert_eq!(difference(&source, &two.path("small")), "");
+}
+
+#[test]
+fn a_git_clone_in_the_mount_is_sound() {
+    let scene = Single::new();
+    let origin = scene.directory.path().join("origin");
+    plant(&origin, Seed::of_this_run(), 500);
+    let git = |directory: &Path, arguments: &[&str]| {
+        let mut command = Command::new("git");
+        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
+        command.args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]);
+        output(command.arg("-C").arg(directory).args(arguments))
+    };
+    git(&origin, &["init", "-q"]);
+    for commit in 0..5 {
+        fs::write(origin.join("counter"), commit.to_string()).unwrap();
+        git(&origin, &["add", "-A"]);
+        git(&origin, &["commit", "-q", "-m", "a commit"]);
+    }
+    let clone = scene.one.path("clone");
+    let from = origin.to_str().unwrap();
+    git(scene.directory.path(), &["clone", "-q", "--no-local", from, clone.to_str().unwrap()]);
+    assert_eq!(git(&clone, &["status", "--porcelain"]), "");
+    git(&clone, &["fsck", "--strict"]);
+    fs::write(clone.join("counter"), "in the mount").unwrap();
+    git(&clone, &["commit", "-q", "-a", "-m", "made in the mount"]);
+    git(&clone, &["gc", "-q"]);
+    git(&clone, &["fsck", "--strict"]);
+    scene.one.sync();
+    assert_eq!(git(&clone, &["status", "--porcelain"]), "");
+}
