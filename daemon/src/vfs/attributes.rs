@@ -1,0 +1,186 @@
+//! Changing mode, owner, size and times, as chmod(2), chown(2), truncate(2) and utimensat(2) say.
+//!
+//! Changing the owner of a file, or its content as somebody without privileges, takes away the
+//! set-user-id bit, the set-group-id bit of an executable, and file capabilities.
+
+use miaofs::protocol::files::Kind;
+
+use crate::store::{Access, Attributes, Change, Ino, Outcome};
+
+use super::lookup::stat;
+use super::{Caller, Error, Stat, Vfs, now};
+
+const SET_USER_ID: u32 = 0o4000;
+const SET_GROUP_ID: u32 = 0o2000;
+const GROUP_EXECUTE: u32 = 0o0010;
+
+/// The xattr that holds the capabilities of a program (capabilities(7)).
+pub(super) const CAPABILITY_XATTR: &[u8] = b"security.capability";
+
+/// A time to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Time {
+    /// When the change is made.
+    Now,
+    /// Nanoseconds since 1970.
+    At(i64),
+}
+
+/// What to change; what is `None` stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AttributeChange {
+    /// Permission bits with setuid, setgid and sticky.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Size in bytes.
+    pub size: Option<u64>,
+    /// Time of last access.
+    pub atime: Option<Time>,
+    /// Time of last change of content.
+    pub mtime: Option<Time>,
+}
+
+impl AttributeChange {
+    fn is_only_size(&self) -> bool {
+        *self == Self { size: self.size, ..Self::default() }
+    }
+
+    /// Only this device ever sees access times.
+    fn travels(&self) -> bool {
+        self.mode.is_some() || self.uid.is_some() || self.gid.is_some() || self.mtime.is_some()
+    }
+
+    fn is_owner(&self) -> bool {
+        self.uid.is_some() || self.gid.is_some()
+    }
+}
+
+impl Vfs {
+    /// Changes attributes; `Missing` when bytes must be fetched before the size can be changed.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`], [`Error::IsDirectory`] for the size of one, and what the store cannot do.
+    pub fn set_attributes(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        wanted: AttributeChange,
+    ) -> Result<Outcome<Stat>, Error> {
+        if let Some(size) = wanted.size
+            && let Outcome::Missing(range) = self.resize(caller, ino, size)?
+        {
+            return Ok(Outcome::Missing(range));
+        }
+        if wanted.is_only_size() {
+            self.engine.wake(ino);
+            return self.stat(ino).map(Outcome::Done);
+        }
+        let stat = self.change(|change| {
+            apply(change, ino, &wanted)?;
+            stat(change, ino)
+        })?;
+        self.engine.wake(ino);
+        Ok(Outcome::Done(stat))
+    }
+
+    /// Like [`Self::set_attributes`], fetching what is missing.
+    ///
+    /// # Errors
+    /// Those, and [`Error::Fetch`].
+    pub async fn set_attributes_fetching(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        wanted: AttributeChange,
+    ) -> Result<Stat, Error> {
+        let content = self.store.open_content(ino, Access::Read)?;
+        self.fetching(&content, || self.set_attributes(caller, ino, wanted)).await
+    }
+
+    fn resize(&self, caller: Caller, ino: Ino, size: u64) -> Result<Outcome<()>, Error> {
+        self.require_writable()?;
+        if self.stat(ino)?.attributes.kind == Kind::Directory {
+            return Err(Error::IsDirectory);
+        }
+        let content = self.store.open_content(ino, Access::Write)?;
+        let outcome = content.resize(size, now())?;
+        if outcome == Outcome::Done(()) {
+            self.drop_privileges(caller, ino)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Takes away what a file may not keep when somebody else changes its content.
+    pub(super) fn drop_privileges(&self, caller: Caller, ino: Ino) -> Result<(), Error> {
+        let (attributes, capability) =
+            self.view(|view| Ok((view.node(ino)?.attributes, view.xattr(ino, CAPABILITY_XATTR)?)))?;
+        let keeps_mode = caller.uid == 0 || unprivileged(&attributes) == attributes.mode;
+        if keeps_mode && capability.is_none() {
+            return Ok(());
+        }
+        self.change(|change| {
+            let mut attributes = change.node(ino)?.attributes;
+            if !keeps_mode {
+                attributes.mode = unprivileged(&attributes);
+            }
+            change.set_attributes(ino, &attributes)?;
+            remove_capability(change, ino)
+        })
+    }
+}
+
+fn apply(change: &mut Change<'_>, ino: Ino, wanted: &AttributeChange) -> Result<(), Error> {
+    let now = now();
+    let time = |time: Time| match time {
+        Time::Now => now,
+        Time::At(nanoseconds) => nanoseconds,
+    };
+    let before = change.node(ino)?.attributes;
+    let attributes = Attributes {
+        mode: wanted.mode.map_or_else(|| kept_mode(&before, wanted), |mode| mode & 0o7777),
+        uid: wanted.uid.unwrap_or(before.uid),
+        gid: wanted.gid.unwrap_or(before.gid),
+        atime: wanted.atime.map_or(before.atime, time),
+        mtime: wanted.mtime.map_or(before.mtime, time),
+        ctime: now,
+        ..before
+    };
+    if wanted.is_owner() && before.kind == Kind::File {
+        remove_capability(change, ino)?;
+    }
+    if wanted.travels() {
+        change.set_attributes(ino, &attributes)?;
+    } else if wanted.atime.is_some() {
+        change.set_atime(ino, attributes.atime)?;
+        change.touch(ino, attributes.mtime, attributes.ctime)?;
+    }
+    Ok(())
+}
+
+fn kept_mode(before: &Attributes, wanted: &AttributeChange) -> u32 {
+    match before.kind {
+        Kind::Directory => before.mode,
+        _ if wanted.is_owner() => unprivileged(before),
+        _ => before.mode,
+    }
+}
+
+/// The mode without what lets a program run as its owner or group.
+fn unprivileged(attributes: &Attributes) -> u32 {
+    let mode = attributes.mode;
+    match (attributes.kind, mode & GROUP_EXECUTE != 0) {
+        (Kind::Directory, _) => mode,
+        (_, true) => mode & !(SET_USER_ID | SET_GROUP_ID),
+        (_, false) => mode & !SET_USER_ID,
+    }
+}
+
+fn remove_capability(change: &mut Change<'_>, ino: Ino) -> Result<(), Error> {
+    if change.xattr(ino, CAPABILITY_XATTR)?.is_some() {
+        change.remove_xattr(ino, CAPABILITY_XATTR)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Reading directories.
+//!
+//! A place in a directory is a number that stays an entry's own while others come and go, so a
+//! stream needs no state here: 1 is after `.`, 2 after `..`, and then the store's cookies follow.
+
+use miaofs::protocol::files::Kind;
+
+use crate::store::{Child, Ino, View};
+
+use super::lookup::{directory, stat};
+use super::{Error, Stat, Vfs};
+
+const AFTER_DOT: u64 = 1;
+const AFTER_DOTS: u64 = 2;
+/// Children that are read from the store at once: about what one of the kernel's requests holds.
+const BATCH: usize = 256;
+
+/// One entry of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listed<'a> {
+    /// The place after it, where reading goes on.
+    pub next: u64,
+    /// Its name.
+    pub name: &'a [u8],
+    /// Inode number.
+    pub ino: Ino,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Whether the reader takes more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// The entry was taken.
+    Left,
+    /// It was not: it did not fit.
+    Full,
+}
+
+impl Vfs {
+    /// Hands the entries after a place (0: from the start) to `take`, until it is full.
+    ///
+    /// # Errors
+    /// [`Error::NotDirectory`], [`Error::NoNode`].
+    pub fn read_directory(
+        &self,
+        ino: Ino,
+        after: u64,
+        mut take: impl FnMut(Listed<'_>) -> Room,
+    ) -> Result<(), Error> {
+        self.view(|view| {
+            directory(view, ino)?;
+            walk(view, ino, after, &mut |_view, listed| Ok(take(listed)))
+        })
+    }
+
+    /// Like [`Self::read_directory`], with what `stat` says about each entry.
+    ///
+    /// # Errors
+    /// As [`Self::read_directory`].
+    pub fn read_directory_stats(
+        &self,
+        ino: Ino,
+        after: u64,
+        mut take: impl FnMut(Listed<'_>, &Stat) -> Room,
+    ) -> Result<(), Error> {
+        self.view(|view| {
+            directory(view, ino)?;
+            walk(view, ino, after, &mut |view, listed| {
+                let stat = stat(view, listed.ino)?;
+                Ok(take(listed, &stat))
+            })
+        })
+    }
+}
+
+type Take<'a> = dyn FnMut(&mut View<'_>, Listed<'_>) -> Result<Room, Error> + 'a;
+
+fn walk(view: &mut View<'_>, ino: Ino, after: u64, take: &mut Take<'_>) -> Result<(), Error> {
+    if walk_dots(view, ino, after, take)? == Room::Full {
+        return Ok(());
+    }
+    let mut cookie = after.saturating_sub(AFTER_DOTS);
+    loop {
+        let children = view.children(ino, cookie, BATCH)?;
+        for child in &children {
+            if take(view, listed(child))? == Room::Full {
+                return Ok(());
+            }
+            cookie = child.cookie;
+        }
+        if children.len() < BATCH {
+            return Ok(());
+        }
+    }
+}
+
+fn walk_dots(
+    view: &mut View<'_>,
+    ino: Ino,
+    after: u64,
+    take: &mut Take<'_>,
+) -> Result<Room, Error> {
+    let kind = Kind::Directory;
+    let dots = [(AFTER_DOT, ino, &b"."[..]), (AFTER_DOTS, view.parent_of(ino)?, b"..")];
+    for (next, ino, name) in dots {
+        if next > after && take(view, Listed { next, name, ino, kind })? == Room::Full {
+            return Ok(Room::Full);
+        }
+    }
+    Ok(Room::Left)
+}
+
+fn listed(child: &Child) -> Listed<'_> {
+    let next = child.cookie + AFTER_DOTS;
+    Listed { next, name: &child.name, ino: child.ino, kind: child.kind }
+}

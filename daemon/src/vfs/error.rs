@@ -1,0 +1,151 @@
+//! Why an operation failed, and the one place that decides which errno a program sees.
+
+use rustix::io::Errno;
+
+use crate::store;
+use crate::sync::{FetchError, FlushError};
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such name or node.
+    #[error("no such file or directory")]
+    NoNode,
+    /// The name is taken.
+    #[error("the name is taken")]
+    Exists,
+    /// A directory was needed.
+    #[error("not a directory")]
+    NotDirectory,
+    /// Anything but a directory was needed.
+    #[error("is a directory")]
+    IsDirectory,
+    /// The directory has children.
+    #[error("the directory is not empty")]
+    NotEmpty,
+    /// A directory would be inside itself.
+    #[error("a directory cannot be moved into itself")]
+    IntoItself,
+    /// A name over 255 bytes, or a symlink's target that no path can be.
+    #[error("the name is too long")]
+    NameTooLong,
+    /// The node has as many names as the server takes.
+    #[error("the file has too many names")]
+    TooManyLinks,
+    /// Directories have one name.
+    #[error("a directory cannot have a second name")]
+    LinkToDirectory,
+    /// `readlink` of something else.
+    #[error("not a symlink")]
+    NotSymlink,
+    /// A handle that is not open.
+    #[error("the handle is not open")]
+    BadHandle,
+    /// The mount is read-only.
+    #[error("the mount is read-only")]
+    ReadOnly,
+    /// There is no extended attribute of this name.
+    #[error("no such extended attribute")]
+    NoXattr,
+    /// There is one already, and it was to be made.
+    #[error("the extended attribute is there already")]
+    XattrExists,
+    /// It is ours to tell, not to be set.
+    #[error("the extended attribute is read-only")]
+    XattrReadOnly,
+    /// The node's extended attributes would be larger than the server takes.
+    #[error("no room for more extended attributes")]
+    XattrsFull,
+    /// The drive cannot do this.
+    #[error("not supported")]
+    Unsupported,
+    /// Bytes that were fetched were gone again, each time: the cache is far too small.
+    #[error("fetched bytes did not stay long enough to be used")]
+    NotHere,
+    /// Bytes that are not here could not be fetched.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// The server has not got what it was to have.
+    #[error(transparent)]
+    Flush(#[from] FlushError),
+    /// The disk under the state directory cannot be looked at.
+    #[error("the disk cannot be looked at")]
+    Disk(#[source] Errno),
+    /// The local store failed.
+    #[error(transparent)]
+    Store(store::Error),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::NoNode(_) | store::Error::NoEntry(_) => Self::NoNode,
+            store::Error::NameTaken(_) => Self::Exists,
+            store::Error::NoXattr => Self::NoXattr,
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl Error {
+    /// The errno that a local disk would give, and for the network: `ENETDOWN` when the server
+    /// cannot be reached, `ETIMEDOUT` when it took too long, `EIO` for what is damaged or lost.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::NoNode => Errno::NOENT,
+            Self::Exists | Self::XattrExists => Errno::EXIST,
+            Self::NotDirectory => Errno::NOTDIR,
+            Self::IsDirectory => Errno::ISDIR,
+            Self::NotEmpty => Errno::NOTEMPTY,
+            Self::IntoItself | Self::NotSymlink => Errno::INVAL,
+            Self::NameTooLong => Errno::NAMETOOLONG,
+            Self::TooManyLinks => Errno::MLINK,
+            Self::LinkToDirectory | Self::XattrReadOnly => Errno::PERM,
+            Self::BadHandle => Errno::BADF,
+            Self::ReadOnly => Errno::ROFS,
+            Self::NoXattr => Errno::NODATA,
+            Self::XattrsFull => Errno::NOSPC,
+            Self::Unsupported => Errno::OPNOTSUPP,
+            Self::NotHere => Errno::IO,
+            Self::Fetch(error) => fetch_errno(error),
+            Self::Flush(_) => Errno::IO,
+            Self::Disk(errno) => *errno,
+            Self::Store(error) => store_errno(error),
+        }
+    }
+
+    /// Whether something broke that an operator should hear of, rather than a program having asked
+    /// for what cannot be.
+    pub fn is_fault(&self) -> bool {
+        self.errno() == Errno::IO
+    }
+}
+
+fn fetch_errno(error: &FetchError) -> Errno {
+    match error {
+        FetchError::Offline => Errno::NETDOWN,
+        FetchError::TimedOut => Errno::TIMEDOUT,
+        FetchError::Gone | FetchError::Corrupt => Errno::IO,
+        FetchError::Store(error) => store_errno(error),
+    }
+}
+
+fn store_errno(error: &store::Error) -> Errno {
+    use store::Error as Store;
+    match error {
+        Store::NoNode(_) | Store::NoEntry(_) => Errno::NOENT,
+        Store::NameTaken(_) => Errno::EXIST,
+        Store::NoContent(_) | Store::XattrName => Errno::INVAL,
+        Store::NoXattr => Errno::NODATA,
+        Store::NoSpace => Errno::NOSPC,
+        Store::TooLarge(_) => Errno::FBIG,
+        Store::Io { source, .. } => Errno::from_io_error(source).unwrap_or(Errno::IO),
+        Store::Locked(_)
+        | Store::Format { .. }
+        | Store::NoManifest(_)
+        | Store::Corrupt { .. }
+        | Store::Damaged(_)
+        | Store::Json(_)
+        | Store::Database(_) => Errno::IO,
+    }
+}

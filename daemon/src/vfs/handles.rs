@@ -1,0 +1,56 @@
+//! The files that are open, by the number that the kernel knows each by.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::store::Content;
+
+use super::Error;
+
+/// Number of an open file; never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct HandleId(pub u64);
+
+/// An open file; dropping it closes it.
+#[derive(Debug)]
+pub struct Handle {
+    pub(super) content: Content,
+    /// Whether it changed anything, so that the engine is woken when it closes.
+    pub(super) written: AtomicBool,
+    /// Whether a write must first look for file capabilities that it takes away.
+    pub(super) may_have_capability: AtomicBool,
+}
+
+impl Handle {
+    pub(super) fn new(content: Content) -> Self {
+        let may_have_capability = AtomicBool::new(true);
+        Self { content, written: AtomicBool::new(false), may_have_capability }
+    }
+}
+
+/// All open files.
+#[derive(Debug, Default)]
+pub(super) struct Handles {
+    last: AtomicU64,
+    open: RwLock<HashMap<HandleId, Arc<Handle>>>,
+}
+
+impl Handles {
+    pub(super) fn insert(&self, handle: Handle) -> HandleId {
+        let id = HandleId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.insert(id, Arc::new(handle));
+        id
+    }
+
+    pub(super) fn get(&self, id: HandleId) -> Result<Arc<Handle>, Error> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(&id).cloned().ok_or(Error::BadHandle)
+    }
+
+    pub(super) fn remove(&self, id: HandleId) -> Result<Arc<Handle>, Error> {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.remove(&id).ok_or(Error::BadHandle)
+    }
+}

@@ -1,0 +1,47 @@
+//! Hard links.
+
+use miaofs::protocol::files::{ENTRIES_MAX, Kind};
+
+use crate::store::{Change, Ino};
+
+use super::lookup::{directory, stat};
+use super::{Error, Place, Stat, Vfs, check_name, now};
+
+impl Vfs {
+    /// Gives a node one more name.
+    ///
+    /// # Errors
+    /// [`Error::LinkToDirectory`], [`Error::TooManyLinks`], [`Error::Exists`] and those of the name.
+    pub fn link(&self, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
+        check_name(place.name)?;
+        let linked = self.change(|change| link(change, ino, place))?;
+        self.engine.wake(ino);
+        Ok(linked)
+    }
+}
+
+fn link(change: &mut Change<'_>, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
+    let node = change.node(ino)?;
+    if node.attributes.kind == Kind::Directory {
+        return Err(Error::LinkToDirectory);
+    }
+    if node.links as usize >= ENTRIES_MAX {
+        return Err(Error::TooManyLinks);
+    }
+    directory(change, place.parent)?;
+    if change.entry(place.parent, place.name)?.is_some() {
+        return Err(Error::Exists);
+    }
+    let now = now();
+    change.link(place.parent, place.name, ino)?;
+    set_ctime(change, ino, now)?;
+    change.touch(place.parent, now, now)?;
+    stat(change, ino)
+}
+
+/// A node's names are part of what it is: changing them moves its ctime.
+pub(super) fn set_ctime(change: &mut Change<'_>, ino: Ino, now: i64) -> Result<(), Error> {
+    let mut attributes = change.node(ino)?.attributes;
+    attributes.ctime = now;
+    Ok(change.set_attributes(ino, &attributes)?)
+}

@@ -1,0 +1,76 @@
+//! Finding nodes by name, and what `stat` and `readlink` say about them.
+
+use std::sync::Arc;
+
+use miaofs::protocol::files::Kind;
+
+use crate::store::{Attributes, Ino, Node, View};
+
+use super::{Error, Place, Vfs, check_name};
+
+/// What `stat` says about a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Inode number.
+    pub ino: Ino,
+    /// Kind, mode, owner, size and times.
+    pub attributes: Attributes,
+    /// Names that it has; of a directory, 2 and one for each directory in it.
+    pub links: u32,
+    /// Disk space in units of 512 bytes.
+    pub blocks: u64,
+}
+
+impl Vfs {
+    /// The node at a name, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NameTooLong`], [`Error::NoNode`] or [`Error::NotDirectory`] for the parent.
+    pub fn lookup(&self, place: Place<'_>) -> Result<Option<Stat>, Error> {
+        check_name(place.name)?;
+        self.view(|view| match view.entry(place.parent, place.name)? {
+            Some(ino) => stat(view, ino).map(Some),
+            None => directory(view, place.parent).map(|_directory| None),
+        })
+    }
+
+    /// What `stat` says about a node.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`] if it is gone.
+    pub fn stat(&self, ino: Ino) -> Result<Stat, Error> {
+        self.view(|view| stat(view, ino))
+    }
+
+    /// The target of a symlink.
+    ///
+    /// # Errors
+    /// [`Error::NotSymlink`] if it is something else.
+    pub fn read_link(&self, ino: Ino) -> Result<Arc<[u8]>, Error> {
+        self.view(|view| view.node(ino)?.target.ok_or(Error::NotSymlink))
+    }
+}
+
+/// What `stat` says about a node, within a transaction.
+pub(super) fn stat(view: &mut View<'_>, ino: Ino) -> Result<Stat, Error> {
+    let node = view.node(ino)?;
+    stat_of(view, &node)
+}
+
+/// What `stat` says about a node that has been read already.
+pub(super) fn stat_of(view: &mut View<'_>, node: &Node) -> Result<Stat, Error> {
+    let links = match node.attributes.kind {
+        Kind::Directory => 2 + view.subdirectories(node.ino)?,
+        _ => node.links,
+    };
+    Ok(Stat { ino: node.ino, attributes: node.attributes, links, blocks: node.blocks })
+}
+
+/// The node of a directory that an entry is looked for or made in.
+pub(super) fn directory(view: &mut View<'_>, ino: Ino) -> Result<Node, Error> {
+    let node = view.node(ino)?;
+    match node.attributes.kind {
+        Kind::Directory => Ok(node),
+        _ => Err(Error::NotDirectory),
+    }
+}

@@ -1,0 +1,148 @@
+//! What POSIX means on the local store: one family of operations a file.
+//!
+//! It knows neither the kernel nor the network. Every operation on names and attributes is one
+//! transaction of the store and never waits for the server; only bytes that are not here are
+//! awaited, in the `async` twins of the operations that may need them. Permissions are checked by
+//! the kernel (`default_permissions`); what POSIX says beyond them is said here.
+//!
+//! Access times are kept only as far as programs set them: reading does not change them, as with
+//! the mount option `noatime`.
+
+mod attributes;
+mod create;
+mod directory;
+mod error;
+mod handles;
+mod link;
+mod lookup;
+mod open;
+mod read;
+mod remove;
+mod rename;
+mod space;
+mod write;
+mod xattr;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use miaofs::protocol::name::NAME_MAX;
+
+use crate::store::{Change, Ino, Store, View};
+use crate::sync::Engine;
+
+pub use attributes::{AttributeChange, Time};
+pub use create::NewNode;
+pub use directory::Room;
+pub use error::Error;
+pub use handles::HandleId;
+pub use lookup::Stat;
+pub use open::{IfExists, OpenMode, Truncate};
+pub use rename::RenameMode;
+pub use space::{BLOCK_SIZE, Space};
+pub use write::Privileges;
+pub use xattr::SetXattr;
+
+use handles::Handles;
+
+/// What `close` and `fsync` wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SyncMode {
+    /// For this machine's disk (`fsync`), or for nothing (`close`).
+    #[default]
+    Local,
+    /// For the server as well: the mount option `sync=remote`.
+    Remote,
+}
+
+/// Whether the mount may change anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Writable {
+    /// It may.
+    #[default]
+    Yes,
+    /// Whatever changes something is refused with `EROFS`.
+    No,
+}
+
+/// How a mount behaves.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What `close` and `fsync` wait for.
+    pub sync: SyncMode,
+    /// Whether anything may be changed.
+    pub writable: Writable,
+    /// The daemon's control socket, which the root directory names in an xattr; its directory is
+    /// the state directory, whose disk bounds the free space.
+    pub control_socket: PathBuf,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// User; 0 keeps its privileges where others lose set-user-id bits.
+    pub uid: u32,
+    /// Group that what it creates belongs to.
+    pub gid: u32,
+}
+
+/// A name in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The directory.
+    pub parent: Ino,
+    /// The name, as the kernel gives it: never empty, `.`, `..`, or with a `/` in it.
+    pub name: &'a [u8],
+}
+
+/// The file system of one account's drive.
+pub struct Vfs {
+    store: Arc<Store>,
+    engine: Engine,
+    handles: Handles,
+    settings: Settings,
+}
+
+impl Vfs {
+    /// A file system over a store and the engine that keeps it equal with the server.
+    pub fn new(store: Arc<Store>, engine: Engine, settings: Settings) -> Arc<Self> {
+        Arc::new(Self { store, engine, handles: Handles::default(), settings })
+    }
+
+    /// What `close` and `fsync` wait for.
+    pub fn sync_mode(&self) -> SyncMode {
+        self.settings.sync
+    }
+
+    fn view<T>(&self, f: impl FnOnce(&mut View<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.store.view(f)
+    }
+
+    /// Applies `f` as one transaction, unless the mount is read-only.
+    fn change<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        self.require_writable()?;
+        self.store.change(f)
+    }
+
+    fn require_writable(&self) -> Result<(), Error> {
+        match self.settings.writable {
+            Writable::Yes => Ok(()),
+            Writable::No => Err(Error::ReadOnly),
+        }
+    }
+}
+
+/// Refuses a name that is longer than an entry may be.
+fn check_name(name: &[u8]) -> Result<(), Error> {
+    if name.len() > NAME_MAX { Err(Error::NameTooLong) } else { Ok(()) }
+}
+
+/// The clock in nanoseconds since 1970, as the store keeps times.
+fn now() -> i64 {
+    let nanoseconds = match SystemTime::now().duration_since(UNIX_EPOCH) {
+        Ok(after) => i128::try_from(after.as_nanos()).unwrap_or(i128::MAX),
+        Err(before) => -i128::try_from(before.duration().as_nanos()).unwrap_or(i128::MAX),
+    };
+    i64::try_from(nanoseconds).unwrap_or(i64::MAX)
+}

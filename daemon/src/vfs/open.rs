@@ -1,0 +1,155 @@
+//! Opening, closing and syncing files and directories.
+
+use std::sync::atomic::Ordering;
+
+use miaofs::protocol::files::Kind;
+
+use crate::store::{Access, Content, Durable, Ino, Outcome};
+use crate::sync::Scope;
+
+use super::create::make;
+use super::handles::Handle;
+use super::lookup::stat;
+use super::{Caller, Error, HandleId, NewNode, Place, Stat, Vfs, check_name, now};
+
+/// Whether opening a file empties it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Truncate {
+    /// It keeps its content.
+    No,
+    /// `O_TRUNC`.
+    Yes,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenMode {
+    /// For reading only, or for writing as well.
+    pub access: Access,
+    /// Whether it is emptied.
+    pub truncate: Truncate,
+}
+
+/// What happens when a file that is to be made and opened is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfExists {
+    /// It is opened.
+    Open,
+    /// `O_EXCL`: [`Error::Exists`].
+    Fail,
+}
+
+impl Vfs {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for writing on a read-only mount, [`Error::NoNode`], and what the store
+    /// cannot do.
+    pub fn open(&self, caller: Caller, ino: Ino, mode: OpenMode) -> Result<HandleId, Error> {
+        if mode.access == Access::Write {
+            self.require_writable()?;
+        }
+        let content = self.store.open_content(ino, mode.access)?;
+        let handle = Handle::new(content);
+        if mode.truncate == Truncate::Yes {
+            self.empty(caller, &handle)?;
+        }
+        Ok(self.handles.insert(handle))
+    }
+
+    /// Makes a regular file and opens it; one that is there already is opened.
+    ///
+    /// # Errors
+    /// As [`Self::create`] and [`Self::open`].
+    pub fn create_and_open(
+        &self,
+        caller: Caller,
+        place: Place<'_>,
+        permissions: u32,
+        (mode, if_exists): (OpenMode, IfExists),
+    ) -> Result<(Stat, HandleId), Error> {
+        check_name(place.name)?;
+        self.require_writable()?;
+        match self.lookup(place)? {
+            Some(_) if if_exists == IfExists::Fail => Err(Error::Exists),
+            Some(found) => {
+                let handle = self.open(caller, found.ino, mode)?;
+                Ok((self.stat(found.ino)?, handle))
+            }
+            None => {
+                let (made, content) = self.make_and_open(caller, place, permissions)?;
+                let handle = Handle::new(content);
+                handle.may_have_capability.store(false, Ordering::Relaxed);
+                Ok((made, self.handles.insert(handle)))
+            }
+        }
+    }
+
+    fn make_and_open(
+        &self,
+        caller: Caller,
+        place: Place<'_>,
+        mode: u32,
+    ) -> Result<(Stat, Content), Error> {
+        let new = NewNode { kind: Kind::File, mode, rdev: 0, target: None };
+        let made = self.store.change_and_open(Access::Write, |change| {
+            let ino = make(change, caller, place, &new)?;
+            Ok::<_, Error>((stat(change, ino)?, ino))
+        })?;
+        self.engine.wake(made.0.ino);
+        Ok(made)
+    }
+
+    fn empty(&self, caller: Caller, handle: &Handle) -> Result<(), Error> {
+        match handle.content.resize(0, now())? {
+            Outcome::Done(()) => {}
+            Outcome::Missing(_) => return Err(Error::NotHere),
+        }
+        handle.written.store(true, Ordering::Relaxed);
+        self.drop_privileges(caller, handle.content.ino())
+    }
+
+    /// Closes a file. The engine hears of what was written through it.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn release(&self, id: HandleId) -> Result<(), Error> {
+        let handle = self.handles.remove(id)?;
+        let written = handle.written.load(Ordering::Relaxed);
+        let ino = handle.content.ino();
+        drop(handle);
+        if written {
+            self.engine.wake(ino);
+        }
+        Ok(())
+    }
+
+    /// Makes a file survive power loss, and has it pushed without delay.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], and a disk that failed.
+    pub fn sync(&self, id: HandleId) -> Result<Durable, Error> {
+        let handle = self.handles.get(id)?;
+        let durable = handle.content.sync()?;
+        self.engine.urgent(handle.content.ino());
+        Ok(durable)
+    }
+
+    /// Makes the names in a directory survive power loss, and has it pushed without delay.
+    ///
+    /// # Errors
+    /// A disk that failed.
+    pub fn sync_directory(&self, ino: Ino) -> Result<Durable, Error> {
+        let durable = self.store.sync_all()?;
+        self.engine.urgent(ino);
+        Ok(durable)
+    }
+
+    /// Waits until a node is on the server as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Flush`].
+    pub async fn flush(&self, ino: Ino) -> Result<(), Error> {
+        Ok(self.engine.flush(Scope::Node(ino)).await?)
+    }
+}

@@ -1,0 +1,55 @@
+//! Removing names. What is open stays until its last handle is closed; the store sees to that.
+
+use miaofs::protocol::files::Kind;
+
+use crate::store::{Change, Ino};
+
+use super::link::set_ctime;
+use super::lookup::directory;
+use super::{Error, Place, Vfs, check_name, now};
+
+impl Vfs {
+    /// Removes a name that is not a directory's.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`], [`Error::IsDirectory`] and those of the name.
+    pub fn unlink(&self, place: Place<'_>) -> Result<(), Error> {
+        self.remove(place, |_change, _ino, kind| match kind {
+            Kind::Directory => Err(Error::IsDirectory),
+            _ => Ok(()),
+        })
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`], [`Error::NotDirectory`], [`Error::NotEmpty`] and those of the name.
+    pub fn remove_directory(&self, place: Place<'_>) -> Result<(), Error> {
+        self.remove(place, |change, ino, kind| match kind {
+            Kind::Directory if change.has_children(ino)? => Err(Error::NotEmpty),
+            Kind::Directory => Ok(()),
+            _ => Err(Error::NotDirectory),
+        })
+    }
+
+    fn remove(
+        &self,
+        place: Place<'_>,
+        check: impl FnOnce(&mut Change<'_>, Ino, Kind) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        check_name(place.name)?;
+        let removed = self.change(|change| {
+            directory(change, place.parent)?;
+            let ino = change.entry(place.parent, place.name)?.ok_or(Error::NoNode)?;
+            let kind = change.node(ino)?.attributes.kind;
+            check(change, ino, kind)?;
+            let now = now();
+            set_ctime(change, ino, now)?;
+            change.unlink(place.parent, place.name)?;
+            change.touch(place.parent, now, now)?;
+            Ok(ino)
+        })?;
+        self.engine.wake(removed);
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! Renaming: moving over what is there, not moving over it, and swapping (rename(2)).
+
+use miaofs::protocol::files::Kind;
+
+use crate::store::{Change, Ino, View};
+
+use super::link::set_ctime;
+use super::lookup::directory;
+use super::{Error, Place, Vfs, check_name, now};
+
+/// What happens with a node that has the new name already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenameMode {
+    /// It loses the name.
+    Replace,
+    /// It keeps it: [`Error::Exists`].
+    KeepTarget,
+    /// It gets the old name; it must be there.
+    Exchange,
+}
+
+impl Vfs {
+    /// Gives the node at one name another one.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`], [`Error::Exists`], [`Error::NotEmpty`], [`Error::IsDirectory`],
+    /// [`Error::NotDirectory`], [`Error::IntoItself`] and those of the names, as rename(2) has them.
+    pub fn rename(&self, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> Result<(), Error> {
+        check_name(from.name)?;
+        check_name(to.name)?;
+        let changed = self.change(|change| rename(change, from, to, mode))?;
+        for ino in changed.into_iter().flatten() {
+            self.engine.wake(ino);
+        }
+        Ok(())
+    }
+}
+
+/// Renames, and names the one or two nodes whose names changed.
+fn rename(
+    change: &mut Change<'_>,
+    from: Place<'_>,
+    to: Place<'_>,
+    mode: RenameMode,
+) -> Result<[Option<Ino>; 2], Error> {
+    directory(change, from.parent)?;
+    directory(change, to.parent)?;
+    let source = change.entry(from.parent, from.name)?.ok_or(Error::NoNode)?;
+    let target = change.entry(to.parent, to.name)?;
+    check_cycle(change, source, to.parent)?;
+    match (mode, target) {
+        (RenameMode::KeepTarget, Some(_)) => return Err(Error::Exists),
+        (RenameMode::Exchange, None) => return Err(Error::NoNode),
+        (_, Some(target)) if target == source => return Ok([None, None]),
+        (RenameMode::Exchange, Some(target)) => exchange(change, (from, source), (to, target))?,
+        (RenameMode::Replace, Some(target)) => {
+            check_replaceable(change, source, target)?;
+            set_ctime(change, target, now())?;
+            change.unlink(to.parent, to.name)?;
+            move_entry(change, from, to)?;
+        }
+        (_, None) => move_entry(change, from, to)?,
+    }
+    let now = now();
+    set_ctime(change, source, now)?;
+    change.touch(from.parent, now, now)?;
+    change.touch(to.parent, now, now)?;
+    Ok([Some(source), target])
+}
+
+fn move_entry(change: &mut Change<'_>, from: Place<'_>, to: Place<'_>) -> Result<(), Error> {
+    let ino = change.unlink(from.parent, from.name)?;
+    Ok(change.link(to.parent, to.name, ino)?)
+}
+
+fn exchange(
+    change: &mut Change<'_>,
+    (from, source): (Place<'_>, Ino),
+    (to, target): (Place<'_>, Ino),
+) -> Result<(), Error> {
+    check_cycle(change, target, from.parent)?;
+    change.unlink(from.parent, from.name)?;
+    change.unlink(to.parent, to.name)?;
+    change.link(from.parent, from.name, target)?;
+    change.link(to.parent, to.name, source)?;
+    set_ctime(change, target, now())
+}
+
+/// Refuses to move a directory into itself or below.
+fn check_cycle(view: &mut View<'_>, moved: Ino, into: Ino) -> Result<(), Error> {
+    if view.node(moved)?.attributes.kind != Kind::Directory {
+        return Ok(());
+    }
+    let mut ancestor = into;
+    while ancestor != Ino::ROOT {
+        if ancestor == moved {
+            return Err(Error::IntoItself);
+        }
+        ancestor = view.parent_of(ancestor)?;
+    }
+    Ok(())
+}
+
+fn check_replaceable(view: &mut View<'_>, source: Ino, target: Ino) -> Result<(), Error> {
+    let source_kind = view.node(source)?.attributes.kind;
+    let target_kind = view.node(target)?.attributes.kind;
+    match (source_kind, target_kind) {
+        (Kind::Directory, Kind::Directory) if view.has_children(target)? => Err(Error::NotEmpty),
+        (Kind::Directory, Kind::Directory) => Ok(()),
+        (Kind::Directory, _) => Err(Error::NotDirectory),
+        (_, Kind::Directory) => Err(Error::IsDirectory),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,75 @@
+//! How much room there is: the account's quota, bounded by the local disk that everything passes through.
+
+use std::path::Path;
+
+use miaofs::protocol::accounts::Account;
+
+use super::{Error, Vfs};
+
+/// Size of a block in bytes.
+pub const BLOCK_SIZE: u64 = 4096;
+
+/// What `statfs` says, in blocks of [`BLOCK_SIZE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// In all.
+    pub blocks: u64,
+    /// Free.
+    pub free: u64,
+    /// Nodes in all.
+    pub nodes: u64,
+    /// Nodes that may still be made.
+    pub free_nodes: u64,
+}
+
+/// Nodes that a drive may have, as far as `statfs` is concerned: there is no limit.
+const NODES_MAX: u64 = 1 << 32;
+
+impl Vfs {
+    /// How much room there is. Until the server has told the quota, it is that of the local disk.
+    ///
+    /// # Errors
+    /// A state directory that cannot be looked at.
+    pub fn space(&self) -> Result<Space, Error> {
+        let state_dir = self.settings.control_socket.parent().unwrap_or(Path::new("/"));
+        let disk = rustix::fs::statvfs(state_dir).map_err(Error::Disk)?;
+        let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+        let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+        Ok(bounded(self.engine.usage().as_ref(), total, available))
+    }
+}
+
+/// The quota, of which no more is free than the local disk can take.
+fn bounded(account: Option<&Account>, disk_total: u64, disk_available: u64) -> Space {
+    let (quota, left, nodes) = match account {
+        Some(account) => (account.quota, account.quota.saturating_sub(account.used), account.nodes),
+        None => (disk_total, disk_available, 0),
+    };
+    Space {
+        blocks: quota / BLOCK_SIZE,
+        free: left.min(disk_available) / BLOCK_SIZE,
+        nodes: NODES_MAX,
+        free_nodes: NODES_MAX.saturating_sub(nodes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_free_than_the_quota_and_the_disk_have() {
+        let account = |quota: u64, used: u64| Account {
+            name: "a".into(),
+            quota,
+            used,
+            nodes: 7,
+            max_file_size: u64::MAX,
+        };
+        let free = |account: Option<&Account>| bounded(account, 1 << 30, 1 << 20).free;
+        assert_eq!(free(Some(&account(1 << 40, 0))), (1 << 20) / BLOCK_SIZE);
+        assert_eq!(free(Some(&account(1 << 40, (1 << 40) - 8192))), 2);
+        assert_eq!(free(Some(&account(1 << 10, 1 << 11))), 0);
+        assert_eq!(free(None), (1 << 20) / BLOCK_SIZE);
+    }
+}
