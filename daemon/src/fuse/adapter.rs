@@ -1,0 +1,484 @@
+//! Each request of the kernel as one call of the file system.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
+};
+use miaofs::protocol::files::Kind;
+use tokio::runtime::Handle as Runtime;
+
+use crate::store::{Ino, Outcome};
+use crate::vfs::{
+    AttributeChange, Caller, HandleId, IfExists, NewNode, Place, Privileges, Room, SyncMode, Vfs,
+};
+
+use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
+use super::capabilities::{OpenDirectories, negotiate};
+use super::translate::{
+    attributes, device, errno, file_type, ino, kind_of_mode, open_mode, rename_mode, set_xattr,
+    time,
+};
+
+thread_local! {
+    /// What a thread reads into before it answers; as large as its largest read so far.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The file system as the kernel calls it.
+pub(super) struct Adapter {
+    vfs: Arc<Vfs>,
+    runtime: Runtime,
+    open_directories: OpenDirectories,
+}
+
+impl Adapter {
+    pub(super) fn new(vfs: Arc<Vfs>, runtime: Runtime) -> Self {
+        Self { vfs, runtime, open_directories: OpenDirectories::Asking }
+    }
+
+    /// Pages stay valid from one opening to the next, as news from the server invalidates them. `close`
+    /// need not be told unless it waits for the server.
+    fn open_flags(&self) -> FopenFlags {
+        match self.vfs.sync_mode() {
+            SyncMode::Local => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
+            SyncMode::Remote => FopenFlags::FOPEN_KEEP_CACHE,
+        }
+    }
+
+    fn create_node(
+        &self,
+        request: &Request,
+        place: Place<'_>,
+        new: NewNode<'_>,
+        reply: ReplyEntry,
+    ) {
+        reply.answer(self.vfs.create(caller(request), place, new));
+    }
+
+    /// Reads after fetching what is missing, on a task.
+    fn read_later(&self, handle: HandleId, offset: u64, size: usize, reply: ReplyData) {
+        let vfs = Arc::clone(&self.vfs);
+        self.runtime
+            .spawn(async move { reply.answer(vfs.read_fetching(handle, offset, size).await) });
+    }
+
+    /// Syncs on a thread that may wait for the disk, then waits for the server if that is asked for.
+    fn sync_later(
+        &self,
+        ino: Ino,
+        reply: ReplyEmpty,
+        sync: impl FnOnce(&Vfs) -> Synced + Send + 'static,
+    ) {
+        let (vfs, runtime) = (Arc::clone(&self.vfs), self.runtime.clone());
+        self.runtime.spawn_blocking(move || match (sync(&vfs), vfs.sync_mode()) {
+            (Ok(_durable), SyncMode::Remote) => {
+                runtime.spawn(async move { reply.answer(vfs.flush(ino).await) });
+            }
+            (synced, _) => reply.answer(synced.map(drop)),
+        });
+    }
+}
+
+type Synced = Result<crate::store::Durable, crate::vfs::Error>;
+
+fn caller(request: &Request) -> Caller {
+    Caller { uid: request.uid(), gid: request.gid() }
+}
+
+fn place(parent: INodeNo, name: &OsStr) -> Place<'_> {
+    Place { parent: ino(parent), name: name.as_bytes() }
+}
+
+fn handle(number: FileHandle) -> HandleId {
+    HandleId(number.0)
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        self.open_directories = negotiate(config);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        reply.answer(self.vfs.lookup(place(parent, name)));
+    }
+
+    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        reply.answer(self.vfs.stat(ino(node)));
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        _: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (caller, node) = (caller(request), ino(node));
+        let (atime, mtime) = (atime.map(time), mtime.map(time));
+        let wanted = AttributeChange { mode, uid, gid, size, atime, mtime };
+        match self.vfs.set_attributes(caller, node, wanted) {
+            Ok(Outcome::Done(stat)) => reply.answer(Ok(stat)),
+            Err(error) => reply.error(errno(&error)),
+            Ok(Outcome::Missing(_)) => {
+                let vfs = Arc::clone(&self.vfs);
+                self.runtime.spawn(async move {
+                    reply.answer(vfs.set_attributes_fetching(caller, node, wanted).await);
+                });
+            }
+        }
+    }
+
+    fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
+        reply.answer(self.vfs.read_link(ino(node)));
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        match kind_of_mode(mode) {
+            Some(kind) => {
+                let rdev = match kind {
+                    Kind::CharDevice | Kind::BlockDevice => device(rdev),
+                    _ => 0,
+                };
+                let new = NewNode { kind, mode, rdev, target: None };
+                self.create_node(request, place(parent, name), new, reply);
+            }
+            None => reply.error(Errno::EINVAL),
+        }
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
+        let new = NewNode { kind: Kind::Directory, mode, rdev: 0, target: None };
+        self.create_node(request, place(parent, name), new, reply);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply.answer(self.vfs.unlink(place(parent, name)));
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply.answer(self.vfs.remove_directory(place(parent, name)));
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let target = Some(target.as_os_str().as_bytes());
+        let new = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
+        self.create_node(request, place(parent, name), new, reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (from, to) = (place(parent, name), place(new_parent, new_name));
+        match rename_mode(flags) {
+            Some(mode) => reply.answer(self.vfs.rename(from, to, mode)),
+            None => reply.error(Errno::EINVAL),
+        }
+    }
+
+    fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        reply.answer(self.vfs.link(ino(node), place(parent, name)));
+    }
+
+    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let opened = self.vfs.open(caller(request), ino(node), open_mode(flags));
+        reply.answer(opened.map(|handle| (handle, self.open_flags())));
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
+        let how = (open_mode(OpenFlags(flags)), if_exists);
+        let made = self.vfs.create_and_open(caller(request), place(parent, name), mode, how);
+        reply.answer(made.map(|(stat, handle)| (stat, handle, self.open_flags())));
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        number: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let size = size as usize;
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(buffer.len().max(size), 0);
+            match self.vfs.read(handle(number), offset, &mut buffer[..size]) {
+                Ok(Outcome::Done(length)) => reply.data(&buffer[..length]),
+                Ok(Outcome::Missing(_)) => self.read_later(handle(number), offset, size, reply),
+                Err(error) => reply.error(errno(&error)),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        number: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let privileges = match write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+            true => Privileges::Drop,
+            false => Privileges::Keep,
+        };
+        let (id, length) = (handle(number), data.len() as u32);
+        match self.vfs.write(id, offset, data, privileges) {
+            Ok(Outcome::Done(())) => reply.written(length),
+            Err(error) => reply.error(errno(&error)),
+            Ok(Outcome::Missing(_)) => {
+                let (vfs, bytes) = (Arc::clone(&self.vfs), data.to_vec());
+                self.runtime.spawn(async move {
+                    let written = vfs.write_fetching(id, offset, &bytes, privileges).await;
+                    reply.answer(written.map(|()| length));
+                });
+            }
+        }
+    }
+
+    fn flush(&self, _: &Request, node: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        match self.vfs.sync_mode() {
+            SyncMode::Local => reply.ok(),
+            SyncMode::Remote => {
+                let (vfs, node) = (Arc::clone(&self.vfs), ino(node));
+                self.runtime.spawn(async move { reply.answer(vfs.flush(node).await) });
+            }
+        }
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        number: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.answer(self.vfs.release(handle(number)));
+    }
+
+    fn fsync(&self, _: &Request, node: INodeNo, number: FileHandle, _: bool, reply: ReplyEmpty) {
+        let id = handle(number);
+        self.sync_later(ino(node), reply, move |vfs| vfs.sync(id));
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+        match self.open_directories {
+            OpenDirectories::Unasked => reply.error(Errno::ENOSYS),
+            OpenDirectories::Asking => reply.opened(FileHandle(0), flags),
+        }
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let read = self.vfs.read_directory(ino(node), offset, |entry| {
+            let (number, kind) = (INodeNo(entry.ino.0), file_type(entry.kind));
+            room(reply.add(number, entry.next, kind, OsStr::from_bytes(entry.name)))
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let read = self.vfs.read_directory_stats(ino(node), offset, |entry, stat| {
+            let (number, name) = (INodeNo(entry.ino.0), OsStr::from_bytes(entry.name));
+            let attributes = attributes(stat);
+            room(reply.add(number, entry.next, name, &LIFETIME, &attributes, GENERATION))
+        });
+        match read {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn fsyncdir(&self, _: &Request, node: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        let node = ino(node);
+        self.sync_later(node, reply, move |vfs| vfs.sync_directory(node));
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        reply.answer(self.vfs.space());
+    }
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
+        let when = set_xattr(flags);
+        reply.answer(self.vfs.set_xattr(ino(node), name.as_bytes(), value, when));
+    }
+
+    fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        XattrReply { reply, room }.answer(self.vfs.xattr(ino(node), name.as_bytes()));
+    }
+
+    fn listxattr(&self, _: &Request, node: INodeNo, room: u32, reply: ReplyXattr) {
+        XattrReply { reply, room }.answer(self.vfs.xattr_names(ino(node)));
+    }
+
+    fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        reply.answer(self.vfs.remove_xattr(ino(node), name.as_bytes()));
+    }
+
+    // What follows is not supported. `ENOSYS` makes the kernel remember that and do it in its own
+    // way: a loop of reads and writes for `copy_file_range`, `EOPNOTSUPP` for `fallocate`, "all is
+    // data" for `SEEK_DATA`, `ENOTTY` for `ioctl`, always ready for `poll`.
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: i32,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+}
+
+fn room(full: bool) -> Room {
+    if full { Room::Full } else { Room::Left }
+}

@@ -1,0 +1,58 @@
+//! What is agreed with the kernel when the session begins.
+
+use fuser::{InitFlags, KernelConfig};
+
+/// The largest write, and with it the largest request, in bytes.
+const WRITE_MAX: u32 = 1024 * 1024;
+/// How far the kernel is asked to read ahead, in bytes; it grants what the mount's limit allows.
+const READ_AHEAD: u32 = 1024 * 1024;
+/// Requests that the kernel may have in flight without a program waiting for each.
+const BACKGROUND_MAX: u16 = 64;
+
+/// What is used wherever the kernel has it.
+///
+/// Not among them: the writeback cache, which excludes passthrough and would let a write that returned
+/// be lost with the daemon; `AUTO_INVAL_DATA`, which would drop pages at each local write; `POSIX_ACL`,
+/// since the drive keeps none.
+const WANTED: [InitFlags; 10] = [
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    InitFlags::FUSE_ASYNC_DIO,
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+    InitFlags::FUSE_CACHE_SYMLINKS,
+    InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+    InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+];
+
+/// Whether the kernel opens directories without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OpenDirectories {
+    /// It must ask.
+    Asking,
+    /// It asks once and is told that it need not (`ENOSYS`).
+    Unasked,
+}
+
+/// Asks for what is wanted and says how directories are opened.
+pub(super) fn negotiate(config: &mut KernelConfig) -> OpenDirectories {
+    for flag in WANTED {
+        if config.add_capabilities(flag).is_err() {
+            tracing::debug!(?flag, "the kernel does not offer this");
+        }
+    }
+    let granted = [
+        config.set_max_write(WRITE_MAX).is_ok(),
+        config.set_max_readahead(READ_AHEAD).or_else(|most| config.set_max_readahead(most)).is_ok(),
+        config.set_max_background(BACKGROUND_MAX).is_ok(),
+    ];
+    if granted != [true; 3] {
+        tracing::debug!(?granted, "the kernel limits size, read-ahead or number of requests");
+    }
+    match config.capabilities().contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
+        true => OpenDirectories::Unasked,
+        false => OpenDirectories::Asking,
+    }
+}

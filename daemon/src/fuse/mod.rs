@@ -1,0 +1,16 @@
+//! Speaks to the kernel: requests become calls of [`crate::vfs`], news become invalidations.
+//!
+//! No meaning lives here. Callback threads never wait for the network or for a disk to sync: such
+//! requests hand their reply to a task and return. The kernel keeps names and attributes for an
+//! hour, and pages as long as it likes, because whatever changes on the server is told to it
+//! ([`notify`]). It checks permissions itself (`default_permissions`), and its writeback cache is
+//! off, so a write that returned has reached the store.
+
+mod adapter;
+mod answer;
+mod capabilities;
+mod mount;
+mod notify;
+mod translate;
+
+pub use mount::{Audience, Error, Mount, Options};

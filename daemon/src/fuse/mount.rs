@@ -1,0 +1,200 @@
+//! A mounted session: its options, its threads, its end.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use fuser::{Config, MountOption, Session, SessionACL, SessionUnmounter};
+use rustix::mount::UnmountFlags;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::store::News;
+use crate::vfs::{Vfs, Writable};
+
+use super::adapter::Adapter;
+use super::notify;
+
+/// Subtype of the mount, so that it is listed as `fuse.miaofs`.
+const SUBTYPE: &str = "subtype=miaofs";
+/// Threads that answer requests: few that stay awake beat many, but one may be busy with the disk.
+const THREADS_MIN: usize = 2;
+const THREADS_MAX: usize = 8;
+/// What the kernel may read ahead, in KiB, where we may say so.
+const READ_AHEAD_KIB: u32 = 1024;
+
+/// Who may use a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Audience {
+    /// The user who mounted it.
+    #[default]
+    Owner,
+    /// That user and root.
+    OwnerAndRoot,
+    /// Everybody whom the permissions of the files let in.
+    Everybody,
+}
+
+/// How a drive is mounted.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// What stands as source in the list of mounts.
+    pub source: String,
+    /// Who may use it.
+    pub audience: Audience,
+    /// Whether it may be changed.
+    pub writable: Writable,
+    /// Options of mount(8) that the kernel applies: `suid`, `nosuid`, `dev`, `nodev`, `exec`, `noexec`,
+    /// `atime`, `noatime`, `sync`, `async`, `dirsync`.
+    pub kernel: Vec<&'static str>,
+}
+
+/// Why a drive could not be mounted or unmounted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel has no such option.
+    #[error("unknown mount option `{0}`")]
+    Option(&'static str),
+    /// Mounting failed.
+    #[error("cannot mount on {}", mountpoint.display())]
+    Mount {
+        /// Where.
+        mountpoint: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Unmounting failed.
+    #[error("cannot unmount {}", mountpoint.display())]
+    Unmount {
+        /// What.
+        mountpoint: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The session with the kernel broke.
+    #[error("the session with the kernel broke")]
+    Session(#[source] io::Error),
+}
+
+/// A mounted drive. It stays mounted until [`Mount::unmount`], or until somebody else unmounts it.
+#[derive(Debug)]
+pub struct Mount {
+    mountpoint: PathBuf,
+    unmounter: Mutex<SessionUnmounter>,
+    session: Mutex<Option<JoinHandle<io::Result<()>>>>,
+}
+
+impl Mount {
+    /// Mounts the file system; requests are answered when this returns. Tasks run on `runtime`,
+    /// `news` from the engine is told to the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Option`], and [`Error::Mount`] where the kernel or fusermount3 refuses.
+    pub fn start(
+        vfs: Arc<Vfs>,
+        news: UnboundedReceiver<News>,
+        mountpoint: &Path,
+        options: &Options,
+        runtime: Handle,
+    ) -> Result<Self, Error> {
+        let failed = |source| Error::Mount { mountpoint: mountpoint.to_owned(), source };
+        let config = config(options)?;
+        let adapter = Adapter::new(vfs, runtime);
+        let mut session = Session::new(adapter, mountpoint, &config).map_err(failed)?;
+        let unmounter = Mutex::new(session.unmount_callable());
+        notify::spawn(&session.notifier(), news).map_err(failed)?;
+        let session = thread::Builder::new()
+            .name("fuse".to_owned())
+            .spawn(move || session.run())
+            .map_err(failed)?;
+        raise_read_ahead(mountpoint);
+        let session = Mutex::new(Some(session));
+        Ok(Self { mountpoint: mountpoint.to_owned(), unmounter, session })
+    }
+
+    /// Unmounts. If a program still uses the mount, it leaves the tree of files now and ends when the
+    /// last program is done with it.
+    ///
+    /// # Errors
+    /// [`Error::Unmount`].
+    pub fn unmount(&self) -> Result<(), Error> {
+        let mut unmounter = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
+        unmounter.unmount().or_else(|error| self.detach(error))
+    }
+
+    fn detach(&self, busy: io::Error) -> Result<(), Error> {
+        tracing::info!(error = %busy, "the mount is in use; detaching it");
+        rustix::mount::unmount(&self.mountpoint, UnmountFlags::DETACH).map_err(|errno| {
+            Error::Unmount { mountpoint: self.mountpoint.clone(), source: errno.into() }
+        })
+    }
+
+    /// Waits until it is unmounted by whomever. Calls after the first return at once.
+    ///
+    /// # Errors
+    /// [`Error::Session`].
+    pub fn wait(&self) -> Result<(), Error> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match session.map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(Error::Session(error)),
+            Some(Err(_panic)) => Err(Error::Session(io::Error::other("its thread panicked"))),
+        }
+    }
+}
+
+fn config(options: &Options) -> Result<Config, Error> {
+    let mut config = Config::default();
+    config.mount_options = vec![
+        MountOption::FSName(options.source.clone()),
+        MountOption::CUSTOM(SUBTYPE.to_owned()),
+        MountOption::DefaultPermissions,
+    ];
+    if options.writable == Writable::No {
+        config.mount_options.push(MountOption::RO);
+    }
+    for name in &options.kernel {
+        config.mount_options.push(kernel_option(name).ok_or(Error::Option(name))?);
+    }
+    config.acl = match options.audience {
+        Audience::Owner => SessionACL::Owner,
+        Audience::OwnerAndRoot => SessionACL::RootAndOwner,
+        Audience::Everybody => SessionACL::All,
+    };
+    let cores = thread::available_parallelism().map_or(THREADS_MIN, usize::from);
+    config.n_threads = Some(cores.clamp(THREADS_MIN, THREADS_MAX));
+    config.clone_fd = true;
+    Ok(config)
+}
+
+fn kernel_option(name: &str) -> Option<MountOption> {
+    match name {
+        "suid" => Some(MountOption::Suid),
+        "nosuid" => Some(MountOption::NoSuid),
+        "dev" => Some(MountOption::Dev),
+        "nodev" => Some(MountOption::NoDev),
+        "exec" => Some(MountOption::Exec),
+        "noexec" => Some(MountOption::NoExec),
+        "atime" => Some(MountOption::Atime),
+        "noatime" => Some(MountOption::NoAtime),
+        "sync" => Some(MountOption::Sync),
+        "async" => Some(MountOption::Async),
+        "dirsync" => Some(MountOption::DirSync),
+        _ => None,
+    }
+}
+
+/// The mount's limit on reading ahead is 128 KiB unless somebody privileged raises it.
+fn raise_read_ahead(mountpoint: &Path) {
+    let raised = fs::metadata(mountpoint).and_then(|metadata| {
+        let (major, minor) = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+        let limit = format!("/sys/class/bdi/{major}:{minor}/read_ahead_kb");
+        fs::write(limit, READ_AHEAD_KIB.to_string())
+    });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the read-ahead limit stays as it is");
+    }
+}

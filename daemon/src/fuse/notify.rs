@@ -1,0 +1,71 @@
+//! Tells the kernel what changed on the server, so that it may cache for long.
+//!
+//! Never done by a thread that answers requests: the kernel takes locks for it that a request in
+//! progress may hold. Invalidating a file waits for reads of it that are in progress, and these may
+//! wait for the network; so there are several threads, and one that waits does not hold up the rest.
+//! Order does not matter: the store has changed already, and each invalidation only makes the kernel ask.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use fuser::{INodeNo, Notifier};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::store::News;
+
+/// Threads that invalidate: so many reads may wait for the network before news has to wait.
+const THREADS: usize = 4;
+
+/// A negative offset leaves the pages alone and invalidates attributes only.
+const ATTRIBUTES_ONLY: i64 = -1;
+
+/// Starts the threads; they end when the engine that sends the news is gone.
+pub(super) fn spawn(notifier: &Notifier, news: UnboundedReceiver<News>) -> io::Result<()> {
+    let news = Arc::new(Mutex::new(news));
+    for number in 0..THREADS {
+        let (notifier, news) = (notifier.clone(), Arc::clone(&news));
+        thread::Builder::new()
+            .name(format!("notify-{number}"))
+            .spawn(move || while let Some(item) = next(&news) { tell(&notifier, &item) })?;
+    }
+    Ok(())
+}
+
+fn next(news: &Mutex<UnboundedReceiver<News>>) -> Option<News> {
+    news.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+}
+
+fn tell(notifier: &Notifier, news: &News) {
+    if let Err(error) = invalidate(notifier, news) {
+        // The session is over, or the kernel knows no such directory: nothing is cached then.
+        tracing::debug!(%error, ?news, "the kernel refused an invalidation");
+    }
+}
+
+fn invalidate(notifier: &Notifier, news: &News) -> io::Result<()> {
+    match news {
+        News::Attributes(ino) => notifier.inval_inode(INodeNo(ino.0), ATTRIBUTES_ONLY, 0),
+        News::Content(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
+        News::Entry { parent, name } => {
+            notifier.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))?;
+            forget_listing(notifier, parent.0)
+        }
+        News::Deleted { parent, child, name } => {
+            let (parent_no, child_no) = (INodeNo(parent.0), INodeNo(child.0));
+            let deleted = notifier.delete(parent_no, child_no, OsStr::from_bytes(name));
+            forget_listing(notifier, parent.0)?;
+            notifier.inval_inode(child_no, ATTRIBUTES_ONLY, 0)?;
+            // A directory that the kernel holds children of cannot be deleted under it; forget its name then.
+            deleted.or_else(|_refused| notifier.inval_entry(parent_no, OsStr::from_bytes(name)))
+        }
+    }
+}
+
+/// A directory's cached listing is its pages; invalidating an entry that the kernel has not cached
+/// would leave them.
+fn forget_listing(notifier: &Notifier, directory: u64) -> io::Result<()> {
+    notifier.inval_inode(INodeNo(directory), 0, 0)
+}
