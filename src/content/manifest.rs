@@ -83,6 +83,28 @@ impl Manifest {
         }
     }
 
+    /// A manifest that was proven before and kept with the digests of its holes, each `true` here,
+    /// so that no zeros need to be hashed again.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when the list is not that of `digest`.
+    pub fn restored(
+        digest: Digest,
+        size: u64,
+        chunks: &[(ChunkDigest, bool)],
+    ) -> Result<Self, ManifestError> {
+        let given = chunks.len() as u64;
+        if chunk_count(size) != given {
+            return Err(ManifestError::ChunkCount { size, expected: chunk_count(size), given });
+        }
+        let (chunks, holes): (Vec<_>, Vec<_>) = chunks.iter().copied().unzip();
+        let actual = merge(&chunks);
+        if actual != digest {
+            return Err(ManifestError::Digest { expected: digest, actual });
+        }
+        Ok(Self { digest, size, chunks, holes })
+    }
+
     /// The manifest of a content that is at most one chunk long: its digest says all.
     ///
     /// # Errors

@@ -1,12 +1,19 @@
 //! One transaction on the tree: what changes and that it is dirty stand or fall together.
+//!
+//! Times of directories are the caller's: `link` and `unlink` change entries and link counts only.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
+use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::name::Bytes;
+
+use super::record::Record;
 use super::{Attributes, Error, Ino, NewNode, View};
 
 /// A transaction in progress; reads through [`View`] see what it has done so far.
 pub struct Change<'a> {
-    view: View<'a>,
+    pub(super) view: View<'a>,
 }
 
 impl<'a> Deref for Change<'a> {
@@ -25,42 +32,75 @@ impl DerefMut for Change<'_> {
 
 impl Change<'_> {
     /// Makes a node that has no entry yet; without one (or an open handle) it is gone at the end of the change.
-    pub fn insert(&mut self, _new: NewNode) -> Result<Ino, Error> {
-        todo!()
+    pub fn insert(&mut self, new: NewNode) -> Result<Ino, Error> {
+        let ino = self.tree.next_ino()?;
+        self.tree.add(Record::new(ino, NodeId::random(), new))?;
+        Ok(ino)
     }
 
     /// Gives a node a name; [`Error::NameTaken`] when another has it.
-    pub fn link(&mut self, _parent: Ino, _name: &[u8], _ino: Ino) -> Result<(), Error> {
-        todo!()
+    pub fn link(&mut self, parent: Ino, name: &[u8], ino: Ino) -> Result<(), Error> {
+        if self.tree.entry(parent, name)?.is_some() {
+            return Err(Error::NameTaken(parent));
+        }
+        self.tree.edit_and_mark(ino)?;
+        self.tree.add_entry(parent, name, ino)
     }
 
     /// Takes a name away and says whose it was; [`Error::NoEntry`] when it was nobody's.
-    pub fn unlink(&mut self, _parent: Ino, _name: &[u8]) -> Result<Ino, Error> {
-        todo!()
+    pub fn unlink(&mut self, parent: Ino, name: &[u8]) -> Result<Ino, Error> {
+        let ino = self.tree.entry(parent, name)?.ok_or(Error::NoEntry(parent))?;
+        self.tree.edit_and_mark(ino)?;
+        self.tree.remove_entry(parent, name, ino)?;
+        Ok(ino)
     }
 
     /// Sets mode, owner, group and times; kind, rdev and size are ignored. It will be pushed.
-    pub fn set_attributes(&mut self, _ino: Ino, _attributes: &Attributes) -> Result<(), Error> {
-        todo!()
+    pub fn set_attributes(&mut self, ino: Ino, attributes: &Attributes) -> Result<(), Error> {
+        self.tree.present(ino)?;
+        self.tree.settle(ino)?;
+        let now = &mut self.tree.edit_and_mark(ino)?.attributes;
+        let (kind, rdev, size) = (now.kind, now.rdev, now.size);
+        *now = Attributes { kind, rdev, size, ..*attributes };
+        Ok(())
     }
 
     /// Sets mtime and ctime of a directory whose entries changed: not pushed by itself.
-    pub fn touch(&mut self, _ino: Ino, _mtime: i64, _ctime: i64) -> Result<(), Error> {
-        todo!()
+    pub fn touch(&mut self, ino: Ino, mtime: i64, ctime: i64) -> Result<(), Error> {
+        self.tree.present(ino)?;
+        self.tree.settle(ino)?;
+        let attributes = &mut self.tree.edit(ino)?.attributes;
+        attributes.mtime = mtime;
+        attributes.ctime = ctime;
+        Ok(())
     }
 
     /// Sets atime, which is not pushed.
-    pub fn set_atime(&mut self, _ino: Ino, _atime: i64) -> Result<(), Error> {
-        todo!()
+    pub fn set_atime(&mut self, ino: Ino, atime: i64) -> Result<(), Error> {
+        self.tree.present(ino)?;
+        self.tree.edit(ino)?.attributes.atime = atime;
+        Ok(())
     }
 
-    /// Sets an extended attribute.
-    pub fn set_xattr(&mut self, _ino: Ino, _name: &[u8], _value: &[u8]) -> Result<(), Error> {
-        todo!()
+    /// Sets an extended attribute; [`Error::XattrName`] when the name is not UTF-8.
+    pub fn set_xattr(&mut self, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), Error> {
+        let Ok(name) = std::str::from_utf8(name) else { return Err(Error::XattrName) };
+        self.tree.present(ino)?;
+        let xattrs = self.tree.edit_and_mark(ino)?.xattrs.get_or_insert_default();
+        Arc::make_mut(xattrs).insert(name.to_owned(), Bytes(value.to_vec()));
+        Ok(())
     }
 
     /// Removes an extended attribute; [`Error::NoXattr`] when there is none of the name.
-    pub fn remove_xattr(&mut self, _ino: Ino, _name: &[u8]) -> Result<(), Error> {
-        todo!()
+    pub fn remove_xattr(&mut self, ino: Ino, name: &[u8]) -> Result<(), Error> {
+        let Ok(name) = std::str::from_utf8(name) else { return Err(Error::NoXattr) };
+        self.tree.present(ino)?;
+        let record = self.tree.edit_and_mark(ino)?;
+        let xattrs = record.xattrs.as_mut().ok_or(Error::NoXattr)?;
+        Arc::make_mut(xattrs).remove(name).ok_or(Error::NoXattr)?;
+        if xattrs.is_empty() {
+            record.xattrs = None;
+        }
+        Ok(())
     }
 }

@@ -1,8 +1,29 @@
-//! A handle on the content of a file.
+//! A handle on the content of a file: reading, writing, cutting, making durable.
+//!
+//! Bytes that are here are read and written with the inode locked and nothing else. The tree is
+//! locked too when a chunk, or the file, becomes dirty; that is committed before any byte changes,
+//! so a killed daemon never leaves changed bytes that it takes for clean.
+//!
+//! Cutting shorter commits the new size first and cuts then, growing grows first: whichever half a
+//! crash leaves out, recovery makes the data file as long as the row says.
 
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::{Attributes, Error, Ino};
+use miaofs::content::{CHUNK_SIZE, Chunk, chunk_count};
+
+use super::chunks::{ChunkState, chunks_of};
+use super::content_rows::{self, Row};
+use super::data::read_or_zeros;
+use super::error::while_doing;
+use super::live::{Body, Live};
+use super::{Attributes, Error, Ino, Store};
+
+/// The largest size of a file: 16 TiB, which is also ext4's.
+pub const SIZE_MAX: u64 = 1 << 44;
 
 /// What a handle is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,41 +49,265 @@ pub struct Durable(pub(super) ());
 
 /// An open handle. Dropping it closes it: never inside `Store::view` or `Store::change`.
 #[derive(Debug)]
-pub struct Content {}
+pub struct Content {
+    pub(super) store: Arc<Store>,
+    pub(super) live: Arc<Live>,
+    pub(super) access: Access,
+}
 
 impl Content {
     /// The node.
     pub fn ino(&self) -> Ino {
-        todo!()
+        self.live.ino
     }
 
     /// Size of the content in bytes.
     pub fn size(&self) -> u64 {
-        todo!()
+        self.live.hot().size
     }
 
     /// The attributes of the node now.
     pub fn attributes(&self) -> Result<Attributes, Error> {
-        todo!()
+        self.store.view(|view| Ok(view.node(self.live.ino)?.attributes))
     }
 
     /// Reads at `offset`; short only at the end of the file.
-    pub fn read_at(&self, _offset: u64, _buffer: &mut [u8]) -> Result<Outcome<usize>, Error> {
-        todo!()
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<Outcome<usize>, Error> {
+        let body = self.live.body();
+        let size = self.live.hot().size;
+        let end = size.min(offset.saturating_add(buffer.len() as u64));
+        if offset >= end {
+            return Ok(Outcome::Done(0));
+        }
+        let range = offset..end;
+        self.live.last_read.store(offset / CHUNK_SIZE, Ordering::Relaxed);
+        if !body.chunks.is_here(&range) {
+            return Ok(Outcome::Missing(range));
+        }
+        let length = (end - offset) as usize;
+        let file = self.store.data.open(self.live.ino, size)?;
+        read_or_zeros(&file, &mut buffer[..length], offset)?;
+        Ok(Outcome::Done(length))
     }
 
     /// Writes all of `bytes` at `offset`, growing the file if need be; mtime and ctime become `now`.
-    pub fn write_at(&self, _offset: u64, _bytes: &[u8], _now: i64) -> Result<Outcome<()>, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and [`Error::TooLarge`]; nothing is written then, or a part of `bytes`.
+    pub fn write_at(&self, offset: u64, bytes: &[u8], now: i64) -> Result<Outcome<()>, Error> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > SIZE_MAX {
+            return Err(Error::TooLarge(end));
+        }
+        if bytes.is_empty() {
+            return Ok(Outcome::Done(()));
+        }
+        self.store.make_room(bytes.len() as u64)?;
+        let mut body = self.live.body_mut();
+        let size = self.live.hot().size;
+        // Growing changes the length of the last chunk, even when the bytes come far behind it.
+        let range = if end > size { offset.min(size)..end } else { offset..end };
+        if let Some(needed) = cut_by(&body, size, &range, offset) {
+            return Ok(Outcome::Missing(needed));
+        }
+        let file = self.store.data.open(self.live.ino, size)?;
+        self.become_dirty(&mut body, &range, now)?;
+        body.chunks.note_written(chunks_of(&range));
+        match file.write_all_at(bytes, offset) {
+            Ok(()) => Ok(Outcome::Done(())),
+            Err(error) => {
+                self.keep_what_was_written(&file, size)?;
+                Err(while_doing("writing a data file")(error))
+            }
+        }
     }
 
     /// Cuts or extends with zeros; mtime and ctime become `now`.
-    pub fn resize(&self, _size: u64, _now: i64) -> Result<Outcome<()>, Error> {
-        todo!()
+    pub fn resize(&self, size: u64, now: i64) -> Result<Outcome<()>, Error> {
+        if size > SIZE_MAX {
+            return Err(Error::TooLarge(size));
+        }
+        let mut body = self.live.body_mut();
+        let old = self.live.hot().size;
+        // The chunk that the end falls into, before or after, changes its length.
+        let edge = old.min(size) / CHUNK_SIZE;
+        let cuts = old != size && !old.min(size).is_multiple_of(CHUNK_SIZE);
+        if cuts
+            && let Some(chunk) = Chunk::new(edge, old)
+            && body.chunks.state(edge) == ChunkState::Absent
+        {
+            return Ok(Outcome::Missing(chunk.range()));
+        }
+        if size > old {
+            self.store
+                .data
+                .open(self.live.ino, old)?
+                .set_len(size)
+                .map_err(while_doing("extending a data file"))?;
+        }
+        let edge = cuts.then_some(edge);
+        self.commit_size(&mut body, size, edge, now)?;
+        body.chunks.note_written(old.min(size) / CHUNK_SIZE..chunk_count(old.max(size)));
+        if size < old
+            && let Some(file) = self.store.data.existing(self.live.ino)?
+        {
+            file.set_len(size).map_err(while_doing("cutting a data file"))?;
+        }
+        Ok(Outcome::Done(()))
     }
 
-    /// Makes what was acknowledged survive power loss.
+    /// Makes what was acknowledged of this file, and all of the tree, survive power loss.
+    ///
+    /// The bytes go first: a row must not tell of bytes that are not there. Then the row, then the
+    /// log that holds it.
     pub fn sync(&self) -> Result<Durable, Error> {
-        todo!()
+        let ino = self.live.ino;
+        if let Some(file) = self.store.data.existing(ino)? {
+            file.sync_data().map_err(while_doing("syncing a data file"))?;
+            self.store.transact(|tree| {
+                tree.begin()?;
+                content_rows::believe_fresh(&tree.db, ino)
+            })?;
+        }
+        self.store.sync_tree()
     }
+
+    /// Has the row say that `range` is dirty, then takes its new size and times over.
+    fn become_dirty(&self, body: &mut Body, range: &Range<u64>, now: i64) -> Result<(), Error> {
+        loop {
+            let clean: Vec<u64> = chunks_of(range)
+                .take_while(|index| *index < body.chunks.kept())
+                .filter(|index| body.chunks.state(*index) != ChunkState::Dirty)
+                .collect();
+            if !clean.is_empty() || !body.content_dirty || !self.live.hot().unsettled {
+                self.commit_dirty(body, &clean, now)?;
+            }
+            let mut hot = self.live.hot();
+            if hot.unsettled {
+                hot.size = hot.size.max(range.end);
+                hot.mtime = now;
+                hot.ctime = now;
+                hot.written_at = now;
+                return Ok(());
+            }
+        }
+    }
+
+    fn commit_dirty(&self, body: &mut Body, chunks: &[u64], now: i64) -> Result<(), Error> {
+        let ino = self.live.ino;
+        let given_up: u64 = chunks.iter().map(|index| body.cached_bytes(*index)).sum();
+        self.store.transact(|tree| {
+            tree.forget_previous(ino)?;
+            let record = tree.edit_and_mark(ino)?;
+            record.content_dirty = true;
+            record.unsettled = true;
+            tree.count_cached(ino, -(given_up as i64))?;
+            for index in chunks {
+                content_rows::set_chunk(&tree.db, ino, *index, Row::Dirty)?;
+            }
+            Ok::<(), Error>(())
+        })?;
+        let mut hot = self.live.hot();
+        hot.unsettled = true;
+        hot.mtime = now;
+        hot.ctime = now;
+        drop(hot);
+        for index in chunks {
+            body.chunks.set(*index, ChunkState::Dirty);
+        }
+        body.content_dirty = true;
+        Ok(())
+    }
+
+    /// Commits a new size and the chunks that it changes.
+    fn commit_size(
+        &self,
+        body: &mut Body,
+        size: u64,
+        edge: Option<u64>,
+        now: i64,
+    ) -> Result<(), Error> {
+        let ino = self.live.ino;
+        let kept = body.chunks.kept().min(chunk_count(size));
+        let edge = edge.filter(|index| *index < kept);
+        let dirties = size != self.live.hot().size;
+        let given_up: u64 =
+            (kept..body.chunks.kept()).chain(edge).map(|index| body.cached_bytes(index)).sum();
+        self.store.transact(|tree| {
+            tree.settle(ino)?;
+            if dirties {
+                tree.forget_previous(ino)?;
+                content_rows::delete_chunks_from(&tree.db, ino, kept)?;
+            }
+            if let Some(index) = edge {
+                content_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?;
+            }
+            tree.count_cached(ino, -(given_up as i64))?;
+            let record = tree.edit_and_mark(ino)?;
+            record.attributes.size = size;
+            record.attributes.mtime = now;
+            record.attributes.ctime = now;
+            record.written_at = now;
+            record.kept = kept;
+            record.content_dirty |= dirties;
+            Ok::<(), Error>(())
+        })?;
+        body.chunks.keep_below(kept);
+        if let Some(index) = edge {
+            body.chunks.set(index, ChunkState::Dirty);
+        }
+        body.content_dirty |= dirties;
+        let mut hot = self.live.hot();
+        hot.size = size;
+        hot.mtime = now;
+        hot.ctime = now;
+        hot.written_at = now;
+        Ok(())
+    }
+
+    /// After a failed write: the file is as long as it was, or as what was written made it.
+    fn keep_what_was_written(&self, file: &File, before: u64) -> Result<(), Error> {
+        let length = file.metadata().map_err(while_doing("looking at a data file"))?.len();
+        let size = length.max(before);
+        self.store.transact(|tree| {
+            self.live.hot().size = size;
+            tree.settle(self.live.ino)?;
+            tree.edit(self.live.ino)?.attributes.size = size;
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if let Err(error) = self.store.close(&self.live, self.access) {
+            let ino = self.live.ino;
+            tracing::warn!(%ino, error = &error as &dyn std::error::Error, "closing a file failed");
+        }
+    }
+}
+
+impl Body {
+    /// Bytes of a chunk that count as cache: clean, here, and no hole.
+    pub(super) fn cached_bytes(&self, index: u64) -> u64 {
+        let hole = self.manifest.as_ref().is_some_and(|manifest| manifest.is_hole(index));
+        match (self.chunks.state(index), self.content) {
+            (ChunkState::Clean, Some(content)) if !hole => {
+                Chunk::new(index, content.size).map_or(0, Chunk::length)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The first chunk that is not here and that a write changes in part, as bytes to be fetched.
+///
+/// `range` is what changes, `offset` where the given bytes begin: what is before is zeros beyond the end.
+fn cut_by(body: &Body, size: u64, range: &Range<u64>, offset: u64) -> Option<Range<u64>> {
+    chunks_of(range)
+        .take_while(|index| *index < body.chunks.kept())
+        .filter(|index| body.chunks.state(*index) == ChunkState::Absent)
+        .filter_map(|index| Chunk::new(index, size))
+        .map(Chunk::range)
+        .find(|chunk| offset > chunk.start || range.end < chunk.end)
 }

@@ -1,5 +1,121 @@
-//! What is kept in memory of an inode that is open or was recently.
+//! What is kept in memory of an inode that is open or was recently, shared by its handles.
+//!
+//! Lock order: `body`, then the tree, then `hot`. Whoever holds the tree never waits for a `body`,
+//! so no operation on names or attributes waits for data to be read or written; `hot` is never held
+//! over I/O.
+//!
+//! While `hot.unsettled`, size and times are here and not in the node's row, so that writing to a
+//! file that is dirty already costs no transaction: after a crash they are read from the data file.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use miaofs::content::Manifest;
+use miaofs::protocol::files::ContentRef;
+
+use super::Ino;
+use super::chunks::Chunks;
+use super::record::Record;
 
 /// State of one inode, shared by its handles.
 #[derive(Debug)]
-pub(super) struct Live {}
+pub(super) struct Live {
+    pub(super) ino: Ino,
+    /// Open handles that read only; changed with the tree locked.
+    readers: AtomicU32,
+    /// Open handles that may write; changed with the tree locked.
+    writers: AtomicU32,
+    /// Chunk that was read last: its neighbourhood is evicted last.
+    pub(super) last_read: AtomicU64,
+    hot: Mutex<Hot>,
+    body: RwLock<Body>,
+}
+
+/// What every write changes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hot {
+    pub(super) size: u64,
+    pub(super) mtime: i64,
+    pub(super) ctime: i64,
+    pub(super) written_at: i64,
+    /// The values above are newer than the node's row, which says so too.
+    pub(super) unsettled: bool,
+}
+
+/// What the content is and how much of it is here.
+#[derive(Debug)]
+pub(super) struct Body {
+    pub(super) content: Option<ContentRef>,
+    /// Of `content`, when it is known and has more than one chunk.
+    pub(super) manifest: Option<Arc<Manifest>>,
+    pub(super) content_dirty: bool,
+    pub(super) chunks: Chunks,
+}
+
+impl Live {
+    /// The state that a node's row tells, with these chunks.
+    pub(super) fn new(record: &Record, manifest: Option<Arc<Manifest>>, chunks: Chunks) -> Self {
+        let attributes = &record.attributes;
+        Self {
+            ino: record.ino,
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            last_read: AtomicU64::new(0),
+            hot: Mutex::new(Hot {
+                size: attributes.size,
+                mtime: attributes.mtime,
+                ctime: attributes.ctime,
+                written_at: record.written_at,
+                unsettled: record.unsettled,
+            }),
+            body: RwLock::new(Body {
+                content: record.content,
+                manifest,
+                content_dirty: record.content_dirty,
+                chunks,
+            }),
+        }
+    }
+
+    /// Size and times.
+    pub(super) fn hot(&self) -> MutexGuard<'_, Hot> {
+        self.hot.lock().expect("nothing panics while size and times are locked")
+    }
+
+    /// The content, to look at or to read.
+    pub(super) fn body(&self) -> RwLockReadGuard<'_, Body> {
+        self.body.read().expect("a writer that panicked left the content in an unknown state")
+    }
+
+    /// The content, to change.
+    pub(super) fn body_mut(&self) -> RwLockWriteGuard<'_, Body> {
+        self.body.write().expect("a writer that panicked left the content in an unknown state")
+    }
+
+    /// Counts one handle more.
+    pub(super) fn opened(&self, access: super::Access) {
+        self.count(access).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one handle less.
+    pub(super) fn closed(&self, access: super::Access) {
+        self.count(access).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Open handles that may write.
+    pub(super) fn writers(&self) -> u32 {
+        self.writers.load(Ordering::Relaxed)
+    }
+
+    /// Whether any handle is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.writers() > 0 || self.readers.load(Ordering::Relaxed) > 0
+    }
+
+    fn count(&self, access: super::Access) -> &AtomicU32 {
+        match access {
+            super::Access::Read => &self.readers,
+            super::Access::Write => &self.writers,
+        }
+    }
+}

@@ -1,20 +1,58 @@
 //! The local store: what survives a crash of the daemon or of the machine.
+//!
+//! It knows the tree, what of it is dirty, and bytes; neither POSIX nor the network nor any policy.
+//! One state directory holds, region by region:
+//!
+//! | region | what | why it can be trusted after a crash |
+//! |---|---|---|
+//! | `lock` | locked while a daemon has the directory open | the kernel gives the lock back |
+//! | `state.db` (`schema.rs`) | names, attributes, which chunks are here, what is dirty, the cursor | SQLite: a transaction is there wholly or not at all |
+//! | `state.db-wal` (`journal.rs`) | commits not yet worked into it | a killed process loses none; `sync` makes them durable |
+//! | `data/XX/INO` (`data.rs`) | bytes of one file, holes where they are not here | the order below |
+//! | `lost+found/` | data files that no row tells of | recovery moves them, nothing deletes them |
+//!
+//! The order between rows and bytes, and what a crash in between leaves:
+//!
+//! - A chunk is committed as dirty **before** its first byte changes: it is pushed though it is equal.
+//! - Fetched bytes are written **before** their chunk is committed as here: they are fetched again.
+//! - A file is cut **after** its new size is committed, and grows **before**: recovery makes it as long as the row says.
+//! - Size and times of a file being written are in memory; its row says so (`unsettled`), and they are read from the data file.
+//! - Bytes are destroyed (unlink, eviction) only **after** the commit that gives them up is durable: power loss never brings back a row whose bytes are gone.
+//! - A chunk committed as here counts as `fresh` until its bytes are known to be on the disk: after power loss it is fetched again.
+//!
+//! Locks, in order: the content of one inode (`live.rs`), the tree (`tree.rs`), size and times of one inode.
+//! Nothing waits for bytes to be read or written while the tree is locked.
 
 mod change;
+mod chunks;
 mod content;
+mod content_rows;
+mod data;
 mod error;
+mod evict;
 mod fill;
+mod journal;
 mod live;
+mod lock;
+mod meta;
 mod node;
+mod open;
 mod pull;
 mod push;
+mod record;
+mod recovery;
+mod schema;
+mod tree;
 mod view;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use miaofs::protocol::files::Kind;
+use tokio::sync::watch;
 
 pub use change::Change;
-pub use content::{Access, Content, Durable, Outcome};
+pub use content::{Access, Content, Durable, Outcome, SIZE_MAX};
 pub use error::Error;
 pub use fill::{CacheUsage, Filled};
 pub use node::{Attributes, Child, Ino, NewNode, Node};
@@ -22,8 +60,18 @@ pub use pull::{NameResolution, News, Resolution, Rules};
 pub use push::{ChunkRead, DirtyNode, Pushed, Snapshot};
 pub use view::View;
 
+use data::DataFiles;
+use error::while_doing;
+use journal::{Journal, Timer};
+use live::Live;
+use lock::Lock;
+use tree::{Committed, Tree};
+
 /// Bytes that are fetched and kept track of as one: 64 KiB.
 pub const BLOCK_SIZE: u64 = 64 * 1024;
+
+/// Closed inodes that may wait for a transaction to write their size and times.
+const WAITING_MAX: usize = 256;
 
 /// How much room the store may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,50 +83,138 @@ pub struct StoreOptions {
 }
 
 /// One state directory, open.
-#[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    options: StoreOptions,
+    tree: Mutex<Tree>,
+    data: Arc<DataFiles>,
+    journal: Journal,
+    dirtied: watch::Sender<u64>,
+    room: evict::Room,
+    timer: OnceLock<Timer>,
+    dir: PathBuf,
+    /// Given back last.
+    _lock: Lock,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
 
 impl Store {
-    /// Opens the state directory, making what is missing and mending what a crash left behind.
-    ///
-    /// # Errors
-    /// [`Error::Locked`] when another process has it open.
-    pub fn open(_dir: &Path, _options: StoreOptions) -> Result<Arc<Self>, Error> {
-        todo!()
-    }
-
     /// Reads the tree at one moment.
     pub fn view<T, E: From<Error>>(
         &self,
-        _read: impl FnOnce(&mut View<'_>) -> Result<T, E>,
+        read: impl FnOnce(&mut View<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        todo!()
+        read(&mut View { tree: &mut self.tree() })
     }
 
     /// Changes the tree in one transaction; an `Err` undoes all of it.
     pub fn change<T, E: From<Error>>(
         &self,
-        _change: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
+        change: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        todo!()
+        self.transact(|tree| change(&mut Change { view: View { tree } }))
     }
 
     /// Like [`Store::change`], then opens the node that it answers, even one without an entry (`O_TMPFILE`).
     pub fn change_and_open<T, E: From<Error>>(
         self: &Arc<Self>,
-        _access: Access,
-        _change: impl FnOnce(&mut Change<'_>) -> Result<(T, Ino), E>,
+        access: Access,
+        change: impl FnOnce(&mut Change<'_>) -> Result<(T, Ino), E>,
     ) -> Result<(T, Content), E> {
-        todo!()
+        let (answer, live) = self.transact(|tree| {
+            let (answer, ino) = change(&mut Change { view: View { tree } })?;
+            let live = opened(tree, ino, access)?;
+            Ok::<_, E>((answer, live))
+        })?;
+        Ok((answer, Content { store: Arc::clone(self), live, access }))
     }
 
     /// Opens the content of a regular file.
-    pub fn open_content(self: &Arc<Self>, _ino: Ino, _access: Access) -> Result<Content, Error> {
-        todo!()
+    pub fn open_content(self: &Arc<Self>, ino: Ino, access: Access) -> Result<Content, Error> {
+        let live = opened(&mut self.tree(), ino, access)?;
+        Ok(Content { store: Arc::clone(self), live, access })
     }
 
     /// Makes all that was acknowledged survive power loss.
     pub fn sync_all(&self) -> Result<Durable, Error> {
-        todo!()
+        let folder = std::fs::File::open(self.data.folder())
+            .map_err(while_doing("opening the folder of data files"))?;
+        rustix::fs::syncfs(&folder)
+            .map_err(|error| while_doing("syncing the data files")(error.into()))?;
+        self.sync_tree()
+    }
+
+    /// A signal that changes whenever something became dirty.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.dirtied.subscribe()
+    }
+
+    /// Runs one transaction and tells those who wait for something dirty.
+    fn transact<T, E: From<Error>>(
+        &self,
+        edit: impl FnOnce(&mut Tree) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (answer, committed) = self.tree().transact(edit)?;
+        match committed {
+            Committed::Dirty => self.tell_dirty(),
+            Committed::Quiet => {}
+        }
+        Ok(answer)
+    }
+
+    fn tell_dirty(&self) {
+        self.dirtied.send_modify(|count| *count += 1);
+    }
+
+    fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().expect("a transaction that panicked left the tree in an unknown state")
+    }
+
+    /// The state of a regular file that may not be open.
+    fn live(&self, ino: Ino) -> Result<Arc<Live>, Error> {
+        live_file(&mut self.tree(), ino)
+    }
+
+    /// Ends a handle; the last one of a file without a name ends the file.
+    fn close(&self, live: &Live, access: Access) -> Result<(), Error> {
+        let mut tree = self.tree();
+        live.closed(access);
+        if live.writers() > 0 {
+            return Ok(());
+        }
+        if live.hot().unsettled {
+            tree.settle_later(live.ino);
+        }
+        let ends = !live.is_open() && tree.record(live.ino)?.is_orphan();
+        if ends || tree.waiting_to_settle() > WAITING_MAX {
+            tree.transact(|tree| if ends { tree.bury(live.ino) } else { tree.begin().map(drop) })?;
+        }
+        drop(tree);
+        if access == Access::Write || ends {
+            self.tell_dirty();
+        }
+        Ok(())
     }
 }
+
+/// Counts a new handle on a regular file.
+fn opened(tree: &mut Tree, ino: Ino, access: Access) -> Result<Arc<Live>, Error> {
+    let live = live_file(tree, ino)?;
+    tree.note_used(ino)?;
+    live.opened(access);
+    Ok(live)
+}
+
+fn live_file(tree: &mut Tree, ino: Ino) -> Result<Arc<Live>, Error> {
+    match tree.present(ino)?.attributes.kind {
+        Kind::File => tree.live(ino),
+        _ => Err(Error::NoContent(ino)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -78,11 +78,6 @@ pub enum ChunkRead {
 }
 
 impl Store {
-    /// A signal that changes whenever something became dirty.
-    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
-        todo!()
-    }
-
     /// Dirty nodes by rising number, beginning after `after`.
     pub fn dirty_nodes(&self, _after: Ino, _limit: usize) -> Result<Vec<DirtyNode>, Error> {
         todo!()

@@ -1,67 +1,123 @@
-//! Consistent reads of the tree.
+//! Consistent reads of the tree, answered from memory where they can be.
 
 use miaofs::protocol::ids::NodeId;
+use rusqlite::{OptionalExtension, params};
 
+use super::record::{self, Status};
+use super::tree::Tree;
 use super::{Child, Error, Ino, Node};
 
 /// The tree at one moment.
 pub struct View<'a> {
-    _store: &'a mut (),
+    pub(super) tree: &'a mut Tree,
 }
 
 impl View<'_> {
     /// A node; [`Error::NoNode`] when there is none.
-    pub fn node(&mut self, _ino: Ino) -> Result<Node, Error> {
-        todo!()
+    pub fn node(&mut self, ino: Ino) -> Result<Node, Error> {
+        let record = self.tree.present(ino)?;
+        let mut node = Node {
+            ino,
+            id: record.id,
+            attributes: record.attributes,
+            links: record.links,
+            target: record.target.clone(),
+            blocks: record.blocks,
+        };
+        if let Some(live) = self.tree.living(ino) {
+            let hot = *live.hot();
+            if hot.unsettled {
+                node.attributes.size = hot.size;
+                node.attributes.mtime = hot.mtime;
+                node.attributes.ctime = hot.ctime;
+                node.blocks = self.tree.data.blocks(ino).unwrap_or(hot.size.div_ceil(512));
+            }
+        }
+        Ok(node)
     }
 
     /// The node that a name in a directory names.
-    pub fn entry(&mut self, _parent: Ino, _name: &[u8]) -> Result<Option<Ino>, Error> {
-        todo!()
+    pub fn entry(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Error> {
+        self.tree.entry(parent, name)
     }
 
     /// All names of a node, each with its directory.
-    pub fn entries_of(&mut self, _ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
-        todo!()
+    pub fn entries_of(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
+        let mut statement = self
+            .tree
+            .db
+            .prepare_cached("SELECT parent, name FROM entries WHERE ino = ?1 ORDER BY cookie")?;
+        let rows = statement
+            .query_map([ino.0 as i64], |row| Ok((Ino(record::number(row, 0)?), row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Up to `limit` children with a cookie above `after` (0: from the first), by rising cookie.
-    pub fn children(
-        &mut self,
-        _parent: Ino,
-        _after: u64,
-        _limit: usize,
-    ) -> Result<Vec<Child>, Error> {
-        todo!()
+    pub fn children(&mut self, parent: Ino, after: u64, limit: usize) -> Result<Vec<Child>, Error> {
+        let mut statement = self.tree.db.prepare_cached(
+            "SELECT cookie, name, ino, kind FROM entries WHERE parent = ?1 AND cookie > ?2 \
+             ORDER BY cookie LIMIT ?3",
+        )?;
+        let rows =
+            statement.query_map(params![parent.0 as i64, after as i64, limit as i64], |row| {
+                Ok(Child {
+                    cookie: record::number(row, 0)?,
+                    name: row.get(1)?,
+                    ino: Ino(record::number(row, 2)?),
+                    kind: record::kind_from(row, 3)?,
+                })
+            })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Whether a directory holds anything.
-    pub fn has_children(&mut self, _ino: Ino) -> Result<bool, Error> {
-        todo!()
-    }
-
-    /// How many directories a directory holds: what its link count rests on, asked for by each `stat`.
-    pub fn subdirectories(&mut self, _ino: Ino) -> Result<u32, Error> {
-        todo!()
+    pub fn has_children(&mut self, ino: Ino) -> Result<bool, Error> {
+        Ok(self
+            .tree
+            .db
+            .prepare_cached("SELECT 1 FROM entries WHERE parent = ?1 LIMIT 1")?
+            .exists([ino.0 as i64])?)
     }
 
     /// The directory that a directory is in; the root is in itself.
-    pub fn parent_of(&mut self, _ino: Ino) -> Result<Ino, Error> {
-        todo!()
+    pub fn parent_of(&mut self, ino: Ino) -> Result<Ino, Error> {
+        if ino == Ino::ROOT {
+            return Ok(Ino::ROOT);
+        }
+        let parent: Option<i64> = self
+            .tree
+            .db
+            .prepare_cached("SELECT parent FROM entries WHERE ino = ?1")?
+            .query_row([ino.0 as i64], |row| row.get(0))
+            .optional()?;
+        parent.map(|parent| Ino(parent as u64)).ok_or(Error::NoNode(ino))
+    }
+
+    /// How many directories a directory holds: what its link count rests on, asked for by each `stat`.
+    pub fn subdirectories(&mut self, ino: Ino) -> Result<u32, Error> {
+        Ok(self.tree.present(ino)?.subdirectories)
     }
 
     /// The value of an extended attribute.
-    pub fn xattr(&mut self, _ino: Ino, _name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        todo!()
+    pub fn xattr(&mut self, ino: Ino, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let record = self.tree.present(ino)?;
+        let (Some(xattrs), Ok(name)) = (&record.xattrs, std::str::from_utf8(name)) else {
+            return Ok(None);
+        };
+        Ok(xattrs.get(name).map(|value| value.0.clone()))
     }
 
     /// The names of all extended attributes.
-    pub fn xattr_names(&mut self, _ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
-        todo!()
+    pub fn xattr_names(&mut self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
+        let record = self.tree.present(ino)?;
+        let names = record.xattrs.iter().flat_map(|xattrs| xattrs.keys());
+        Ok(names.map(|name| name.clone().into_bytes()).collect())
     }
 
     /// The node of an id.
-    pub fn by_id(&mut self, _id: NodeId) -> Result<Option<Ino>, Error> {
-        todo!()
+    pub fn by_id(&mut self, id: NodeId) -> Result<Option<Ino>, Error> {
+        let Some(ino) = self.tree.by_id(id)? else { return Ok(None) };
+        let status = self.tree.record(ino)?.status;
+        Ok(matches!(status, Status::Present | Status::Detached).then_some(ino))
     }
 }

@@ -1,0 +1,166 @@
+//! The data files: one sparse file a node, `data/XX/INO`, open as long as few enough are.
+//!
+//! A data file appears with its full length at once: one that must not be empty is made as
+//! `INO.new`, extended and renamed, so that recovery can trust the length of what it finds.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use lru::LruCache;
+use rustix::fs::{FallocateFlags, SeekFrom};
+
+use super::error::while_doing;
+use super::{Error, Ino};
+
+/// Data files that are kept open at the most.
+const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not zero");
+/// Folders that the data files are spread over.
+const FOLDERS: u64 = 256;
+/// Ends the name of a data file that is being made.
+pub(super) const UNFINISHED: &str = ".new";
+
+/// The data files of a store.
+#[derive(Debug)]
+pub(super) struct DataFiles {
+    folder: PathBuf,
+    open: Mutex<LruCache<Ino, Arc<File>>>,
+}
+
+impl DataFiles {
+    /// Opens the folder, making it and those in it.
+    pub(super) fn new(folder: PathBuf) -> Result<Self, Error> {
+        for index in 0..FOLDERS {
+            fs::create_dir_all(folder.join(format!("{index:02x}")))
+                .map_err(while_doing("making the folder of data files"))?;
+        }
+        Ok(Self { folder, open: Mutex::new(LruCache::new(OPEN_MAX)) })
+    }
+
+    /// Where all data files are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Where the data file of a node is, if it has one.
+    pub(super) fn path(&self, ino: Ino) -> PathBuf {
+        self.folder.join(format!("{:02x}/{ino}", ino.0 % FOLDERS))
+    }
+
+    /// The data file of a node; made with `size` bytes of hole when there is none.
+    pub(super) fn open(&self, ino: Ino, size: u64) -> Result<Arc<File>, Error> {
+        if let Some(file) = self.existing(ino)? {
+            return Ok(file);
+        }
+        let path = self.path(ino);
+        let file = if size == 0 { create(&path) } else { create_with_length(&path, size) }
+            .map_err(while_doing("making a data file"))?;
+        Ok(self.keep(ino, file))
+    }
+
+    /// The data file of a node, if it has one.
+    pub(super) fn existing(&self, ino: Ino) -> Result<Option<Arc<File>>, Error> {
+        if let Some(file) = self.lock().get(&ino) {
+            return Ok(Some(Arc::clone(file)));
+        }
+        match OpenOptions::new().read(true).write(true).open(self.path(ino)) {
+            Ok(file) => Ok(Some(self.keep(ino, file))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(while_doing("opening a data file")(error)),
+        }
+    }
+
+    /// 512-byte blocks that the data file takes, if it is open.
+    pub(super) fn blocks(&self, ino: Ino) -> Option<u64> {
+        let file = self.lock().peek(&ino).cloned()?;
+        file.metadata().ok().map(|metadata| metadata.blocks())
+    }
+
+    /// Whether a node has a data file.
+    pub(super) fn exists(&self, ino: Ino) -> bool {
+        self.lock().contains(&ino) || self.path(ino).exists()
+    }
+
+    /// Removes the data file of a node that is gone.
+    pub(super) fn remove(&self, ino: Ino) -> Result<(), Error> {
+        self.lock().pop(&ino);
+        match fs::remove_file(self.path(ino)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(while_doing("removing a data file")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the data file of one node that of another, which has none.
+    pub(super) fn rename(&self, from: Ino, to: Ino) -> Result<(), Error> {
+        self.lock().pop(&from);
+        match fs::rename(self.path(from), self.path(to)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(while_doing("renaming a data file")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn keep(&self, ino: Ino, file: File) -> Arc<File> {
+        let file = Arc::new(file);
+        self.lock().put(ino, Arc::clone(&file));
+        file
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LruCache<Ino, Arc<File>>> {
+        self.open.lock().expect("nothing panics while the open data files are locked")
+    }
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn create_with_length(path: &Path, size: u64) -> io::Result<File> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    let file = create(Path::new(&unfinished))?;
+    file.set_len(size)?;
+    fs::rename(&unfinished, path)?;
+    Ok(file)
+}
+
+/// Reads all of `buffer`; what is beyond the end of the file is zeros.
+pub(super) fn read_or_zeros(file: &File, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(while_doing("reading a data file")(error)),
+        }
+    }
+    buffer[done..].fill(0);
+    Ok(())
+}
+
+/// Gives the blocks of a range back to the disk; it reads as zeros then.
+pub(super) fn punch(file: &File, range: Range<u64>) -> Result<(), Error> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(file, flags, range.start, range.end - range.start)
+        .map_err(|error| while_doing("punching a hole into a data file")(error.into()))
+}
+
+/// Whether a range has any data blocks.
+pub(super) fn has_data(file: &File, range: Range<u64>) -> Result<bool, Error> {
+    match rustix::fs::seek(file, SeekFrom::Data(range.start)) {
+        Ok(data) => Ok(data < range.end),
+        Err(rustix::io::Errno::NXIO) => Ok(false),
+        Err(error) => Err(while_doing("looking for data in a data file")(error.into())),
+    }
+}

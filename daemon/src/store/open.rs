@@ -1,0 +1,68 @@
+//! Opening and closing a state directory.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tokio::sync::watch;
+
+use super::data::DataFiles;
+use super::error::while_doing;
+use super::evict::Room;
+use super::journal::{Journal, Timer};
+use super::lock::Lock;
+use super::tree::Tree;
+use super::{Error, Store, StoreOptions, content_rows, meta, recovery, schema};
+
+impl Store {
+    /// Opens the state directory, making what is missing and mending what a crash left behind.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process has it open.
+    pub fn open(dir: &Path, options: StoreOptions) -> Result<Arc<Self>, Error> {
+        fs::create_dir_all(dir).map_err(while_doing("making the state directory"))?;
+        let lock = Lock::take(dir)?;
+        let database = dir.join("state.db");
+        let db = schema::open_database(&database)?;
+        let data = Arc::new(DataFiles::new(dir.join("data"))?);
+        recovery::recover(&db, &data, dir)?;
+        content_rows::sweep_manifests(&db)?;
+        let store = Arc::new(Self {
+            options,
+            journal: Journal::new(&database)?,
+            tree: Mutex::new(Tree::new(db, Arc::clone(&data))?),
+            data,
+            dirtied: watch::Sender::new(0),
+            room: Room::default(),
+            timer: OnceLock::new(),
+            dir: dir.to_owned(),
+            _lock: lock,
+        });
+        let timer = Timer::start(&store)?;
+        store.timer.get_or_init(|| timer);
+        Ok(store)
+    }
+
+    /// Where the state directory is.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let closed = self.sync_all().and_then(|_durable| {
+            self.tree().transact(|tree| {
+                tree.begin()?;
+                content_rows::believe_all_fresh(&tree.db)?;
+                meta::set_text(&tree.db, recovery::CLOSED, &recovery::boot_id()?)
+            })
+        });
+        if let Err(error) = closed {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the store was not closed cleanly"
+            );
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What is mended when a store is opened that was not closed: a killed daemon, a machine without power.
+//!
+//! After a kill, all commits are there and all bytes: only sizes and times that were in memory are
+//! read back from the data files, and nodes without a name, which nobody has open any more, end.
+//! After a reboot, commits that were not synced may be missing, and bytes of fresh chunks.
+
+use std::fs;
+use std::path::Path;
+
+use miaofs::protocol::files::Kind;
+use miaofs::protocol::ids::NodeId;
+use rusqlite::{Connection, params};
+
+use super::data::{DataFiles, UNFINISHED};
+use super::error::while_doing;
+use super::record::{self, Record, Status};
+use super::{Error, Ino, NewNode, content_rows, meta};
+
+/// Key of the boot in which the store was last closed cleanly; empty while it is open.
+pub(super) const CLOSED: &str = "closed_in_boot";
+/// Key of the boot in which it was last opened.
+const OPENED: &str = "opened_in_boot";
+/// Columns of `nodes` that say a data file belongs to the row.
+const HAS_DATA: &str = "kind = 0 AND status IN (0, 3)";
+
+/// How the store was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    New,
+    Closed,
+    Killed,
+    /// The machine went down, or at least came up again since.
+    Rebooted,
+}
+
+/// Which boot of the machine this is.
+pub(super) fn boot_id() -> Result<String, Error> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .map_err(while_doing("reading the boot id"))
+}
+
+/// Makes a store that was opened just now consistent.
+pub(super) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+    let boot = boot_id()?;
+    let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
+        (_, None) => Left::New,
+        (Some(closed), _) if !closed.is_empty() => Left::Closed,
+        (_, Some(opened)) if opened == boot => Left::Killed,
+        (_, Some(_)) => Left::Rebooted,
+    };
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    match left {
+        Left::New => make_root(db)?,
+        Left::Closed => {}
+        Left::Killed | Left::Rebooted => mend(db, data, left)?,
+    }
+    meta::set_text(db, CLOSED, "")?;
+    meta::set_text(db, OPENED, &boot)?;
+    db.execute_batch("COMMIT")?;
+    match left {
+        Left::New | Left::Closed => Ok(()),
+        Left::Killed | Left::Rebooted => {
+            tracing::info!(?left, "the store was not closed, it has been mended");
+            rescue_strays(db, data, dir)
+        }
+    }
+}
+
+fn make_root(db: &Connection) -> Result<(), Error> {
+    let new = NewNode {
+        kind: Kind::Directory,
+        mode: 0o755,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        rdev: 0,
+        target: None,
+        now: meta::seconds_now() * 1_000_000_000,
+    };
+    let mut root = Record::new(Ino::ROOT, NodeId::ROOT, new);
+    root.acknowledged = root.change;
+    record::insert(db, &root)
+}
+
+fn mend(db: &Connection, data: &DataFiles, left: Left) -> Result<(), Error> {
+    for ino in inos(db, "SELECT ino FROM nodes WHERE status = 0 AND links = 0 AND ino <> 1")? {
+        end_orphan(db, data, ino)?;
+    }
+    if left == Left::Rebooted {
+        forget_fresh(db)?;
+    }
+    for ino in inos(db, &format!("SELECT ino FROM nodes WHERE content_dirty = 1 AND {HAS_DATA}"))? {
+        if let Some(mut record) = record::load(db, ino)? {
+            agree_on_size(db, data, &mut record, left)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends a node that had no name and that nobody has open any more.
+fn end_orphan(db: &Connection, data: &DataFiles, ino: Ino) -> Result<(), Error> {
+    let Some(mut record) = record::load(db, ino)? else { return Ok(()) };
+    content_rows::delete_chunks_from(db, ino, 0)?;
+    if data.exists(ino) {
+        content_rows::add_grave(db, ino)?;
+    }
+    if record.may_be_known() {
+        record.status = Status::Deleted;
+        record.content_dirty = false;
+        record.cached = 0;
+        record.mark();
+        record::update(db, &record)
+    } else {
+        db.execute("DELETE FROM nodes WHERE ino = ?1", [ino.0 as i64])?;
+        db.execute("DELETE FROM bases WHERE ino = ?1", [ino.0 as i64])?;
+        Ok(())
+    }
+}
+
+/// Chunks whose bytes may not have reached the disk are fetched again.
+fn forget_fresh(db: &Connection) -> Result<(), Error> {
+    let mut nodes = Vec::new();
+    {
+        let mut statement = db.prepare("SELECT DISTINCT ino FROM chunks WHERE state = 3")?;
+        let rows = statement.query_map([], |row| record::number(row, 0))?;
+        for ino in rows {
+            nodes.push(Ino(ino?));
+        }
+    }
+    db.execute("DELETE FROM chunks WHERE state = 3", [])?;
+    for ino in nodes {
+        let Some(record) = record::load(db, ino)? else { continue };
+        let size = record.content.map_or(0, |content| content.size);
+        let cached: u64 = content_rows::chunk_rows(db, ino)?
+            .into_iter()
+            .filter(|(_, state)| *state == super::chunks::ChunkState::Clean)
+            .filter_map(|(index, _)| miaofs::content::Chunk::new(index, size))
+            .map(miaofs::content::Chunk::length)
+            .sum();
+        db.execute(
+            "UPDATE nodes SET cached = ?2 WHERE ino = ?1",
+            params![ino.0 as i64, cached as i64],
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes the row and the data file of a dirty content agree on its size.
+fn agree_on_size(
+    db: &Connection,
+    data: &DataFiles,
+    record: &mut Record,
+    left: Left,
+) -> Result<(), Error> {
+    use std::os::unix::fs::MetadataExt;
+    let Some(file) = data.existing(record.ino)? else { return Ok(()) };
+    let found = file.metadata().map_err(while_doing("looking at a data file"))?;
+    let row_rules =
+        !record.unsettled && (left == Left::Killed || found.len() > record.attributes.size);
+    if row_rules {
+        if found.len() != record.attributes.size {
+            file.set_len(record.attributes.size).map_err(while_doing("mending a data file"))?;
+        }
+        return Ok(());
+    }
+    let modified = found.mtime() * 1_000_000_000 + found.mtime_nsec();
+    if record.unsettled {
+        record.attributes.mtime = modified;
+        record.attributes.ctime = record.attributes.ctime.max(modified);
+        record.written_at = modified;
+    }
+    record.attributes.size = found.len();
+    record.blocks = found.blocks();
+    record.kept = record.kept.min(miaofs::content::chunk_count(found.len()));
+    content_rows::delete_chunks_from(db, record.ino, record.kept)?;
+    record.unsettled = false;
+    record.mark();
+    record::update(db, record)
+}
+
+/// Moves data files that no row tells of to `lost+found/`.
+fn rescue_strays(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+    let doing = while_doing("looking for stray data files");
+    let mut known = db.prepare(&format!(
+        "SELECT 1 FROM nodes WHERE ino = ?1 AND {HAS_DATA} UNION SELECT 1 FROM graves WHERE ino = ?1"
+    ))?;
+    for folder in fs::read_dir(data.folder()).map_err(&doing)? {
+        for file in fs::read_dir(folder.map_err(&doing)?.path()).map_err(&doing)? {
+            let file = file.map_err(&doing)?;
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(UNFINISHED) {
+                fs::remove_file(file.path()).map_err(&doing)?;
+                continue;
+            }
+            let attributed = match name.parse::<u64>() {
+                Ok(ino) => known.exists([ino as i64])?,
+                Err(_not_a_number) => false,
+            };
+            if !attributed {
+                rescue(dir, &file.path(), &name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rescue(dir: &Path, file: &Path, name: &str) -> Result<(), Error> {
+    let doing = while_doing("moving a stray data file to lost+found");
+    let folder = dir.join("lost+found");
+    fs::create_dir_all(&folder).map_err(&doing)?;
+    let free = (0..)
+        .map(|count| {
+            folder.join(if count == 0 { name.to_owned() } else { format!("{name}.{count}") })
+        })
+        .find(|path| !path.exists())
+        .expect("a number is free, they do not end");
+    tracing::warn!(file = %free.display(), "a data file that no node has was put aside");
+    fs::rename(file, free).map_err(&doing)
+}
+
+fn inos(db: &Connection, query: &str) -> Result<Vec<Ino>, Error> {
+    let mut statement = db.prepare(query)?;
+    let rows = statement.query_map([], |row| record::number(row, 0))?;
+    Ok(rows.map(|ino| ino.map(Ino)).collect::<Result<_, _>>()?)
+}

@@ -1,0 +1,513 @@
+//! The database with what is in memory of it, all under one lock: rows, entries, and the inodes that live.
+//!
+//! A transaction begins with the first edit. Edited rows wait in `touched` and are written once, at
+//! the commit; entries are written through. The caches change at the commit only (rows) or are
+//! dropped by a rollback (entries), so they never tell what the database does not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use miaofs::protocol::files::Kind;
+use miaofs::protocol::ids::NodeId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::data::DataFiles;
+use super::live::Live;
+use super::record::{self, Record, Status};
+use super::{Error, Ino, content_rows, meta};
+
+/// Rows that are kept in memory.
+const NODES_MAX: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("64 Ki is not zero");
+/// Entries, and names known to be free, that are kept in memory.
+const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::new(128 * 1024).expect("128 Ki is not zero");
+/// Inodes whose state is kept after they were closed.
+const LIVE_MAX: usize = 2048;
+/// Inode numbers that are reserved in the database at once.
+const INO_BATCH: u64 = 4096;
+
+/// How exactly it is known when a node was last opened, in seconds.
+const USED_STEP: i64 = 60;
+
+/// The tree, its caches, and the transaction in progress.
+pub(super) struct Tree {
+    pub(super) db: Connection,
+    pub(super) data: Arc<DataFiles>,
+    nodes: LruCache<Ino, Record>,
+    entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
+    live: LruCache<Ino, Arc<Live>>,
+    next_ino: u64,
+    reserved_ino: u64,
+    pub(super) cursor: u64,
+    /// Closed inodes whose size and times are to be written with the next transaction.
+    unsettled: Vec<Ino>,
+    /// Data files to be unlinked once the journal is durable.
+    pub(super) graves: Vec<Ino>,
+    /// Bytes of clean content that are here.
+    pub(super) cached: u64,
+    /// When nodes were opened, to be written with the next transaction.
+    used: Vec<(Ino, i64)>,
+    transaction: Option<Transaction>,
+}
+
+/// What a transaction has done so far.
+#[derive(Default)]
+pub(super) struct Transaction {
+    touched: BTreeMap<Ino, Touched>,
+    ids: HashMap<NodeId, Ino>,
+    entries: Vec<(Ino, Box<[u8]>)>,
+    settled: Vec<Arc<Live>>,
+    graves: Vec<Ino>,
+    cached: i64,
+    made_dirty: bool,
+}
+
+enum Touched {
+    New(Record),
+    Edited(Record),
+    Erased,
+}
+
+/// What the caller must tell others after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Committed {
+    /// Nothing new is dirty.
+    Quiet,
+    /// Something became dirty.
+    Dirty,
+}
+
+impl Tree {
+    /// The tree in an open database.
+    pub(super) fn new(db: Connection, data: Arc<DataFiles>) -> Result<Self, Error> {
+        let next_ino = meta::number(&db, "next_ino")?.unwrap_or(Ino::ROOT.0 + 1);
+        let cursor = meta::number(&db, "cursor")?.unwrap_or(0);
+        Ok(Self {
+            cached: content_rows::cached_bytes(&db)?,
+            graves: content_rows::graves(&db)?,
+            db,
+            data,
+            nodes: LruCache::new(NODES_MAX),
+            entries: LruCache::new(ENTRIES_MAX),
+            live: LruCache::unbounded(),
+            next_ino,
+            reserved_ino: next_ino,
+            cursor,
+            unsettled: Vec::new(),
+            used: Vec::new(),
+            transaction: None,
+        })
+    }
+
+    // --- transactions ---
+
+    /// Begins a transaction unless one is in progress.
+    pub(super) fn begin(&mut self) -> Result<&mut Transaction, Error> {
+        if self.transaction.is_none() {
+            self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        }
+        Ok(self.transaction.get_or_insert_default())
+    }
+
+    /// Runs `edit` in one transaction: what it did is committed, or undone when it fails.
+    pub(super) fn transact<T, E: From<Error>>(
+        &mut self,
+        edit: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<(T, Committed), E> {
+        let answer = match edit(self) {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.rollback();
+                return Err(error);
+            }
+        };
+        match self.commit() {
+            Ok(committed) => Ok((answer, committed)),
+            Err(error) => {
+                self.rollback();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<Committed, Error> {
+        if self.transaction.is_none() {
+            return Ok(Committed::Quiet);
+        }
+        self.bury_what_nobody_holds()?;
+        for ino in std::mem::take(&mut self.unsettled) {
+            self.settle(ino)?;
+        }
+        self.write_used()?;
+        let transaction = self.begin()?;
+        let touched = std::mem::take(&mut transaction.touched);
+        for record in touched.values() {
+            match record {
+                Touched::New(record) => record::insert(&self.db, record)?,
+                Touched::Edited(record) => record::update(&self.db, record)?,
+                Touched::Erased => {}
+            }
+        }
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        let done = self.transaction.take().unwrap_or_default();
+        for (ino, record) in touched {
+            match record {
+                Touched::New(record) | Touched::Edited(record) => {
+                    self.nodes.put(ino, record);
+                }
+                Touched::Erased => {
+                    self.nodes.pop(&ino);
+                }
+            }
+        }
+        self.graves.extend(done.graves);
+        self.cached = self.cached.saturating_add_signed(done.cached);
+        Ok(if done.made_dirty { Committed::Dirty } else { Committed::Quiet })
+    }
+
+    fn rollback(&mut self) {
+        let Some(undone) = self.transaction.take() else { return };
+        if let Err(error) = self.db.execute_batch("ROLLBACK") {
+            tracing::debug!(%error, "nothing was left to roll back");
+        }
+        for key in undone.entries {
+            self.entries.pop(&key);
+        }
+        for live in undone.settled {
+            live.hot().unsettled = true;
+            self.unsettled.push(live.ino);
+        }
+    }
+
+    // --- rows ---
+
+    /// The row of a node, whatever its status.
+    pub(super) fn record(&mut self, ino: Ino) -> Result<&Record, Error> {
+        if let Some(touched) = self.transaction.as_ref().and_then(|it| it.touched.get(&ino)) {
+            return match touched {
+                Touched::New(record) | Touched::Edited(record) => Ok(record),
+                Touched::Erased => Err(Error::NoNode(ino)),
+            };
+        }
+        if !self.nodes.contains(&ino) {
+            let record = record::load(&self.db, ino)?.ok_or(Error::NoNode(ino))?;
+            self.nodes.put(ino, record);
+        }
+        self.nodes.get(&ino).ok_or(Error::NoNode(ino))
+    }
+
+    /// The row of a node that is in the tree.
+    pub(super) fn present(&mut self, ino: Ino) -> Result<&Record, Error> {
+        let record = self.record(ino)?;
+        match record.status {
+            Status::Present | Status::Detached => Ok(record),
+            Status::Deleted | Status::Awaited => Err(Error::NoNode(ino)),
+        }
+    }
+
+    /// The row of a node, to change; written at the commit.
+    pub(super) fn edit(&mut self, ino: Ino) -> Result<&mut Record, Error> {
+        self.begin()?;
+        let touched = self.transaction.as_ref().is_some_and(|it| it.touched.contains_key(&ino));
+        if !touched {
+            let record = self.record(ino)?.clone();
+            self.begin()?.touched.insert(ino, Touched::Edited(record));
+        }
+        match self.begin()?.touched.get_mut(&ino) {
+            Some(Touched::New(record) | Touched::Edited(record)) => Ok(record),
+            Some(Touched::Erased) | None => Err(Error::NoNode(ino)),
+        }
+    }
+
+    /// The row of a node, to change in a way that must be pushed.
+    pub(super) fn edit_and_mark(&mut self, ino: Ino) -> Result<&mut Record, Error> {
+        self.begin()?.made_dirty = true;
+        let record = self.edit(ino)?;
+        record.mark();
+        Ok(record)
+    }
+
+    /// Adds a row.
+    pub(super) fn add(&mut self, record: Record) -> Result<(), Error> {
+        let transaction = self.begin()?;
+        transaction.made_dirty = true;
+        transaction.ids.insert(record.id, record.ino);
+        transaction.touched.insert(record.ino, Touched::New(record));
+        Ok(())
+    }
+
+    /// Gives a node another id.
+    pub(super) fn set_id(&mut self, ino: Ino, id: NodeId) -> Result<(), Error> {
+        self.edit(ino)?.id = id;
+        self.begin()?.ids.insert(id, ino);
+        Ok(())
+    }
+
+    /// Removes a row and all that belongs to it but its names.
+    pub(super) fn erase(&mut self, ino: Ino) -> Result<(), Error> {
+        self.begin()?.touched.insert(ino, Touched::Erased);
+        self.db.prepare_cached("DELETE FROM nodes WHERE ino = ?1")?.execute([ino.0 as i64])?;
+        self.db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?;
+        Ok(())
+    }
+
+    /// The node of an id, whatever its status.
+    pub(super) fn by_id(&mut self, id: NodeId) -> Result<Option<Ino>, Error> {
+        if let Some(ino) = self.transaction.as_ref().and_then(|it| it.ids.get(&id)) {
+            return Ok(Some(*ino));
+        }
+        let found: Option<i64> = self
+            .db
+            .prepare_cached("SELECT ino FROM nodes WHERE id = ?1")?
+            .query_row([id.to_bytes()], |row| row.get(0))
+            .optional()?;
+        let Some(ino) = found.map(|ino| Ino(ino as u64)) else { return Ok(None) };
+        Ok((self.record(ino)?.id == id).then_some(ino))
+    }
+
+    /// A number that no node ever had.
+    pub(super) fn next_ino(&mut self) -> Result<Ino, Error> {
+        self.begin()?;
+        if self.next_ino == self.reserved_ino {
+            meta::set_number(&self.db, "next_ino", self.reserved_ino + INO_BATCH)?;
+            self.reserved_ino += INO_BATCH;
+        }
+        self.next_ino += 1;
+        Ok(Ino(self.next_ino - 1))
+    }
+
+    /// Counts bytes of clean content that came or went.
+    pub(super) fn count_cached(&mut self, ino: Ino, difference: i64) -> Result<(), Error> {
+        if difference != 0 {
+            let record = self.edit(ino)?;
+            record.cached = record.cached.saturating_add_signed(difference);
+            self.begin()?.cached += difference;
+        }
+        Ok(())
+    }
+
+    // --- entries ---
+
+    /// The node that a name names.
+    pub(super) fn entry(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Error> {
+        let key = (parent, Box::from(name));
+        if let Some(known) = self.entries.get(&key) {
+            return Ok(*known);
+        }
+        let found: Option<i64> = self
+            .db
+            .prepare_cached("SELECT ino FROM entries WHERE parent = ?1 AND name = ?2")?
+            .query_row(params![parent.0 as i64, name], |row| row.get(0))
+            .optional()?;
+        let found = found.map(|ino| Ino(ino as u64));
+        self.entries.put(key, found);
+        Ok(found)
+    }
+
+    /// Adds an entry and counts the link.
+    pub(super) fn add_entry(&mut self, parent: Ino, name: &[u8], ino: Ino) -> Result<(), Error> {
+        let record = self.edit(ino)?;
+        record.links += 1;
+        let kind = record.attributes.kind;
+        if kind == Kind::Directory {
+            self.edit(parent)?.subdirectories += 1;
+        }
+        let kind = record::kind_to_number(kind);
+        self.db
+            .prepare_cached(
+                "INSERT INTO entries (parent, name, ino, kind) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![parent.0 as i64, name, ino.0 as i64, kind])?;
+        self.remember_entry(parent, name, Some(ino))
+    }
+
+    /// Removes an entry and counts the link.
+    pub(super) fn remove_entry(&mut self, parent: Ino, name: &[u8], ino: Ino) -> Result<(), Error> {
+        let record = self.edit(ino)?;
+        record.links = record.links.saturating_sub(1);
+        if record.attributes.kind == Kind::Directory {
+            let parent = self.edit(parent)?;
+            parent.subdirectories = parent.subdirectories.saturating_sub(1);
+        }
+        self.db
+            .prepare_cached("DELETE FROM entries WHERE parent = ?1 AND name = ?2")?
+            .execute(params![parent.0 as i64, name])?;
+        self.remember_entry(parent, name, None)
+    }
+
+    fn remember_entry(&mut self, parent: Ino, name: &[u8], to: Option<Ino>) -> Result<(), Error> {
+        let key: (Ino, Box<[u8]>) = (parent, Box::from(name));
+        self.entries.put(key.clone(), to);
+        self.begin()?.entries.push(key);
+        Ok(())
+    }
+
+    // --- inodes that live ---
+
+    /// The state of an inode that is in memory already.
+    pub(super) fn living(&self, ino: Ino) -> Option<&Arc<Live>> {
+        self.live.peek(&ino)
+    }
+
+    /// The state of an inode, read from its rows if need be.
+    pub(super) fn live(&mut self, ino: Ino) -> Result<Arc<Live>, Error> {
+        if let Some(live) = self.live.get(&ino) {
+            return Ok(Arc::clone(live));
+        }
+        let record = self.present(ino)?.clone();
+        let live = Arc::new(content_rows::load_live(&self.db, &self.data, &record)?);
+        self.trim_live();
+        self.live.put(ino, Arc::clone(&live));
+        Ok(live)
+    }
+
+    /// Forgets the state of inodes that were closed longest ago.
+    fn trim_live(&mut self) {
+        for _try in 0..self.live.len().saturating_sub(LIVE_MAX) {
+            let Some((ino, live)) = self.live.pop_lru() else { return };
+            if Arc::strong_count(&live) > 1 || live.is_open() || live.hot().unsettled {
+                self.live.put(ino, live);
+            }
+        }
+    }
+
+    /// Has the size and times of a closed inode written with the next transaction.
+    pub(super) fn settle_later(&mut self, ino: Ino) {
+        self.unsettled.push(ino);
+    }
+
+    /// How many inodes wait to be settled.
+    pub(super) fn waiting_to_settle(&self) -> usize {
+        self.unsettled.len()
+    }
+
+    /// Writes the size and times of every inode that has newer ones in memory.
+    pub(super) fn settle_all(&mut self) -> Result<(), Error> {
+        let unsettled: Vec<Ino> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.hot().unsettled)
+            .map(|(ino, _)| *ino)
+            .collect();
+        for ino in unsettled {
+            self.settle(ino)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the size and times of an inode to its row.
+    ///
+    /// `unsettled` falls before the values are read: a write that comes meanwhile finds it fallen
+    /// and marks the node again, behind this transaction.
+    pub(super) fn settle(&mut self, ino: Ino) -> Result<(), Error> {
+        let Some(live) = self.live.peek(&ino).cloned() else { return Ok(()) };
+        if !live.hot().unsettled {
+            return Ok(());
+        }
+        self.begin()?.settled.push(Arc::clone(&live));
+        let hot = {
+            let mut hot = live.hot();
+            hot.unsettled = false;
+            *hot
+        };
+        let blocks = self.data.blocks(ino).unwrap_or(hot.size.div_ceil(512));
+        let record = match self.edit(ino) {
+            Ok(record) => record,
+            Err(Error::NoNode(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        record.attributes.size = hot.size;
+        record.attributes.mtime = hot.mtime;
+        record.attributes.ctime = hot.ctime;
+        record.written_at = hot.written_at;
+        record.blocks = blocks;
+        record.unsettled = false;
+        Ok(())
+    }
+
+    /// Gives up what is left of an older content, whose chunks were to be compared with the new one's.
+    pub(super) fn forget_previous(&mut self, ino: Ino) -> Result<(), Error> {
+        let record = self.record(ino)?;
+        if record.previous.is_some() {
+            let cached = record.cached;
+            content_rows::delete_chunks_from(&self.db, ino, 0)?;
+            self.count_cached(ino, -(cached as i64))?;
+            self.edit(ino)?.previous = None;
+        }
+        Ok(())
+    }
+
+    /// Remembers that a node whose bytes are cache was opened; coarsely, with the next transaction.
+    pub(super) fn note_used(&mut self, ino: Ino) -> Result<(), Error> {
+        let now = meta::seconds_now();
+        let record = self.record(ino)?;
+        if record.cached > 0 && now - record.used_at > USED_STEP {
+            self.used.push((ino, now));
+        }
+        Ok(())
+    }
+
+    fn write_used(&mut self) -> Result<(), Error> {
+        for (ino, now) in std::mem::take(&mut self.used) {
+            match self.edit(ino) {
+                Ok(record) => record.used_at = now,
+                Err(Error::NoNode(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    // --- the end of a node ---
+
+    /// Removes the touched nodes that have neither name nor handle.
+    fn bury_what_nobody_holds(&mut self) -> Result<(), Error> {
+        let transaction = self.begin()?;
+        let dead: Vec<Ino> = transaction
+            .touched
+            .values()
+            .filter_map(|touched| match touched {
+                Touched::New(record) | Touched::Edited(record) => {
+                    record.is_orphan().then_some(record.ino)
+                }
+                Touched::Erased => None,
+            })
+            .collect();
+        for ino in dead {
+            if !self.living(ino).is_some_and(|live| live.is_open()) {
+                self.bury(ino)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a node: wholly, or to a row that tells the server.
+    pub(super) fn bury(&mut self, ino: Ino) -> Result<(), Error> {
+        self.live.pop(&ino);
+        self.drop_content(ino)?;
+        let record = self.edit(ino)?;
+        if record.may_be_known() {
+            record.status = Status::Deleted;
+            record.content_dirty = false;
+            record.unsettled = false;
+            record.xattrs = None;
+            self.edit_and_mark(ino)?;
+            Ok(())
+        } else {
+            self.erase(ino)
+        }
+    }
+
+    /// Gives up all local bytes of a node: its chunks' rows now, its data file after the journal is durable.
+    pub(super) fn drop_content(&mut self, ino: Ino) -> Result<(), Error> {
+        let cached = self.record(ino)?.cached;
+        self.count_cached(ino, -(cached as i64))?;
+        content_rows::delete_chunks_from(&self.db, ino, 0)?;
+        if self.data.exists(ino) {
+            content_rows::add_grave(&self.db, ino)?;
+            self.begin()?.graves.push(ino);
+        }
+        Ok(())
+    }
+}
