@@ -83,3 +83,18 @@ fn a_small_read_in_a_large_file_fetches_little() {
     println!("fetched for 64 KiB read: {} KiB", fetched / 1024);
     assert!(fetched <= MIB, "{fetched} bytes were fetched for 64 KiB");
 }
+
+#[test]
+fn a_sequential_read_keeps_several_ranges_in_flight() {
+    let scene = Single::new();
+    scene.copy_in(256 * MIB);
+    scene.one.sync();
+    let two = scene.another_device("two");
+    wait_until("the file is seen", seconds(10), || two.path("film").exists());
+    let expected = b3sum(&scene.directory.path().join("film"));
+    assert_eq!(b3sum(&two.path("film")), expected);
+    let status = two.status();
+    let most = status["counters"]["ranges_in_flight_max"].as_u64();
+    println!("ranges in flight at the most: {most:?}");
+    assert!(most >= Some(3), "{status}");
+}

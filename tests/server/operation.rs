@@ -1,6 +1,7 @@
 //! What an operator sees: health, counters, the document of the API, and an orderly end.
 
-use std::thread;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use miaofs::content::CHUNK_SIZE;
 use miaofs::protocol::routes;
@@ -10,9 +11,9 @@ use crate::harness::drive::head;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use crate::harness::wait::{seconds, wait_until};
+use crate::harness::wait::seconds;
 
-const ROUTES: [&str; 28] = [
+const ROUTES: [&str; 27] = [
     routes::SIGN_UP,
     routes::SIGN_IN,
     routes::REFRESH,
@@ -40,11 +41,10 @@ const ROUTES: [&str; 28] = [
     routes::HEALTH,
     routes::READY,
     routes::METRICS,
-    routes::OPENAPI,
 ];
 
 #[test]
-fn the_document_of_the_api_describes_every_route() {
+fn the_document_of_the_api_describes_every_other_route() {
     let directory = scratch();
     let server = Server::start(&directory.path().join("data"));
     let document = server.api().get("/openapi.json").expect(200).json();
@@ -101,46 +101,44 @@ fn a_server_asked_to_end_finishes_what_is_in_flight() {
     let content = Content::random(Seed::of_this_run(), "film", CHUNK_SIZE as usize + 9);
     let path = Upload::begin(&ada, &content.init()).path;
     let start = head(&ada);
-    thread::scope(|scope| {
-        let poll = scope.spawn(|| {
-            let path = format!("/fs/changes?since={start}&wait=50");
-            ada.try_send(reqwest::Method::GET, &path, &[], Vec::new())
-        });
-        let chunk = scope.spawn(|| slow_put(&server, &format!("{path}/0"), ada.token(), &content));
-        wait_until("the chunk is on its way", seconds(30), || {
-            server.metric("miaofs_chunk_bytes_received_total") > 0
-                || std::fs::read_dir(server.data().join("staging")).is_ok_and(|it| it.count() > 0)
-        });
-        server.terminate();
-        assert!(chunk.join().unwrap().starts_with("HTTP/1.1 204"), "a request in flight was cut");
-        let answer = poll.join().unwrap();
-        assert!(answer.is_ok_and(|answer| answer.status < 600), "a waiting client was cut");
-    });
+    let head_of_put = head_of("PUT", &format!("{path}/0"), ada.token(), content.chunk(0).len());
+    let mut put = send(&server, head_of_put.as_bytes());
+    let (first, second) = content.chunk(0).split_at(1000);
+    put.write_all(first).unwrap();
+    let head_of_poll =
+        head_of("GET", &format!("/fs/changes?since={start}&wait=50"), ada.token(), 0);
+    let mut poll = send(&server, head_of_poll.as_bytes());
+    for _ in 0..5 {
+        // Whoever answers this has taken up the two before.
+        server.api().get("/healthz").expect(200);
+    }
+    server.terminate();
+    let mut answer = String::new();
+    poll.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "a waiting client was cut: {answer}");
+    put.write_all(second).unwrap();
+    answer.clear();
+    put.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "a request in flight was cut: {answer}");
     let status = server.wait();
     assert!(status.success(), "{status}");
     server.restart();
     assert_eq!(Upload::begin(&ada, &content.init()).missing, [1]);
 }
 
-/// Sends a chunk in two halves with a pause between them, and answers the head of the answer.
-fn slow_put(server: &Server, path: &str, token: &str, content: &Content) -> String {
-    use std::io::{Read, Write};
-    let address = server.url().replace("http://", "");
-    let mut stream = std::net::TcpStream::connect(address).unwrap();
-    let bytes = content.chunk(0);
-    let head = format!(
-        "PUT {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n",
-        bytes.len()
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let (first, second) = bytes.split_at(bytes.len() / 2);
-    stream.write_all(first).unwrap();
-    thread::sleep(seconds(2));
-    stream.write_all(second).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+fn head_of(method: &str, path: &str, token: &str, length: usize) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-length: {length}\r\nconnection: close\r\n\r\n"
+    )
+}
+
+/// Opens a connection and sends the beginning of a request.
+fn send(server: &Server, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server.url().replace("http://", "")).unwrap();
+    stream.set_read_timeout(Some(seconds(40))).unwrap();
+    stream.write_all(bytes).unwrap();
+    stream
 }
 
 #[test]
