@@ -1,12 +1,15 @@
 //! Routes that bring contents: in chunks, many at once, or at once without their bytes.
 
-use axum::body::{Body, Bytes};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest as _, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use base64::Engine as _;
-use miaofs::content::Md5;
+use futures::stream::StreamExt as _;
+use miaofs::content::{CHUNK_SIZE, Md5};
 use miaofs::protocol::batch;
 use miaofs::protocol::files::{ContentRef, Node};
 use miaofs::protocol::ids::UploadId;
@@ -21,6 +24,7 @@ use utoipa::ToSchema;
 
 use super::json::{Json, Path, Query};
 use super::problem::Failure;
+use crate::service::uploads::ChunkBody;
 use crate::service::{Caller, Error, Services};
 
 /// MD5 of a body in base64, RFC 1864.
@@ -28,6 +32,9 @@ const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// Bytes that the path in a form may have: Linux' own limit.
 const PATH_MAX: usize = 4096;
+
+/// How long a body is read that nobody wants.
+const DISCARD: Duration = Duration::from_secs(5);
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
@@ -76,9 +83,21 @@ pub async fn put_chunk(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Failure> {
-    let md5 = content_md5(&headers)?;
-    services.uploads.put_chunk(caller, place, body.into_data_stream(), md5).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let mut bytes = body.into_data_stream();
+    let body = ChunkBody { length, md5: content_md5(&headers)?, bytes: &mut bytes };
+    let received = services.uploads.put_chunk(caller, place, body).await;
+    if received.is_err() && length.is_some_and(|length: u64| length <= CHUNK_SIZE) {
+        discard(&mut bytes).await;
+    }
+    Ok(received.map(|()| StatusCode::NO_CONTENT)?)
+}
+
+/// Reads what a client is still sending, so that it comes to read the answer: a connection that is
+/// closed with bytes unread is reset, and the answer lost.
+async fn discard(bytes: &mut BodyDataStream) {
+    let all = async { while let Some(Ok(_unwanted)) = bytes.next().await {} };
+    let _in_time_or_not = tokio::time::timeout(DISCARD, all).await;
 }
 
 fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, Failure> {

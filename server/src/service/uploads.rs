@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt as _};
-use miaofs::content::{CHUNK_SIZE, ChunkDigest, Manifest, Md5, hash_chunk};
+use miaofs::content::{CHUNK_SIZE, ChunkDigest, Digest, Manifest, Md5, hash_chunk};
 use miaofs::protocol::files::ContentRef;
 use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::uploads::{UploadBegun, UploadInit, UploadStatus};
@@ -47,6 +47,17 @@ struct Shared {
     proofs: Semaphore,
 }
 
+/// A chunk as it is sent.
+#[derive(Debug)]
+pub struct ChunkBody<S> {
+    /// How many bytes it has, as the sender says.
+    pub length: Option<u64>,
+    /// Its MD5, as the sender says.
+    pub md5: Option<Md5>,
+    /// The bytes, as they come.
+    pub bytes: S,
+}
+
 impl Uploads {
     /// Chunked uploads into these contents.
     pub fn new(contents: Arc<Contents>) -> Self {
@@ -76,16 +87,18 @@ impl Uploads {
     pub async fn init(&self, caller: Caller, request: UploadInit) -> Result<UploadBegun, Error> {
         let contents = &self.0.contents;
         contents.admit_size(request.size)?;
-        if let Some(layout) = contents.owned(caller.user, request.digest).await? {
-            return self.begin_owned(caller, &request, &layout).await;
+        let (named_base, digest) = (request.base, request.digest);
+        let manifest = self.prove(request).await?;
+        if contents.owned(caller.user, digest).await?.is_some() {
+            return self.begin_owned(caller, &manifest).await;
         }
-        let base = match request.base {
+        let base = match named_base {
             Some(base) => contents.owned(caller.user, base).await?,
             None => None,
         };
         let freed = base.as_ref().map_or(0, Layout::size);
-        contents.admit(caller.user, request.size, freed).await?;
-        let facts = self.prove(caller, request, base).await?;
+        contents.admit(caller.user, manifest.size(), freed).await?;
+        let facts = facts_of(caller, &manifest, base.as_ref().zip(named_base));
 
         let _alone = self.0.beginning.lock().await;
         match self.begun_before(&facts).await? {
@@ -95,59 +108,27 @@ impl Uploads {
     }
 
     /// A content that is the user's already wants nothing but to be completed, which it is.
-    async fn begin_owned(
-        &self,
-        caller: Caller,
-        request: &UploadInit,
-        layout: &Layout,
-    ) -> Result<UploadBegun, Error> {
-        if layout.size() != request.size {
-            return Err(Error::Invalid("size: the content has another one".to_owned()));
-        }
+    async fn begin_owned(&self, caller: Caller, manifest: &Manifest) -> Result<UploadBegun, Error> {
         let contents = &self.0.contents;
         let upload = TrackedUpload {
             id: UploadId::random(),
             user: caller.user,
-            digest: request.digest,
-            size: request.size,
+            digest: manifest.digest(),
+            size: manifest.size(),
             boot: Vec::new(),
             phase: UploadPhase::Finished,
             expires_in: contents.policy.upload_ttl.as_secs(),
         };
         contents.tracker.put_upload(&upload).await?;
-        Ok(begun(upload.id, request.size, Vec::new()))
+        Ok(begun(upload.id, upload.size, Vec::new()))
     }
 
-    /// Checks that the chunks make up the content, and says which of them have to be sent.
-    async fn prove(
-        &self,
-        caller: Caller,
-        request: UploadInit,
-        base: Option<Layout>,
-    ) -> Result<Sidecar, Error> {
+    /// Checks that the chunks make up the content.
+    async fn prove(&self, request: UploadInit) -> Result<Manifest, Error> {
         let _slot = self.0.proofs.acquire().await.map_err(|_closed| Error::Unavailable)?;
-        let manifest =
-            off_loop(move || Ok(Manifest::proven(request.digest, request.size, &request.chunks)));
-        let manifest =
-            manifest.await?.map_err(|error| Error::Invalid(format!("chunks: {error}")))?;
-        let of_base: &[ChunkDigest] = base.as_ref().map_or(&[], |base| base.chunks());
-        let (mut holes, mut missing) = (Vec::new(), Vec::new());
-        for (index, digest) in (0..).zip(manifest.chunks()) {
-            if manifest.is_hole(index) {
-                holes.push(index);
-            } else if usize::try_from(index).ok().and_then(|at| of_base.get(at)) != Some(digest) {
-                missing.push(index);
-            }
-        }
-        Ok(Sidecar {
-            user: caller.user.0,
-            digest: manifest.digest(),
-            size: manifest.size(),
-            chunks: manifest.chunks().to_vec(),
-            holes,
-            missing,
-            base: request.base.filter(|_| base.is_some()),
-        })
+        let UploadInit { digest, size, chunks, .. } = request;
+        let manifest = off_loop(move || Ok(Manifest::proven(digest, size, &chunks))).await?;
+        manifest.map_err(|error| Error::Invalid(format!("chunks: {error}")))
     }
 
     /// The user's upload of the same content, if going on with it sends no more than a new one would.
@@ -196,16 +177,21 @@ impl Uploads {
         &self,
         caller: Caller,
         (id, index): (UploadId, u64),
-        body: impl Stream<Item = Result<Bytes, E>> + Unpin,
-        md5: Option<Md5>,
+        body: ChunkBody<impl Stream<Item = Result<Bytes, E>> + Unpin>,
     ) -> Result<(), Error> {
         let session = self.receiving(caller, id).await?;
         let missing = session.missing_chunk(index).ok_or_else(|| {
             Error::Invalid(format!("index: chunk {index} is not among those to be sent"))
         })?;
         let _slot = self.0.buffers.acquire().await.map_err(|_closed| Error::Unavailable)?;
-        let bytes = read_chunk(body, missing.chunk.length()).await?;
-        let bytes = check_chunk(bytes, missing, md5).await?;
+        let length = missing.chunk.length();
+        if let Some(said) = body.length.filter(|said| *said != length) {
+            return Err(Error::LengthMismatch(format!(
+                "chunk {index} has {length} bytes, not {said}"
+            )));
+        }
+        let bytes = read_chunk(body.bytes, length).await?;
+        let bytes = check_chunk(bytes, missing, body.md5).await?;
 
         let Contents { tracker, staging, policy, .. } = &*self.0.contents;
         if !tracker.has_chunk(id, index).await? {
@@ -356,6 +342,31 @@ impl Uploads {
         let active = self.0.contents.tracker.receiving_uploads().await?;
         metrics::gauge!("miaofs_uploads_active").set(active as f64);
         Ok(())
+    }
+}
+
+/// Which chunks of a content have to be sent: those that are no holes and not in the base.
+fn facts_of(caller: Caller, manifest: &Manifest, base: Option<(&Layout, Digest)>) -> Sidecar {
+    let of_base: &[ChunkDigest] = base.map_or(&[], |(layout, _)| layout.chunks());
+    let in_base = |index, digest| {
+        usize::try_from(index).ok().and_then(|at: usize| of_base.get(at)) == Some(digest)
+    };
+    let (mut holes, mut missing) = (Vec::new(), Vec::new());
+    for (index, digest) in (0..).zip(manifest.chunks()) {
+        if manifest.is_hole(index) {
+            holes.push(index);
+        } else if !in_base(index, digest) {
+            missing.push(index);
+        }
+    }
+    Sidecar {
+        user: caller.user.0,
+        digest: manifest.digest(),
+        size: manifest.size(),
+        chunks: manifest.chunks().to_vec(),
+        holes,
+        missing,
+        base: base.map(|(_, digest)| digest),
     }
 }
 
