@@ -13,6 +13,9 @@ pub enum Error {
     /// All connections stayed busy for too long.
     #[error("the database is busy: {0}")]
     Busy(#[source] sqlx::Error),
+    /// Another server uses the data directory.
+    #[error("another server uses {0}: stop it first, or choose another directory with --data")]
+    Locked(PathBuf),
     /// A row with this key is there already.
     #[error("the row exists already: {0}")]
     Duplicate(#[source] sqlx::Error),

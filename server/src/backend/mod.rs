@@ -6,6 +6,7 @@ pub mod db;
 mod error;
 mod ids;
 pub mod layout;
+mod lock;
 pub mod queue;
 pub mod staging;
 pub mod tracker;
@@ -13,6 +14,7 @@ pub mod tracker;
 pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
 pub use ids::{BlobId, TokenId, UserId};
+pub use lock::DataLock;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

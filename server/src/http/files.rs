@@ -77,9 +77,9 @@ pub async fn meta(
 #[utoipa::path(post, path = routes::UPDATE, tag = "by path", request_body = UpdatePath,
     responses(
         (status = 200, description = "the node as it is now", body = Node),
-        (status = 400, description = "the root, or a directory into itself", body = Problem),
+        (status = 400, description = "the root has no name", body = Problem),
         (status = 404, description = "nothing is there", body = Problem),
-        (status = 409, description = "the new path is taken", body = Problem),
+        (status = 409, description = "the new path is taken, or is inside the directory itself", body = Problem),
     ))]
 pub async fn update(
     State(services): State<Services>,

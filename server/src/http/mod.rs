@@ -17,9 +17,9 @@ mod problem;
 mod ranges;
 mod uploads;
 
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::{Extension, Router};
 use miaofs::protocol::batch;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,8 @@ fn public(roles: &Roles) -> OpenApiRouter<App> {
     let always = OpenApiRouter::default()
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
-        .routes(routes!(metrics::metrics));
+        .routes(routes!(metrics::metrics))
+        .routes(routes!(openapi::openapi));
     if !roles.contains(Role::Account) {
         return always;
     }
@@ -147,7 +148,7 @@ pub fn router(app: App, roles: &Roles) -> Router {
         .merge(guarded(private(roles), &app))
         .split_for_parts();
     routes
-        .merge(openapi::route(document))
+        .layer(Extension(openapi::Rendered::new(&document)))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
         .layer(DefaultBodyLimit::max(BODY_MAX))

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Router;
+use axum::Extension;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::response::{IntoResponse as _, Response};
 use miaofs::protocol::routes;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
@@ -29,13 +28,20 @@ pub fn frame() -> OpenApi {
     document
 }
 
-/// Serves the finished document.
-pub fn route<S: Clone + Send + Sync + 'static>(document: OpenApi) -> Router<S> {
-    let json = document.to_json().expect("the document is made of plain structs");
-    let json: Arc<str> = json.into();
-    let serve = move || {
-        let json = json.clone();
-        async move { ([(CONTENT_TYPE, "application/json")], json.to_string()).into_response() }
-    };
-    Router::new().route(routes::OPENAPI, get(serve))
+/// The finished document as JSON, which [`openapi`] finds in a request's extensions.
+#[derive(Clone)]
+pub struct Rendered(Arc<str>);
+
+impl Rendered {
+    /// Renders the document once.
+    pub fn new(document: &OpenApi) -> Self {
+        Self(document.to_json().expect("the document is made of plain structs").into())
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = routes::OPENAPI, tag = "operation", security(()),
+    responses((status = 200, description = "the OpenAPI document", body = Object)))]
+pub async fn openapi(Extension(Rendered(json)): Extension<Rendered>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], json.to_string()).into_response()
 }

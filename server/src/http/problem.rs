@@ -85,6 +85,7 @@ fn code_of(error: &Error) -> Code {
             backend::Error::Busy(_) | backend::Error::Stopping => Code::Unavailable,
             backend::Error::Database(_)
             | backend::Error::Duplicate(_)
+            | backend::Error::Locked(_)
             | backend::Error::Migration(_)
             | backend::Error::Damaged { .. }
             | backend::Error::Lost { .. }

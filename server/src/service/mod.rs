@@ -32,9 +32,9 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend;
 use crate::backend::db::Db;
 use crate::backend::tracker::Tracker;
+use crate::backend::{self, DataLock};
 use crate::service::accounts::Accounts;
 use crate::service::batch::Batches;
 use crate::service::changes::Changes;
@@ -70,6 +70,7 @@ pub struct Services {
     db: Db,
     tracker: Tracker,
     stop: CancellationToken,
+    _lock: Arc<DataLock>,
 }
 
 impl Services {
@@ -80,6 +81,7 @@ impl Services {
     /// [`Error::Backend`] when the data cannot be made, opened or migrated.
     pub async fn open(data: &Path, policy: Policy, stop: CancellationToken) -> Result<Self, Error> {
         make_private_directory(data)?;
+        let lock = Arc::new(DataLock::take(data)?);
         let policy = Arc::new(policy);
         let db = Db::open(&data.join("miaofs.db")).await?;
         let tracker = Tracker::open(&data.join("tracker.db")).await?;
@@ -104,6 +106,7 @@ impl Services {
             db,
             tracker,
             stop,
+            _lock: lock,
         })
     }
 

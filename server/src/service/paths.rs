@@ -45,7 +45,8 @@ impl Files {
     ///
     /// # Errors
     /// As [`Self::resolve`] for the node and the new directory; [`Error::AlreadyExists`] when the new
-    /// path is taken, [`Error::Invalid`] for the root or a directory moved into itself.
+    /// path is taken, [`Error::Invalid`] for the root, [`Error::WrongKind`] for a directory moved into
+    /// itself.
     pub async fn update(&self, user: UserId, request: UpdatePath) -> Result<Node, Error> {
         let (old, new) = (names_of(&request.path)?, names_of(&request.new_path)?);
         let (Some((old_name, old_parent)), Some((new_name, new_parent))) =
@@ -197,9 +198,7 @@ fn error_of(reason: ConflictReason) -> Error {
         ConflictReason::NameTaken => Error::AlreadyExists("the name".to_owned()),
         ConflictReason::NoParent => Error::NotFound("directory"),
         ConflictReason::NotEmpty => Error::NotEmpty,
-        ConflictReason::Cycle => {
-            Error::Invalid("a directory cannot be moved into itself".to_owned())
-        }
+        ConflictReason::Cycle => Error::WrongKind("a directory cannot be moved into itself"),
         ConflictReason::NoContent => Error::NotFound("content"),
         ConflictReason::OverQuota => Error::OverQuota,
     }
