@@ -113,18 +113,33 @@ impl Api {
         })
     }
 
-    /// Sends bytes as they are, ends the sending side, and answers all that comes back.
+    /// Sends bytes as they are and answers all that comes back.
     pub fn raw(&self, request: &[u8]) -> String {
+        read_all(self.connect_and_send(request))
+    }
+
+    /// Sends bytes as they are and ends the sending; answers what came back, if anything. A server
+    /// may take the end for the end of the connection.
+    pub fn raw_cut_off(&self, request: &[u8]) -> String {
+        let stream = self.connect_and_send(request);
+        let _ended = stream.shutdown(std::net::Shutdown::Write);
+        read_all(stream)
+    }
+
+    fn connect_and_send(&self, request: &[u8]) -> TcpStream {
         let address = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(seconds(30))).expect("a time above zero");
         // A server that has seen enough may close before it has read all; its answer counts.
         let _sent = stream.write_all(request);
-        let _ended = stream.shutdown(std::net::Shutdown::Write);
-        let mut answer = Vec::new();
-        let _read = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        stream
     }
+}
+
+fn read_all(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    let _read = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 impl Answer {

@@ -27,9 +27,11 @@ pub(super) fn spawn(notifier: &Notifier, news: UnboundedReceiver<News>) -> io::R
     let news = Arc::new(Mutex::new(news));
     for number in 0..THREADS {
         let (notifier, news) = (notifier.clone(), Arc::clone(&news));
-        thread::Builder::new()
-            .name(format!("notify-{number}"))
-            .spawn(move || while let Some(item) = next(&news) { tell(&notifier, &item) })?;
+        thread::Builder::new().name(format!("notify-{number}")).spawn(move || {
+            while let Some(item) = next(&news) {
+                tell(&notifier, &item)
+            }
+        })?;
     }
     Ok(())
 }

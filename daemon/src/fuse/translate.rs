@@ -160,7 +160,9 @@ mod tests {
 
     #[test]
     fn times_survive_the_way_to_the_kernel() {
-        for nanoseconds in [0, 1, 999_999_999, 1_700_000_000_123_456_789, -1, -1_500_000_000, i64::MIN] {
+        for nanoseconds in
+            [0, 1, 999_999_999, 1_700_000_000_123_456_789, -1, -1_500_000_000, i64::MIN]
+        {
             let time = system_time(nanoseconds);
             let distance = i128::from(nanoseconds).unsigned_abs();
             let found = match time.duration_since(UNIX_EPOCH) {

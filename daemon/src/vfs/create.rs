@@ -31,7 +31,12 @@ impl Vfs {
     /// # Errors
     /// [`Error::Exists`], [`Error::NameTooLong`], [`Error::NotDirectory`], [`Error::NoNode`] for a
     /// directory that is gone, and what the store cannot do.
-    pub fn create(&self, caller: Caller, place: Place<'_>, new: NewNode<'_>) -> Result<Stat, Error> {
+    pub fn create(
+        &self,
+        caller: Caller,
+        place: Place<'_>,
+        new: NewNode<'_>,
+    ) -> Result<Stat, Error> {
         check_name(place.name)?;
         if new.target.is_some_and(|target| target.len() > SYMLINK_MAX) {
             return Err(Error::NameTooLong);
