@@ -7,6 +7,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use miaofs::protocol::routes;
+use tracing::Instrument as _;
 
 /// Requests answered, by route pattern, method and status.
 const REQUESTS: &str = "miaofs_requests_total";
@@ -86,7 +87,9 @@ pub async fn count_requests(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     let route = route.unwrap_or_else(|| "none".to_owned());
     let began = std::time::Instant::now();
-    let response = next.run(request).await;
+    // Whatever a handler logs says for which request.
+    let span = tracing::info_span!("request", %method, route);
+    let response = next.run(request).instrument(span).await;
     let status = response.status();
     tracing::debug!(%method, route, status = status.as_u16(), took = ?began.elapsed(), "answered");
     metrics::counter!(

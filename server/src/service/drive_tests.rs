@@ -1,0 +1,293 @@
+//! Drives in a real database: what a device learns from the feed, and what is counted, against what
+//! is there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use miaofs::content::Digest;
+use miaofs::protocol::changes::ChangesQuery;
+use miaofs::protocol::files::{
+    Commit, ContentRef, DeletePath, Entry, Kind, Node, NodeChange, NodeState,
+};
+use miaofs::protocol::ids::{DeviceId, NodeId, Revision};
+use miaofs::protocol::name::Name;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use sqlx::Row as _;
+use tokio_util::sync::CancellationToken;
+
+use super::changes::Changes;
+use super::files::Files;
+use super::{Caller, Dedup, Error, Policy, SignUps};
+use crate::backend::db::{self, Db};
+use crate::backend::{TokenId, UserId, unix_now};
+
+struct Scene {
+    db: Db,
+    files: Files,
+    changes: Changes,
+    stop: CancellationToken,
+    user: UserId,
+    _directory: tempfile::TempDir,
+}
+
+const QUOTA: u64 = 600;
+/// Sizes of the contents that the user of a scene owns, and so their names.
+const OWNED: std::ops::Range<u64> = 0..100;
+
+async fn scene() -> Scene {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::open(&directory.path().join("miaofs.db")).await.unwrap();
+    let stop = CancellationToken::new();
+    let changes = Changes::new(db.clone(), stop.clone());
+    let files = Files::new(db.clone(), changes.clone(), Arc::new(policy()));
+    let mut transaction = db.write().await.unwrap();
+    let user = db::accounts::insert(&mut transaction, "anna", "-", QUOTA).await.unwrap();
+    db::files::insert_root(&mut transaction, user).await.unwrap();
+    for size in OWNED {
+        let digest = content(size).digest;
+        let files = "INSERT INTO files (digest, size, manifest, created_at) VALUES (?, ?, '', 0)";
+        let insert = sqlx::query(files).bind(&digest.as_bytes()[..]).bind(size.cast_signed());
+        insert.execute(&mut *transaction).await.unwrap();
+        let claims = "INSERT INTO user_contents (user_id, digest, claimed_at) VALUES (?, ?, ?)";
+        let insert = sqlx::query(claims).bind(user.0).bind(&digest.as_bytes()[..]);
+        insert.bind(unix_now()).execute(&mut *transaction).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    Scene { db, files, changes, stop, user, _directory: directory }
+}
+
+fn policy() -> Policy {
+    let day = Duration::from_secs(86_400);
+    Policy {
+        quota: QUOTA,
+        max_file_size: u64::MAX,
+        dedup: Dedup::Server,
+        grace_period: day,
+        upload_ttl: day,
+        sign_up: SignUps::Open,
+        max_devices: 0,
+        access_ttl: day,
+        refresh_ttl: day,
+        md5_index: false,
+    }
+}
+
+fn content(size: u64) -> ContentRef {
+    ContentRef { digest: Digest::of(&size.to_be_bytes()), size }
+}
+
+fn new_state(kind: Kind, entries: Vec<Entry>, size: u64) -> NodeState {
+    NodeState {
+        kind,
+        mode: 0o644,
+        uid: 1000,
+        gid: 1000,
+        rdev: 0,
+        mtime: -1,
+        ctime: i64::MAX,
+        btime: 0,
+        target: None,
+        xattrs: BTreeMap::new(),
+        content: (kind == Kind::File).then(|| content(size)),
+        entries,
+    }
+}
+
+fn new_node(kind: Kind, parent: NodeId, name: &str, size: u64) -> NodeChange {
+    let entry = Entry { parent, name: Name::new(name).unwrap() };
+    let state = Some(new_state(kind, vec![entry], size));
+    NodeChange { id: NodeId::random(), base: 0, revision: Revision::random(), state }
+}
+
+/// What a device knows that follows the feed.
+#[derive(Default)]
+struct Follower {
+    nodes: HashMap<NodeId, Node>,
+    cursor: u64,
+}
+
+impl Follower {
+    async fn catch_up(&mut self, scene: &Scene, limit: u64) {
+        loop {
+            let query = ChangesQuery { since: self.cursor, limit: Some(limit), wait: None };
+            let page = scene.changes.after(scene.user, query).await.unwrap();
+            let versions: Vec<u64> = page.nodes.iter().map(|node| node.version).collect();
+            assert!(versions.is_sorted() && versions.iter().all(|at| *at > self.cursor));
+            assert!(versions.iter().all(|version| *version <= page.cursor));
+            for node in page.nodes {
+                match node.state {
+                    Some(_) => drop(self.nodes.insert(node.id, node)),
+                    None => drop(self.nodes.remove(&node.id)),
+                }
+            }
+            self.cursor = page.cursor;
+            if page.cursor == page.head {
+                return;
+            }
+        }
+    }
+
+    fn sorted(&self) -> Vec<Node> {
+        let mut nodes: Vec<Node> = self.nodes.values().cloned().collect();
+        nodes.iter_mut().filter_map(|node| node.state.as_mut()).for_each(|s| s.entries.sort());
+        nodes.sort_by_key(|node| node.id);
+        nodes
+    }
+}
+
+fn random_change(random: &mut StdRng, known: &[Node]) -> NodeChange {
+    let directories: Vec<NodeId> = known
+        .iter()
+        .filter(|node| node.state.as_ref().is_some_and(|state| state.kind == Kind::Directory))
+        .map(|node| node.id)
+        .collect();
+    let parent = directories[random.random_range(0..directories.len())];
+    let name = format!("n{}", random.random_range(0..12));
+    let size = random.random_range(OWNED);
+    let kind = if random.random_bool(0.4) { Kind::Directory } else { Kind::File };
+    let mut change = new_node(kind, parent, &name, size);
+    let node = &known[random.random_range(0..known.len())];
+    if node.id == NodeId::ROOT || random.random_bool(0.4) {
+        return change;
+    }
+    (change.id, change.base) = (node.id, node.version);
+    let before = node.state.as_ref().unwrap();
+    if random.random_bool(0.3) {
+        change.state = None;
+    } else if let Some(state) = &mut change.state {
+        state.kind = before.kind;
+        state.content = (before.kind == Kind::File).then(|| content(size));
+        if before.kind == Kind::File && random.random_bool(0.3) {
+            state.entries.extend(before.entries.iter().cloned());
+            state.entries.sort();
+            state.entries.dedup();
+        }
+    }
+    change
+}
+
+async fn check_counts(scene: &Scene, nodes: &[Node]) {
+    let contents: Vec<ContentRef> =
+        nodes.iter().filter_map(|node| node.state.as_ref()?.content).collect();
+    let mut read = scene.db.read().await.unwrap();
+    let usage = db::accounts::usage(&mut read, scene.user).await.unwrap().unwrap();
+    assert_eq!(usage.used, contents.iter().map(|content| content.size).sum::<u64>());
+    assert_eq!(usage.nodes, nodes.len() as u64 - 1, "all but the root");
+    assert!(usage.used <= QUOTA);
+    let rows = sqlx::query(
+        "SELECT files.digest, files.refs, user_contents.refs, files.zero_at FROM files \
+         JOIN user_contents ON user_contents.digest = files.digest",
+    );
+    for row in rows.fetch_all(&mut *read).await.unwrap() {
+        let digest = Digest::try_from(row.get::<&[u8], _>(0)).unwrap();
+        let naming = contents.iter().filter(|content| content.digest == digest).count() as i64;
+        assert_eq!((row.get::<i64, _>(1), row.get::<i64, _>(2)), (naming, naming));
+        assert!(naming == 0 || row.get::<Option<i64>, _>(3).is_none(), "named, yet to collect");
+    }
+}
+
+#[tokio::test]
+async fn whoever_follows_the_feed_knows_the_drive_and_all_is_counted() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let scene = scene().await;
+    let mut follower = Follower::default();
+    for round in 0..60 {
+        follower.catch_up(&scene, random.random_range(1..20)).await;
+        let known = follower.sorted();
+        let mut changes: Vec<NodeChange> = Vec::new();
+        for _ in 0..random.random_range(1..12) {
+            let change = random_change(&mut random, &known);
+            if changes.iter().all(|other| other.id != change.id) {
+                changes.push(change);
+            }
+        }
+        let committed = scene.files.commit(scene.user, Commit { changes }).await.unwrap();
+        assert!(committed.seq >= follower.cursor, "round {round}");
+    }
+    follower.catch_up(&scene, 3).await;
+    let mut newcomer = Follower::default();
+    newcomer.catch_up(&scene, 1000).await;
+    let nodes = follower.sorted();
+    assert!(nodes.len() > 5, "the rounds left something to compare");
+    assert_eq!(nodes, newcomer.sorted());
+    check_counts(&scene, &nodes).await;
+    for node in nodes.iter().filter(|n| n.state.as_ref().unwrap().kind == Kind::Directory) {
+        let listing = scene.files.list(scene.user, node.id).await.unwrap();
+        let inside = |node: &&Node| {
+            let entries = &node.state.as_ref().unwrap().entries;
+            entries.iter().any(|entry| entry.parent == listing.directory.id)
+        };
+        assert_eq!(listing.nodes.len(), nodes.iter().filter(inside).count());
+    }
+}
+
+#[tokio::test]
+async fn a_commit_repeated_changes_nothing_and_is_never_cut_by_a_page() {
+    let scene = scene().await;
+    let top = new_node(Kind::Directory, NodeId::ROOT, "top", 0);
+    let inside = (0..300).map(|at| new_node(Kind::Directory, top.id, &at.to_string(), 0));
+    let changes: Vec<NodeChange> = inside.chain([top.clone()]).collect();
+    let commit = Commit { changes };
+    let first = scene.files.commit(scene.user, commit.clone()).await.unwrap();
+    let second = scene.files.commit(scene.user, commit).await.unwrap();
+    assert_eq!((first.seq, first.applied.len(), first.conflicts.len()), (2, 301, 0));
+    assert_eq!(first, second);
+    let query = ChangesQuery { since: 1, limit: Some(10), wait: None };
+    let page = scene.changes.after(scene.user, query).await.unwrap();
+    assert_eq!((page.nodes.len(), page.cursor, page.head), (301, 2, 2));
+}
+
+#[tokio::test]
+async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
+    let scene = scene().await;
+    let wait = |since| {
+        let (changes, user) = (scene.changes.clone(), scene.user);
+        let query = ChangesQuery { since, limit: None, wait: Some(60) };
+        tokio::spawn(async move { changes.after(user, query).await })
+    };
+    let waiter = wait(1);
+    let changes = vec![new_node(Kind::Directory, NodeId::ROOT, "new", 0)];
+    scene.files.commit(scene.user, Commit { changes }).await.unwrap();
+    let soon = Duration::from_secs(20);
+    let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap().unwrap();
+    assert_eq!((page.nodes.len(), page.cursor), (1, 2));
+
+    let waiter = wait(2);
+    scene.stop.cancel();
+    let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap().unwrap();
+    assert_eq!((page.nodes.len(), page.cursor), (0, 2));
+}
+
+#[tokio::test]
+async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
+    let scene = scene().await;
+    let caller = Caller { user: scene.user, device: DeviceId::random(), token: TokenId::random() };
+    let put = |path: &'static str, size| scene.files.put_path(caller, path, content(size));
+    let node = put("/a/b/c/file", 7).await.unwrap();
+    let again = put("/a/b/c/file", 8).await.unwrap();
+    assert_eq!((again.id, again.state.as_ref().unwrap().content), (node.id, Some(content(8))));
+    put("/a/b/other", 9).await.unwrap();
+    assert!(matches!(put("/a/b", 1).await, Err(Error::WrongKind(_))));
+    assert!(matches!(put("/a/b/other/x", 1).await, Err(Error::WrongKind(_))));
+    assert!(matches!(put("/new", 5000).await, Err(Error::NotFound(_))));
+
+    let mut kept = again.state.clone().unwrap();
+    kept.entries.push(Entry { parent: NodeId::ROOT, name: Name::new("kept").unwrap() });
+    let (id, base) = (again.id, again.version);
+    let change = NodeChange { id, base, revision: Revision::random(), state: Some(kept) };
+    scene.files.commit(scene.user, Commit { changes: vec![change] }).await.unwrap();
+
+    let delete =
+        |recursive| scene.files.delete(scene.user, DeletePath { path: "/a".to_owned(), recursive });
+    assert!(matches!(delete(false).await, Err(Error::NotEmpty)));
+    delete(true).await.unwrap();
+    let listing = scene.files.query(scene.user, "/").await.unwrap();
+    assert_eq!(listing.nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [node.id]);
+    let mut follower = Follower::default();
+    follower.catch_up(&scene, 1000).await;
+    check_counts(&scene, &follower.sorted()).await;
+}
