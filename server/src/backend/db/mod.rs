@@ -57,8 +57,8 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(false)
             .busy_timeout(ACQUIRE_TIMEOUT)
-            .pragma("cache_size", "-65536")
-            .statement_cache_capacity(256);
+            .pragma("cache_size", "-16384")
+            .statement_cache_capacity(64);
         let pool = |connections| {
             SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
         };
