@@ -13,7 +13,7 @@ use object_store::local::LocalFileSystem;
 use object_store::{GetResultPayload, ObjectStoreExt as _};
 
 use super::blocking::off_loop;
-use super::staging::sync_directory;
+use super::staging::{make_directory, sync_directory};
 use super::{BlobId, Error};
 
 /// The store of this server. Cloning it is cheap.
@@ -28,7 +28,7 @@ impl Store {
     /// # Errors
     /// [`Error::File`], [`Error::Store`].
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory).map_err(|error| Error::file(directory, error))?;
+        make_directory(directory)?;
         let objects = LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
         Ok(Self { objects: Arc::new(objects) })
     }
@@ -49,10 +49,9 @@ impl Store {
         let target = self.objects.path_to_filesystem(&Self::location(blob))?;
         off_loop(move || {
             let folder = target.parent().unwrap_or(&target);
-            std::fs::create_dir_all(folder).map_err(|error| Error::file(folder, error))?;
+            make_directory(folder)?;
             link_or_copy(&file, &target).map_err(|error| Error::file(&target, error))?;
             sync_directory(folder)?;
-            sync_directory(folder.parent().unwrap_or(folder))?;
             let size = std::fs::metadata(&target).map(|metadata| metadata.len());
             size.map_err(|error| Error::file(&target, error))
         })

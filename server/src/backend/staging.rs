@@ -59,7 +59,7 @@ impl Staging {
     /// [`Error::File`].
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let boot = std::fs::read(BOOT_ID).map_err(|error| Error::file(BOOT_ID, error))?;
-        std::fs::create_dir_all(directory).map_err(|error| Error::file(directory, error))?;
+        make_directory(directory)?;
         Ok(Self { directory: directory.into(), boot: boot.into() })
     }
 
@@ -110,6 +110,26 @@ impl Staging {
             opened
                 .and_then(|file| file.write_all_at(&bytes, offset))
                 .map_err(|error| Error::file(path, error))
+        })
+        .await
+    }
+
+    /// Writes a blob that was made before from its start, from many pieces.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::File`], also when the blob is gone.
+    pub async fn fill(&self, blob: BlobId, pieces: Vec<Bytes>) -> Result<(), Error> {
+        /// Small pieces are gathered into writes of this many bytes.
+        const GATHER: usize = 1024 * 1024;
+        let path = self.path(blob);
+        off_loop(move || {
+            let write = || -> io::Result<()> {
+                let file = OpenOptions::new().write(true).open(&path)?;
+                let mut file = io::BufWriter::with_capacity(GATHER, file);
+                pieces.iter().try_for_each(|piece| file.write_all(piece))?;
+                file.flush()
+            };
+            write().map_err(|error| Error::file(&path, error))
         })
         .await
     }
@@ -285,6 +305,15 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path, error)),
         _gone => Ok(()),
     }
+}
+
+/// Makes a directory, where there is none, for good.
+///
+/// # Errors
+/// [`Error::NoRoom`], [`Error::File`].
+pub fn make_directory(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(|error| Error::file(path, error))?;
+    path.parent().map_or(Ok(()), sync_directory)
 }
 
 /// Brings the names in a directory to the disk for good.

@@ -15,7 +15,7 @@ use crate::backend::db::contents::{self, NewContent};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{self, BlobId, off_loop, to_the_end};
 
-/// Batches that are received at once; each may take 64 MiB of memory, twice while it is written.
+/// Batches that are received at once; each may take 64 MiB of memory.
 const BATCHES_AT_ONCE: usize = 4;
 /// How often a batch is begun anew because a content that it counted on has just been collected.
 const TRIES: usize = 3;
@@ -89,10 +89,10 @@ impl Batches {
         let here = contents::stored(&mut *contents.db.read().await?, &digests).await?;
         let blob = BlobId::random();
         let (staged, bytes) = lay_out(blob, records, &here);
-        let size = bytes.len() as u64;
+        let size: u64 = bytes.iter().map(|bytes| bytes.len() as u64).sum();
         let blob = if size > 0 {
             let draft = contents.staging.draft(blob).await?;
-            contents.staging.write(blob, 0, bytes.into()).await?;
+            contents.staging.fill(blob, bytes).await?;
             contents.staging.sync(blob).await?;
             Some(draft.keep())
         } else {
@@ -106,8 +106,7 @@ impl Batches {
                 blob: blob.map(|blob| (blob, size)),
             };
             let kept = batches.keep(&digests, arrival).await;
-            let new = kept.as_ref().map_or(0, |kept| kept.unwrap_or(0));
-            batches.contents.arrived(blob, new).await?;
+            batches.contents.arrived(blob).await?;
             Ok(kept?)
         })
         .await
@@ -154,17 +153,22 @@ fn parse(body: &Bytes) -> Result<Vec<Record>, Error> {
 }
 
 /// The contents that are not `here`, each once, one after the other in a blob, and that blob's bytes.
-fn lay_out(blob: BlobId, records: &[Record], here: &HashSet<Digest>) -> (Vec<NewContent>, Vec<u8>) {
+fn lay_out(
+    blob: BlobId,
+    records: &[Record],
+    here: &HashSet<Digest>,
+) -> (Vec<NewContent>, Vec<Bytes>) {
     let mut seen = HashSet::new();
-    let (mut contents, mut bytes) = (Vec::new(), Vec::new());
+    let (mut contents, mut bytes, mut offset) = (Vec::new(), Vec::new(), 0);
     for record in records {
         if here.contains(&record.digest) || !seen.insert(record.digest) {
             continue;
         }
-        let source = Source::Blob { blob, offset: bytes.len() as u64 };
-        let layout = Layout::of_small(record.digest, record.bytes.len() as u64, source);
+        let size = record.bytes.len() as u64;
+        let layout = Layout::of_small(record.digest, size, Source::Blob { blob, offset });
         contents.push(NewContent { digest: record.digest, md5: Some(record.md5), layout });
-        bytes.extend_from_slice(&record.bytes);
+        bytes.push(record.bytes.clone());
+        offset += size;
     }
     (contents, bytes)
 }
@@ -186,7 +190,7 @@ mod tests {
         let records = parse(&body(&[b"one", b"", b"two", b"one", b"here"])).unwrap();
         let blob = BlobId::random();
         let (contents, bytes) = lay_out(blob, &records, &HashSet::from([Digest::of(b"here")]));
-        assert_eq!(bytes, b"onetwo");
+        assert_eq!(bytes.concat(), b"onetwo");
         let digests: Vec<_> = contents.iter().map(|content| content.digest).collect();
         assert_eq!(digests, [Digest::of(b"one"), Digest::of(b""), Digest::of(b"two")]);
         let plan = contents[2].layout.plan(0..3);

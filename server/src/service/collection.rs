@@ -86,3 +86,62 @@ async fn collect_some(contents: &Contents) -> Result<usize, backend::Error> {
     }
     Ok(digests.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use miaofs::content::Digest;
+
+    use super::*;
+    use crate::backend::unix_now;
+    use crate::service::scene::Scene;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    async fn collect_until_gone(scene: &Scene, digest: Digest) {
+        let began = Instant::now();
+        while is_stored(scene, digest).await {
+            assert!(began.elapsed() < LIMIT, "not collected after {LIMIT:?}");
+            collect(&scene.contents).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn is_stored(scene: &Scene, digest: Digest) -> bool {
+        let mut db = scene.contents.db.read().await.unwrap();
+        !contents::stored(&mut db, &[digest]).await.unwrap().is_empty()
+    }
+
+    async fn count_refs(scene: &Scene, digest: Digest, delta: i64) {
+        let mut transaction = scene.contents.db.write().await.unwrap();
+        let user = scene.caller.user;
+        contents::count_refs(&mut transaction, user, &[digest], delta, unix_now()).await.unwrap();
+        transaction.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_nothing_names_goes_with_its_bytes_and_the_rest_stays() {
+        let scene = Scene::new(Duration::ZERO).await;
+        let (named, named_blob) = scene.bring(b"named").await;
+        count_refs(&scene, named, 1).await;
+        let (unnamed, unnamed_blob) = scene.bring(b"unnamed").await;
+        collect_until_gone(&scene, unnamed).await;
+        let staging = &scene.contents.staging;
+        assert!(staging.file(unnamed_blob).unwrap().is_none(), "its bytes are left");
+        assert!(staging.file(named_blob).unwrap().is_some());
+        assert_eq!(scene.read(named).await.as_deref(), Some(&b"named"[..]));
+
+        count_refs(&scene, named, -1).await;
+        collect_until_gone(&scene, named).await;
+        assert!(staging.file(named_blob).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_claim_keeps_a_content_for_the_grace_period() {
+        let scene = Scene::new(Duration::from_secs(3600)).await;
+        let (digest, _) = scene.bring(b"claimed").await;
+        collect(&scene.contents).await.unwrap();
+        assert_eq!(scene.read(digest).await.as_deref(), Some(&b"claimed"[..]));
+    }
+}

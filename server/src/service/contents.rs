@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::{Error, Policy};
 use crate::backend::blobs::Store;
 use crate::backend::db::contents::NewContent;
-use crate::backend::db::{Connection, Db, blobs, contents, transfers};
+use crate::backend::db::{Connection, Db, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
 use crate::backend::staging::Staging;
 use crate::backend::tracker::Tracker;
@@ -85,10 +85,17 @@ impl Contents {
     /// Makes sure that a content of `size` bytes may come, when `freed` bytes of the drive go for it.
     pub(super) async fn admit(&self, user: UserId, size: u64, freed: u64) -> Result<(), Error> {
         self.admit_size(size)?;
-        let mut db = self.db.read().await?;
-        let (quota, used) = contents::quota_and_used(&mut db, user).await?;
-        let after = used.saturating_sub(freed).saturating_add(size);
-        if after > quota { Err(Error::OverQuota) } else { Ok(()) }
+        if size > self.room(user).await?.saturating_add(freed) {
+            return Err(Error::OverQuota);
+        }
+        Ok(())
+    }
+
+    /// Bytes that the user's drive still takes.
+    pub(super) async fn room(&self, user: UserId) -> Result<u64, Error> {
+        let usage = accounts::usage(&mut *self.db.read().await?, user).await?;
+        let usage = usage.ok_or(Error::NotFound("account"))?;
+        Ok(usage.quota.saturating_sub(usage.used))
     }
 
     /// Makes sure that a content may be so large.
@@ -134,13 +141,12 @@ impl Contents {
         Ok(new)
     }
 
-    /// After an arrival was kept: lets its blob move, or drops the bytes that nothing needs.
-    pub(super) async fn arrived(&self, blob: Option<BlobId>, new: u64) -> Result<(), Error> {
-        if new > 0 {
-            self.staged.notify_one();
-        } else if let Some(blob) = blob {
+    /// After an arrival was kept, or was not: lets its blob move, or drops it when nothing needs it.
+    pub(super) async fn arrived(&self, blob: Option<BlobId>) -> Result<(), backend::Error> {
+        if let Some(blob) = blob {
             self.release(blob).await?;
         }
+        self.staged.notify_one();
         Ok(())
     }
 

@@ -18,6 +18,8 @@ mod paths;
 pub mod plain;
 mod policy;
 mod reader;
+#[cfg(test)]
+mod scene;
 mod session;
 mod tokens;
 mod transfer;
@@ -124,7 +126,7 @@ impl Services {
             let transfers = Transfers::new(contents());
             workers.spawn(transfers.clone().relay(stop()));
             workers.spawn(transfers.clone().work(stop()));
-            workers.spawn(transfers.index(stop()));
+            workers.spawn(transfers.finish(stop()));
             workers.spawn(collection::collect_forever(contents(), stop()));
         }
     }

@@ -10,24 +10,32 @@ use futures::stream::{Stream, StreamExt as _};
 use md5::Digest as _;
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Manifest, Md5, hash_chunk};
 use miaofs::protocol::files::ContentRef;
+use tokio::sync::Semaphore;
 
 use super::contents::{Arrival, Contents};
+use super::uploads::BODY_IDLE;
 use super::{Caller, Error};
-use crate::backend::db::contents::{NewContent, quota_and_used};
+use crate::backend::db::contents::NewContent;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Draft;
 use crate::backend::{BlobId, off_loop, to_the_end};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
 
+/// Files that are received at once; each takes some 8 MiB of memory.
+const FILES_AT_ONCE: usize = 32;
+
 /// Plain uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct PlainUploads(Arc<Contents>);
+pub struct PlainUploads {
+    contents: Arc<Contents>,
+    room: Arc<Semaphore>,
+}
 
 impl PlainUploads {
     /// Plain uploads into these contents.
     pub fn new(contents: Arc<Contents>) -> Self {
-        Self(contents)
+        Self { contents, room: Arc::new(Semaphore::new(FILES_AT_ONCE)) }
     }
 
     /// Receives a file of any size and makes its content the caller's own, for good.
@@ -39,16 +47,14 @@ impl PlainUploads {
         caller: Caller,
         mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<ContentRef, Error> {
+        let _room = self.room.acquire().await.map_err(|_closed| Error::Unavailable)?;
         let received = metrics::counter!("miaofs_upload_bytes_received_total");
-        let (quota, used) = quota_and_used(&mut *self.0.db.read().await?, caller.user).await?;
-        let room = quota.saturating_sub(used);
-        let mut intake = Intake::new(self.0.clone()).await?;
-        while let Some(frame) = body.next().await {
-            let frame = frame
-                .map_err(|error| Error::LengthMismatch(format!("the body broke off: {error}")))?;
+        let room = self.contents.room(caller.user).await?;
+        let mut intake = Intake::new(self.contents.clone()).await?;
+        while let Some(frame) = next_frame(&mut body).await? {
             received.increment(frame.len() as u64);
             intake.push(&frame).await?;
-            self.0.admit_size(intake.size())?;
+            self.contents.admit_size(intake.size())?;
             if intake.size() > room {
                 return Err(Error::OverQuota);
             }
@@ -57,7 +63,7 @@ impl PlainUploads {
     }
 
     async fn keep(&self, caller: Caller, received: Received) -> Result<ContentRef, Error> {
-        let contents = self.0.clone();
+        let contents = self.contents.clone();
         let Received { content, draft, blob_size } = received;
         let answer = ContentRef { digest: content.digest, size: content.layout.size() };
         let blob = draft.keep();
@@ -69,13 +75,24 @@ impl PlainUploads {
                 blob: Some((blob, blob_size)),
             };
             let kept = contents.keep_alone(arrival).await;
-            let new = kept.as_ref().map_or(0, |new| *new);
-            contents.arrived(Some(blob), new).await?;
+            contents.arrived(Some(blob)).await?;
             kept?;
             Ok::<(), Error>(())
         })
         .await?;
         Ok(answer)
+    }
+}
+
+/// The next bytes of a body; `None` at its end.
+async fn next_frame<E: fmt::Display>(
+    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
+) -> Result<Option<Bytes>, Error> {
+    let broke_off =
+        |why: &dyn fmt::Display| Error::LengthMismatch(format!("the body broke off: {why}"));
+    match tokio::time::timeout(BODY_IDLE, body.next()).await {
+        Ok(frame) => frame.transpose().map_err(|error| broke_off(&error)),
+        Err(_elapsed) => Err(broke_off(&"the sender paused for too long")),
     }
 }
 

@@ -243,3 +243,101 @@ fn is_there(file: &std::fs::File, missing: &MissingChunk) -> bool {
     file.read_exact_at(&mut bytes, missing.offset).is_ok()
         && hash_chunk(missing.chunk, &bytes) == missing.digest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use futures::stream;
+    use miaofs::content::{ChunkHasher, Digest, chunk_count};
+    use miaofs::protocol::uploads::UploadInit;
+
+    use super::*;
+    use crate::service::scene::Scene;
+    use crate::service::uploads::{ChunkBody, Uploads};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Bytes of three chunks, the last one short, no two alike.
+    fn content() -> Vec<u8> {
+        let mut bytes = vec![0; 2 * CHUNK_SIZE as usize + 1000];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn piece(bytes: &[u8], index: u64) -> &[u8] {
+        let range = Chunk::new(index, bytes.len() as u64).unwrap().range();
+        &bytes[range.start as usize..range.end as usize]
+    }
+
+    fn init(bytes: &[u8]) -> UploadInit {
+        let size = bytes.len() as u64;
+        let digest = |index| {
+            let mut hasher = ChunkHasher::new(Chunk::new(index, size).unwrap());
+            hasher.update(piece(bytes, index));
+            Some(hasher.finalize())
+        };
+        let chunks = (0..chunk_count(size)).map(digest).collect();
+        UploadInit { digest: Digest::of(bytes), size, chunks, base: None }
+    }
+
+    async fn put(scene: &Scene, uploads: &Uploads, place: (UploadId, u64), bytes: &[u8]) {
+        let frame = Ok::<_, Infallible>(Bytes::copy_from_slice(bytes));
+        let body = ChunkBody { length: None, md5: None, bytes: stream::iter([frame]) };
+        uploads.put_chunk(scene.caller, place, body).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_found_again_when_the_tracker_has_forgotten_it() {
+        let scene = Scene::new(HOUR).await;
+        let bytes = content();
+        let uploads = Uploads::new(scene.contents.clone());
+        let id = uploads.init(scene.caller, init(&bytes)).await.unwrap().upload_id;
+        for index in [2, 0] {
+            put(&scene, &uploads, (id, index), piece(&bytes, index)).await;
+        }
+        scene.contents.tracker.end_upload(id).await.unwrap();
+
+        let scene = scene.reopen().await;
+        let uploads = Uploads::new(scene.contents.clone());
+        uploads.recover().await.unwrap();
+        let begun = uploads.init(scene.caller, init(&bytes)).await.unwrap();
+        assert_eq!((begun.upload_id, begun.missing), (id, vec![1]));
+        put(&scene, &uploads, (id, 1), piece(&bytes, 1)).await;
+        let stored = uploads.complete(scene.caller, id).await.unwrap();
+        assert_eq!(scene.read(stored.digest).await, Some(bytes));
+    }
+
+    #[tokio::test]
+    async fn after_another_boot_only_chunks_whose_bytes_are_there_count() {
+        let scene = Scene::new(HOUR).await;
+        let bytes = content();
+        let uploads = Uploads::new(scene.contents.clone());
+        let request = init(&bytes);
+        let digests = request.chunks.clone();
+        let id = uploads.init(scene.caller, request).await.unwrap().upload_id;
+        put(&scene, &uploads, (id, 1), piece(&bytes, 1)).await;
+        let marks = [(0, digests[0].unwrap()), (1, digests[1].unwrap())];
+        let tracker = &scene.contents.tracker;
+        tracker.replace_chunks(id, b"another boot", &marks).await.unwrap();
+
+        let scene = scene.reopen().await;
+        let uploads = Uploads::new(scene.contents.clone());
+        let status = uploads.status(scene.caller, id).await.unwrap();
+        assert_eq!((status.received, status.missing), (vec![1], vec![0, 2]));
+    }
+
+    #[tokio::test]
+    async fn staged_bytes_of_an_interrupted_request_are_dropped_and_those_of_contents_stay() {
+        let scene = Scene::new(HOUR).await;
+        let (_, kept) = scene.bring(b"kept").await;
+        let stray = BlobId::random();
+        scene.contents.staging.create(stray, 10).await.unwrap();
+        let scene = scene.reopen().await;
+        Uploads::new(scene.contents.clone()).recover().await.unwrap();
+        assert!(scene.contents.staging.file(stray).unwrap().is_none());
+        assert!(scene.contents.staging.file(kept).unwrap().is_some());
+    }
+}

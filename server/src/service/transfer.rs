@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::stream::StreamExt as _;
 use md5::Digest as _;
 use miaofs::content::{Digest, Md5};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::contents::{Contents, HOST};
@@ -36,13 +36,14 @@ const MD5_AHEAD: usize = 4;
 pub struct Transfers {
     contents: Arc<Contents>,
     moving: Queue<Transfer>,
-    indexing: Queue<BlobId>,
+    /// Rings when a blob has moved.
+    moved: Arc<Notify>,
 }
 
 impl Transfers {
     /// Transfers of these contents' blobs.
     pub fn new(contents: Arc<Contents>) -> Self {
-        Self { contents, moving: Queue::new(), indexing: Queue::new() }
+        Self { contents, moving: Queue::new(), moved: Arc::new(Notify::new()) }
     }
 
     /// Publishes what the outbox has, as it comes, until `stop`.
@@ -113,16 +114,13 @@ impl Transfers {
     async fn transfer(&self, blob: BlobId) -> Result<(), Error> {
         let contents = &self.contents;
         let row = blobs::get(&mut *contents.db.read().await?, blob).await?;
-        let Some(row) = row else { return self.finish(blob).await };
+        let Some(row) = row else { return self.forget(blob).await };
         if row.place == Place::Staging && !self.settle(blob, row).await? {
-            return self.finish(blob).await;
+            return self.forget(blob).await;
         }
         contents.staging.remove(blob).await?;
-        if contents.policy.md5_index {
-            self.indexing.publish(blob).await;
-            return Ok(());
-        }
-        self.finish(blob).await
+        self.moved.notify_one();
+        Ok(())
     }
 
     /// Takes a blob into the store and says so; `false` when nobody needs it any more.
@@ -142,7 +140,7 @@ impl Transfers {
         Ok(needed)
     }
 
-    async fn finish(&self, blob: BlobId) -> Result<(), Error> {
+    async fn forget(&self, blob: BlobId) -> Result<(), Error> {
         let mut transaction = self.contents.db.write().await?;
         transfers::remove(&mut transaction, blob).await?;
         Ok(transaction.commit().await.map_err(backend::Error::from)?)
@@ -160,26 +158,42 @@ impl Transfers {
         }
     }
 
-    /// Fills the index of MD5s with the contents of moved blobs, on a thread that yields to all
-    /// others, until `stop`.
-    pub async fn index(self, stop: CancellationToken) {
+    /// Does what is left after a move, until `stop`: drops staged bytes that a crash has left, and
+    /// fills the index of MD5s, on a thread that yields to all others.
+    pub async fn finish(self, stop: CancellationToken) {
         loop {
-            let blob = tokio::select! {
+            let finished = tokio::select! {
                 () = stop.cancelled() => return,
-                blob = self.indexing.consume() => blob,
+                finished = self.finish_next() => finished,
             };
-            let Some(blob) = blob else { return };
-            let indexed = tokio::select! {
+            match finished {
+                Ok(true) => continue,
+                Ok(false) => (),
+                Err(error) => tracing::error!(%error, "a transfer cannot be finished"),
+            }
+            tokio::select! {
                 () = stop.cancelled() => return,
-                indexed = self.index_blob(blob) => indexed,
-            };
-            if let Err(error) = indexed {
-                tracing::warn!(%blob, %error, "its contents are not in the index of MD5s");
+                () = self.moved.notified() => (),
+                () = tokio::time::sleep(LOOK) => (),
             }
         }
     }
 
-    async fn index_blob(&self, blob: BlobId) -> Result<(), Error> {
+    /// Answers whether there was anything to finish.
+    async fn finish_next(&self) -> Result<bool, Error> {
+        let moved = transfers::any_moved(&mut *self.contents.db.read().await?, HOST).await?;
+        let Some(blob) = moved else { return Ok(false) };
+        self.contents.staging.remove(blob).await?;
+        if self.contents.policy.md5_index
+            && let Err(error) = self.index(blob).await
+        {
+            tracing::warn!(%blob, %error, "its contents are not in the index of MD5s");
+        }
+        self.forget(blob).await?;
+        Ok(true)
+    }
+
+    async fn index(&self, blob: BlobId) -> Result<(), Error> {
         let db = &self.contents.db;
         let unknown = contents::without_md5(&mut *db.read().await?, blob).await?;
         for digest in unknown {
@@ -189,7 +203,7 @@ impl Transfers {
                 transaction.commit().await.map_err(backend::Error::from)?;
             }
         }
-        self.finish(blob).await
+        Ok(())
     }
 
     /// `None` for a content that stands on several blobs: reading all of a large file whenever a
@@ -223,4 +237,129 @@ impl Transfers {
 /// `None` when it is to rest.
 fn pause_after(attempts: u32) -> Option<i64> {
     (attempts + 1 < ATTEMPTS_MAX).then(|| 2i64.saturating_pow(attempts).min(PAUSE_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::service::scene::Scene;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    /// Runs the workers until the outbox is empty.
+    async fn run(scene: &Scene) {
+        let stop = CancellationToken::new();
+        let transfers = Transfers::new(scene.contents.clone());
+        let workers = [
+            tokio::spawn(transfers.clone().relay(stop.clone())),
+            tokio::spawn(transfers.clone().work(stop.clone())),
+            tokio::spawn(transfers.finish(stop.clone())),
+        ];
+        let began = Instant::now();
+        while waiting(scene).await > 0 {
+            assert!(began.elapsed() < LIMIT, "the outbox is not empty after {LIMIT:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+    }
+
+    async fn waiting(scene: &Scene) -> u64 {
+        transfers::count(&mut *scene.contents.db.read().await.unwrap()).await.unwrap()
+    }
+
+    async fn is_moved(scene: &Scene, (digest, blob): (Digest, BlobId), bytes: &[u8]) {
+        let contents = &scene.contents;
+        let mut db = contents.db.read().await.unwrap();
+        let row = blobs::get(&mut db, blob).await.unwrap().unwrap();
+        assert_eq!(row.place, Place::Store);
+        assert!(contents.staging.file(blob).unwrap().is_none(), "staged bytes are left");
+        assert_eq!(scene.read(digest).await.as_deref(), Some(bytes));
+        let found = contents::by_md5(&mut db, Md5::of(bytes), bytes.len() as u64, None).await;
+        assert_eq!(found.unwrap(), Some(digest));
+    }
+
+    /// What a process had done of a transfer when it was killed.
+    #[derive(Debug, Clone, Copy)]
+    enum Killed {
+        BeforeAll,
+        WhenPublished,
+        WhileCopying,
+        WhenTakenIn,
+        WhenSettled,
+        WhenDropped,
+    }
+
+    async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
+        let Contents { db, staging, store, .. } = &*scene.contents;
+        let mut transaction = db.write().await.unwrap();
+        if !matches!(killed, Killed::BeforeAll) {
+            transfers::take_due(&mut transaction, HOST, unix_now(), 1).await.unwrap();
+        }
+        if matches!(killed, Killed::WhileCopying) {
+            let part = scene.directory.path().join("part");
+            std::fs::write(&part, b"the by").unwrap();
+            store.take_in(blob, part).await.unwrap();
+        }
+        if matches!(killed, Killed::WhenTakenIn | Killed::WhenSettled | Killed::WhenDropped) {
+            store.take_in(blob, staging.path(blob)).await.unwrap();
+        }
+        if matches!(killed, Killed::WhenSettled | Killed::WhenDropped) {
+            blobs::settle(&mut transaction, blob).await.unwrap();
+            transfers::set_state(&mut transaction, blob, State::Moved).await.unwrap();
+        }
+        if matches!(killed, Killed::WhenDropped) {
+            staging.remove(blob).await.unwrap();
+        }
+        transaction.commit().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_transfer_is_finished_from_wherever_a_killed_process_left_it() {
+        for killed in [
+            Killed::BeforeAll,
+            Killed::WhenPublished,
+            Killed::WhileCopying,
+            Killed::WhenTakenIn,
+            Killed::WhenSettled,
+            Killed::WhenDropped,
+        ] {
+            let scene = Scene::new(HOUR).await;
+            let brought = scene.bring(b"the bytes").await;
+            leave(&scene, brought.1, killed).await;
+            assert_eq!(
+                scene.read(brought.0).await.as_deref(),
+                Some(&b"the bytes"[..]),
+                "{killed:?}"
+            );
+            let scene = scene.reopen().await;
+            run(&scene).await;
+            is_moved(&scene, brought, b"the bytes").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_goes_on_while_its_blob_moves() {
+        let scene = Scene::new(HOUR).await;
+        let (digest, blob) = scene.bring(b"the bytes").await;
+        let layout = scene.contents.owned(scene.caller.user, digest).await.unwrap().unwrap();
+        let mut early = Box::pin(reader::read(scene.contents.clone(), &layout, 0..4));
+        run(&scene).await;
+        assert!(scene.contents.staging.file(blob).unwrap().is_none());
+        assert_eq!(early.next().await.unwrap().unwrap(), &b"the "[..]);
+        assert!(early.next().await.is_none());
+    }
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let pauses: Vec<_> = (0..ATTEMPTS_MAX).map(pause_after).collect();
+        assert_eq!(pauses[..3], [Some(1), Some(2), Some(4)]);
+        assert!(pauses.iter().flatten().all(|pause| *pause <= PAUSE_MAX));
+        assert_eq!(pauses.last(), Some(&None));
+    }
 }

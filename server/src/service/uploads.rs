@@ -24,14 +24,16 @@ use crate::backend::db::{Connection, contents};
 use crate::backend::layout::Layout;
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
-use crate::backend::{self, off_loop};
+use crate::backend::{self, off_loop, to_the_end};
 
 /// Chunks that are received at once; each takes 4 MiB of memory.
 const CHUNKS_AT_ONCE: usize = 64;
 /// Manifests that are proven at once: many holes take a while.
 const PROOFS_AT_ONCE: usize = 2;
 /// How long a body may pause.
-const BODY_IDLE: Duration = Duration::from_secs(60);
+pub(super) const BODY_IDLE: Duration = Duration::from_secs(60);
+/// How long a chunk may take in all: it holds memory that others wait for.
+const CHUNK_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Chunked uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -190,7 +192,10 @@ impl Uploads {
                 "chunk {index} has {length} bytes, not {said}"
             )));
         }
-        let bytes = read_chunk(body.bytes, length).await?;
+        let read = tokio::time::timeout(CHUNK_TIME_MAX, read_chunk(body.bytes, length));
+        let bytes = read.await.map_err(|_elapsed| {
+            Error::LengthMismatch(format!("chunk {index} took too long to come"))
+        })??;
         let bytes = check_chunk(bytes, missing, body.md5).await?;
 
         let Contents { tracker, staging, policy, .. } = &*self.0.contents;
@@ -236,6 +241,11 @@ impl Uploads {
     /// [`Error::ChunksMissing`]; [`Error::Conflict`] when the base has gone meanwhile and the upload
     /// has to begin anew; [`Error::NotFound`].
     pub async fn complete(&self, caller: Caller, id: UploadId) -> Result<ContentRef, Error> {
+        let uploads = self.clone();
+        to_the_end(async move { uploads.complete_alone(caller, id).await }).await
+    }
+
+    async fn complete_alone(&self, caller: Caller, id: UploadId) -> Result<ContentRef, Error> {
         let session = match self.0.sessions.find(caller.user, id).await? {
             Found::Receiving(session, _) => session,
             Found::Finished(upload) => return self.claim_finished(&upload).await,
@@ -281,9 +291,9 @@ impl Uploads {
             contents: vec![content],
             blob: blob.map(|blob| (blob, session.blob_size())),
         };
-        let new = contents.keep(&mut transaction, arrival).await?;
+        contents.keep(&mut transaction, arrival).await?;
         transaction.commit().await.map_err(backend::Error::from)?;
-        contents.arrived(blob, new).await
+        Ok(contents.arrived(blob).await?)
     }
 
     async fn claim_finished(&self, upload: &TrackedUpload) -> Result<ContentRef, Error> {

@@ -279,20 +279,6 @@ pub async fn set_md5(db: &mut Connection, digest: Digest, md5: Md5) -> Result<()
     Ok(())
 }
 
-/// Bytes that a user's drive may have, and those that it has.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn quota_and_used(db: &mut Connection, user: UserId) -> Result<(u64, u64), Error> {
-    let row = sqlx::query("SELECT quota, used FROM users WHERE id = ?")
-        .bind(user.0)
-        .fetch_one(db)
-        .await?;
-    let read =
-        |column| Ok::<u64, Error>(u64::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
-    Ok((read(0)?, read(1)?))
-}
-
 /// A size as a column holds it. Sizes are far below 2^63: the largest content has 2^40 bytes or so.
 pub(super) fn number(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)

@@ -1,7 +1,7 @@
 //! The outbox: blobs that have to move from a staging disk to the store.
 //!
 //! ```text
-//!            relay              worker                    worker
+//!            relay              worker                    finisher
 //!  Pending ────────▶ Published ────────▶ Moved (place set) ────────▶ (row gone, staged bytes too)
 //!     ▲                  │ failed
 //!     └──────────────────┤ (later and later)
@@ -111,14 +111,28 @@ pub async fn take_due(
 /// # Errors
 /// [`Error::Database`].
 pub async fn republish(db: &mut Connection, host: &str) -> Result<(), Error> {
-    sqlx::query("UPDATE transfers SET state = ? WHERE host = ? AND (state = ? OR state = ?)")
+    sqlx::query("UPDATE transfers SET state = ? WHERE host = ? AND state = ?")
         .bind(State::Pending.to_column())
         .bind(host)
         .bind(State::Published.to_column())
-        .bind(State::Moved.to_column())
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// A blob of `host` that has moved and is not finished.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<BlobId>, Error> {
+    let row = sqlx::query(
+        "SELECT blob_id FROM transfers WHERE state = ? AND host = ? ORDER BY next_at LIMIT 1",
+    )
+    .bind(State::Moved.to_column())
+    .bind(host)
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| blob_of(row.try_get(0)?)).transpose()
 }
 
 /// Says how far a transfer is.
@@ -168,6 +182,16 @@ pub async fn remove(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// How many transfers there are, those that rest included.
+///
+/// # Errors
+/// [`Error::Database`].
+#[cfg(test)]
+pub async fn count(db: &mut Connection) -> Result<u64, Error> {
+    let row = sqlx::query("SELECT COUNT(*) FROM transfers").fetch_one(db).await?;
+    Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
 }
 
 fn transfer_of(row: &Row) -> Result<Transfer, Error> {

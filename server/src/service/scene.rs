@@ -1,0 +1,96 @@
+//! A server's backends in a directory of their own, for the tests of the services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::TryStreamExt as _;
+use miaofs::content::Digest;
+use miaofs::protocol::ids::DeviceId;
+use tempfile::TempDir;
+
+use super::contents::{Arrival, Contents};
+use super::{Caller, Dedup, Policy, SignUps, reader};
+use crate::backend::db::contents::NewContent;
+use crate::backend::db::{Db, accounts};
+use crate::backend::layout::{Layout, Source};
+use crate::backend::tracker::Tracker;
+use crate::backend::{BlobId, TokenId, UserId};
+
+/// Contents on a disk, and a user who may have some.
+pub struct Scene {
+    pub directory: TempDir,
+    pub contents: Arc<Contents>,
+    pub caller: Caller,
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn policy(grace_period: Duration) -> Policy {
+    Policy {
+        quota: 1 << 40,
+        max_file_size: 1 << 40,
+        dedup: Dedup::Server,
+        grace_period,
+        md5_index: true,
+        upload_ttl: HOUR,
+        sign_up: SignUps::Open,
+        max_devices: 0,
+        access_ttl: HOUR,
+        refresh_ttl: HOUR,
+    }
+}
+
+impl Scene {
+    /// A fresh one.
+    pub async fn new(grace_period: Duration) -> Self {
+        let scene = Self::open(tempfile::tempdir().unwrap(), grace_period).await;
+        let mut transaction = scene.contents.db.write().await.unwrap();
+        let user = accounts::insert(&mut transaction, "ada", "", 1 << 40).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(user, scene.caller.user);
+        scene
+    }
+
+    /// The same disk after the process has ended, with whatever was removed of it.
+    pub async fn reopen(self) -> Self {
+        self.contents.db.close().await;
+        self.contents.tracker.close().await;
+        let grace_period = self.contents.policy.grace_period;
+        Self::open(self.directory, grace_period).await
+    }
+
+    async fn open(directory: TempDir, grace_period: Duration) -> Self {
+        let db = Db::open(&directory.path().join("miaofs.db")).await.unwrap();
+        let tracker = Tracker::open(&directory.path().join("tracker.db")).await.unwrap();
+        let policy = Arc::new(policy(grace_period));
+        let contents = Contents::open(directory.path(), db, tracker, policy).unwrap();
+        let user = UserId(1);
+        let caller = Caller { user, device: DeviceId::random(), token: TokenId::random() };
+        Self { directory, contents, caller }
+    }
+
+    /// Brings a small content in, as a batch would.
+    pub async fn bring(&self, bytes: &'static [u8]) -> (Digest, BlobId) {
+        let (digest, blob) = (Digest::of(bytes), BlobId::random());
+        let size = bytes.len() as u64;
+        let staging = &self.contents.staging;
+        staging.create(blob, 0).await.unwrap();
+        staging.write(blob, 0, Bytes::from_static(bytes)).await.unwrap();
+        staging.sync(blob).await.unwrap();
+        let layout = Layout::of_small(digest, size, Source::Blob { blob, offset: 0 });
+        let content = NewContent { digest, md5: None, layout };
+        let arrival =
+            Arrival { user: self.caller.user, contents: vec![content], blob: Some((blob, size)) };
+        self.contents.keep_alone(arrival).await.unwrap();
+        self.contents.arrived(Some(blob)).await.unwrap();
+        (digest, blob)
+    }
+
+    /// All bytes of a content of the user's, wherever they are; `None` when it is not theirs.
+    pub async fn read(&self, digest: Digest) -> Option<Vec<u8>> {
+        let layout = self.contents.owned(self.caller.user, digest).await.unwrap()?;
+        let bytes = reader::read(self.contents.clone(), &layout, 0..layout.size());
+        Some(bytes.try_collect::<Vec<Bytes>>().await.unwrap().concat())
+    }
+}
