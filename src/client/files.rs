@@ -20,7 +20,8 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn list(&self, directory: NodeId) -> Result<Listing, Error> {
-        self.json(&Call::get(routes::fill(routes::LIST, &[&directory]))).await
+        let path = routes::fill(routes::LIST, &[&directory]);
+        self.json(&Call::get(path)).await
     }
 
     /// One directory by path.

@@ -75,6 +75,13 @@ impl Client {
         Self { tokens: Some(Arc::new(tokens)), ..self }
     }
 
+    /// Goes on with another session, in this client and all its clones: a person signed in again.
+    pub async fn resume(&self, refresh_token: String) {
+        if let Some(tokens) = &self.tokens {
+            tokens.resume(refresh_token).await;
+        }
+    }
+
     /// The same client, repeating failed calls as `retry` says.
     #[must_use]
     pub fn with_retry(&self, retry: Retry) -> Self {

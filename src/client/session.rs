@@ -100,6 +100,11 @@ impl Tokens {
         *state = State::active(session);
     }
 
+    /// Takes what another program was given.
+    pub(super) async fn resume(&self, refresh_token: String) {
+        *self.state.lock().await = State::Renewable { refresh_token };
+    }
+
     /// Forgets the session.
     pub(super) async fn forget(&self) {
         *self.state.lock().await = State::SignedOut;

@@ -73,7 +73,8 @@ impl Client {
     /// [`Error::Api`] with [`Code::ChunksMissing`](crate::protocol::problem::Code::ChunksMissing) and
     /// their indexes ([`Error::missing`]), among others.
     pub async fn complete_upload(&self, id: UploadId) -> Result<ContentRef, Error> {
-        self.json(&Call::post(routes::fill(routes::MULTIPART_COMPLETE, &[&id])).patient()).await
+        let path = routes::fill(routes::MULTIPART_COMPLETE, &[&id]);
+        self.json(&Call::post(path).patient()).await
     }
 
     /// How far a chunked upload is.
@@ -81,7 +82,8 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn upload_status(&self, id: UploadId) -> Result<UploadStatus, Error> {
-        self.json(&Call::get(routes::fill(routes::MULTIPART, &[&id]))).await
+        let path = routes::fill(routes::MULTIPART, &[&id]);
+        self.json(&Call::get(path)).await
     }
 
     /// Gives a chunked upload up; its staged bytes go.
@@ -89,7 +91,8 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn cancel_upload(&self, id: UploadId) -> Result<(), Error> {
-        self.delete(routes::fill(routes::MULTIPART, &[&id])).await
+        let path = routes::fill(routes::MULTIPART, &[&id]);
+        self.delete(path).await
     }
 
     /// Uploads a whole file by path, replacing what is there.

@@ -1,106 +1,42 @@
-//! Keeps the local store and the server equal: the front door that the layers above call.
+//! Keeps the local store and the server equal: drains what is dirty, applies what changed there, fetches bytes.
+//!
+//! The [`Engine`] is the front door. Behind it a pure planner decides and thin executors do:
+//!
+//! ```text
+//! store: dirty nodes ─▶ plan (pure) ─┬▶ upload: hash, known, batch | instant | chunks ─▶ store: content known
+//!                                    └▶ push: commits ─▶ store: pushed
+//! server: feed ─▶ conflict (pure) ─▶ store: apply ─▶ news to the kernel
+//! a read that misses ─▶ download: flights, read-ahead (pure) ─▶ store: fill
+//! ```
+//!
+//! Nothing here knows POSIX or the kernel, and nothing here is remembered across a restart: the
+//! store's state says what is left to do.
+//!
+//! Memory is bounded whatever the size of files. Uploading holds [`upload::GROUPS`] groups of small
+//! contents of at most [`upload::GROUP_BYTES`] each, one chunk for each of [`upload::STREAMS`]
+//! streams and one for each hashing thread; downloading holds one piece for each of
+//! [`download::STREAMS`] streams; the plan holds one window of [`plan::WINDOW`] dirty nodes. Only
+//! a manifest grows with its file, by 33 bytes for each chunk of 4 MiB.
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
+mod chunked;
+mod conflict;
+mod deletions;
+mod download;
+mod engine;
+mod feed;
+mod flush;
+mod hash;
+mod link;
+mod order;
+mod plan;
+mod push;
+mod readahead;
+mod resolve;
+mod status;
+mod throttle;
+mod upload;
 
-use miaofs::client::Client;
-use miaofs::protocol::accounts::Account;
-use tokio::sync::mpsc::UnboundedReceiver;
-
-use crate::store::{self, Content, Ino, News, Store};
-
-/// Why bytes that are not here could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// The server cannot be reached.
-    #[error("the server cannot be reached")]
-    Offline,
-    /// The server has the content no more.
-    #[error("the server has the content no more")]
-    Gone,
-    /// What arrived is not the content.
-    #[error("what arrived is not the content")]
-    Corrupt,
-    /// The server took too long.
-    #[error("the server took too long")]
-    TimedOut,
-    /// The local store failed.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
-
-/// Why the server has not got all that was to be there.
-#[derive(Debug, thiserror::Error)]
-#[error("not all is on the server")]
-pub struct FlushError;
-
-/// What is to be on the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The whole drive.
-    All,
-    /// One node.
-    Node(Ino),
-    /// A node and all below it.
-    Tree(Ino),
-}
-
-/// How a node stands to the server; its text is the xattr `user.miaofs.state`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeState {}
-
-impl fmt::Display for NodeState {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
-    }
-}
-
-/// How the engine works.
-#[derive(Debug, Clone)]
-pub struct Settings {}
-
-/// The engine; clones are the same one.
-#[derive(Debug, Clone)]
-pub struct Engine {}
-
-impl Engine {
-    /// Starts it inside a tokio runtime; it works offline from the start.
-    pub fn start(
-        _store: Arc<Store>,
-        _client: Client,
-        _settings: Settings,
-    ) -> (Self, UnboundedReceiver<News>) {
-        todo!()
-    }
-
-    /// A node changed.
-    pub fn wake(&self, _ino: Ino) {
-        todo!()
-    }
-
-    /// A node was synced: it is pushed without delay.
-    pub fn urgent(&self, _ino: Ino) {
-        todo!()
-    }
-
-    /// Returns when the range is here.
-    pub async fn fetch(&self, _content: &Content, _range: Range<u64>) -> Result<(), FetchError> {
-        todo!()
-    }
-
-    /// Returns when all that was dirty at the call is on the server.
-    pub async fn flush(&self, _scope: Scope) -> Result<(), FlushError> {
-        todo!()
-    }
-
-    /// How a node stands to the server.
-    pub fn node_state(&self, _ino: Ino) -> NodeState {
-        todo!()
-    }
-
-    /// The account's quota as last heard of.
-    pub fn usage(&self) -> Option<Account> {
-        todo!()
-    }
-}
+pub use download::FetchError;
+pub use engine::{Engine, Settings};
+pub use flush::{FlushError, Scope};
+pub use status::{Counters, NodeState, ServerState, Status};

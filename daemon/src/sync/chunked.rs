@@ -1,0 +1,179 @@
+//! Brings one large content to the server: instantly, or the chunks that it misses, in parallel.
+//!
+//! The server remembers which chunks it has; so after a failure of any kind the upload is begun
+//! again and only what is missing is sent. A chunk is read right before it is sent, so memory holds
+//! one chunk a stream; one that was written to since the snapshot ends the upload.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+use miaofs::client;
+use miaofs::content::{Chunk, Manifest};
+use miaofs::protocol::ids::UploadId;
+use miaofs::protocol::problem::Code;
+use miaofs::protocol::proof::Prover;
+use miaofs::protocol::uploads::{Challenge, FastUpload, Proof, UploadBegun, UploadInit};
+
+use super::engine::{Core, blocking};
+use super::status::UploadShown;
+use super::upload::{STREAMS, UploadError, hashed};
+use crate::store::{ChunkRead, Ino, Snapshot, Store};
+
+/// How often an upload is begun again without any new chunk having been sent.
+const FRUITLESS_MAX: u32 = 5;
+
+/// A content on its way.
+struct Upload<'a> {
+    core: &'a Arc<Core>,
+    snapshot: Snapshot,
+    manifest: Arc<Manifest>,
+    shown: UploadShown<'a>,
+}
+
+/// Brings the content of a node to the server and tells the store.
+///
+/// # Errors
+/// [`UploadError`]; what was sent stays with the server for the next time.
+pub(super) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError> {
+    let _lane = core.lanes.large.acquire().await.expect("lanes are never closed");
+    let (snapshot, manifest) = hashed(core, ino).await?;
+    let shown = core.progress.show_upload(ino, manifest.size());
+    let upload = Upload { core, snapshot, manifest, shown };
+    if upload.instantly().await? {
+        core.progress.instant_uploads.fetch_add(1, Ordering::Relaxed);
+    } else {
+        upload.in_chunks().await?;
+    }
+    let Upload { snapshot, manifest, .. } = upload;
+    let store = Arc::clone(&core.store);
+    Ok(blocking(move || store.content_known(&snapshot, manifest)).await?)
+}
+
+impl Upload<'_> {
+    /// Whether the server has the content already and lets this user have it.
+    async fn instantly(&self) -> Result<bool, UploadError> {
+        let request = FastUpload {
+            filehash: Some(self.manifest.digest()),
+            md5: None,
+            size: self.manifest.size(),
+        };
+        let answer = self.core.client.fast_upload(&request).await?;
+        let challenge = match answer.challenge {
+            Some(challenge) if answer.found => challenge,
+            _ => return Ok(answer.found),
+        };
+        let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
+        let id = challenge.id;
+        let proof = blocking(move || prove(&store, &snapshot, &challenge)).await?;
+        match self.core.client.prove(&Proof { id, proof }).await {
+            Ok(_content) => Ok(true),
+            Err(error) if error.is_offline() => Err(error.into()),
+            Err(error) => {
+                tracing::debug!(%error, "no instant upload");
+                Ok(false)
+            }
+        }
+    }
+
+    /// Sends chunks until the server has all of them; waits when it is away.
+    async fn in_chunks(&self) -> Result<(), UploadError> {
+        let mut fruitless = 0;
+        loop {
+            let before = self.core.progress.counters(self.core.client.traffic()).chunks_sent;
+            let error = match self.try_once().await {
+                Ok(()) => return Ok(()),
+                Err(UploadError::Client(error)) => error,
+                Err(error) => return Err(error),
+            };
+            self.core.link.failed(&error);
+            let goes_on = error.is_retryable()
+                || matches!(error.code(), Some(Code::NotFound | Code::ChunksMissing));
+            let after = self.core.progress.counters(self.core.client.traffic()).chunks_sent;
+            fruitless = if after > before || error.is_offline() { 0 } else { fruitless + 1 };
+            if !goes_on || fruitless > FRUITLESS_MAX {
+                return Err(error.into());
+            }
+            self.core.link.until_online().await;
+        }
+    }
+
+    async fn try_once(&self) -> Result<(), UploadError> {
+        let begun = self.begin().await?;
+        let missing: u64 = begun.missing.iter().map(|index| self.length(*index)).sum();
+        self.shown.done(self.manifest.size() - missing.min(self.manifest.size()));
+        let mut sending = stream::iter(begun.missing)
+            .map(|index| self.send(begun.upload_id, index))
+            .buffer_unordered(STREAMS);
+        while let Some(sent) = sending.next().await {
+            sent?;
+        }
+        self.core.client.complete_upload(begun.upload_id).await?;
+        Ok(())
+    }
+
+    /// Begins the upload, based on the content that it grew from if the server still has that.
+    async fn begin(&self) -> Result<UploadBegun, client::Error> {
+        let base = self.snapshot.base.as_ref().map(|base| base.digest());
+        let init = UploadInit {
+            digest: self.manifest.digest(),
+            size: self.manifest.size(),
+            chunks: self.manifest.to_wire(),
+            base,
+        };
+        match self.core.client.begin_upload(&init).await {
+            Err(error) if base.is_some() && error.code() == Some(Code::NotFound) => {
+                self.core.client.begin_upload(&UploadInit { base: None, ..init }).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send(&self, id: UploadId, index: u64) -> Result<(), UploadError> {
+        let _lane = self.core.lanes.streams.acquire().await.expect("lanes are never closed");
+        let length = self.length(index);
+        self.core.throttle.let_through(length).await;
+        let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
+        let bytes = blocking(move || read(&store, &snapshot, index)).await?;
+        self.core.client.put_chunk(id, index, bytes).await?;
+        self.core.progress.chunks.add(length);
+        self.shown.sent(length);
+        Ok(())
+    }
+
+    fn length(&self, index: u64) -> u64 {
+        Chunk::new(index, self.manifest.size()).map_or(0, Chunk::length)
+    }
+}
+
+fn read(store: &Store, snapshot: &Snapshot, index: u64) -> Result<Bytes, UploadError> {
+    let mut buffer = Vec::new();
+    match store.read_chunk(snapshot, index, &mut buffer)? {
+        ChunkRead::Unchanged => Ok(buffer.into()),
+        ChunkRead::ChangedSince => Err(UploadError::Changed),
+    }
+}
+
+/// The answer to a challenge. A range may cross chunks; each is read as often as ranges touch it.
+fn prove(
+    store: &Store,
+    snapshot: &Snapshot,
+    challenge: &Challenge,
+) -> Result<miaofs::content::Digest, UploadError> {
+    let mut prover = Prover::new(challenge);
+    for range in &challenge.ranges {
+        let end = range.offset.saturating_add(range.length).min(snapshot.size);
+        let mut at = range.offset;
+        while at < end {
+            let index = at / miaofs::content::CHUNK_SIZE;
+            let bytes = read(store, snapshot, index)?;
+            let start = index * miaofs::content::CHUNK_SIZE;
+            let until = end.min(start + bytes.len() as u64);
+            prover.update(&bytes[(at - start) as usize..(until - start) as usize]);
+            at = until;
+        }
+    }
+    Ok(prover.finalize())
+}

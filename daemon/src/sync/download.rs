@@ -1,0 +1,386 @@
+//! Brings bytes that are not here: requests in flight are shared by all who wait for their bytes.
+//!
+//! A read that misses asks for a window ([`readahead`](super::readahead)), cut into pieces. Each
+//! piece is a *flight*: a task of its own with one request, so a reader who goes away cancels
+//! nothing that others wait for. A flight hands its bytes to the store as they come, a step at a
+//! time; that is all it holds in memory. Who waits, waits for the flight that has the first byte
+//! still missing, and looks again whenever that moves.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use lru::LruCache;
+use miaofs::client::{self, Retry};
+use miaofs::content::{CHUNK_SIZE, Digest, Manifest, ManifestError, chunk_count};
+use miaofs::protocol::downloads::{LOCATE_MAX, Locate};
+use miaofs::protocol::files::ContentRef;
+use miaofs::protocol::problem::Code;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::engine::{Core, blocking};
+use super::readahead::{ReadAhead, pieces};
+use super::status::lock;
+use crate::store::{self, BLOCK_SIZE, Ino};
+
+/// Requests for ranges in flight at once.
+pub(super) const STREAMS: usize = 8;
+/// Bytes that a flight hands to the store at once; a multiple of [`BLOCK_SIZE`].
+const STEP: usize = 4 * BLOCK_SIZE as usize;
+/// How long a reader waits for a server that is away.
+const AWAY_MAX: Duration = Duration::from_secs(4);
+/// How often a piece that came damaged or in vain is fetched again.
+const AGAIN_MAX: u32 = 3;
+/// Nodes whose readers are remembered.
+const NODES: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
+
+/// Why bytes that are not here could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The server cannot be reached, or wants a sign-in first.
+    #[error("not here, and the server cannot be reached")]
+    Offline,
+    /// The server has the content no more.
+    #[error("the server has this content no more")]
+    Gone,
+    /// What comes is not the content.
+    #[error("the server sends damaged content")]
+    Corrupt,
+    /// The server does not answer as it should.
+    #[error("the server does not answer in time")]
+    TimedOut,
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Why a flight did not bring its bytes.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error("the manifest is not that of the content")]
+    Manifest(#[from] ManifestError),
+}
+
+/// How far a flight is.
+#[derive(Debug, Clone)]
+enum Stage {
+    Flying,
+    Failed(Arc<Fault>),
+}
+
+#[derive(Debug, Clone)]
+struct Flight {
+    digest: Digest,
+    range: Range<u64>,
+    stage: watch::Receiver<Stage>,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    ahead: ReadAhead,
+    flights: Vec<Flight>,
+}
+
+/// All flights, and how each file is being read.
+#[derive(Debug)]
+pub(super) struct Flights {
+    nodes: Mutex<LruCache<Ino, Readers>>,
+    streams: Semaphore,
+    in_flight: AtomicU64,
+    /// One at a time asks for the manifest of a content.
+    manifests: [tokio::sync::Mutex<()>; 16],
+}
+
+impl Flights {
+    pub(super) fn new() -> Self {
+        Self {
+            nodes: Mutex::new(LruCache::new(NODES)),
+            streams: Semaphore::new(STREAMS),
+            in_flight: AtomicU64::new(0),
+            manifests: Default::default(),
+        }
+    }
+}
+
+/// Returns when `range` of a node's content is here.
+pub(super) async fn fetch(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
+    let mut patience = Patience::new();
+    while let Some(missing) = core.store.missing(ino, range.clone())?.into_iter().next() {
+        let Some(content) = core.store.content_of(ino)? else { return Err(FetchError::Gone) };
+        let result = match know_manifest(core, ino, content).await {
+            Ok(()) => fly_for(core, ino, content, missing.start..range.end).await,
+            Err(fault) => Err(Arc::new(fault)),
+        };
+        match result {
+            Ok(()) => {}
+            Err(fault) => patience.bear(core, ino, content, &fault).await?,
+        }
+    }
+    Ok(())
+}
+
+/// Waits until the flight that brings the first byte of `wanted` has moved.
+async fn fly_for(
+    core: &Arc<Core>,
+    ino: Ino,
+    content: ContentRef,
+    wanted: Range<u64>,
+) -> Result<(), Arc<Fault>> {
+    let mut stage = flight_for(core, ino, content, &wanted).map_err(Fault::from)?;
+    // An error means that the flight has ended and its sender is gone.
+    let _ended = stage.changed().await;
+    match &*stage.borrow() {
+        Stage::Failed(fault) => Err(Arc::clone(fault)),
+        Stage::Flying => Ok(()),
+    }
+}
+
+/// The flight that brings the first byte of `wanted`; begins it, with what is ahead, if there is none.
+fn flight_for(
+    core: &Arc<Core>,
+    ino: Ino,
+    content: ContentRef,
+    wanted: &Range<u64>,
+) -> Result<watch::Receiver<Stage>, store::Error> {
+    let mut nodes = lock(&core.flights.nodes);
+    let readers = nodes.get_or_insert_mut(ino, Readers::default);
+    readers.flights.retain(|flight| flight.digest == content.digest && flight.is_up());
+    if let Some(flight) = readers.flights.iter().find(|flight| flight.brings(wanted.start)) {
+        return Ok(flight.stage.clone());
+    }
+    let window = readers.ahead.window(wanted, content.size);
+    let mut first = None;
+    for run in core.store.missing(ino, window)? {
+        for free in without_flights(run, &readers.flights) {
+            for piece in pieces(free) {
+                let flight = begin(core, ino, content, piece);
+                first.get_or_insert_with(|| flight.stage.clone());
+                readers.flights.push(flight);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| watch::Sender::new(Stage::Flying).subscribe()))
+}
+
+/// What of `run` no flight brings already.
+fn without_flights(run: Range<u64>, flights: &[Flight]) -> Vec<Range<u64>> {
+    let mut taken: Vec<&Range<u64>> = flights
+        .iter()
+        .map(|flight| &flight.range)
+        .filter(|range| range.start < run.end && range.end > run.start)
+        .collect();
+    taken.sort_by_key(|range| range.start);
+    let mut free = Vec::new();
+    let mut at = run.start;
+    for range in taken {
+        if range.start > at {
+            free.push(at..range.start);
+        }
+        at = at.max(range.end);
+    }
+    if at < run.end {
+        free.push(at..run.end);
+    }
+    free
+}
+
+impl Flight {
+    fn is_up(&self) -> bool {
+        self.stage.has_changed().is_ok()
+    }
+
+    fn brings(&self, offset: u64) -> bool {
+        self.range.contains(&offset)
+    }
+}
+
+fn begin(core: &Arc<Core>, ino: Ino, content: ContentRef, range: Range<u64>) -> Flight {
+    let (sender, stage) = watch::channel(Stage::Flying);
+    let (flying, piece) = (Arc::clone(core), range.clone());
+    core.spawn(async move {
+        if let Err(fault) = fly(&flying, ino, content.digest, piece, &sender).await {
+            sender.send_replace(Stage::Failed(Arc::new(fault)));
+        }
+    });
+    Flight { digest: content.digest, range, stage }
+}
+
+/// Fetches one piece and hands it to the store, a step at a time.
+async fn fly(
+    core: &Arc<Core>,
+    ino: Ino,
+    digest: Digest,
+    piece: Range<u64>,
+    stage: &watch::Sender<Stage>,
+) -> Result<(), Fault> {
+    let flights = &core.flights;
+    let _stream = flights.streams.acquire().await.expect("streams are never closed");
+    let now = flights.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+    let _landing = Landing(&flights.in_flight);
+    core.progress.ranges_in_flight_max.fetch_max(now, Ordering::Relaxed);
+    let client = core.client.with_retry(Retry::NEVER);
+    let mut download = client.download(digest, piece.clone()).await?;
+    let mut offset = piece.start;
+    let mut step = BytesMut::with_capacity(STEP);
+    while let Some(bytes) = download.next().await? {
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (taken, left) = rest.split_at(rest.len().min(STEP - step.len()));
+            step.extend_from_slice(taken);
+            rest = left;
+            if step.len() == STEP {
+                offset += fill(core, ino, digest, offset, step.split()).await?;
+                stage.send_replace(Stage::Flying);
+                step.reserve(STEP);
+            }
+        }
+    }
+    if !step.is_empty() {
+        fill(core, ino, digest, offset, step).await?;
+    }
+    core.progress.ranges.add(piece.end - piece.start);
+    Ok(())
+}
+
+async fn fill(
+    core: &Arc<Core>,
+    ino: Ino,
+    digest: Digest,
+    offset: u64,
+    bytes: BytesMut,
+) -> Result<u64, store::Error> {
+    let store = Arc::clone(&core.store);
+    let length = bytes.len() as u64;
+    blocking(move || store.fill(ino, digest, offset, &bytes)).await?;
+    Ok(length)
+}
+
+/// Counts a flight as landed, however it ended.
+struct Landing<'a>(&'a AtomicU64);
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes sure that the store can check chunks of the content.
+async fn know_manifest(core: &Arc<Core>, ino: Ino, content: ContentRef) -> Result<(), Fault> {
+    if content.size <= CHUNK_SIZE || core.store.manifest(ino)?.is_some() {
+        return Ok(());
+    }
+    let one_of = &core.flights.manifests;
+    let _asking = one_of[usize::from(content.digest.as_bytes()[0]) % one_of.len()].lock().await;
+    if core.store.manifest(ino)?.is_some() {
+        return Ok(());
+    }
+    let client = core.client.with_retry(Retry::NEVER);
+    let count = chunk_count(content.size);
+    let mut chunks = Vec::with_capacity(count as usize);
+    while (chunks.len() as u64) < count {
+        let first = chunks.len() as u64;
+        let locate = Locate { digest: content.digest, first, count: LOCATE_MAX };
+        let located = client.locate(&locate).await?;
+        if located.chunks.is_empty() {
+            return Err(ManifestError::ChunkCount {
+                size: content.size,
+                expected: count,
+                given: first,
+            }
+            .into());
+        }
+        chunks.extend(located.chunks.into_iter().map(|chunk| chunk.digest));
+    }
+    let store = Arc::clone(&core.store);
+    blocking(move || {
+        let manifest = Manifest::proven(content.digest, content.size, &chunks)?;
+        Ok(store.set_manifest(Arc::new(manifest))?)
+    })
+    .await
+}
+
+/// What a reader puts up with before it gets an error.
+struct Patience {
+    until: Instant,
+    damaged: u32,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { until: Instant::now() + AWAY_MAX, damaged: 0 }
+    }
+
+    /// Waits for what may get better; an error when it is too much.
+    async fn bear(
+        &mut self,
+        core: &Core,
+        ino: Ino,
+        content: ContentRef,
+        fault: &Fault,
+    ) -> Result<(), FetchError> {
+        match fault {
+            Fault::Client(error) if error.code() == Some(Code::NotFound) => {
+                // Another device may have replaced it: then there is another content by now.
+                match core.store.content_of(ino)? {
+                    Some(now) if now != content => Ok(()),
+                    _ => Err(FetchError::Gone),
+                }
+            }
+            Fault::Client(client::Error::SignedOut) => Err(FetchError::Offline),
+            Fault::Client(client::Error::Malformed(_)) | Fault::Manifest(_) => self.damage(),
+            Fault::Store(store::Error::Corrupt { .. }) => self.damage(),
+            Fault::Client(error) => self.away(core, error).await,
+            Fault::Store(store::Error::NoSpace) => Err(store::Error::NoSpace.into()),
+            Fault::Store(error) => {
+                tracing::error!(%error, %ino, "cannot keep what was fetched");
+                Err(FetchError::Gone)
+            }
+        }
+    }
+
+    fn damage(&mut self) -> Result<(), FetchError> {
+        self.damaged += 1;
+        if self.damaged > AGAIN_MAX { Err(FetchError::Corrupt) } else { Ok(()) }
+    }
+
+    async fn away(&self, core: &Core, error: &client::Error) -> Result<(), FetchError> {
+        core.link.failed(error);
+        let timed_out = matches!(error, client::Error::TimedOut(_));
+        let back = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            core.link.until_online().await;
+        };
+        match tokio::time::timeout_at(self.until, back).await {
+            Ok(()) => Ok(()),
+            Err(_elapsed) if timed_out => Err(FetchError::TimedOut),
+            Err(_elapsed) => Err(FetchError::Offline),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_fetched_only_where_no_flight_brings_it() {
+        let flight = |range: Range<u64>| Flight {
+            digest: Digest::of_nothing(),
+            range,
+            stage: watch::channel(Stage::Flying).1,
+        };
+        let flights = [flight(20..30), flight(5..10), flight(25..40)];
+        assert_eq!(without_flights(0..50, &flights), [0..5, 10..20, 40..50]);
+        assert_eq!(without_flights(22..28, &flights), []);
+        assert_eq!(without_flights(50..60, &flights), [50..60]);
+    }
+}

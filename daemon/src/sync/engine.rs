@@ -1,0 +1,320 @@
+//! The front door of the engine: starts the loops, passes on what the layers above want, says how it stands.
+
+use std::num::NonZeroU64;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use miaofs::client::Client;
+use miaofs::protocol::accounts::Account;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::download::{self, FetchError, Flights};
+use super::feed;
+use super::flush::{FlushError, Scope};
+use super::link::{Link, LinkState};
+use super::push::{self, Order};
+use super::status::{
+    Cache, NodeError, NodeState, Progress, Server, ServerState, Status, Uploading, lock, path_of,
+};
+use super::throttle::Throttle;
+use super::upload::Lanes;
+use crate::store::{self, Content, Ino, News, Store};
+
+/// Time between questions for the account's quota.
+const ACCOUNT_INTERVAL: Duration = Duration::from_secs(30);
+/// Dirty nodes read at once for the status.
+const STATUS_PAGE: usize = 1000;
+
+/// How the engine works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Name of the account, for the status.
+    pub account: String,
+    /// Name of this device: stands in the names of conflict copies.
+    pub device: String,
+    /// Bytes of content sent a second at the most.
+    pub bwlimit: Option<NonZeroU64>,
+    /// More deletions at once than this, if they are also more than half of the drive, wait for a word.
+    pub deletions_limit: u64,
+}
+
+impl Settings {
+    /// The usual settings.
+    pub fn new(account: impl Into<String>, device: impl Into<String>) -> Self {
+        Self {
+            account: account.into(),
+            device: device.into(),
+            bwlimit: None,
+            deletions_limit: 1000,
+        }
+    }
+}
+
+/// The engine. Clones are the same one.
+#[derive(Clone)]
+pub struct Engine {
+    core: Arc<Core>,
+}
+
+/// What the executors share.
+pub(super) struct Core {
+    pub(super) store: Arc<Store>,
+    pub(super) client: Client,
+    pub(super) settings: Settings,
+    pub(super) link: Link,
+    pub(super) throttle: Throttle,
+    pub(super) lanes: Lanes,
+    pub(super) flights: Flights,
+    pub(super) progress: Progress,
+    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    /// Something changed that the store does not tell of by itself.
+    pub(super) wake: Notify,
+    /// A new session was taken over.
+    pub(super) signed_in: Notify,
+    /// Whether all changes of the server were applied once.
+    pub(super) caught_up: watch::Sender<bool>,
+    /// Held while the store takes the server's word on nodes: from begun push to answer, and while
+    /// changes are applied.
+    pub(super) reconcile: tokio::sync::Mutex<()>,
+    pub(super) tasks: TaskTracker,
+    stop: CancellationToken,
+    usage: Mutex<Option<Account>>,
+}
+
+impl Core {
+    pub(super) fn usage(&self) -> Option<Account> {
+        lock(&self.usage).clone()
+    }
+
+    /// Runs a task until it ends or the engine stops.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let _stopped = stop.run_until_cancelled(task).await;
+        });
+    }
+}
+
+impl Engine {
+    /// Starts the engine inside a tokio runtime; the server may be away. The receiver tells what
+    /// changed under the kernel's feet.
+    pub fn start(
+        store: Arc<Store>,
+        client: Client,
+        settings: Settings,
+    ) -> (Self, mpsc::UnboundedReceiver<News>) {
+        let (news, news_receiver) = mpsc::unbounded_channel();
+        let (orders, order_receiver) = mpsc::unbounded_channel();
+        let core = Arc::new(Core {
+            store,
+            client,
+            link: Link::new(),
+            throttle: Throttle::new(settings.bwlimit),
+            settings,
+            lanes: Lanes::new(),
+            flights: Flights::new(),
+            progress: Progress::default(),
+            news,
+            orders,
+            wake: Notify::new(),
+            signed_in: Notify::new(),
+            caught_up: watch::Sender::new(false),
+            reconcile: tokio::sync::Mutex::new(()),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            usage: Mutex::new(None),
+        });
+        core.spawn(feed::run(Arc::clone(&core)));
+        core.spawn(push::run(Arc::clone(&core), order_receiver));
+        core.spawn(follow_account(Arc::clone(&core)));
+        (Self { core }, news_receiver)
+    }
+
+    /// This node changed, or its last writer closed it.
+    pub fn wake(&self, _ino: Ino) {
+        self.core.wake.notify_one();
+    }
+
+    /// This node was synced: it is pushed without delay.
+    pub fn urgent(&self, ino: Ino) {
+        let _ending = self.core.orders.send(Order::Urgent(ino));
+    }
+
+    /// Returns when `range` of the content is here.
+    ///
+    /// # Errors
+    /// [`FetchError`]; soon, when the server is away.
+    pub async fn fetch(&self, content: &Content, range: Range<u64>) -> Result<(), FetchError> {
+        download::fetch(&self.core, content.ino(), range).await
+    }
+
+    /// Returns when all that is dirty now, and in the scope, is on the server. Waits for a server
+    /// that is away: the caller bounds it.
+    ///
+    /// # Errors
+    /// [`FlushError`] names what cannot be sent.
+    pub async fn flush(&self, scope: Scope) -> Result<(), FlushError> {
+        let (answer, answered) = oneshot::channel();
+        let _ending = self.core.orders.send(Order::Flush { scope, answer });
+        answered.await.unwrap_or(Err(FlushError::Ended))
+    }
+
+    /// The deletions that wait are meant.
+    pub fn allow_deletions(&self) {
+        let _ending = self.core.orders.send(Order::AllowDeletions);
+    }
+
+    /// A person signed in again: goes on with this session.
+    pub async fn sign_in_again(&self, refresh_token: String) {
+        self.core.client.resume(refresh_token).await;
+        self.core.signed_in.notify_one();
+    }
+
+    /// The account and its quota as last heard.
+    pub fn usage(&self) -> Option<Account> {
+        self.core.usage()
+    }
+
+    /// How one node stands to the server.
+    pub fn node_state(&self, ino: Ino) -> NodeState {
+        match self.state_of(ino) {
+            Ok(state) => state,
+            Err(error) => NodeState::Error(error.to_string()),
+        }
+    }
+
+    fn state_of(&self, ino: Ino) -> Result<NodeState, store::Error> {
+        let core = &self.core;
+        if core.store.dirty_node(ino)?.is_some() {
+            let uploading = core.progress.uploads().iter().any(|(other, ..)| *other == ino);
+            return Ok(match core.progress.trouble(ino) {
+                Some(trouble) => NodeState::Error(trouble),
+                None if uploading => NodeState::Uploading,
+                None => NodeState::Pending,
+            });
+        }
+        let Some(content) = core.store.content_of(ino)? else { return Ok(NodeState::Synced) };
+        let missing = core.store.missing(ino, 0..content.size)?;
+        Ok(if missing.is_empty() { NodeState::Synced } else { NodeState::Remote })
+    }
+
+    /// How everything stands. Reads the store: not for the event loop when very much is dirty.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn status(&self) -> Result<Status, store::Error> {
+        let core = &self.core;
+        let (pending_nodes, dirty_bytes) = self.pending()?;
+        let uploading = self.uploading()?;
+        let done: u64 = uploading.iter().map(|upload| upload.done).sum();
+        let pending_bytes = dirty_bytes.saturating_sub(done);
+        let rate = core.progress.rate();
+        let (stays_local, errors) = self.errors()?;
+        let cache = core.store.cache_usage();
+        Ok(Status {
+            server: self.server(),
+            account: core.settings.account.clone(),
+            device: core.settings.device.clone(),
+            cursor: core.store.cursor(),
+            pending_nodes,
+            pending_bytes,
+            uploading,
+            rate_bytes_per_s: rate,
+            eta_s: pending_bytes.checked_div(rate),
+            errors,
+            conflicts: core.progress.conflicts(),
+            stays_local,
+            held_deletions: core.progress.held_deletions.load(Ordering::Relaxed),
+            counters: core.progress.counters(core.client.traffic()),
+            cache: Cache { bytes: cache.bytes, limit: cache.limit },
+        })
+    }
+
+    fn server(&self) -> Server {
+        let (state, error) = match self.core.link.state() {
+            LinkState::Connecting => (ServerState::Connecting, None),
+            LinkState::Online => (ServerState::Online, None),
+            LinkState::Offline(reason) => (ServerState::Offline, Some(reason)),
+            LinkState::SignedOut => {
+                (ServerState::SignedOut, Some("signed out: run `miaofs login`".to_owned()))
+            }
+        };
+        Server { url: self.core.client.url().to_owned(), state, error }
+    }
+
+    /// Dirty nodes, and the bytes of their contents.
+    fn pending(&self) -> Result<(u64, u64), store::Error> {
+        let (mut nodes, mut bytes, mut after) = (0, 0, Ino(0));
+        loop {
+            let page = self.core.store.dirty_nodes(after, STATUS_PAGE)?;
+            let Some(last) = page.last() else { return Ok((nodes, bytes)) };
+            after = last.ino;
+            nodes += page.len() as u64;
+            let contents = page.iter().filter(|node| node.content_dirty && node.state.is_some());
+            bytes += contents.map(|node| node.size).sum::<u64>();
+        }
+    }
+
+    fn uploading(&self) -> Result<Vec<Uploading>, store::Error> {
+        let uploads = self.core.progress.uploads();
+        self.core.store.view(|view| {
+            let shown = uploads
+                .into_iter()
+                .map(|(ino, bytes, done)| Ok(Uploading { path: path_of(view, ino)?, bytes, done }));
+            shown.collect()
+        })
+    }
+
+    /// Paths of what stays local, and what else is wrong.
+    fn errors(&self) -> Result<(Vec<String>, Vec<NodeError>), store::Error> {
+        let troubles = self.core.progress.troubles();
+        self.core.store.view(|view| {
+            let (mut stays_local, mut errors) = (Vec::new(), Vec::new());
+            for (ino, message) in troubles {
+                let path = path_of(view, ino)?;
+                if message.starts_with("stays local") {
+                    stays_local.push(path);
+                } else {
+                    errors.push(NodeError { path, message });
+                }
+            }
+            Ok((stays_local, errors))
+        })
+    }
+
+    /// Ends all loops. What is not on the server is in the store for the next start.
+    pub async fn stop(self) {
+        self.core.stop.cancel();
+        self.core.tasks.close();
+        self.core.tasks.wait().await;
+    }
+}
+
+/// Asks for the quota now and then, and whenever the server has come back.
+async fn follow_account(core: Arc<Core>) {
+    loop {
+        core.link.until_online().await;
+        match core.client.account().await {
+            Ok(account) => *lock(&core.usage) = Some(account),
+            Err(error) => tracing::debug!(%error, "cannot ask for the quota"),
+        }
+        tokio::time::sleep(ACCOUNT_INTERVAL).await;
+    }
+}
+
+/// Runs what blocks on a thread that may.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime ends: nobody waits for the result any more.
+            Err(_cancelled) => std::future::pending().await,
+        },
+    }
+}

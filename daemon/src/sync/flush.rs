@@ -1,0 +1,92 @@
+//! Waiting until what is dirty now is on the server.
+
+use std::collections::HashSet;
+
+use tokio::sync::oneshot;
+
+use crate::store::{DirtyNode, Error, Ino, View};
+
+/// What shall be on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The whole drive.
+    All,
+    /// One node.
+    Node(Ino),
+    /// A node and all below it.
+    Tree(Ino),
+}
+
+/// Why not all is on the server.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlushError {
+    /// Nothing can be sent until a person signs in.
+    #[error("signed out: run `miaofs login`")]
+    SignedOut,
+    /// These nodes cannot be sent; all others were.
+    #[error("{}", describe(.0))]
+    Refused(Vec<(String, String)>),
+    /// The local store failed.
+    #[error("the local store failed: {0}")]
+    Store(String),
+    /// The engine has ended.
+    #[error("the daemon is ending")]
+    Ended,
+}
+
+fn describe(refused: &[(String, String)]) -> String {
+    let lines: Vec<String> =
+        refused.iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
+    format!("not on the server: {}", lines.join("; "))
+}
+
+/// Somebody who waits.
+#[derive(Debug)]
+pub(super) struct Flush {
+    /// What was dirty at the call and is not yet known to be on the server.
+    pub(super) waiting: HashSet<Ino>,
+    /// Only what was looked at in this round or later shows what was there at the call.
+    pub(super) since: u64,
+    pub(super) answer: oneshot::Sender<Result<(), FlushError>>,
+}
+
+impl Flush {
+    /// Nobody waits any more.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    /// The server has the node as it was in `round`.
+    pub(super) fn acknowledged(&mut self, ino: Ino, round: u64) {
+        if round >= self.since {
+            self.waiting.remove(&ino);
+        }
+    }
+}
+
+/// Whether a dirty node is in the scope.
+pub(super) fn contains(scope: Scope, node: &DirtyNode, view: &mut View<'_>) -> Result<bool, Error> {
+    match scope {
+        Scope::All => Ok(true),
+        Scope::Node(ino) => Ok(node.ino == ino),
+        Scope::Tree(top) => is_below(top, node, view),
+    }
+}
+
+/// Whether any name of the node, now or on the server, is below `top`.
+fn is_below(top: Ino, node: &DirtyNode, view: &mut View<'_>) -> Result<bool, Error> {
+    if node.ino == top {
+        return Ok(true);
+    }
+    let names = node.state.iter().chain(&node.base_state).flat_map(|state| &state.entries);
+    for entry in names {
+        let mut at = view.by_id(entry.parent)?;
+        while let Some(ino) = at {
+            if ino == top {
+                return Ok(true);
+            }
+            at = view.entries_of(ino)?.first().map(|(parent, _)| *parent);
+        }
+    }
+    Ok(false)
+}

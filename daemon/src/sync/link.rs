@@ -1,0 +1,157 @@
+//! Whether the server can be reached, as all executors see it, and how long to wait before asking again.
+//!
+//! ```text
+//! Connecting ──▶ Online ◀──▶ Offline
+//!      └───────────┴────────────┴──▶ SignedOut: a person must sign in
+//! ```
+//!
+//! The feed, which always has a request open, decides. An executor whose request fails reports it
+//! and waits; the feed then asks at once instead of trusting its open request.
+
+use std::time::Duration;
+
+use miaofs::client;
+use tokio::sync::{Notify, watch};
+
+/// Pause before the first further try.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// What is known about the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LinkState {
+    /// Not yet asked.
+    Connecting,
+    /// It answers.
+    Online,
+    /// It does not, for this reason.
+    Offline(String),
+    /// It answers, but not to us.
+    SignedOut,
+}
+
+/// Shared by the executors.
+#[derive(Debug)]
+pub(super) struct Link {
+    state: watch::Sender<LinkState>,
+    doubt: Notify,
+}
+
+impl Link {
+    pub(super) fn new() -> Self {
+        Self { state: watch::Sender::new(LinkState::Connecting), doubt: Notify::new() }
+    }
+
+    pub(super) fn state(&self) -> LinkState {
+        self.state.borrow().clone()
+    }
+
+    /// The feed got an answer.
+    pub(super) fn found(&self) {
+        self.set(LinkState::Online);
+    }
+
+    /// A request failed. Only what concerns the link changes it.
+    pub(super) fn failed(&self, error: &client::Error) {
+        match error {
+            client::Error::SignedOut => self.set(LinkState::SignedOut),
+            error if error.is_offline() => {
+                self.set(LinkState::Offline(reason(error)));
+                self.doubt.notify_one();
+            }
+            _ => {}
+        }
+    }
+
+    /// Returns when somebody doubts that the server is there.
+    pub(super) async fn doubted(&self) {
+        self.doubt.notified().await;
+    }
+
+    /// Whoever doubted has been heard.
+    pub(super) fn believe(&self) {
+        use futures::FutureExt;
+        let _heard = self.doubt.notified().now_or_never();
+    }
+
+    pub(super) async fn until_online(&self) {
+        let online = |state: &LinkState| *state == LinkState::Online;
+        let mut state = self.state.subscribe();
+        let _outlived = state.wait_for(online).await;
+    }
+
+    /// Returns at every change of state from now on.
+    pub(super) fn watch(&self) -> watch::Receiver<LinkState> {
+        self.state.subscribe()
+    }
+
+    fn set(&self, state: LinkState) {
+        let changed = self.state.send_if_modified(|now| {
+            let changed = *now != state;
+            *now = state.clone();
+            changed
+        });
+        if changed {
+            match &state {
+                LinkState::Offline(reason) => tracing::warn!(%reason, "the server is away"),
+                LinkState::SignedOut => tracing::error!("signed out: run `miaofs login`"),
+                LinkState::Online => tracing::info!("the server answers"),
+                LinkState::Connecting => {}
+            }
+        }
+    }
+}
+
+/// The error with its causes, in one line.
+pub(super) fn reason(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Pauses that double up to a limit, and start over after a success.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) const fn new() -> Self {
+        Self { next: FIRST_PAUSE }
+    }
+
+    pub(super) const fn reset(&mut self) {
+        self.next = FIRST_PAUSE;
+    }
+
+    /// The next pause, with up to a quarter of jitter, so that many devices do not come back at once.
+    pub(super) fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(LONGEST_PAUSE);
+        pause.mul_f64(rand::random_range(0.75..=1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_limit_and_start_over() {
+        let mut backoff = Backoff::new();
+        let pauses: Vec<Duration> = (0..10).map(|_| backoff.pause()).collect();
+        assert!(pauses[0] <= FIRST_PAUSE);
+        assert!(pauses.iter().all(|pause| *pause <= LONGEST_PAUSE));
+        assert!(pauses[9] >= LONGEST_PAUSE / 2);
+        backoff.reset();
+        assert!(backoff.pause() <= FIRST_PAUSE);
+    }
+}

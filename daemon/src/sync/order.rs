@@ -1,0 +1,193 @@
+//! Which ready changes can be committed now, and in what order: pure.
+//!
+//! Each change may *need* others, which must be in the same commit or in an earlier one:
+//!
+//! - a node needs its directory, as long as the server does not have it;
+//! - a node that takes over a name needs the change by which the former owner gave it up;
+//! - the deletion of a node whose name another took over needs that one: others see the old or the
+//!   new content at the name, never neither;
+//! - the deletion of a directory needs the departure of what it held.
+//!
+//! What needs a change that is not ready waits with it. The rest is cut into groups that need each
+//! other in a ring (Tarjan's strongly connected components, 1972, which come in the order that is
+//! wanted), and groups are packed into commits without cutting one.
+
+use std::collections::HashMap;
+
+use miaofs::protocol::files::{COMMIT_NODES_MAX, Entry};
+use miaofs::protocol::ids::NodeId;
+
+use crate::store::DirtyNode;
+
+/// Nodes that a commit holds unless one group needs more.
+const COMMIT_NODES: usize = 1000;
+
+/// Orders the changes of `nodes` for which `ready` holds. Each commit is a list of indexes.
+pub(super) fn commits(nodes: &[DirtyNode], ready: &[bool]) -> Vec<Vec<usize>> {
+    let needs = needs(nodes);
+    let chosen = without_waiting(&needs, ready);
+    pack(components(&needs, &chosen))
+}
+
+/// For each node, the nodes whose change it needs.
+fn needs(nodes: &[DirtyNode]) -> Vec<Vec<usize>> {
+    let by_id: HashMap<NodeId, usize> =
+        nodes.iter().enumerate().map(|(index, node)| (node.id, index)).collect();
+    let mut former_owners: HashMap<&Entry, usize> = HashMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        for entry in lost_entries(node) {
+            former_owners.insert(entry, index);
+        }
+    }
+    let mut needs = vec![Vec::new(); nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        for entry in node.state.iter().flat_map(|state| &state.entries) {
+            if let Some(&parent) = by_id.get(&entry.parent)
+                && nodes[parent].base_state.is_none()
+            {
+                needs[index].push(parent);
+            }
+            if let Some(&former) = former_owners.get(entry) {
+                needs[index].push(former);
+                if nodes[former].state.is_none() {
+                    needs[former].push(index);
+                }
+            }
+        }
+        for entry in lost_entries(node) {
+            if let Some(&parent) = by_id.get(&entry.parent)
+                && nodes[parent].state.is_none()
+            {
+                needs[parent].push(index);
+            }
+        }
+    }
+    needs
+}
+
+/// Names that the server still knows and the node has no more.
+fn lost_entries(node: &DirtyNode) -> impl Iterator<Item = &Entry> {
+    let now = node.state.as_ref().map_or(&[][..], |state| &state.entries);
+    let known = node.base_state.as_ref().map_or(&[][..], |base| &base.entries);
+    known.iter().filter(move |entry| !now.contains(entry))
+}
+
+/// Takes away what is not ready and, again and again, what needs something taken away.
+fn without_waiting(needs: &[Vec<usize>], ready: &[bool]) -> Vec<bool> {
+    let mut needed_by = vec![Vec::new(); needs.len()];
+    for (index, needs) in needs.iter().enumerate() {
+        for &needed in needs {
+            needed_by[needed].push(index);
+        }
+    }
+    let mut chosen = ready.to_vec();
+    let mut taken_away: Vec<usize> = (0..ready.len()).filter(|index| !ready[*index]).collect();
+    while let Some(index) = taken_away.pop() {
+        for &waiting in &needed_by[index] {
+            if std::mem::replace(&mut chosen[waiting], false) {
+                taken_away.push(waiting);
+            }
+        }
+    }
+    chosen
+}
+
+/// Groups of nodes that need each other; a group comes after all groups that it needs.
+fn components(needs: &[Vec<usize>], chosen: &[bool]) -> Vec<Vec<usize>> {
+    let mut search = Search {
+        needs,
+        numbers: vec![None; needs.len()],
+        lowest: vec![0; needs.len()],
+        on_stack: vec![false; needs.len()],
+        stack: Vec::new(),
+        count: 0,
+        components: Vec::new(),
+    };
+    for index in (0..needs.len()).filter(|index| chosen[*index]) {
+        if search.numbers[index].is_none() {
+            search.visit(index);
+        }
+    }
+    search.components
+}
+
+/// Tarjan's depth-first search, with its own stack so that a deep tree does not exhaust the thread's.
+struct Search<'a> {
+    needs: &'a [Vec<usize>],
+    numbers: Vec<Option<usize>>,
+    lowest: Vec<usize>,
+    on_stack: Vec<bool>,
+    stack: Vec<usize>,
+    count: usize,
+    components: Vec<Vec<usize>>,
+}
+
+impl Search<'_> {
+    fn visit(&mut self, root: usize) {
+        let mut path = vec![(root, 0)];
+        self.enter(root);
+        while let Some((node, next)) = path.last_mut() {
+            let node = *node;
+            match self.needs[node].get(*next) {
+                Some(&needed) => {
+                    *next += 1;
+                    match self.numbers[needed] {
+                        None => {
+                            self.enter(needed);
+                            path.push((needed, 0));
+                        }
+                        Some(number) if self.on_stack[needed] => {
+                            self.lowest[node] = self.lowest[node].min(number);
+                        }
+                        Some(_) => {}
+                    }
+                }
+                None => {
+                    path.pop();
+                    self.leave(node);
+                    if let Some((above, _)) = path.last() {
+                        self.lowest[*above] = self.lowest[*above].min(self.lowest[node]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, node: usize) {
+        self.numbers[node] = Some(self.count);
+        self.lowest[node] = self.count;
+        self.count += 1;
+        self.stack.push(node);
+        self.on_stack[node] = true;
+    }
+
+    fn leave(&mut self, node: usize) {
+        if self.numbers[node] == Some(self.lowest[node]) {
+            let start = self.stack.iter().rposition(|other| *other == node);
+            let component = self.stack.split_off(start.expect("a node stays until it is left"));
+            for &member in &component {
+                self.on_stack[member] = false;
+            }
+            self.components.push(component);
+        }
+    }
+}
+
+/// Fills commits with groups in order. A group that is larger than a commit may be is cut after all:
+/// the server then says what does not hold yet.
+fn pack(components: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+    let mut commits: Vec<Vec<usize>> = Vec::new();
+    for component in components {
+        match commits.last_mut() {
+            Some(commit) if commit.len() + component.len() <= COMMIT_NODES => {
+                commit.extend(component);
+            }
+            _ => commits.extend(component.chunks(COMMIT_NODES_MAX).map(<[usize]>::to_vec)),
+        }
+    }
+    commits
+}
+
+#[cfg(test)]
+#[path = "order_tests.rs"]
+mod tests;

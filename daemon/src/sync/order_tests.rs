@@ -1,0 +1,142 @@
+//! What the order of commits promises.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeMap;
+
+use miaofs::protocol::files::{Kind, NodeState};
+use miaofs::protocol::name::Name;
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::Ino;
+
+fn id(number: u64) -> NodeId {
+    NodeId::from_bytes(u128::from(number).to_be_bytes())
+}
+
+/// Where a node is: directory and name.
+type Place<'a> = (u64, &'a str);
+
+fn state(kind: Kind, (parent, name): Place<'_>) -> NodeState {
+    NodeState {
+        kind,
+        mode: 0o755,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        mtime: 0,
+        ctime: 0,
+        btime: 0,
+        target: None,
+        xattrs: BTreeMap::new(),
+        content: None,
+        entries: vec![Entry { parent: id(parent), name: Name::new(name).unwrap() }],
+    }
+}
+
+fn node(number: u64, before: Option<Place<'_>>, now: Option<Place<'_>>) -> DirtyNode {
+    DirtyNode {
+        ino: Ino(number),
+        id: id(number),
+        change: 1,
+        base: u64::from(before.is_some()),
+        base_state: before.map(|place| state(Kind::Directory, place)),
+        in_flight: None,
+        state: now.map(|place| state(Kind::Directory, place)),
+        content_dirty: false,
+        writers: 0,
+        written_at: 0,
+        size: 0,
+    }
+}
+
+/// The numbers of the nodes in each commit.
+fn order(nodes: &[DirtyNode], waiting: &[u64]) -> Vec<Vec<u64>> {
+    let ready: Vec<bool> = nodes.iter().map(|node| !waiting.contains(&node.ino.0)).collect();
+    let number = |index: usize| nodes[index].ino.0;
+    commits(nodes, &ready)
+        .into_iter()
+        .map(|commit| commit.into_iter().map(number).collect())
+        .collect()
+}
+
+#[test]
+fn parents_come_before_children_however_they_are_numbered() {
+    let nodes = [
+        node(10, None, Some((30, "leaf"))),
+        node(20, None, Some((0, "top"))),
+        node(30, None, Some((20, "middle"))),
+    ];
+    assert_eq!(order(&nodes, &[]), vec![vec![20, 30, 10]]);
+}
+
+#[test]
+fn only_what_depends_on_a_waiting_node_waits_with_it() {
+    let nodes = [
+        node(10, None, Some((0, "waiting"))),
+        node(20, None, Some((10, "below"))),
+        node(30, None, Some((20, "further below"))),
+        node(40, None, Some((0, "beside"))),
+    ];
+    assert_eq!(order(&nodes, &[10]), vec![vec![40]]);
+}
+
+#[test]
+fn a_replaced_node_goes_with_its_replacement_or_not_at_all() {
+    let nodes = [node(10, Some((0, "name")), None), node(20, None, Some((0, "name")))];
+    assert_eq!(order(&nodes, &[20]), Vec::<Vec<u64>>::new());
+    let together = order(&nodes, &[]);
+    assert_eq!(together.len(), 1);
+    assert_eq!(together[0].len(), 2);
+}
+
+#[test]
+fn names_passed_on_in_a_ring_are_one_group() {
+    let nodes = [
+        node(10, Some((0, "a")), Some((0, "b"))),
+        node(20, Some((0, "b")), Some((0, "c"))),
+        node(30, Some((0, "c")), Some((0, "a"))),
+    ];
+    assert_eq!(order(&nodes, &[]).len(), 1);
+    assert_eq!(order(&nodes, &[20]), Vec::<Vec<u64>>::new());
+}
+
+#[test]
+fn a_directory_is_deleted_after_what_it_held() {
+    let nodes = [
+        node(10, Some((0, "directory")), None),
+        node(20, Some((10, "moved")), Some((0, "moved"))),
+        node(30, Some((10, "deleted")), None),
+    ];
+    let commit = order(&nodes, &[]).concat();
+    assert_eq!(commit.len(), 3);
+    assert_eq!(commit[2], 10);
+    assert_eq!(order(&nodes, &[20]), vec![vec![30]]);
+}
+
+proptest! {
+    #[test]
+    fn every_node_of_a_random_tree_comes_once_and_after_its_directory(
+        parents in proptest::collection::vec(any::<u16>(), 1..3000),
+    ) {
+        let nodes: Vec<DirtyNode> = parents
+            .iter()
+            .enumerate()
+            .map(|(index, random)| {
+                let parent = u64::from(*random) % (index as u64 + 1);
+                node(index as u64 + 1, None, Some((parent, "n")))
+            })
+            .collect();
+        let commits = commits(&nodes, &vec![true; nodes.len()]);
+        prop_assert!(commits.iter().all(|commit| commit.len() <= COMMIT_NODES_MAX));
+        let mut seen = vec![false; nodes.len() + 1];
+        seen[0] = true;
+        for index in commits.concat() {
+            let parent = u64::from(parents[index]) % (index as u64 + 1);
+            prop_assert!(seen[parent as usize], "{} before its directory", index);
+            prop_assert!(!std::mem::replace(&mut seen[index + 1], true));
+        }
+        prop_assert!(seen.iter().all(|seen| *seen));
+    }
+}

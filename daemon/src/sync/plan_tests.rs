@@ -1,0 +1,156 @@
+//! The plan by table: a node, what is known of it, and what is done about it.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeMap;
+
+use miaofs::protocol::files::{Entry, NodeState};
+use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::name::Name;
+
+use super::*;
+
+fn facts(now: Instant) -> Facts {
+    Facts {
+        now,
+        hurry: Hurry::No,
+        deletions: 0,
+        drive_nodes: 100,
+        max_file_size: 1 << 40,
+        extent: Extent::All,
+    }
+}
+
+fn file(number: u64, size: u64) -> DirtyNode {
+    let entries =
+        vec![Entry { parent: NodeId::ROOT, name: Name::new(format!("f{number}")).unwrap() }];
+    let state = NodeState {
+        kind: Kind::File,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        mtime: 0,
+        ctime: 0,
+        btime: 0,
+        target: None,
+        xattrs: BTreeMap::new(),
+        content: None,
+        entries,
+    };
+    DirtyNode {
+        ino: Ino(number),
+        id: NodeId::random(),
+        change: 1,
+        base: 0,
+        base_state: None,
+        in_flight: None,
+        state: Some(state),
+        content_dirty: true,
+        writers: 0,
+        written_at: 1,
+        size,
+    }
+}
+
+fn planner() -> Planner {
+    Planner::new(1000)
+}
+
+#[test]
+fn a_file_settles_is_uploaded_and_then_committed() {
+    let (mut planner, now) = (planner(), Instant::now());
+    let nodes = [file(7, 10)];
+    let round = planner.plan(&nodes, &facts(now));
+    assert!(round.jobs.is_empty() && round.commits.is_empty());
+    assert_eq!(round.next, Some(now + DEBOUNCE));
+
+    let settled = now + DEBOUNCE;
+    assert_eq!(planner.plan(&nodes, &facts(settled)).jobs, [Job::Small(vec![Ino(7)])]);
+    assert!(planner.plan(&nodes, &facts(settled)).jobs.is_empty(), "it is under way");
+
+    planner.uploaded(Ino(7), Uploaded::Known, settled);
+    assert_eq!(planner.plan(&nodes, &facts(settled)).commits, vec![vec![0]]);
+}
+
+#[test]
+fn what_was_synced_or_is_waited_for_does_not_settle_first() {
+    let now = Instant::now();
+    let nodes = [file(7, 10)];
+    let mut synced = planner();
+    synced.urgent(Ino(7));
+    assert_eq!(synced.plan(&nodes, &facts(now)).jobs.len(), 1);
+    let hurry = Facts { hurry: Hurry::Yes, ..facts(now) };
+    assert_eq!(planner().plan(&nodes, &hurry).jobs.len(), 1);
+}
+
+#[test]
+fn an_open_file_is_pushed_at_intervals_even_if_it_is_never_quiet() {
+    let (mut planner, start) = (planner(), Instant::now());
+    let mut node = DirtyNode { writers: 1, ..file(7, 10) };
+    let mut pushed = 0;
+    for second in 0..130 {
+        node.written_at += 1;
+        let now = start + Duration::from_secs(second);
+        let round = planner.plan(std::slice::from_ref(&node), &facts(now));
+        if !round.jobs.is_empty() {
+            planner.uploaded(Ino(7), Uploaded::Known, now);
+            let round = planner.plan(std::slice::from_ref(&node), &facts(now));
+            assert_eq!(round.commits.len(), 1, "the state that was uploaded");
+            planner.acknowledged(&node, now);
+            pushed += 1;
+        }
+    }
+    assert_eq!(pushed, 2);
+}
+
+#[test]
+fn a_failure_rests_longer_each_time_and_others_go_on() {
+    let (mut planner, mut now) = (planner(), Instant::now());
+    let nodes = [file(7, 10), file(8, 10)];
+    let hurry = |now| Facts { hurry: Hurry::Yes, ..facts(now) };
+    planner.plan(&nodes, &hurry(now));
+    planner.uploaded(Ino(8), Uploaded::Known, now);
+    let mut rests = Vec::new();
+    for _ in 0..3 {
+        planner.uploaded(Ino(7), Uploaded::Failed("no room".to_owned()), now);
+        let round = planner.plan(&nodes, &hurry(now));
+        assert_eq!(round.commits, vec![vec![1]]);
+        rests.push(round.next.unwrap() - now);
+        now = round.next.unwrap();
+        planner.plan(&nodes, &hurry(now));
+    }
+    assert_eq!(rests, [REST_FIRST, REST_FIRST * 2, REST_FIRST * 4]);
+    assert_eq!(planner.troubles().count(), 1);
+}
+
+#[test]
+fn a_file_too_large_for_the_server_stays_local() {
+    let mut planner = planner();
+    let facts = Facts { hurry: Hurry::Yes, max_file_size: 9, ..facts(Instant::now()) };
+    assert!(planner.plan(&[file(7, 10)], &facts).jobs.is_empty());
+    let (_, trouble) = planner.troubles().next().unwrap();
+    assert!(trouble.text.starts_with("stays local"));
+}
+
+#[test]
+fn many_deletions_wait_for_a_word_and_the_rest_goes_on() {
+    let mut planner = planner();
+    let deleted = DirtyNode { base: 1, base_state: file(9, 0).state, state: None, ..file(9, 0) };
+    let nodes = [deleted, DirtyNode { content_dirty: false, ..file(7, 0) }];
+    let many = Facts { hurry: Hurry::Yes, deletions: 2000, ..facts(Instant::now()) };
+    let round = planner.plan(&nodes, &many);
+    assert_eq!((round.commits, round.held_deletions), (vec![vec![1]], 2000));
+    planner.allow_deletions();
+    assert_eq!(planner.plan(&nodes, &many).held_deletions, 0);
+}
+
+#[test]
+fn small_contents_travel_together_within_bounds() {
+    let uploads: Vec<(Ino, u64)> = (0..2500).map(|ino| (Ino(ino), 4096)).collect();
+    assert_eq!(jobs(&uploads).len(), 3);
+    let mixed = [(Ino(1), 100), (Ino(2), CHUNK_SIZE + 1), (Ino(3), 100)];
+    assert_eq!(jobs(&mixed), [Job::Large(Ino(2)), Job::Small(vec![Ino(1), Ino(3)])]);
+    let heavy = [(Ino(1), CHUNK_SIZE); 5];
+    assert_eq!(jobs(&heavy).len(), 2);
+}

@@ -1,0 +1,246 @@
+//! Brings contents to the server: many small ones together here, one large one in [`chunked`].
+//!
+//! A group of small contents is hashed, asked about in one request, and what is unknown is sent in
+//! one more. It is read twice, for its digests and for its bytes, so that contents which the server
+//! has are never all in memory; a content that changed in between is left for the next look.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use miaofs::client;
+use miaofs::content::{CHUNK_SIZE, Digest, Manifest};
+use miaofs::protocol::batch;
+use miaofs::protocol::uploads::Known;
+use tokio::sync::Semaphore;
+
+use super::chunked;
+use super::engine::{Core, blocking};
+use super::hash::{self, HashError};
+use super::link::reason;
+use super::plan::{Job, Uploaded};
+use crate::store::{self, ChunkRead, Ino, Snapshot, Store};
+
+/// Groups of small contents under way at once.
+pub(super) const GROUPS: usize = 3;
+/// Large contents under way at once.
+const LARGE: usize = 3;
+/// Chunks being sent at once.
+pub(super) const STREAMS: usize = 6;
+
+/// What bounds the memory and the requests of uploads.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    groups: Semaphore,
+    pub(super) large: Semaphore,
+    pub(super) streams: Semaphore,
+}
+
+impl Lanes {
+    pub(super) fn new() -> Self {
+        Self {
+            groups: Semaphore::new(GROUPS),
+            large: Semaphore::new(LARGE),
+            streams: Semaphore::new(STREAMS),
+        }
+    }
+}
+
+/// Why a content is not on the server.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UploadError {
+    /// Somebody wrote to it.
+    #[error("the file changes while it is read")]
+    Changed,
+    /// The server did not take it.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// It could not be hashed.
+    #[error(transparent)]
+    Hash(HashError),
+}
+
+impl From<HashError> for UploadError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Changed => Self::Changed,
+            HashError::Store(error) => Self::Store(error),
+            error @ HashError::Manifest(_) => Self::Hash(error),
+        }
+    }
+}
+
+/// Does a job and says of each of its nodes how it ended.
+pub(super) async fn run(core: &Arc<Core>, job: Job) -> Vec<(Ino, Uploaded)> {
+    match job {
+        Job::Large(ino) => {
+            let result = chunked::upload(core, ino).await;
+            vec![(ino, outcome(core, &result))]
+        }
+        Job::Small(inos) => group(core, &inos).await,
+    }
+}
+
+fn outcome(core: &Core, result: &Result<(), UploadError>) -> Uploaded {
+    match result {
+        Ok(()) => Uploaded::Known,
+        Err(UploadError::Changed | UploadError::Store(store::Error::NoNode(_))) => {
+            Uploaded::Changed
+        }
+        Err(UploadError::Client(error)) => {
+            core.link.failed(error);
+            match error {
+                client::Error::SignedOut => Uploaded::Away,
+                error if error.is_offline() => Uploaded::Away,
+                error => Uploaded::Failed(reason(error)),
+            }
+        }
+        Err(error) => Uploaded::Failed(reason(error)),
+    }
+}
+
+/// A small content that has been hashed.
+struct Small {
+    ino: Ino,
+    snapshot: Snapshot,
+    manifest: Arc<Manifest>,
+}
+
+async fn group(core: &Arc<Core>, inos: &[Ino]) -> Vec<(Ino, Uploaded)> {
+    let _lane = core.lanes.groups.acquire().await.expect("lanes are never closed");
+    let store = Arc::clone(&core.store);
+    let wanted = inos.to_vec();
+    let hashed = blocking(move || {
+        wanted.into_iter().map(|ino| (ino, hash_small(&store, ino))).collect::<Vec<_>>()
+    })
+    .await;
+    let mut outcomes = Vec::with_capacity(inos.len());
+    let mut contents = Vec::with_capacity(inos.len());
+    for (ino, result) in hashed {
+        match result {
+            Ok(small) => contents.push(small),
+            Err(error) => outcomes.push((ino, outcome(core, &Err(error)))),
+        }
+    }
+    match send(core, &contents).await {
+        Ok(changed) => outcomes.extend(settle(core, contents, changed).await),
+        Err(error) => {
+            let failed = outcome(core, &Err(error.into()));
+            outcomes.extend(contents.iter().map(|small| (small.ino, failed.clone())));
+        }
+    }
+    outcomes
+}
+
+fn hash_small(store: &Store, ino: Ino) -> Result<Small, UploadError> {
+    let snapshot = store.snapshot(ino)?;
+    if snapshot.size > CHUNK_SIZE {
+        return Err(UploadError::Changed);
+    }
+    let mut buffer = Vec::new();
+    let digest = match snapshot.size {
+        0 => Digest::of_nothing(),
+        _ => match store.read_chunk(&snapshot, 0, &mut buffer)? {
+            ChunkRead::Unchanged => Digest::of(&buffer),
+            ChunkRead::ChangedSince => return Err(UploadError::Changed),
+        },
+    };
+    let manifest = Manifest::of_small(digest, snapshot.size).map_err(HashError::from)?;
+    Ok(Small { ino, snapshot, manifest: Arc::new(manifest) })
+}
+
+/// Sends what the server does not have. Answers the contents that changed meanwhile.
+async fn send(core: &Arc<Core>, contents: &[Small]) -> Result<HashSet<Digest>, client::Error> {
+    if contents.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let mut asked = HashSet::new();
+    let digests: Vec<Digest> = contents
+        .iter()
+        .map(|small| small.manifest.digest())
+        .filter(|digest| asked.insert(*digest))
+        .collect();
+    let answer = core.client.known(&Known { digests }).await?;
+    core.progress.instant_uploads.fetch_add(answer.known.len() as u64, Ordering::Relaxed);
+    for digest in &answer.known {
+        asked.remove(digest);
+    }
+    let mut unknown = asked;
+    let wanted: Vec<(Snapshot, Digest)> = contents
+        .iter()
+        .filter(|small| unknown.remove(&small.manifest.digest()))
+        .map(|small| (small.snapshot.clone(), small.manifest.digest()))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let store = Arc::clone(&core.store);
+    let (body, bytes, changed) = blocking(move || batch_of(&store, &wanted)).await;
+    core.throttle.let_through(bytes).await;
+    if !body.is_empty() {
+        core.client.batch(body).await?;
+        core.progress.batches.add(bytes);
+        core.progress.count_sent(bytes);
+    }
+    Ok(changed)
+}
+
+/// The body of a batch, the bytes of contents in it, and the contents that could not be put in.
+fn batch_of(store: &Store, wanted: &[(Snapshot, Digest)]) -> (Bytes, u64, HashSet<Digest>) {
+    let mut body = Vec::new();
+    let mut bytes = 0;
+    let mut changed = HashSet::new();
+    let mut buffer = Vec::new();
+    for (snapshot, digest) in wanted {
+        buffer.clear();
+        let read = match snapshot.size {
+            0 => Ok(ChunkRead::Unchanged),
+            _ => store.read_chunk(snapshot, 0, &mut buffer),
+        };
+        match read {
+            Ok(ChunkRead::Unchanged) => {
+                batch::push(&mut body, *digest, &buffer);
+                bytes += buffer.len() as u64;
+            }
+            Ok(ChunkRead::ChangedSince) | Err(_) => {
+                changed.insert(*digest);
+            }
+        }
+    }
+    (body.into(), bytes, changed)
+}
+
+/// Tells the store which contents the server has now.
+async fn settle(
+    core: &Arc<Core>,
+    contents: Vec<Small>,
+    changed: HashSet<Digest>,
+) -> Vec<(Ino, Uploaded)> {
+    let settling = Arc::clone(core);
+    blocking(move || {
+        let settle_one = |small: Small| {
+            if changed.contains(&small.manifest.digest()) {
+                return (small.ino, Uploaded::Changed);
+            }
+            let known = settling.store.content_known(&small.snapshot, small.manifest);
+            (small.ino, outcome(&settling, &known.map_err(UploadError::from)))
+        };
+        contents.into_iter().map(settle_one).collect()
+    })
+    .await
+}
+
+/// Takes a snapshot and hashes it, off the event loop.
+pub(super) async fn hashed(
+    core: &Arc<Core>,
+    ino: Ino,
+) -> Result<(Snapshot, Arc<Manifest>), UploadError> {
+    let store = Arc::clone(&core.store);
+    let snapshot = blocking(move || store.snapshot(ino)).await?;
+    let manifest = hash::manifest_of(&core.store, &snapshot).await?;
+    Ok((snapshot, manifest))
+}
