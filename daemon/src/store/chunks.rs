@@ -76,6 +76,11 @@ impl Chunks {
         self.partial.clear();
     }
 
+    /// Like [`Chunks::replace`], with the states of another.
+    pub(super) fn take_states(&mut self, other: Self) {
+        self.replace(other.states);
+    }
+
     /// Indexes of the chunks in a state, among the first `kept`.
     pub(super) fn in_state(&self, state: ChunkState) -> impl Iterator<Item = u64> {
         (0..).zip(&self.states).filter(move |(_, found)| **found == state).map(|(index, _)| index)

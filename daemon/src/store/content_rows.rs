@@ -4,12 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Digest, Manifest};
+use miaofs::protocol::files::NodeState;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chunks::{ChunkState, Chunks};
 use super::data::{self, DataFiles};
 use super::live::Live;
-use super::record::Record;
+use super::record::{self, Record};
 use super::{Error, Ino};
 
 /// How a chunk that is here stands in its row.
@@ -205,5 +206,34 @@ pub(super) fn graves(db: &Connection) -> Result<Vec<Ino>, Error> {
 /// All fresh chunks have reached the disk.
 pub(super) fn believe_all_fresh(db: &Connection) -> Result<(), Error> {
     db.execute("UPDATE chunks SET state = 2 WHERE state = 3", [])?;
+    Ok(())
+}
+
+/// All names of a node, each with its directory.
+pub(super) fn entries_of(db: &Connection, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
+    let mut statement =
+        db.prepare_cached("SELECT parent, name FROM entries WHERE ino = ?1 ORDER BY cookie")?;
+    let rows = statement
+        .query_map([ino.0 as i64], |row| Ok((Ino(record::number(row, 0)?), row.get(1)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// The server's state that a node's local state grew from.
+pub(super) fn base(db: &Connection, ino: Ino) -> Result<Option<NodeState>, Error> {
+    let text: Option<String> = db
+        .prepare_cached("SELECT state FROM bases WHERE ino = ?1")?
+        .query_row([ino.0 as i64], |row| row.get(0))
+        .optional()?;
+    Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
+}
+
+/// Sets it.
+pub(super) fn set_base(db: &Connection, ino: Ino, state: Option<&NodeState>) -> Result<(), Error> {
+    match state {
+        Some(state) => db
+            .prepare_cached("INSERT OR REPLACE INTO bases (ino, state) VALUES (?1, ?2)")?
+            .execute(params![ino.0 as i64, serde_json::to_string(state)?])?,
+        None => db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?,
+    };
     Ok(())
 }

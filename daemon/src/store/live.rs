@@ -77,6 +77,11 @@ impl Live {
         }
     }
 
+    /// The content alone.
+    pub(super) fn into_body(self) -> Body {
+        self.body.into_inner().expect("nobody else has it, so nobody panicked with it")
+    }
+
     /// Size and times.
     pub(super) fn hot(&self) -> MutexGuard<'_, Hot> {
         self.hot.lock().expect("nothing panics while size and times are locked")

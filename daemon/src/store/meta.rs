@@ -37,7 +37,7 @@ pub(super) fn set_text(db: &Connection, key: &str, value: &str) -> Result<(), Er
     Ok(())
 }
 
-/// Seconds since 1970.
-pub(super) fn seconds_now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs() as i64)
+/// Nanoseconds since 1970.
+pub(super) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
 }

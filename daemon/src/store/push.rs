@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
-use miaofs::content::Manifest;
-use miaofs::protocol::files::NodeState;
+use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count};
+use miaofs::protocol::files::{ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
+use miaofs::protocol::name::{Bytes, Name};
+use rusqlite::params;
 
-use super::live::Live;
-use super::{Error, Ino, Store};
+use super::chunks::ChunkState;
+use super::content_rows::{self, Row};
+use super::live::{Body, Live};
+use super::record::{self, Record, Status};
+use super::tree::Tree;
+use super::{Error, Ino, Store, data};
 
 /// A node that the server does not have as it is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,46 +85,263 @@ pub enum ChunkRead {
 
 impl Store {
     /// Dirty nodes by rising number, beginning after `after`.
-    pub fn dirty_nodes(&self, _after: Ino, _limit: usize) -> Result<Vec<DirtyNode>, Error> {
-        todo!()
+    pub fn dirty_nodes(&self, after: Ino, limit: usize) -> Result<Vec<DirtyNode>, Error> {
+        let mut tree = self.tree();
+        let inos: Vec<Ino> = {
+            let mut statement = tree.db.prepare_cached(
+                "SELECT ino FROM nodes WHERE dirty = 1 AND ino > ?1 ORDER BY ino LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![after.0 as i64, limit as i64], |row| {
+                Ok(Ino(record::number(row, 0)?))
+            })?;
+            rows.collect::<Result<_, _>>()?
+        };
+        let nodes = inos.into_iter().map(|ino| tree.dirty_node(ino));
+        nodes.filter_map(Result::transpose).collect()
     }
 
     /// One node, if it is dirty.
-    pub fn dirty_node(&self, _ino: Ino) -> Result<Option<DirtyNode>, Error> {
-        todo!()
+    pub fn dirty_node(&self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
+        match self.tree().dirty_node(ino) {
+            Err(Error::NoNode(_)) => Ok(None),
+            other => other,
+        }
     }
 
     /// Remembers the revisions of a commit before it is sent, so that a lost answer is recognised.
-    pub fn begin_push(&self, _pushes: &[(Ino, Revision)]) -> Result<(), Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::NoNode`] when one of the nodes is gone without a trace; nothing is remembered then.
+    pub fn begin_push(&self, pushes: &[(Ino, Revision)]) -> Result<(), Error> {
+        self.transact(|tree| {
+            for (ino, revision) in pushes {
+                tree.edit(*ino)?.in_flight = Some(*revision);
+            }
+            Ok(())
+        })
     }
 
     /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
-    pub fn pushed(&self, _done: &[Pushed]) -> Result<(), Error> {
-        todo!()
+    pub fn pushed(&self, done: &[Pushed]) -> Result<(), Error> {
+        self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))
     }
 
     /// The content of a node now, to be hashed and uploaded.
-    pub fn snapshot(&self, _ino: Ino) -> Result<Snapshot, Error> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest.
+    pub fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
+        let live = self.live(ino)?;
+        let mut body = live.body_mut();
+        let size = live.hot().size;
+        let base = match body.content {
+            _ if body.chunks.kept() == 0 => None,
+            Some(content) => Some(known_manifest(&body, content)?.ok_or(Error::NoManifest(ino))?),
+            None => None,
+        };
+        let dirty = body.chunks.in_state(ChunkState::Dirty);
+        let dirty = dirty.chain(body.chunks.kept()..chunk_count(size)).collect();
+        let generation = body.chunks.begin_snapshot();
+        drop(body);
+        Ok(Snapshot { ino, size, generation, base, dirty, live })
     }
 
     /// Reads one chunk of a snapshot into `buffer`, which takes its length.
     pub fn read_chunk(
         &self,
-        _snapshot: &Snapshot,
-        _index: u64,
-        _buffer: &mut Vec<u8>,
+        snapshot: &Snapshot,
+        index: u64,
+        buffer: &mut Vec<u8>,
     ) -> Result<ChunkRead, Error> {
-        todo!()
+        let Some(chunk) = Chunk::new(index, snapshot.size) else {
+            return Ok(ChunkRead::ChangedSince);
+        };
+        let range = chunk.range();
+        let body = snapshot.live.body();
+        let changed = body.chunks.written_since(index, snapshot.generation);
+        if changed || !body.chunks.is_here(&range) {
+            return Ok(ChunkRead::ChangedSince);
+        }
+        buffer.resize(chunk.length() as usize, 0);
+        match self.data.existing(snapshot.ino)? {
+            Some(file) => data::read_or_zeros(&file, buffer, range.start)?,
+            None => buffer.fill(0),
+        }
+        Ok(ChunkRead::Unchanged)
     }
 
     /// The server has the content of the snapshot: chunks not written since become clean.
-    pub fn content_known(
-        &self,
-        _snapshot: &Snapshot,
-        _manifest: Arc<Manifest>,
-    ) -> Result<(), Error> {
-        todo!()
+    ///
+    /// The node stays dirty until [`Store::pushed`] says that the server has it with this content.
+    pub fn content_known(&self, snapshot: &Snapshot, manifest: Arc<Manifest>) -> Result<(), Error> {
+        let mut body = snapshot.live.body_mut();
+        let size = snapshot.live.hot().size;
+        let states = states_after(&body, snapshot, size);
+        let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
+        let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
+        self.transact(|tree| {
+            tree.present(snapshot.ino)?;
+            tree.forget_previous(snapshot.ino)?;
+            let cached = write_states(tree, snapshot.ino, &body, &states, &manifest)?;
+            let before = tree.record(snapshot.ino)?.cached;
+            tree.count_cached(snapshot.ino, cached as i64 - before as i64)?;
+            if content.size > CHUNK_SIZE {
+                content_rows::save_manifest(&tree.db, &manifest)?;
+            }
+            let record = tree.edit_and_mark(snapshot.ino)?;
+            record.content = Some(content);
+            record.kept = states.len() as u64;
+            record.content_dirty = still_dirty;
+            Ok::<(), Error>(())
+        })?;
+        body.content = Some(content);
+        body.manifest = (content.size > CHUNK_SIZE).then_some(manifest);
+        body.content_dirty = still_dirty;
+        body.chunks.replace(states);
+        drop(body);
+        self.keep_to_limit()
+    }
+}
+
+/// The manifest of the content that a body is based on, if it is known.
+pub(super) fn known_manifest(
+    body: &Body,
+    content: ContentRef,
+) -> Result<Option<Arc<Manifest>>, Error> {
+    if content.size > CHUNK_SIZE {
+        return Ok(body.manifest.clone());
+    }
+    let manifest = Manifest::of_small(content.digest, content.size)
+        .map_err(|_cause| Error::Damaged("the size of a content"))?;
+    Ok(Some(Arc::new(manifest)))
+}
+
+/// States of the chunks once the content of a snapshot is known: as many as are as long now as then.
+fn states_after(body: &Body, snapshot: &Snapshot, size: u64) -> Vec<ChunkState> {
+    let kept = if size == snapshot.size {
+        chunk_count(size)
+    } else {
+        size.min(snapshot.size) / CHUNK_SIZE
+    };
+    let after = |index| {
+        if body.chunks.written_since(index, snapshot.generation) {
+            return ChunkState::Dirty;
+        }
+        match body.chunks.state(index) {
+            ChunkState::Dirty | ChunkState::Clean => ChunkState::Clean,
+            ChunkState::Absent => ChunkState::Absent,
+        }
+    };
+    (0..kept).map(after).collect()
+}
+
+/// Writes the rows of chunks whose state changes; how many bytes are clean and here then.
+fn write_states(
+    tree: &mut Tree,
+    ino: Ino,
+    body: &Body,
+    states: &[ChunkState],
+    manifest: &Manifest,
+) -> Result<u64, Error> {
+    content_rows::delete_chunks_from(&tree.db, ino, states.len() as u64)?;
+    let mut cached = 0;
+    for (index, state) in (0..).zip(states) {
+        let before = body.chunks.state(index);
+        let hole = manifest.is_hole(index);
+        match state {
+            ChunkState::Clean if hole => content_rows::delete_chunk(&tree.db, ino, index)?,
+            ChunkState::Clean => {
+                let was_hole = body.manifest.as_ref().is_some_and(|it| it.is_hole(index));
+                if was_hole || before != ChunkState::Clean {
+                    content_rows::set_chunk(&tree.db, ino, index, Row::Fresh)?;
+                }
+                cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
+            }
+            ChunkState::Dirty => content_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?,
+            ChunkState::Absent => {}
+        }
+    }
+    Ok(cached)
+}
+
+/// Makes a state that the server took the base of its node.
+fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
+    let ino = pushed.ino;
+    let record = match tree.edit(ino) {
+        Ok(record) => record,
+        Err(Error::NoNode(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    record.base = pushed.version;
+    record.in_flight = None;
+    record.acknowledged = pushed.change;
+    let is_gone = record.is_gone();
+    if pushed.state.is_none() && is_gone {
+        // The server has forgotten it: a row that was only to tell it of the end has done so.
+        record.base = 0;
+        if record.status == Status::Deleted {
+            return tree.erase(ino);
+        }
+    }
+    content_rows::set_base(&tree.db, ino, pushed.state.as_ref())
+}
+
+impl Tree {
+    /// A node as the engine sees it, if it is dirty.
+    pub(super) fn dirty_node(&mut self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
+        let record = self.record(ino)?;
+        if !record.is_dirty() {
+            return Ok(None);
+        }
+        self.as_dirty(ino).map(Some)
+    }
+
+    /// A node as the engine sees one that is dirty.
+    pub(super) fn as_dirty(&mut self, ino: Ino) -> Result<DirtyNode, Error> {
+        let mut record = self.record(ino)?.clone();
+        let mut writers = 0;
+        if let Some(live) = self.living(ino) {
+            writers = live.writers();
+            record.take_over(&live.hot());
+        }
+        let state = if record.is_gone() { None } else { Some(self.state_of(&record)?) };
+        Ok(DirtyNode {
+            ino,
+            id: record.id,
+            change: record.change,
+            base: record.base,
+            base_state: content_rows::base(&self.db, ino)?,
+            in_flight: record.in_flight,
+            state,
+            content_dirty: record.content_dirty,
+            writers,
+            written_at: record.written_at,
+            size: record.attributes.size,
+        })
+    }
+
+    /// A node's state as it travels.
+    pub(super) fn state_of(&mut self, record: &Record) -> Result<NodeState, Error> {
+        let mut entries = Vec::with_capacity(record.links as usize);
+        for (parent, name) in content_rows::entries_of(&self.db, record.ino)? {
+            let parent = self.record(parent)?.id;
+            let name = Name::new(name).map_err(|_cause| Error::Damaged("the name of an entry"))?;
+            entries.push(Entry { parent, name });
+        }
+        let attributes = &record.attributes;
+        Ok(NodeState {
+            kind: attributes.kind,
+            mode: attributes.mode,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            rdev: attributes.rdev,
+            mtime: attributes.mtime,
+            ctime: attributes.ctime,
+            btime: attributes.btime,
+            target: record.target.as_ref().map(|target| Bytes(target.to_vec())),
+            xattrs: record.xattrs.as_deref().cloned().unwrap_or_default(),
+            content: record.content,
+            entries,
+        })
     }
 }

@@ -14,6 +14,7 @@ use miaofs::protocol::name::Bytes;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::live::Hot;
 use super::{Attributes, Error, Ino, NewNode};
 
 /// Extended attributes by name.
@@ -67,7 +68,7 @@ pub(super) struct Record {
     /// Size and mtime are those of the data file.
     pub(super) unsettled: bool,
     pub(super) written_at: i64,
-    /// When it was last opened, in seconds since 1970.
+    /// When it was last opened or fetched, in nanoseconds since 1970.
     pub(super) used_at: i64,
     /// Bytes of clean chunks that are here.
     pub(super) cached: u64,
@@ -108,7 +109,7 @@ impl Record {
             content_dirty: is_file,
             unsettled: is_file,
             written_at: 0,
-            used_at: new.now / 1_000_000_000,
+            used_at: new.now,
             cached: 0,
         }
     }
@@ -132,11 +133,24 @@ impl Record {
     pub(super) fn is_dirty(&self) -> bool {
         match self.status {
             Status::Deleted => true,
-            Status::Awaited => false,
+            Status::Awaited | Status::Detached => false,
             Status::Present if self.is_orphan() => self.may_be_known(),
-            Status::Present | Status::Detached => {
-                self.content_dirty || self.change != self.acknowledged
-            }
+            Status::Present => self.has_changes(),
+        }
+    }
+
+    /// Whether it changed here since the server last took it.
+    pub(super) fn has_changes(&self) -> bool {
+        self.content_dirty || self.change != self.acknowledged
+    }
+
+    /// Takes over size and times that are newer in memory.
+    pub(super) fn take_over(&mut self, hot: &Hot) {
+        if hot.unsettled {
+            self.attributes.size = hot.size;
+            self.attributes.mtime = hot.mtime;
+            self.attributes.ctime = hot.ctime;
+            self.written_at = hot.written_at;
         }
     }
 

@@ -75,7 +75,7 @@ fn make_root(db: &Connection) -> Result<(), Error> {
         gid: rustix::process::getegid().as_raw(),
         rdev: 0,
         target: None,
-        now: meta::seconds_now() * 1_000_000_000,
+        now: meta::now(),
     };
     let mut root = Record::new(Ino::ROOT, NodeId::ROOT, new);
     root.acknowledged = root.change;

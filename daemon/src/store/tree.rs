@@ -27,8 +27,8 @@ const LIVE_MAX: usize = 2048;
 /// Inode numbers that are reserved in the database at once.
 const INO_BATCH: u64 = 4096;
 
-/// How exactly it is known when a node was last opened, in seconds.
-const USED_STEP: i64 = 60;
+/// How exactly it is known when a node was last opened, in nanoseconds.
+const USED_STEP: i64 = 60_000_000_000;
 
 /// The tree, its caches, and the transaction in progress.
 pub(super) struct Tree {
@@ -350,6 +350,11 @@ impl Tree {
         self.live.peek(&ino)
     }
 
+    /// All inodes that are in memory.
+    pub(super) fn living_inos(&self) -> Vec<Ino> {
+        self.live.iter().map(|(ino, _)| *ino).collect()
+    }
+
     /// The state of an inode, read from its rows if need be.
     pub(super) fn live(&mut self, ino: Ino) -> Result<Arc<Live>, Error> {
         if let Some(live) = self.live.get(&ino) {
@@ -440,7 +445,7 @@ impl Tree {
 
     /// Remembers that a node whose bytes are cache was opened; coarsely, with the next transaction.
     pub(super) fn note_used(&mut self, ino: Ino) -> Result<(), Error> {
-        let now = meta::seconds_now();
+        let now = meta::now();
         let record = self.record(ino)?;
         if record.cached > 0 && now - record.used_at > USED_STEP {
             self.used.push((ino, now));

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::record::{self, Status};
 use super::tree::Tree;
-use super::{Child, Error, Ino, Node};
+use super::{Child, Error, Ino, Node, content_rows};
 
 /// The tree at one moment.
 pub struct View<'a> {
@@ -43,13 +43,7 @@ impl View<'_> {
 
     /// All names of a node, each with its directory.
     pub fn entries_of(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
-        let mut statement = self
-            .tree
-            .db
-            .prepare_cached("SELECT parent, name FROM entries WHERE ino = ?1 ORDER BY cookie")?;
-        let rows = statement
-            .query_map([ino.0 as i64], |row| Ok((Ino(record::number(row, 0)?), row.get(1)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        content_rows::entries_of(&self.tree.db, ino)
     }
 
     /// Up to `limit` children with a cookie above `after` (0: from the first), by rising cookie.

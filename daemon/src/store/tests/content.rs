@@ -1,0 +1,208 @@
+//! Bytes that the server has too: pushed, given up, fetched again, written over.
+
+use miaofs::content::{CHUNK_SIZE, Digest};
+
+use super::*;
+
+const SIZE: u64 = 2 * CHUNK_SIZE + 100_000;
+
+#[test]
+fn a_node_is_dirty_until_it_is_pushed_as_it_is_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ino = write_file(&store, "file", b"hello");
+    let dirty = store.dirty_nodes(Ino(0), 10).unwrap();
+    assert_eq!(dirty.len(), 1, "a new file, but not the directory that it is in");
+    assert!(dirty[0].content_dirty && dirty[0].base == 0 && dirty[0].size == 5);
+    push(&store, ino, 7);
+    assert_eq!(store.dirty_node(ino).unwrap(), None);
+    store.change(|change| change.set_xattr(ino, b"user.x", b"1")).unwrap();
+    let dirty = store.dirty_node(ino).unwrap().unwrap();
+    assert_eq!((dirty.base, dirty.content_dirty), (7, false));
+    assert!(dirty.base_state.unwrap().xattrs.is_empty());
+}
+
+#[test]
+fn a_change_during_a_push_stays_dirty() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ino = make(&store, Ino::ROOT, "folder", Kind::Directory);
+    let before = store.dirty_node(ino).unwrap().unwrap();
+    store.change(|change| change.set_xattr(ino, b"user.x", b"1")).unwrap();
+    let revision = Revision::random();
+    store.begin_push(&[(ino, revision)]).unwrap();
+    let (_copy, after) = crashed(dir.path());
+    assert_eq!(after.dirty_node(ino).unwrap().unwrap().in_flight, Some(revision));
+    let state = before.state;
+    store.pushed(&[Pushed { ino, change: before.change, version: 3, revision, state }]).unwrap();
+    let dirty = store.dirty_node(ino).unwrap().unwrap();
+    assert_eq!((dirty.base, dirty.in_flight), (3, None));
+}
+
+#[test]
+fn chunks_written_after_the_snapshot_stay_dirty() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let content = create(&store, "file");
+    let mut all = bytes(1, SIZE);
+    content.write_at(0, &all, 1).unwrap();
+    let snapshot = store.snapshot(content.ino()).unwrap();
+    assert_eq!(snapshot.dirty, [0, 1, 2]);
+    content.write_at(CHUNK_SIZE + 5, b"later", 2).unwrap();
+    let mut buffer = Vec::new();
+    let read = |index, buffer: &mut _| store.read_chunk(&snapshot, index, buffer).unwrap();
+    assert_eq!(read(1, &mut buffer), ChunkRead::ChangedSince);
+    assert_eq!(read(2, &mut buffer), ChunkRead::Unchanged);
+    store.content_known(&snapshot, manifest_of(&all)).unwrap();
+    all[CHUNK_SIZE as usize + 5..][..5].copy_from_slice(b"later");
+    for store in [&store, &crashed(dir.path()).1] {
+        let dirty = store.dirty_node(content.ino()).unwrap().unwrap();
+        assert!(dirty.content_dirty);
+        assert_eq!(store.snapshot(content.ino()).unwrap().dirty, [1]);
+        assert_eq!(read_all(store, content.ino()), all);
+    }
+}
+
+#[test]
+fn a_file_deleted_here_is_told_to_the_server_if_it_may_know_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let known = write_file(&store, "known", b"hello");
+    let unknown = write_file(&store, "unknown", b"hello");
+    push(&store, known, 7);
+    store.change(|change| change.unlink(Ino::ROOT, b"known")).unwrap();
+    store.change(|change| change.unlink(Ino::ROOT, b"unknown")).unwrap();
+    assert_eq!(store.dirty_node(unknown).unwrap(), None);
+    let dirty = store.dirty_node(known).unwrap().unwrap();
+    assert_eq!((dirty.base, dirty.state.is_none()), (7, true));
+    let revision = Revision::random();
+    let change = dirty.change;
+    store.pushed(&[Pushed { ino: known, change, version: 8, revision, state: None }]).unwrap();
+    assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
+}
+
+#[test]
+fn bytes_are_given_up_only_when_the_server_has_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let all = bytes(2, SIZE);
+    let ino = write_file(&store, "file", &all);
+    assert_eq!(store.evict(ino).unwrap(), 0);
+    let snapshot = store.snapshot(ino).unwrap();
+    store.content_known(&snapshot, manifest_of(&all)).unwrap();
+    assert_eq!(store.evict(ino).unwrap(), 0, "the node is not pushed yet");
+    push(&store, ino, 7);
+    assert_eq!(store.cache_usage().bytes, SIZE);
+    assert_eq!(store.evict(ino).unwrap(), SIZE);
+    assert_eq!(store.cache_usage().bytes, 0);
+    let content = store.open_content(ino, Access::Read).unwrap();
+    let mut buffer = [0; 10];
+    assert_eq!(content.read_at(5, &mut buffer).unwrap(), Outcome::Missing(5..15));
+    let (_copy, after) = crashed(dir.path());
+    for store in [&store, &after] {
+        fetch(store, ino, &all);
+        assert_eq!(read_all(store, ino), all);
+        assert_eq!(store.cache_usage().bytes, SIZE);
+        assert_eq!(store.dirty_node(ino).unwrap(), None);
+    }
+}
+
+#[test]
+fn damaged_bytes_never_count_as_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut all = bytes(3, SIZE);
+    let ino = write_file(&store, "file", &all);
+    push(&store, ino, 7);
+    store.evict(ino).unwrap();
+    let digest = store.content_of(ino).unwrap().unwrap().digest;
+    assert_eq!(store.fill(ino, Digest::of(b"other"), 0, &all).unwrap(), Filled::Ignored);
+    all[10] ^= 1;
+    let whole = store.fill(ino, digest, 0, &all[..CHUNK_SIZE as usize]);
+    assert!(matches!(whole, Err(Error::Corrupt { index: 0, .. })));
+    let half = CHUNK_SIZE as usize / 2;
+    store.fill(ino, digest, half as u64, &all[half..2 * half]).unwrap();
+    let rest = store.fill(ino, digest, 0, &all[..half]);
+    assert!(matches!(rest, Err(Error::Corrupt { index: 0, .. })));
+    assert_eq!(store.missing(ino, 0..CHUNK_SIZE).unwrap(), vec![0..CHUNK_SIZE]);
+}
+
+#[test]
+fn writing_into_a_chunk_that_is_not_here_asks_for_it_and_whole_chunks_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut all = bytes(4, SIZE);
+    let ino = write_file(&store, "file", &all);
+    push(&store, ino, 7);
+    store.evict(ino).unwrap();
+    let content = store.open_content(ino, Access::Write).unwrap();
+    let first = 0..CHUNK_SIZE;
+    assert_eq!(content.write_at(5, b"x", 3).unwrap(), Outcome::Missing(first.clone()));
+    assert_eq!(content.resize(10, 3).unwrap(), Outcome::Missing(first));
+    let last = 2 * CHUNK_SIZE..SIZE;
+    assert_eq!(content.resize(SIZE + 1, 3).unwrap(), Outcome::Missing(last.clone()));
+    assert_eq!(content.write_at(SIZE + 9, b"x", 3).unwrap(), Outcome::Missing(last));
+    let second = bytes(5, CHUNK_SIZE);
+    assert_eq!(content.write_at(CHUNK_SIZE, &second, 3).unwrap(), Outcome::Done(()));
+    all[CHUNK_SIZE as usize..2 * CHUNK_SIZE as usize].copy_from_slice(&second);
+    assert_eq!(store.snapshot(ino).unwrap().dirty, [1]);
+    fetch(&store, ino, &all);
+    assert_eq!(read_all(&store, ino), all);
+    assert_eq!(store.evict(ino).unwrap(), 0, "it is dirty");
+}
+
+#[test]
+fn a_file_cut_and_grown_again_is_zeros_where_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let all = bytes(6, SIZE);
+    let ino = write_file(&store, "file", &all);
+    push(&store, ino, 7);
+    store.evict(ino).unwrap();
+    let content = store.open_content(ino, Access::Write).unwrap();
+    assert_eq!(content.resize(CHUNK_SIZE, 3).unwrap(), Outcome::Done(()));
+    assert_eq!(content.resize(SIZE, 3).unwrap(), Outcome::Done(()));
+    assert_eq!(store.snapshot(ino).unwrap().dirty, [1, 2]);
+    let mut expected = all.clone();
+    expected[CHUNK_SIZE as usize..].fill(0);
+    let (_copy, after) = crashed(dir.path());
+    for store in [&store, &after] {
+        fetch(store, ino, &all);
+        assert_eq!(read_all(store, ino), expected);
+    }
+}
+
+#[test]
+fn the_cache_stays_within_its_limit_and_dirty_bytes_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { cache_limit: 3 * CHUNK_SIZE, free_floor: 0 };
+    let store = Store::open(dir.path(), options).unwrap();
+    let inos: Vec<Ino> = (0..4)
+        .map(|index| {
+            let ino = write_file(&store, &format!("{index}"), &bytes(index, CHUNK_SIZE));
+            push(&store, ino, index + 1);
+            ino
+        })
+        .collect();
+    let dirty = write_file(&store, "dirty", &bytes(9, 4 * CHUNK_SIZE));
+    fetch(&store, inos[0], &bytes(0, CHUNK_SIZE));
+    assert!(store.cache_usage().bytes <= 3 * CHUNK_SIZE);
+    assert_eq!(read_all(&store, dirty), bytes(9, 4 * CHUNK_SIZE));
+    for (index, ino) in (0..).zip(&inos) {
+        fetch(&store, *ino, &bytes(index, CHUNK_SIZE));
+        assert_eq!(read_all(&store, *ino), bytes(index, CHUNK_SIZE));
+    }
+}
+
+#[test]
+fn a_disk_that_is_too_full_refuses_a_write_and_keeps_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ino = write_file(&store, "file", b"hello");
+    drop(store);
+    let options = StoreOptions { cache_limit: 0, free_floor: u64::MAX };
+    let store = Store::open(dir.path(), options).unwrap();
+    let content = store.open_content(ino, Access::Write).unwrap();
+    assert!(matches!(content.write_at(5, b" again", 3), Err(Error::NoSpace)));
+    assert_eq!(read_all(&store, ino), b"hello");
+}
