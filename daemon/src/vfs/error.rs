@@ -108,7 +108,7 @@ impl Error {
             Self::Unsupported => Errno::OPNOTSUPP,
             Self::NotHere => Errno::IO,
             Self::Fetch(error) => fetch_errno(error),
-            Self::Flush(_) => Errno::IO,
+            Self::Flush(error) => flush_errno(error),
             Self::Disk(errno) => *errno,
             Self::Store(error) => store_errno(error),
         }
@@ -127,6 +127,13 @@ fn fetch_errno(error: &FetchError) -> Errno {
         FetchError::TimedOut => Errno::TIMEDOUT,
         FetchError::Gone | FetchError::Corrupt => Errno::IO,
         FetchError::Store(error) => store_errno(error),
+    }
+}
+
+fn flush_errno(error: &FlushError) -> Errno {
+    match error {
+        FlushError::SignedOut => Errno::ACCESS,
+        FlushError::Refused(_) | FlushError::Store(_) | FlushError::Ended => Errno::IO,
     }
 }
 

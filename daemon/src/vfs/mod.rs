@@ -20,6 +20,8 @@ mod read;
 mod remove;
 mod rename;
 mod space;
+#[cfg(test)]
+mod tests;
 mod write;
 mod xattr;
 

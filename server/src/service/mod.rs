@@ -18,9 +18,9 @@ mod paths;
 pub mod plain;
 mod policy;
 mod reader;
-mod session;
 #[cfg(test)]
-mod tests;
+mod scene;
+mod session;
 mod tokens;
 mod transfer;
 mod tries;

@@ -1,0 +1,133 @@
+//! What the file system promises, tried on a real store and an engine whose server is not there.
+
+mod attributes;
+mod contents;
+mod directories;
+mod names;
+mod renames;
+mod xattrs;
+
+use std::sync::Arc;
+
+use miaofs::client::Client;
+use miaofs::protocol::files::Kind;
+use tokio::runtime::Runtime;
+
+use super::{
+    Caller, Error, HandleId, IfExists, NewNode, OpenMode, Place, Privileges, Settings, Stat,
+    SyncMode, Truncate, Vfs, Writable,
+};
+use crate::store::{Access, Ino, Outcome, Store, StoreOptions};
+use crate::sync::{self, Engine};
+
+const ROOT_USER: Caller = Caller { uid: 0, gid: 0 };
+const ADA: Caller = Caller { uid: 1000, gid: 100 };
+const READ: OpenMode = OpenMode { access: Access::Read, truncate: Truncate::No };
+const WRITE: OpenMode = OpenMode { access: Access::Write, truncate: Truncate::No };
+
+/// A drive in a directory of its own, offline.
+struct Drive {
+    vfs: Arc<Vfs>,
+    runtime: Runtime,
+    _dir: tempfile::TempDir,
+}
+
+impl Drive {
+    fn new() -> Self {
+        Self::with(Writable::Yes)
+    }
+
+    fn with(writable: Writable) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
+        let store = Store::open(dir.path(), options).unwrap();
+        let runtime = Runtime::new().unwrap();
+        let client = Client::new("http://127.0.0.1:1").unwrap();
+        let engine = {
+            let _entered = runtime.enter();
+            Engine::start(Arc::clone(&store), client, sync::Settings::new("ada", "desk")).0
+        };
+        let control_socket = dir.path().join("control.sock");
+        let settings = Settings { sync: SyncMode::Local, writable, control_socket };
+        Self { vfs: Vfs::new(store, engine, settings), runtime, _dir: dir }
+    }
+
+    fn make(&self, caller: Caller, parent: Ino, name: &str, (kind, mode): (Kind, u32)) -> Stat {
+        let new = NewNode { kind, mode, rdev: 0, target: None };
+        self.vfs.create(caller, at(parent, name), new).unwrap()
+    }
+
+    fn file(&self, parent: Ino, name: &str) -> Ino {
+        self.make(ADA, parent, name, (Kind::File, 0o644)).ino
+    }
+
+    fn directory(&self, parent: Ino, name: &str) -> Ino {
+        self.make(ADA, parent, name, (Kind::Directory, 0o755)).ino
+    }
+
+    /// A file with this content, closed.
+    fn file_of(&self, parent: Ino, name: &str, content: &[u8]) -> Ino {
+        let how = (WRITE, IfExists::Fail);
+        let (stat, handle) = self.vfs.create_and_open(ADA, at(parent, name), 0o644, how).unwrap();
+        self.write(handle, 0, content);
+        self.vfs.release(handle).unwrap();
+        stat.ino
+    }
+
+    fn open(&self, ino: Ino, mode: OpenMode) -> HandleId {
+        self.vfs.open(ADA, ino, mode).unwrap()
+    }
+
+    fn write(&self, handle: HandleId, offset: u64, bytes: &[u8]) {
+        let written = self.vfs.write(handle, offset, bytes, Privileges::Keep).unwrap();
+        assert_eq!(written, Outcome::Done(()));
+    }
+
+    fn read(&self, handle: HandleId, offset: u64, size: usize) -> Vec<u8> {
+        let mut buffer = vec![0xAA; size];
+        match self.vfs.read(handle, offset, &mut buffer).unwrap() {
+            Outcome::Done(length) => buffer.truncate(length),
+            Outcome::Missing(range) => panic!("{range:?} is missing"),
+        }
+        buffer
+    }
+
+    fn content(&self, ino: Ino) -> Vec<u8> {
+        let handle = self.open(ino, READ);
+        let content = self.read(handle, 0, 1 << 20);
+        self.vfs.release(handle).unwrap();
+        content
+    }
+
+    fn find(&self, parent: Ino, name: &str) -> Option<Ino> {
+        self.vfs.lookup(at(parent, name)).unwrap().map(|stat| stat.ino)
+    }
+
+    fn stat(&self, ino: Ino) -> Stat {
+        self.vfs.stat(ino).unwrap()
+    }
+}
+
+fn at(parent: Ino, name: &str) -> Place<'_> {
+    Place { parent, name: name.as_bytes() }
+}
+
+/// Asserts that a result is an error of this kind.
+macro_rules! refused {
+    ($result:expr, $error:pat) => {{
+        let result = $result;
+        assert!(matches!(result, Err($error)), "{result:?}");
+    }};
+}
+use refused;
+
+#[test]
+fn a_read_only_mount_changes_nothing() {
+    let drive = Drive::with(Writable::No);
+    let new = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
+    refused!(drive.vfs.create(ADA, at(Ino::ROOT, "a"), new), Error::ReadOnly);
+    let how = (WRITE, IfExists::Open);
+    refused!(drive.vfs.create_and_open(ADA, at(Ino::ROOT, "a"), 0o644, how), Error::ReadOnly);
+    refused!(drive.vfs.remove_xattr(Ino::ROOT, b"user.a"), Error::ReadOnly);
+    assert_eq!(drive.find(Ino::ROOT, "a"), None);
+}

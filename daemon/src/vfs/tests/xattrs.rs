@@ -1,0 +1,61 @@
+//! Extended attributes, and the two that only tell.
+
+use super::{Drive, refused};
+use crate::store::Ino;
+use crate::vfs::{Error, SetXattr};
+
+#[test]
+fn attributes_are_set_listed_and_removed() {
+    let drive = Drive::new();
+    let ino = drive.file(Ino::ROOT, "a");
+    let vfs = &drive.vfs;
+    refused!(vfs.xattr(ino, b"user.a"), Error::NoXattr);
+    refused!(vfs.set_xattr(ino, b"user.a", b"1", SetXattr::Replace), Error::NoXattr);
+    vfs.set_xattr(ino, b"user.a", b"1", SetXattr::Create).unwrap();
+    refused!(vfs.set_xattr(ino, b"user.a", b"2", SetXattr::Create), Error::XattrExists);
+    vfs.set_xattr(ino, b"user.a", b"\xff\0", SetXattr::Replace).unwrap();
+    vfs.set_xattr(ino, b"user.b", b"", SetXattr::Always).unwrap();
+    assert_eq!(vfs.xattr(ino, b"user.a").unwrap(), b"\xff\0");
+    assert_eq!(vfs.xattr_names(ino).unwrap(), b"user.a\0user.b\0");
+    vfs.remove_xattr(ino, b"user.a").unwrap();
+    refused!(vfs.remove_xattr(ino, b"user.a"), Error::NoXattr);
+    assert_eq!(vfs.xattr_names(ino).unwrap(), b"user.b\0");
+}
+
+#[test]
+fn setting_one_moves_ctime_only() {
+    let drive = Drive::new();
+    let ino = drive.file(Ino::ROOT, "a");
+    let before = drive.stat(ino).attributes;
+    drive.vfs.set_xattr(ino, b"user.a", b"1", SetXattr::Always).unwrap();
+    let after = drive.stat(ino).attributes;
+    assert_eq!(after.mtime, before.mtime);
+    assert!(after.ctime > before.ctime);
+}
+
+#[test]
+fn no_more_is_taken_than_the_server_takes() {
+    let drive = Drive::new();
+    let ino = drive.file(Ino::ROOT, "a");
+    let value = vec![1; 60 * 1024];
+    let set = |name: &[u8]| drive.vfs.set_xattr(ino, name, &value, SetXattr::Always);
+    set(b"user.a").unwrap();
+    set(b"user.b").unwrap();
+    refused!(set(b"user.c"), Error::XattrsFull);
+    set(b"user.a").unwrap();
+}
+
+#[test]
+fn ours_are_told_but_neither_set_nor_listed() {
+    let drive = Drive::new();
+    let ino = drive.file(Ino::ROOT, "a");
+    let vfs = &drive.vfs;
+    assert!(!vfs.xattr(ino, b"user.miaofs.state").unwrap().is_empty());
+    assert!(vfs.xattr(Ino::ROOT, b"user.miaofs.control").unwrap().ends_with(b"/control.sock"));
+    refused!(vfs.xattr(ino, b"user.miaofs.control"), Error::NoXattr);
+    let set = vfs.set_xattr(ino, b"user.miaofs.state", b"x", SetXattr::Always);
+    refused!(set, Error::XattrReadOnly);
+    refused!(vfs.remove_xattr(ino, b"user.miaofs.state"), Error::XattrReadOnly);
+    assert_eq!(vfs.xattr_names(ino).unwrap(), b"");
+    refused!(vfs.xattr(ino, b"system.posix_acl_access"), Error::Unsupported);
+}
