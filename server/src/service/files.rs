@@ -1,5 +1,8 @@
 //! The drive: commits, and the directories and nodes as they are.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -72,7 +75,9 @@ impl Files {
         let usage = usage_after(&drive, &changes, &verdicts);
         let (applied, conflicts) = answer(db, user, &drive, &changes, &verdicts).await?;
         if usage.seq != drive.usage.seq {
-            count_contents(db, user, &drive, &changes, &verdicts, now).await?;
+            for (delta, digests) in deltas_of_contents(&drive, &changes, &verdicts) {
+                db::contents::count_refs(db, user, &digests, delta, now).await?;
+            }
             let records = records_after(changes, &verdicts, usage.seq, &drive);
             db::files::write(db, user, &records).await?;
             db::accounts::set_usage(db, user, usage).await?;
@@ -221,14 +226,13 @@ fn applied<'a>(
     both.filter(|(_, verdict)| **verdict == Verdict::Apply).map(|(change, _)| change)
 }
 
-async fn count_contents(
-    db: &mut Connection,
-    user: UserId,
+/// How many nodes more (or fewer) name each content after the changes; contents that as many nodes
+/// name as before are left out.
+fn deltas_of_contents(
     drive: &Drive,
     changes: &[NodeChange],
     verdicts: &[Verdict],
-    now: i64,
-) -> Result<(), Error> {
+) -> HashMap<i64, Vec<Digest>> {
     let mut deltas: HashMap<Digest, i64> = HashMap::new();
     for change in applied(changes, verdicts) {
         let before = drive.standing(change.id).and_then(|state| state.content);
@@ -243,10 +247,7 @@ async fn count_contents(
     for (digest, delta) in deltas.into_iter().filter(|(_, delta)| *delta != 0) {
         by_delta.entry(delta).or_default().push(digest);
     }
-    for (delta, digests) in by_delta {
-        db::contents::count_refs(db, user, &digests, delta, now).await?;
-    }
-    Ok(())
+    by_delta
 }
 
 fn records_after(

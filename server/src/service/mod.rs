@@ -8,8 +8,6 @@ mod collection;
 mod commit;
 pub mod contents;
 pub mod downloads;
-#[cfg(test)]
-mod drive_tests;
 mod error;
 pub mod fastupload;
 pub mod files;

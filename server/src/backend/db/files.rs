@@ -291,7 +291,7 @@ pub async fn write(db: &mut Connection, user: UserId, records: &[Record]) -> Res
         query.build().execute(&mut *db).await?;
         insert_nodes(&mut *db, user, some).await?;
     }
-    let states = records.iter().filter_map(|record| Some((record.node.id, &record.node.state)));
+    let states = records.iter().map(|record| (record.node.id, &record.node.state));
     let entries: Vec<(NodeId, &Entry)> = states
         .filter_map(|(id, state)| Some((id, state.as_ref()?)))
         .flat_map(|(id, state)| state.entries.iter().map(move |entry| (id, entry)))

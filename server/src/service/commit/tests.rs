@@ -291,8 +291,7 @@ fn shapes_that_no_drive_holds_are_refused() {
 /// The tree after the changes with a certain verdict.
 fn after(tree: &Tree, changes: &[NodeChange], applies: impl Fn(usize) -> bool) -> Tree {
     let mut tree = tree.clone();
-    for (index, change) in changes.iter().enumerate().filter(|(index, _)| applies(*index)) {
-        let _ = index;
+    for (_, change) in changes.iter().enumerate().filter(|(index, _)| applies(*index)) {
         tree.insert(change.id.to_bytes()[15], change.state.clone());
     }
     tree
@@ -358,17 +357,17 @@ fn any_tree() -> impl Strategy<Value = Tree> {
     })
 }
 
+/// A node, whether its base is right, and unless it is deleted: parent, name, second name, size.
+type AnyChange = (u8, bool, Option<(u8, u8, Option<u8>, u64)>);
+
 /// Changes to any of the nodes 1 to 9, some of them new, some stale, some of nonsense.
-fn any_changes() -> impl Strategy<Value = Vec<(u8, bool, Option<(u8, u8, Option<u8>, u64)>)>> {
+fn any_changes() -> impl Strategy<Value = Vec<AnyChange>> {
     let wish = (0..11u8, 0..4u8, prop::option::of(0..4u8), 0..110u64);
     let fresh = prop::bool::weighted(0.9);
     prop::collection::vec((1..10u8, fresh, prop::option::weighted(0.75, wish)), 0..9)
 }
 
-fn changes_for(
-    tree: &Tree,
-    wishes: Vec<(u8, bool, Option<(u8, u8, Option<u8>, u64)>)>,
-) -> Vec<NodeChange> {
+fn changes_for(tree: &Tree, wishes: Vec<AnyChange>) -> Vec<NodeChange> {
     let mut seen = HashSet::new();
     let wishes = wishes.into_iter().filter(|(number, ..)| seen.insert(*number));
     let names = ["a", "b", "c", "d"];
