@@ -14,24 +14,34 @@ mod rules;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rules::{Fault, Source, check};
+use rules::{Fault, Purpose, Source, Violation, check, test_files};
 
 const FOLDERS: [&str; 4] = ["src", "server/src", "daemon/src", "tests"];
 
 #[test]
 fn the_sources_keep_every_rule() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files: Vec<PathBuf> =
-        FOLDERS.iter().flat_map(|folder| rust_files(&root.join(folder))).collect();
+    let files = FOLDERS.iter().flat_map(|folder| rust_files(&root.join(folder)));
+    let read = |file: PathBuf| {
+        let text = fs::read_to_string(&file).unwrap();
+        (file.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), text)
+    };
+    let files: Vec<(String, String)> = files.map(read).collect();
     assert!(files.len() > 20, "only {} files were found", files.len());
-    let mut violations = Vec::new();
-    for file in &files {
-        let text = fs::read_to_string(file).unwrap();
-        let path = file.strip_prefix(root).unwrap().to_str().unwrap();
-        violations.extend(check(&Source { path, text: &text }));
-    }
-    let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let list: Vec<String> = violations(&files).iter().map(ToString::to_string).collect();
     assert!(list.is_empty(), "{} violations:\n{}", list.len(), list.join("\n"));
+}
+
+/// Checks files, given as paths and texts, each for what it is compiled for.
+fn violations(files: &[(String, String)]) -> Vec<Violation> {
+    let sources: Vec<Source> = files.iter().map(|(path, text)| Source { path, text }).collect();
+    let mut for_tests: Vec<String> = sources.iter().flat_map(test_files).collect();
+    for_tests.push("tests/".to_owned());
+    let purpose = |source: &Source| match for_tests.iter().any(|it| source.path.starts_with(it)) {
+        true => Purpose::Tests,
+        false => Purpose::Production,
+    };
+    sources.iter().flat_map(|source| check(source, purpose(source))).collect()
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -52,7 +62,8 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 /// What the rules say to a file that has a header and this code below it.
 fn faults(path: &str, code: &str) -> Vec<Fault> {
     let text = format!("//! A sample of code.\n{code}");
-    check(&Source { path, text: &text }).into_iter().map(|violation| violation.fault).collect()
+    let found = check(&Source { path, text: &text }, Purpose::Production);
+    found.into_iter().map(|violation| violation.fault).collect()
 }
 
 #[test]
@@ -128,6 +139,22 @@ fn unwraps_and_globs_are_found_outside_of_tests_only() {
 }
 
 #[test]
+fn a_file_is_for_tests_only_when_its_parent_says_so() {
+    let file = |path: &str, code: &str| (path.to_owned(), format!("//! A sample.\n{code}"));
+    let parent = "#[cfg(test)]\nmod scene;\nmod real;\n#[cfg(test)]\nmod inside { fn f() {} }";
+    let unwrap = "fn f() { g().unwrap() }";
+    let files = [
+        file("daemon/src/store/mod.rs", parent),
+        file("daemon/src/store/scene.rs", unwrap),
+        file("daemon/src/store/scene/more.rs", unwrap),
+        file("daemon/src/store/real.rs", unwrap),
+        file("daemon/src/store/inside.rs", unwrap),
+    ];
+    let places: Vec<String> = violations(&files).into_iter().map(|it| it.place).collect();
+    assert_eq!(places, ["daemon/src/store/real.rs:2", "daemon/src/store/inside.rs:2"]);
+}
+
+#[test]
 fn what_is_too_long_or_has_no_header_is_found() {
     let path = "daemon/src/vfs/read.rs";
     let function = |lines: usize| format!("fn long() {{\n{}}}\n", "g();\n".repeat(lines - 2));
@@ -136,7 +163,7 @@ fn what_is_too_long_or_has_no_header_is_found() {
     assert_eq!(faults(path, &"\n".repeat(499)), []);
     assert_eq!(faults(path, &"\n".repeat(500)), [Fault::LongFile(501)]);
     for text in ["", "use std::fs;\n", "// a comment\n", "//!\n", "//! t\n"] {
-        let found = check(&Source { path, text });
+        let found = check(&Source { path, text }, Purpose::Production);
         assert!(found.iter().any(|it| it.fault == Fault::NoHeader), "{text:?}: {found:?}");
     }
 }

@@ -148,6 +148,17 @@ pub fn without_tests(tokens: &[Token]) -> Vec<Token> {
     kept
 }
 
+/// The names of modules in files of their own that are declared for tests only.
+pub fn test_modules(tokens: &[Token]) -> Vec<String> {
+    let starts = (0..tokens.len()).filter(|at| is_test_attribute(&tokens[*at..]));
+    let items = starts.map(|at| &tokens[at..end_of_item(tokens, at)]);
+    let declared = items.filter_map(|item| match item {
+        [.., word, name, end] if word.text == "mod" && end.text == ";" => Some(name.text.clone()),
+        _ => None,
+    });
+    declared.collect()
+}
+
 fn is_test_attribute(rest: &[Token]) -> bool {
     let begins_with = |words: &[&str]| {
         rest.len() >= words.len() && rest.iter().zip(words).all(|(token, word)| token.text == *word)

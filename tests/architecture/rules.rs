@@ -95,11 +95,34 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Whether a file is compiled for all builds or for tests only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// For all builds.
+    Production,
+    /// For tests only.
+    Tests,
+}
+
+/// The beginnings of the paths of files that `source` declares for tests only.
+pub fn test_files(source: &Source) -> Vec<String> {
+    let stem = source.path.trim_end_matches(".rs");
+    let folder = ["/mod", "/main", "/lib"].iter().find_map(|name| stem.strip_suffix(name));
+    let folder = folder.unwrap_or(stem);
+    let modules = code::test_modules(&code::tokens(source.text));
+    modules
+        .iter()
+        .flat_map(|name| ["/", ".rs"].map(|end| format!("{folder}/{name}{end}")))
+        .collect()
+}
+
 /// Everything that is wrong with a file.
-pub fn check(source: &Source) -> Vec<Violation> {
+pub fn check(source: &Source, purpose: Purpose) -> Vec<Violation> {
     let all = code::tokens(source.text);
-    let tests_only = source.path.starts_with("tests/") || source.path.ends_with("/tests.rs");
-    let production = if tests_only { Vec::new() } else { code::without_tests(&all) };
+    let production = match purpose {
+        Purpose::Tests => Vec::new(),
+        Purpose::Production => code::without_tests(&all),
+    };
     let paths = code::paths(&production);
     let mut faults = size_and_header(source, &all);
     faults.extend(unwraps(&production));

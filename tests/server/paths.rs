@@ -74,7 +74,7 @@ fn files_are_renamed_moved_and_deleted_by_path() {
     ada.get("/file/meta?path=/a/b/one").expect_problem(404, "not_found");
     update("/c/three", "/c/two").expect_problem(409, "already_exists");
     update("/nothing", "/x").expect_problem(404, "not_found");
-    update("/a", "/a/b/inside").expect_problem(400, "invalid_value");
+    update("/a", "/a/b/inside").expect_problem(409, "wrong_kind");
     update("/c", "/a/b/moved").expect(200);
     assert_eq!(ada.get("/file/download?path=/a/b/moved/two").expect(200).body, b"2");
     let delete = |body| ada.post("/file/delete", &body);
