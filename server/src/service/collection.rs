@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
     use crate::backend::unix_now;
-    use crate::service::scene::Scene;
+    use crate::service::tests::Scene;
 
     const LIMIT: Duration = Duration::from_secs(30);
 

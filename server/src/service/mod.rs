@@ -16,9 +16,9 @@ mod paths;
 pub mod plain;
 mod policy;
 mod reader;
-#[cfg(test)]
-mod scene;
 mod session;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod transfer;
 mod tries;

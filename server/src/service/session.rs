@@ -255,7 +255,7 @@ mod tests {
     use miaofs::protocol::uploads::UploadInit;
 
     use super::*;
-    use crate::service::scene::Scene;
+    use crate::service::tests::Scene;
     use crate::service::uploads::{ChunkBody, Uploads};
 
     const HOUR: Duration = Duration::from_secs(3600);

@@ -244,7 +244,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::service::scene::Scene;
+    use crate::service::tests::Scene;
 
     const HOUR: Duration = Duration::from_secs(3600);
     const LIMIT: Duration = Duration::from_secs(30);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     async fn waiting(scene: &Scene) -> u64 {
-        transfers::count(&mut *scene.contents.db.read().await.unwrap()).await.unwrap()
+        transfers::count(&mut scene.contents.db.read().await.unwrap()).await.unwrap()
     }
 
     async fn is_moved(scene: &Scene, (digest, blob): (Digest, BlobId), bytes: &[u8]) {

@@ -106,18 +106,6 @@ impl Tracker {
         row.map(|row| bearer_of(&row)).transpose()
     }
 
-    /// Ends one token, of either kind.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub async fn end_token(&self, id: TokenId) -> Result<(), Error> {
-        sqlx::query("DELETE FROM tokens WHERE id = ?")
-            .bind(&id.as_bytes()[..])
-            .execute(&self.durable)
-            .await?;
-        Ok(())
-    }
-
     /// Ends all tokens of a device.
     ///
     /// # Errors
@@ -178,7 +166,7 @@ mod tests {
         tracker.put_token(over, owner, Duration::ZERO).await.unwrap();
         assert_eq!(tracker.token(kept).await.unwrap(), Some(owner));
         assert_eq!(tracker.token(over).await.unwrap(), None);
-        tracker.end_token(kept).await.unwrap();
+        tracker.end_device(owner).await.unwrap();
         assert_eq!(tracker.token(kept).await.unwrap(), None);
     }
 
