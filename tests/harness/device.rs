@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -205,16 +205,26 @@ pub fn finish(mut command: Command, output: &Path, limit: Duration) -> Finished 
     let (stdout, stderr) = (output.with_extension("stdout"), output.with_extension("stderr"));
     command.stdout(File::create(&stdout).expect("room for output"));
     command.stderr(File::create(&stderr).expect("room for output"));
-    let mut child = command.spawn().expect("the command starts");
+    let mut child = Running(command.spawn().expect("the command starts"));
     let mut status = None;
     wait_until(&format!("{command:?} ends"), limit, || {
-        status = child.try_wait().expect("a child can be waited for");
+        status = child.0.try_wait().expect("a child can be waited for");
         status.is_some()
     });
     let read =
         |path: &Path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into();
     let status = status.expect("it was waited for");
     Finished { status, stdout: read(&stdout), stderr: read(&stderr) }
+}
+
+/// A command that is killed when nobody waits for it any more.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _it_may_have_ended = self.0.kill();
+        let _it_may_have_been_waited_for = self.0.wait();
+    }
 }
 
 impl Finished {
