@@ -1,11 +1,9 @@
 //! `miaofs completions`: prints a shell's completion script.
 
-use std::io;
-
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Cli;
+use super::{Cli, output};
 
 /// What `completions` is told.
 #[derive(Debug, clap::Args)]
@@ -17,5 +15,7 @@ pub struct Args {
 /// Runs the command.
 pub fn run(args: &Args) {
     let mut command = Cli::command();
-    clap_complete::generate(args.shell, &mut command, "miaofs", &mut io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command, "miaofs", &mut script);
+    output::all(&script);
 }

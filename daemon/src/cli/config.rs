@@ -4,6 +4,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use super::error::Error;
+use super::output;
 use super::settings::{self, Key, Settings};
 use super::state_dir::StateDir;
 
@@ -66,7 +67,7 @@ pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     match &args.action {
         Some(Action::Get { key }) => {
             let shown = show(*key, &Settings::load(state)?);
-            if args.json { print_json(&shown) } else { println!("{}", shown.value) }
+            if args.json { output::json(&shown) } else { output::line(shown.value) }
         }
         Some(Action::Set { key, value }) => settings::set(state, *key, value)?,
         Some(Action::List) | None => list(args, state)?,
@@ -78,13 +79,13 @@ fn list(args: &Args, state: &StateDir) -> Result<(), Error> {
     let settings = Settings::load(state)?;
     let all: Vec<Shown> = Key::ALL.into_iter().map(|key| show(key, &settings)).collect();
     if args.json {
-        print_json(&all);
+        output::json(&all);
         return Ok(());
     }
     for shown in all {
-        println!("{:<16} {:<12} {}", shown.key, shown.value, shown.source.name());
+        output::line(format_args!("{:<16} {:<12} {}", shown.key, shown.value, shown.source.name()));
     }
-    println!("# {}", state.config().display());
+    output::line(format_args!("# {}", state.config().display()));
     Ok(())
 }
 
@@ -93,8 +94,4 @@ fn show(key: Key, settings: &Settings) -> Shown {
         Some(value) => Shown { key: key.name(), value, source: Source::File },
         None => Shown { key: key.name(), value: key.default_text(), source: Source::Default },
     }
-}
-
-fn print_json(value: &impl Serialize) {
-    println!("{}", serde_json::to_string_pretty(value).expect("strings are always JSON"));
 }

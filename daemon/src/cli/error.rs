@@ -13,6 +13,7 @@ use miaofs::protocol::problem::Code;
 use serde::{Deserialize, Serialize};
 
 use super::mountpoint::Unusable;
+use crate::{fuse, store};
 
 /// How a command ends, as its exit code; documented in `miaofs --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,12 @@ pub enum Error {
     /// The server could not be asked, or refused.
     #[error(transparent)]
     Server(client::Error),
+    /// The local store failed.
+    #[error(transparent)]
+    Store(store::Error),
+    /// The kernel, or fusermount3, refused.
+    #[error(transparent)]
+    Mount(fuse::Error),
     /// There is nowhere to keep state.
     #[error("there is no home directory to keep the account in")]
     NoHome(#[source] etcetera::HomeDirError),
@@ -119,7 +126,7 @@ pub enum Error {
     #[error(transparent)]
     MountPoint(#[from] Unusable),
     /// A path that should be in a miaofs mount is not.
-    #[error("{} is not in a miaofs mount", .0.display())]
+    #[error("{} is not a miaofs mount, nor in one", .0.display())]
     NotMounted(PathBuf),
     /// Something uses the mount.
     #[error("{} is in use", .0.display())]
@@ -201,6 +208,7 @@ impl Error {
             Self::File { .. }
             | Self::Malformed { .. }
             | Self::NoHome(_)
+            | Self::Store(_)
             | Self::Unmount { .. }
             | Self::Remount { .. }
             | Self::Control { .. }
@@ -210,7 +218,7 @@ impl Error {
             Self::Password(_) | Self::PasswordsDiffer | Self::Value { .. } => Exit::Usage,
             Self::OtherAccount { .. } | Self::NotSignedIn(_) => Exit::NotSignedIn,
             Self::Server(error) => server_exit(error),
-            Self::MountPoint(_) => Exit::MountPoint,
+            Self::MountPoint(_) | Self::Mount(_) => Exit::MountPoint,
             Self::NotMounted(_) | Self::NotRunning(_) => Exit::NotRunning,
             Self::Busy(_) | Self::Locked { .. } => Exit::Busy,
             Self::TimedOut { .. } => Exit::TimedOut,
@@ -238,6 +246,9 @@ impl Error {
                     .into()
             }
             Self::MountPoint(unusable) => unusable.next(),
+            Self::Mount(_) => {
+                "check that /dev/fuse is there and, unless you are root, fusermount3 (package fuse3)".into()
+            }
             Self::Busy(mountpoint) => format!(
                 "see who uses it with: fuser -vm {0} (or lsof {0}); or: miaofs umount --lazy {0}",
                 mountpoint.display()
@@ -251,6 +262,7 @@ impl Error {
             Self::Died { log } => format!("see its log: {}", log.display()),
             Self::Told(report) => return report.next.clone(),
             Self::File { .. }
+            | Self::Store(_)
             | Self::PasswordsDiffer
             | Self::Value { .. }
             | Self::NotMounted(_)

@@ -1,10 +1,14 @@
 //! `miaofs login`: signs this device in to an account.
 
+use std::time::Instant;
+
 use miaofs::client::Client;
 use miaofs::protocol::accounts::SignIn;
 
 use super::account::Account;
+use super::control::{Request, client};
 use super::error::Error;
+use super::output;
 use super::password::{self, Source};
 use super::session;
 use super::signup::Identity;
@@ -42,8 +46,19 @@ pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     state.create()?;
     let session = session::converse(client.sign_in(&request))?.map_err(Error::Server)?;
     let account = session::remember(state, client.url(), device, &session)?;
-    println!("signed in: {account}");
-    Ok(())
+    output::line(format_args!("signed in: {account}"));
+    tell_daemon(state)
+}
+
+/// A daemon that runs lost its session to this sign-in, or was signed out: it goes on with the new one.
+fn tell_daemon(state: &StateDir) -> Result<(), Error> {
+    match client::ask(state, &Request::SignedIn) {
+        Ok(mut conversation) => {
+            conversation.hear(Some(Instant::now() + client::STATUS_LIMIT)).map(drop)
+        }
+        Err(Error::NotRunning(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 fn needed<'a>(value: Option<&'a str>, name: &str) -> Result<&'a str, Error> {

@@ -4,6 +4,7 @@ use miaofs::client::Retry;
 
 use super::account::Account;
 use super::error::{Error, with_causes};
+use super::output;
 use super::session;
 use super::state_dir::StateDir;
 
@@ -13,9 +14,10 @@ pub fn run(state: &StateDir) -> Result<(), Error> {
     let client = session::client(state, &account, refresh_token)?.with_retry(Retry::NEVER);
     let ended = session::converse(client.sign_out())?;
     Account { refresh_token: None, ..account.clone() }.save(state)?;
-    println!("signed out: {account}");
+    output::line(format_args!("signed out: {account}"));
     if state.holds_files() {
-        println!("the files in {} stay; sign in again to go on", state.path().display());
+        let place = state.path().display();
+        output::line(format_args!("the files in {place} stay; sign in again to go on"));
     }
     match ended {
         Ok(()) | Err(miaofs::client::Error::SignedOut) => Ok(()),

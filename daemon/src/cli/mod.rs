@@ -6,22 +6,35 @@
 mod account;
 mod completions;
 mod config;
+mod control;
+mod daemon;
+mod daemonize;
 mod error;
 mod logging;
 mod login;
 mod logout;
+mod mount;
+mod mount_helper;
 mod mount_options;
 mod mountinfo;
 mod mountpoint;
+mod output;
 mod password;
+mod place;
+mod progress;
 mod replace_file;
 mod session;
 mod settings;
 mod signup;
 mod size;
 mod state_dir;
+mod status;
+mod sync;
+mod umount;
 mod unmount;
 
+use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,16 +81,37 @@ enum Command {
     Login(login::Args),
     /// End this device's session; its local files stay
     Logout,
+    /// Mount the drive; returns when it is usable
+    Mount(mount::Args),
+    /// Unmount the drive; returns when the daemon has ended
+    Umount(umount::Args),
+    /// Show what is not on the server yet, how fast it goes, what is wrong
+    Status(status::Args),
+    /// Return when everything is on the server
+    Sync(sync::Args),
     /// Show and change settings
     Config(config::Args),
     /// Print a shell's completion script
     Completions(completions::Args),
 }
 
+impl Command {
+    fn level(&self) -> Level {
+        match self {
+            Self::Mount(args) if args.becomes_the_daemon() => Level::Daemon,
+            _ => Level::Command,
+        }
+    }
+}
+
 /// Runs the program as its command line says.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    logging::start(cli.log.as_deref(), Level::Command);
+    let arguments: Vec<OsString> = env::args_os().collect();
+    if arguments.first().is_some_and(|name| mount_helper::is_called_as(name)) {
+        return mount_helper::run(&arguments);
+    }
+    let cli = Cli::parse_from(arguments);
+    logging::start(cli.log.as_deref(), cli.command.level());
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
@@ -90,6 +124,10 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Signup(args) => signup::run(args, &state),
         Command::Login(args) => login::run(args, &state),
         Command::Logout => logout::run(&state),
+        Command::Mount(args) => mount::run(args, &state),
+        Command::Umount(args) => umount::run(args),
+        Command::Status(args) => status::run(args, &state),
+        Command::Sync(args) => sync::run(args, &state),
         Command::Config(args) => config::run(args, &state),
         Command::Completions(args) => {
             completions::run(args);

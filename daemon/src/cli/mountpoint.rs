@@ -53,14 +53,6 @@ pub enum Unusable {
         /// Why not.
         source: io::Error,
     },
-    /// The kernel or fusermount3 refused.
-    #[error("cannot mount on {}", mountpoint.display())]
-    Refused {
-        /// The directory.
-        mountpoint: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 impl Unusable {
@@ -80,10 +72,6 @@ impl Unusable {
             }
             Self::HidesState { .. } => "use another directory, or another --state-dir".into(),
             Self::Inaccessible { .. } => "use a directory of your own".into(),
-            Self::Refused { .. } => {
-                "check that /dev/fuse is there and that fusermount3 is installed (package fuse3)"
-                    .into()
-            }
         }
     }
 }

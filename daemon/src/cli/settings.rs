@@ -173,9 +173,9 @@ fn assignment(key: Key, value: &str) -> String {
 
 /// The text with the key's line replaced, or appended. A flat table has one line for each key.
 fn with_line(text: &str, name: &str, line: &str) -> String {
-    let is_it = |old: &&str| old.split('=').next().is_some_and(|key| key.trim() == name);
+    let is_it = |old: &str| old.split('=').next().is_some_and(|key| key.trim() == name);
     let mut lines: Vec<&str> = text.lines().collect();
-    match lines.iter().position(|old| is_it(&old)) {
+    match lines.iter().position(|old| is_it(old)) {
         Some(at) => lines[at] = line,
         None => lines.push(line),
     }

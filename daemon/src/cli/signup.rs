@@ -5,6 +5,7 @@ use miaofs::protocol::accounts::SignUp;
 
 use super::account::Account;
 use super::error::Error;
+use super::output;
 use super::password::{self, Source};
 use super::session;
 use super::state_dir::StateDir;
@@ -48,6 +49,6 @@ pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     state.create()?;
     let session = session::converse(client.sign_up(&request))?.map_err(Error::Server)?;
     let account = session::remember(state, client.url(), device, &session)?;
-    println!("signed up: {account}");
+    output::line(format_args!("signed up: {account}"));
     Ok(())
 }

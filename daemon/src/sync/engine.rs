@@ -235,7 +235,8 @@ impl Engine {
         })
     }
 
-    fn server(&self) -> Server {
+    /// Whether the server answers, from memory.
+    pub fn server(&self) -> Server {
         let (state, error) = match self.core.link.state() {
             LinkState::Connecting => (ServerState::Connecting, None),
             LinkState::Online => (ServerState::Online, None),

@@ -39,4 +39,6 @@ mod upload;
 pub use download::FetchError;
 pub use engine::{Engine, Settings};
 pub use flush::{FlushError, Scope};
-pub use status::{Counters, NodeState, ServerState, Status};
+#[cfg(test)]
+pub use status::{Cache, Counters, NodeError};
+pub use status::{NodeState, Server, ServerState, Status};

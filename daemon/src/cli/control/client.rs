@@ -1,0 +1,99 @@
+//! The command's side of the control socket.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::{Answer, DaemonStatus, Request, SocketPath};
+use crate::cli::error::Error;
+use crate::cli::state_dir::StateDir;
+
+/// How long a daemon may take to say how it stands.
+pub const STATUS_LIMIT: Duration = Duration::from_secs(10);
+
+/// A request that is being answered.
+pub struct Conversation {
+    state: StateDir,
+    answers: BufReader<UnixStream>,
+}
+
+/// What came of waiting for an answer.
+#[derive(Debug)]
+pub enum Heard {
+    /// An answer.
+    Answer(Answer),
+    /// Nothing until the deadline.
+    Nothing,
+}
+
+/// Sends a request to the daemon of a state directory.
+pub fn ask(state: &StateDir, request: &Request) -> Result<Conversation, Error> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            Error::NotRunning(state.path().to_owned())
+        }
+        _ => Error::Control { state_dir: state.path().to_owned(), source },
+    };
+    let socket = SocketPath::of(state).map_err(failed)?;
+    let stream = UnixStream::connect(&socket.path).map_err(failed)?;
+    let mut conversation = Conversation { state: state.clone(), answers: BufReader::new(stream) };
+    conversation.send(request).map_err(failed)?;
+    Ok(conversation)
+}
+
+impl Conversation {
+    fn send(&mut self, request: &Request) -> io::Result<()> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.answers.get_mut().write_all(&line)
+    }
+
+    /// Waits for the next answer; a [`Answer::Failed`] comes as an error.
+    pub fn hear(&mut self, deadline: Option<Instant>) -> Result<Heard, Error> {
+        match self.line(deadline) {
+            Ok(None) => Ok(Heard::Nothing),
+            Ok(Some(line)) => match serde_json::from_slice(&line) {
+                Ok(Answer::Failed(report)) => Err(Error::Told(report)),
+                Ok(answer) => Ok(Heard::Answer(answer)),
+                Err(error) => {
+                    tracing::debug!("answer of the daemon: {error}");
+                    Err(self.not_understood())
+                }
+            },
+            Err(source) => Err(Error::Control { state_dir: self.state.path().to_owned(), source }),
+        }
+    }
+
+    /// What to say when the answer does not fit the request.
+    pub fn not_understood(&self) -> Error {
+        Error::ControlAnswer(self.state.path().to_owned())
+    }
+
+    fn line(&mut self, deadline: Option<Instant>) -> io::Result<Option<Vec<u8>>> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(None);
+        }
+        self.answers.get_ref().set_read_timeout(left)?;
+        let mut line = Vec::new();
+        match self.answers.read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => Ok(Some(line)),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the daemon has ended")),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Asks the daemon how it stands.
+pub fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
+    let mut conversation = ask(state, &Request::Status)?;
+    match conversation.hear(Some(Instant::now() + STATUS_LIMIT))? {
+        Heard::Answer(Answer::Status(status)) => Ok(*status),
+        Heard::Answer(_) => Err(conversation.not_understood()),
+        Heard::Nothing => Err(Error::TimedOut {
+            what: format!("no answer from the daemon of {}", state.path().display()),
+            seconds: STATUS_LIMIT.as_secs(),
+        }),
+    }
+}

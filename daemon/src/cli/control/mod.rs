@@ -1,0 +1,111 @@
+//! How commands talk to the running daemon: a Unix socket in the state directory, for its owner only.
+//!
+//! A connection is one request: the command sends one line of JSON, the daemon answers with lines of JSON, the last
+//! of which is not [`Answer::Progress`]. A command that goes away ends what it asked for.
+
+pub mod client;
+pub mod desk;
+pub mod server;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::Report;
+use super::state_dir::StateDir;
+use crate::sync::{NodeState, Status};
+
+/// What a command wants of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Request {
+    /// How everything stands.
+    Status,
+    /// How one node stands.
+    Node {
+        /// Its inode number.
+        ino: u64,
+    },
+    /// Answer when what is dirty now is on the server.
+    Flush {
+        /// Only this node, and all below it; the whole drive if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ino: Option<u64>,
+        /// What to do when the engine holds many deletions back.
+        #[serde(default)]
+        deletions: Deletions,
+    },
+    /// The account file has a new session: go on with it.
+    SignedIn,
+}
+
+/// What becomes of deletions that are too many to be sent without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletions {
+    /// They wait.
+    #[default]
+    Ask,
+    /// They are wanted.
+    Allow,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "body", rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<DaemonStatus>),
+    /// To [`Request::Node`].
+    Node(NodeState),
+    /// To [`Request::Flush`], again and again until it is done.
+    Progress(Box<Status>),
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed(Report),
+}
+
+/// The daemon and its engine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Always true: who does not run does not answer.
+    pub running: bool,
+    /// Its process.
+    pub pid: u32,
+    /// Where the drive is mounted.
+    pub mountpoint: PathBuf,
+    /// Its state directory.
+    pub state_dir: PathBuf,
+    /// The daemon's version.
+    pub version: String,
+    /// How the engine stands.
+    #[serde(flatten)]
+    pub engine: Status,
+}
+
+/// The longest path that fits into a socket's address.
+const SOCKET_PATH_MAX: usize = 100;
+
+/// A path by which a state directory's socket can be bound or reached; it is good as long as the value lives.
+struct SocketPath {
+    path: PathBuf,
+    _directory: Option<File>,
+}
+
+impl SocketPath {
+    /// The socket's own path, or one through the directory's descriptor when that would be too long.
+    fn of(state: &StateDir) -> io::Result<Self> {
+        let path = state.socket();
+        if path.as_os_str().len() <= SOCKET_PATH_MAX {
+            return Ok(Self { path, _directory: None });
+        }
+        let directory = File::open(state.path())?;
+        let name = path.file_name().expect("the socket has a name");
+        let short = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
+        Ok(Self { path: short, _directory: Some(directory) })
+    }
+}

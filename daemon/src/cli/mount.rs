@@ -1,0 +1,176 @@
+//! `miaofs mount`: mounts the drive of the signed-in account, and returns when it is usable.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::account::Account;
+use super::daemon;
+use super::daemonize::{self, Reporting};
+use super::error::Error;
+use super::mount_options::{Access, Audience, MountOptions, Unknown};
+use super::mountpoint::{self, Found};
+use super::output;
+use super::size;
+use super::state_dir::StateDir;
+
+const OPTIONS_HELP: &str = "\
+Options for -o:
+  ro, rw            refuse or allow changes
+  allow_other       let all users in, as the files' permissions say (root's default)
+  allow_root        let root in
+  sync=remote       close and fsync also wait for the server
+  cache_size=SIZE, bwlimit=RATE, state_dir=DIR, nonempty, fsname=NAME
+  suid, dev, exec, noatime, sync, … as in mount(8)
+Options of mount(8) and fstab that mean nothing here (_netdev, nofail, user, x-…) are ignored.";
+
+/// What `mount` is told.
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "miaofs mount [OPTIONS] [URL] <DIR>", after_help = OPTIONS_HELP)]
+pub struct Args {
+    /// The server, to be sure that it is the one meant, and the directory to mount on
+    #[arg(required = true, num_args = 1..=2, value_name = "[URL] DIR")]
+    target: Vec<OsString>,
+    /// Stay in the foreground; the log goes to stderr
+    #[arg(long, short, env = "MIAOFS_FOREGROUND", value_parser = clap::builder::FalseyValueParser::new())]
+    foreground: bool,
+    /// Mount options, comma-separated; they beat the other flags
+    #[arg(short = 'o', value_name = "OPTIONS", env = "MIAOFS_MOUNT_OPTIONS")]
+    options: Vec<String>,
+    /// Content to keep on this machine at the most; what is not on the server yet is never dropped
+    #[arg(long, value_name = "SIZE", env = "MIAOFS_CACHE_SIZE", value_parser = size::parse)]
+    cache_size: Option<u64>,
+    /// Bytes per second to send at the most, or off
+    #[arg(long, value_name = "RATE", env = "MIAOFS_BWLIMIT", value_parser = parse_rate)]
+    bwlimit: Option<RateLimit>,
+    /// Refuse all changes
+    #[arg(long, env = "MIAOFS_READ_ONLY", value_parser = clap::builder::FalseyValueParser::new())]
+    read_only: bool,
+    /// Say on stdout in JSON when ready
+    #[arg(long, hide = true)]
+    report_readiness: bool,
+}
+
+/// A rate on the command line; none is no limit.
+#[derive(Debug, Clone, Copy)]
+struct RateLimit(Option<u64>);
+
+fn parse_rate(text: &str) -> Result<RateLimit, size::ParseError> {
+    size::parse_rate(text).map(RateLimit)
+}
+
+/// What shall be mounted where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The state directory of the account.
+    pub state: StateDir,
+    /// An empty directory.
+    pub mountpoint: PathBuf,
+    /// How.
+    pub options: MountOptions,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+    let options = args.mount_options()?;
+    let state = match &options.state_dir {
+        Some(path) => StateDir::at(path)?,
+        None => state.clone(),
+    };
+    let (url, directory) = args.target();
+    let directory = directory.to_owned();
+    let plan = Plan { state, mountpoint: directory, options };
+    if args.report_readiness {
+        return foreground(&plan, url, Reporting::Parent);
+    }
+    if args.foreground {
+        return foreground(&plan, url, Reporting::Person);
+    }
+    let said = background(plan, url)?;
+    output::line(said);
+    Ok(())
+}
+
+fn foreground(plan: &Plan, url: Option<&str>, reporting: Reporting) -> Result<(), Error> {
+    reporting.begin();
+    let result = match check(plan.clone(), url) {
+        Ok(Checked::Mount(plan)) => daemon::run(&plan, reporting),
+        Ok(Checked::MountedAlready(path)) => Err(Error::Locked {
+            state_dir: plan.state.path().to_owned(),
+            holder: format!("its mount at {}", path.display()),
+        }),
+        Err(error) => Err(error),
+    };
+    result.inspect_err(|error| reporting.failed(error))
+}
+
+/// Mounts in the background, unless that is mounted there already; says what is so then.
+pub fn background(plan: Plan, url: Option<&str>) -> Result<String, Error> {
+    match check(plan, url)? {
+        Checked::MountedAlready(path) => Ok(format!("{}: mounted already", path.display())),
+        Checked::Mount(plan) => daemonize::start(&plan).map(|ready| ready.to_string()),
+    }
+}
+
+enum Checked {
+    Mount(Plan),
+    MountedAlready(PathBuf),
+}
+
+/// Finds out what would go wrong later, where the person who typed the command still looks.
+fn check(plan: Plan, url: Option<&str>) -> Result<Checked, Error> {
+    let (account, _) = Account::signed_in(&plan.state)?;
+    if let Some(url) = url
+        && !account.is(url, &account.user)
+    {
+        return Err(Error::OtherAccount {
+            state_dir: plan.state.path().to_owned(),
+            user: account.user,
+            server: account.server,
+        });
+    }
+    match mountpoint::prepare(&plan.mountpoint, plan.options.contents, &plan.state)? {
+        Found::MountedAlready(path) => Ok(Checked::MountedAlready(path)),
+        Found::Free(mountpoint) => Ok(Checked::Mount(Plan { mountpoint, ..plan })),
+    }
+}
+
+impl Args {
+    /// Whether this process is the daemon, rather than one that starts it.
+    pub fn becomes_the_daemon(&self) -> bool {
+        self.foreground || self.report_readiness
+    }
+
+    fn target(&self) -> (Option<&str>, &Path) {
+        match self.target.as_slice() {
+            [url, directory] => (url.to_str(), Path::new(directory)),
+            [directory] => (None, Path::new(directory)),
+            _ => unreachable!("the parser takes one or two"),
+        }
+    }
+
+    fn mount_options(&self) -> Result<MountOptions, Error> {
+        let mut options = MountOptions {
+            cache_size: self.cache_size,
+            bwlimit: self.bwlimit.map(|rate| rate.0),
+            access: self.read_only.then_some(Access::ReadOnly),
+            ..MountOptions::default()
+        };
+        for list in &self.options {
+            read_options(&mut options, list, Unknown::Refuse)?;
+        }
+        options.audience = options.audience.or_else(default_audience);
+        Ok(options)
+    }
+}
+
+/// Reads an option list of the command line.
+pub fn read_options(options: &mut MountOptions, list: &str, unknown: Unknown) -> Result<(), Error> {
+    options
+        .read(list, unknown)
+        .map_err(|error| Error::Value { name: "-o".into(), why: error.to_string() })
+}
+
+/// Root mounts for everybody: a drive in fstab is there to be used.
+pub fn default_audience() -> Option<Audience> {
+    rustix::process::geteuid().is_root().then_some(Audience::Everybody)
+}

@@ -1,0 +1,68 @@
+//! Which mount a path is in, and which node it is.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::error::Error;
+use super::mountinfo;
+use super::mountpoint;
+use super::state_dir::StateDir;
+
+/// A path in a mount.
+#[derive(Debug)]
+pub struct Place {
+    /// The path without links in its directories.
+    pub path: PathBuf,
+    /// The state directory of the mount's daemon.
+    pub state: StateDir,
+    /// The node's inode number; none when it is the whole drive.
+    pub ino: Option<u64>,
+}
+
+/// Finds out where a path is. A link at its end is itself what is meant.
+pub fn of(path: &Path) -> Result<Place, Error> {
+    let real = real_path(path)?;
+    let mounts = mountinfo::mounts()?;
+    let not_mounted = || Error::NotMounted(real.clone());
+    let mount = mountinfo::containing(&mounts, &real).filter(|mount| mount.is_ours());
+    let mount = mount.ok_or_else(not_mounted)?;
+    let state = mountpoint::state_of(&mount.mountpoint).ok_or_else(not_mounted)?;
+    let ino = if real == mount.mountpoint {
+        None
+    } else {
+        Some(fs::symlink_metadata(&real).map_err(Error::file("find", path))?.ino())
+    };
+    Ok(Place { path: real, state, ino })
+}
+
+fn real_path(path: &Path) -> Result<PathBuf, Error> {
+    let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+    match (is_link, path.parent(), path.file_name()) {
+        (true, Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            Ok(mountinfo::real_path(parent)?.join(name))
+        }
+        _ => mountinfo::real_path(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_outside_of_a_mount_is_told_so() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(of(dir.path()), Err(Error::NotMounted(_))));
+        assert!(matches!(of(&dir.path().join("none")), Err(Error::File { .. })));
+    }
+
+    #[test]
+    fn a_link_is_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(dir.path()).unwrap();
+        std::os::unix::fs::symlink("/nowhere", real.join("link")).unwrap();
+        assert_eq!(real_path(&real.join("link")).unwrap(), real.join("link"));
+    }
+}

@@ -1,0 +1,222 @@
+//! `miaofs status`: how the drive, or one path of it, stands.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::account::Account;
+use super::control::client::{self, Heard};
+use super::control::{Answer, DaemonStatus, Request};
+use super::error::Error;
+use super::output;
+use super::place::{self, Place};
+use super::progress;
+use super::size;
+use super::state_dir::StateDir;
+use crate::sync::{NodeState, Server, ServerState, Status};
+
+/// Lines of each kind of trouble that are printed; JSON has all.
+const LINES_MAX: usize = 10;
+
+/// What `status` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A path in the mount; the mount point itself stands for the whole drive
+    path: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, env = "MIAOFS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+    let result = match args.path.as_deref().map(place::of).transpose() {
+        Ok(Some(Place { path, state, ino: Some(ino) })) => of_node(args, path, &state, ino),
+        Ok(Some(Place { state, ino: None, .. })) => of_drive(args, &state),
+        Ok(None) => of_drive(args, state),
+        Err(error) => Err(error),
+    };
+    if args.json && matches!(result, Err(Error::NotRunning(_) | Error::NotMounted(_))) {
+        output::json(&not_running(state)?);
+    }
+    result
+}
+
+fn of_drive(args: &Args, state: &StateDir) -> Result<(), Error> {
+    let status = client::status(state)?;
+    if args.json {
+        output::json(&status)
+    } else {
+        print(&status)
+    }
+    Ok(())
+}
+
+fn of_node(args: &Args, path: PathBuf, state: &StateDir, ino: u64) -> Result<(), Error> {
+    let mut conversation = client::ask(state, &Request::Node { ino })?;
+    let deadline = Instant::now() + client::STATUS_LIMIT;
+    let Heard::Answer(Answer::Node(node)) = conversation.hear(Some(deadline))? else {
+        return Err(conversation.not_understood());
+    };
+    if args.json {
+        output::json(&json!({ "running": true, "path": path, "state": node.to_string() }));
+    } else {
+        output::line(format_args!("{}: {}", path.display(), describe_node(&node)));
+    }
+    Ok(())
+}
+
+fn not_running(state: &StateDir) -> Result<serde_json::Value, Error> {
+    let account = Account::load(state)?;
+    Ok(json!({
+        "running": false,
+        "state_dir": state.path(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "account": account.as_ref().map(|account| &account.user),
+        "device": account.as_ref().map(|account| &account.device.name),
+        "server": account.as_ref().map(|account| json!({ "url": account.server })),
+    }))
+}
+
+fn print(status: &DaemonStatus) {
+    for line in lines(status) {
+        output::line(line);
+    }
+}
+
+/// The status as a person reads it.
+fn lines(status: &DaemonStatus) -> Vec<String> {
+    let engine = &status.engine;
+    let mut lines = vec![
+        format!("{} at {}, device {}", engine.account, engine.server.url, engine.device),
+        format!("mounted    {} (process {})", status.mountpoint.display(), status.pid),
+        format!("state      {}", status.state_dir.display()),
+        format!("server     {}", describe_server(&engine.server)),
+        format!("pending    {}", describe_pending(engine)),
+    ];
+    let uploads = engine.uploading.iter().map(|upload| {
+        let (done, bytes) = (size::display(upload.done), size::display(upload.bytes));
+        format!("uploading  {}: {done} of {bytes}", upload.path)
+    });
+    push_some(&mut lines, uploads);
+    let (bytes, limit) = (size::display(engine.cache.bytes), size::display(engine.cache.limit));
+    lines.push(format!("cache      {bytes} of {limit}"));
+    if engine.held_deletions > 0 {
+        lines.push(format!(
+            "held back  {} deletions; if they are meant: miaofs sync --allow-deletions",
+            engine.held_deletions
+        ));
+    }
+    let errors = engine.errors.iter().map(|it| format!("error      {}: {}", it.path, it.message));
+    push_some(&mut lines, errors);
+    push_some(
+        &mut lines,
+        engine.stays_local.iter().map(|path| format!("too large  {path}: stays on this machine")),
+    );
+    push_some(&mut lines, engine.conflicts.iter().map(|name| format!("conflict   {name}")));
+    lines
+}
+
+/// Adds the first lines of a long list, and says how many were left out.
+fn push_some(lines: &mut Vec<String>, list: impl ExactSizeIterator<Item = String>) {
+    let left_out = list.len().saturating_sub(LINES_MAX);
+    lines.extend(list.take(LINES_MAX));
+    if left_out > 0 {
+        lines.push(format!("           and {left_out} more: miaofs status --json"));
+    }
+}
+
+fn describe_server(server: &Server) -> String {
+    let why = server.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+    match server.state {
+        ServerState::Connecting => "connecting".into(),
+        ServerState::Online => "online".into(),
+        ServerState::Offline => format!("offline{why}; changes are kept here and sent later"),
+        ServerState::SignedOut => "signed out; sign in with: miaofs login".into(),
+    }
+}
+
+fn describe_pending(status: &Status) -> String {
+    if status.pending_nodes == 0 {
+        return "nothing: everything is on the server".into();
+    }
+    progress::describe(status)
+}
+
+fn describe_node(node: &NodeState) -> String {
+    let meaning = match node {
+        NodeState::Synced => "on the server, and all of it here",
+        NodeState::Pending => "waits to be sent",
+        NodeState::Uploading => "is being sent",
+        NodeState::Remote => "on the server, and not all of it here",
+        NodeState::Error(_) => "not on the server",
+    };
+    format!("{node} ({meaning})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::{Cache, Counters, NodeError};
+
+    fn status() -> DaemonStatus {
+        let server = Server {
+            url: "http://a".into(),
+            state: ServerState::Offline,
+            error: Some("connection refused".into()),
+        };
+        let engine = Status {
+            server,
+            account: "ada".into(),
+            device: "desk".into(),
+            cursor: 7,
+            pending_nodes: 2,
+            pending_bytes: 3 << 20,
+            uploading: Vec::new(),
+            rate_bytes_per_s: 1 << 20,
+            eta_s: Some(3),
+            errors: (0..12)
+                .map(|n| NodeError { path: format!("/{n}"), message: "over quota".into() })
+                .collect(),
+            conflicts: vec!["a (conflict desk 2026-11-23).txt".into()],
+            stays_local: Vec::new(),
+            held_deletions: 0,
+            counters: Counters::default(),
+            cache: Cache { bytes: 0, limit: 1 << 30 },
+        };
+        DaemonStatus {
+            running: true,
+            pid: 1,
+            mountpoint: "/mnt".into(),
+            state_dir: "/s".into(),
+            version: "0".into(),
+            engine,
+        }
+    }
+
+    #[test]
+    fn a_person_reads_what_is_pending_and_what_is_wrong() {
+        let text = lines(&status()).join("\n");
+        for part in [
+            "offline: connection refused",
+            "2 files, 3.0 MiB left, 1.0 MiB/s, 3 s",
+            "error      /9: over quota",
+            "and 2 more",
+            "conflict   a (conflict desk 2026-11-23).txt",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in:\n{text}");
+        }
+        assert!(!text.contains("/10: over quota"));
+    }
+
+    #[test]
+    fn the_engine_and_the_daemon_are_one_flat_object() {
+        let json = serde_json::to_value(status()).unwrap();
+        assert_eq!(json["running"], true);
+        assert_eq!(json["pending_nodes"], 2);
+        assert_eq!(json["server"]["state"], "offline");
+        let read: DaemonStatus = serde_json::from_value(json).unwrap();
+        assert_eq!(read.engine, status().engine);
+    }
+}

@@ -1,0 +1,71 @@
+//! `miaofs sync`: returns when everything, or everything of a path, is on the server.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use super::control::client::{self, Heard};
+use super::control::{Answer, Deletions, Request};
+use super::error::Error;
+use super::place::{self, Place};
+use super::progress::Progress;
+use super::state_dir::StateDir;
+
+/// What `sync` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this file, or this directory and all in it
+    path: Option<PathBuf>,
+    /// Give up after this many seconds, with exit code 124; the daemon goes on
+    #[arg(long, value_name = "SECONDS", env = "MIAOFS_TIMEOUT")]
+    timeout: Option<u64>,
+    /// Let the many deletions go to the server that wait for this permission
+    #[arg(long, env = "MIAOFS_ALLOW_DELETIONS", value_parser = clap::builder::FalseyValueParser::new())]
+    allow_deletions: bool,
+}
+
+/// How long to wait, and what may be deleted.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    seconds: Option<u64>,
+    deletions: Deletions,
+}
+
+impl Limits {
+    /// At most so many seconds; deletions that wait for permission go on waiting.
+    pub fn seconds(seconds: Option<u64>) -> Self {
+        Self { seconds, deletions: Deletions::Ask }
+    }
+}
+
+/// Runs the command.
+pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+    let deletions = if args.allow_deletions { Deletions::Allow } else { Deletions::Ask };
+    let limits = Limits { seconds: args.timeout, deletions };
+    match args.path.as_deref().map(place::of).transpose()? {
+        None => wait(state, None, limits),
+        Some(Place { state, ino, .. }) => wait(&state, ino, limits),
+    }
+}
+
+/// Waits until what is dirty now, of the whole drive or of one node and all below it, is on the server.
+pub fn wait(state: &StateDir, ino: Option<u64>, limits: Limits) -> Result<(), Error> {
+    // A limit beyond the end of time is none.
+    let deadline =
+        limits.seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+    let request = Request::Flush { ino, deletions: limits.deletions };
+    let mut conversation = client::ask(state, &request)?;
+    let mut progress = Progress::on_a_terminal();
+    loop {
+        match conversation.hear(deadline)? {
+            Heard::Answer(Answer::Progress(status)) => progress.show(&status),
+            Heard::Answer(Answer::Done) => return Ok(()),
+            Heard::Answer(_) => return Err(conversation.not_understood()),
+            Heard::Nothing => {
+                return Err(Error::TimedOut {
+                    what: "not everything is on the server".into(),
+                    seconds: limits.seconds.unwrap_or_default(),
+                });
+            }
+        }
+    }
+}
