@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chunks::{ChunkState, Chunks};
 use super::data::{self, DataFiles};
+use super::error::while_doing;
 use super::live::Live;
 use super::record::{self, Record};
 use super::{Error, Ino};
@@ -81,6 +82,9 @@ pub(super) fn cached_bytes(db: &Connection) -> Result<u64, Error> {
 /// A hole of the manifest has no row; its bytes are made zeros again here, because a crash may have
 /// come between a change of content and the punching that it asked for.
 pub(super) fn load_live(db: &Connection, data: &DataFiles, record: &Record) -> Result<Live, Error> {
+    if !record.content_dirty {
+        fit_clean(data, record)?;
+    }
     if record.kept == 0 {
         return Ok(Live::new(record, None, Chunks::default()));
     }
@@ -98,6 +102,16 @@ pub(super) fn load_live(db: &Connection, data: &DataFiles, record: &Record) -> R
         }
     }
     Ok(Live::new(record, manifest, chunks))
+}
+
+/// Makes the data file of a clean content as long as the content, which a crash may have kept it from.
+fn fit_clean(data: &DataFiles, record: &Record) -> Result<(), Error> {
+    let Some(file) = data.existing(record.ino)? else { return Ok(()) };
+    let length = file.metadata().map_err(while_doing("looking at a data file"))?.len();
+    if length != record.attributes.size {
+        file.set_len(record.attributes.size).map_err(while_doing("mending a data file"))?;
+    }
+    Ok(())
 }
 
 /// Makes sure that the holes of a manifest read as zeros, and counts them as here.
@@ -236,4 +250,32 @@ pub(super) fn set_base(db: &Connection, ino: Ino, state: Option<&NodeState>) -> 
         None => db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?,
     };
     Ok(())
+}
+
+/// The rows of all chunks of one node become another's.
+pub(super) fn move_chunks(db: &Connection, from: Ino, to: Ino) -> Result<(), Error> {
+    db.prepare_cached("UPDATE chunks SET ino = ?2 WHERE ino = ?1")?
+        .execute([from.0 as i64, to.0 as i64])?;
+    Ok(())
+}
+
+/// Has a data file renamed, also if the daemon is killed before.
+pub(super) fn add_move(db: &Connection, from: Ino, to: Ino) -> Result<(), Error> {
+    db.prepare_cached("INSERT INTO moves (source, target) VALUES (?1, ?2)")?
+        .execute([from.0 as i64, to.0 as i64])?;
+    Ok(())
+}
+
+/// A data file has been renamed.
+pub(super) fn remove_move(db: &Connection, from: Ino) -> Result<(), Error> {
+    db.prepare_cached("DELETE FROM moves WHERE source = ?1")?.execute([from.0 as i64])?;
+    Ok(())
+}
+
+/// Data files that are to be renamed.
+pub(super) fn moves(db: &Connection) -> Result<Vec<(Ino, Ino)>, Error> {
+    let mut statement = db.prepare("SELECT source, target FROM moves")?;
+    let rows = statement
+        .query_map([], |row| Ok((Ino(record::number(row, 0)?), Ino(record::number(row, 1)?))))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }

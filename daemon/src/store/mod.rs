@@ -23,6 +23,7 @@
 //! Locks, in order: the content of one inode (`live.rs`), the tree (`tree.rs`), size and times of one inode.
 //! Nothing waits for bytes to be read or written while the tree is locked.
 
+mod apply;
 mod change;
 mod chunks;
 mod content;
@@ -35,6 +36,7 @@ mod journal;
 mod live;
 mod lock;
 mod meta;
+mod names;
 mod node;
 mod open;
 mod pull;

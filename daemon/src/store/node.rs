@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use miaofs::protocol::files::Kind;
+use miaofs::protocol::files::{Kind, NodeState};
 use miaofs::protocol::ids::NodeId;
 
 /// Number of a node on this machine: stable, never used again, the inode number of the mount.
@@ -80,6 +80,21 @@ pub struct NewNode {
     pub target: Option<Vec<u8>>,
     /// Time of creation in nanoseconds since 1970.
     pub now: i64,
+}
+
+impl NewNode {
+    /// What a node of the server starts as.
+    pub(super) fn like(state: &NodeState) -> Self {
+        Self {
+            kind: state.kind,
+            mode: state.mode,
+            uid: state.uid,
+            gid: state.gid,
+            rdev: state.rdev,
+            target: state.target.as_ref().map(|target| target.0.clone()),
+            now: state.mtime,
+        }
+    }
 }
 
 /// One entry of a directory.

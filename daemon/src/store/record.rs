@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use miaofs::content::Digest;
-use miaofs::protocol::files::{ContentRef, Kind};
+use miaofs::protocol::files::{ContentRef, Kind, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Bytes;
 use rusqlite::types::Type;
@@ -152,6 +152,28 @@ impl Record {
             self.attributes.ctime = hot.ctime;
             self.written_at = hot.written_at;
         }
+    }
+
+    /// Takes over what a state of the server says but content and names.
+    ///
+    /// The root is made by the server without anybody's choice of owner and permissions, so until
+    /// somebody changes it (`ctime`) it is the local user's.
+    pub(super) fn take_attributes(&mut self, state: &NodeState) {
+        let attributes = &mut self.attributes;
+        if self.ino != Ino::ROOT || state.ctime != state.btime {
+            attributes.mode = state.mode;
+            attributes.uid = state.uid;
+            attributes.gid = state.gid;
+        }
+        attributes.rdev = state.rdev;
+        attributes.mtime = state.mtime;
+        attributes.ctime = state.ctime;
+        attributes.btime = state.btime;
+        self.target = state.target.as_ref().map(|target| target.0.as_slice().into());
+        if let Some(target) = &self.target {
+            attributes.size = target.len() as u64;
+        }
+        self.xattrs = (!state.xattrs.is_empty()).then(|| Arc::new(state.xattrs.clone()));
     }
 
     /// Whether it is deleted as far as the server is concerned.

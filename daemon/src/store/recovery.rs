@@ -55,6 +55,7 @@ pub(super) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(
         Left::Closed => {}
         Left::Killed | Left::Rebooted => mend(db, data, left)?,
     }
+    sweep(db)?;
     meta::set_text(db, CLOSED, "")?;
     meta::set_text(db, OPENED, &boot)?;
     db.execute_batch("COMMIT")?;
@@ -83,6 +84,10 @@ fn make_root(db: &Connection) -> Result<(), Error> {
 }
 
 fn mend(db: &Connection, data: &DataFiles, left: Left) -> Result<(), Error> {
+    for (from, to) in content_rows::moves(db)? {
+        data.rename(from, to)?;
+        content_rows::remove_move(db, from)?;
+    }
     for ino in inos(db, "SELECT ino FROM nodes WHERE status = 0 AND links = 0 AND ino <> 1")? {
         end_orphan(db, data, ino)?;
     }
@@ -94,6 +99,16 @@ fn mend(db: &Connection, data: &DataFiles, left: Left) -> Result<(), Error> {
             agree_on_size(db, data, &mut record, left)?;
         }
     }
+    Ok(())
+}
+
+/// Removes directories that the server deleted before their children, now that those are gone too.
+fn sweep(db: &Connection) -> Result<(), Error> {
+    db.execute(
+        "DELETE FROM nodes WHERE status IN (2, 3) AND kind = 1 \
+         AND ino NOT IN (SELECT parent FROM entries) AND ino NOT IN (SELECT ino FROM bases)",
+        [],
+    )?;
     Ok(())
 }
 
@@ -145,7 +160,7 @@ fn forget_fresh(db: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the row and the data file of a dirty content agree on its size.
+/// Makes the row and the data file agree on the size of a content.
 fn agree_on_size(
     db: &Connection,
     data: &DataFiles,

@@ -7,6 +7,7 @@
 //! - `chunks`: state of the chunks of a node that is not wholly local; no row: the chunk is not here.
 //! - `manifests`: chunk digests of contents of more than one chunk, and which are holes.
 //! - `graves`: data files of nodes that are gone, until they are unlinked.
+//! - `moves`: data files that belong to another node now, until they are renamed.
 //! - `meta`: the cursor, the next inode number, the boot in which the store was last open.
 
 use std::path::Path;
@@ -79,6 +80,7 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_fresh ON chunks (ino) WHERE state = 3;
 CREATE TABLE manifests (digest BLOB PRIMARY KEY, size INTEGER NOT NULL, chunks BLOB NOT NULL);
 CREATE TABLE graves (ino INTEGER PRIMARY KEY);
+CREATE TABLE moves (source INTEGER PRIMARY KEY, target INTEGER NOT NULL);
 ";
 
 /// Opens the database, makes its tables when it is new, and sets how it writes.

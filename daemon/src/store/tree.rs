@@ -140,15 +140,8 @@ impl Tree {
             self.settle(ino)?;
         }
         self.write_used()?;
-        let transaction = self.begin()?;
-        let touched = std::mem::take(&mut transaction.touched);
-        for record in touched.values() {
-            match record {
-                Touched::New(record) => record::insert(&self.db, record)?,
-                Touched::Edited(record) => record::update(&self.db, record)?,
-                Touched::Erased => {}
-            }
-        }
+        self.flush()?;
+        let touched = std::mem::take(&mut self.begin()?.touched);
         self.db.prepare_cached("COMMIT")?.execute([])?;
         let done = self.transaction.take().unwrap_or_default();
         for (ino, record) in touched {
@@ -164,6 +157,22 @@ impl Tree {
         self.graves.extend(done.graves);
         self.cached = self.cached.saturating_add_signed(done.cached);
         Ok(if done.made_dirty { Committed::Dirty } else { Committed::Quiet })
+    }
+
+    /// Writes the edited rows, so that queries see them.
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        let Some(transaction) = &mut self.transaction else { return Ok(()) };
+        for touched in transaction.touched.values_mut() {
+            match touched {
+                Touched::New(record) => {
+                    record::insert(&self.db, record)?;
+                    *touched = Touched::Edited(record.clone());
+                }
+                Touched::Edited(record) => record::update(&self.db, record)?,
+                Touched::Erased => {}
+            }
+        }
+        Ok(())
     }
 
     fn rollback(&mut self) {
@@ -231,7 +240,6 @@ impl Tree {
     /// Adds a row.
     pub(super) fn add(&mut self, record: Record) -> Result<(), Error> {
         let transaction = self.begin()?;
-        transaction.made_dirty = true;
         transaction.ids.insert(record.id, record.ino);
         transaction.touched.insert(record.ino, Touched::New(record));
         Ok(())
@@ -246,7 +254,9 @@ impl Tree {
 
     /// Removes a row and all that belongs to it but its names.
     pub(super) fn erase(&mut self, ino: Ino) -> Result<(), Error> {
-        self.begin()?.touched.insert(ino, Touched::Erased);
+        let transaction = self.begin()?;
+        transaction.touched.insert(ino, Touched::Erased);
+        transaction.ids.retain(|_, other| *other != ino);
         self.db.prepare_cached("DELETE FROM nodes WHERE ino = ?1")?.execute([ino.0 as i64])?;
         self.db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?;
         Ok(())
@@ -263,7 +273,11 @@ impl Tree {
             .query_row([id.to_bytes()], |row| row.get(0))
             .optional()?;
         let Some(ino) = found.map(|ino| Ino(ino as u64)) else { return Ok(None) };
-        Ok((self.record(ino)?.id == id).then_some(ino))
+        match self.record(ino) {
+            Ok(record) => Ok((record.id == id).then_some(ino)),
+            Err(Error::NoNode(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// A number that no node ever had.
@@ -327,8 +341,12 @@ impl Tree {
         let record = self.edit(ino)?;
         record.links = record.links.saturating_sub(1);
         if record.attributes.kind == Kind::Directory {
-            let parent = self.edit(parent)?;
-            parent.subdirectories = parent.subdirectories.saturating_sub(1);
+            match self.edit(parent) {
+                Ok(parent) => parent.subdirectories = parent.subdirectories.saturating_sub(1),
+                // The server deleted it before its children.
+                Err(Error::NoNode(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.db
             .prepare_cached("DELETE FROM entries WHERE parent = ?1 AND name = ?2")?
@@ -506,7 +524,11 @@ impl Tree {
 
     /// Gives up all local bytes of a node: its chunks' rows now, its data file after the journal is durable.
     pub(super) fn drop_content(&mut self, ino: Ino) -> Result<(), Error> {
-        let cached = self.record(ino)?.cached;
+        let record = self.record(ino)?;
+        if record.attributes.kind != Kind::File {
+            return Ok(());
+        }
+        let cached = record.cached;
         self.count_cached(ino, -(cached as i64))?;
         content_rows::delete_chunks_from(&self.db, ino, 0)?;
         if self.data.exists(ino) {

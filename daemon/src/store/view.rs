@@ -66,11 +66,7 @@ impl View<'_> {
 
     /// Whether a directory holds anything.
     pub fn has_children(&mut self, ino: Ino) -> Result<bool, Error> {
-        Ok(self
-            .tree
-            .db
-            .prepare_cached("SELECT 1 FROM entries WHERE parent = ?1 LIMIT 1")?
-            .exists([ino.0 as i64])?)
+        self.tree.has_children(ino)
     }
 
     /// The directory that a directory is in; the root is in itself.

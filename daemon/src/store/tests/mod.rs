@@ -2,6 +2,7 @@
 
 mod content;
 mod local;
+mod pull;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,0 +1,227 @@
+//! The server's changes: after the last page the store is the server's tree, and nothing dirty is lost.
+
+use std::collections::BTreeMap;
+
+use miaofs::content::{CHUNK_SIZE, Digest};
+use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
+use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::name::Name;
+
+use super::super::{DirtyNode, NameResolution, News, Resolution, Rules};
+use super::*;
+
+const NEVER: Rules<'static> = Rules {
+    node: &|local, node| panic!("nothing is dirty: {local:?} {node:?}"),
+    name: &|local, node| panic!("nothing is dirty: {local:?} {node:?}"),
+};
+
+fn state(kind: Kind, entries: &[(NodeId, &str)]) -> NodeState {
+    let content =
+        (kind == Kind::File).then(|| ContentRef { digest: Digest::of_nothing(), size: 0 });
+    NodeState {
+        kind,
+        mode: 0o640,
+        uid: 3,
+        gid: 4,
+        rdev: 0,
+        mtime: 11,
+        ctime: 12,
+        btime: 10,
+        target: None,
+        xattrs: BTreeMap::new(),
+        content,
+        entries: entries
+            .iter()
+            .map(|(parent, name)| Entry { parent: *parent, name: Name::new(*name).unwrap() })
+            .collect(),
+    }
+}
+
+fn node(id: NodeId, version: u64, state: Option<NodeState>) -> files::Node {
+    files::Node { id, version, revision: Revision::random(), state }
+}
+
+fn with_content(mut state: NodeState, bytes: &[u8]) -> NodeState {
+    state.content = Some(ContentRef { digest: Digest::of(bytes), size: bytes.len() as u64 });
+    state
+}
+
+fn ino_of(store: &Store, id: NodeId) -> Option<Ino> {
+    store.view(|view| view.by_id(id)).unwrap()
+}
+
+#[test]
+fn children_may_come_before_their_parents() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (folder, file) = (NodeId::random(), NodeId::random());
+    let child = node(file, 2, Some(state(Kind::File, &[(folder, "file")])));
+    store.apply(&[child], &NEVER, 2).unwrap();
+    assert!(store.view(|view| view.children(Ino::ROOT, 0, 10)).unwrap().is_empty());
+    let parent = node(folder, 3, Some(state(Kind::Directory, &[(NodeId::ROOT, "folder")])));
+    let news = store.apply(&[parent], &NEVER, 3).unwrap();
+    assert!(news.contains(&News::Entry { parent: Ino::ROOT, name: b"folder".to_vec() }));
+    let (_copy, after) = crashed(dir.path());
+    for store in [&store, &after] {
+        let folder = entry(store, Ino::ROOT, "folder").unwrap();
+        assert_eq!(entry(store, folder, "file"), ino_of(store, file));
+        assert_eq!(store.cursor(), 3);
+        assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn two_nodes_may_swap_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (a, b) = (NodeId::random(), NodeId::random());
+    let at = |name| Some(state(Kind::File, &[(NodeId::ROOT, name)]));
+    store.apply(&[node(a, 1, at("a")), node(b, 2, at("b"))], &NEVER, 2).unwrap();
+    let (ino_a, ino_b) = (ino_of(&store, a), ino_of(&store, b));
+    store.apply(&[node(a, 3, at("b"))], &NEVER, 3).unwrap();
+    store.apply(&[node(b, 3, at("a"))], &NEVER, 4).unwrap();
+    assert_eq!((entry(&store, Ino::ROOT, "b"), entry(&store, Ino::ROOT, "a")), (ino_a, ino_b));
+}
+
+#[test]
+fn a_new_content_keeps_the_chunks_that_are_equal() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut all = bytes(1, 3 * CHUNK_SIZE + 5);
+    let ino = write_file(&store, "file", &all);
+    push(&store, ino, 1);
+    let id = store.view(|view| view.node(ino)).unwrap().id;
+    let reader = store.open_content(ino, Access::Read).unwrap();
+    all[CHUNK_SIZE as usize] ^= 1;
+    all.truncate(3 * CHUNK_SIZE as usize + 1);
+    let changed = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), &all);
+    let news = store.apply(&[node(id, 2, Some(changed))], &NEVER, 2).unwrap();
+    assert!(news.contains(&News::Content(ino)));
+    assert_eq!(reader.size(), all.len() as u64);
+    let mut buffer = [0; 1];
+    assert_eq!(reader.read_at(0, &mut buffer).unwrap(), Outcome::Missing(0..1));
+    store.set_manifest(manifest_of(&all)).unwrap();
+    let (_copy, after) = crashed(dir.path());
+    for store in [&store, &after] {
+        assert_eq!(
+            store.missing(ino, 0..u64::MAX).unwrap(),
+            [CHUNK_SIZE..2 * CHUNK_SIZE, 3 * CHUNK_SIZE..3 * CHUNK_SIZE + 1]
+        );
+        fetch(store, ino, &all);
+        assert_eq!(read_all(store, ino), all);
+        assert_eq!(store.cache_usage().bytes, all.len() as u64);
+    }
+}
+
+#[test]
+fn what_was_written_here_and_there_is_kept_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ino = write_file(&store, "file", b"old");
+    push(&store, ino, 1);
+    let id = store.view(|view| view.node(ino)).unwrap().id;
+    let content = store.open_content(ino, Access::Write).unwrap();
+    content.write_at(0, b"mine, longer", 9).unwrap();
+    let theirs = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), b"theirs");
+    let rules =
+        Rules { node: &|_, _| Resolution::KeepBoth { copy_name: b"copy".to_vec() }, ..NEVER };
+    store.apply(&[node(id, 2, Some(theirs))], &rules, 2).unwrap();
+    let copy = entry(&store, Ino::ROOT, "copy").unwrap();
+    let (_copy, after) = crashed(dir.path());
+    for store in [&store, &after] {
+        assert_eq!(read_all(store, copy), b"mine, longer");
+        assert!(store.dirty_node(copy).unwrap().unwrap().content_dirty);
+        assert_eq!(store.dirty_node(ino).unwrap(), None);
+        fetch(store, ino, b"theirs");
+        assert_eq!(read_all(store, ino), b"theirs");
+    }
+}
+
+#[test]
+fn a_deleted_directory_comes_back_for_what_is_new_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (outer, inner) = (NodeId::random(), NodeId::random());
+    let directory = |parent, name| Some(state(Kind::Directory, &[(parent, name)]));
+    let both = [
+        node(outer, 1, directory(NodeId::ROOT, "outer")),
+        node(inner, 2, directory(outer, "inner")),
+        node(NodeId::random(), 2, directory(outer, "empty")),
+    ];
+    store.apply(&both, &NEVER, 2).unwrap();
+    let inner_ino = ino_of(&store, inner).unwrap();
+    make(&store, inner_ino, "new", Kind::Directory);
+    let gone: Vec<_> = both.iter().map(|it| node(it.id, 3, None)).collect();
+    store.apply(&gone, &NEVER, 3).unwrap();
+    let outer_ino = entry(&store, Ino::ROOT, "outer").unwrap();
+    assert_eq!(entry(&store, outer_ino, "inner"), Some(inner_ino));
+    assert_eq!(entry(&store, outer_ino, "empty"), None);
+    let dirty: Vec<DirtyNode> = store.dirty_nodes(Ino(0), 10).unwrap();
+    assert_eq!(dirty.len(), 3);
+    assert!(dirty.iter().filter(|node| node.base == 3).all(|node| node.base_state.is_none()));
+}
+
+#[test]
+fn equal_directories_become_one_and_other_nodes_make_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let folder = make(&store, Ino::ROOT, "folder", Kind::Directory);
+    let child = make(&store, folder, "child", Kind::Directory);
+    let file = write_file(&store, "file", b"mine");
+    let (their_folder, their_file, their_child) =
+        (NodeId::random(), NodeId::random(), NodeId::random());
+    let rules = Rules {
+        name: &|local, _| match local.state.as_ref().unwrap().kind {
+            Kind::Directory => NameResolution::Adopt,
+            _ => NameResolution::RenameLocal(b"file (mine)".to_vec()),
+        },
+        ..NEVER
+    };
+    let page = [
+        node(their_child, 1, Some(state(Kind::Directory, &[(their_folder, "child")]))),
+        node(their_file, 2, Some(state(Kind::File, &[(NodeId::ROOT, "file")]))),
+        node(their_folder, 3, Some(state(Kind::Directory, &[(NodeId::ROOT, "folder")]))),
+    ];
+    store.apply(&page, &rules, 3).unwrap();
+    assert_eq!(ino_of(&store, their_folder), Some(folder));
+    assert_eq!(ino_of(&store, their_child), Some(child));
+    assert_eq!(entry(&store, Ino::ROOT, "file (mine)"), Some(file));
+    assert_eq!(entry(&store, Ino::ROOT, "file"), ino_of(&store, their_file));
+    assert_eq!(entry(&store, folder, "child"), Some(child));
+}
+
+#[test]
+fn a_file_that_the_server_deleted_lives_while_it_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ino = write_file(&store, "file", b"hello");
+    push(&store, ino, 1);
+    let id = store.view(|view| view.node(ino)).unwrap().id;
+    let reader = store.open_content(ino, Access::Read).unwrap();
+    let news = store.apply(&[node(id, 2, None)], &NEVER, 2).unwrap();
+    let name = b"file".to_vec();
+    assert_eq!(news, [News::Deleted { parent: Ino::ROOT, child: ino, name }]);
+    assert_eq!(read_all(&store, ino), b"hello");
+    drop(reader);
+    assert!(matches!(store.view(|view| view.node(ino)), Err(Error::NoNode(_))));
+    assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
+}
+
+#[test]
+fn a_node_deleted_here_and_changed_there_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ino = write_file(&store, "file", b"hello");
+    push(&store, ino, 1);
+    let id = store.view(|view| view.node(ino)).unwrap().id;
+    store.change(|change| change.unlink(Ino::ROOT, b"file")).unwrap();
+    let changed = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), b"changed");
+    let rules = Rules { node: &|_, _| Resolution::Take, ..NEVER };
+    store.apply(&[node(id, 2, Some(changed))], &rules, 2).unwrap();
+    store.sync_tree().unwrap();
+    let back = entry(&store, Ino::ROOT, "file").unwrap();
+    fetch(&store, back, b"changed");
+    store.sync_tree().unwrap();
+    assert_eq!(read_all(&store, back), b"changed");
+    assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
+}
