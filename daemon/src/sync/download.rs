@@ -36,6 +36,8 @@ const STEP: usize = 4 * BLOCK_SIZE as usize;
 const AWAY_MAX: Duration = Duration::from_secs(4);
 /// How often a piece that came damaged or in vain is fetched again.
 const AGAIN_MAX: u32 = 3;
+/// How often a reader looks for the same byte: more often than a flight has steps.
+const LOOKS_MAX: u32 = 64;
 /// Nodes whose readers are remembered.
 const NODES: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
 
@@ -115,6 +117,7 @@ impl Flights {
 pub(super) async fn fetch(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
     let mut patience = Patience::new();
     while let Some(missing) = core.store.missing(ino, range.clone())?.into_iter().next() {
+        patience.look(missing.start)?;
         let Some(content) = core.store.content_of(ino)? else { return Err(FetchError::Gone) };
         let result = match know_manifest(core, ino, content).await {
             Ok(()) => fly_for(core, ino, content, missing.start..range.end).await,
@@ -136,6 +139,11 @@ async fn fly_for(
     wanted: Range<u64>,
 ) -> Result<(), Arc<Fault>> {
     let mut stage = flight_for(core, ino, content, &wanted).map_err(Fault::from)?;
+    stage.mark_unchanged();
+    let first = wanted.start..wanted.start + 1;
+    if core.store.missing(ino, first).map_err(Fault::from)?.is_empty() {
+        return Ok(());
+    }
     // An error means that the flight has ended and its sender is gone.
     let _ended = stage.changed().await;
     match &*stage.borrow() {
@@ -312,11 +320,22 @@ async fn know_manifest(core: &Arc<Core>, ino: Ino, content: ContentRef) -> Resul
 struct Patience {
     until: Instant,
     damaged: u32,
+    /// The first byte missing at the last look, and how many looks found it so.
+    stuck: (u64, u32),
 }
 
 impl Patience {
     fn new() -> Self {
-        Self { until: Instant::now() + AWAY_MAX, damaged: 0 }
+        Self { until: Instant::now() + AWAY_MAX, damaged: 0, stuck: (0, 0) }
+    }
+
+    /// An error when fetching goes on and on and the same byte stays missing.
+    fn look(&mut self, missing: u64) -> Result<(), FetchError> {
+        self.stuck = match self.stuck {
+            (at, looks) if at == missing => (at, looks + 1),
+            _ => (missing, 0),
+        };
+        if self.stuck.1 > LOOKS_MAX { Err(FetchError::TimedOut) } else { Ok(()) }
     }
 
     /// Waits for what may get better; an error when it is too much.

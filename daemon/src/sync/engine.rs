@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use miaofs::client::Client;
 use miaofs::protocol::accounts::Account;
@@ -26,6 +26,8 @@ use crate::store::{self, Content, Ino, News, Store};
 
 /// Time between questions for the account's quota.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(30);
+/// For how long its answer is taken as true at this moment.
+const ACCOUNT_FRESH: Duration = Duration::from_secs(5);
 /// Dirty nodes read at once for the status.
 const STATUS_PAGE: usize = 1000;
 
@@ -83,12 +85,24 @@ pub(super) struct Core {
     pub(super) reconcile: tokio::sync::Mutex<()>,
     pub(super) tasks: TaskTracker,
     stop: CancellationToken,
-    usage: Mutex<Option<Account>>,
+    usage: Mutex<Option<(Instant, Account)>>,
 }
 
 impl Core {
     pub(super) fn usage(&self) -> Option<Account> {
-        lock(&self.usage).clone()
+        lock(&self.usage).as_ref().map(|(_, account)| account.clone())
+    }
+
+    /// Asks for the account unless it was asked for a moment ago.
+    pub(super) async fn refresh_usage(&self) {
+        let asked = lock(&self.usage).as_ref().map(|(asked, _)| *asked);
+        if asked.is_some_and(|asked| asked.elapsed() < ACCOUNT_FRESH) {
+            return;
+        }
+        match self.client.account().await {
+            Ok(account) => *lock(&self.usage) = Some((Instant::now(), account)),
+            Err(error) => self.link.failed(&error),
+        }
     }
 
     /// Runs a task until it ends or the engine stops.
@@ -300,10 +314,8 @@ impl Engine {
 async fn follow_account(core: Arc<Core>) {
     loop {
         core.link.until_online().await;
-        match core.client.account().await {
-            Ok(account) => *lock(&core.usage) = Some(account),
-            Err(error) => tracing::debug!(%error, "cannot ask for the quota"),
-        }
+        core.refresh_usage().await;
+        core.wake.notify_one();
         tokio::time::sleep(ACCOUNT_INTERVAL).await;
     }
 }
@@ -319,3 +331,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
         },
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -26,6 +26,10 @@ use crate::store::{self, DirtyNode, Ino, Pushed};
 
 /// Pause between looks at the least; one that took long is followed by a longer one.
 const GAP: Duration = Duration::from_millis(20);
+/// Pause before the next window when there was nothing to do in this one.
+const NEXT_WINDOW: Duration = Duration::from_millis(500);
+/// With more deletions than this waiting, the size of the drive must be fresh.
+const DELETIONS_FEW: u64 = 100;
 /// Dirty nodes read from the store at once.
 const PAGE: usize = 1000;
 
@@ -165,6 +169,9 @@ impl Pusher {
 
     async fn look(&mut self) -> Result<Option<Instant>, store::Error> {
         let window = self.window().await?;
+        if window.deletions > DELETIONS_FEW {
+            self.core.refresh_usage().await;
+        }
         let round = self.planner.plan(&window.nodes, &self.facts(&window));
         self.rounds = round.number;
         self.core.progress.held_deletions.store(round.held_deletions, Ordering::Relaxed);
@@ -182,8 +189,12 @@ impl Pusher {
         }
         self.report();
         self.settle_flushes(&window, &round).await?;
-        let soon = busy || window.extent == Extent::Part;
-        Ok(if soon { Some(Instant::now()) } else { round.next })
+        let now = Instant::now();
+        Ok(match window.extent {
+            _ if busy => Some(now),
+            Extent::Part => Some(now + NEXT_WINDOW),
+            Extent::All => round.next,
+        })
     }
 
     fn facts(&self, window: &Window) -> Facts {
