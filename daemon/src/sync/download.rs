@@ -63,11 +63,14 @@ pub enum FetchError {
 
 /// Why a flight did not bring its bytes.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(super) enum Fault {
+    /// The server did not give them.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// The store did not take them.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The server says what cannot be.
     #[error("the manifest is not that of the content")]
     Manifest(#[from] ManifestError),
 }
@@ -278,6 +281,14 @@ struct Landing<'a>(&'a AtomicU64);
 impl Drop for Landing<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes sure that the store knows the manifest of what a node's content is based on.
+pub(super) async fn know_manifest_of(core: &Arc<Core>, ino: Ino) -> Result<(), Fault> {
+    match core.store.content_of(ino)? {
+        Some(content) => know_manifest(core, ino, content).await,
+        None => Ok(()),
     }
 }
 

@@ -31,7 +31,7 @@ const NEXT_WINDOW: Duration = Duration::from_millis(500);
 /// With more deletions than this waiting, the size of the drive must be fresh.
 const DELETIONS_FEW: u64 = 100;
 /// Dirty nodes read from the store at once.
-const PAGE: usize = 1000;
+const PAGE: usize = 500;
 
 /// What others want of the loop, or tell it.
 #[derive(Debug)]
@@ -212,12 +212,8 @@ impl Pusher {
     async fn window(&mut self) -> Result<Window, store::Error> {
         let (core, after) = (Arc::clone(&self.core), self.after);
         let window = blocking(move || {
-            let mut nodes = core.store.dirty_nodes(after, WINDOW)?;
-            if nodes.is_empty() && after != Ino(0) {
-                nodes = core.store.dirty_nodes(Ino(0), WINDOW)?;
-            }
-            let from_start = after == Ino(0) || nodes.first().is_some_and(|n| n.ino <= after);
-            let all = from_start && nodes.len() < WINDOW;
+            let nodes = dirty_from(&core.store, after)?;
+            let all = after == Ino(0) && nodes.len() < WINDOW;
             let extent = if all { Extent::All } else { Extent::Part };
             let deletions = match extent {
                 Extent::All => deletions_in(&nodes),
@@ -242,7 +238,11 @@ impl Pusher {
             let revisions: Vec<Revision> = nodes.iter().map(|_| Revision::random()).collect();
             let pushes: Vec<(Ino, Revision)> =
                 nodes.iter().map(|node| node.ino).zip(revisions.iter().copied()).collect();
-            core.store.begin_push(&pushes)?;
+            match core.store.begin_push(&pushes) {
+                // One was removed since the look, which shows less next time.
+                Err(store::Error::NoNode(_)) => return Ok(()),
+                begun => begun?,
+            }
             let commit = Commit { changes: changes(&nodes, &revisions) };
             match send(&core, &commit).await {
                 Ok(committed) => self.take_answer(&nodes, &revisions, committed).await?,
@@ -407,6 +407,21 @@ async fn send(core: &Core, commit: &Commit) -> Result<Committed, client::Error> 
             answer => return answer,
         }
     }
+}
+
+/// One window of dirty nodes, read in pages so that nobody waits long for the store meanwhile.
+fn dirty_from(store: &store::Store, after: Ino) -> Result<Vec<DirtyNode>, store::Error> {
+    let mut nodes: Vec<DirtyNode> = Vec::new();
+    while nodes.len() < WINDOW {
+        let last = nodes.last().map_or(after, |node| node.ino);
+        let page = store.dirty_nodes(last, PAGE)?;
+        let is_last = page.len() < PAGE;
+        nodes.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    Ok(nodes)
 }
 
 fn deletions_in(nodes: &[DirtyNode]) -> u64 {

@@ -265,8 +265,11 @@ impl Progress {
 
     pub(super) fn add_conflict(&self, name: &[u8]) {
         let name = String::from_utf8_lossy(name).into_owned();
-        tracing::warn!(%name, "both sides changed: the local one was kept under this name");
         let mut conflicts = lock(&self.conflicts);
+        if conflicts.contains(&name) {
+            return;
+        }
+        tracing::warn!(%name, "both sides changed: the local one was kept under this name");
         conflicts.push_back(name);
         if conflicts.len() > CONFLICTS_MAX {
             conflicts.pop_front();

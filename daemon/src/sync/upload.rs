@@ -10,12 +10,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use miaofs::client;
-use miaofs::content::{CHUNK_SIZE, Digest, Manifest};
+use miaofs::content::{CHUNK_SIZE, Digest, Manifest, ManifestError};
 use miaofs::protocol::batch;
 use miaofs::protocol::uploads::Known;
 use tokio::sync::Semaphore;
 
 use super::chunked;
+use super::download::{self, Fault};
 use super::engine::{Core, blocking};
 use super::hash::{self, HashError};
 use super::link::reason;
@@ -62,6 +63,9 @@ pub(super) enum UploadError {
     /// It could not be hashed.
     #[error(transparent)]
     Hash(HashError),
+    /// What it grew from is not known here and could not be asked for.
+    #[error(transparent)]
+    Manifest(ManifestError),
 }
 
 impl From<HashError> for UploadError {
@@ -70,6 +74,16 @@ impl From<HashError> for UploadError {
             HashError::Changed => Self::Changed,
             HashError::Store(error) => Self::Store(error),
             error @ HashError::Manifest(_) => Self::Hash(error),
+        }
+    }
+}
+
+impl From<Fault> for UploadError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Client(error) => Self::Client(error),
+            Fault::Store(error) => Self::Store(error),
+            Fault::Manifest(error) => Self::Manifest(error),
         }
     }
 }
@@ -239,8 +253,18 @@ pub(super) async fn hashed(
     core: &Arc<Core>,
     ino: Ino,
 ) -> Result<(Snapshot, Arc<Manifest>), UploadError> {
-    let store = Arc::clone(&core.store);
-    let snapshot = blocking(move || store.snapshot(ino)).await?;
+    let snapshot = match snapshot(core, ino).await {
+        Err(store::Error::NoManifest(_)) => {
+            download::know_manifest_of(core, ino).await?;
+            snapshot(core, ino).await?
+        }
+        snapshot => snapshot?,
+    };
     let manifest = hash::manifest_of(&core.store, &snapshot).await?;
     Ok((snapshot, manifest))
+}
+
+async fn snapshot(core: &Arc<Core>, ino: Ino) -> Result<Snapshot, store::Error> {
+    let store = Arc::clone(&core.store);
+    blocking(move || store.snapshot(ino)).await
 }
