@@ -17,7 +17,7 @@ pub enum Level {
 pub fn start(filter: Option<&str>, level: Level) {
     let default = match level {
         Level::Command => "warn",
-        Level::Daemon => "info",
+        Level::Daemon => "info,fuser=error",
     };
     let filter = EnvFilter::try_new(filter.unwrap_or(default)).unwrap_or_else(|error| {
         eprintln!("miaofs: ignoring MIAOFS_LOG: {error}");
