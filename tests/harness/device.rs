@@ -106,7 +106,7 @@ impl Device {
     /// Unmounts the drive and waits until the daemon has ended.
     pub fn umount(&self) {
         self.run(&["umount", &self.mount.to_string_lossy()]).expect_success();
-        wait_until("the daemon ends", LIMIT, || self.daemon().is_none());
+        self.wait_for_end();
         assert!(!self.is_mounted());
     }
 
@@ -114,7 +114,12 @@ impl Device {
     pub fn kill(&self) {
         let daemon = self.daemon().expect("the daemon runs");
         rustix::process::kill_process(daemon, Signal::KILL).expect("the daemon runs");
-        wait_until("the daemon ends", LIMIT, || self.daemon().is_none());
+        self.wait_for_end();
+    }
+
+    /// Waits until nothing runs with this device's state directory any more.
+    pub fn wait_for_end(&self) {
+        wait_until("the daemon ends", LIMIT, || self.processes().is_empty());
     }
 
     /// Waits until everything is on the server.

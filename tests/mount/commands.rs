@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::harness::device::Device;
 use crate::harness::server::Server;
-use crate::harness::wait::{seconds, wait_until};
 use crate::harness::{binary, scratch};
 use crate::scene::{MIB, Single, output};
 
@@ -109,7 +108,7 @@ fn a_terminated_daemon_unmounts_and_continues_later() {
     fs::write(scene.one.path("file"), "x").unwrap();
     let daemon = scene.one.daemon().unwrap();
     rustix::process::kill_process(daemon, rustix::process::Signal::TERM).unwrap();
-    wait_until("the daemon ends", seconds(30), || scene.one.daemon().is_none());
+    scene.one.wait_for_end();
     assert!(!scene.one.is_mounted(), "SIGTERM left the mount behind");
     scene.one.mount();
     assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
