@@ -110,10 +110,18 @@ pub fn test_files(source: &Source) -> Vec<String> {
     let folder = ["/mod", "/main", "/lib"].iter().find_map(|name| stem.strip_suffix(name));
     let folder = folder.unwrap_or(stem);
     let modules = code::test_modules(&code::tokens(source.text));
-    modules
-        .iter()
-        .flat_map(|name| ["/", ".rs"].map(|end| format!("{folder}/{name}{end}")))
-        .collect()
+    let by_name =
+        modules.iter().flat_map(|name| ["/", ".rs"].map(|end| format!("{folder}/{name}{end}")));
+    by_name.chain(test_files_by_path(source)).collect()
+}
+
+/// The same for those that are declared with `#[path = "…"]`, relative to the folder of `source`.
+fn test_files_by_path(source: &Source) -> Vec<String> {
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _file)| folder);
+    let lines: Vec<&str> = source.text.lines().map(str::trim).collect();
+    let named = lines.windows(2).filter(|pair| pair[0] == "#[cfg(test)]");
+    let files = named.filter_map(|pair| pair[1].strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+    files.map(|file| format!("{folder}/{file}")).collect()
 }
 
 /// Everything that is wrong with a file.
