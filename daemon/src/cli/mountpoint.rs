@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::error::Error;
 use super::mountinfo::{self, Mounted};
 use super::state_dir::StateDir;
@@ -100,17 +102,16 @@ pub fn prepare(directory: &Path, contents: Contents, state: &StateDir) -> Result
     for _ in 0..DEAD_MOUNTS_MAX {
         let path = real_path(directory)?;
         let mounts = mountinfo::mounts()?;
-        match (mountinfo::at(&mounts, &path), fs::read_dir(&path).err()) {
-            (Some(mount), Some(error)) if mount.is_ours() && is_dead(&error) => {
+        match mountinfo::at(&mounts, &path) {
+            Some(mount) if mount.is_ours() && is_dead(&path) => {
                 tracing::info!(
                     "taking away the mount that a killed daemon left at {}",
                     path.display()
                 );
                 take_away(&path, Manner::Lazy)?;
             }
-            (Some(mount), _) => return already(mount, state),
-            (None, Some(source)) => return Err(inaccessible(path, source).into()),
-            (None, None) => return free(path, contents, state),
+            Some(mount) => return already(mount, state),
+            None => return free(path, contents, state),
         }
     }
     Err(taken(directory, "a pile of dead mounts".into()))
@@ -123,9 +124,10 @@ fn real_path(directory: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-/// Whether a mount's daemon is gone, by what looking at it says.
-pub fn is_dead(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotConnected || error.raw_os_error() == Some(libc::ECONNABORTED)
+/// Whether the daemon of the mount at this path is gone. It is asked for its free space: names and attributes
+/// the kernel may go on answering from memory.
+pub fn is_dead(mountpoint: &Path) -> bool {
+    matches!(rustix::fs::statfs(mountpoint), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
 fn already(mount: &Mounted, state: &StateDir) -> Result<Found, Error> {

@@ -2,7 +2,6 @@
 //!
 //! Everything acknowledged is safe on this machine's disk already; only `--flush` waits for the server.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ pub fn run(args: &Args) -> Result<(), Error> {
     if !mountinfo::at(&mounts, &path).is_some_and(mountinfo::Mounted::is_ours) {
         return Err(Error::NotMounted(path));
     }
-    if fs::read_dir(&path).is_err_and(|error| mountpoint::is_dead(&error)) {
+    if mountpoint::is_dead(&path) {
         take_away(&path, Manner::Lazy)?;
         output::line(format_args!("took away {}, whose daemon had been killed", path.display()));
         return Ok(());
