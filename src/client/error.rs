@@ -84,7 +84,9 @@ impl Error {
 }
 
 impl From<reqwest::Error> for Error {
+    /// The URL is left out: whoever reads the message knows the server, and not our routes.
     fn from(error: reqwest::Error) -> Self {
+        let error = error.without_url();
         if error.is_timeout() {
             Self::TimedOut(error)
         } else if error.is_builder() {

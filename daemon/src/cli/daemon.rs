@@ -12,7 +12,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,10 @@ use crate::vfs::{self, Vfs};
 const WORKERS: usize = 3;
 /// How long a program that still uses the mount may delay the daemon's end.
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(20);
+/// How long a daemon that was just unmounted may keep the next one waiting,
+const ENDING_LIMIT: Duration = Duration::from_secs(15);
+/// and how often that one looks.
+const ENDING_STEP: Duration = Duration::from_millis(50);
 /// How long readiness waits to be able to say whether the server is there.
 const GREETING_LIMIT: Duration = Duration::from_millis(1500);
 /// How often it looks.
@@ -89,21 +93,30 @@ fn open_store(plan: &Plan, settings: &Settings) -> Result<Arc<Store>, Error> {
         cache_limit: cache_size.unwrap_or(settings::DEFAULT_CACHE_SIZE),
         free_floor: free_floor.unwrap_or(settings::DEFAULT_FREE_FLOOR),
     };
-    Store::open(plan.state.path(), options).map_err(|error| match error {
-        store::Error::Locked(_) => locked(plan),
-        other => Error::Store(other),
-    })
+    let deadline = Instant::now() + ENDING_LIMIT;
+    loop {
+        match Store::open(plan.state.path(), options) {
+            Ok(store) => return Ok(store),
+            Err(store::Error::Locked(_)) => wait_for_predecessor(plan, deadline)?,
+            Err(error) => return Err(Error::Store(error)),
+        }
+    }
 }
 
-/// Says who has the state directory, as far as its daemon answers.
-fn locked(plan: &Plan) -> Error {
+/// Waits a little for a daemon that is ending. One that still answers, or ends too slowly, is an error that says
+/// who has the state directory.
+fn wait_for_predecessor(plan: &Plan, deadline: Instant) -> Result<(), Error> {
     let holder = match control_client::status(&plan.state) {
         Ok(status) => {
             format!("process {}, mounted at {}", status.pid, status.mountpoint.display())
         }
+        Err(_) if Instant::now() < deadline => {
+            std::thread::sleep(ENDING_STEP);
+            return Ok(());
+        }
         Err(_) => "another process".into(),
     };
-    Error::Locked { state_dir: plan.state.path().to_owned(), holder }
+    Err(Error::Locked { state_dir: plan.state.path().to_owned(), holder })
 }
 
 async fn serve(
@@ -136,6 +149,8 @@ async fn serve(
         }
         Err(error) => Err(Error::Mount(error)),
     };
+    // Whoever asks from now on is told that there is no daemon any more, rather than left waiting.
+    drop(socket);
     engine.stop().await;
     result
 }
@@ -209,7 +224,8 @@ fn vfs_settings(plan: &Plan) -> vfs::Settings {
             Some(SyncMode::Remote) => vfs::SyncMode::Remote,
             Some(SyncMode::Local) | None => vfs::SyncMode::Local,
         },
-        writable: writable(plan),
+        // The kernel refuses for a mount that is read-only, and stops to when it is remounted.
+        writable: vfs::Writable::Yes,
         control_socket: plan.state.socket(),
     }
 }

@@ -178,7 +178,10 @@ fn kernel_option(name: &str) -> Option<&'static str> {
 fn is_ignored(name: &str) -> bool {
     let prefixed = name.starts_with("x-") || name.starts_with("X-");
     let of_mount = matches!(name, "user" | "users" | "comment" | "uhelper" | "helper" | "subtype");
-    prefixed || of_mount || name.is_empty() || IGNORED_OPTIONS.contains(&name)
+    // What the kernel lists of a mount comes back at a remount.
+    let of_kernel =
+        matches!(name, "user_id" | "group_id" | "rootmode" | "fd" | "max_read" | "blksize");
+    prefixed || of_mount || of_kernel || name.is_empty() || IGNORED_OPTIONS.contains(&name)
 }
 
 fn sync_mode(value: &str) -> Result<SyncMode, OptionError> {
@@ -252,7 +255,7 @@ mod tests {
     #[test]
     fn options_of_fstab_are_taken_or_ignored() {
         let options = read(
-            "defaults,_netdev,nofail,user=ada,noauto,x-systemd.automount,rw,noatime,allow_other,\
+            "defaults,_netdev,nofail,user=ada,noauto,x-systemd.automount,rw,noatime,allow_other,user_id=0,\
              nosuid,cache_size=2G,bwlimit=off,sync=remote,fsname=a\\,b\\\\c,state_dir=/s,ro",
         )
         .unwrap();

@@ -49,8 +49,8 @@ impl Drop for Progress {
 
 /// What is left to send, in words.
 pub fn describe(status: &Status) -> String {
-    let mut text =
-        format!("{} files, {} left", status.pending_nodes, size::display(status.pending_bytes));
+    let (count, bytes) = (status.pending_nodes, size::display(status.pending_bytes));
+    let mut text = format!("{count} {}, {bytes} left", if count == 1 { "file" } else { "files" });
     if status.rate_bytes_per_s > 0 {
         text += &format!(", {}/s", size::display(status.rate_bytes_per_s));
     }

@@ -108,8 +108,10 @@ fn lines(status: &DaemonStatus) -> Vec<String> {
             engine.held_deletions
         ));
     }
-    let errors = engine.errors.iter().map(|it| format!("error      {}: {}", it.path, it.message));
-    push_some(&mut lines, errors);
+    let mut errors: Vec<String> =
+        engine.errors.iter().map(|it| format!("error      {}: {}", it.path, it.message)).collect();
+    errors.dedup();
+    push_some(&mut lines, errors.into_iter());
     push_some(
         &mut lines,
         engine.stays_local.iter().map(|path| format!("too large  {path}: stays on this machine")),

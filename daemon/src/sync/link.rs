@@ -55,7 +55,11 @@ impl Link {
     /// A request failed. Only what concerns the link changes it.
     pub(super) fn failed(&self, error: &client::Error) {
         match error {
-            client::Error::SignedOut => self.set(LinkState::SignedOut),
+            client::Error::SignedOut => {
+                self.set(LinkState::SignedOut);
+                // The feed's open request was let in before; asking again, it learns to wait for a session.
+                self.doubt.notify_one();
+            }
             error if error.is_offline() => {
                 self.set(LinkState::Offline(reason(error)));
                 self.doubt.notify_one();

@@ -10,10 +10,16 @@ use crate::cli::error::{Error, Exit, Report, with_causes};
 use crate::cli::mount::Plan;
 use crate::cli::state_dir::StateDir;
 use crate::store::{self, Ino};
-use crate::sync::{Engine, FlushError, Scope, Status};
+use crate::sync::{Engine, FlushError, Scope, ServerState, Status};
 
 /// How often a command that waits is told how it stands.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
+/// Refused nodes that a message names.
+const REFUSED_MAX: usize = 5;
+/// How long a sign-in waits for the engine to use its new session,
+const SIGN_IN_LIMIT: Duration = Duration::from_secs(5);
+/// and how often it looks.
+const SIGN_IN_STEP: Duration = Duration::from_millis(10);
 
 /// Answers requests for one daemon.
 #[derive(Clone)]
@@ -91,10 +97,22 @@ impl Desk {
         result.map_or_else(|error| Answer::Failed(report(&error)), |()| Answer::Done)
     }
 
+    /// Waits a moment until the engine has used its new session, so that what is asked next finds it signed in.
+    async fn until_signed_in(&self) {
+        let signed_in = async {
+            while self.engine.server().state == ServerState::SignedOut {
+                tokio::time::sleep(SIGN_IN_STEP).await;
+            }
+        };
+        // The server may be away; the session is remembered all the same.
+        let _ = tokio::time::timeout(SIGN_IN_LIMIT, signed_in).await;
+    }
+
     async fn sign_in_again(&self) -> Answer {
         match Account::signed_in(&self.state) {
             Ok((_, refresh_token)) => {
                 self.engine.sign_in_again(refresh_token).await;
+                self.until_signed_in().await;
                 Answer::Done
             }
             Err(error) => Answer::Failed(error.report()),
@@ -108,10 +126,43 @@ async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
 }
 
 fn report(error: &FlushError) -> Report {
-    let (exit, next) = match error {
-        FlushError::SignedOut => (Exit::NotSignedIn, Some("sign in with: miaofs login".to_owned())),
-        FlushError::Refused(_) => (Exit::Failed, Some("see all with: miaofs status".to_owned())),
-        FlushError::Store(_) | FlushError::Ended => (Exit::Failed, None),
+    let failed = |next: Option<&str>| (Exit::Failed, with_causes(error), next.map(str::to_owned));
+    let (exit, message, next) = match error {
+        FlushError::SignedOut => {
+            (Exit::NotSignedIn, "signed out".into(), Some("sign in with: miaofs login".into()))
+        }
+        FlushError::Refused(list) => {
+            let next = Some("see what is wrong with: miaofs status".to_owned());
+            (Exit::Failed, refused(list), next)
+        }
+        FlushError::Store(_) | FlushError::Ended => failed(None),
     };
-    Report { exit, message: with_causes(error), next }
+    Report { exit, message, next }
+}
+
+/// Names what was refused: the first few, each once.
+fn refused(list: &[(String, String)]) -> String {
+    let mut lines: Vec<String> = list.iter().map(|(path, why)| format!("{path}: {why}")).collect();
+    lines.dedup();
+    let left_out = lines.len().saturating_sub(REFUSED_MAX);
+    lines.truncate(REFUSED_MAX);
+    if left_out > 0 {
+        lines.push(format!("and {left_out} more"));
+    }
+    format!("not on the server: {}", lines.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_very_much_that_is_refused_the_first_is_named() {
+        let mut list = vec![("/(deleted)".to_owned(), "held back".to_owned()); 40];
+        list.extend((0..20).map(|n| (format!("/{n}"), "over quota".to_owned())));
+        let report = report(&FlushError::Refused(list));
+        assert!(report.message.starts_with("not on the server: /(deleted): held back; /0: over"));
+        assert!(report.message.ends_with("/3: over quota; and 16 more"), "{}", report.message);
+        assert_eq!(report.exit, Exit::Failed);
+    }
 }
