@@ -8,6 +8,7 @@
 pub mod api;
 pub mod content;
 pub mod device;
+pub mod disk;
 pub mod drive;
 pub mod random;
 pub mod server;

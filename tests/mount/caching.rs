@@ -1,23 +1,11 @@
 //! What is kept on a device: at most the limit, and never less than what exists nowhere else.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 use crate::harness::device::Device;
+use crate::harness::disk::room_taken;
 use crate::harness::wait::{seconds, wait_until};
 use crate::scene::{MIB, Single, b3sum};
-
-/// Bytes on the disk below a directory.
-fn room_taken(directory: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(directory) else { return 0 };
-    let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => room_taken(&entry.path()),
-        Ok(metadata) => metadata.blocks() * 512,
-        Err(_it_was_removed_meanwhile) => 0,
-    });
-    sizes.sum()
-}
 
 #[test]
 fn the_cache_keeps_its_limit_and_the_file_stays_whole() {

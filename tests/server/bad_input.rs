@@ -12,7 +12,7 @@ use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
 
-/// A server with one account; dropping it proves that the server still stands.
+/// A server with one account.
 struct Scene {
     _directory: tempfile::TempDir,
     server: Server,
@@ -36,6 +36,14 @@ impl Scene {
         assert!((400..500).contains(&status), "{status} to {commit}");
         assert!(problem["code"].is_string(), "{problem}");
         assert_eq!(head(&self.ada), before, "the drive changed by {commit}");
+    }
+
+    /// Commits one change and expects it to be refused or reported as a conflict.
+    #[track_caller]
+    fn refuses_or_conflicts(&self, change: &Change) {
+        let answer = self.ada.post("/fs/commit", &commit_of(&[change]));
+        let conflicts = answer.status == 200 && answer.json()["applied"] == json!([]);
+        assert!(conflicts || (400..500).contains(&answer.status), "{}", answer.json());
     }
 }
 
@@ -91,15 +99,6 @@ fn the_root_stays_where_it_is() {
     gone.0["id"] = json!(NodeId::ROOT);
     scene.refuses_or_conflicts(&gone);
     assert_eq!(scene.ada.get("/file/query?path=/").expect(200).json()["nodes"], json!([]));
-}
-
-impl Scene {
-    #[track_caller]
-    fn refuses_or_conflicts(&self, change: &Change) {
-        let answer = self.ada.post("/fs/commit", &commit_of(&[change]));
-        let conflicts = answer.status == 200 && answer.json()["applied"] == json!([]);
-        assert!(conflicts || (400..500).contains(&answer.status), "{}", answer.json());
-    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use miaofs::content::CHUNK_SIZE;
 use serde_json::json;
 
 use crate::harness::content::{Content, Upload, upload};
+use crate::harness::disk::lengths_below;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
@@ -16,13 +17,7 @@ const CHUNK: usize = CHUNK_SIZE as usize;
 
 /// Bytes of all files below a directory.
 fn bytes_below(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-    let sizes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
-        Ok(metadata) => metadata.len(),
-        Err(_it_was_removed_meanwhile) => 0,
-    });
-    sizes.sum()
+    lengths_below(directory).iter().sum()
 }
 
 #[test]

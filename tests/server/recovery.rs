@@ -1,12 +1,12 @@
 //! A server that is killed: nothing acknowledged is lost, and what was begun goes on.
 
-use std::path::Path;
 use std::thread;
 
 use miaofs::content::CHUNK_SIZE;
 use miaofs::protocol::ids::NodeId;
 
 use crate::harness::content::{Content, Upload, batch_of, send_batch, upload};
+use crate::harness::disk::lengths_below;
 use crate::harness::drive::{Change, apply, commit, head};
 use crate::harness::random::Seed;
 use crate::harness::scratch;
@@ -14,16 +14,6 @@ use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
-
-fn files_below(directory: &Path) -> Vec<u64> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let sizes = entries.flatten().flat_map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => files_below(&entry.path()),
-        Ok(metadata) => vec![metadata.len()],
-        Err(_it_was_removed_meanwhile) => Vec::new(),
-    });
-    sizes.collect()
-}
 
 #[test]
 fn an_upload_goes_on_after_the_server_was_killed() {
@@ -121,12 +111,12 @@ fn staged_bytes_move_to_the_store_and_stay_readable_all_the_while() {
     apply(&ada, &[&Change::file(NodeId::ROOT, "film", &content)]);
     let path = format!("/file/download?digest={}", content.digest);
     let (staging, store) = (server.data().join("staging"), server.data().join("store"));
-    let moved = || files_below(&store).contains(&content.size());
+    let moved = || lengths_below(&store).contains(&content.size());
     wait_until("the blob is in the store", seconds(60), || {
         assert!(ada.get(&path).expect(200).body == content.bytes, "other bytes came back");
         moved()
     });
-    let staged = || files_below(&staging).iter().sum::<u64>();
+    let staged = || lengths_below(&staging).iter().sum::<u64>();
     wait_until("nothing is staged any more", seconds(60), || staged() < CHUNK_SIZE);
     assert!(ada.get(&path).expect(200).body == content.bytes, "other bytes came back");
     assert!(server.metric("miaofs_transfers_total") >= 1);
@@ -142,7 +132,7 @@ fn a_transfer_that_a_kill_interrupted_is_finished_after_the_restart() {
     server.kill();
     server.restart();
     let store = server.data().join("store");
-    let moved = || files_below(&store).contains(&content.size());
+    let moved = || lengths_below(&store).contains(&content.size());
     wait_until("the blob is in the store", seconds(60), moved);
     let path = format!("/file/download?digest={}", content.digest);
     assert!(ada.get(&path).expect(200).body == content.bytes, "other bytes came back");
@@ -167,9 +157,9 @@ fn contents_that_nobody_refers_to_are_collected_and_the_others_stay() {
     apply(&ada, &[&Change::delete(changes[1].id(), head(&ada))]);
     let data = server.data().to_owned();
     let held = || {
-        files_below(&data.join("store"))
+        lengths_below(&data.join("store"))
             .iter()
-            .chain(&files_below(&data.join("staging")))
+            .chain(&lengths_below(&data.join("staging")))
             .sum::<u64>()
     };
     wait_until("the unused bytes are gone", seconds(120), || held() < 3 * CHUNK_SIZE);
