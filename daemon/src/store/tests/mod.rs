@@ -3,6 +3,8 @@
 mod content;
 mod local;
 mod pull;
+mod random;
+mod speed;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -10,12 +10,12 @@ use miaofs::protocol::name::Name;
 use super::super::{DirtyNode, NameResolution, News, Resolution, Rules};
 use super::*;
 
-const NEVER: Rules<'static> = Rules {
+pub(super) const NEVER: Rules<'static> = Rules {
     node: &|local, node| panic!("nothing is dirty: {local:?} {node:?}"),
     name: &|local, node| panic!("nothing is dirty: {local:?} {node:?}"),
 };
 
-fn state(kind: Kind, entries: &[(NodeId, &str)]) -> NodeState {
+pub(super) fn state(kind: Kind, entries: &[(NodeId, &str)]) -> NodeState {
     let content =
         (kind == Kind::File).then(|| ContentRef { digest: Digest::of_nothing(), size: 0 });
     NodeState {
@@ -37,7 +37,7 @@ fn state(kind: Kind, entries: &[(NodeId, &str)]) -> NodeState {
     }
 }
 
-fn node(id: NodeId, version: u64, state: Option<NodeState>) -> files::Node {
+pub(super) fn node(id: NodeId, version: u64, state: Option<NodeState>) -> files::Node {
     files::Node { id, version, revision: Revision::random(), state }
 }
 

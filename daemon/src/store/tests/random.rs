@@ -1,0 +1,374 @@
+//! Random histories against models in memory; the seed is printed, and `MIAOFS_SEED` repeats a run.
+
+use std::collections::BTreeMap;
+
+use miaofs::content::{CHUNK_SIZE, Digest};
+use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
+use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::name::Name;
+
+use super::super::Rules;
+use super::pull::{NEVER, node, state};
+use super::*;
+
+/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn seeded(test: &str) -> Self {
+        let seed = std::env::var("MIAOFS_SEED").map_or_else(
+            |_unset| NodeId::random().to_bytes()[..8].try_into().map(u64::from_be_bytes).unwrap(),
+            |seed| seed.parse().unwrap(),
+        );
+        println!("{test}: MIAOFS_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % limit
+    }
+
+    fn pick<T: Clone>(&mut self, items: &[T]) -> Option<T> {
+        let count = items.len() as u64;
+        (count > 0).then(|| items[self.below(count) as usize].clone())
+    }
+}
+
+/// What the files of one directory must be.
+#[derive(Default)]
+struct Model {
+    names: BTreeMap<String, Ino>,
+    bytes: BTreeMap<Ino, Vec<u8>>,
+    /// What the server has.
+    pushed: BTreeMap<Ino, Vec<u8>>,
+    version: u64,
+}
+
+impl Model {
+    fn forget_unnamed(&mut self) {
+        let names = &self.names;
+        self.bytes.retain(|ino, _| names.values().any(|named| named == ino));
+    }
+
+    /// Runs an operation again and again while it says what is missing, which is fetched.
+    fn complete<T>(&self, store: &Store, ino: Ino, mut operation: impl FnMut() -> Outcome<T>) -> T {
+        for _try in 0..10 {
+            match operation() {
+                Outcome::Done(done) => return done,
+                Outcome::Missing(range) => {
+                    let all = &self.pushed[&ino];
+                    let digest = Digest::of(all);
+                    if store.manifest(ino).unwrap().is_none() {
+                        store.set_manifest(manifest_of(all)).unwrap();
+                    }
+                    for run in store.missing(ino, range).unwrap() {
+                        let part = &all[run.start as usize..run.end as usize];
+                        store.fill(ino, digest, run.start, part).unwrap();
+                    }
+                }
+            }
+        }
+        panic!("bytes are missing after they were fetched ten times");
+    }
+
+    fn check(&self, store: &Arc<Store>) {
+        let found = store.view(|view| view.children(Ino::ROOT, 0, 1000)).unwrap();
+        let found: BTreeMap<String, Ino> = found
+            .into_iter()
+            .map(|child| (String::from_utf8(child.name).unwrap(), child.ino))
+            .collect();
+        assert_eq!(found, self.names);
+        for (ino, expected) in &self.bytes {
+            let content = store.open_content(*ino, Access::Read).unwrap();
+            assert_eq!(content.size(), expected.len() as u64);
+            let mut bytes = vec![0xee; expected.len()];
+            self.complete(store, *ino, || content.read_at(0, &mut bytes).unwrap());
+            assert!(bytes == *expected, "the bytes of {ino}");
+        }
+    }
+
+    fn write(&mut self, store: &Arc<Store>, ino: Ino, random: &mut Random) {
+        let offset = random.below(2 * CHUNK_SIZE + CHUNK_SIZE / 2);
+        let longest = if random.below(4) == 0 { CHUNK_SIZE } else { 9000 };
+        let length = 1 + random.below(longest);
+        let new = bytes(random.below(1000), length);
+        let content = store.open_content(ino, Access::Write).unwrap();
+        self.complete(store, ino, || content.write_at(offset, &new, 5).unwrap());
+        let all = self.bytes.get_mut(&ino).unwrap();
+        all.resize(all.len().max((offset + length) as usize), 0);
+        all[offset as usize..(offset + length) as usize].copy_from_slice(&new);
+    }
+
+    fn resize(&mut self, store: &Arc<Store>, ino: Ino, random: &mut Random) {
+        let size = match random.below(3) {
+            0 => random.below(3) * CHUNK_SIZE,
+            _ => random.below(2 * CHUNK_SIZE + 100_000),
+        };
+        let content = store.open_content(ino, Access::Write).unwrap();
+        self.complete(store, ino, || content.resize(size, 6).unwrap());
+        self.bytes.get_mut(&ino).unwrap().resize(size as usize, 0);
+    }
+
+    fn push(&mut self, store: &Store, ino: Ino) {
+        let Some(dirty) = store.dirty_node(ino).unwrap() else { return };
+        self.version += 1;
+        let all = self.bytes[&ino].clone();
+        if dirty.content_dirty {
+            let snapshot = store.snapshot(ino).unwrap();
+            let manifest = manifest_of(&all);
+            let mut buffer = Vec::new();
+            for (index, digest) in (0..).zip(manifest.chunks()) {
+                let chunk = Chunk::new(index, snapshot.size).unwrap();
+                if snapshot.dirty.contains(&index) {
+                    store.read_chunk(&snapshot, index, &mut buffer).unwrap();
+                    assert_eq!(hash_chunk(chunk, &buffer), *digest);
+                } else {
+                    let base = snapshot.base.as_ref().unwrap();
+                    assert_eq!(base.chunk(index), Some(*digest), "chunk {index} is not dirty");
+                }
+            }
+            store.content_known(&snapshot, manifest).unwrap();
+            self.pushed.insert(ino, all);
+        }
+        push(store, ino, self.version);
+        assert_eq!(store.dirty_node(ino).unwrap(), None);
+    }
+
+    fn step(&mut self, store: &Arc<Store>, random: &mut Random) {
+        let name = format!("{}", random.below(4));
+        let target = format!("{}", random.below(4));
+        let Some(ino) = self.names.get(&name).copied() else {
+            let ino = create(store, &name).ino();
+            self.names.insert(name, ino);
+            self.bytes.insert(ino, Vec::new());
+            return;
+        };
+        match random.below(12) {
+            0 => {
+                store.change(|change| change.unlink(Ino::ROOT, name.as_bytes())).unwrap();
+                self.names.remove(&name);
+            }
+            1 if self.names.get(&target) != Some(&ino) => {
+                store
+                    .change(|change| {
+                        if change.entry(Ino::ROOT, target.as_bytes())?.is_some() {
+                            change.unlink(Ino::ROOT, target.as_bytes())?;
+                        }
+                        change.unlink(Ino::ROOT, name.as_bytes())?;
+                        change.link(Ino::ROOT, target.as_bytes(), ino)
+                    })
+                    .unwrap();
+                self.names.remove(&name);
+                self.names.insert(target, ino);
+            }
+            2 | 3 => self.push(store, ino),
+            4 | 5 => {
+                store.evict(ino).unwrap();
+            }
+            6 | 7 => self.resize(store, ino, random),
+            _ => self.write(store, ino, random),
+        }
+        self.forget_unnamed();
+    }
+}
+
+#[test]
+fn random_operations_leave_what_a_model_says_also_after_crashes() {
+    let mut random = Random::seeded("operations");
+    let mut dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let mut model = Model::default();
+    for _step in 0..250 {
+        model.step(&store, &mut random);
+        match random.below(25) {
+            0 => (dir, store) = crashed(dir.path()),
+            1 => {
+                drop(store);
+                store = open(dir.path());
+            }
+            2 => drop(store.sync_all().unwrap()),
+            3 => model.check(&store),
+            _ => {}
+        }
+        let lost = dir.path().join("lost+found");
+        assert!(!lost.exists(), "nothing is astray: {lost:?}");
+    }
+    model.check(&store);
+}
+
+/// A drive on a server that is changed by somebody else.
+struct Remote {
+    nodes: BTreeMap<NodeId, files::Node>,
+    seq: u64,
+}
+
+impl Remote {
+    fn new() -> Self {
+        let root = node(NodeId::ROOT, 1, Some(state(Kind::Directory, &[])));
+        Self { nodes: BTreeMap::from([(NodeId::ROOT, root)]), seq: 1 }
+    }
+
+    fn live(&self) -> impl Iterator<Item = (NodeId, &NodeState)> {
+        self.nodes.values().filter_map(|node| Some((node.id, node.state.as_ref()?)))
+    }
+
+    fn ids(&self, kind: Kind) -> Vec<NodeId> {
+        self.live().filter(|(_, state)| state.kind == kind).map(|(id, _)| id).collect()
+    }
+
+    fn put(&mut self, id: NodeId, state: Option<NodeState>) {
+        self.nodes.insert(id, node(id, self.seq, state));
+    }
+
+    fn is_inside(&self, mut id: NodeId, directory: NodeId) -> bool {
+        loop {
+            if id == directory {
+                return true;
+            }
+            match self.nodes[&id].state.as_ref().and_then(|state| state.entries.first()) {
+                Some(entry) => id = entry.parent,
+                None => return false,
+            }
+        }
+    }
+
+    fn taken(&self, entry: &Entry) -> Option<NodeId> {
+        self.live().find(|(_, state)| state.entries.contains(entry)).map(|(id, _)| id)
+    }
+
+    /// One commit: a node is made, moved (also onto another's name, which goes or swaps), linked,
+    /// changed or deleted.
+    fn commit(&mut self, random: &mut Random) {
+        self.seq += 1;
+        let directory = random.pick(&self.ids(Kind::Directory)).unwrap();
+        let name = format!("{}", random.below(6));
+        let entry = Entry { parent: directory, name: Name::new(name.as_str()).unwrap() };
+        let everything: Vec<NodeId> =
+            self.nodes.values().filter(|node| node.state.is_some()).map(|node| node.id).collect();
+        let id = random.pick(&everything).unwrap();
+        let mut state_now = self.nodes[&id].state.clone().unwrap();
+        match random.below(7) {
+            0 | 1 if self.taken(&entry).is_none() => {
+                let kind = if random.below(2) == 0 { Kind::Directory } else { Kind::File };
+                let mut new = state(kind, &[]);
+                new.entries.push(entry);
+                self.put(NodeId::random(), Some(new));
+            }
+            2 | 3 if id != NodeId::ROOT && !self.is_inside(directory, id) => {
+                let old = std::mem::replace(&mut state_now.entries, vec![entry.clone()]);
+                if let Some(other) = self.taken(&entry).filter(|other| *other != id) {
+                    self.displace(other, &entry, &old[0], id);
+                }
+                self.put(id, Some(state_now));
+            }
+            4 if state_now.kind == Kind::File && self.taken(&entry).is_none() => {
+                state_now.entries.push(entry);
+                self.put(id, Some(state_now));
+            }
+            5 => {
+                state_now.mode = 0o600 + random.below(0o100) as u32;
+                if state_now.kind == Kind::File {
+                    let digest = Digest::of(&random.below(10).to_le_bytes());
+                    state_now.content = Some(ContentRef { digest, size: 8 });
+                }
+                self.put(id, Some(state_now));
+            }
+            6 if id != NodeId::ROOT && self.is_empty(id) => self.put(id, None),
+            _ => {}
+        }
+    }
+
+    fn is_empty(&self, id: NodeId) -> bool {
+        !self.live().any(|(_, state)| state.entries.iter().any(|entry| entry.parent == id))
+    }
+
+    /// The node that had a name takes the mover's old one, or loses this name, or is deleted.
+    fn displace(&mut self, other: NodeId, lost: &Entry, old: &Entry, mover: NodeId) {
+        let mut state = self.nodes[&other].state.clone().unwrap();
+        state.entries.retain(|entry| entry != lost);
+        let free = self.taken(old) == Some(mover) && !self.is_inside(old.parent, other);
+        if state.entries.is_empty() && (free || !self.is_empty(other)) {
+            let free_name = Name::new(format!("moved {}", self.seq)).unwrap();
+            let parent = NodeId::ROOT;
+            let fallback = Entry { parent, name: free_name };
+            state.entries.push(if free { old.clone() } else { fallback });
+        }
+        let gone = state.entries.is_empty();
+        self.put(other, (!gone).then_some(state));
+    }
+
+    /// A page of the feed.
+    fn page(&self, since: u64, limit: usize) -> (Vec<files::Node>, u64) {
+        let mut nodes: Vec<files::Node> =
+            self.nodes.values().filter(|node| node.version > since).cloned().collect();
+        nodes.sort_by_key(|node| node.version);
+        if let Some(last) = nodes.get(limit.saturating_sub(1)).map(|node| node.version) {
+            nodes.retain(|node| node.version <= last);
+            return (nodes, last);
+        }
+        (nodes, self.seq)
+    }
+
+    fn check(&self, store: &Store) {
+        let mut count = 0;
+        for (id, expected) in self.live() {
+            let ino = store.view(|view| view.by_id(id)).unwrap().expect("a node of the server");
+            let found = {
+                let mut tree = store.tree();
+                let record = tree.record(ino).unwrap().clone();
+                assert_eq!(record.links as usize, expected.entries.len());
+                tree.state_of(&record).unwrap()
+            };
+            let sorted = |state: &NodeState| {
+                let mut state = state.clone();
+                state.entries.sort();
+                (state.entries, state.content, state.mode)
+            };
+            if id != NodeId::ROOT {
+                assert_eq!(sorted(&found), sorted(expected));
+            }
+            let children = store.view(|view| view.children(ino, 0, 1000)).unwrap();
+            let directories = children.iter().filter(|child| child.kind == Kind::Directory);
+            let subdirectories = store.view(|view| view.subdirectories(ino)).unwrap();
+            assert_eq!(directories.count(), subdirectories as usize);
+            count += children.len();
+        }
+        let entries: usize = self.live().map(|(_, state)| state.entries.len()).sum();
+        assert_eq!(count, entries, "nothing but the server's entries");
+        assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn after_the_last_page_the_store_is_the_tree_of_the_server() {
+    let mut random = Random::seeded("feed");
+    for _history in 0..12 {
+        let mut remote = Remote::new();
+        let mut dir = tempfile::tempdir().unwrap();
+        let mut store = open(dir.path());
+        for _round in 0..8 {
+            for _commit in 0..random.below(60) {
+                remote.commit(&mut random);
+                if random.below(10) == 0 {
+                    follow(&store, &remote, 1 + random.below(10) as usize, &NEVER);
+                }
+            }
+            while store.cursor() < remote.seq {
+                follow(&store, &remote, 1 + random.below(20) as usize, &NEVER);
+                if random.below(20) == 0 {
+                    (dir, store) = crashed(dir.path());
+                }
+            }
+            remote.check(&store);
+        }
+    }
+}
+
+fn follow(store: &Store, remote: &Remote, limit: usize, rules: &Rules<'_>) {
+    let (nodes, cursor) = remote.page(store.cursor(), limit);
+    store.apply(&nodes, rules, cursor).unwrap();
+}
