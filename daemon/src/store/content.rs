@@ -20,10 +20,10 @@ use super::content_rows::{self, Row};
 use super::data::read_or_zeros;
 use super::error::while_doing;
 use super::live::{Body, Live};
-use super::{Attributes, Error, Ino, Store};
+use super::{Error, Ino, Store};
 
 /// The largest size of a file: 16 TiB, which is also ext4's.
-pub const SIZE_MAX: u64 = 1 << 44;
+const SIZE_MAX: u64 = 1 << 44;
 
 /// What a handle is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,16 +59,6 @@ impl Content {
     /// The node.
     pub fn ino(&self) -> Ino {
         self.live.ino
-    }
-
-    /// Size of the content in bytes.
-    pub fn size(&self) -> u64 {
-        self.live.hot().size
-    }
-
-    /// The attributes of the node now.
-    pub fn attributes(&self) -> Result<Attributes, Error> {
-        self.store.view(|view| Ok(view.node(self.live.ino)?.attributes))
     }
 
     /// Reads at `offset`; short only at the end of the file.

@@ -63,8 +63,8 @@ pub(super) fn chunk_rows(db: &Connection, ino: Ino) -> Result<Vec<(u64, ChunkSta
 
 /// The fresh chunks of a node have reached the disk.
 pub(super) fn believe_fresh(db: &Connection, ino: Ino) -> Result<(), Error> {
-    db.prepare_cached("UPDATE chunks SET state = 2 WHERE ino = ?1 AND state = 3")?
-        .execute([ino.0 as i64])?;
+    db.prepare_cached("UPDATE chunks SET state = ?2 WHERE ino = ?1 AND state = 3")?
+        .execute([ino.0 as i64, Row::Clean as i64])?;
     Ok(())
 }
 

@@ -47,6 +47,7 @@ impl Store {
     }
 
     /// Gives up the local bytes of a node that the server has; how many there were.
+    #[allow(dead_code, reason = "the command that evicts a path comes with pinning")]
     pub fn evict(&self, ino: Ino) -> Result<u64, Error> {
         let mut given_up = Vec::new();
         let bytes = self.give_up(ino, u64::MAX, 0, &mut given_up)?;

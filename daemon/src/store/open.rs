@@ -42,11 +42,6 @@ impl Store {
         store.timer.get_or_init(|| timer);
         Ok(store)
     }
-
-    /// Where the state directory is.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
 }
 
 impl Drop for Store {

@@ -22,13 +22,8 @@ use super::{Error, Ino, content_rows, meta};
 const NODES_MAX: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("64 Ki is not zero");
 /// Entries, and names known to be free, that are kept in memory.
 const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::new(128 * 1024).expect("128 Ki is not zero");
-/// Inodes whose state is kept after they were closed.
-const LIVE_MAX: usize = 2048;
 /// Inode numbers that are reserved in the database at once.
 const INO_BATCH: u64 = 4096;
-
-/// How exactly it is known when a node was last opened, in nanoseconds.
-const USED_STEP: i64 = 60_000_000_000;
 
 /// The tree, its caches, and the transaction in progress.
 pub(super) struct Tree {
@@ -36,18 +31,18 @@ pub(super) struct Tree {
     pub(super) data: Arc<DataFiles>,
     nodes: LruCache<Ino, Record>,
     entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
-    live: LruCache<Ino, Arc<Live>>,
+    pub(super) live: LruCache<Ino, Arc<Live>>,
     next_ino: u64,
     reserved_ino: u64,
     pub(super) cursor: u64,
     /// Closed inodes whose size and times are to be written with the next transaction.
-    unsettled: Vec<Ino>,
+    pub(super) unsettled: Vec<Ino>,
     /// Data files to be unlinked once the journal is durable.
     pub(super) graves: Vec<Ino>,
     /// Bytes of clean content that are here.
     pub(super) cached: u64,
     /// When nodes were opened, to be written with the next transaction.
-    used: Vec<(Ino, i64)>,
+    pub(super) used: Vec<(Ino, i64)>,
     transaction: Option<Transaction>,
 }
 
@@ -57,7 +52,7 @@ pub(super) struct Transaction {
     touched: BTreeMap<Ino, Touched>,
     ids: HashMap<NodeId, Ino>,
     entries: Vec<(Ino, Box<[u8]>)>,
-    settled: Vec<Arc<Live>>,
+    pub(super) settled: Vec<Arc<Live>>,
     graves: Vec<Ino>,
     cached: i64,
     made_dirty: bool,
@@ -358,127 +353,6 @@ impl Tree {
         let key: (Ino, Box<[u8]>) = (parent, Box::from(name));
         self.entries.put(key.clone(), to);
         self.begin()?.entries.push(key);
-        Ok(())
-    }
-
-    // --- inodes that live ---
-
-    /// The state of an inode that is in memory already.
-    pub(super) fn living(&self, ino: Ino) -> Option<&Arc<Live>> {
-        self.live.peek(&ino)
-    }
-
-    /// All inodes that are in memory.
-    pub(super) fn living_inos(&self) -> Vec<Ino> {
-        self.live.iter().map(|(ino, _)| *ino).collect()
-    }
-
-    /// The state of an inode, read from its rows if need be.
-    pub(super) fn live(&mut self, ino: Ino) -> Result<Arc<Live>, Error> {
-        if let Some(live) = self.live.get(&ino) {
-            return Ok(Arc::clone(live));
-        }
-        let record = self.present(ino)?.clone();
-        let live = Arc::new(content_rows::load_live(&self.db, &self.data, &record)?);
-        self.trim_live();
-        self.live.put(ino, Arc::clone(&live));
-        Ok(live)
-    }
-
-    /// Forgets the state of inodes that were closed longest ago.
-    fn trim_live(&mut self) {
-        for _try in 0..self.live.len().saturating_sub(LIVE_MAX) {
-            let Some((ino, live)) = self.live.pop_lru() else { return };
-            if Arc::strong_count(&live) > 1 || live.is_open() || live.hot().unsettled {
-                self.live.put(ino, live);
-            }
-        }
-    }
-
-    /// Has the size and times of a closed inode written with the next transaction.
-    pub(super) fn settle_later(&mut self, ino: Ino) {
-        self.unsettled.push(ino);
-    }
-
-    /// How many inodes wait to be settled.
-    pub(super) fn waiting_to_settle(&self) -> usize {
-        self.unsettled.len()
-    }
-
-    /// Writes the size and times of every inode that has newer ones in memory.
-    pub(super) fn settle_all(&mut self) -> Result<(), Error> {
-        let unsettled: Vec<Ino> = self
-            .live
-            .iter()
-            .filter(|(_, live)| live.hot().unsettled)
-            .map(|(ino, _)| *ino)
-            .collect();
-        for ino in unsettled {
-            self.settle(ino)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the size and times of an inode to its row.
-    ///
-    /// `unsettled` falls before the values are read: a write that comes meanwhile finds it fallen
-    /// and marks the node again, behind this transaction.
-    pub(super) fn settle(&mut self, ino: Ino) -> Result<(), Error> {
-        let Some(live) = self.live.peek(&ino).cloned() else { return Ok(()) };
-        if !live.hot().unsettled {
-            return Ok(());
-        }
-        self.begin()?.settled.push(Arc::clone(&live));
-        let hot = {
-            let mut hot = live.hot();
-            hot.unsettled = false;
-            *hot
-        };
-        let blocks = self.data.blocks(ino).unwrap_or(hot.size.div_ceil(512));
-        let record = match self.edit(ino) {
-            Ok(record) => record,
-            Err(Error::NoNode(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        record.attributes.size = hot.size;
-        record.attributes.mtime = hot.mtime;
-        record.attributes.ctime = hot.ctime;
-        record.written_at = hot.written_at;
-        record.blocks = blocks;
-        record.unsettled = false;
-        Ok(())
-    }
-
-    /// Gives up what is left of an older content, whose chunks were to be compared with the new one's.
-    pub(super) fn forget_previous(&mut self, ino: Ino) -> Result<(), Error> {
-        let record = self.record(ino)?;
-        if record.previous.is_some() {
-            let cached = record.cached;
-            content_rows::delete_chunks_from(&self.db, ino, 0)?;
-            self.count_cached(ino, -(cached as i64))?;
-            self.edit(ino)?.previous = None;
-        }
-        Ok(())
-    }
-
-    /// Remembers that a node whose bytes are cache was opened; coarsely, with the next transaction.
-    pub(super) fn note_used(&mut self, ino: Ino) -> Result<(), Error> {
-        let now = meta::now();
-        let record = self.record(ino)?;
-        if record.cached > 0 && now - record.used_at > USED_STEP {
-            self.used.push((ino, now));
-        }
-        Ok(())
-    }
-
-    fn write_used(&mut self) -> Result<(), Error> {
-        for (ino, now) in std::mem::take(&mut self.used) {
-            match self.edit(ino) {
-                Ok(record) => record.used_at = now,
-                Err(Error::NoNode(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
         Ok(())
     }
 

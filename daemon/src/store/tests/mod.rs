@@ -13,8 +13,9 @@ use miaofs::content::{Chunk, Manifest, chunk_count, hash_chunk};
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::Revision;
 
+use super::fill::Filled;
 use super::{
-    Access, ChunkRead, Content, Error, Filled, Ino, NewNode, Outcome, Pushed, Store, StoreOptions,
+    Access, ChunkRead, Content, Error, Ino, NewNode, Outcome, Pushed, Store, StoreOptions,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
@@ -78,7 +79,7 @@ fn write_file(store: &Arc<Store>, name: &str, bytes: &[u8]) -> Ino {
 
 fn read_all(store: &Arc<Store>, ino: Ino) -> Vec<u8> {
     let content = store.open_content(ino, Access::Read).unwrap();
-    let mut bytes = vec![0xee; content.size() as usize];
+    let mut bytes = vec![0xee; size(store, ino) as usize];
     let length = bytes.len();
     assert_eq!(content.read_at(0, &mut bytes).unwrap(), Outcome::Done(length));
     bytes

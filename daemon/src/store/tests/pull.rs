@@ -97,7 +97,7 @@ fn a_new_content_keeps_the_chunks_that_are_equal() {
     let changed = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), &all);
     let news = store.apply(&[node(id, 2, Some(changed))], &NEVER, 2).unwrap();
     assert!(news.contains(&News::Content(ino)));
-    assert_eq!(reader.size(), all.len() as u64);
+    assert_eq!(size(&store, ino), all.len() as u64);
     let mut buffer = [0; 1];
     assert_eq!(reader.read_at(0, &mut buffer).unwrap(), Outcome::Missing(0..1));
     store.set_manifest(manifest_of(&all)).unwrap();

@@ -84,7 +84,7 @@ impl Model {
         assert_eq!(found, self.names);
         for (ino, expected) in &self.bytes {
             let content = store.open_content(*ino, Access::Read).unwrap();
-            assert_eq!(content.size(), expected.len() as u64);
+            assert_eq!(size(store, *ino), expected.len() as u64);
             let mut bytes = vec![0xee; expected.len()];
             self.complete(store, *ino, || content.read_at(0, &mut bytes).unwrap());
             assert!(bytes == *expected, "the bytes of {ino}");
