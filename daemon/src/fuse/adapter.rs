@@ -20,11 +20,13 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::store::{Ino, Outcome};
 use crate::vfs::{
-    AttributeChange, Caller, HandleId, IfExists, NewNode, Place, Privileges, Room, SyncMode, Vfs,
+    AttributeChange, Caller, HandleId, IfExists, NewNode, Place, Privileges, Room, SyncMode,
+    Truncate, Vfs,
 };
 
 use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
 use super::capabilities::{OpenDirectories, negotiate};
+use super::notify::Kernel;
 use super::translate::{
     attributes, device, errno, file_type, ino, kind_of_mode, open_mode, rename_mode, set_xattr,
     time,
@@ -39,12 +41,13 @@ thread_local! {
 pub(super) struct Adapter {
     vfs: Arc<Vfs>,
     runtime: Runtime,
+    kernel: Kernel,
     open_directories: OpenDirectories,
 }
 
 impl Adapter {
-    pub(super) fn new(vfs: Arc<Vfs>, runtime: Runtime) -> Self {
-        Self { vfs, runtime, open_directories: OpenDirectories::Asking }
+    pub(super) fn new(vfs: Arc<Vfs>, runtime: Runtime, kernel: Kernel) -> Self {
+        Self { vfs, runtime, kernel, open_directories: OpenDirectories::Asking }
     }
 
     /// Pages stay valid from one opening to the next, as news from the server invalidates them. `close`
@@ -234,7 +237,11 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let opened = self.vfs.open(caller(request), ino(node), open_mode(flags));
+        let mode = open_mode(flags);
+        let opened = self.vfs.open(caller(request), ino(node), mode);
+        if mode.truncate == Truncate::Yes {
+            self.kernel.forget_attributes(node);
+        }
         reply.answer(opened.map(|handle| (handle, self.open_flags())));
     }
 
@@ -279,7 +286,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         _: &Request,
-        _: INodeNo,
+        node: INodeNo,
         number: FileHandle,
         offset: u64,
         data: &[u8],
@@ -294,13 +301,14 @@ impl Filesystem for Adapter {
         };
         let (id, length) = (handle(number), data.len() as u32);
         match self.vfs.write(id, offset, data, privileges) {
-            Ok(Outcome::Done(())) => reply.written(length),
+            Ok(Outcome::Done(written)) => reply.answer(Ok(self.kernel.told(node, written, length))),
             Err(error) => reply.error(errno(&error)),
             Ok(Outcome::Missing(_)) => {
-                let (vfs, bytes) = (Arc::clone(&self.vfs), data.to_vec());
+                let (vfs, kernel, bytes) =
+                    (Arc::clone(&self.vfs), self.kernel.clone(), data.to_vec());
                 self.runtime.spawn(async move {
                     let written = vfs.write_fetching(id, offset, &bytes, privileges).await;
-                    reply.answer(written.map(|()| length));
+                    reply.answer(written.map(|written| kernel.told(node, written, length)));
                 });
             }
         }

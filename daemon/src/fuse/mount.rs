@@ -16,7 +16,7 @@ use crate::store::News;
 use crate::vfs::{Vfs, Writable};
 
 use super::adapter::Adapter;
-use super::notify;
+use super::notify::{self, Kernel};
 
 /// Subtype of the mount, so that it is listed as `fuse.miaofs`.
 const SUBTYPE: &str = "subtype=miaofs";
@@ -102,9 +102,11 @@ impl Mount {
     ) -> Result<Self, Error> {
         let failed = |source| Error::Mount { mountpoint: mountpoint.to_owned(), source };
         let config = config(options)?;
-        let adapter = Adapter::new(vfs, runtime);
+        let kernel = Kernel::default();
+        let adapter = Adapter::new(vfs, runtime, kernel.clone());
         let mut session = Session::new(adapter, mountpoint, &config).map_err(failed)?;
         let unmounter = Mutex::new(session.unmount_callable());
+        kernel.mounted(&session.notifier());
         notify::spawn(&session.notifier(), news).map_err(failed)?;
         let session = thread::Builder::new()
             .name("fuse".to_owned())

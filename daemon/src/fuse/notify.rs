@@ -8,19 +8,49 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 
 use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::store::News;
+use crate::vfs::Written;
 
 /// Threads that invalidate: so many reads may wait for the network before news has to wait.
 const THREADS: usize = 4;
 
 /// A negative offset leaves the pages alone and invalidates attributes only.
 const ATTRIBUTES_ONLY: i64 = -1;
+
+/// The kernel, once it has mounted us: for what a request changes without the kernel expecting it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Kernel(Arc<OnceLock<Notifier>>);
+
+impl Kernel {
+    pub(super) fn mounted(&self, notifier: &Notifier) {
+        // Mounting happens once, so nothing else can have been set.
+        let _already = self.0.set(notifier.clone());
+    }
+
+    /// Makes the kernel ask for a node's attributes again. It takes no lock for that which a request may
+    /// hold, so a request may do it before it answers.
+    pub(super) fn forget_attributes(&self, node: INodeNo) {
+        let told = self.0.get().map(|notifier| notifier.inval_inode(node, ATTRIBUTES_ONLY, 0));
+        if let Some(Err(error)) = told {
+            tracing::debug!(%error, %node, "the kernel refused an invalidation");
+        }
+    }
+
+    /// The length of a write, after the kernel has been told what else it changed.
+    pub(super) fn told(&self, node: INodeNo, written: Written, length: u32) -> u32 {
+        match written {
+            Written::Plainly => {}
+            Written::WithNewMode => self.forget_attributes(node),
+        }
+        length
+    }
+}
 
 /// Starts the threads; they end when the engine that sends the news is gone.
 pub(super) fn spawn(notifier: &Notifier, news: UnboundedReceiver<News>) -> io::Result<()> {

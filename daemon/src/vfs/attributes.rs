@@ -8,7 +8,7 @@ use miaofs::protocol::files::Kind;
 use crate::store::{Access, Attributes, Change, Ino, Outcome};
 
 use super::lookup::stat;
-use super::{Caller, Error, Stat, Vfs, now};
+use super::{Caller, Error, Stat, Vfs, Written, now};
 
 const SET_USER_ID: u32 = 0o4000;
 const SET_GROUP_ID: u32 = 0o2000;
@@ -114,12 +114,12 @@ impl Vfs {
     }
 
     /// Takes away what a file may not keep when somebody else changes its content.
-    pub(super) fn drop_privileges(&self, caller: Caller, ino: Ino) -> Result<(), Error> {
+    pub(super) fn drop_privileges(&self, caller: Caller, ino: Ino) -> Result<Written, Error> {
         let (attributes, capability) =
             self.view(|view| Ok((view.node(ino)?.attributes, view.xattr(ino, CAPABILITY_XATTR)?)))?;
         let keeps_mode = caller.uid == 0 || unprivileged(&attributes) == attributes.mode;
         if keeps_mode && capability.is_none() {
-            return Ok(());
+            return Ok(Written::Plainly);
         }
         self.change(|change| {
             let mut attributes = change.node(ino)?.attributes;
@@ -128,7 +128,8 @@ impl Vfs {
             }
             change.set_attributes(ino, &attributes)?;
             remove_capability(change, ino)
-        })
+        })?;
+        Ok(if keeps_mode { Written::Plainly } else { Written::WithNewMode })
     }
 }
 

@@ -43,7 +43,7 @@ pub use lookup::Stat;
 pub use open::{IfExists, OpenMode, Truncate};
 pub use rename::RenameMode;
 pub use space::{BLOCK_SIZE, Space};
-pub use write::Privileges;
+pub use write::{Privileges, Written};
 pub use xattr::SetXattr;
 
 use handles::Handles;

@@ -106,7 +106,7 @@ impl Vfs {
             Outcome::Missing(_) => return Err(Error::NotHere),
         }
         handle.written.store(true, Ordering::Relaxed);
-        self.drop_privileges(caller, handle.content.ino())
+        self.drop_privileges(caller, handle.content.ino()).map(drop)
     }
 
     /// Closes a file. The engine hears of what was written through it.

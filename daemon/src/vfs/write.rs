@@ -16,6 +16,15 @@ pub enum Privileges {
     Drop,
 }
 
+/// What a write changed besides content and times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// Nothing.
+    Plainly,
+    /// The mode, which the kernel does not expect a write to change.
+    WithNewMode,
+}
+
 impl Vfs {
     /// Writes all of `bytes` at an offset. `Missing` when bytes must be fetched first.
     ///
@@ -27,7 +36,7 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<Outcome<()>, Error> {
+    ) -> Result<Outcome<Written>, Error> {
         let handle = self.handles.get(id)?;
         self.write_to(&handle, offset, bytes, privileges)
     }
@@ -42,7 +51,7 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<(), Error> {
+    ) -> Result<Written, Error> {
         let handle = self.handles.get(id)?;
         let write = || self.write_to(&handle, offset, bytes, privileges);
         self.fetching(&handle.content, write).await
@@ -54,17 +63,20 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<Outcome<()>, Error> {
+    ) -> Result<Outcome<Written>, Error> {
         self.require_writable()?;
         let first = handle.may_have_capability.swap(false, Ordering::Relaxed);
+        let mut written = Written::Plainly;
         if first || privileges == Privileges::Drop {
             let uid = if privileges == Privileges::Drop { u32::MAX } else { 0 };
-            self.drop_privileges(Caller { uid, gid: uid }, handle.content.ino())?;
+            written = self.drop_privileges(Caller { uid, gid: uid }, handle.content.ino())?;
         }
-        let outcome = handle.content.write_at(offset, bytes, now())?;
-        if outcome == Outcome::Done(()) {
-            handle.written.store(true, Ordering::Relaxed);
+        match handle.content.write_at(offset, bytes, now())? {
+            Outcome::Done(()) => {
+                handle.written.store(true, Ordering::Relaxed);
+                Ok(Outcome::Done(written))
+            }
+            Outcome::Missing(range) => Ok(Outcome::Missing(range)),
         }
-        Ok(outcome)
     }
 }

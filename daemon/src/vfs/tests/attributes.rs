@@ -2,7 +2,7 @@
 
 use super::{ADA, Drive, READ, ROOT_USER, WRITE, at, refused};
 use crate::store::{Ino, Outcome};
-use crate::vfs::{AttributeChange, Caller, Error, Privileges, SetXattr, Stat, Time};
+use crate::vfs::{AttributeChange, Caller, Error, Privileges, SetXattr, Stat, Time, Written};
 use miaofs::protocol::files::Kind;
 
 fn set(drive: &Drive, caller: Caller, ino: Ino, wanted: AttributeChange) -> Stat {
@@ -81,7 +81,8 @@ fn foreign_content_does_not_run_with_the_owners_privileges() {
     drive.write(handle, 0, b"root may");
     assert_eq!(drive.stat(ino).attributes.mode, 0o6755);
     set_capability();
-    drive.vfs.write(handle, 0, b"ada may not", Privileges::Drop).unwrap();
+    let written = drive.vfs.write(handle, 0, b"ada may not", Privileges::Drop).unwrap();
+    assert_eq!(written, Outcome::Done(Written::WithNewMode));
     assert_eq!(drive.stat(ino).attributes.mode, 0o755);
     refused!(drive.vfs.xattr(ino, b"security.capability"), Error::NoXattr);
 

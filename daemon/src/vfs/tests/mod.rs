@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     Caller, Error, HandleId, IfExists, NewNode, OpenMode, Place, Privileges, Settings, Stat,
-    SyncMode, Truncate, Vfs, Writable,
+    SyncMode, Truncate, Vfs, Writable, Written,
 };
 use crate::store::{Access, Ino, Outcome, Store, StoreOptions};
 use crate::sync::{self, Engine};
@@ -80,7 +80,7 @@ impl Drive {
 
     fn write(&self, handle: HandleId, offset: u64, bytes: &[u8]) {
         let written = self.vfs.write(handle, offset, bytes, Privileges::Keep).unwrap();
-        assert_eq!(written, Outcome::Done(()));
+        assert_eq!(written, Outcome::Done(Written::Plainly));
     }
 
     fn read(&self, handle: HandleId, offset: u64, size: usize) -> Vec<u8> {
