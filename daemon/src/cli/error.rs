@@ -315,9 +315,10 @@ pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !line.ends_with(&text) {
+        let text = text.trim_end();
+        if !line.ends_with(text) {
             line.push_str(": ");
-            line.push_str(&text);
+            line.push_str(text);
         }
         cause = error.source();
     }
