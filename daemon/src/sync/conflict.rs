@@ -185,5 +185,4 @@ fn merge_entries(base: &[Entry], here: &[Entry], there: &[Entry]) -> Vec<Entry> 
 }
 
 #[cfg(test)]
-#[path = "conflict_tests.rs"]
 mod tests;

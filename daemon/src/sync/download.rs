@@ -410,7 +410,7 @@ mod tests {
         };
         let flights = [flight(20..30), flight(5..10), flight(25..40)];
         assert_eq!(without_flights(0..50, &flights), [0..5, 10..20, 40..50]);
-        assert_eq!(without_flights(22..28, &flights), []);
+        assert!(without_flights(22..28, &flights).is_empty());
         assert_eq!(without_flights(50..60, &flights), [50..60]);
     }
 }

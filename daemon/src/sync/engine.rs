@@ -333,5 +333,4 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 #[cfg(test)]
-#[path = "engine_tests.rs"]
 mod tests;

@@ -189,5 +189,4 @@ fn pack(components: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
 }
 
 #[cfg(test)]
-#[path = "order_tests.rs"]
 mod tests;

@@ -408,5 +408,4 @@ fn jobs(uploads: &[(Ino, u64)]) -> Vec<Job> {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;
