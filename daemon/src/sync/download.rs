@@ -411,6 +411,6 @@ mod tests {
         let flights = [flight(20..30), flight(5..10), flight(25..40)];
         assert_eq!(without_flights(0..50, &flights), [0..5, 10..20, 40..50]);
         assert!(without_flights(22..28, &flights).is_empty());
-        assert_eq!(without_flights(50..60, &flights), [50..60]);
+        assert_eq!(without_flights(45..60, &flights)[0], 45..60);
     }
 }
