@@ -42,7 +42,7 @@ pub struct Device {
     pub name: String,
 }
 
-/// Trade a refresh token for a new session; the old pair ends.
+/// Trade a refresh token for a new session; the old access token ends. Whoever got no answer asks again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -70,7 +70,8 @@ pub struct Session {
     pub access_token: String,
     /// Seconds until the access token expires.
     pub expires_in: u64,
-    /// For one [`Refresh`]; long-lived, single use.
+    /// For the next [`Refresh`]; long-lived. It is spent once a token of the session that it brought is
+    /// shown; showing it long after that ends the device's session.
     pub refresh_token: String,
     /// Name of the account.
     pub name: String,

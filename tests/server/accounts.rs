@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::api::Api;
+use crate::harness::api::{Answer, Api};
 use crate::harness::scratch;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::wait::{seconds, wait_until};
@@ -152,25 +152,43 @@ fn a_token_of_a_device_that_signed_out_is_refused() {
     ada.get("/user/info").expect(200);
 }
 
+fn refresh(server: &Server, session: &Value) -> Answer {
+    let body = json!({ "refresh_token": session["refresh_token"] });
+    server.api().post("/user/refresh", &body)
+}
+
 #[test]
-fn a_refresh_token_is_good_once() {
+fn a_lost_answer_to_a_refresh_signs_nobody_out() {
+    let directory = scratch();
+    let mut server = Server::start(&directory.path().join("data"));
+    server.sign_up("ada");
+    let first = sign_in(&server, "ada", PASSWORD);
+    let lost = refresh(&server, &first).expect(200).json();
+    server.kill();
+    server.restart();
+    let second = refresh(&server, &first).expect(200).json();
+    assert_eq!(second["device"], first["device"]);
+    assert_eq!(second["refresh_token"], lost["refresh_token"]);
+    with(&server, &first).get("/user/info").expect_problem(401, "unauthorized");
+    with(&server, &second).get("/user/info").expect(200);
+    let third = refresh(&server, &second).expect(200).json();
+    assert_ne!(third["refresh_token"], second["refresh_token"]);
+    with(&server, &third).get("/user/info").expect(200);
+}
+
+#[test]
+fn only_a_refresh_token_refreshes_and_it_does_nothing_else() {
     let directory = scratch();
     let server = Server::start(&directory.path().join("data"));
     server.sign_up("ada");
-    let first = sign_in(&server, "ada", PASSWORD);
-    let refresh = |session: &Value| {
-        let body = json!({ "refresh_token": session["refresh_token"] });
-        server.api().post("/user/refresh", &body)
-    };
-    let second = refresh(&first).expect(200).json();
-    assert_eq!(second["device"], first["device"]);
-    with(&server, &second).get("/user/info").expect(200);
-    refresh(&first).expect_problem(401, "unauthorized");
-    server.api().post("/user/refresh", &json!({ "refresh_token": "x" })).expect(401);
-    let access_as_refresh = json!({ "refresh_token": second["access_token"] });
-    server.api().post("/user/refresh", &access_as_refresh).expect_problem(401, "unauthorized");
-    let refresh_as_access = server.api().with_token(second["refresh_token"].as_str().unwrap());
+    let session = sign_in(&server, "ada", PASSWORD);
+    for none in [&json!("x"), &json!("0".repeat(64)), &session["access_token"]] {
+        let answer = refresh(&server, &json!({ "refresh_token": none }));
+        answer.expect_problem(401, "unauthorized");
+    }
+    let refresh_as_access = server.api().with_token(session["refresh_token"].as_str().unwrap());
     refresh_as_access.get("/user/info").expect_problem(401, "unauthorized");
+    with(&server, &session).get("/user/info").expect(200);
 }
 
 #[test]

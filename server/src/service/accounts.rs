@@ -7,7 +7,7 @@ use miaofs::protocol::accounts::{Account, ChangePassword, Device, Session, SignI
 use miaofs::protocol::ids::DeviceId;
 
 use super::passwords::Passwords;
-use super::tokens::Tokens;
+use super::tokens::{Pair, Tokens};
 use super::tries::Tries;
 use super::{Caller, Error, Policy, SignUps};
 use crate::backend::db::{self, Connection, Db};
@@ -78,16 +78,15 @@ impl Accounts {
         self.begin_session(user, name, &request.device).await
     }
 
-    /// Trades a refresh token for a new session.
+    /// Trades a refresh token for a new session; again for the same one when the answer was lost.
     ///
     /// # Errors
     /// [`Error::Unauthorized`] when the token is not good (any more).
     pub async fn refresh(&self, refresh_token: &str) -> Result<Session, Error> {
-        let bearer = self.tokens.redeem(refresh_token).await?;
+        let (bearer, pair) = self.tokens.renew(refresh_token).await?;
         let mut read = self.db.read().await?;
         let name = db::accounts::name(&mut read, bearer.user).await?.ok_or(Error::Unauthorized)?;
-        drop(read);
-        self.session(bearer, name).await
+        Ok(self.session(bearer, name, pair))
     }
 
     /// Ends the caller's session.
@@ -122,7 +121,9 @@ impl Accounts {
         db::accounts::set_password(&mut transaction, caller.user, &password).await?;
         transaction.commit().await.map_err(backend::Error::from)?;
         self.tracker.end_user(caller.user).await?;
-        self.session(Bearer { user: caller.user, device: caller.device }, name).await
+        let bearer = Bearer { user: caller.user, device: caller.device };
+        let pair = self.tokens.begin(bearer).await?;
+        Ok(self.session(bearer, name, pair))
     }
 
     /// Who the caller is, and the room of the drive.
@@ -174,7 +175,8 @@ impl Accounts {
         for device in surplus {
             self.tracker.end_device(Bearer { user, device }).await?;
         }
-        self.session(bearer, name).await
+        let pair = self.tokens.begin(bearer).await?;
+        Ok(self.session(bearer, name, pair))
     }
 
     /// The devices whose sessions end because this one signs in.
@@ -191,15 +193,14 @@ impl Accounts {
         Ok(others.split_off(kept))
     }
 
-    async fn session(&self, bearer: Bearer, name: String) -> Result<Session, Error> {
-        let pair = self.tokens.begin(bearer).await?;
-        Ok(Session {
+    fn session(&self, bearer: Bearer, name: String, pair: Pair) -> Session {
+        Session {
             access_token: pair.access,
             expires_in: self.tokens.access_ttl().as_secs(),
             refresh_token: pair.refresh,
             name,
             device: bearer.device,
-        })
+        }
     }
 }
 

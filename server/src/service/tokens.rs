@@ -2,7 +2,9 @@
 //! tracker knows their id.
 //!
 //! An access token is a JWT (RFC 7519), HS256 with the key in the data directory. A refresh token
-//! is 32 random bytes in hex; the tracker keeps a hash of it only.
+//! is 32 bytes in hex that nobody can guess; the tracker keeps a hash of it only. A session begins with
+//! random ones; the next is computed from the one before with the key, so that a device that shows a
+//! refresh token again, because the answer was lost, is given the same pair.
 
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -14,10 +16,15 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::{Caller, Error};
-use crate::backend::tracker::{Bearer, Tracker};
+use crate::backend::tracker::{Bearer, Renewal, TrackedPair, Tracker};
 use crate::backend::{self, TokenId, unix_now};
 
 const KEY_BYTES: usize = 32;
+/// Bytes of a refresh token.
+const SECRET_BYTES: usize = 32;
+/// How long a refresh token still renews after a token that was given for it was shown: the same
+/// request may have been sent twice, and come late once.
+const REUSE_GRACE: Duration = Duration::from_secs(60);
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
@@ -31,17 +38,28 @@ struct Claims {
 pub struct Pair {
     /// For `Authorization: Bearer`.
     pub access: String,
-    /// For one refresh.
+    /// For the next refresh.
     pub refresh: String,
+}
+
+/// The secret of a refresh token.
+type Secret = [u8; SECRET_BYTES];
+
+/// What the key in the data directory is used for.
+struct Keys {
+    sign: EncodingKey,
+    verify: DecodingKey,
+    succeed: [u8; KEY_BYTES],
 }
 
 /// Gives out and checks tokens.
 #[derive(Clone)]
 pub struct Tokens {
     tracker: Tracker,
-    keys: Arc<(EncodingKey, DecodingKey)>,
+    keys: Arc<Keys>,
     access_ttl: Duration,
     refresh_ttl: Duration,
+    reuse_grace: Duration,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -57,9 +75,13 @@ impl Tokens {
     /// [`Error::Backend`] when the file cannot be read, made, or is damaged.
     pub fn new(tracker: Tracker, key_file: &Path, lifetimes: [Duration; 2]) -> Result<Self, Error> {
         let key = load_or_make_key(key_file)?;
-        let keys = (EncodingKey::from_secret(&key), DecodingKey::from_secret(&key));
+        let keys = Arc::new(Keys {
+            sign: EncodingKey::from_secret(&key),
+            verify: DecodingKey::from_secret(&key),
+            succeed: blake3::derive_key("miaofs 2026 refresh token succession", &key),
+        });
         let [access_ttl, refresh_ttl] = lifetimes;
-        Ok(Self { tracker, keys: Arc::new(keys), access_ttl, refresh_ttl })
+        Ok(Self { tracker, keys, access_ttl, refresh_ttl, reuse_grace: REUSE_GRACE })
     }
 
     /// How long an access token is good.
@@ -72,12 +94,9 @@ impl Tokens {
     /// # Errors
     /// [`Error::Backend`] when the tracker cannot be written.
     pub async fn begin(&self, bearer: Bearer) -> Result<Pair, Error> {
-        self.tracker.end_device(bearer).await?;
-        let access = TokenId::random();
-        let refresh: [u8; 32] = rand::random();
-        self.tracker.put_token(access, bearer, self.access_ttl).await?;
-        self.tracker.put_refresh(id_of_secret(&refresh), bearer, self.refresh_ttl).await?;
-        Ok(Pair { access: self.sign(access), refresh: hex::encode(refresh) })
+        let secret: Secret = rand::random();
+        self.tracker.begin_session(bearer, self.tracked(&secret)).await?;
+        Ok(self.pair(&secret))
     }
 
     /// Whose access token it is.
@@ -87,7 +106,7 @@ impl Tokens {
     pub async fn check(&self, token: &str) -> Result<Caller, Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.keys.1, &validation)
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.keys.verify, &validation)
             .map_err(|_any_flaw| Error::Unauthorized)?
             .claims;
         let id: TokenId = claims.jti.parse().map_err(|_not_ours| Error::Unauthorized)?;
@@ -95,28 +114,60 @@ impl Tokens {
         Ok(Caller { user: bearer.user, device: bearer.device, token: id })
     }
 
-    /// Uses a refresh token up and says whose it was.
+    /// Trades a refresh token for the pair that follows it, and says whose it is. The same token is
+    /// traded for the same pair until that is shown, and for [`REUSE_GRACE`] longer; whoever shows it
+    /// later than that has stolen it, or it was stolen from them, and the device's tokens end.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`] when it is none, expired, or used before.
-    pub async fn redeem(&self, refresh_token: &str) -> Result<Bearer, Error> {
-        let mut secret = [0; 32];
+    /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
+    pub async fn renew(&self, refresh_token: &str) -> Result<(Bearer, Pair), Error> {
+        let mut secret = [0; SECRET_BYTES];
         hex::decode_to_slice(refresh_token, &mut secret).map_err(|_flaw| Error::Unauthorized)?;
-        self.tracker.take_refresh(id_of_secret(&secret)).await?.ok_or(Error::Unauthorized)
+        let next: Secret = *blake3::keyed_hash(&self.keys.succeed, &secret).as_bytes();
+        let shown = refresh_id(&secret);
+        match self.tracker.renew_session(shown, self.tracked(&next), self.reuse_grace).await? {
+            Renewal::Renewed(bearer) => Ok((bearer, self.pair(&next))),
+            Renewal::Stolen(Bearer { user, device }) => {
+                tracing::warn!(%user, %device, "a spent refresh token was shown: the session ends");
+                Err(Error::Unauthorized)
+            }
+            Renewal::Unknown => Err(Error::Unauthorized),
+        }
+    }
+
+    fn tracked(&self, secret: &Secret) -> TrackedPair {
+        TrackedPair {
+            access: access_id(secret),
+            access_ttl: self.access_ttl,
+            refresh: refresh_id(secret),
+            refresh_ttl: self.refresh_ttl,
+        }
+    }
+
+    fn pair(&self, secret: &Secret) -> Pair {
+        Pair { access: self.sign(access_id(secret)), refresh: hex::encode(secret) }
     }
 
     fn sign(&self, id: TokenId) -> String {
         let now = unix_now();
         let lifetime = i64::try_from(self.access_ttl.as_secs()).unwrap_or(i64::MAX);
         let claims = Claims { jti: id.to_string(), iat: now, exp: now.saturating_add(lifetime) };
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.keys.0)
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.keys.sign)
             .expect("plain claims serialize and an HMAC takes any key")
     }
 }
 
 /// The id that the tracker knows a refresh token by: whoever reads the tracker learns no token.
-fn id_of_secret(secret: &[u8; 32]) -> TokenId {
-    let hash = blake3::derive_key("miaofs 2026 refresh token id", secret);
+fn refresh_id(secret: &Secret) -> TokenId {
+    id_from(&blake3::derive_key("miaofs 2026 refresh token id", secret))
+}
+
+/// The id of the access token that is given with a refresh token.
+fn access_id(secret: &Secret) -> TokenId {
+    id_from(&blake3::derive_key("miaofs 2026 access token id", secret))
+}
+
+fn id_from(hash: &[u8; 32]) -> TokenId {
     let (id, _rest) = hash.split_first_chunk().expect("32 bytes are more than 16");
     TokenId::from_bytes(*id)
 }
@@ -183,14 +234,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refresh_token_works_once() {
+    async fn a_lost_answer_is_given_again_and_a_spent_refresh_token_ends_the_session() {
         let directory = tempfile::tempdir().unwrap();
-        let tokens = tokens(directory.path()).await;
+        let mut tokens = tokens(directory.path()).await;
         let bearer = Bearer { user: UserId(7), device: DeviceId::random() };
-        let pair = tokens.begin(bearer).await.unwrap();
-        assert_eq!(tokens.redeem(&pair.refresh).await.unwrap(), bearer);
-        assert!(matches!(tokens.redeem(&pair.refresh).await, Err(Error::Unauthorized)));
-        assert!(matches!(tokens.redeem(&pair.access).await, Err(Error::Unauthorized)));
+        let first = tokens.begin(bearer).await.unwrap();
+        let (_, lost) = tokens.renew(&first.refresh).await.unwrap();
+        let (whose, second) = tokens.renew(&first.refresh).await.unwrap();
+        assert_eq!((whose, &second.refresh), (bearer, &lost.refresh));
+        assert!(matches!(tokens.renew(&second.access).await, Err(Error::Unauthorized)));
+
+        tokens.check(&second.access).await.unwrap();
+        tokens.renew(&first.refresh).await.expect("the grace is not over");
+        tokens.check(&second.access).await.unwrap();
+        tokens.reuse_grace = Duration::ZERO;
+        assert!(matches!(tokens.renew(&first.refresh).await, Err(Error::Unauthorized)));
+        assert!(matches!(tokens.check(&second.access).await, Err(Error::Unauthorized)));
+        assert!(matches!(tokens.renew(&second.refresh).await, Err(Error::Unauthorized)));
     }
 
     #[tokio::test]

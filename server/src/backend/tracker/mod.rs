@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Connection, SqlitePool};
 
 pub use challenges::TrackedChallenge;
-pub use tokens::Bearer;
+pub use tokens::{Bearer, Renewal, TrackedPair};
 pub use uploads::{TrackedUpload, UploadPhase};
 
 use crate::backend::{Error, unix_now};
@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS tokens (
     kind INTEGER NOT NULL,
     user_id INTEGER NOT NULL,
     device BLOB NOT NULL,
+    predecessor BLOB, -- the refresh token that this one was given for
+    spent_at INTEGER, -- of a refresh token: when a token that was given for it was first shown
     expires_at INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS tokens_of_device ON tokens (user_id, device);

@@ -1,9 +1,18 @@
 //! Tokens that count: a token whose id is not here is refused, however well it is signed.
+//!
+//! ```text
+//!                  renews                     a successor is shown
+//! refresh token ─────────▶ the same, renewable ───────────────────▶ spent ──▶ (grace) ──▶ stolen, if shown
+//! ```
+//!
+//! A refresh token that was used renews again until its holder shows a token of the pair that it was
+//! given: the answer with that pair may have been lost. Spent tokens stay until they expire, so that
+//! showing one is seen (RFC 9700, section 4.14.2).
 
 use std::time::Duration;
 
 use miaofs::protocol::ids::DeviceId;
-use sqlx::Row;
+use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Tracker, after};
 use crate::backend::{Error, TokenId, UserId, unix_now};
@@ -20,90 +29,108 @@ pub struct Bearer {
     pub device: DeviceId,
 }
 
+/// An access and a refresh token that are given together.
+#[derive(Debug, Clone, Copy)]
+pub struct TrackedPair {
+    /// The access token.
+    pub access: TokenId,
+    /// How long it counts.
+    pub access_ttl: Duration,
+    /// The refresh token.
+    pub refresh: TokenId,
+    /// How long it counts.
+    pub refresh_ttl: Duration,
+}
+
+/// What became of a refresh token that was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewal {
+    /// Its successors count.
+    Renewed(Bearer),
+    /// It was spent long ago, so two hold it: all tokens of its device have ended.
+    Stolen(Bearer),
+    /// It does not count (any more).
+    Unknown,
+}
+
 impl Tracker {
-    /// Lets an access token count for `lifetime`.
+    /// Lets a pair count, and no other token of its device.
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn put_token(
-        &self,
-        id: TokenId,
-        bearer: Bearer,
-        lifetime: Duration,
-    ) -> Result<(), Error> {
-        self.put(id, ACCESS, bearer, lifetime).await
+    pub async fn begin_session(&self, bearer: Bearer, pair: TrackedPair) -> Result<(), Error> {
+        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
+        end_device(&mut transaction, bearer).await?;
+        put_pair(&mut transaction, bearer, pair, None).await?;
+        Ok(transaction.commit().await?)
     }
 
-    /// Lets a refresh token count once, within `lifetime`.
+    /// Lets a pair count that is given for a refresh token. The same token is given the same pair,
+    /// however often it is shown; later than `grace` after it was spent it is given none.
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn put_refresh(
+    pub async fn renew_session(
         &self,
-        id: TokenId,
-        bearer: Bearer,
-        lifetime: Duration,
-    ) -> Result<(), Error> {
-        self.put(id, REFRESH, bearer, lifetime).await
-    }
-
-    async fn put(
-        &self,
-        id: TokenId,
-        kind: i64,
-        bearer: Bearer,
-        lifetime: Duration,
-    ) -> Result<(), Error> {
-        sqlx::query(
-            "INSERT INTO tokens (id, kind, user_id, device, expires_at) VALUES (?, ?, ?, ?, ?)",
+        refresh: TokenId,
+        pair: TrackedPair,
+        grace: Duration,
+    ) -> Result<Renewal, Error> {
+        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
+        let row = sqlx::query(
+            "SELECT user_id, device, predecessor, spent_at FROM tokens
+             WHERE id = ? AND kind = ? AND expires_at > ?",
         )
-        .bind(&id.as_bytes()[..])
-        .bind(kind)
-        .bind(bearer.user.0)
-        .bind(&bearer.device.to_bytes()[..])
-        .bind(after(lifetime))
-        .execute(&self.durable)
+        .bind(&refresh.as_bytes()[..])
+        .bind(REFRESH)
+        .bind(unix_now())
+        .fetch_optional(&mut *transaction)
         .await?;
-        Ok(())
+        let Some(row) = row else { return Ok(Renewal::Unknown) };
+        let bearer = bearer_of(&row)?;
+        let renewal = match row.try_get::<Option<i64>, _>("spent_at")? {
+            Some(at) if at <= before(grace) => {
+                end_device(&mut transaction, bearer).await?;
+                Renewal::Stolen(bearer)
+            }
+            spent_at => {
+                spend(&mut transaction, row.try_get("predecessor")?).await?;
+                if spent_at.is_none() {
+                    end_other_access(&mut transaction, bearer, pair.access).await?;
+                }
+                put_pair(&mut transaction, bearer, pair, Some(refresh)).await?;
+                Renewal::Renewed(bearer)
+            }
+        };
+        transaction.commit().await?;
+        Ok(renewal)
     }
 
-    /// Whose access token this is; `None` when it does not count (any more).
+    /// Whose access token this is; `None` when it does not count (any more). The refresh token that it
+    /// was given for is spent from now on.
     ///
     /// # Errors
-    /// When the tracker cannot be read.
+    /// When the tracker cannot be read or written.
     pub async fn token(&self, id: TokenId) -> Result<Option<Bearer>, Error> {
         let row = sqlx::query(
-            "SELECT user_id, device FROM tokens WHERE id = ? AND kind = ? AND expires_at > ?",
+            "SELECT tokens.user_id, tokens.device, unspent.id AS unspent FROM tokens
+             LEFT JOIN tokens AS unspent
+             ON unspent.id = tokens.predecessor AND unspent.spent_at IS NULL
+             WHERE tokens.id = ? AND tokens.kind = ? AND tokens.expires_at > ?",
         )
         .bind(&id.as_bytes()[..])
         .bind(ACCESS)
         .bind(unix_now())
         .fetch_optional(&self.quick)
         .await?;
-        row.map(|row| bearer_of(&row)).transpose()
-    }
-
-    /// Uses a refresh token up; `None` when it does not count (any more).
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub async fn take_refresh(&self, id: TokenId) -> Result<Option<Bearer>, Error> {
-        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
-        let row = sqlx::query(
-            "SELECT user_id, device FROM tokens WHERE id = ? AND kind = ? AND expires_at > ?",
-        )
-        .bind(&id.as_bytes()[..])
-        .bind(REFRESH)
-        .bind(unix_now())
-        .fetch_optional(&mut *transaction)
-        .await?;
-        sqlx::query("DELETE FROM tokens WHERE id = ? AND kind = ?")
-            .bind(&id.as_bytes()[..])
-            .bind(REFRESH)
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        row.map(|row| bearer_of(&row)).transpose()
+        let Some(row) = row else { return Ok(None) };
+        let unspent: Option<&[u8]> = row.try_get("unspent")?;
+        if unspent.is_some() {
+            let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
+            spend(&mut transaction, unspent).await?;
+            transaction.commit().await?;
+        }
+        bearer_of(&row).map(Some)
     }
 
     /// Ends all tokens of a device.
@@ -111,12 +138,9 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be written.
     pub async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
-        sqlx::query("DELETE FROM tokens WHERE user_id = ? AND device = ?")
-            .bind(bearer.user.0)
-            .bind(&bearer.device.to_bytes()[..])
-            .execute(&self.durable)
-            .await?;
-        Ok(())
+        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
+        end_device(&mut transaction, bearer).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Ends all tokens of a user.
@@ -141,6 +165,75 @@ fn bearer_of(row: &sqlx::sqlite::SqliteRow) -> Result<Bearer, Error> {
     })
 }
 
+/// When something began that is over now.
+fn before(lifetime: Duration) -> i64 {
+    unix_now().saturating_sub(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// Lets a pair count. What is known of its refresh token stays: a pair may be given again.
+async fn put_pair(
+    db: &mut Transaction<'_, Sqlite>,
+    bearer: Bearer,
+    pair: TrackedPair,
+    predecessor: Option<TokenId>,
+) -> Result<(), Error> {
+    let access =
+        "INSERT OR REPLACE INTO tokens (id, kind, user_id, device, predecessor, expires_at)
+                  VALUES (?, ?, ?, ?, ?, ?)";
+    let refresh =
+        "INSERT OR IGNORE INTO tokens (id, kind, user_id, device, predecessor, expires_at)
+                   VALUES (?, ?, ?, ?, ?, ?)";
+    for (statement, id, kind, lifetime) in [
+        (access, pair.access, ACCESS, pair.access_ttl),
+        (refresh, pair.refresh, REFRESH, pair.refresh_ttl),
+    ] {
+        sqlx::query(statement)
+            .bind(id.as_bytes().to_vec())
+            .bind(kind)
+            .bind(bearer.user.0)
+            .bind(bearer.device.to_bytes().to_vec())
+            .bind(predecessor.map(|id| id.as_bytes().to_vec()))
+            .bind(after(lifetime))
+            .execute(&mut **db)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A successor of the refresh token was shown.
+async fn spend(db: &mut Transaction<'_, Sqlite>, refresh: Option<&[u8]>) -> Result<(), Error> {
+    sqlx::query("UPDATE tokens SET spent_at = ? WHERE id = ? AND spent_at IS NULL")
+        .bind(unix_now())
+        .bind(refresh)
+        .execute(&mut **db)
+        .await?;
+    Ok(())
+}
+
+async fn end_device(db: &mut Transaction<'_, Sqlite>, bearer: Bearer) -> Result<(), Error> {
+    sqlx::query("DELETE FROM tokens WHERE user_id = ? AND device = ?")
+        .bind(bearer.user.0)
+        .bind(&bearer.device.to_bytes()[..])
+        .execute(&mut **db)
+        .await?;
+    Ok(())
+}
+
+async fn end_other_access(
+    db: &mut Transaction<'_, Sqlite>,
+    bearer: Bearer,
+    access: TokenId,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM tokens WHERE user_id = ? AND device = ? AND kind = ? AND id <> ?")
+        .bind(bearer.user.0)
+        .bind(&bearer.device.to_bytes()[..])
+        .bind(ACCESS)
+        .bind(&access.as_bytes()[..])
+        .execute(&mut **db)
+        .await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,43 +250,74 @@ mod tests {
         Bearer { user: UserId(user), device: DeviceId::random() }
     }
 
-    #[tokio::test]
-    async fn a_token_counts_until_it_is_ended_or_over() {
-        let (_directory, tracker) = tracker().await;
-        let (kept, over) = (TokenId::random(), TokenId::random());
-        let owner = bearer(1);
-        tracker.put_token(kept, owner, HOUR).await.unwrap();
-        tracker.put_token(over, owner, Duration::ZERO).await.unwrap();
-        assert_eq!(tracker.token(kept).await.unwrap(), Some(owner));
-        assert_eq!(tracker.token(over).await.unwrap(), None);
-        tracker.end_device(owner).await.unwrap();
-        assert_eq!(tracker.token(kept).await.unwrap(), None);
+    fn pair(lifetime: Duration) -> TrackedPair {
+        let (access, refresh) = (TokenId::random(), TokenId::random());
+        TrackedPair { access, access_ttl: lifetime, refresh, refresh_ttl: lifetime }
     }
 
     #[tokio::test]
-    async fn a_refresh_token_counts_once_and_is_no_access_token() {
+    async fn a_token_counts_until_it_is_ended_or_over() {
         let (_directory, tracker) = tracker().await;
-        let id = TokenId::random();
+        let (kept, over) = (pair(HOUR), pair(Duration::ZERO));
         let owner = bearer(1);
-        tracker.put_refresh(id, owner, HOUR).await.unwrap();
-        assert_eq!(tracker.token(id).await.unwrap(), None);
-        assert_eq!(tracker.take_refresh(id).await.unwrap(), Some(owner));
-        assert_eq!(tracker.take_refresh(id).await.unwrap(), None);
+        tracker.begin_session(owner, kept).await.unwrap();
+        tracker.begin_session(bearer(1), over).await.unwrap();
+        assert_eq!(tracker.token(kept.access).await.unwrap(), Some(owner));
+        assert_eq!(tracker.token(kept.refresh).await.unwrap(), None);
+        assert_eq!(tracker.token(over.access).await.unwrap(), None);
+        let late = tracker.renew_session(over.refresh, pair(HOUR), HOUR).await.unwrap();
+        assert_eq!(late, Renewal::Unknown);
+        tracker.end_device(owner).await.unwrap();
+        assert_eq!(tracker.token(kept.access).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_renews_until_a_token_given_for_it_is_shown() {
+        let (_directory, tracker) = tracker().await;
+        let (owner, pairs) = (bearer(1), [pair(HOUR), pair(HOUR), pair(HOUR)]);
+        let renew = async |from: TrackedPair, to: TrackedPair| {
+            tracker.renew_session(from.refresh, to, Duration::ZERO).await.unwrap()
+        };
+        tracker.begin_session(owner, pairs[0]).await.unwrap();
+        for _lost_answer in 0..3 {
+            assert_eq!(renew(pairs[0], pairs[1]).await, Renewal::Renewed(owner));
+        }
+        assert_eq!(tracker.token(pairs[0].access).await.unwrap(), None);
+        // The next refresh token shows the second pair as well as its access token does.
+        assert_eq!(renew(pairs[1], pairs[2]).await, Renewal::Renewed(owner));
+        assert_eq!(renew(pairs[0], pairs[1]).await, Renewal::Stolen(owner));
+        assert_eq!(tracker.token(pairs[2].access).await.unwrap(), None);
+        assert_eq!(renew(pairs[2], pair(HOUR)).await, Renewal::Unknown);
+    }
+
+    #[tokio::test]
+    async fn a_late_duplicate_of_a_renewal_ends_nothing_within_the_grace() {
+        let (_directory, tracker) = tracker().await;
+        let (owner, first, second) = (bearer(1), pair(HOUR), pair(HOUR));
+        tracker.begin_session(owner, first).await.unwrap();
+        tracker.renew_session(first.refresh, second, HOUR).await.unwrap();
+        assert_eq!(tracker.token(second.access).await.unwrap(), Some(owner));
+        let again = tracker.renew_session(first.refresh, second, HOUR).await.unwrap();
+        assert_eq!(again, Renewal::Renewed(owner));
+        assert_eq!(tracker.token(second.access).await.unwrap(), Some(owner));
+        let late = tracker.renew_session(first.refresh, second, Duration::ZERO).await.unwrap();
+        assert_eq!(late, Renewal::Stolen(owner));
+        assert_eq!(tracker.token(second.access).await.unwrap(), None);
     }
 
     #[tokio::test]
     async fn ending_a_device_or_a_user_leaves_the_others() {
         let (_directory, tracker) = tracker().await;
         let (phone, laptop, other) = (bearer(1), bearer(1), bearer(2));
-        let ids = [TokenId::random(), TokenId::random(), TokenId::random()];
-        for (id, owner) in ids.into_iter().zip([phone, laptop, other]) {
-            tracker.put_token(id, owner, HOUR).await.unwrap();
+        let pairs = [pair(HOUR), pair(HOUR), pair(HOUR)];
+        for (pair, owner) in pairs.into_iter().zip([phone, laptop, other]) {
+            tracker.begin_session(owner, pair).await.unwrap();
         }
         tracker.end_device(phone).await.unwrap();
-        assert_eq!(tracker.token(ids[0]).await.unwrap(), None);
-        assert_eq!(tracker.token(ids[1]).await.unwrap(), Some(laptop));
+        assert_eq!(tracker.token(pairs[0].access).await.unwrap(), None);
+        assert_eq!(tracker.token(pairs[1].access).await.unwrap(), Some(laptop));
         tracker.end_user(UserId(1)).await.unwrap();
-        assert_eq!(tracker.token(ids[1]).await.unwrap(), None);
-        assert_eq!(tracker.token(ids[2]).await.unwrap(), Some(other));
+        assert_eq!(tracker.token(pairs[1].access).await.unwrap(), None);
+        assert_eq!(tracker.token(pairs[2].access).await.unwrap(), Some(other));
     }
 }
