@@ -44,18 +44,6 @@ pub struct Settings {
     pub deletions_limit: u64,
 }
 
-impl Settings {
-    /// The usual settings.
-    pub fn new(account: impl Into<String>, device: impl Into<String>) -> Self {
-        Self {
-            account: account.into(),
-            device: device.into(),
-            bwlimit: None,
-            deletions_limit: 1000,
-        }
-    }
-}
-
 /// The engine. Clones are the same one.
 #[derive(Clone)]
 pub struct Engine {

@@ -66,7 +66,12 @@ impl TestDevice {
         let options = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
         let store = Store::open(&directory.join(name), options).unwrap();
         let client = public.with_session(&session, Arc::new(|_session| Ok(())));
-        let settings = Settings::new("mia", name);
+        let settings = Settings {
+            account: "mia".to_owned(),
+            device: name.to_owned(),
+            bwlimit: None,
+            deletions_limit: 1000,
+        };
         let (engine, news) = Engine::start(Arc::clone(&store), client, settings);
         Self { store, engine, _news: news }
     }

@@ -43,9 +43,15 @@ impl Drive {
         let store = Store::open(dir.path(), options).unwrap();
         let runtime = Runtime::new().unwrap();
         let client = Client::new("http://127.0.0.1:1").unwrap();
+        let settings = sync::Settings {
+            account: "ada".to_owned(),
+            device: "desk".to_owned(),
+            bwlimit: None,
+            deletions_limit: 1000,
+        };
         let engine = {
             let _entered = runtime.enter();
-            Engine::start(Arc::clone(&store), client, sync::Settings::new("ada", "desk")).0
+            Engine::start(Arc::clone(&store), client, settings).0
         };
         let control_socket = dir.path().join("control.sock");
         let settings = Settings { sync: SyncMode::Local, writable, control_socket };
