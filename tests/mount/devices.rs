@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 
 use crate::harness::wait::{seconds, wait_until};
 use crate::scene::{Pair, names};
@@ -66,6 +68,34 @@ fn a_reader_sees_the_old_or_the_new_content_and_never_a_mixture() {
             bytes[0] == version
         });
     }
+}
+
+#[test]
+fn a_file_that_is_being_replaced_elsewhere_can_be_opened_at_any_moment() {
+    let scene = Pair::new();
+    fs::write(scene.one.path("file"), [0]).unwrap();
+    wait_until("the file is seen", seconds(10), || scene.two.path("file").exists());
+    let replaced = AtomicBool::new(false);
+    let (file, looks) = (scene.two.path("file"), AtomicU32::new(0));
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            while !replaced.load(Ordering::Relaxed) {
+                fs::File::open(&file).unwrap().metadata().unwrap();
+                fs::metadata(&file).unwrap();
+                looks.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for version in 1..15u8 {
+            fs::write(scene.one.path("new"), vec![version; version.into()]).unwrap();
+            fs::rename(scene.one.path("new"), scene.one.path("file")).unwrap();
+            wait_until("it is seen, or the reader failed", seconds(10), || {
+                reader.is_finished()
+                    || fs::metadata(&file).is_ok_and(|seen| seen.len() == u64::from(version))
+            });
+        }
+        replaced.store(true, Ordering::Relaxed);
+    });
+    println!("{} looks", looks.load(Ordering::Relaxed));
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Vfs {
     /// Changes attributes; `Missing` when bytes must be fetched before the size can be changed.
     ///
     /// # Errors
-    /// [`Error::NoNode`], [`Error::IsDirectory`] for the size of one, and what the store cannot do.
+    /// [`Error::Stale`], [`Error::IsDirectory`] for the size of one, and what the store cannot do.
     pub fn set_attributes(
         &self,
         caller: Caller,

@@ -29,7 +29,7 @@ impl Vfs {
     /// Makes a node at a name that is free.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::NameTooLong`], [`Error::NotDirectory`], [`Error::NoNode`] for a
+    /// [`Error::Exists`], [`Error::NameTooLong`], [`Error::NotDirectory`], [`Error::Stale`] for a
     /// directory that is gone, and what the store cannot do.
     pub fn create(
         &self,

@@ -41,7 +41,7 @@ impl Vfs {
     /// Hands the entries after a place (0: from the start) to `take`, until it is full.
     ///
     /// # Errors
-    /// [`Error::NotDirectory`], [`Error::NoNode`].
+    /// [`Error::NotDirectory`], [`Error::Stale`].
     pub fn read_directory(
         &self,
         ino: Ino,

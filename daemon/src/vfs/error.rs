@@ -8,9 +8,12 @@ use crate::sync::{FetchError, FlushError};
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such name or node.
+    /// There is no such name.
     #[error("no such file or directory")]
-    NoNode,
+    NoName,
+    /// The node is gone, though the kernel still knows it: a change of another device removed it.
+    #[error("the file is gone")]
+    Stale,
     /// The name is taken.
     #[error("the name is taken")]
     Exists,
@@ -79,7 +82,8 @@ pub enum Error {
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
         match error {
-            store::Error::NoNode(_) | store::Error::NoEntry(_) => Self::NoNode,
+            store::Error::NoNode(_) => Self::Stale,
+            store::Error::NoEntry(_) => Self::NoName,
             store::Error::NameTaken(_) => Self::Exists,
             store::Error::NoXattr => Self::NoXattr,
             other => Self::Store(other),
@@ -90,9 +94,13 @@ impl From<store::Error> for Error {
 impl Error {
     /// The errno that a local disk would give, and for the network: `ENETDOWN` when the server
     /// cannot be reached, `ETIMEDOUT` when it took too long, `EIO` for what is damaged or lost.
+    ///
+    /// `ESTALE` makes the kernel look the whole path up again: who opens a file that is being replaced
+    /// from elsewhere gets the old one or the new one, and `ENOENT` only if the name is gone.
     pub fn errno(&self) -> Errno {
         match self {
-            Self::NoNode => Errno::NOENT,
+            Self::NoName => Errno::NOENT,
+            Self::Stale => Errno::STALE,
             Self::Exists | Self::XattrExists => Errno::EXIST,
             Self::NotDirectory => Errno::NOTDIR,
             Self::IsDirectory => Errno::ISDIR,
@@ -140,7 +148,8 @@ fn flush_errno(error: &FlushError) -> Errno {
 fn store_errno(error: &store::Error) -> Errno {
     use store::Error as Store;
     match error {
-        Store::NoNode(_) | Store::NoEntry(_) => Errno::NOENT,
+        Store::NoNode(_) => Errno::STALE,
+        Store::NoEntry(_) => Errno::NOENT,
         Store::NameTaken(_) => Errno::EXIST,
         Store::NoContent(_) | Store::XattrName => Errno::INVAL,
         Store::NoXattr => Errno::NODATA,

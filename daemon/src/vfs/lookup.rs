@@ -25,7 +25,7 @@ impl Vfs {
     /// The node at a name, or `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::NameTooLong`], [`Error::NoNode`] or [`Error::NotDirectory`] for the parent.
+    /// [`Error::NameTooLong`], [`Error::Stale`] or [`Error::NotDirectory`] for the parent.
     pub fn lookup(&self, place: Place<'_>) -> Result<Option<Stat>, Error> {
         check_name(place.name)?;
         self.view(|view| match view.entry(place.parent, place.name)? {
@@ -37,7 +37,7 @@ impl Vfs {
     /// What `stat` says about a node.
     ///
     /// # Errors
-    /// [`Error::NoNode`] if it is gone.
+    /// [`Error::Stale`] if it is gone.
     pub fn stat(&self, ino: Ino) -> Result<Stat, Error> {
         self.view(|view| stat(view, ino))
     }

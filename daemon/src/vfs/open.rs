@@ -43,7 +43,7 @@ impl Vfs {
     /// Opens a regular file.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for writing on a read-only mount, [`Error::NoNode`], and what the store
+    /// [`Error::ReadOnly`] for writing on a read-only mount, [`Error::Stale`], and what the store
     /// cannot do.
     pub fn open(&self, caller: Caller, ino: Ino, mode: OpenMode) -> Result<HandleId, Error> {
         if mode.access == Access::Write {

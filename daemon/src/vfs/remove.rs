@@ -12,7 +12,7 @@ impl Vfs {
     /// Removes a name that is not a directory's.
     ///
     /// # Errors
-    /// [`Error::NoNode`], [`Error::IsDirectory`] and those of the name.
+    /// [`Error::NoName`], [`Error::IsDirectory`] and those of the name.
     pub fn unlink(&self, place: Place<'_>) -> Result<(), Error> {
         self.remove(place, |_change, _ino, kind| match kind {
             Kind::Directory => Err(Error::IsDirectory),
@@ -23,7 +23,7 @@ impl Vfs {
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// [`Error::NoNode`], [`Error::NotDirectory`], [`Error::NotEmpty`] and those of the name.
+    /// [`Error::NoName`], [`Error::NotDirectory`], [`Error::NotEmpty`] and those of the name.
     pub fn remove_directory(&self, place: Place<'_>) -> Result<(), Error> {
         self.remove(place, |change, ino, kind| match kind {
             Kind::Directory if change.has_children(ino)? => Err(Error::NotEmpty),
@@ -40,7 +40,7 @@ impl Vfs {
         check_name(place.name)?;
         let removed = self.change(|change| {
             directory(change, place.parent)?;
-            let ino = change.entry(place.parent, place.name)?.ok_or(Error::NoNode)?;
+            let ino = change.entry(place.parent, place.name)?.ok_or(Error::NoName)?;
             let kind = change.node(ino)?.attributes.kind;
             check(change, ino, kind)?;
             let now = now();

@@ -23,7 +23,7 @@ impl Vfs {
     /// Gives the node at one name another one.
     ///
     /// # Errors
-    /// [`Error::NoNode`], [`Error::Exists`], [`Error::NotEmpty`], [`Error::IsDirectory`],
+    /// [`Error::NoName`], [`Error::Exists`], [`Error::NotEmpty`], [`Error::IsDirectory`],
     /// [`Error::NotDirectory`], [`Error::IntoItself`] and those of the names, as rename(2) has them.
     pub fn rename(&self, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> Result<(), Error> {
         check_name(from.name)?;
@@ -45,12 +45,12 @@ fn rename(
 ) -> Result<[Option<Ino>; 2], Error> {
     directory(change, from.parent)?;
     directory(change, to.parent)?;
-    let source = change.entry(from.parent, from.name)?.ok_or(Error::NoNode)?;
+    let source = change.entry(from.parent, from.name)?.ok_or(Error::NoName)?;
     let target = change.entry(to.parent, to.name)?;
     check_cycle(change, source, to.parent)?;
     match (mode, target) {
         (RenameMode::KeepTarget, Some(_)) => return Err(Error::Exists),
-        (RenameMode::Exchange, None) => return Err(Error::NoNode),
+        (RenameMode::Exchange, None) => return Err(Error::NoName),
         (_, Some(target)) if target == source => return Ok([None, None]),
         (RenameMode::Exchange, Some(target)) => exchange(change, (from, source), (to, target))?,
         (RenameMode::Replace, Some(target)) => {

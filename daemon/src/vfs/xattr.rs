@@ -48,7 +48,7 @@ impl Vfs {
     /// The names of all attributes, each ended by a NUL, as listxattr(2) has them.
     ///
     /// # Errors
-    /// [`Error::NoNode`].
+    /// [`Error::Stale`].
     pub fn xattr_names(&self, ino: Ino) -> Result<Vec<u8>, Error> {
         let names = self.view(|view| Ok(view.xattr_names(ino)?))?;
         Ok(names.iter().flat_map(|name| name.iter().copied().chain([0])).collect())

@@ -63,7 +63,7 @@ fn only_regular_files_are_opened() {
     let drive = Drive::new();
     let directory = drive.directory(Ino::ROOT, "d");
     assert!(drive.vfs.open(ADA, directory, READ).is_err());
-    refused!(drive.vfs.open(ADA, Ino(4711), READ), Error::NoNode);
+    refused!(drive.vfs.open(ADA, Ino(4711), READ), Error::Stale);
 }
 
 #[test]

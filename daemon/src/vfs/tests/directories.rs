@@ -90,5 +90,5 @@ fn only_directories_are_read() {
     let drive = Drive::new();
     let file = drive.file(Ino::ROOT, "a");
     refused!(drive.vfs.read_directory(file, 0, |_| Room::Left), Error::NotDirectory);
-    refused!(drive.vfs.read_directory(Ino(4711), 0, |_| Room::Left), Error::NoNode);
+    refused!(drive.vfs.read_directory(Ino(4711), 0, |_| Room::Left), Error::Stale);
 }

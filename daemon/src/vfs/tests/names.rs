@@ -35,7 +35,7 @@ fn only_directories_hold_names() {
     let new = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
     refused!(drive.vfs.create(ADA, at(file, "b"), new), Error::NotDirectory);
     refused!(drive.vfs.lookup(at(file, "b")), Error::NotDirectory);
-    refused!(drive.vfs.create(ADA, at(Ino(4711), "b"), new), Error::NoNode);
+    refused!(drive.vfs.create(ADA, at(Ino(4711), "b"), new), Error::Stale);
 }
 
 #[test]
@@ -95,11 +95,11 @@ fn removing_looks_at_what_is_removed() {
     refused!(drive.vfs.unlink(at(Ino::ROOT, "d")), Error::IsDirectory);
     refused!(drive.vfs.remove_directory(at(Ino::ROOT, "d")), Error::NotEmpty);
     refused!(drive.vfs.remove_directory(at(directory, "a")), Error::NotDirectory);
-    refused!(drive.vfs.unlink(at(directory, "b")), Error::NoNode);
+    refused!(drive.vfs.unlink(at(directory, "b")), Error::NoName);
     drive.vfs.unlink(at(directory, "a")).unwrap();
     drive.vfs.remove_directory(at(Ino::ROOT, "d")).unwrap();
     assert_eq!(drive.find(Ino::ROOT, "d"), None);
-    refused!(drive.vfs.stat(directory), Error::NoNode);
+    refused!(drive.vfs.stat(directory), Error::Stale);
 }
 
 #[test]
@@ -112,8 +112,8 @@ fn a_file_that_is_open_outlives_its_name() {
     drive.write(handle, 10, b" and written");
     assert_eq!(drive.read(handle, 0, 100), b"still here and written");
     drive.vfs.release(handle).unwrap();
-    refused!(drive.vfs.stat(ino), Error::NoNode);
-    refused!(drive.vfs.open(ADA, ino, READ), Error::NoNode);
+    refused!(drive.vfs.stat(ino), Error::Stale);
+    refused!(drive.vfs.open(ADA, ino, READ), Error::Stale);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn a_rename_over_a_file_replaces_it_and_readers_keep_the_old_one() {
     assert_eq!(drive.content(new), b"new");
     assert_eq!(drive.read(reader, 0, 10), b"old");
     drive.vfs.release(reader).unwrap();
-    refused!(drive.vfs.stat(old), Error::NoNode);
+    refused!(drive.vfs.stat(old), Error::Stale);
 }
 
 #[test]
@@ -47,10 +47,10 @@ fn kinds_must_agree_and_a_replaced_directory_must_be_empty() {
     refused!(rename("file", "empty"), Error::IsDirectory);
     refused!(rename("empty", "file"), Error::NotDirectory);
     refused!(rename("moved", "full"), Error::NotEmpty);
-    refused!(rename("nothing", "file"), Error::NoNode);
+    refused!(rename("nothing", "file"), Error::NoName);
     rename("moved", "empty").unwrap();
     assert_eq!(drive.find(ROOT, "empty"), Some(moved));
-    refused!(drive.vfs.stat(empty), Error::NoNode);
+    refused!(drive.vfs.stat(empty), Error::Stale);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn two_names_are_swapped_in_one_step() {
     assert_eq!(drive.find(directory, "inner"), Some(file));
     assert_eq!(drive.stat(directory).links, 2);
     let missing = drive.vfs.rename(at(ROOT, "file"), at(ROOT, "none"), RenameMode::Exchange);
-    refused!(missing, Error::NoNode);
+    refused!(missing, Error::NoName);
 }
 
 #[test]
