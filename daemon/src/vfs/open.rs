@@ -140,7 +140,7 @@ impl Vfs {
     /// # Errors
     /// A disk that failed.
     pub fn sync_directory(&self, ino: Ino) -> Result<Durable, Error> {
-        let durable = self.store.sync_all()?;
+        let durable = self.store.sync_tree()?;
         self.engine.urgent(ino);
         Ok(durable)
     }
