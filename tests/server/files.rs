@@ -1,10 +1,11 @@
 //! The commit: a set of changes, checked as the state that it ends in, applied together.
 
 use miaofs::protocol::ids::NodeId;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::api::Api;
-use crate::harness::content::{Content, batch_of, send_batch};
+use crate::harness::content::{Content, batch_of, send_batch, upload};
 use crate::harness::drive::{Change, apply, commit, commit_of, head, refuse};
 use crate::harness::scratch;
 use crate::harness::server::Server;
@@ -258,6 +259,33 @@ fn the_quota_is_kept() {
     let gone = Change::delete(fits.id(), version);
     apply(&ada, &[&gone, &Change::file(ROOT, "instead", &contents[1])]);
     assert_eq!(ada.get("/user/info").expect(200).json()["used"], 500);
+}
+
+#[test]
+fn a_file_of_a_full_drive_can_be_replaced_however_its_content_comes() {
+    let directory = scratch();
+    let server = Server::start_with(&directory.path().join("data"), &["--quota", "1000"]);
+    let ada = server.sign_up("ada");
+    let content = |byte| Content::new(vec![byte; 1000]);
+    let put = |bytes: Vec<u8>| ada.send(Method::POST, "/file/upload?path=/full", &[], bytes);
+    put(content(1).bytes).expect(200);
+    let node = put(content(2).bytes).expect(200).json();
+    let replaced = |content: &Content| {
+        let mut file = Change::file(ROOT, "full", content).based_on(head(&ada));
+        file.0["id"] = node["id"].clone();
+        apply(&ada, &[&file]);
+    };
+    upload(&ada, &content(3));
+    replaced(&content(3));
+    send_batch(&ada, batch_of(&[&content(4)])).expect(200);
+    replaced(&content(4));
+    assert_eq!(ada.get("/user/info").expect(200).json()["used"], 1000);
+    let larger_than_any_drive = Content::new(vec![5; 1001]);
+    put(larger_than_any_drive.bytes.clone()).expect_problem(413, "over_quota");
+    let begun = ada.post("/file/multipart/init", &larger_than_any_drive.init());
+    begun.expect_problem(413, "over_quota");
+    let batch = send_batch(&ada, batch_of(&[&larger_than_any_drive]));
+    batch.expect_problem(413, "over_quota");
 }
 
 #[test]

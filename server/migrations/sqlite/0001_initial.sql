@@ -95,6 +95,7 @@ CREATE TABLE user_contents (
     PRIMARY KEY (user_id, digest)
 );
 CREATE INDEX user_contents_by_digest ON user_contents (digest);
+CREATE INDEX user_contents_by_claim ON user_contents (refs, claimed_at);
 
 -- The outbox: what has to move, written with what made it necessary.
 CREATE TABLE transfers (

@@ -17,11 +17,6 @@ impl fmt::Display for UserId {
 pub struct TokenId([u8; 16]);
 
 impl TokenId {
-    /// A new id that nobody can guess.
-    pub fn random() -> Self {
-        Self(rand::random())
-    }
-
     /// Its bytes, as the tracker keys it.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -73,7 +73,8 @@ impl Batches {
         let records = off_loop(move || Ok(parse(&body))).await??;
         let size: usize = records.iter().map(|record| record.bytes.len()).sum();
         metrics::counter!("miaofs_batch_bytes_received_total").increment(size as u64);
-        self.contents.admit(caller.user, size as u64, 0).await?;
+        let largest = records.iter().map(|record| record.bytes.len()).max().unwrap_or(0);
+        self.contents.admit(caller.user, largest as u64).await?;
         for _try in 0..TRIES {
             if let Some(new) = self.try_store(caller, &records).await? {
                 return Ok(BatchStored { contents: records.len() as u64, new });

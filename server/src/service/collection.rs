@@ -1,5 +1,9 @@
 //! Collection: contents that nothing names, and blobs that nothing stands on, go after a grace period.
 //!
+//! A user's claims hold for as long, up to as many bytes as the quota: of more, the oldest end early. So
+//! what is uploaded and never committed, or named for a moment only, cannot fill the store, and an
+//! upload is never refused for what the commit after it frees.
+//!
 //! What may go is decided and removed in one write transaction, so a claim or a commit comes either
 //! before it, and the content stays, or after it, and finds the content gone. Bytes are deleted after
 //! their blob was condemned, which nothing takes back.
@@ -18,7 +22,7 @@ use crate::backend::db::{blobs, contents};
 /// Contents that go in one transaction.
 const AT_ONCE: usize = 200;
 /// How often is looked for what may go, at most; a shorter grace period is looked after more often.
-const LOOK: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_secs(60);
 /// How often abandoned uploads are looked for, at most.
 const SWEEP: Duration = Duration::from_secs(60);
 /// How often the staging disk is measured.
@@ -61,6 +65,7 @@ pub async fn measure_forever(contents: Arc<Contents>, stop: CancellationToken) {
 
 /// Collects what may go now.
 async fn collect(contents: &Contents) -> Result<(), Error> {
+    while end_surplus_claims(contents).await? == AT_ONCE {}
     while collect_some(contents).await? == AT_ONCE {}
     for blob in blobs::condemned(&mut *contents.db.read().await?).await? {
         contents.store.remove(blob).await?;
@@ -70,6 +75,21 @@ async fn collect(contents: &Contents) -> Result<(), Error> {
         transaction.commit().await.map_err(backend::Error::from)?;
     }
     Ok(())
+}
+
+async fn end_surplus_claims(contents: &Contents) -> Result<usize, backend::Error> {
+    let since = contents.claimed_since();
+    let surplus = contents::surplus_claims(&mut *contents.db.read().await?, since, AT_ONCE).await?;
+    if surplus.is_empty() {
+        return Ok(0);
+    }
+    let mut transaction = contents.db.write().await?;
+    for claim in &surplus {
+        contents::end_claim(&mut transaction, *claim).await?;
+    }
+    transaction.commit().await?;
+    tracing::info!(claims = surplus.len(), "ended claims beyond the quota");
+    Ok(surplus.len())
 }
 
 async fn collect_some(contents: &Contents) -> Result<usize, backend::Error> {
@@ -143,5 +163,26 @@ mod tests {
         let (digest, _) = scene.bring(b"claimed").await;
         collect(&scene.contents).await.unwrap();
         assert_eq!(scene.read(digest).await.as_deref(), Some(&b"claimed"[..]));
+    }
+
+    #[tokio::test]
+    async fn claims_beyond_the_quota_end_and_their_bytes_go_at_once() {
+        let scene = Scene::with_quota(Duration::from_secs(3600), 10).await;
+        let (named, _) = scene.bring(b"named 10 B").await;
+        count_refs(&scene, named, 1).await;
+        let contents: [&[u8]; 4] = [b"1: 4", b"2: 4", b"3: 4", b"4: 4"];
+        let mut claimed = Vec::new();
+        for bytes in contents {
+            claimed.push(scene.bring(bytes).await);
+        }
+        collect(&scene.contents).await.unwrap();
+        let mut left = 0;
+        for (digest, blob) in claimed {
+            let here = is_stored(&scene, digest).await;
+            assert_eq!(scene.contents.staging.file(blob).unwrap().is_some(), here);
+            left += usize::from(here);
+        }
+        assert_eq!(left, 2, "claims may have 10 bytes");
+        assert_eq!(scene.read(named).await.as_deref(), Some(&b"named 10 B"[..]));
     }
 }

@@ -82,20 +82,21 @@ impl Contents {
         contents::layout(&mut db, digest).await
     }
 
-    /// Makes sure that a content of `size` bytes may come, when `freed` bytes of the drive go for it.
-    pub(super) async fn admit(&self, user: UserId, size: u64, freed: u64) -> Result<(), Error> {
+    /// Makes sure that a content of `size` bytes may come. Whether the drive has room for it is
+    /// decided by the commit, which knows what goes instead; see [`super::collection`] for what is
+    /// never committed.
+    pub(super) async fn admit(&self, user: UserId, size: u64) -> Result<(), Error> {
         self.admit_size(size)?;
-        if size > self.room(user).await?.saturating_add(freed) {
+        if size > self.quota(user).await? {
             return Err(Error::OverQuota);
         }
         Ok(())
     }
 
-    /// Bytes that the user's drive still takes.
-    pub(super) async fn room(&self, user: UserId) -> Result<u64, Error> {
+    /// Bytes that the user's drive may have in all.
+    pub(super) async fn quota(&self, user: UserId) -> Result<u64, Error> {
         let usage = accounts::usage(&mut *self.db.read().await?, user).await?;
-        let usage = usage.ok_or(Error::NotFound("account"))?;
-        Ok(usage.quota.saturating_sub(usage.used))
+        Ok(usage.ok_or(Error::NotFound("account"))?.quota)
     }
 
     /// Makes sure that a content may be so large.

@@ -49,13 +49,13 @@ impl PlainUploads {
     ) -> Result<ContentRef, Error> {
         let _room = self.room.acquire().await.map_err(|_closed| Error::Unavailable)?;
         let received = metrics::counter!("miaofs_upload_bytes_received_total");
-        let room = self.contents.room(caller.user).await?;
+        let quota = self.contents.quota(caller.user).await?;
         let mut intake = Intake::new(self.contents.clone()).await?;
         while let Some(frame) = next_frame(&mut body).await? {
             received.increment(frame.len() as u64);
             intake.push(&frame).await?;
             self.contents.admit_size(intake.size())?;
-            if intake.size() > room {
+            if intake.size() > quota {
                 return Err(Error::OverQuota);
             }
         }

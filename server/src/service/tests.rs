@@ -44,9 +44,14 @@ fn policy(grace_period: Duration) -> Policy {
 impl Scene {
     /// A fresh one.
     pub async fn new(grace_period: Duration) -> Self {
+        Self::with_quota(grace_period, 1 << 40).await
+    }
+
+    /// A fresh one whose user may have this many bytes.
+    pub async fn with_quota(grace_period: Duration, quota: u64) -> Self {
         let scene = Self::open(tempfile::tempdir().unwrap(), grace_period).await;
         let mut transaction = scene.contents.db.write().await.unwrap();
-        let user = accounts::insert(&mut transaction, "ada", "", 1 << 40).await.unwrap();
+        let user = accounts::insert(&mut transaction, "ada", "", quota).await.unwrap();
         transaction.commit().await.unwrap();
         assert_eq!(user, scene.caller.user);
         scene
@@ -66,7 +71,8 @@ impl Scene {
         let policy = Arc::new(policy(grace_period));
         let contents = Contents::open(directory.path(), db, tracker, policy).unwrap();
         let user = UserId(1);
-        let caller = Caller { user, device: DeviceId::random(), token: TokenId::random() };
+        let caller =
+            Caller { user, device: DeviceId::random(), token: TokenId::from_bytes(rand::random()) };
         Self { directory, contents, caller }
     }
 

@@ -98,8 +98,7 @@ impl Uploads {
             Some(base) => contents.owned(caller.user, base).await?,
             None => None,
         };
-        let freed = base.as_ref().map_or(0, Layout::size);
-        contents.admit(caller.user, manifest.size(), freed).await?;
+        contents.admit(caller.user, manifest.size()).await?;
         let facts = facts_of(caller, &manifest, base.as_ref().zip(named_base));
 
         let _alone = self.0.beginning.lock().await;

@@ -209,6 +209,75 @@ pub async fn claim(
     Ok(())
 }
 
+/// What one user has claimed, of a content that no node of theirs names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose claim it is.
+    pub user: UserId,
+    /// Of which content.
+    pub digest: Digest,
+    /// Since when, in seconds since 1970.
+    pub at: i64,
+}
+
+/// Claims made at `since` (seconds since 1970) or later that are too many: counted from a user's newest
+/// claim on, they make up more bytes than the user's quota.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn surplus_claims(
+    db: &mut Connection,
+    since: i64,
+    limit: usize,
+) -> Result<Vec<Claim>, Error> {
+    let rows = sqlx::query(
+        "SELECT user_id, digest, claimed_at FROM (
+             SELECT user_contents.user_id, user_contents.digest, user_contents.claimed_at,
+                 users.quota, SUM(files.size) OVER (
+                     PARTITION BY user_contents.user_id
+                     ORDER BY user_contents.claimed_at DESC, user_contents.digest
+                 ) AS claimed
+             FROM user_contents
+             JOIN files ON files.digest = user_contents.digest
+             JOIN users ON users.id = user_contents.user_id
+             WHERE user_contents.refs = 0 AND user_contents.claimed_at >= ?
+         ) AS claims WHERE claimed > quota LIMIT ?",
+    )
+    .bind(since)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    let claim = |row: &super::Row| {
+        let digest = digest_of(row.try_get(1)?)?;
+        Ok(Claim { user: UserId(row.try_get(0)?), digest, at: row.try_get(2)? })
+    };
+    rows.iter().map(claim).collect()
+}
+
+/// Ends a claim, unless it was renewed or a node names the content by now. What nobody else has may be
+/// collected at once.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
+    let ended = sqlx::query(
+        "UPDATE user_contents SET claimed_at = NULL
+         WHERE user_id = ? AND digest = ? AND claimed_at = ? AND refs = 0",
+    )
+    .bind(claim.user.0)
+    .bind(&claim.digest.as_bytes()[..])
+    .bind(claim.at)
+    .execute(&mut *db)
+    .await?;
+    if ended.rows_affected() > 0 {
+        sqlx::query("UPDATE files SET zero_at = 0 WHERE digest = ? AND refs = 0")
+            .bind(&claim.digest.as_bytes()[..])
+            .execute(db)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Contents that nothing has named since `before`, and that nobody has claimed since then.
 ///
 /// # Errors

@@ -251,7 +251,8 @@ mod tests {
     }
 
     fn pair(lifetime: Duration) -> TrackedPair {
-        let (access, refresh) = (TokenId::random(), TokenId::random());
+        let (access, refresh) =
+            (TokenId::from_bytes(rand::random()), TokenId::from_bytes(rand::random()));
         TrackedPair { access, access_ttl: lifetime, refresh, refresh_ttl: lifetime }
     }
 

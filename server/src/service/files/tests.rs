@@ -272,7 +272,11 @@ async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
 #[tokio::test]
 async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
     let scene = scene().await;
-    let caller = Caller { user: scene.user, device: DeviceId::random(), token: TokenId::random() };
+    let caller = Caller {
+        user: scene.user,
+        device: DeviceId::random(),
+        token: TokenId::from_bytes(rand::random()),
+    };
     let put = |path: &'static str, size| scene.files.put_path(caller, path, content(size));
     let node = put("/a/b/c/file", 7).await.unwrap();
     let again = put("/a/b/c/file", 8).await.unwrap();
