@@ -122,8 +122,11 @@ impl Store {
     }
 
     /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
+    ///
+    /// From now on their bytes may be given up, so what is above the cache's limit goes.
     pub fn pushed(&self, done: &[Pushed]) -> Result<(), Error> {
-        self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))
+        self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
+        self.keep_to_limit()
     }
 
     /// The content of a node now, to be hashed and uploaded.

@@ -195,6 +195,18 @@ fn the_cache_stays_within_its_limit_and_dirty_bytes_do_not_count() {
 }
 
 #[test]
+fn what_was_pushed_and_is_above_the_limit_goes_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { cache_limit: CHUNK_SIZE, free_floor: 0 };
+    let store = Store::open(dir.path(), options).unwrap();
+    let ino = write_file(&store, "file", &bytes(1, 3 * CHUNK_SIZE));
+    push(&store, ino, 1);
+    assert!(store.cache_usage().bytes <= CHUNK_SIZE);
+    let blocks = |ino| store.data.blocks(ino).unwrap() * 512;
+    assert!(blocks(ino) <= CHUNK_SIZE, "{} bytes of the disk", blocks(ino));
+}
+
+#[test]
 fn a_disk_that_is_too_full_refuses_a_write_and_keeps_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
