@@ -23,6 +23,7 @@
 //! Locks, in order: the content of one inode (`live.rs`), the tree (`tree.rs`), size and times of one inode.
 //! Nothing waits for bytes to be read or written while the tree is locked.
 
+mod ahead;
 mod apply;
 mod change;
 mod chunks;
@@ -54,6 +55,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use miaofs::protocol::files::Kind;
 use tokio::sync::watch;
 
+pub use ahead::{Batch, Position};
 pub use change::Change;
 pub use content::{Access, Content, Durable, Outcome};
 pub use error::Error;

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::engine::{Core, blocking};
+use super::prefetch;
 use super::readahead::{ReadAhead, pieces};
 use super::status::lock;
 use crate::store::{self, BLOCK_SIZE, Ino};
@@ -116,8 +117,16 @@ impl Flights {
     }
 }
 
-/// Returns when `range` of a node's content is here.
+/// Returns when `range` of a node's content is here for a reader who waits for it.
 pub(super) async fn fetch(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
+    if core.store.content_of(ino)?.is_some_and(|content| content.size <= prefetch::SMALL) {
+        core.spawn(prefetch::follow(Arc::clone(core), ino));
+    }
+    bring(core, ino, range).await
+}
+
+/// Returns when `range` of a node's content is here.
+pub(super) async fn bring(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
     let mut patience = Patience::new();
     while let Some(missing) = core.store.missing(ino, range.clone())?.into_iter().next() {
         patience.look(missing.start)?;

@@ -16,6 +16,7 @@ use super::download::{self, FetchError, Flights};
 use super::feed;
 use super::flush::{FlushError, Scope};
 use super::link::{Link, LinkState};
+use super::prefetch::Prefetch;
 use super::push::{self, Order};
 use super::status::{
     Cache, NodeError, NodeState, Progress, Server, ServerState, Status, Uploading, lock, path_of,
@@ -59,6 +60,7 @@ pub(super) struct Core {
     pub(super) throttle: Throttle,
     pub(super) lanes: Lanes,
     pub(super) flights: Flights,
+    pub(super) prefetch: Prefetch,
     pub(super) progress: Progress,
     pub(super) news: mpsc::UnboundedSender<News>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
@@ -120,6 +122,7 @@ impl Engine {
             settings,
             lanes: Lanes::new(),
             flights: Flights::new(),
+            prefetch: Prefetch::new(),
             progress: Progress::default(),
             news,
             orders,

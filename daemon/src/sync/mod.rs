@@ -29,6 +29,7 @@ mod hash;
 mod link;
 mod order;
 mod plan;
+mod prefetch;
 mod push;
 mod readahead;
 mod resolve;

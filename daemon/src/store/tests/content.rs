@@ -207,6 +207,32 @@ fn what_was_pushed_and_is_above_the_limit_goes_at_once() {
 }
 
 #[test]
+fn files_that_are_not_here_are_found_in_the_order_of_their_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let inos: Vec<Ino> = (0..6)
+        .map(|index| {
+            let ino = write_file(&store, &format!("{index}"), &bytes(index, 1000 + index));
+            push(&store, ino, index + 1);
+            store.evict(ino).unwrap();
+            ino
+        })
+        .collect();
+    fetch(&store, inos[3], &bytes(3, 1003));
+    write_file(&store, "local", b"never pushed");
+    let found = |after: Ino, batch| {
+        let position = store.position(after).unwrap().unwrap();
+        let files = store.absent_after(position, batch).unwrap();
+        files.into_iter().map(|(ino, _)| ino).collect::<Vec<_>>()
+    };
+    let batch = Batch { files: 2, bytes: u64::MAX, largest: 5000 };
+    assert_eq!(found(inos[1], batch), [inos[2], inos[4]]);
+    assert_eq!(found(inos[4], batch), [inos[5], inos[0]], "then those listed before");
+    assert_eq!(found(inos[1], Batch { bytes: 1500, ..batch }), [inos[2]]);
+    assert_eq!(found(inos[3], Batch { largest: 1004, ..batch }), [inos[4], inos[0]]);
+}
+
+#[test]
 fn a_disk_that_is_too_full_refuses_a_write_and_keeps_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

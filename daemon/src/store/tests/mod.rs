@@ -15,7 +15,7 @@ use miaofs::protocol::ids::Revision;
 
 use super::fill::Filled;
 use super::{
-    Access, ChunkRead, Content, Error, Ino, NewNode, Outcome, Pushed, Store, StoreOptions,
+    Access, Batch, ChunkRead, Content, Error, Ino, NewNode, Outcome, Pushed, Store, StoreOptions,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };

@@ -212,6 +212,36 @@ async fn engine_brings_small_and_large_files_to_another_device() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the server's binary"]
+async fn engine_fetches_the_next_files_of_a_directory_that_is_read_file_by_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = RunningServer::start(&directory.path().join("server"), "127.0.0.1:0");
+    let one = TestDevice::sign_in(&server.url, directory.path(), "one").await;
+    for number in 0..40 {
+        let ino = one.make(Ino::ROOT, &format!("f{number:02}"), Kind::File);
+        one.write(ino, 0, &noise(20_000, number)).await;
+    }
+    let large = one.make(Ino::ROOT, "large", Kind::File);
+    one.write(large, 0, &noise(MIB, 41)).await;
+    one.flush().await;
+    let two = TestDevice::sign_in(&server.url, directory.path(), "two").await;
+    until("all files are there", || two.names(Ino::ROOT).len() == 41).await;
+    let there: Vec<Ino> =
+        (0..40).map(|number| two.entry(Ino::ROOT, &format!("f{number:02}")).unwrap()).collect();
+    let here = |ino: &Ino| two.engine.node_state(*ino) == NodeState::Synced;
+    for (seed, ino) in (0..).zip(&there).take(2) {
+        assert_eq!(two.read(*ino, 0..20_000).await, noise(20_000, seed));
+    }
+    assert_eq!(there.iter().filter(|ino| here(ino)).count(), 2, "two files are no habit");
+    assert_eq!(two.read(there[20], 0..20_000).await, noise(20_000, 20));
+    until("the others are here", || there.iter().all(here)).await;
+    assert!(!here(&two.entry(Ino::ROOT, "large").unwrap()), "a large file is not fetched ahead");
+    for (seed, ino) in (0..).zip(&there) {
+        assert_eq!(two.read(*ino, 0..20_000).await, noise(20_000, seed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the server's binary"]
 async fn engine_reconciles_what_happened_while_the_server_was_away() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("server");
