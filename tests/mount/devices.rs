@@ -51,6 +51,18 @@ fn every_change_is_seen_within_two_seconds() {
 }
 
 #[test]
+fn a_directory_tells_both_devices_when_its_entries_changed() {
+    let scene = Pair::new();
+    fs::create_dir(scene.one.path("directory")).unwrap();
+    scene.one.sync();
+    fs::write(scene.one.path("directory/file"), "later").unwrap();
+    scene.one.sync();
+    let modified = |path: std::path::PathBuf| fs::metadata(path).and_then(|it| it.modified()).ok();
+    let here = modified(scene.one.path("directory"));
+    soon("the time is that of the change", || modified(scene.two.path("directory")) == here);
+}
+
+#[test]
 fn a_reader_sees_the_old_or_the_new_content_and_never_a_mixture() {
     let scene = Pair::new();
     let content = |version: u8| vec![version; 3_000_000];

@@ -65,20 +65,23 @@ impl Change<'_> {
         Ok(())
     }
 
-    /// Sets mtime and ctime of a directory whose entries changed: not pushed by itself.
+    /// Sets mtime and ctime of a directory whose entries changed. They will be pushed.
     pub fn touch(&mut self, ino: Ino, mtime: i64, ctime: i64) -> Result<(), Error> {
         self.tree.present(ino)?;
         self.tree.settle(ino)?;
-        let attributes = &mut self.tree.edit(ino)?.attributes;
+        let attributes = &mut self.tree.edit_and_mark(ino)?.attributes;
         attributes.mtime = mtime;
         attributes.ctime = ctime;
         Ok(())
     }
 
-    /// Sets atime, which is not pushed.
-    pub fn set_atime(&mut self, ino: Ino, atime: i64) -> Result<(), Error> {
+    /// Sets atime and the ctime that goes with it: neither is pushed by itself.
+    pub fn set_atime(&mut self, ino: Ino, atime: i64, ctime: i64) -> Result<(), Error> {
         self.tree.present(ino)?;
-        self.tree.edit(ino)?.attributes.atime = atime;
+        self.tree.settle(ino)?;
+        let attributes = &mut self.tree.edit(ino)?.attributes;
+        attributes.atime = atime;
+        attributes.ctime = ctime;
         Ok(())
     }
 

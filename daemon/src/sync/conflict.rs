@@ -10,6 +10,7 @@
 //!
 //! Where one field changed on both sides, the local value stands: its commit is the later one. Only
 //! a name is the server's then, which others have seen already.
+//! That something was put into a directory or taken from it does not bring the directory back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,7 +39,7 @@ pub(super) fn resolve(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> R
         (None, None) => Resolution::Take,
         (Some(state), Some(_)) if is_own(local, remote) => Resolution::Merge(state.clone()),
         (None, Some(_)) if is_own(local, remote) => Resolution::KeepLocal,
-        (None, there) if *there == local.base_state => Resolution::KeepLocal,
+        (None, Some(there)) if is_unchanged(local, there) => Resolution::KeepLocal,
         (None, Some(_)) => Resolution::Take,
         (Some(state), None) => changed_here(local, state),
         (Some(here), Some(there)) => both(local, here, there, mark),
@@ -91,11 +92,24 @@ fn is_own(local: &DirtyNode, remote: &files::Node) -> bool {
     local.in_flight == Some(remote.revision)
 }
 
-fn changed_here(local: &DirtyNode, state: &NodeState) -> Resolution {
-    if !local.content_dirty && local.base_state.as_ref() == Some(state) {
+fn changed_here(local: &DirtyNode, here: &NodeState) -> Resolution {
+    if !local.content_dirty && is_unchanged(local, here) {
         Resolution::Take
     } else {
         Resolution::KeepLocal
+    }
+}
+
+/// Whether a state is what both sides began with, as far as it can bring a deleted node back: a
+/// directory's times only say that something in it changed, and that speaks for itself.
+fn is_unchanged(local: &DirtyNode, state: &NodeState) -> bool {
+    let Some(base) = &local.base_state else { return false };
+    match base.kind {
+        Kind::Directory => {
+            let (mtime, ctime) = (state.mtime, state.ctime);
+            NodeState { mtime, ctime, ..base.clone() } == *state
+        }
+        _ => base == state,
     }
 }
 

@@ -155,8 +155,7 @@ fn apply(change: &mut Change<'_>, ino: Ino, wanted: &AttributeChange) -> Result<
     if wanted.travels() {
         change.set_attributes(ino, &attributes)?;
     } else if wanted.atime.is_some() {
-        change.set_atime(ino, attributes.atime)?;
-        change.touch(ino, attributes.mtime, attributes.ctime)?;
+        change.set_atime(ino, attributes.atime, attributes.ctime)?;
     }
     Ok(())
 }

@@ -78,6 +78,24 @@ fn deletions_lose_against_changes_on_either_side() {
 }
 
 #[test]
+fn the_times_of_a_directory_alone_do_not_bring_it_back() {
+    let base = NodeState { kind: Kind::Directory, content: None, ..file("") };
+    let touched = NodeState { mtime: 20, ctime: 20, ..base.clone() };
+    let changed = NodeState { mode: 0o700, ..touched.clone() };
+    let cases = [
+        (Some(touched.clone()), None, Resolution::Take),
+        (None, Some(touched), Resolution::KeepLocal),
+        (Some(changed.clone()), None, Resolution::KeepLocal),
+        (None, Some(changed), Resolution::Take),
+    ];
+    for (here, there, expected) in cases {
+        let case = format!("{here:?} against {there:?}");
+        let result = resolve(&local(Some(base.clone()), here), &remote(there), &mark());
+        assert_eq!(result, expected, "{case}");
+    }
+}
+
+#[test]
 fn two_new_contents_are_both_kept_and_equal_ones_are_one() {
     let base = file("old");
     let node = local(Some(base.clone()), Some(file("mine")));
