@@ -1,8 +1,9 @@
 //! The HTTP face of the services: the whole route table, and what stands before every route.
 //!
 //! A handler reads the request, calls one service, and writes the answer; rules are the service's.
-//! A request passes, from the outside in: counting and tracing, panics made into problems, and for
-//! every route of [`private`] the [`interceptor`], which hands a `Caller` to the handler.
+//! A request passes, from the outside in: counting and tracing, [`leftover`] which reads what handlers
+//! leave of a body, panics made into problems, and for every route of [`private`] the [`interceptor`],
+//! which hands a `Caller` to the handler.
 
 mod accounts;
 mod changes;
@@ -11,6 +12,7 @@ mod files;
 mod health;
 mod interceptor;
 mod json;
+mod leftover;
 pub mod metrics;
 mod openapi;
 mod problem;
@@ -154,6 +156,7 @@ pub fn router(app: App, roles: &Roles) -> Router {
         .fallback(problem::unknown_route)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(from_fn(leftover::read_to_the_end))
         .layer(from_fn(metrics::count_requests))
         .with_state(app)
 }

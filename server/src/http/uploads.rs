@@ -1,15 +1,12 @@
 //! Routes that bring contents: in chunks, many at once, or at once without their bytes.
 
-use std::time::Duration;
-
-use axum::body::{Body, BodyDataStream, Bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use base64::Engine as _;
-use futures::stream::StreamExt as _;
-use miaofs::content::{CHUNK_SIZE, Md5};
+use miaofs::content::Md5;
 use miaofs::protocol::batch;
 use miaofs::protocol::files::{ContentRef, Node};
 use miaofs::protocol::ids::UploadId;
@@ -32,9 +29,6 @@ const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 /// Bytes that the path in a form may have: Linux' own limit.
 const PATH_MAX: usize = 4096;
-
-/// How long a body is read that nobody wants.
-const DISCARD: Duration = Duration::from_secs(5);
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
@@ -84,20 +78,9 @@ pub async fn put_chunk(
     body: Body,
 ) -> Result<StatusCode, Failure> {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let mut bytes = body.into_data_stream();
-    let body = ChunkBody { length, md5: content_md5(&headers)?, bytes: &mut bytes };
-    let received = services.uploads.put_chunk(caller, place, body).await;
-    if received.is_err() && length.is_some_and(|length: u64| length <= CHUNK_SIZE) {
-        discard(&mut bytes).await;
-    }
-    Ok(received.map(|()| StatusCode::NO_CONTENT)?)
-}
-
-/// Reads what a client is still sending, so that it comes to read the answer: a connection that is
-/// closed with bytes unread is reset, and the answer lost.
-async fn discard(bytes: &mut BodyDataStream) {
-    let all = async { while let Some(Ok(_unwanted)) = bytes.next().await {} };
-    let _in_time_or_not = tokio::time::timeout(DISCARD, all).await;
+    let body = ChunkBody { length, md5: content_md5(&headers)?, bytes: body.into_data_stream() };
+    services.uploads.put_chunk(caller, place, body).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, Failure> {
