@@ -135,18 +135,21 @@ impl Store {
     /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest.
     pub fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
         let live = self.live(ino)?;
+        take_snapshot(&live, &mut live.body_mut())
+    }
+
+    /// A new snapshot in place of an earlier one of the same node, and the indexes of the chunks
+    /// that were written to in between: what is known of the others is still true.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub fn snapshot_again(&self, earlier: &Snapshot) -> Result<(Snapshot, Vec<u64>), Error> {
+        let live = &earlier.live;
         let mut body = live.body_mut();
-        let size = live.hot().size;
-        let base = match body.content {
-            _ if body.chunks.kept() == 0 => None,
-            Some(content) => Some(known_manifest(&body, content)?.ok_or(Error::NoManifest(ino))?),
-            None => None,
-        };
-        let dirty = body.chunks.in_state(ChunkState::Dirty);
-        let dirty = dirty.chain(body.chunks.kept()..chunk_count(size)).collect();
-        let generation = body.chunks.begin_snapshot();
-        drop(body);
-        Ok(Snapshot { ino, size, generation, base, dirty, live })
+        let count = chunk_count(earlier.size.max(live.hot().size));
+        let written = |index: &u64| body.chunks.written_since(*index, earlier.generation);
+        let written = (0..count).filter(written).collect();
+        Ok((take_snapshot(live, &mut body)?, written))
     }
 
     /// Reads one chunk of a snapshot into `buffer`, which takes its length.
@@ -204,6 +207,20 @@ impl Store {
         drop(body);
         self.keep_to_limit()
     }
+}
+
+fn take_snapshot(live: &Arc<Live>, body: &mut Body) -> Result<Snapshot, Error> {
+    let ino = live.ino;
+    let size = live.hot().size;
+    let base = match body.content {
+        _ if body.chunks.kept() == 0 => None,
+        Some(content) => Some(known_manifest(body, content)?.ok_or(Error::NoManifest(ino))?),
+        None => None,
+    };
+    let dirty = body.chunks.in_state(ChunkState::Dirty);
+    let dirty = dirty.chain(body.chunks.kept()..chunk_count(size)).collect();
+    let generation = body.chunks.begin_snapshot();
+    Ok(Snapshot { ino, size, generation, base, dirty, live: Arc::clone(live) })
 }
 
 /// The manifest of the content that a body is based on, if it is known.

@@ -2,7 +2,8 @@
 //!
 //! The server remembers which chunks it has; so after a failure of any kind the upload is begun
 //! again and only what is missing is sent. A chunk is read right before it is sent, so memory holds
-//! one chunk a stream; one that was written to since the snapshot ends the upload.
+//! one chunk a stream. When one was written to since the snapshot, what changed is hashed again and
+//! the upload goes on, so that a file which slowly grows gets there.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,12 +19,15 @@ use miaofs::protocol::proof::Prover;
 use miaofs::protocol::uploads::{Challenge, FastUpload, Proof, UploadBegun, UploadInit};
 
 use super::engine::{Core, blocking};
+use super::hash::{self, Hashed};
 use super::status::UploadShown;
 use super::upload::{STREAMS, UploadError, hashed};
 use crate::store::{ChunkRead, Ino, Snapshot, Store};
 
 /// How often an upload is begun again without any new chunk having been sent.
 const FRUITLESS_MAX: u32 = 5;
+/// How often what changed on the way is hashed and sent again before the file is left for later.
+const AGAIN_MAX: u32 = 16;
 
 /// A content on its way.
 struct Upload<'a> {
@@ -39,8 +43,23 @@ struct Upload<'a> {
 /// [`UploadError`]; what was sent stays with the server for the next time.
 pub(super) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError> {
     let _lane = core.lanes.large.acquire().await.expect("lanes are never closed");
-    let (snapshot, manifest) = hashed(core, ino).await?;
-    let shown = core.progress.show_upload(ino, manifest.size());
+    let mut hashed = hashed(core, ino).await?;
+    for _again in 0..AGAIN_MAX {
+        match transfer(core, hashed.clone()).await {
+            Err(UploadError::Changed) => {
+                let store = Arc::clone(&core.store);
+                hashed = blocking(move || hash::hash_again(&store, &hashed)).await?;
+            }
+            result => return result,
+        }
+    }
+    Err(UploadError::Changed)
+}
+
+/// Sends what was hashed, unless it changes on the way.
+async fn transfer(core: &Arc<Core>, hashed: Hashed) -> Result<(), UploadError> {
+    let Hashed { snapshot, manifest } = hashed;
+    let shown = core.progress.show_upload(snapshot.ino, manifest.size());
     let upload = Upload { core, snapshot, manifest, shown };
     if upload.instantly().await? {
         core.progress.instant_uploads.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,8 @@ use crate::store::{self, ChunkRead, Snapshot, Store};
 
 /// Threads that hash one content.
 const THREADS_MAX: usize = 4;
+/// How often chunks that changed meanwhile are hashed again.
+const AGAIN_MAX: u32 = 16;
 
 /// Why there is no manifest of a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -26,37 +28,109 @@ pub(super) enum HashError {
     Manifest(#[from] ManifestError),
 }
 
-/// The manifest of a snapshot. Blocks, so it is called off the event loop.
-///
-/// # Errors
-/// [`HashError::Changed`] when a chunk was written to since the snapshot was taken.
-pub(super) fn manifest(store: &Store, snapshot: &Snapshot) -> Result<Manifest, HashError> {
-    let mut chunks = kept_chunks(snapshot);
-    let to_hash: Vec<u64> =
-        (0..).zip(&chunks).filter_map(|(index, kept)| kept.is_none().then_some(index)).collect();
-    for (index, digest) in hash_all(store, snapshot, &to_hash)? {
-        chunks[index as usize] = Some(digest);
-    }
-    let chunks: Vec<Option<ChunkDigest>> = chunks.into_iter().map(Option::flatten).collect();
-    Ok(Manifest::new(snapshot.size, &chunks)?)
+/// A snapshot that has been hashed.
+#[derive(Debug, Clone)]
+pub(super) struct Hashed {
+    pub(super) snapshot: Snapshot,
+    pub(super) manifest: Arc<Manifest>,
 }
 
-/// What is known of each chunk from the base: `None` when it must be hashed, `Some(None)` for a hole.
-fn kept_chunks(snapshot: &Snapshot) -> Vec<Option<Option<ChunkDigest>>> {
-    let mut chunks = vec![None; chunk_count(snapshot.size) as usize];
-    if let Some(base) = &snapshot.base {
-        for (index, chunk) in (0..).zip(&mut chunks) {
-            if same_place(index, snapshot.size, base.size()) {
-                *chunk = Some(if base.is_hole(index) { None } else { base.chunk(index) });
+/// Hashes a snapshot. Blocks, so it is called off the event loop.
+///
+/// When chunks are written to meanwhile, a new snapshot takes its place and only these are hashed again.
+///
+/// # Errors
+/// [`HashError::Changed`] when the file keeps changing too fast for that.
+pub(super) fn hash(store: &Store, snapshot: Snapshot) -> Result<Hashed, HashError> {
+    let hashes = Hashes::of_base(&snapshot);
+    finish(store, snapshot, hashes)
+}
+
+/// Hashes what was written to since a snapshot was hashed. Blocks as well.
+///
+/// # Errors
+/// As [`hash`].
+pub(super) fn hash_again(store: &Store, earlier: &Hashed) -> Result<Hashed, HashError> {
+    let (snapshot, written) = store.snapshot_again(&earlier.snapshot)?;
+    let hashes = Hashes::of_manifest(&earlier.manifest, snapshot.size).without(&written);
+    finish(store, snapshot, hashes)
+}
+
+fn finish(store: &Store, mut snapshot: Snapshot, mut hashes: Hashes) -> Result<Hashed, HashError> {
+    for _again in 0..AGAIN_MAX {
+        match hashes.complete(store, &snapshot) {
+            Ok(()) => {
+                let chunks: Vec<_> = hashes.chunks.into_iter().map(Option::flatten).collect();
+                let manifest = Arc::new(Manifest::new(snapshot.size, &chunks)?);
+                return Ok(Hashed { snapshot, manifest });
+            }
+            Err(HashError::Changed) => {
+                let (now, written) = store.snapshot_again(&snapshot)?;
+                hashes = hashes.resized(now.size).without(&written);
+                snapshot = now;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(HashError::Changed)
+}
+
+/// What is known of each chunk of a content: `None` when it must be hashed, `Some(None)` for a hole.
+struct Hashes {
+    size: u64,
+    chunks: Vec<Option<Option<ChunkDigest>>>,
+}
+
+impl Hashes {
+    /// What the base of a snapshot tells.
+    fn of_base(snapshot: &Snapshot) -> Self {
+        match &snapshot.base {
+            Some(base) => Self::of_manifest(base, snapshot.size).without(&snapshot.dirty),
+            None => {
+                let chunks = vec![None; chunk_count(snapshot.size) as usize];
+                Self { size: snapshot.size, chunks }
             }
         }
     }
-    for &index in &snapshot.dirty {
-        if let Some(chunk) = chunks.get_mut(index as usize) {
-            *chunk = None;
-        }
+
+    /// What a manifest tells of a content of `size` bytes that grew from it.
+    fn of_manifest(manifest: &Manifest, size: u64) -> Self {
+        let known = |index| if manifest.is_hole(index) { None } else { manifest.chunk(index) };
+        let chunks = (0..manifest.chunk_count()).map(|index| Some(known(index))).collect();
+        Self { size: manifest.size(), chunks }.resized(size)
     }
-    chunks
+
+    /// What stays true when the size changes.
+    fn resized(mut self, size: u64) -> Self {
+        self.chunks.resize(chunk_count(size) as usize, None);
+        for (index, chunk) in (0..).zip(&mut self.chunks) {
+            if !same_place(index, size, self.size) {
+                *chunk = None;
+            }
+        }
+        Self { size, ..self }
+    }
+
+    /// Forgets chunks that may have changed.
+    fn without(mut self, changed: &[u64]) -> Self {
+        for &index in changed {
+            if let Some(chunk) = self.chunks.get_mut(index as usize) {
+                *chunk = None;
+            }
+        }
+        self
+    }
+
+    /// Hashes what is not known; what was hashed before an error stays known.
+    fn complete(&mut self, store: &Store, snapshot: &Snapshot) -> Result<(), HashError> {
+        let unknown = (0..).zip(&self.chunks).filter(|(_, chunk)| chunk.is_none());
+        let to_hash: Vec<u64> = unknown.map(|(index, _)| index).collect();
+        let (hashed, result) = hash_all(store, snapshot, &to_hash);
+        for (index, digest) in hashed {
+            self.chunks[index as usize] = Some(digest);
+        }
+        result
+    }
 }
 
 /// A chunk digest depends on the chunk's length, and on whether it is the only one.
@@ -70,9 +144,13 @@ fn same_place(index: u64, size: u64, base_size: u64) -> bool {
     }
 }
 
-type Hashed = Vec<(u64, Option<ChunkDigest>)>;
+type Digests = Vec<(u64, Option<ChunkDigest>)>;
 
-fn hash_all(store: &Store, snapshot: &Snapshot, indexes: &[u64]) -> Result<Hashed, HashError> {
+fn hash_all(
+    store: &Store,
+    snapshot: &Snapshot,
+    indexes: &[u64],
+) -> (Digests, Result<(), HashError>) {
     let next = AtomicUsize::new(0);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(THREADS_MAX).min(indexes.len());
@@ -82,11 +160,14 @@ fn hash_all(store: &Store, snapshot: &Snapshot, indexes: &[u64]) -> Result<Hashe
     }
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut hashed = Vec::with_capacity(indexes.len());
+        let mut digests = Vec::with_capacity(indexes.len());
+        let mut result = Ok(());
         for worker in workers {
-            hashed.extend(worker.join().expect("hashing does not panic")?);
+            let (hashed, ended) = worker.join().expect("hashing does not panic");
+            digests.extend(hashed);
+            result = result.and(ended);
         }
-        Ok(hashed)
+        (digests, result)
     })
 }
 
@@ -96,17 +177,19 @@ fn hash_some(
     snapshot: &Snapshot,
     indexes: &[u64],
     next: &AtomicUsize,
-) -> Result<Hashed, HashError> {
-    let mut hashed = Vec::new();
+) -> (Digests, Result<(), HashError>) {
+    let mut digests = Vec::new();
     let mut buffer = Vec::new();
     while let Some(&index) = indexes.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let result = hash_one(store, snapshot, index, &mut buffer);
-        if result.is_err() {
-            next.store(indexes.len(), Ordering::Relaxed);
+        match hash_one(store, snapshot, index, &mut buffer) {
+            Ok(digest) => digests.push((index, digest)),
+            Err(error) => {
+                next.store(indexes.len(), Ordering::Relaxed);
+                return (digests, Err(error));
+            }
         }
-        hashed.push((index, result?));
     }
-    Ok(hashed)
+    (digests, Ok(()))
 }
 
 fn hash_one(
@@ -131,12 +214,79 @@ fn is_zero(bytes: &[u8]) -> bool {
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|byte| *byte == 0)
 }
 
-/// Like [`manifest`], on a thread that may block.
-pub(super) async fn manifest_of(
-    store: &Arc<Store>,
-    snapshot: &Snapshot,
-) -> Result<Arc<Manifest>, HashError> {
-    let (store, snapshot) = (Arc::clone(store), snapshot.clone());
-    let hashing = tokio::task::spawn_blocking(move || manifest(&store, &snapshot));
-    hashing.await.expect("hashing does not panic").map(Arc::new)
+#[cfg(test)]
+mod tests {
+    use miaofs::content::CHUNK_SIZE;
+    use miaofs::protocol::files::Kind;
+
+    use super::*;
+    use crate::store::{Access, Content, Ino, NewNode, Outcome, StoreOptions};
+
+    fn file(directory: &std::path::Path) -> (Arc<Store>, Content) {
+        let options = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
+        let store = Store::open(directory, options).unwrap();
+        let made = store.change_and_open::<_, store::Error>(Access::Write, |change| {
+            let kind = Kind::File;
+            let new = NewNode { kind, mode: 0o644, uid: 0, gid: 0, rdev: 0, target: None, now: 1 };
+            let ino = change.insert(new)?;
+            change.link(Ino::ROOT, b"file", ino)?;
+            Ok(((), ino))
+        });
+        let content = made.unwrap().1;
+        (store, content)
+    }
+
+    fn write(content: &Content, offset: u64, length: usize, byte: u8) {
+        let written = content.write_at(offset, &vec![byte; length], 2).unwrap();
+        assert_eq!(written, Outcome::Done(()));
+    }
+
+    /// Hashes everything anew.
+    fn plain(store: &Store, ino: Ino) -> Manifest {
+        let hashed = hash(store, store.snapshot(ino).unwrap()).unwrap();
+        Arc::unwrap_or_clone(hashed.manifest)
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_hashed_is_hashed_as_it_is_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, content) = file(directory.path());
+        write(&content, 0, 2 * CHUNK_SIZE as usize + 100, 1);
+        let snapshot = store.snapshot(content.ino()).unwrap();
+        write(&content, 2 * CHUNK_SIZE + 100, 50, 2);
+        let hashed = hash(&store, snapshot).unwrap();
+        assert_eq!(hashed.snapshot.size, 2 * CHUNK_SIZE + 150);
+        assert_eq!(*hashed.manifest, plain(&store, content.ino()));
+    }
+
+    #[test]
+    fn hashing_again_sees_every_change_since() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, content) = file(directory.path());
+        write(&content, 0, 2 * CHUNK_SIZE as usize + 100, 1);
+        let mut hashed = hash(&store, store.snapshot(content.ino()).unwrap()).unwrap();
+        let sizes = [3 * CHUNK_SIZE + 1, CHUNK_SIZE + 5, CHUNK_SIZE, 7, 2 * CHUNK_SIZE];
+        for (round, size) in (2..).zip(sizes) {
+            assert_eq!(content.resize(size, 3).unwrap(), Outcome::Done(()));
+            write(&content, size / 2, 3, round);
+            hashed = hash_again(&store, &hashed).unwrap();
+            // Taking another snapshot would make everything count as changed, so this one goes on.
+            let again = hash(&store, hashed.snapshot.clone()).unwrap();
+            assert_eq!(hashed.manifest, again.manifest, "{size} bytes");
+        }
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_hashed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, content) = file(directory.path());
+        write(&content, 0, 2 * CHUNK_SIZE as usize + 100, 1);
+        let hashed = hash(&store, store.snapshot(content.ino()).unwrap()).unwrap();
+        write(&content, CHUNK_SIZE, 1, 2);
+        let (now, written) = store.snapshot_again(&hashed.snapshot).unwrap();
+        assert_eq!(written, [1]);
+        let hashes = Hashes::of_manifest(&hashed.manifest, now.size).without(&written);
+        assert!(hashes.chunks[0].is_some() && hashes.chunks[1].is_none());
+        assert!(hashes.chunks[2].is_some());
+    }
 }

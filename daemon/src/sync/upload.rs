@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::chunked;
 use super::download::{self, Fault};
 use super::engine::{Core, blocking};
-use super::hash::{self, HashError};
+use super::hash::{self, HashError, Hashed};
 use super::link::reason;
 use super::plan::{Job, Uploaded};
 use crate::store::{self, ChunkRead, Ino, Snapshot, Store};
@@ -249,10 +249,7 @@ async fn settle(
 }
 
 /// Takes a snapshot and hashes it, off the event loop.
-pub(super) async fn hashed(
-    core: &Arc<Core>,
-    ino: Ino,
-) -> Result<(Snapshot, Arc<Manifest>), UploadError> {
+pub(super) async fn hashed(core: &Arc<Core>, ino: Ino) -> Result<Hashed, UploadError> {
     let snapshot = match snapshot(core, ino).await {
         Err(store::Error::NoManifest(_)) => {
             download::know_manifest_of(core, ino).await?;
@@ -260,8 +257,8 @@ pub(super) async fn hashed(
         }
         snapshot => snapshot?,
     };
-    let manifest = hash::manifest_of(&core.store, &snapshot).await?;
-    Ok((snapshot, manifest))
+    let store = Arc::clone(&core.store);
+    Ok(blocking(move || hash::hash(&store, snapshot)).await?)
 }
 
 async fn snapshot(core: &Arc<Core>, ino: Ino) -> Result<Snapshot, store::Error> {
