@@ -17,7 +17,7 @@ use super::state_dir::StateDir;
 /// What `login` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The server, such as https://drive.example.org [default: the last one]
+    /// URL of the server [default: the last one]
     #[arg(env = "MIAOFS_SERVER")]
     url: Option<String>,
     /// Name of the account [default: the last one]

@@ -13,7 +13,7 @@ use super::state_dir::StateDir;
 /// What `signup` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The server, such as https://drive.example.org
+    /// URL of the server
     #[arg(env = "MIAOFS_SERVER")]
     url: String,
     /// Name of the new account

@@ -13,7 +13,7 @@
 //! store's state says what is left to do.
 //!
 //! Memory is bounded whatever the size of files. Uploading holds [`upload::GROUPS`] groups of small
-//! contents of at most [`upload::GROUP_BYTES`] each, one chunk for each of [`upload::STREAMS`]
+//! contents of at most [`plan::GROUP_BYTES`] each, one chunk for each of [`upload::STREAMS`]
 //! streams and one for each hashing thread; downloading holds one piece for each of
 //! [`download::STREAMS`] streams; the plan holds one window of [`plan::WINDOW`] dirty nodes. Only
 //! a manifest grows with its file, by 33 bytes for each chunk of 4 MiB.
