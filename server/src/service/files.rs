@@ -17,8 +17,8 @@ use super::commit::{self, Drive, Verdict};
 use super::{Error, Policy};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
-use crate::backend::db::{self, Connection, Db};
-use crate::backend::{self, UserId, unix_now};
+use crate::backend::db::{self, Connection, Db, Transaction};
+use crate::backend::{self, UserId, to_the_end, unix_now};
 
 /// The drives of all users.
 #[derive(Debug, Clone)]
@@ -46,9 +46,25 @@ impl Files {
         if committed.applied.is_empty() {
             return Ok(committed);
         }
-        transaction.commit().await.map_err(backend::Error::from)?;
-        self.changes.announce(user, committed.seq);
+        self.seal(transaction, user, committed.seq).await?;
         Ok(committed)
+    }
+
+    /// Commits a transaction and wakes who waits for the drive: both or neither, also when whoever asked
+    /// for it goes away meanwhile.
+    pub(super) async fn seal(
+        &self,
+        transaction: Transaction,
+        user: UserId,
+        seq: u64,
+    ) -> Result<(), Error> {
+        let changes = self.changes.clone();
+        to_the_end(async move {
+            transaction.commit().await.map_err(backend::Error::from)?;
+            changes.announce(user, seq);
+            Ok(())
+        })
+        .await
     }
 
     /// One directory and what it holds.

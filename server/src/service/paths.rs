@@ -15,8 +15,8 @@ use miaofs::protocol::name::Name;
 
 use super::files::{Files, existing, listing};
 use super::{Caller, Error};
+use crate::backend::UserId;
 use crate::backend::db::{self, Connection};
-use crate::backend::{self, UserId};
 
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
@@ -70,8 +70,7 @@ impl Files {
         }
         let seq = self.apply_all(db, user, vec![change]).await?;
         let node = existing(db, user, node.id).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
-        self.changes.announce(user, seq);
+        self.seal(transaction, user, seq).await?;
         Ok(node)
     }
 
@@ -97,8 +96,7 @@ impl Files {
         let entry = Entry { parent, name: name.clone() };
         let change = change_without(&node, |own| *own == entry);
         seq = self.apply_all(db, user, vec![change]).await?.max(seq);
-        transaction.commit().await.map_err(backend::Error::from)?;
-        self.changes.announce(user, seq);
+        self.seal(transaction, user, seq).await?;
         Ok(())
     }
 
@@ -135,8 +133,7 @@ impl Files {
         changes.push(change);
         let seq = self.apply_all(db, user, changes).await?;
         let node = existing(db, user, id).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
-        self.changes.announce(user, seq);
+        self.seal(transaction, user, seq).await?;
         Ok(node)
     }
 

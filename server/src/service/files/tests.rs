@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use miaofs::content::Digest;
@@ -36,6 +37,54 @@ struct Scene {
 const QUOTA: u64 = 600;
 /// Sizes of the contents that the user of a scene owns, and so their names.
 const OWNED: std::ops::Range<u64> = 0..100;
+
+/// Polls a future at most `polls` times, each when it has asked for it; `None` when that was not enough.
+async fn poll_some<T>(future: impl Future<Output = T>, mut polls: usize) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| {
+        polls = polls.saturating_sub(1);
+        match future.as_mut().poll(context) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if polls == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn whoever_waits_learns_of_a_commit_that_nobody_waited_for() {
+    let scene = scene().await;
+    let mut committed_unseen = 0;
+    for round in 0..150 {
+        let polls = 1 + round % 30;
+        let before = head(&scene).await;
+        let changes = scene.changes.clone();
+        let query = ChangesQuery { since: before, limit: None, wait: Some(20) };
+        let waiting = tokio::spawn(async move { changes.after(scene.user, query).await });
+        // Without a pause the waiter might look too late to wait, and less would be proven.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        let commit = Commit {
+            changes: vec![new_node(Kind::Directory, NodeId::ROOT, &format!("{round}"), 0)],
+        };
+        let ended = poll_some(scene.files.commit(scene.user, commit), polls).await;
+        // One writer: what was under way has ended when this begins.
+        drop(scene.db.write().await.unwrap());
+        if head(&scene).await > before {
+            committed_unseen += usize::from(ended.is_none());
+            let woken = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+            assert_eq!(woken.expect("woken").unwrap().unwrap().nodes.len(), 1);
+        } else {
+            waiting.abort();
+        }
+    }
+    assert!(committed_unseen > 0, "no commit was left alone at the right moment");
+}
+
+async fn head(scene: &Scene) -> u64 {
+    let query = ChangesQuery { since: 0, limit: Some(1), wait: None };
+    scene.changes.after(scene.user, query).await.unwrap().head
+}
 
 async fn scene() -> Scene {
     let directory = tempfile::tempdir().unwrap();
