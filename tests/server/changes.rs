@@ -77,6 +77,24 @@ fn pages_are_limited_but_never_cut_a_commit() {
 }
 
 #[test]
+fn a_page_of_large_nodes_ends_early() {
+    let directory = scratch();
+    let server = Server::start(&directory.path().join("data"));
+    let ada = server.sign_up("ada");
+    let start = head(&ada);
+    for group in 0..4 {
+        let xattrs = json!({ "user.a": "x".repeat(60_000) });
+        let node = |n| Change::directory(ROOT, &format!("{group}-{n}"));
+        let nodes: Vec<Change> = (0..50).map(|n| node(n).with("xattrs", xattrs.clone())).collect();
+        apply(&ada, &nodes.iter().collect::<Vec<_>>());
+    }
+    let page = changes(&ada, &format!("since={start}"));
+    assert_eq!(ids(&page).len(), 150, "3 MB a commit make 9 MB with the third");
+    let rest = changes(&ada, &format!("since={}", page["cursor"]));
+    assert_eq!((ids(&rest).len(), &rest["cursor"]), (50, &page["head"]));
+}
+
+#[test]
 fn a_deletion_is_told_to_who_knew_the_node_only() {
     let directory = scratch();
     let server = Server::start(&directory.path().join("data"));

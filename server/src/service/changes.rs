@@ -17,6 +17,9 @@ use super::Error;
 use crate::backend::UserId;
 use crate::backend::db::{self, Db};
 
+/// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
+const PAGE_BYTES: u64 = 8 * 1024 * 1024;
+
 /// The feeds of all drives.
 #[derive(Debug, Clone)]
 pub struct Changes {
@@ -80,7 +83,7 @@ impl Changes {
                 false => Err(Error::Invalid(ahead)),
             };
         }
-        let end = db::files::page_end(&mut read, user, since, limit).await?;
+        let end = db::files::page_end(&mut read, user, since, limit, PAGE_BYTES).await?;
         let cursor = end.unwrap_or(head);
         let nodes = db::files::changed(&mut read, user, since, cursor).await?;
         Ok(Page { nodes, cursor, head })

@@ -15,6 +15,11 @@ use super::contents::digest_of;
 use super::{Connection, ROWS_A_STATEMENT, Row};
 use crate::backend::{Error, UserId, unix_now};
 
+/// What a node takes in JSON beside its names, target and xattrs, more or less, in bytes.
+const NODE_BYTES: i64 = 400;
+/// What an entry takes in JSON beside its name, more or less, in bytes.
+const ENTRY_BYTES: i64 = 60;
+
 /// A node with what even a deleted one keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -120,8 +125,8 @@ pub async fn changed(
     Ok(nodes)
 }
 
-/// The version of the `limit`-th node that changed after `since`: where a page of the feed ends.
-/// `None` when there are fewer.
+/// Where a page of the feed ends: the version of the node that changed after `since` with which there
+/// are `limit` nodes or, more or less, `bytes` bytes. `None` when there is not as much.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -130,14 +135,28 @@ pub async fn page_end(
     user: UserId,
     since: u64,
     limit: u64,
+    bytes: u64,
 ) -> Result<Option<u64>, Error> {
     let alive = if since == 0 { " AND deleted_at IS NULL" } else { "" };
-    let mut query = QueryBuilder::new("SELECT version FROM nodes WHERE user_id = ");
-    query.push_bind(user.0).push(" AND version > ").push_bind(since.cast_signed()).push(alive);
-    query.push(" ORDER BY version LIMIT 1 OFFSET ");
-    query.push_bind(limit.saturating_sub(1).cast_signed());
-    let row = query.build().fetch_optional(db).await?;
-    Ok(row.map(|row| row.try_get::<i64, _>(0)).transpose()?.map(i64::cast_unsigned))
+    let mut query = QueryBuilder::new("SELECT version, ");
+    query
+        .push_bind(NODE_BYTES)
+        .push(" + COALESCE(LENGTH(target), 0) + COALESCE(LENGTH(xattrs), 0)");
+    query.push(" + (SELECT COALESCE(SUM(LENGTH(name) + ").push_bind(ENTRY_BYTES);
+    query.push("), 0) FROM entries WHERE user_id = nodes.user_id AND node = nodes.id)");
+    query.push(" FROM nodes WHERE user_id = ").push_bind(user.0);
+    query.push(" AND version > ").push_bind(since.cast_signed()).push(alive);
+    query.push(" ORDER BY version LIMIT ").push_bind(limit.cast_signed());
+    let rows = query.build().fetch_all(db).await?;
+    let (mut nodes, mut room) = (0, bytes.cast_signed());
+    for row in &rows {
+        nodes += 1;
+        room -= row.try_get::<i64, _>(1)?;
+        if nodes == limit || room <= 0 {
+            return Ok(Some(row.try_get::<i64, _>(0)?.cast_unsigned()));
+        }
+    }
+    Ok(None)
 }
 
 /// Who has each of these names; names that nobody has are left out.
