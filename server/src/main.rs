@@ -45,7 +45,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     services.start_workers(&config.roles, &workers);
     announce(&listener)?;
 
-    let app = http::App { services: services.clone(), metrics };
+    let app = http::App { services: services.clone(), metrics, lists: http::ListRoom::new() };
     let serving = http::serve(listener, http::router(app, &config.roles), stop.clone());
     let drained = drain(serving, &stop).await;
     stop.cancel();

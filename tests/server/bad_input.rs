@@ -127,6 +127,20 @@ fn bodies_that_are_no_json_or_too_deep_or_too_large_are_refused() {
 }
 
 #[test]
+fn long_lists_at_once_take_the_memory_of_a_few() {
+    let scene = Scene::new();
+    let mut commit = vec![b' '; 31 << 20];
+    commit.extend_from_slice(b"{\"changes\":[]}");
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| scene.ada.send_json("/fs/commit", commit.clone()).expect(200));
+        }
+    });
+    let peak = scene.server.peak_memory();
+    assert!(peak < 400 * 1024, "{peak} KiB for 16 lists of 31 MiB");
+}
+
+#[test]
 fn an_upload_that_cannot_be_is_refused_at_its_start() {
     let scene = Scene::new();
     let content = Content::random(Seed::of_this_run(), "film", CHUNK_SIZE as usize + 1);

@@ -9,7 +9,7 @@ use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
-use super::json::{Json, Path, Query};
+use super::json::{Json, List, Path, Query};
 use super::problem::Failure;
 use crate::service::{Caller, Services};
 
@@ -23,7 +23,7 @@ use crate::service::{Caller, Services};
 pub async fn commit(
     State(services): State<Services>,
     caller: Caller,
-    Json(commit): Json<Commit>,
+    List(commit, _room): List<Commit>,
 ) -> Result<axum::Json<Committed>, Failure> {
     Ok(axum::Json(services.files.commit(caller.user, commit).await?))
 }

@@ -1,13 +1,25 @@
 //! JSON in, queries in, and path words in, with every refusal a problem.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
+use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use miaofs::protocol::problem::{Code, Problem};
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::BODY_MAX;
 use super::problem::Failure;
+use crate::service::Error;
+
+/// Long lists that are held at once; each may take 32 MiB, and a few times that when it is parsed.
+const LISTS_AT_ONCE: usize = 4;
+/// How long a long list may take to come: it holds memory that others wait for.
+const LIST_TIME: Duration = Duration::from_secs(120);
 
 /// A JSON body. Its size is limited by the route, its depth by `serde_json` (128).
 #[derive(Debug)]
@@ -22,6 +34,47 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             Err(rejection) => Err(refused_body(&rejection)),
         }
     }
+}
+
+/// Memory for long lists: how many of them are read, parsed and worked on at once.
+#[derive(Debug, Clone)]
+pub struct ListRoom(Arc<Semaphore>);
+
+impl ListRoom {
+    /// Room for as many lists as one process takes.
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(LISTS_AT_ONCE)))
+    }
+}
+
+/// A JSON body that may be a long list. One that is not known to be short waits for room, which it
+/// takes as long as the second field lives.
+#[derive(Debug)]
+pub struct List<T>(pub T, pub Option<OwnedSemaphorePermit>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for List<T>
+where
+    ListRoom: FromRef<S>,
+{
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        if is_short(request.headers()) {
+            return Json::from_request(request, state).await.map(|Json(body)| Self(body, None));
+        }
+        let ListRoom(room) = ListRoom::from_ref(state);
+        let room = room.acquire_owned().await.map_err(|_closed| Error::Unavailable)?;
+        let body = tokio::time::timeout(LIST_TIME, Json::from_request(request, state)).await;
+        let Json(body) = body.map_err(|_elapsed| {
+            Error::LengthMismatch("the body took too long to come".to_owned())
+        })??;
+        Ok(Self(body, Some(room)))
+    }
+}
+
+fn is_short(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length <= BODY_MAX)
 }
 
 fn refused_body(rejection: &JsonRejection) -> Failure {

@@ -30,6 +30,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
+pub use self::json::ListRoom;
 use crate::service::{Role, Roles, Services};
 
 /// Bytes that a JSON body may have, where a route does not say otherwise.
@@ -44,6 +45,8 @@ pub struct App {
     pub services: Services,
     /// The counters.
     pub metrics: metrics::Metrics,
+    /// Memory for long lists.
+    pub lists: ListRoom,
 }
 
 impl FromRef<App> for Services {
@@ -55,6 +58,12 @@ impl FromRef<App> for Services {
 impl FromRef<App> for metrics::Metrics {
     fn from_ref(app: &App) -> Self {
         app.metrics.clone()
+    }
+}
+
+impl FromRef<App> for ListRoom {
+    fn from_ref(app: &App) -> Self {
+        app.lists.clone()
     }
 }
 

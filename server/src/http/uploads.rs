@@ -19,7 +19,7 @@ use miaofs::protocol::uploads::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::json::{Json, Path, Query};
+use super::json::{Json, List, Path, Query};
 use super::problem::Failure;
 use crate::service::uploads::ChunkBody;
 use crate::service::{Caller, Error, Services};
@@ -60,7 +60,7 @@ pub async fn prove(
 pub async fn init(
     State(services): State<Services>,
     caller: Caller,
-    Json(request): Json<UploadInit>,
+    List(request, _room): List<UploadInit>,
 ) -> Answer<UploadBegun> {
     Ok(axum::Json(services.uploads.init(caller, request).await?))
 }
@@ -136,7 +136,7 @@ pub async fn complete(
 pub async fn known(
     State(services): State<Services>,
     caller: Caller,
-    Json(request): Json<Known>,
+    List(request, _room): List<Known>,
 ) -> Answer<KnownAnswer> {
     Ok(axum::Json(services.batches.known(caller, request).await?))
 }
