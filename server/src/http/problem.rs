@@ -27,7 +27,9 @@ impl From<Problem> for Failure {
             Code::Unauthorized | Code::WrongCredentials => {
                 Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
             }
-            Code::Unavailable | Code::StorageFull => Some(retry_after(RETRY)),
+            Code::TooManyRequests | Code::Unavailable | Code::StorageFull => {
+                Some(retry_after(RETRY))
+            }
             _ => None,
         };
         Self { problem: Box::new(problem), header }
@@ -125,4 +127,32 @@ pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
     tracing::error!("a handler panicked: {words}");
     Failure::from(Problem::new(Code::Internal, "")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait_of(failure: Failure) -> (u16, Option<String>) {
+        let answer = failure.into_response();
+        let wait = answer.headers().get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), wait)
+    }
+
+    #[test]
+    fn whoever_is_told_to_come_again_is_told_when() {
+        let tries = Error::TooManyRequests { retry_after: Duration::from_secs(7) };
+        assert_eq!(wait_of(tries.into()), (429, Some("7".to_owned())));
+        for (error, status) in [
+            (Error::Unavailable, 503),
+            (Error::Backend(backend::Error::Stopping), 503),
+            (Error::OverQuota, 413),
+        ] {
+            let second = (status == 503).then(|| "1".to_owned());
+            assert_eq!(wait_of(error.into()), (status, second));
+        }
+        for code in [Code::TooManyRequests, Code::Unavailable, Code::StorageFull] {
+            assert!(wait_of(Problem::new(code, "").into()).1.is_some(), "{code:?}");
+        }
+    }
 }
