@@ -120,6 +120,11 @@ impl Chunks {
         self.partial.contains_key(&index)
     }
 
+    /// Whether any absent chunk has blocks here.
+    pub(super) fn has_partials(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
     /// The runs of `range` that are not here, widened to blocks, in a content of `size` bytes.
     pub(super) fn missing(&self, size: u64, range: Range<u64>) -> Vec<Range<u64>> {
         let mut runs: Vec<Range<u64>> = Vec::new();

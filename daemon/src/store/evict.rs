@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::chunks::ChunkState;
 use super::error::while_doing;
+use super::live::{Body, Live};
 use super::record;
 use super::{Error, Ino, Store, content_rows, data};
 
@@ -33,6 +34,9 @@ pub(super) struct Room {
     /// Bytes that may be written before the disk is asked again.
     allowance: AtomicU64,
 }
+
+/// What disks give room in: 4 KiB, or parts of it.
+const DISK_BLOCK: u64 = 4096;
 
 /// Chunks that are given up but still have blocks.
 struct GivenUp {
@@ -79,6 +83,7 @@ impl Store {
 
     /// Gives up what is above the limit. The caller has nothing locked.
     pub(super) fn keep_to_limit(&self) -> Result<(), Error> {
+        self.punch_forgotten()?;
         let limit = self.options.cache_limit;
         let cached = self.tree().cached;
         // A little more than needed, so that not every chunk that comes has to wait for another to go.
@@ -188,23 +193,61 @@ impl Store {
             return Ok(());
         }
         self.journal.sync()?;
-        for GivenUp { ino, mut chunks } in given_up {
+        for GivenUp { ino, chunks } in given_up {
             let live = match self.live(ino) {
                 Ok(live) => live,
                 Err(Error::NoNode(_)) => continue,
                 Err(error) => return Err(error),
             };
             let body = live.body_mut();
-            chunks.retain(|index| {
-                *index < body.chunks.kept()
-                    && body.chunks.state(*index) == ChunkState::Absent
-                    && !body.chunks.has_partial(*index)
-            });
-            let size = live.hot().size;
-            if let Some(file) = self.data.existing(ino)? {
-                for run in content_rows::runs(&chunks, size) {
-                    data::punch(&file, run)?;
-                }
+            self.punch_absent(&live, &body, chunks)?;
+        }
+        Ok(())
+    }
+
+    /// Gives blocks back that were fetched of chunks which never became whole, once their inodes have
+    /// left memory and the masks that told of them with these.
+    fn punch_forgotten(&self) -> Result<(), Error> {
+        let forgotten = std::mem::take(&mut self.tree().forgotten);
+        for ino in forgotten {
+            let live = match self.live(ino) {
+                Ok(live) => live,
+                Err(Error::NoNode(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let body = live.body_mut();
+            // Chunks of an older content that wait to be compared count as absent, and have rows.
+            if !self.waits_for_manifest(ino)? {
+                let absent = body.chunks.in_state(ChunkState::Absent).collect();
+                self.punch_absent(&live, &body, absent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn waits_for_manifest(&self, ino: Ino) -> Result<bool, Error> {
+        match self.tree().record(ino) {
+            Ok(record) => Ok(record.previous.is_some()),
+            Err(Error::NoNode(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives back the blocks of those of the chunks that are absent altogether.
+    ///
+    /// The last block of a file goes only when all of it is punched, also what is beyond the end; nobody
+    /// writes there while `body` is locked.
+    fn punch_absent(&self, live: &Live, body: &Body, mut chunks: Vec<u64>) -> Result<(), Error> {
+        chunks.retain(|index| {
+            *index < body.chunks.kept()
+                && body.chunks.state(*index) == ChunkState::Absent
+                && !body.chunks.has_partial(*index)
+        });
+        let size = live.hot().size;
+        if let Some(file) = self.data.existing(live.ino)? {
+            for run in content_rows::runs(&chunks, size) {
+                let end = if run.end == size { size.next_multiple_of(DISK_BLOCK) } else { run.end };
+                data::punch(&file, run.start..end)?;
             }
         }
         Ok(())

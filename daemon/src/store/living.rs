@@ -38,8 +38,17 @@ impl Tree {
     fn trim_live(&mut self) {
         for _try in 0..self.live.len().saturating_sub(LIVE_MAX) {
             let Some((ino, live)) = self.live.pop_lru() else { return };
-            if Arc::strong_count(&live) > 1 || live.is_open() || live.hot().unsettled {
+            if live.is_open() || live.hot().unsettled {
                 self.live.put(ino, live);
+                continue;
+            }
+            match Arc::try_unwrap(live) {
+                Ok(gone) => {
+                    if gone.into_body().chunks.has_partials() {
+                        self.forgotten.push(ino);
+                    }
+                }
+                Err(shared) => drop(self.live.put(ino, shared)),
             }
         }
     }

@@ -37,6 +37,8 @@ pub(super) struct Tree {
     pub(super) cursor: u64,
     /// Closed inodes whose size and times are to be written with the next transaction.
     pub(super) unsettled: Vec<Ino>,
+    /// Inodes that have left memory while some of their chunks were here in part.
+    pub(super) forgotten: Vec<Ino>,
     /// Data files to be unlinked once the journal is durable.
     pub(super) graves: Vec<Ino>,
     /// Bytes of clean content that are here.
@@ -90,6 +92,7 @@ impl Tree {
             reserved_ino: next_ino,
             cursor,
             unsettled: Vec::new(),
+            forgotten: Vec::new(),
             used: Vec::new(),
             transaction: None,
         })

@@ -1,5 +1,7 @@
 //! Bytes that the server has too: pushed, given up, fetched again, written over.
 
+use std::os::unix::fs::MetadataExt;
+
 use miaofs::content::{CHUNK_SIZE, Digest};
 
 use super::*;
@@ -192,6 +194,29 @@ fn the_cache_stays_within_its_limit_and_dirty_bytes_do_not_count() {
         fetch(&store, *ino, &bytes(index, CHUNK_SIZE));
         assert_eq!(read_all(&store, *ino), bytes(index, CHUNK_SIZE));
     }
+}
+
+#[test]
+fn blocks_of_chunks_that_never_became_whole_go_when_their_inode_leaves_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let all = bytes(1, SIZE);
+    let ino = write_file(&store, "file", &all);
+    push(&store, ino, 1);
+    store.evict(ino).unwrap();
+    let digest = store.content_of(ino).unwrap().unwrap().digest;
+    store.fill(ino, digest, CHUNK_SIZE, &all[CHUNK_SIZE as usize..][..65_536]).unwrap();
+    let blocks = || store.data.existing(ino).unwrap().unwrap().metadata().unwrap().blocks();
+    assert!(blocks() > 0);
+    for number in 0..2100 {
+        let other = make(&store, Ino::ROOT, &format!("other {number}"), Kind::File);
+        store.open_content(other, Access::Read).unwrap();
+    }
+    let last = write_file(&store, "last", b"fetched");
+    push(&store, last, 2);
+    assert_eq!(blocks(), 0);
+    fetch(&store, ino, &all);
+    assert_eq!(read_all(&store, ino), all);
 }
 
 #[test]
