@@ -8,9 +8,10 @@
 //! SignedOut: a person must sign in
 //! ```
 //!
-//! Renewing consumes the refresh token and brings another. It runs in a task of its own, so that a
-//! caller who goes away in the middle does not lose the new one, and under the lock, so that all
-//! callers wait for the same renewal. The new session is persisted before it is used.
+//! Renewing brings another refresh token; the server lets go of the old one when it first sees the new
+//! session, so a lost answer costs nothing. It runs in a task of its own, so that a caller who goes
+//! away in the middle does not lose the new one, and under the lock, so that all callers wait for the
+//! same renewal. The new session is persisted before it is used.
 
 use std::io;
 use std::sync::Arc;

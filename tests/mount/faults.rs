@@ -93,8 +93,10 @@ fn a_dead_mount_is_cleaned_by_mounting_again() {
     fs::write(scene.one.path("file"), "x").unwrap();
     scene.one.kill();
     assert!(scene.one.is_mounted());
-    let dead = Errno::from_io_error(&fs::metadata(scene.one.path("")).unwrap_err());
-    assert_eq!(dead, Some(Errno::NOTCONN));
+    wait_until("the mount is dead", seconds(10), || {
+        let error = fs::metadata(scene.one.path("")).unwrap_err();
+        Errno::from_io_error(&error) == Some(Errno::NOTCONN)
+    });
     scene.one.mount();
     assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
     scene.one.kill();
