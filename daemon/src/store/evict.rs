@@ -50,9 +50,10 @@ impl Store {
         CacheUsage { bytes: self.tree().cached, limit: self.options.cache_limit }
     }
 
-    /// Gives up the local bytes of a node that the server has; how many there were.
-    #[allow(dead_code, reason = "the command that evicts a path comes with pinning")]
-    pub fn evict(&self, ino: Ino) -> Result<u64, Error> {
+    /// Gives up the local bytes of a node that the server has; how many there were. Nothing but the
+    /// tests asks for one node yet.
+    #[cfg(test)]
+    pub(super) fn evict(&self, ino: Ino) -> Result<u64, Error> {
         let mut given_up = Vec::new();
         let bytes = self.give_up(ino, u64::MAX, 0, &mut given_up)?;
         self.punch(given_up)?;
