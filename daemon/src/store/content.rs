@@ -95,8 +95,13 @@ impl Content {
         self.store.make_room(bytes.len() as u64)?;
         let mut body = self.live.body_mut();
         let size = self.live.hot().size;
-        // Growing changes the length of the last chunk, even when the bytes come far behind it.
-        let range = if end > size { offset.min(size)..end } else { offset..end };
+        // Growing changes the digest of the last chunk, even when the bytes come far behind it.
+        let start = match edge(size, size.max(end)) {
+            Some(_) => offset.min(size - 1),
+            None if end > size => offset.min(size),
+            None => offset,
+        };
+        let range = start..end;
         if let Some(needed) = cut_by(&body, size, &range, offset) {
             return Ok(Outcome::Missing(needed));
         }
@@ -119,12 +124,9 @@ impl Content {
         }
         let mut body = self.live.body_mut();
         let old = self.live.hot().size;
-        // The chunk that the end falls into, before or after, changes its length.
-        let edge = old.min(size) / CHUNK_SIZE;
-        let cuts = old != size && !old.min(size).is_multiple_of(CHUNK_SIZE);
-        if cuts
-            && let Some(chunk) = Chunk::new(edge, old)
-            && body.chunks.state(edge) == ChunkState::Absent
+        let edge = edge(old, size);
+        if let Some(chunk) = edge.and_then(|index| Chunk::new(index, old))
+            && body.chunks.state(chunk.index()) == ChunkState::Absent
         {
             return Ok(Outcome::Missing(chunk.range()));
         }
@@ -135,9 +137,9 @@ impl Content {
                 .set_len(size)
                 .map_err(while_doing("extending a data file"))?;
         }
-        let edge = cuts.then_some(edge);
         self.commit_size(&mut body, size, edge, now)?;
-        body.chunks.note_written(old.min(size) / CHUNK_SIZE..chunk_count(old.max(size)));
+        let first = edge.unwrap_or(old.min(size) / CHUNK_SIZE);
+        body.chunks.note_written(first..chunk_count(old.max(size)));
         if size < old
             && let Some(file) = self.store.data.existing(self.live.ino)?
         {
@@ -288,6 +290,14 @@ impl Body {
             _ => 0,
         }
     }
+}
+
+/// The chunk whose digest a change of size changes though its first bytes stay: the one that the
+/// nearer end falls into, or the first when it becomes the only one or is that no more.
+fn edge(old: u64, size: u64) -> Option<u64> {
+    let end = old.min(size);
+    let keeps_digest = end.is_multiple_of(CHUNK_SIZE) && end != CHUNK_SIZE;
+    (old != size && !keeps_digest).then(|| (end - 1) / CHUNK_SIZE)
 }
 
 /// The first chunk that is not here and that a write changes in part, as bytes to be fetched.

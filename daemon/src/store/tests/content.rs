@@ -109,6 +109,34 @@ fn bytes_are_given_up_only_when_the_server_has_them() {
     }
 }
 
+/// The digest of an only chunk is another than that of the same bytes with more behind them.
+#[test]
+fn a_chunk_that_becomes_the_only_one_or_is_that_no_more_is_dirty() {
+    for (before, after) in [(SIZE, CHUNK_SIZE), (CHUNK_SIZE, SIZE)] {
+        for grows_by_writing in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let store = open(dir.path());
+            let mut all = bytes(4, before);
+            let ino = write_file(&store, "file", &all);
+            push(&store, ino, 7);
+            store.evict(ino).unwrap();
+            let content = store.open_content(ino, Access::Write).unwrap();
+            let change = || match grows_by_writing && after > before {
+                true => content.write_at(after - 1, &[0], 3).unwrap(),
+                false => content.resize(after, 3).unwrap(),
+            };
+            assert_eq!(change(), Outcome::Missing(0..CHUNK_SIZE));
+            fetch(&store, ino, &all);
+            assert_eq!(change(), Outcome::Done(()));
+            all.resize(after as usize, 0);
+            let snapshot = store.snapshot(ino).unwrap();
+            assert!(snapshot.dirty.contains(&0), "{before} bytes became {after}");
+            assert_eq!(store.evict(ino).unwrap(), 0);
+            assert_eq!(read_all(&store, ino), all);
+        }
+    }
+}
+
 #[test]
 fn damaged_bytes_never_count_as_here() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,11 +190,11 @@ fn a_file_cut_and_grown_again_is_zeros_where_it_was() {
     push(&store, ino, 7);
     store.evict(ino).unwrap();
     let content = store.open_content(ino, Access::Write).unwrap();
-    assert_eq!(content.resize(CHUNK_SIZE, 3).unwrap(), Outcome::Done(()));
+    assert_eq!(content.resize(2 * CHUNK_SIZE, 3).unwrap(), Outcome::Done(()));
     assert_eq!(content.resize(SIZE, 3).unwrap(), Outcome::Done(()));
-    assert_eq!(store.snapshot(ino).unwrap().dirty, [1, 2]);
+    assert_eq!(store.snapshot(ino).unwrap().dirty, [2]);
     let mut expected = all.clone();
-    expected[CHUNK_SIZE as usize..].fill(0);
+    expected[2 * CHUNK_SIZE as usize..].fill(0);
     let (_copy, after) = crashed(dir.path());
     for store in [&store, &after] {
         fetch(store, ino, &all);
