@@ -189,6 +189,8 @@ impl Content {
         let ino = self.live.ino;
         let given_up: u64 = chunks.iter().map(|index| body.cached_bytes(*index)).sum();
         self.store.transact(|tree| {
+            // What waits to be settled is so now: at the commit it would undo the mark set here.
+            tree.settle(ino)?;
             tree.forget_previous(ino)?;
             let record = tree.edit_and_mark(ino)?;
             record.content_dirty = true;

@@ -66,6 +66,25 @@ fn chunks_written_after_the_snapshot_stay_dirty() {
 }
 
 #[test]
+fn a_file_that_grows_soon_after_it_was_closed_keeps_what_it_grew_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut all = bytes(1, SIZE);
+    let ino = write_file(&store, "file", &all);
+    push(&store, ino, 7);
+    let write = |offset: u64, part: &[u8]| {
+        let content = store.open_content(ino, Access::Write).unwrap();
+        assert_eq!(content.write_at(offset, part, 3).unwrap(), Outcome::Done(()));
+    };
+    write(0, b"first");
+    write(SIZE, b"then behind");
+    all[..5].copy_from_slice(b"first");
+    all.extend_from_slice(b"then behind");
+    let (_copy, after) = crashed(dir.path());
+    assert_eq!(read_all(&after, ino), all);
+}
+
+#[test]
 fn a_file_deleted_here_is_told_to_the_server_if_it_may_know_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
