@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::protocol::host::HostName;
 use crate::protocol::problem::{Code, Problem};
 
 /// A call that brought no answer of the kind it should.
@@ -72,6 +73,14 @@ impl Error {
         match self {
             Self::Api { problem, .. } => &problem.missing,
             _ => &[],
+        }
+    }
+
+    /// The host to ask instead, with [`Code::WrongHost`].
+    pub(super) fn right_host(&self) -> Option<&HostName> {
+        match self {
+            Self::Api { problem, .. } if problem.code == Code::WrongHost => problem.host.as_ref(),
+            _ => None,
         }
     }
 

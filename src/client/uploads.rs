@@ -6,10 +6,9 @@ use reqwest::Method;
 use super::call::Call;
 use super::{Client, Error};
 use crate::protocol::files::{ContentRef, Node};
-use crate::protocol::ids::UploadId;
 use crate::protocol::uploads::{
-    BatchStored, FastUpload, FastUploadAnswer, Known, KnownAnswer, Proof, UploadBegun, UploadInit,
-    UploadStatus,
+    BatchStored, FastUpload, FastUploadAnswer, Known, KnownAnswer, Proof, UploadAddress,
+    UploadBegun, UploadInit, UploadStatus,
 };
 use crate::protocol::{batch, routes};
 
@@ -49,20 +48,33 @@ impl Client {
         self.json(&Call::post(routes::FAST_UPLOAD_PROVE).json(proof).once()).await
     }
 
-    /// Begins a chunked upload, or finds it again with what is still missing.
+    /// Begins a chunked upload, or finds it again with what is still missing, on whichever host of the
+    /// server it was begun.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn begin_upload(&self, init: &UploadInit) -> Result<UploadBegun, Error> {
-        self.json(&Call::post(routes::MULTIPART_INIT).json(init).patient()).await
+        let call = Call::post(routes::MULTIPART_INIT).json(init).patient();
+        let answer = self.json(&call).await;
+        let right = answer.as_ref().err().and_then(Error::right_host);
+        match right.map(|host| routes::on(Some(host), routes::MULTIPART_INIT)) {
+            Some(path) => self.json(&Call { path, ..call }).await,
+            None => answer,
+        }
     }
 
     /// Sends one chunk; `bytes` are not copied, and may be sent again when the answer is lost.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn put_chunk(&self, id: UploadId, index: u64, bytes: Bytes) -> Result<(), Error> {
-        let path = routes::fill(routes::MULTIPART_CHUNK, &[&id, &index]);
+    pub async fn put_chunk(
+        &self,
+        upload: &UploadAddress,
+        index: u64,
+        bytes: Bytes,
+    ) -> Result<(), Error> {
+        let path = routes::fill(routes::MULTIPART_CHUNK, &[&upload.id, &index]);
+        let path = routes::on(upload.host.as_ref(), &path);
         let call = Call::new(Method::PUT, path).bytes(OCTETS, bytes).patient();
         self.send(&call).await.map(drop)
     }
@@ -72,8 +84,9 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with [`Code::ChunksMissing`](crate::protocol::problem::Code::ChunksMissing) and
     /// their indexes ([`Error::missing`]), among others.
-    pub async fn complete_upload(&self, id: UploadId) -> Result<ContentRef, Error> {
-        let path = routes::fill(routes::MULTIPART_COMPLETE, &[&id]);
+    pub async fn complete_upload(&self, upload: &UploadAddress) -> Result<ContentRef, Error> {
+        let path = routes::fill(routes::MULTIPART_COMPLETE, &[&upload.id]);
+        let path = routes::on(upload.host.as_ref(), &path);
         self.json(&Call::post(path).patient()).await
     }
 
@@ -81,8 +94,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn upload_status(&self, id: UploadId) -> Result<UploadStatus, Error> {
-        let path = routes::fill(routes::MULTIPART, &[&id]);
+    pub async fn upload_status(&self, upload: &UploadAddress) -> Result<UploadStatus, Error> {
+        let path = routes::fill(routes::MULTIPART, &[&upload.id]);
+        let path = routes::on(upload.host.as_ref(), &path);
         self.json(&Call::get(path)).await
     }
 
@@ -90,8 +104,9 @@ impl Client {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn cancel_upload(&self, id: UploadId) -> Result<(), Error> {
-        let path = routes::fill(routes::MULTIPART, &[&id]);
+    pub async fn cancel_upload(&self, upload: &UploadAddress) -> Result<(), Error> {
+        let path = routes::fill(routes::MULTIPART, &[&upload.id]);
+        let path = routes::on(upload.host.as_ref(), &path);
         self.delete(path).await
     }
 

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod changes;
 pub mod downloads;
 pub mod files;
+pub mod host;
 pub mod ids;
 pub mod name;
 pub mod problem;

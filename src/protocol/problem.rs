@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::host::HostName;
+
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -21,6 +23,9 @@ pub struct Problem {
     /// With [`Code::ChunksMissing`], the indexes of the chunks still to send, rising.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<u64>,
+    /// With [`Code::WrongHost`], the host to ask instead, under [`on`](super::routes::on).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
 }
 
 macro_rules! codes {
@@ -61,6 +66,8 @@ codes! {
     BadRequest = 400, "malformed request";
     /// A digest, size, name or other value is out of its range.
     InvalidValue = 400, "a value is not valid";
+    /// Another host has what was asked for; [`Problem::host`] says which.
+    WrongHost = 421, "another host has it";
     /// Bytes do not have the digest that they were sent under.
     DigestMismatch = 422, "the bytes have another digest";
     /// A body is shorter or longer than it should be.
@@ -114,6 +121,7 @@ impl Problem {
             title: code.title().to_owned(),
             detail: detail.into(),
             missing: Vec::new(),
+            host: None,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Paths of the API. A `{word}` is filled by the caller, in order, with [`fill`].
 
+use super::host::HostName;
+
 /// Create an account: `POST` [`SignUp`](super::accounts::SignUp) → [`Session`](super::accounts::Session). Public.
 pub const SIGN_UP: &str = "/user/signup";
 /// Sign a device in: `POST` [`SignIn`](super::accounts::SignIn) → [`Session`](super::accounts::Session). Public.
@@ -62,6 +64,20 @@ pub const METRICS: &str = "/metrics";
 /// The OpenAPI document: `GET`. Public.
 pub const OPENAPI: &str = "/openapi.json";
 
+/// One staged blob, for the other processes of the same server: `GET` with `Range`. Not for clients.
+pub const INTERNAL_BLOB: &str = "/internal/blobs/{blob}";
+
+/// What a path begins with that is asked of one host, followed by the host's name.
+pub const ON: &str = "/on/";
+
+/// The same path, asked of one host: `/on/{host}` before it.
+pub fn on(host: Option<&HostName>, path: &str) -> String {
+    match host {
+        Some(host) => format!("{ON}{host}{path}"),
+        None => path.to_owned(),
+    }
+}
+
 /// Fills the `{word}`s of a route, in order. The values are ids and numbers, which need no escaping.
 pub fn fill(route: &str, values: &[&dyn std::fmt::Display]) -> String {
     let mut values = values.iter();
@@ -80,5 +96,12 @@ mod tests {
     fn words_are_filled_in_order() {
         assert_eq!(fill(MULTIPART_CHUNK, &[&"u1", &7]), "/file/multipart/u1/7");
         assert_eq!(fill(MULTIPART_COMPLETE, &[&"u1"]), "/file/multipart/u1/complete");
+    }
+
+    #[test]
+    fn a_path_may_be_asked_of_one_host() {
+        let host: HostName = "u2".parse().unwrap();
+        assert_eq!(on(Some(&host), KNOWN), "/on/u2/file/known");
+        assert_eq!(on(None, KNOWN), KNOWN);
     }
 }

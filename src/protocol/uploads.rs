@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::host::HostName;
 use super::ids::{ChallengeId, UploadId};
 use crate::content::{ChunkDigest, Digest, Md5};
 
@@ -97,6 +98,26 @@ pub struct UploadBegun {
     pub chunk_count: u64,
     /// Indexes of the chunks to send, rising; none when it only wants to be completed.
     pub missing: Vec<u64>,
+    /// The host whose staging disk takes the chunks: everything else about this upload is asked of it,
+    /// under [`on`](super::routes::on). Absent when the server is one process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
+}
+
+impl UploadBegun {
+    /// Where everything else about it is asked.
+    pub fn address(&self) -> UploadAddress {
+        UploadAddress { id: self.upload_id, host: self.host.clone() }
+    }
+}
+
+/// Which upload, and which host has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadAddress {
+    /// Its id.
+    pub id: UploadId,
+    /// The host, when the server said one.
+    pub host: Option<HostName>,
 }
 
 /// How far an upload is.

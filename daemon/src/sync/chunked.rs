@@ -13,10 +13,11 @@ use futures::StreamExt;
 use futures::stream;
 use miaofs::client;
 use miaofs::content::{Chunk, Manifest};
-use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::problem::Code;
 use miaofs::protocol::proof::Prover;
-use miaofs::protocol::uploads::{Challenge, FastUpload, Proof, UploadBegun, UploadInit};
+use miaofs::protocol::uploads::{
+    Challenge, FastUpload, Proof, UploadAddress, UploadBegun, UploadInit,
+};
 
 use super::engine::{Core, blocking};
 use super::hash::{self, Hashed};
@@ -109,7 +110,10 @@ impl Upload<'_> {
             };
             self.core.link.failed(&error);
             let goes_on = error.is_retryable()
-                || matches!(error.code(), Some(Code::NotFound | Code::ChunksMissing));
+                || matches!(
+                    error.code(),
+                    Some(Code::NotFound | Code::ChunksMissing | Code::WrongHost)
+                );
             let after = self.core.progress.counters(self.core.client.traffic()).chunks_sent;
             fruitless = if after > before || error.is_offline() { 0 } else { fruitless + 1 };
             if !goes_on || fruitless > FRUITLESS_MAX {
@@ -123,13 +127,14 @@ impl Upload<'_> {
         let begun = self.begin().await?;
         let missing: u64 = begun.missing.iter().map(|index| self.length(*index)).sum();
         self.shown.done(self.manifest.size() - missing.min(self.manifest.size()));
+        let address = begun.address();
         let mut sending = stream::iter(begun.missing)
-            .map(|index| self.send(begun.upload_id, index))
+            .map(|index| self.send(&address, index))
             .buffer_unordered(STREAMS);
         while let Some(sent) = sending.next().await {
             sent?;
         }
-        self.core.client.complete_upload(begun.upload_id).await?;
+        self.core.client.complete_upload(&address).await?;
         Ok(())
     }
 
@@ -150,13 +155,13 @@ impl Upload<'_> {
         }
     }
 
-    async fn send(&self, id: UploadId, index: u64) -> Result<(), UploadError> {
+    async fn send(&self, upload: &UploadAddress, index: u64) -> Result<(), UploadError> {
         let _lane = self.core.lanes.streams.acquire().await.expect("lanes are never closed");
         let length = self.length(index);
         self.core.throttle.let_through(length).await;
         let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
         let bytes = blocking(move || read(&store, &snapshot, index)).await?;
-        self.core.client.put_chunk(id, index, bytes).await?;
+        self.core.client.put_chunk(upload, index, bytes).await?;
         self.core.progress.chunks.add(length);
         self.shown.sent(length);
         Ok(())

@@ -439,7 +439,7 @@ async fn check_chunk(
 
 fn begun(upload_id: UploadId, size: u64, missing: Vec<u64>) -> UploadBegun {
     let chunk_count = miaofs::content::chunk_count(size);
-    UploadBegun { upload_id, chunk_size: CHUNK_SIZE, chunk_count, missing }
+    UploadBegun { upload_id, chunk_size: CHUNK_SIZE, chunk_count, missing, host: None }
 }
 
 fn status(
