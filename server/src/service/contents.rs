@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use miaofs::content::Digest;
+use miaofs::protocol::host::HostName;
 use tokio::sync::Notify;
 
 use super::{Error, Policy};
@@ -20,14 +21,13 @@ use crate::backend::staging::Staging;
 use crate::backend::tracker::Tracker;
 use crate::backend::{self, BlobId, UserId, unix_now};
 
-/// The staging disk's name in the tables: the embedded server has one.
-pub(super) const HOST: &str = "local";
-
 /// The backends of contents.
 #[derive(Debug)]
 pub struct Contents {
     pub(super) db: Db,
     pub(super) tracker: Tracker,
+    /// The staging disk's name in the tables.
+    pub(super) host: HostName,
     pub(super) staging: Staging,
     pub(super) store: Store,
     pub(super) policy: Arc<Policy>,
@@ -59,7 +59,8 @@ impl Contents {
     ) -> Result<Arc<Self>, Error> {
         let staging = Staging::open(&data.join("staging"))?;
         let store = Store::open(&data.join("store"))?;
-        Ok(Arc::new(Self { db, tracker, staging, store, policy, staged: Notify::new() }))
+        let host = HostName::default();
+        Ok(Arc::new(Self { db, tracker, host, staging, store, policy, staged: Notify::new() }))
     }
 
     /// The oldest claim that still holds, in seconds since 1970.
@@ -126,8 +127,8 @@ impl Contents {
         if let Some((blob, size)) = arrival.blob
             && coming.iter().any(|content| content.layout.blobs().contains(&blob))
         {
-            blobs::insert(db, blob, size, HOST, now).await?;
-            transfers::insert(db, blob, HOST, now).await?;
+            blobs::insert(db, blob, size, self.host.as_str(), now).await?;
+            transfers::insert(db, blob, self.host.as_str(), now).await?;
         }
         contents::insert(db, &coming, now).await?;
         contents::claim(db, arrival.user, &digests, now).await?;

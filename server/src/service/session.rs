@@ -200,7 +200,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::Backend`].
     pub async fn recover(&self) -> Result<(), Error> {
-        let Contents { tracker, staging, policy, .. } = &*self.contents;
+        let Contents { tracker, staging, host, policy, .. } = &*self.contents;
         let inventory = staging.inventory().await?;
         for id in &inventory.uploads {
             if tracker.upload(*id).await?.is_some() {
@@ -220,6 +220,7 @@ impl Sessions {
                 user: UserId(facts.user),
                 digest: facts.digest,
                 size: facts.size,
+                host: host.clone(),
                 boot: Vec::new(),
                 phase: UploadPhase::Receiving,
                 expires_in: policy.upload_ttl.as_secs(),

@@ -12,7 +12,7 @@ use miaofs::content::{Digest, Md5};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::contents::{Contents, HOST};
+use super::contents::Contents;
 use super::{Error, reader};
 use crate::backend::db::blobs::{self, Blob, Place};
 use crate::backend::db::contents;
@@ -72,15 +72,16 @@ impl Transfers {
     }
 
     async fn publish_due(&self, restarted: bool) -> Result<usize, backend::Error> {
-        let db = &self.contents.db;
-        if !restarted && !transfers::any_due(&mut *db.read().await?, HOST, unix_now()).await? {
+        let Contents { db, host, .. } = &*self.contents;
+        let host = host.as_str();
+        if !restarted && !transfers::any_due(&mut *db.read().await?, host, unix_now()).await? {
             return Ok(0);
         }
         let mut transaction = db.write().await?;
         if restarted {
-            transfers::republish(&mut transaction, HOST).await?;
+            transfers::republish(&mut transaction, host).await?;
         }
-        let due = transfers::take_due(&mut transaction, HOST, unix_now(), AT_ONCE).await?;
+        let due = transfers::take_due(&mut transaction, host, unix_now(), AT_ONCE).await?;
         transaction.commit().await?;
         for transfer in &due {
             self.moving.publish(*transfer).await;
@@ -181,7 +182,8 @@ impl Transfers {
 
     /// Answers whether there was anything to finish.
     async fn finish_next(&self) -> Result<bool, Error> {
-        let moved = transfers::any_moved(&mut *self.contents.db.read().await?, HOST).await?;
+        let Contents { db, host, .. } = &*self.contents;
+        let moved = transfers::any_moved(&mut *db.read().await?, host.as_str()).await?;
         let Some(blob) = moved else { return Ok(false) };
         self.contents.staging.remove(blob).await?;
         if self.contents.policy.md5_index
@@ -296,10 +298,10 @@ mod tests {
     }
 
     async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
-        let Contents { db, staging, store, .. } = &*scene.contents;
+        let Contents { db, host, staging, store, .. } = &*scene.contents;
         let mut transaction = db.write().await.unwrap();
         if !matches!(killed, Killed::BeforeAll) {
-            transfers::take_due(&mut transaction, HOST, unix_now(), 1).await.unwrap();
+            transfers::take_due(&mut transaction, host.as_str(), unix_now(), 1).await.unwrap();
         }
         if matches!(killed, Killed::WhileCopying) {
             let part = scene.directory.path().join("part");

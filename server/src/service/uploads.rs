@@ -116,6 +116,7 @@ impl Uploads {
             user: caller.user,
             digest: manifest.digest(),
             size: manifest.size(),
+            host: contents.host.clone(),
             boot: Vec::new(),
             phase: UploadPhase::Finished,
             expires_in: contents.policy.upload_ttl.as_secs(),
@@ -159,6 +160,7 @@ impl Uploads {
             user: backend::UserId(session.facts.user),
             digest: session.facts.digest,
             size: session.facts.size,
+            host: contents.host.clone(),
             boot: contents.staging.boot().to_vec(),
             phase: UploadPhase::Receiving,
             expires_in: contents.policy.upload_ttl.as_secs(),
@@ -322,9 +324,9 @@ impl Uploads {
     /// # Errors
     /// [`Error::Backend`]; the rest is tried again next time.
     pub async fn sweep(&self) -> Result<(), Error> {
-        let tracker = &self.0.contents.tracker;
+        let Contents { tracker, host, .. } = &*self.0.contents;
         tracker.forget_expired().await?;
-        for upload in tracker.expired_uploads().await? {
+        for upload in tracker.expired_uploads(host).await? {
             match self.0.sessions.open(&upload).await? {
                 Some(session) if upload.phase == UploadPhase::Receiving => {
                     self.end(&session).await?
@@ -348,7 +350,8 @@ impl Uploads {
     }
 
     async fn count_active(&self) -> Result<(), Error> {
-        let active = self.0.contents.tracker.receiving_uploads().await?;
+        let Contents { tracker, host, .. } = &*self.0.contents;
+        let active = tracker.receiving_uploads(host).await?;
         metrics::gauge!("miaofs_uploads_active").set(active as f64);
         Ok(())
     }

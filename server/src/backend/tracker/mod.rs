@@ -42,7 +42,8 @@ CREATE TABLE IF NOT EXISTS uploads (
     size INTEGER NOT NULL,
     boot BLOB NOT NULL,
     phase INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL
+    expires_at INTEGER NOT NULL,
+    host TEXT NOT NULL DEFAULT 'local'
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS uploads_of_content ON uploads (user_id, digest);
 CREATE INDEX IF NOT EXISTS uploads_by_expiry ON uploads (expires_at);
@@ -79,6 +80,7 @@ impl Tracker {
     pub async fn open(path: &Path) -> Result<Self, Error> {
         let durable = pool(path, SqliteSynchronous::Full).await?;
         sqlx::raw_sql(SCHEMA).execute(&durable).await?;
+        add_hosts(&durable).await?;
         let quick = pool(path, SqliteSynchronous::Normal).await?;
         Ok(Self { durable, quick })
     }
@@ -103,6 +105,16 @@ impl Tracker {
         self.quick.close().await;
         self.durable.close().await;
     }
+}
+
+/// A file of before uploads had a host knows of this one only.
+async fn add_hosts(pool: &SqlitePool) -> Result<(), Error> {
+    let columns = "SELECT 1 FROM pragma_table_info('uploads') WHERE name = 'host'";
+    if sqlx::query(columns).fetch_optional(pool).await?.is_none() {
+        let add = "ALTER TABLE uploads ADD COLUMN host TEXT NOT NULL DEFAULT 'local'";
+        sqlx::query(add).execute(pool).await?;
+    }
+    Ok(())
 }
 
 async fn pool(path: &Path, synchronous: SqliteSynchronous) -> Result<SqlitePool, Error> {

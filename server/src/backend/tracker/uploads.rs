@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use miaofs::content::{ChunkDigest, Digest};
+use miaofs::protocol::host::HostName;
 use miaofs::protocol::ids::UploadId;
 use sqlx::Row;
 
@@ -53,7 +54,9 @@ pub struct TrackedUpload {
     pub digest: Digest,
     /// Size of that content in bytes.
     pub size: u64,
-    /// The boot of the machine in which all chunks that are marked were written. After another boot
+    /// The host whose staging disk takes its chunks.
+    pub host: HostName,
+    /// The boot of that host in which all chunks that are marked were written. After another boot
     /// they may have been lost with the page cache.
     pub boot: Vec<u8>,
     /// How far it is.
@@ -69,13 +72,14 @@ impl Tracker {
     /// When the tracker cannot be written.
     pub async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
         sqlx::query(
-            "REPLACE INTO uploads (id, user_id, digest, size, boot, phase, expires_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "REPLACE INTO uploads (id, user_id, digest, size, host, boot, phase, expires_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(&upload.id.to_bytes()[..])
         .bind(upload.user.0)
         .bind(&upload.digest.as_bytes()[..])
         .bind(i64::try_from(upload.size).unwrap_or(i64::MAX))
+        .bind(upload.host.as_str())
         .bind(&upload.boot[..])
         .bind(upload.phase.to_column())
         .bind(after(Duration::from_secs(upload.expires_in)))
@@ -90,7 +94,7 @@ impl Tracker {
     /// When the tracker cannot be read.
     pub async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
         let row = sqlx::query(
-            "SELECT id, user_id, digest, size, boot, phase, expires_at FROM uploads WHERE id = ?",
+            "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads WHERE id = ?",
         )
         .bind(&id.to_bytes()[..])
         .fetch_optional(&self.quick)
@@ -108,7 +112,7 @@ impl Tracker {
         digest: Digest,
     ) -> Result<Vec<TrackedUpload>, Error> {
         let rows = sqlx::query(
-            "SELECT id, user_id, digest, size, boot, phase, expires_at FROM uploads
+            "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads
              WHERE user_id = ? AND digest = ? AND phase = ? AND expires_at > ?",
         )
         .bind(user.0)
@@ -120,28 +124,30 @@ impl Tracker {
         rows.iter().map(upload_of).collect()
     }
 
-    /// Uploads whose time is over.
+    /// Uploads of a host whose time is over.
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn expired_uploads(&self) -> Result<Vec<TrackedUpload>, Error> {
+    pub async fn expired_uploads(&self, host: &HostName) -> Result<Vec<TrackedUpload>, Error> {
         let rows = sqlx::query(
-            "SELECT id, user_id, digest, size, boot, phase, expires_at FROM uploads
-             WHERE expires_at <= ?",
+            "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads
+             WHERE expires_at <= ? AND host = ?",
         )
         .bind(unix_now())
+        .bind(host.as_str())
         .fetch_all(&self.quick)
         .await?;
         rows.iter().map(upload_of).collect()
     }
 
-    /// How many uploads are receiving.
+    /// How many uploads a host is receiving.
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn receiving_uploads(&self) -> Result<u64, Error> {
-        let row = sqlx::query("SELECT COUNT(*) FROM uploads WHERE phase = ?")
+    pub async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
+        let row = sqlx::query("SELECT COUNT(*) FROM uploads WHERE phase = ? AND host = ?")
             .bind(UploadPhase::Receiving.to_column())
+            .bind(host.as_str())
             .fetch_one(&self.quick)
             .await?;
         Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
@@ -289,11 +295,13 @@ fn upload_of(row: &sqlx::sqlite::SqliteRow) -> Result<TrackedUpload, Error> {
     let id: &[u8] = row.try_get("id")?;
     let digest: &[u8] = row.try_get("digest")?;
     let expires_at: i64 = row.try_get("expires_at")?;
+    let host: &str = row.try_get("host")?;
     Ok(TrackedUpload {
         id: UploadId::try_from(id).map_err(|_wrong_length| DAMAGED)?,
         user: UserId(row.try_get("user_id")?),
         digest: Digest::try_from(digest).map_err(|_wrong_length| DAMAGED)?,
         size: row.try_get::<i64, _>("size")?.unsigned_abs(),
+        host: host.parse().map_err(|_not_a_name| DAMAGED)?,
         boot: row.try_get("boot")?,
         phase: UploadPhase::from_column(row.try_get("phase")?).ok_or(DAMAGED)?,
         expires_in: u64::try_from(expires_at - unix_now()).unwrap_or(0),
@@ -318,6 +326,7 @@ mod tests {
             user: UserId(7),
             digest: Digest::of(b"content"),
             size: 9_000_000,
+            host: HostName::default(),
             boot: b"boot".to_vec(),
             phase: UploadPhase::Receiving,
             expires_in,
@@ -359,13 +368,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_uploads_whose_time_is_over_are_listed_for_sweeping() {
+    async fn only_uploads_of_the_host_whose_time_is_over_are_listed_for_sweeping() {
         let (_directory, tracker) = tracker().await;
         let (young, old) = (upload(60), upload(0));
-        tracker.put_upload(&young).await.unwrap();
-        tracker.put_upload(&old).await.unwrap();
-        let expired = tracker.expired_uploads().await.unwrap();
+        let other: HostName = "other".parse().unwrap();
+        let elsewhere = TrackedUpload { host: other.clone(), ..upload(0) };
+        for upload in [&young, &old, &elsewhere] {
+            tracker.put_upload(upload).await.unwrap();
+        }
+        let expired = tracker.expired_uploads(&HostName::default()).await.unwrap();
         assert_eq!(expired.iter().map(|upload| upload.id).collect::<Vec<_>>(), [old.id]);
+        assert_eq!(tracker.receiving_uploads(&other).await.unwrap(), 1);
         let found = tracker.uploads_of(young.user, young.digest).await.unwrap();
         assert_eq!(found.iter().map(|upload| upload.id).collect::<Vec<_>>(), [young.id]);
     }
