@@ -78,6 +78,8 @@ fn an_upward_import_is_found_however_it_is_written() {
         ("server/src/backend/db/files.rs", "use crate::service::Error;"),
         ("server/src/service/files.rs", "use crate::http;"),
         ("server/src/service/files.rs", "use crate::config::Config;"),
+        ("server/src/http/files.rs", "use crate::config::Config;"),
+        ("server/src/config/flags.rs", "use crate::cli::Cli;"),
         ("src/content/chunk.rs", "impl From<crate::protocol::ids::NodeId> for X {}"),
         ("src/protocol/ids.rs", "use crate::client::Api;"),
     ];
@@ -93,7 +95,7 @@ fn imports_that_lead_down_or_stay_are_allowed() {
         ("daemon/src/vfs/read.rs", "use crate::store::Store; use crate::sync::{Engine, plan};"),
         ("daemon/src/vfs/read.rs", "use super::write::Write; use crate::vfs::open;"),
         ("daemon/src/main.rs", "use crate::cli::run;"),
-        ("server/src/main.rs", "use crate::{config::Config, http::router};"),
+        ("server/src/cli/serve.rs", "use crate::{config::Config, http::router};"),
         ("server/src/http/files.rs", "use crate::service::Files; use super::problem::Answer;"),
         ("src/client/mod.rs", "use crate::protocol::routes; use crate::content::Digest;"),
         ("src/content/mod.rs", "// see crate::protocol\nconst A: &str = \"crate::client::x\";"),

@@ -17,7 +17,7 @@ struct Crate {
 
 const CRATES: [Crate; 3] = [
     Crate { folder: "src/", layers: &["content", "protocol", "client"] },
-    Crate { folder: "server/src/", layers: &["backend", "service", "http"] },
+    Crate { folder: "server/src/", layers: &["backend", "service", "http", "config", "cli"] },
     Crate { folder: "daemon/src/", layers: &["store", "sync", "vfs", "fuse", "cli"] },
 ];
 
@@ -32,7 +32,13 @@ const OWNERS: [(&[&str], &[&str]); 9] = [
     (&["reqwest"], &["src/client/"]),
     (
         &["clap"],
-        &["daemon/src/cli/", "daemon/src/main.rs", "server/src/main.rs", "server/src/config.rs"],
+        &[
+            "daemon/src/cli/",
+            "daemon/src/main.rs",
+            "server/src/main.rs",
+            "server/src/cli/",
+            "server/src/config/",
+        ],
     ),
     (&["miaofs", "client"], &["daemon/src/sync/", "daemon/src/cli/"]),
 ];

@@ -8,15 +8,80 @@ mod ids;
 pub mod layout;
 mod lock;
 pub mod queue;
+mod settings;
 pub mod staging;
 pub mod tracker;
 
 pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
 pub use ids::{BlobId, TokenId, UserId};
-pub use lock::DataLock;
+pub use settings::Settings;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use blobs::Store;
+use db::Db;
+use db::transfers::Transfer;
+use lock::DataLock;
+use queue::Queue;
+use staging::Staging;
+use tracker::Tracker;
+
+/// All backends of one process, opened once. A clone is the same.
+#[derive(Debug, Clone)]
+pub struct Backends {
+    /// Where they are.
+    pub settings: Settings,
+    /// What has to last.
+    pub db: Db,
+    /// What is true for a while.
+    pub tracker: Tracker,
+    /// What has to be moved.
+    pub queue: Queue<Transfer>,
+    /// Where blobs are made.
+    pub staging: Staging,
+    /// Where blobs rest.
+    pub store: Store,
+    _lock: Arc<DataLock>,
+}
+
+impl Backends {
+    /// Opens the backends; those in the data directory are made when absent.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another process has the data directory, else whatever cannot be made,
+    /// opened or migrated.
+    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+        make_private_directory(&settings.data)?;
+        let lock = Arc::new(DataLock::take(&settings.data)?);
+        Ok(Self {
+            settings: settings.clone(),
+            db: Db::open(&settings.database_file()).await?,
+            tracker: Tracker::open(&settings.tracker_file()).await?,
+            queue: Queue::new(),
+            staging: Staging::open(&settings.staging_directory())?,
+            store: Store::open(&settings.store_directory())?,
+            _lock: lock,
+        })
+    }
+
+    /// Closes what has to be closed in order, after the last use.
+    pub async fn close(&self) {
+        self.tracker.close().await;
+        self.db.close().await;
+    }
+}
+
+fn make_private_directory(path: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| Error::file(path, error))
+}
 
 /// Seconds since 1970, as tables hold times.
 pub fn unix_now() -> i64 {

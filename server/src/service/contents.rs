@@ -5,7 +5,6 @@
 //! written together. Before that its bytes are staged and synced; nothing else refers to them.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use miaofs::content::Digest;
@@ -15,11 +14,13 @@ use tokio::sync::Notify;
 use super::{Error, Policy};
 use crate::backend::blobs::Store;
 use crate::backend::db::contents::NewContent;
+use crate::backend::db::transfers::Transfer;
 use crate::backend::db::{Connection, Db, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
+use crate::backend::queue::Queue;
 use crate::backend::staging::Staging;
 use crate::backend::tracker::Tracker;
-use crate::backend::{self, BlobId, UserId, unix_now};
+use crate::backend::{self, Backends, BlobId, UserId, unix_now};
 
 /// The backends of contents.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub struct Contents {
     pub(super) host: HostName,
     pub(super) staging: Staging,
     pub(super) store: Store,
+    pub(super) queue: Queue<Transfer>,
     pub(super) policy: Arc<Policy>,
     /// Rings when there is something to move.
     pub(super) staged: Notify,
@@ -47,20 +49,11 @@ pub(super) struct Arrival {
 }
 
 impl Contents {
-    /// Opens the staging disk and the store in `data`.
-    ///
-    /// # Errors
-    /// [`Error::Backend`] when they cannot be made or opened.
-    pub fn open(
-        data: &Path,
-        db: Db,
-        tracker: Tracker,
-        policy: Arc<Policy>,
-    ) -> Result<Arc<Self>, Error> {
-        let staging = Staging::open(&data.join("staging"))?;
-        let store = Store::open(&data.join("store"))?;
-        let host = HostName::default();
-        Ok(Arc::new(Self { db, tracker, host, staging, store, policy, staged: Notify::new() }))
+    /// Contents on these backends.
+    pub fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
+        let Backends { settings, db, tracker, queue, staging, store, .. } = backends.clone();
+        let (host, staged) = (settings.host, Notify::new());
+        Arc::new(Self { db, tracker, host, staging, store, queue, policy, staged })
     }
 
     /// The oldest claim that still holds, in seconds since 1970.

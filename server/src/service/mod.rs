@@ -28,15 +28,12 @@ pub use caller::Caller;
 pub use error::Error;
 pub use policy::{Dedup, Policy, Role, Roles, SignUps};
 
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::db::Db;
-use crate::backend::tracker::Tracker;
-use crate::backend::{self, DataLock};
+use crate::backend::Backends;
 use crate::service::accounts::Accounts;
 use crate::service::batch::Batches;
 use crate::service::changes::Changes;
@@ -69,30 +66,29 @@ pub struct Services {
     /// The drives.
     pub files: Files,
     contents: Arc<Contents>,
-    db: Db,
-    tracker: Tracker,
+    backends: Backends,
     stop: CancellationToken,
-    _lock: Arc<DataLock>,
 }
 
 impl Services {
-    /// Opens what the services stand on, in `data`. Whoever waits for news ends when `stop` is
-    /// cancelled.
+    /// Opens the services on these backends. Whoever waits for news ends when `stop` is cancelled.
     ///
     /// # Errors
-    /// [`Error::Backend`] when the data cannot be made, opened or migrated.
-    pub async fn open(data: &Path, policy: Policy, stop: CancellationToken) -> Result<Self, Error> {
-        make_private_directory(data)?;
-        let lock = Arc::new(DataLock::take(data)?);
+    /// [`Error::Backend`] when the token key cannot be read or made, or what a former run has left
+    /// cannot be found again.
+    pub async fn open(
+        backends: Backends,
+        policy: Policy,
+        stop: CancellationToken,
+    ) -> Result<Self, Error> {
         let policy = Arc::new(policy);
-        let db = Db::open(&data.join("miaofs.db")).await?;
-        let tracker = Tracker::open(&data.join("tracker.db")).await?;
+        let Backends { db, tracker, settings, .. } = backends.clone();
         let lifetimes = [policy.access_ttl, policy.refresh_ttl];
-        let tokens = Tokens::new(tracker.clone(), &data.join("token.key"), lifetimes)?;
+        let tokens = Tokens::new(tracker.clone(), &settings.token_key_file(), lifetimes)?;
         let changes = Changes::new(db.clone(), stop.clone());
         let files = Files::new(db.clone(), changes.clone(), policy.clone());
-        let accounts = Accounts::new(db.clone(), tracker.clone(), tokens, policy.clone());
-        let contents = Contents::open(data, db.clone(), tracker.clone(), policy)?;
+        let accounts = Accounts::new(db, tracker, tokens, policy.clone());
+        let contents = Contents::new(&backends, policy);
         let uploads = Uploads::new(contents.clone());
         uploads.recover().await?;
         Ok(Self {
@@ -105,10 +101,8 @@ impl Services {
             plain_uploads: PlainUploads::new(contents.clone()),
             downloads: Downloads::new(contents.clone()),
             contents,
-            db,
-            tracker,
+            backends,
             stop,
-            _lock: lock,
         })
     }
 
@@ -134,21 +128,11 @@ impl Services {
     /// # Errors
     /// [`Error::Backend`] of what does not answer.
     pub async fn ready(&self) -> Result<(), Error> {
-        Ok(self.db.ping().await?)
+        Ok(self.backends.db.ping().await?)
     }
 
     /// Closes the files, after the last request and worker.
     pub async fn close(&self) {
-        self.tracker.close().await;
-        self.db.close().await;
+        self.backends.close().await;
     }
-}
-
-fn make_private_directory(path: &Path) -> Result<(), Error> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|error| backend::Error::file(path, error).into())
 }

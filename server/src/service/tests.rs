@@ -11,15 +11,15 @@ use tempfile::TempDir;
 
 use super::contents::{Arrival, Contents};
 use super::{Caller, Dedup, Policy, SignUps, reader};
+use crate::backend::db::accounts;
 use crate::backend::db::contents::NewContent;
-use crate::backend::db::{Db, accounts};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::tracker::Tracker;
-use crate::backend::{BlobId, TokenId, UserId};
+use crate::backend::{Backends, BlobId, Settings, TokenId, UserId};
 
 /// Contents on a disk, and a user who may have some.
 pub struct Scene {
     pub directory: TempDir,
+    pub backends: Backends,
     pub contents: Arc<Contents>,
     pub caller: Caller,
 }
@@ -59,21 +59,21 @@ impl Scene {
 
     /// The same disk after the process has ended, with whatever was removed of it.
     pub async fn reopen(self) -> Self {
-        self.contents.db.close().await;
-        self.contents.tracker.close().await;
+        self.backends.close().await;
         let grace_period = self.contents.policy.grace_period;
-        Self::open(self.directory, grace_period).await
+        let directory = self.directory;
+        drop(self.backends);
+        Self::open(directory, grace_period).await
     }
 
     async fn open(directory: TempDir, grace_period: Duration) -> Self {
-        let db = Db::open(&directory.path().join("miaofs.db")).await.unwrap();
-        let tracker = Tracker::open(&directory.path().join("tracker.db")).await.unwrap();
-        let policy = Arc::new(policy(grace_period));
-        let contents = Contents::open(directory.path(), db, tracker, policy).unwrap();
+        let settings = Settings::embedded(directory.path().to_owned());
+        let backends = Backends::open(&settings).await.unwrap();
+        let contents = Contents::new(&backends, Arc::new(policy(grace_period)));
         let user = UserId(1);
         let caller =
             Caller { user, device: DeviceId::random(), token: TokenId::from_bytes(rand::random()) };
-        Self { directory, contents, caller }
+        Self { directory, backends, contents, caller }
     }
 
     /// Brings a small content in, as a batch would.

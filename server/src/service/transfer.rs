@@ -43,7 +43,7 @@ pub struct Transfers {
 impl Transfers {
     /// Transfers of these contents' blobs.
     pub fn new(contents: Arc<Contents>) -> Self {
-        Self { contents, moving: Queue::new(), moved: Arc::new(Notify::new()) }
+        Self { moving: contents.queue.clone(), contents, moved: Arc::new(Notify::new()) }
     }
 
     /// Publishes what the outbox has, as it comes, until `stop`.

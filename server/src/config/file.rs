@@ -1,0 +1,41 @@
+//! The configuration file: the same settings as the flags, by the same names.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use serde::Deserialize;
+
+use crate::service::{Dedup, SignUps};
+
+/// What stands in the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) data: Option<PathBuf>,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) roles: Option<Vec<String>>,
+    pub(super) quota: Option<u64>,
+    pub(super) max_file_size: Option<u64>,
+    pub(super) grace_period: Option<u64>,
+    pub(super) md5_index: Option<bool>,
+    pub(super) upload_ttl: Option<u64>,
+    pub(super) max_devices: Option<u64>,
+    pub(super) dedup: Option<Dedup>,
+    pub(super) sign_up: Option<SignUps>,
+    pub(super) access_ttl: Option<u64>,
+    pub(super) refresh_ttl: Option<u64>,
+}
+
+impl File {
+    /// Reads the file; without a path there is nothing in it.
+    ///
+    /// # Errors
+    /// The file cannot be read or has a setting that is not known or not valid.
+    pub(super) fn read(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))
+    }
+}

@@ -1,0 +1,140 @@
+//! Configuration: flag over environment over file over default.
+
+mod file;
+mod flags;
+
+pub use flags::{Flags, ServingFlags};
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::backend::Settings;
+use crate::service::{Dedup, Policy, Roles, SignUps};
+use file::File;
+
+const TEBIBYTE: u64 = 1 << 40;
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+/// Everything decided that each command needs.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the backends are.
+    pub settings: Settings,
+    /// What the operator decides.
+    pub policy: Policy,
+}
+
+/// Everything decided for a process that answers requests.
+#[derive(Debug)]
+pub struct ServingConfig {
+    /// What each command needs.
+    pub config: Config,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// What this process does.
+    pub roles: Roles,
+}
+
+impl Config {
+    fn of(flags: &Flags, file: &File) -> Self {
+        Self { settings: settings(flags, file), policy: policy(flags, file) }
+    }
+}
+
+impl ServingConfig {
+    /// Puts flags, environment, file and defaults together.
+    ///
+    /// # Errors
+    /// The file cannot be read or has a setting that is not known or not valid.
+    pub fn load(flags: &Flags, serving: &ServingFlags) -> anyhow::Result<Self> {
+        let file = File::read(flags.config.as_deref())?;
+        let roles = file.roles.as_ref().map(|words| words.join(",").parse()).transpose();
+        let roles = serving.roles.clone().or(roles.context("in the setting 'roles'")?);
+        Ok(Self {
+            config: Config::of(flags, &file),
+            listen: serving.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8710).into()),
+            roles: roles.unwrap_or_else(Roles::all),
+        })
+    }
+}
+
+fn settings(flags: &Flags, file: &File) -> Settings {
+    let data = flags.data.clone().or(file.data.clone());
+    Settings::embedded(data.unwrap_or_else(default_data))
+}
+
+fn policy(flags: &Flags, file: &File) -> Policy {
+    let number = |flag: Option<u64>, file: Option<u64>, default| flag.or(file).unwrap_or(default);
+    let time = |flag, file, default| Duration::from_secs(number(flag, file, default));
+    Policy {
+        quota: number(flags.quota, file.quota, TEBIBYTE),
+        max_file_size: number(flags.max_file_size, file.max_file_size, TEBIBYTE),
+        dedup: flags.dedup.or(file.dedup).unwrap_or(Dedup::Server),
+        grace_period: time(flags.grace_period, file.grace_period, DAY),
+        md5_index: flags.md5_index.or(file.md5_index).unwrap_or(true),
+        upload_ttl: time(flags.upload_ttl, file.upload_ttl, DAY),
+        sign_up: flags.sign_up.or(file.sign_up).unwrap_or(SignUps::Open),
+        max_devices: number(flags.max_devices, file.max_devices, 0),
+        access_ttl: time(flags.access_ttl, file.access_ttl, 15 * MINUTE),
+        refresh_ttl: time(flags.refresh_ttl, file.refresh_ttl, 90 * DAY),
+    }
+}
+
+fn default_data() -> PathBuf {
+    // SAFETY: geteuid(2) has no preconditions and cannot fail.
+    if unsafe { libc::geteuid() } == 0 {
+        return PathBuf::from("/var/lib/miaofs-server");
+    }
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/share");
+    std::env::var_os("XDG_DATA_HOME").map_or_else(home, PathBuf::from).join("miaofs-server")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        flags: Flags,
+        #[command(flatten)]
+        serving: ServingFlags,
+    }
+
+    fn load(arguments: &[&str]) -> anyhow::Result<ServingConfig> {
+        let all = std::iter::once(&"miaofs-server").chain(arguments);
+        let arguments = Arguments::try_parse_from(all)?;
+        ServingConfig::load(&arguments.flags, &arguments.serving)
+    }
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_the_default() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "quota = 5\nmax_devices = 1\ndedup = \"user\"\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let loaded = load(&["--config", path, "--quota", "7", "--sign-up", "closed"]).unwrap();
+        let policy = loaded.config.policy;
+        assert_eq!((policy.quota, policy.max_devices), (7, 1));
+        assert_eq!(policy.dedup, Dedup::User);
+        assert_eq!(policy.sign_up, SignUps::Closed);
+        assert_eq!(policy.max_file_size, TEBIBYTE);
+        assert_eq!(loaded.roles, Roles::all());
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "qouta = 5\n").unwrap();
+        let error = load(&["--config", file.path().to_str().unwrap()]).unwrap_err();
+        assert!(format!("{error:#}").contains("qouta"), "{error:#}");
+        assert!(load(&["--dedup", "sometimes"]).is_err());
+        assert!(load(&["--roles", "files,gateway"]).is_err());
+    }
+}
