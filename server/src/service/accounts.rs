@@ -62,7 +62,7 @@ impl Accounts {
             inserted => inserted?,
         };
         db::files::insert_root(&mut transaction, user).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
         self.begin_session(user, name, &request.device).await
     }
 
@@ -119,7 +119,7 @@ impl Accounts {
 
         let mut transaction = self.db.write().await?;
         db::accounts::set_password(&mut transaction, caller.user, &password).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
         self.tracker.end_user(caller.user).await?;
         let bearer = Bearer { user: caller.user, device: caller.device };
         let pair = self.tokens.begin(bearer).await?;
@@ -171,7 +171,7 @@ impl Accounts {
         let mut transaction = self.db.write().await?;
         db::accounts::see_device(&mut transaction, user, bearer.device, device).await?;
         let surplus = self.surplus_devices(&mut transaction, bearer).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
         for device in surplus {
             self.tracker.end_device(Bearer { user, device }).await?;
         }

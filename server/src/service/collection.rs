@@ -72,7 +72,7 @@ async fn collect(contents: &Contents) -> Result<(), Error> {
         contents.staging.remove(blob).await?;
         let mut transaction = contents.db.write().await?;
         blobs::remove(&mut transaction, blob).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use super::{Caller, Error, reader};
 use crate::backend::db::contents;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::TrackedChallenge;
-use crate::backend::{self, unix_now};
+use crate::backend::unix_now;
 
 /// Ranges that a challenge asks for.
 const RANGES: usize = 4;
@@ -113,7 +113,7 @@ impl FastUploads {
             return Err(Error::NotFound("content"));
         }
         contents::claim(&mut transaction, caller.user, &[asked.digest], unix_now()).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
         Ok(ContentRef { digest: asked.digest, size: layout.size() })
     }
 

@@ -18,7 +18,7 @@ use super::{Error, Policy};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Transaction};
-use crate::backend::{self, UserId, to_the_end, unix_now};
+use crate::backend::{UserId, to_the_end, unix_now};
 
 /// The drives of all users.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ impl Files {
     ) -> Result<(), Error> {
         let changes = self.changes.clone();
         to_the_end(async move {
-            transaction.commit().await.map_err(backend::Error::from)?;
+            transaction.commit().await?;
             changes.announce(user, seq);
             Ok(())
         })

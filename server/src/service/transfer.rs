@@ -134,7 +134,7 @@ impl Transfers {
         let mut transaction = contents.db.write().await?;
         let needed = blobs::settle(&mut transaction, blob).await?;
         transfers::set_state(&mut transaction, blob, State::Moved).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
         if !needed {
             contents.store.remove(blob).await?;
         }
@@ -144,7 +144,7 @@ impl Transfers {
     async fn forget(&self, blob: BlobId) -> Result<(), Error> {
         let mut transaction = self.contents.db.write().await?;
         transfers::remove(&mut transaction, blob).await?;
-        Ok(transaction.commit().await.map_err(backend::Error::from)?)
+        Ok(transaction.commit().await?)
     }
 
     async fn put_off(&self, failed: Transfer, error: &Error) {
@@ -152,7 +152,7 @@ impl Transfers {
         let written = async {
             let mut transaction = self.contents.db.write().await?;
             transfers::fail(&mut transaction, failed, &error.to_string(), again_at).await?;
-            Ok::<(), backend::Error>(transaction.commit().await?)
+            transaction.commit().await
         };
         if let Err(error) = written.await {
             tracing::error!(blob = %failed.blob, %error, "a failed transfer waits for the next start");
@@ -202,7 +202,7 @@ impl Transfers {
             if let Some(md5) = self.md5_of(digest).await? {
                 let mut transaction = db.write().await?;
                 contents::set_md5(&mut transaction, digest, md5).await?;
-                transaction.commit().await.map_err(backend::Error::from)?;
+                transaction.commit().await?;
             }
         }
         Ok(())

@@ -293,7 +293,7 @@ impl Uploads {
             blob: blob.map(|blob| (blob, session.blob_size())),
         };
         contents.keep(&mut transaction, arrival).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
         Ok(contents.arrived(blob).await?)
     }
 
@@ -301,7 +301,7 @@ impl Uploads {
         let contents = &self.0.contents;
         let mut transaction = contents.db.write().await?;
         claim_stored(&mut transaction, upload).await?;
-        transaction.commit().await.map_err(backend::Error::from)?;
+        transaction.commit().await?;
         Ok(ContentRef { digest: upload.digest, size: upload.size })
     }
 

@@ -2,9 +2,8 @@
 
 use miaofs::protocol::accounts::Device;
 use miaofs::protocol::ids::DeviceId;
-use sqlx::Row as _;
 
-use super::Connection;
+use super::{Connection, query};
 use crate::backend::{Error, UserId, unix_now};
 
 /// An account as sign-in needs it.
@@ -39,16 +38,15 @@ pub async fn insert(
     password: &str,
     quota: u64,
 ) -> Result<UserId, Error> {
-    let inserted = sqlx::query(
-        "INSERT INTO users (name, password, quota, seq, created_at) VALUES (?, ?, ?, 0, ?)",
-    )
-    .bind(name.as_bytes())
-    .bind(password)
-    .bind(i64::try_from(quota).unwrap_or(i64::MAX))
-    .bind(unix_now())
-    .execute(db)
-    .await?;
-    Ok(UserId(inserted.last_insert_rowid()))
+    let id =
+        query("INSERT INTO users (name, password, quota, seq, created_at) VALUES (?, ?, ?, 0, ?)")
+            .bind(name.as_bytes())
+            .bind(password)
+            .bind(i64::try_from(quota).unwrap_or(i64::MAX))
+            .bind(unix_now())
+            .insert(db)
+            .await?;
+    Ok(UserId(id))
 }
 
 /// The account of a name, unless it is closed.
@@ -56,7 +54,7 @@ pub async fn insert(
 /// # Errors
 /// [`Error::Database`].
 pub async fn login(db: &mut Connection, name: &str) -> Result<Option<Login>, Error> {
-    let row = sqlx::query("SELECT id, password FROM users WHERE name = ? AND status = 0")
+    let row = query("SELECT id, password FROM users WHERE name = ? AND status = 0")
         .bind(name.as_bytes())
         .fetch_optional(db)
         .await?;
@@ -69,7 +67,7 @@ pub async fn login(db: &mut Connection, name: &str) -> Result<Option<Login>, Err
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when the name is not text.
 pub async fn name(db: &mut Connection, user: UserId) -> Result<Option<String>, Error> {
-    let row = sqlx::query("SELECT name FROM users WHERE id = ? AND status = 0")
+    let row = query("SELECT name FROM users WHERE id = ? AND status = 0")
         .bind(user.0)
         .fetch_optional(db)
         .await?;
@@ -85,7 +83,7 @@ pub async fn name(db: &mut Connection, user: UserId) -> Result<Option<String>, E
 /// # Errors
 /// [`Error::Database`].
 pub async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, Error> {
-    let row = sqlx::query("SELECT quota, used, nodes, seq FROM users WHERE id = ?")
+    let row = query("SELECT quota, used, nodes, seq FROM users WHERE id = ?")
         .bind(user.0)
         .fetch_optional(db)
         .await?;
@@ -99,7 +97,7 @@ pub async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, E
 /// # Errors
 /// [`Error::Database`].
 pub async fn set_usage(db: &mut Connection, user: UserId, usage: Usage) -> Result<(), Error> {
-    sqlx::query("UPDATE users SET used = ?, nodes = ?, seq = ? WHERE id = ?")
+    query("UPDATE users SET used = ?, nodes = ?, seq = ? WHERE id = ?")
         .bind(usage.used.cast_signed())
         .bind(usage.nodes.cast_signed())
         .bind(usage.seq.cast_signed())
@@ -114,7 +112,7 @@ pub async fn set_usage(db: &mut Connection, user: UserId, usage: Usage) -> Resul
 /// # Errors
 /// [`Error::Database`].
 pub async fn set_password(db: &mut Connection, user: UserId, password: &str) -> Result<(), Error> {
-    sqlx::query("UPDATE users SET password = ? WHERE id = ?")
+    query("UPDATE users SET password = ? WHERE id = ?")
         .bind(password)
         .bind(user.0)
         .execute(db)
@@ -132,15 +130,15 @@ pub async fn see_device(
     id: DeviceId,
     device: &Device,
 ) -> Result<(), Error> {
-    sqlx::query("DELETE FROM devices WHERE user_id = ? AND id = ?")
+    query("DELETE FROM devices WHERE user_id = ? AND id = ?")
         .bind(user.0)
         .bind(id.to_bytes().to_vec())
         .execute(&mut *db)
         .await?;
-    sqlx::query("INSERT INTO devices (user_id, id, name, last_seen) VALUES (?, ?, ?, ?)")
+    query("INSERT INTO devices (user_id, id, name, last_seen) VALUES (?, ?, ?, ?)")
         .bind(user.0)
         .bind(id.to_bytes().to_vec())
-        .bind(&device.name)
+        .bind(device.name.as_str())
         .bind(unix_now())
         .execute(db)
         .await?;
@@ -156,13 +154,12 @@ pub async fn other_devices(
     user: UserId,
     this: DeviceId,
 ) -> Result<Vec<DeviceId>, Error> {
-    let rows = sqlx::query(
-        "SELECT id FROM devices WHERE user_id = ? AND id <> ? ORDER BY last_seen DESC, id",
-    )
-    .bind(user.0)
-    .bind(this.to_bytes().to_vec())
-    .fetch_all(db)
-    .await?;
+    let rows =
+        query("SELECT id FROM devices WHERE user_id = ? AND id <> ? ORDER BY last_seen DESC, id")
+            .bind(user.0)
+            .bind(this.to_bytes().to_vec())
+            .fetch_all(db)
+            .await?;
     let id = |row: &super::Row| {
         DeviceId::try_from(row.try_get::<&[u8], _>(0)?)
             .map_err(|_wrong_length| Error::Damaged { what: "device id" })

@@ -1,9 +1,7 @@
 //! Blobs: where the objects are that contents stand on.
 
-use sqlx::Row as _;
-
-use super::Connection;
 use super::contents::number;
+use super::{Connection, query};
 use crate::backend::blobs::Store;
 use crate::backend::{BlobId, Error};
 
@@ -56,8 +54,8 @@ pub async fn insert(
     host: &str,
     now: i64,
 ) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO blobs (id, size, place, host, key, state, created_at)
+    query(
+        "INSERT INTO blobs (id, size, place, host, `key`, state, created_at)
          VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&id.as_bytes()[..])
@@ -77,7 +75,7 @@ pub async fn insert(
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
 pub async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error> {
-    let row = sqlx::query("SELECT size, place FROM blobs WHERE id = ? AND state = ?")
+    let row = query("SELECT size, place FROM blobs WHERE id = ? AND state = ?")
         .bind(&id.as_bytes()[..])
         .bind(LIVE)
         .fetch_optional(db)
@@ -92,7 +90,7 @@ pub async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error>
 /// # Errors
 /// [`Error::Database`].
 pub async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
-    sqlx::query("UPDATE blobs SET place = ? WHERE id = ? AND state = ?")
+    query("UPDATE blobs SET place = ? WHERE id = ? AND state = ?")
         .bind(Place::Store.to_column())
         .bind(&id.as_bytes()[..])
         .bind(LIVE)
@@ -107,7 +105,7 @@ pub async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
 /// [`Error::Database`].
 pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
     for blob in blobs {
-        sqlx::query(
+        query(
             "UPDATE blobs SET state = ? WHERE id = ? AND NOT EXISTS (
                  SELECT 1 FROM file_blobs WHERE blob_id = blobs.id)",
         )
@@ -124,8 +122,7 @@ pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(),
 /// # Errors
 /// [`Error::Database`].
 pub async fn condemned(db: &mut Connection) -> Result<Vec<BlobId>, Error> {
-    let rows =
-        sqlx::query("SELECT id FROM blobs WHERE state = ?").bind(DYING).fetch_all(db).await?;
+    let rows = query("SELECT id FROM blobs WHERE state = ?").bind(DYING).fetch_all(db).await?;
     rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
 }
 
@@ -134,8 +131,8 @@ pub async fn condemned(db: &mut Connection) -> Result<Vec<BlobId>, Error> {
 /// # Errors
 /// [`Error::Database`].
 pub async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error> {
-    for statement in ["DELETE FROM transfers WHERE blob_id = ?", "DELETE FROM blobs WHERE id = ?"] {
-        sqlx::query(statement).bind(&id.as_bytes()[..]).execute(&mut *db).await?;
+    for statement in ["DELETE FROM transfers WHERE id = ?", "DELETE FROM blobs WHERE id = ?"] {
+        query(statement).bind(&id.as_bytes()[..]).execute(&mut *db).await?;
     }
     Ok(())
 }

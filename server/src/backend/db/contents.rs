@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use miaofs::content::{Digest, Md5};
-use sqlx::{QueryBuilder, Row as _};
 
 use super::blobs::blob_of;
-use super::{Connection, ROWS_A_STATEMENT};
+use super::{Connection, Query, ROWS_A_STATEMENT, query};
 use crate::backend::layout::Layout;
 use crate::backend::{BlobId, Error, UserId};
 
@@ -25,7 +24,7 @@ pub async fn owned(
 ) -> Result<HashMap<Digest, u64>, Error> {
     let mut owned = HashMap::new();
     for some in digests.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new(
+        let mut query = query(
             "SELECT files.digest, files.size FROM user_contents \
              JOIN files ON files.digest = user_contents.digest WHERE user_contents.user_id = ",
         );
@@ -34,7 +33,7 @@ pub async fn owned(
             .push(" AND (user_contents.refs > 0 OR user_contents.claimed_at >= ");
         query.push_bind(claimed_since).push(") AND user_contents.digest IN ");
         push_digests(&mut query, some);
-        for row in query.build().fetch_all(&mut *db).await? {
+        for row in query.fetch_all(&mut *db).await? {
             let digest = digest_of(row.try_get(0)?)?;
             let size: i64 = row.try_get(1)?;
             owned.insert(digest, size.cast_unsigned());
@@ -58,20 +57,19 @@ pub async fn count_refs(
     now: i64,
 ) -> Result<(), Error> {
     for some in digests.chunks(ROWS_A_STATEMENT) {
-        let mut query =
-            QueryBuilder::new("UPDATE user_contents SET claimed_at = CASE WHEN refs + ");
-        query.push_bind(delta).push(" = 0 THEN ").push_bind(now);
-        query.push(" ELSE claimed_at END, refs = refs + ").push_bind(delta);
-        query.push(" WHERE user_id = ").push_bind(user.0).push(" AND digest IN ");
-        push_digests(&mut query, some);
-        query.build().execute(&mut *db).await?;
+        let mut change = query("UPDATE user_contents SET claimed_at = CASE WHEN refs + ");
+        change.push_bind(delta).push(" = 0 THEN ").push_bind(now);
+        change.push(" ELSE claimed_at END, refs = refs + ").push_bind(delta);
+        change.push(" WHERE user_id = ").push_bind(user.0).push(" AND digest IN ");
+        push_digests(&mut change, some);
+        change.execute(&mut *db).await?;
 
-        let mut query = QueryBuilder::new("UPDATE files SET zero_at = CASE WHEN refs + ");
-        query.push_bind(delta).push(" = 0 THEN ").push_bind(now);
-        query.push(" ELSE NULL END, refs = refs + ").push_bind(delta);
-        query.push(" WHERE digest IN ");
-        push_digests(&mut query, some);
-        query.build().execute(&mut *db).await?;
+        let mut change = query("UPDATE files SET zero_at = CASE WHEN refs + ");
+        change.push_bind(delta).push(" = 0 THEN ").push_bind(now);
+        change.push(" ELSE NULL END, refs = refs + ").push_bind(delta);
+        change.push(" WHERE digest IN ");
+        push_digests(&mut change, some);
+        change.execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -92,7 +90,7 @@ pub struct NewContent {
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
 pub async fn layout(db: &mut Connection, digest: Digest) -> Result<Option<Layout>, Error> {
-    let row = sqlx::query("SELECT size, manifest FROM files WHERE digest = ?")
+    let row = query("SELECT size, manifest FROM files WHERE digest = ?")
         .bind(&digest.as_bytes()[..])
         .fetch_optional(db)
         .await?;
@@ -108,9 +106,9 @@ pub async fn layout(db: &mut Connection, digest: Digest) -> Result<Option<Layout
 pub async fn stored(db: &mut Connection, digests: &[Digest]) -> Result<HashSet<Digest>, Error> {
     let mut stored = HashSet::new();
     for some in digests.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new("SELECT digest FROM files WHERE digest IN ");
+        let mut query = query("SELECT digest FROM files WHERE digest IN ");
         push_digests(&mut query, some);
-        for row in query.build().fetch_all(&mut *db).await? {
+        for row in query.fetch_all(&mut *db).await? {
             stored.insert(digest_of(row.try_get(0)?)?);
         }
     }
@@ -127,14 +125,14 @@ pub async fn by_md5(
     size: u64,
     owner: Option<UserId>,
 ) -> Result<Option<Digest>, Error> {
-    let mut query = QueryBuilder::new("SELECT digest FROM files WHERE md5 = ");
+    let mut query = query("SELECT digest FROM files WHERE md5 = ");
     query.push_bind(md5.as_bytes().to_vec()).push(" AND size = ").push_bind(number(size));
     if let Some(user) = owner {
         query.push(" AND EXISTS (SELECT 1 FROM user_contents WHERE digest = files.digest");
         query.push(" AND user_id = ").push_bind(user.0).push(")");
     }
     query.push(" ORDER BY created_at LIMIT 1");
-    let row = query.build().fetch_optional(db).await?;
+    let row = query.fetch_optional(db).await?;
     row.map(|row| digest_of(row.try_get(0)?)).transpose()
 }
 
@@ -144,17 +142,19 @@ pub async fn by_md5(
 /// [`Error::Duplicate`] when one is there, [`Error::Database`].
 pub async fn insert(db: &mut Connection, contents: &[NewContent], now: i64) -> Result<(), Error> {
     for some in contents.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new(
-            "INSERT INTO files (digest, md5, size, manifest, created_at, zero_at) ",
-        );
-        query.push_values(some, |mut row, content| {
-            row.push_bind(content.digest.as_bytes().to_vec());
-            row.push_bind(content.md5.map(|md5| md5.as_bytes().to_vec()));
-            row.push_bind(number(content.layout.size()));
-            row.push_bind(content.layout.encode());
-            row.push_bind(now).push_bind(now);
+        let mut insert =
+            query("INSERT INTO files (digest, md5, size, manifest, created_at, zero_at)");
+        insert.push_rows(some, |content| {
+            [
+                content.digest.as_bytes()[..].into(),
+                content.md5.map(|md5| md5.as_bytes().to_vec()).into(),
+                number(content.layout.size()).into(),
+                content.layout.encode().into(),
+                now.into(),
+                now.into(),
+            ]
         });
-        query.build().execute(&mut *db).await?;
+        insert.execute(&mut *db).await?;
     }
     let stands_on = |content: &NewContent| {
         let digest = content.digest;
@@ -162,11 +162,11 @@ pub async fn insert(db: &mut Connection, contents: &[NewContent], now: i64) -> R
     };
     let pairs: Vec<(Digest, BlobId)> = contents.iter().flat_map(stands_on).collect();
     for some in pairs.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new("INSERT INTO file_blobs (digest, blob_id) ");
-        query.push_values(some, |mut row, (digest, blob)| {
-            row.push_bind(digest.as_bytes().to_vec()).push_bind(blob.as_bytes().to_vec());
+        let mut insert = query("INSERT INTO file_blobs (digest, blob_id)");
+        insert.push_rows(some, |(digest, blob)| {
+            [digest.as_bytes()[..].into(), blob.as_bytes()[..].into()]
         });
-        query.build().execute(&mut *db).await?;
+        insert.execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -182,29 +182,26 @@ pub async fn claim(
     now: i64,
 ) -> Result<(), Error> {
     for some in digests.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new("SELECT digest FROM user_contents WHERE user_id = ");
-        query.push_bind(user.0).push(" AND digest IN ");
-        push_digests(&mut query, some);
+        let mut look = query("SELECT digest FROM user_contents WHERE user_id = ");
+        look.push_bind(user.0).push(" AND digest IN ");
+        push_digests(&mut look, some);
         let mut had = HashSet::new();
-        for row in query.build().fetch_all(&mut *db).await? {
+        for row in look.fetch_all(&mut *db).await? {
             had.insert(digest_of(row.try_get(0)?)?);
         }
-        let mut query = QueryBuilder::new("UPDATE user_contents SET claimed_at = ");
-        query.push_bind(now).push(" WHERE user_id = ").push_bind(user.0);
-        query.push(" AND digest IN ");
-        push_digests(&mut query, some);
-        query.build().execute(&mut *db).await?;
+        let mut renew = query("UPDATE user_contents SET claimed_at = ");
+        renew.push_bind(now).push(" WHERE user_id = ").push_bind(user.0);
+        renew.push(" AND digest IN ");
+        push_digests(&mut renew, some);
+        renew.execute(&mut *db).await?;
 
         let fresh: Vec<&Digest> = some.iter().filter(|digest| !had.contains(digest)).collect();
         if fresh.is_empty() {
             continue;
         }
-        let mut query =
-            QueryBuilder::new("INSERT INTO user_contents (user_id, digest, claimed_at) ");
-        query.push_values(fresh, |mut row, digest| {
-            row.push_bind(user.0).push_bind(digest.as_bytes().to_vec()).push_bind(now);
-        });
-        query.build().execute(&mut *db).await?;
+        let mut insert = query("INSERT INTO user_contents (user_id, digest, claimed_at)");
+        insert.push_rows(fresh, |digest| [user.0.into(), digest.as_bytes()[..].into(), now.into()]);
+        insert.execute(&mut *db).await?;
     }
     Ok(())
 }
@@ -230,7 +227,7 @@ pub async fn surplus_claims(
     since: i64,
     limit: usize,
 ) -> Result<Vec<Claim>, Error> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT user_id, digest, claimed_at FROM (
              SELECT user_contents.user_id, user_contents.digest, user_contents.claimed_at,
                  users.quota, SUM(files.size) OVER (
@@ -260,7 +257,7 @@ pub async fn surplus_claims(
 /// # Errors
 /// [`Error::Database`].
 pub async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
-    let ended = sqlx::query(
+    let ended = query(
         "UPDATE user_contents SET claimed_at = NULL
          WHERE user_id = ? AND digest = ? AND claimed_at = ? AND refs = 0",
     )
@@ -269,8 +266,8 @@ pub async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
     .bind(claim.at)
     .execute(&mut *db)
     .await?;
-    if ended.rows_affected() > 0 {
-        sqlx::query("UPDATE files SET zero_at = 0 WHERE digest = ? AND refs = 0")
+    if ended > 0 {
+        query("UPDATE files SET zero_at = 0 WHERE digest = ? AND refs = 0")
             .bind(&claim.digest.as_bytes()[..])
             .execute(db)
             .await?;
@@ -287,7 +284,7 @@ pub async fn collectable(
     before: i64,
     limit: usize,
 ) -> Result<Vec<Digest>, Error> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT digest FROM files WHERE refs = 0 AND zero_at < ? AND NOT EXISTS (
              SELECT 1 FROM user_contents
              WHERE digest = files.digest AND (refs > 0 OR claimed_at >= ?))
@@ -306,7 +303,7 @@ pub async fn collectable(
 /// # Errors
 /// [`Error::Database`].
 pub async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<BlobId>, Error> {
-    let rows = sqlx::query("SELECT blob_id FROM file_blobs WHERE digest = ?")
+    let rows = query("SELECT blob_id FROM file_blobs WHERE digest = ?")
         .bind(&digest.as_bytes()[..])
         .fetch_all(&mut *db)
         .await?;
@@ -315,7 +312,7 @@ pub async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<BlobId>, 
         "DELETE FROM file_blobs WHERE digest = ?",
         "DELETE FROM files WHERE digest = ?",
     ] {
-        sqlx::query(statement).bind(&digest.as_bytes()[..]).execute(&mut *db).await?;
+        query(statement).bind(&digest.as_bytes()[..]).execute(&mut *db).await?;
     }
     rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
 }
@@ -325,7 +322,7 @@ pub async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<BlobId>, 
 /// # Errors
 /// [`Error::Database`].
 pub async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec<Digest>, Error> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT files.digest FROM file_blobs JOIN files ON files.digest = file_blobs.digest
          WHERE file_blobs.blob_id = ? AND files.md5 IS NULL",
     )
@@ -340,7 +337,7 @@ pub async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec<Digest
 /// # Errors
 /// [`Error::Database`].
 pub async fn set_md5(db: &mut Connection, digest: Digest, md5: Md5) -> Result<(), Error> {
-    sqlx::query("UPDATE files SET md5 = ? WHERE digest = ?")
+    query("UPDATE files SET md5 = ? WHERE digest = ?")
         .bind(&md5.as_bytes()[..])
         .bind(&digest.as_bytes()[..])
         .execute(db)
@@ -353,13 +350,8 @@ pub(super) fn number(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-fn push_digests(query: &mut QueryBuilder<sqlx::Sqlite>, digests: &[Digest]) {
-    query.push("(");
-    let mut list = query.separated(", ");
-    for digest in digests {
-        list.push_bind(digest.as_bytes().to_vec());
-    }
-    query.push(")");
+fn push_digests(query: &mut Query, digests: &[Digest]) {
+    query.push_list(digests.iter().map(|digest| &digest.as_bytes()[..]));
 }
 
 /// Reads a digest from a column.

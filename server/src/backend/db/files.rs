@@ -9,10 +9,9 @@ use miaofs::content::Digest;
 use miaofs::protocol::files::{ContentRef, Entry, Kind, Node, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
-use sqlx::{QueryBuilder, Row as _, Sqlite};
 
 use super::contents::digest_of;
-use super::{Connection, ROWS_A_STATEMENT, Row};
+use super::{Connection, Query, ROWS_A_STATEMENT, Row, query};
 use crate::backend::{Error, UserId, unix_now};
 
 /// What a node takes in JSON beside its names, target and xattrs, more or less, in bytes.
@@ -31,6 +30,13 @@ pub struct Record {
 
 const COLUMNS: &str = "id, version, revision, kind, mode, uid, gid, rdev, mtime, ctime, btime, \
                        target, xattrs, digest, size, deleted_at";
+
+/// Begins a statement that reads nodes of a user.
+fn select_nodes(user: UserId) -> Query {
+    let mut query = query("SELECT ");
+    query.push(COLUMNS).push(" FROM nodes WHERE user_id = ").push_bind(user.0);
+    query
+}
 
 /// Gives a new account its root directory, as version 1.
 ///
@@ -55,7 +61,7 @@ pub async fn insert_root(db: &mut Connection, user: UserId) -> Result<(), Error>
     let revision = Revision::random();
     let node = Node { id: NodeId::ROOT, version: 1, revision, state: Some(state) };
     write(db, user, &[Record { kind: Kind::Directory, node }]).await?;
-    sqlx::query("UPDATE users SET seq = 1 WHERE id = ?").bind(user.0).execute(db).await?;
+    query("UPDATE users SET seq = 1 WHERE id = ?").bind(user.0).execute(db).await?;
     Ok(())
 }
 
@@ -70,18 +76,17 @@ pub async fn nodes(
 ) -> Result<HashMap<NodeId, Record>, Error> {
     let mut found = HashMap::with_capacity(ids.len());
     for some in ids.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM nodes WHERE user_id = "));
-        query.push_bind(user.0).push(" AND id IN ");
-        push_ids(&mut query, some);
-        for row in query.build().fetch_all(&mut *db).await? {
+        let mut select = select_nodes(user);
+        select.push(" AND id IN ");
+        push_ids(&mut select, some);
+        for row in select.fetch_all(&mut *db).await? {
             let record = record_of(&row)?;
             found.insert(record.node.id, record);
         }
-        let mut query =
-            QueryBuilder::new("SELECT node, parent, name FROM entries WHERE user_id = ");
-        query.push_bind(user.0).push(" AND node IN ");
-        push_ids(&mut query, some);
-        add_entries(&mut found, &query.build().fetch_all(&mut *db).await?)?;
+        let mut select = query("SELECT node, parent, name FROM entries WHERE user_id = ");
+        select.push_bind(user.0).push(" AND node IN ");
+        push_ids(&mut select, some);
+        add_entries(&mut found, &select.fetch_all(&mut *db).await?)?;
     }
     Ok(found)
 }
@@ -98,18 +103,18 @@ pub async fn changed(
     until: u64,
 ) -> Result<Vec<Node>, Error> {
     let range = [since.cast_signed(), until.cast_signed()];
-    let mut query = QueryBuilder::new(format!("SELECT {COLUMNS} FROM nodes WHERE user_id = "));
-    query.push_bind(user.0).push(" AND version > ").push_bind(range[0]);
-    query.push(" AND version <= ").push_bind(range[1]);
+    let mut select = select_nodes(user);
+    select.push(" AND version > ").push_bind(range[0]);
+    select.push(" AND version <= ").push_bind(range[1]);
     if since == 0 {
-        query.push(" AND deleted_at IS NULL");
+        select.push(" AND deleted_at IS NULL");
     }
     let mut found = HashMap::new();
-    for row in query.build().fetch_all(&mut *db).await? {
+    for row in select.fetch_all(&mut *db).await? {
         let record = record_of(&row)?;
         found.insert(record.node.id, record);
     }
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT entries.node, entries.parent, entries.name FROM nodes \
          JOIN entries ON entries.user_id = nodes.user_id AND entries.node = nodes.id \
          WHERE nodes.user_id = ? AND nodes.version > ? AND nodes.version <= ?",
@@ -138,7 +143,7 @@ pub async fn page_end(
     bytes: u64,
 ) -> Result<Option<u64>, Error> {
     let alive = if since == 0 { " AND deleted_at IS NULL" } else { "" };
-    let mut query = QueryBuilder::new("SELECT version, ");
+    let mut query = query("SELECT version, ");
     query
         .push_bind(NODE_BYTES)
         .push(" + COALESCE(LENGTH(target), 0) + COALESCE(LENGTH(xattrs), 0)");
@@ -147,7 +152,7 @@ pub async fn page_end(
     query.push(" FROM nodes WHERE user_id = ").push_bind(user.0);
     query.push(" AND version > ").push_bind(since.cast_signed()).push(alive);
     query.push(" ORDER BY version LIMIT ").push_bind(limit.cast_signed());
-    let rows = query.build().fetch_all(db).await?;
+    let rows = query.fetch_all(db).await?;
     let (mut nodes, mut room) = (0, bytes.cast_signed());
     for row in &rows {
         nodes += 1;
@@ -170,18 +175,15 @@ pub async fn holders(
 ) -> Result<HashMap<Entry, NodeId>, Error> {
     let mut holders = HashMap::new();
     for some in names.chunks(ROWS_A_STATEMENT) {
-        let mut query =
-            QueryBuilder::new("SELECT entries.node, entries.parent, entries.name FROM (SELECT ");
+        // One look-up by key for each name: of a list of pairs, some planners read the whole drive.
+        let mut look = query("");
         for (index, entry) in some.iter().enumerate() {
-            query.push(if index == 0 { "" } else { " UNION ALL SELECT " });
-            query.push_bind(entry.parent.to_bytes().to_vec());
-            query.push(if index == 0 { " AS parent, " } else { ", " });
-            query.push_bind(entry.name.as_bytes().to_vec());
-            query.push(if index == 0 { " AS name" } else { "" });
+            look.push(if index == 0 { "" } else { " UNION ALL " });
+            look.push("SELECT node, parent, name FROM entries WHERE user_id = ").push_bind(user.0);
+            look.push(" AND parent = ").push_bind(&entry.parent.to_bytes()[..]);
+            look.push(" AND name = ").push_bind(entry.name.as_bytes());
         }
-        query.push(") AS wanted CROSS JOIN entries ON entries.user_id = ").push_bind(user.0);
-        query.push(" AND entries.parent = wanted.parent AND entries.name = wanted.name");
-        for row in query.build().fetch_all(&mut *db).await? {
+        for row in look.fetch_all(&mut *db).await? {
             let (node, entry) = entry_of(&row)?;
             holders.insert(entry, node);
         }
@@ -199,7 +201,7 @@ pub async fn child(
     parent: NodeId,
     name: &Name,
 ) -> Result<Option<NodeId>, Error> {
-    let row = sqlx::query("SELECT node FROM entries WHERE user_id = ? AND parent = ? AND name = ?")
+    let row = query("SELECT node FROM entries WHERE user_id = ? AND parent = ? AND name = ?")
         .bind(user.0)
         .bind(&parent.to_bytes()[..])
         .bind(name.as_bytes())
@@ -219,11 +221,11 @@ pub async fn children(
 ) -> Result<Vec<NodeId>, Error> {
     let mut children = Vec::new();
     for some in parents.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new("SELECT node FROM entries WHERE user_id = ");
+        let mut query = query("SELECT node FROM entries WHERE user_id = ");
         query.push_bind(user.0).push(" AND parent IN ");
         push_ids(&mut query, some);
         query.push(" ORDER BY parent, name");
-        for row in query.build().fetch_all(&mut *db).await? {
+        for row in query.fetch_all(&mut *db).await? {
             children.push(node_id(&row, 0)?);
         }
     }
@@ -241,11 +243,11 @@ pub async fn count_names(
 ) -> Result<HashMap<NodeId, usize>, Error> {
     let mut counts = HashMap::new();
     for some in parents.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new("SELECT parent, COUNT(*) FROM entries WHERE user_id = ");
+        let mut query = query("SELECT parent, COUNT(*) FROM entries WHERE user_id = ");
         query.push_bind(user.0).push(" AND parent IN ");
         push_ids(&mut query, some);
         query.push(" GROUP BY parent");
-        for row in query.build().fetch_all(&mut *db).await? {
+        for row in query.fetch_all(&mut *db).await? {
             let count: i64 = row.try_get(1)?;
             counts.insert(node_id(&row, 0)?, usize::try_from(count).unwrap_or(0));
         }
@@ -263,7 +265,7 @@ pub async fn first_children(
     parent: NodeId,
     limit: usize,
 ) -> Result<Vec<NodeId>, Error> {
-    let rows = sqlx::query("SELECT node FROM entries WHERE user_id = ? AND parent = ? LIMIT ?")
+    let rows = query("SELECT node FROM entries WHERE user_id = ? AND parent = ? LIMIT ?")
         .bind(user.0)
         .bind(&parent.to_bytes()[..])
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -283,10 +285,10 @@ pub async fn parents(
 ) -> Result<Vec<(NodeId, NodeId)>, Error> {
     let mut pairs = Vec::new();
     for some in ids.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new("SELECT node, parent FROM entries WHERE user_id = ");
+        let mut query = query("SELECT node, parent FROM entries WHERE user_id = ");
         query.push_bind(user.0).push(" AND node IN ");
         push_ids(&mut query, some);
-        for row in query.build().fetch_all(&mut *db).await? {
+        for row in query.fetch_all(&mut *db).await? {
             pairs.push((node_id(&row, 0)?, node_id(&row, 1)?));
         }
     }
@@ -300,14 +302,14 @@ pub async fn parents(
 pub async fn write(db: &mut Connection, user: UserId, records: &[Record]) -> Result<(), Error> {
     for some in records.chunks(ROWS_A_STATEMENT) {
         let ids: Vec<NodeId> = some.iter().map(|record| record.node.id).collect();
-        let mut query = QueryBuilder::new("DELETE FROM nodes WHERE user_id = ");
-        query.push_bind(user.0).push(" AND id IN ");
-        push_ids(&mut query, &ids);
-        query.build().execute(&mut *db).await?;
-        let mut query = QueryBuilder::new("DELETE FROM entries WHERE user_id = ");
-        query.push_bind(user.0).push(" AND node IN ");
-        push_ids(&mut query, &ids);
-        query.build().execute(&mut *db).await?;
+        let mut delete = query("DELETE FROM nodes WHERE user_id = ");
+        delete.push_bind(user.0).push(" AND id IN ");
+        push_ids(&mut delete, &ids);
+        delete.execute(&mut *db).await?;
+        let mut delete = query("DELETE FROM entries WHERE user_id = ");
+        delete.push_bind(user.0).push(" AND node IN ");
+        push_ids(&mut delete, &ids);
+        delete.execute(&mut *db).await?;
         insert_nodes(&mut *db, user, some).await?;
     }
     let states = records.iter().map(|record| (record.node.id, &record.node.state));
@@ -316,54 +318,54 @@ pub async fn write(db: &mut Connection, user: UserId, records: &[Record]) -> Res
         .flat_map(|(id, state)| state.entries.iter().map(move |entry| (id, entry)))
         .collect();
     for some in entries.chunks(ROWS_A_STATEMENT) {
-        let mut query = QueryBuilder::new("INSERT INTO entries (user_id, parent, name, node) ");
-        query.push_values(some, |mut row, (node, entry)| {
-            row.push_bind(user.0)
-                .push_bind(entry.parent.to_bytes().to_vec())
-                .push_bind(entry.name.as_bytes().to_vec())
-                .push_bind(node.to_bytes().to_vec());
+        let mut insert = query("INSERT INTO entries (user_id, parent, name, node)");
+        insert.push_rows(some, |(node, entry)| {
+            [
+                user.0.into(),
+                entry.parent.to_bytes()[..].into(),
+                entry.name.as_bytes().into(),
+                node.to_bytes()[..].into(),
+            ]
         });
-        query.build().execute(&mut *db).await?;
+        insert.execute(&mut *db).await?;
     }
     Ok(())
 }
 
 async fn insert_nodes(db: &mut Connection, user: UserId, records: &[Record]) -> Result<(), Error> {
     let now = unix_now();
-    let mut query = QueryBuilder::new(format!("INSERT INTO nodes (user_id, {COLUMNS}) "));
-    query.push_values(records, |mut row, Record { kind, node }| {
+    let mut insert = query("INSERT INTO nodes (user_id, ");
+    insert.push(COLUMNS).push(")");
+    insert.push_rows(records, |Record { kind, node }| {
         let state = node.state.as_ref();
         let number = |of: fn(&NodeState) -> i64| state.map_or(0, of);
         let content = state.and_then(|state| state.content);
-        row.push_bind(user.0)
-            .push_bind(node.id.to_bytes().to_vec())
-            .push_bind(node.version.cast_signed())
-            .push_bind(node.revision.to_bytes().to_vec())
-            .push_bind(number_of_kind(*kind))
-            .push_bind(number(|state| state.mode.into()))
-            .push_bind(number(|state| state.uid.into()))
-            .push_bind(number(|state| state.gid.into()))
-            .push_bind(number(|state| state.rdev.cast_signed()))
-            .push_bind(number(|state| state.mtime))
-            .push_bind(number(|state| state.ctime))
-            .push_bind(number(|state| state.btime))
-            .push_bind(state.and_then(|state| state.target.as_ref().map(|is| is.0.clone())))
-            .push_bind(state.and_then(xattrs_to_json))
-            .push_bind(content.map(|content| content.digest.as_bytes().to_vec()))
-            .push_bind(content.map_or(0, |content| content.size.cast_signed()))
-            .push_bind(state.is_none().then_some(now));
+        [
+            user.0.into(),
+            node.id.to_bytes()[..].into(),
+            node.version.cast_signed().into(),
+            node.revision.to_bytes()[..].into(),
+            number_of_kind(*kind).into(),
+            number(|state| state.mode.into()).into(),
+            number(|state| state.uid.into()).into(),
+            number(|state| state.gid.into()).into(),
+            number(|state| state.rdev.cast_signed()).into(),
+            number(|state| state.mtime).into(),
+            number(|state| state.ctime).into(),
+            number(|state| state.btime).into(),
+            state.and_then(|state| state.target.as_ref().map(|is| is.0.clone())).into(),
+            state.and_then(xattrs_to_json).into(),
+            content.map(|content| content.digest.as_bytes().to_vec()).into(),
+            content.map_or(0, |content| content.size.cast_signed()).into(),
+            state.is_none().then_some(now).into(),
+        ]
     });
-    query.build().execute(db).await?;
+    insert.execute(db).await?;
     Ok(())
 }
 
-fn push_ids(query: &mut QueryBuilder<Sqlite>, ids: &[NodeId]) {
-    query.push("(");
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.to_bytes().to_vec());
-    }
-    query.push(")");
+fn push_ids(query: &mut Query, ids: &[NodeId]) {
+    query.push_list(ids.iter().map(|id| id.to_bytes().to_vec()));
 }
 
 fn record_of(row: &Row) -> Result<Record, Error> {

@@ -1,33 +1,32 @@
 //! The database: one writer, many readers, and the migrations; one file a kind of record.
 //!
-//! SQL stays portable to MySQL: `?` placeholders, numbers as `i64`, ids, digests and names as bytes,
-//! no `RETURNING` and no `ON CONFLICT`. What was committed is on the disk (`synchronous = FULL`).
+//! SQL is portable to MySQL: `?` placeholders, numbers as `i64`, ids, digests and names as bytes, no
+//! `RETURNING` and no `ON CONFLICT`; a column that has a keyword's name stands in backticks. What was committed is on the disk (`synchronous = FULL`).
 //!
 //! Functions of the records take a [`Connection`], so that the caller decides what is one
 //! transaction: [`Db::write`] for a change, [`Db::read`] for a consistent look.
 
 pub mod accounts;
 pub mod blobs;
+mod connection;
 pub mod contents;
 pub mod files;
+mod query;
 pub mod transfers;
+
+pub use connection::{Connection, Transaction};
+pub use query::{Query, Row, query};
 
 use std::path::Path;
 use std::time::Duration;
 
 use sqlx::SqlSafeStr;
+use sqlx::SqlitePool;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool};
 
 use super::Error;
-
-/// One connection, within a transaction or not.
-pub type Connection = sqlx::SqliteConnection;
-/// A transaction; it is rolled back unless committed.
-pub type Transaction = sqlx::Transaction<'static, Sqlite>;
-/// A row of a result.
-pub type Row = sqlx::sqlite::SqliteRow;
+use connection::Driver;
 
 /// Connections that read at once.
 const READERS: u32 = 8;
@@ -73,7 +72,8 @@ impl Db {
     /// # Errors
     /// [`Error::Database`], a pool timeout among them.
     pub async fn write(&self) -> Result<Transaction, Error> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Transaction::new(Driver::Sqlite(transaction)))
     }
 
     /// Begins a look at one state of the database, whatever is written meanwhile.
@@ -81,7 +81,7 @@ impl Db {
     /// # Errors
     /// [`Error::Database`], a pool timeout among them.
     pub async fn read(&self) -> Result<Transaction, Error> {
-        Ok(self.readers.begin().await?)
+        Ok(Transaction::new(Driver::Sqlite(self.readers.begin().await?)))
     }
 
     /// Whether the database answers.

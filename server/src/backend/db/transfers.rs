@@ -8,10 +8,8 @@
 //!                        └───▶ Dead (after too many tries; rests until somebody looks)
 //! ```
 
-use sqlx::Row as _;
-
 use super::blobs::blob_of;
-use super::{Connection, Row};
+use super::{Connection, Row, query};
 use crate::backend::{BlobId, Error};
 
 /// How far a transfer is.
@@ -38,10 +36,10 @@ impl State {
     }
 }
 
-/// One transfer.
+/// One transfer. Its id is its blob's: a blob has one transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer {
-    /// What has to move. A blob has one transfer.
+    /// What has to move.
     pub blob: BlobId,
     /// How often it has failed.
     pub attempts: u32,
@@ -52,7 +50,7 @@ pub struct Transfer {
 /// # Errors
 /// [`Error::Duplicate`], [`Error::Database`].
 pub async fn insert(db: &mut Connection, blob: BlobId, host: &str, now: i64) -> Result<(), Error> {
-    sqlx::query("INSERT INTO transfers (id, blob_id, host, state, next_at) VALUES (?, ?, ?, ?, ?)")
+    query("INSERT INTO transfers (id, blob_id, host, state, next_at) VALUES (?, ?, ?, ?, ?)")
         .bind(&blob.as_bytes()[..])
         .bind(&blob.as_bytes()[..])
         .bind(host)
@@ -68,14 +66,13 @@ pub async fn insert(db: &mut Connection, blob: BlobId, host: &str, now: i64) -> 
 /// # Errors
 /// [`Error::Database`].
 pub async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result<bool, Error> {
-    let row = sqlx::query(
-        "SELECT 1 FROM transfers WHERE state = ? AND next_at <= ? AND host = ? LIMIT 1",
-    )
-    .bind(State::Pending.to_column())
-    .bind(now)
-    .bind(host)
-    .fetch_optional(db)
-    .await?;
+    let row =
+        query("SELECT 1 FROM transfers WHERE state = ? AND next_at <= ? AND host = ? LIMIT 1")
+            .bind(State::Pending.to_column())
+            .bind(now)
+            .bind(host)
+            .fetch_optional(db)
+            .await?;
     Ok(row.is_some())
 }
 
@@ -89,7 +86,7 @@ pub async fn take_due(
     now: i64,
     limit: usize,
 ) -> Result<Vec<Transfer>, Error> {
-    let rows = sqlx::query(
+    let rows = query(
         "SELECT blob_id, attempts FROM transfers
          WHERE state = ? AND next_at <= ? AND host = ? ORDER BY next_at LIMIT ?",
     )
@@ -99,11 +96,25 @@ pub async fn take_due(
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(&mut *db)
     .await?;
-    let due: Vec<Transfer> = rows.iter().map(transfer_of).collect::<Result<_, _>>()?;
-    for transfer in &due {
-        set_state(db, transfer.blob, State::Published).await?;
+    let mut taken = Vec::new();
+    for transfer in rows.iter().map(transfer_of) {
+        let transfer = transfer?;
+        if publish(db, transfer.blob).await? {
+            taken.push(transfer);
+        }
     }
-    Ok(due)
+    Ok(taken)
+}
+
+/// Marks a transfer as published; `false` when another process was quicker.
+async fn publish(db: &mut Connection, blob: BlobId) -> Result<bool, Error> {
+    let published = query("UPDATE transfers SET state = ? WHERE id = ? AND state = ?")
+        .bind(State::Published.to_column())
+        .bind(&blob.as_bytes()[..])
+        .bind(State::Pending.to_column())
+        .execute(db)
+        .await?;
+    Ok(published > 0)
 }
 
 /// Lets everything of `host` that was published wait for its time again: what a queue held that is gone.
@@ -111,7 +122,7 @@ pub async fn take_due(
 /// # Errors
 /// [`Error::Database`].
 pub async fn republish(db: &mut Connection, host: &str) -> Result<(), Error> {
-    sqlx::query("UPDATE transfers SET state = ? WHERE host = ? AND state = ?")
+    query("UPDATE transfers SET state = ? WHERE host = ? AND state = ?")
         .bind(State::Pending.to_column())
         .bind(host)
         .bind(State::Published.to_column())
@@ -125,7 +136,7 @@ pub async fn republish(db: &mut Connection, host: &str) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Database`].
 pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<BlobId>, Error> {
-    let row = sqlx::query(
+    let row = query(
         "SELECT blob_id FROM transfers WHERE state = ? AND host = ? ORDER BY next_at LIMIT 1",
     )
     .bind(State::Moved.to_column())
@@ -140,7 +151,7 @@ pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<BlobId>
 /// # Errors
 /// [`Error::Database`].
 pub async fn set_state(db: &mut Connection, blob: BlobId, state: State) -> Result<(), Error> {
-    sqlx::query("UPDATE transfers SET state = ? WHERE blob_id = ?")
+    query("UPDATE transfers SET state = ? WHERE id = ?")
         .bind(state.to_column())
         .bind(&blob.as_bytes()[..])
         .execute(db)
@@ -159,16 +170,14 @@ pub async fn fail(
     again_at: Option<i64>,
 ) -> Result<(), Error> {
     let state = if again_at.is_some() { State::Pending } else { State::Dead };
-    sqlx::query(
-        "UPDATE transfers SET state = ?, attempts = ?, error = ?, next_at = ? WHERE blob_id = ?",
-    )
-    .bind(state.to_column())
-    .bind(i64::from(failed.attempts) + 1)
-    .bind(error)
-    .bind(again_at.unwrap_or(i64::MAX))
-    .bind(&failed.blob.as_bytes()[..])
-    .execute(db)
-    .await?;
+    query("UPDATE transfers SET state = ?, attempts = ?, error = ?, next_at = ? WHERE id = ?")
+        .bind(state.to_column())
+        .bind(i64::from(failed.attempts) + 1)
+        .bind(error)
+        .bind(again_at.unwrap_or(i64::MAX))
+        .bind(&failed.blob.as_bytes()[..])
+        .execute(db)
+        .await?;
     Ok(())
 }
 
@@ -177,10 +186,7 @@ pub async fn fail(
 /// # Errors
 /// [`Error::Database`].
 pub async fn remove(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
-    sqlx::query("DELETE FROM transfers WHERE blob_id = ?")
-        .bind(&blob.as_bytes()[..])
-        .execute(db)
-        .await?;
+    query("DELETE FROM transfers WHERE id = ?").bind(&blob.as_bytes()[..]).execute(db).await?;
     Ok(())
 }
 
@@ -190,8 +196,8 @@ pub async fn remove(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
 /// [`Error::Database`].
 #[cfg(test)]
 pub async fn count(db: &mut Connection) -> Result<u64, Error> {
-    let row = sqlx::query("SELECT COUNT(*) FROM transfers").fetch_one(db).await?;
-    Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+    let row = query("SELECT COUNT(*) FROM transfers").fetch_optional(db).await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get::<i64, _>(0))?.unsigned_abs())
 }
 
 fn transfer_of(row: &Row) -> Result<Transfer, Error> {

@@ -1,0 +1,58 @@
+//! Connections and transactions, the same for every database.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::Sqlite;
+
+use crate::backend::Error;
+
+/// One connection, within a transaction.
+#[derive(Debug)]
+pub struct Connection(Driver);
+
+/// The transaction of a driver, which every connection is in.
+#[derive(Debug)]
+pub(super) enum Driver {
+    /// Of SQLite.
+    Sqlite(sqlx::Transaction<'static, Sqlite>),
+}
+
+impl Connection {
+    pub(super) fn driver(&mut self) -> &mut Driver {
+        &mut self.0
+    }
+}
+
+/// A transaction; it is rolled back unless committed.
+#[derive(Debug)]
+pub struct Transaction(Connection);
+
+impl Transaction {
+    pub(super) const fn new(driver: Driver) -> Self {
+        Self(Connection(driver))
+    }
+
+    /// Makes what was done in it stay.
+    ///
+    /// # Errors
+    /// [`Error::Database`]; then nothing of it stays.
+    pub async fn commit(self) -> Result<(), Error> {
+        match self.0.0 {
+            Driver::Sqlite(transaction) => Ok(transaction.commit().await?),
+        }
+    }
+}
+
+impl Deref for Transaction {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}

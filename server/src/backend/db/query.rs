@@ -1,0 +1,204 @@
+//! Statements with `?` for each value, and their rows: the same ones for every database.
+//!
+//! A [`Query`] is text and values until it is run on a [`Connection`], which knows its driver. Text comes
+//! from this program only; whatever comes from outside is a value.
+
+use std::borrow::Cow;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, ColumnIndex, Decode, Row as _, Sqlite, Type};
+
+use super::Connection;
+use super::connection::Driver;
+use crate::backend::Error;
+
+/// A value of a statement, of the few types that tables hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// No value.
+    Null,
+    /// A number, a time among them.
+    Integer(i64),
+    /// An id, a digest, a name.
+    Bytes(Vec<u8>),
+    /// Words.
+    Text(String),
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Self::Bytes(value.to_vec())
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Self::Bytes(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// Begins a statement with this text.
+pub fn query(sql: &'static str) -> Query {
+    Query { sql: Cow::Borrowed(sql), values: Vec::new() }
+}
+
+/// A statement: text with a `?` for each value, and the values.
+#[derive(Debug, Clone)]
+#[must_use = "a statement does nothing until it is run"]
+pub struct Query {
+    sql: Cow<'static, str>,
+    values: Vec<Value>,
+}
+
+impl Query {
+    /// The value of the next `?`.
+    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    /// Goes on with this text.
+    pub fn push(&mut self, sql: &'static str) -> &mut Self {
+        self.sql.to_mut().push_str(sql);
+        self
+    }
+
+    /// Goes on with a value.
+    pub fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
+        self.values.push(value.into());
+        self.push("?")
+    }
+
+    /// Goes on with a list in parentheses, which has at least one value.
+    pub fn push_list<V: Into<Value>>(&mut self, values: impl IntoIterator<Item = V>) -> &mut Self {
+        for (index, value) in values.into_iter().enumerate() {
+            self.push(if index == 0 { "(" } else { ", " }).push_bind(value);
+        }
+        self.push(")")
+    }
+
+    /// Goes on with `VALUES` and one row for each item, of which there is at least one.
+    pub fn push_rows<const WIDTH: usize, T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        row: impl Fn(T) -> [Value; WIDTH],
+    ) -> &mut Self {
+        for (index, item) in items.into_iter().enumerate() {
+            self.push(if index == 0 { " VALUES " } else { ", " }).push_list(row(item));
+        }
+        self
+    }
+
+    /// Runs a change. Answers how many rows it found, be they changed or the same as before.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Duplicate`].
+    pub async fn execute(self, db: &mut Connection) -> Result<u64, Error> {
+        match db.driver() {
+            Driver::Sqlite(db) => Ok(self.for_sqlite().execute(&mut **db).await?.rows_affected()),
+        }
+    }
+
+    /// Runs the insertion of one row. Answers the number that the database gave it as its key.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Duplicate`].
+    pub async fn insert(self, db: &mut Connection) -> Result<i64, Error> {
+        match db.driver() {
+            Driver::Sqlite(db) => {
+                Ok(self.for_sqlite().execute(&mut **db).await?.last_insert_rowid())
+            }
+        }
+    }
+
+    /// The rows that it answers.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn fetch_all(self, db: &mut Connection) -> Result<Vec<Row>, Error> {
+        match db.driver() {
+            Driver::Sqlite(db) => {
+                let rows = self.for_sqlite().fetch_all(&mut **db).await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+        }
+    }
+
+    /// The first row that it answers, if any.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn fetch_optional(self, db: &mut Connection) -> Result<Option<Row>, Error> {
+        match db.driver() {
+            Driver::Sqlite(db) => {
+                Ok(self.for_sqlite().fetch_optional(&mut **db).await?.map(Row::Sqlite))
+            }
+        }
+    }
+
+    fn for_sqlite(self) -> sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments> {
+        let query = match self.sql {
+            Cow::Borrowed(sql) => sqlx::query(sql),
+            Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+        };
+        self.values.into_iter().fold(query, |query, value| match value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Integer(value) => query.bind(value),
+            Value::Bytes(value) => query.bind(value),
+            Value::Text(value) => query.bind(value),
+        })
+    }
+}
+
+/// A row of a result.
+#[derive(Debug)]
+pub enum Row {
+    /// Of SQLite.
+    Sqlite(SqliteRow),
+}
+
+impl Row {
+    /// The value of a column, by its index from 0 or its name.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when there is no such column or its value has another type.
+    pub fn try_get<'r, T: Readable<'r>, C: Column>(&'r self, column: C) -> Result<T, Error> {
+        match self {
+            Self::Sqlite(row) => Ok(row.try_get(column)?),
+        }
+    }
+}
+
+/// A type that columns are read as.
+pub trait Readable<'r>: Decode<'r, Sqlite> + Type<Sqlite> {}
+
+impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite>> Readable<'r> for T {}
+
+/// What names a column: its index or its name.
+pub trait Column: ColumnIndex<SqliteRow> {}
+
+impl<T: ColumnIndex<SqliteRow>> Column for T {}
