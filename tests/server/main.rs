@@ -9,6 +9,7 @@ mod accounts;
 mod bad_input;
 mod batch;
 mod changes;
+mod commands;
 mod downloads;
 mod files;
 mod instant;

@@ -16,6 +16,14 @@ pub enum Error {
     /// Another server uses the data directory.
     #[error("another server uses {0}: stop it first, or choose another directory with --data")]
     Locked(PathBuf),
+    /// Nothing of a server is in the directory.
+    #[error("there is no server's data in {0}: choose its directory with --data")]
+    NoData(PathBuf),
+    /// The database is of an older or a newer program.
+    #[error(
+        "the database is of another version: start this version's server once, or use the newer program"
+    )]
+    OtherVersion,
     /// A row with this key is there already.
     #[error("the row exists already: {0}")]
     Duplicate(#[source] sqlx::Error),

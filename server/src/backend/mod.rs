@@ -44,11 +44,12 @@ pub struct Backends {
     pub staging: Staging,
     /// Where blobs rest.
     pub store: Store,
-    _lock: Arc<DataLock>,
+    /// Of the one who serves.
+    _lock: Option<Arc<DataLock>>,
 }
 
 impl Backends {
-    /// Opens the backends; those in the data directory are made when absent.
+    /// Opens the backends to serve; those in the data directory are made when absent.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has the data directory, else whatever cannot be made,
@@ -56,9 +57,32 @@ impl Backends {
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
         make_private_directory(&settings.data)?;
         let lock = Arc::new(DataLock::take(&settings.data)?);
+        let db = Db::open(&settings.database_file()).await?;
+        Self::around(db, settings, Some(lock)).await
+    }
+
+    /// Opens the backends of a server that may be running beside: nothing is locked or migrated, and
+    /// whoever uses them does so by transactions that stand by themselves.
+    ///
+    /// # Errors
+    /// [`Error::NoData`] when there is no server's data; [`Error::OtherVersion`]; else whatever cannot
+    /// be opened.
+    pub async fn open_beside(settings: &Settings) -> Result<Self, Error> {
+        if !settings.database_file().exists() {
+            return Err(Error::NoData(settings.data.clone()));
+        }
+        let db = Db::open_existing(&settings.database_file()).await?;
+        Self::around(db, settings, None).await
+    }
+
+    async fn around(
+        db: Db,
+        settings: &Settings,
+        lock: Option<Arc<DataLock>>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             settings: settings.clone(),
-            db: Db::open(&settings.database_file()).await?,
+            db,
             tracker: Tracker::open(&settings.tracker_file()).await?,
             queue: Queue::new(),
             staging: Staging::open(&settings.staging_directory())?,

@@ -1,6 +1,10 @@
 //! The commands of `miaofs-server`, one file each; knows how to talk to a person and what to open.
 
+mod gc;
+mod output;
 mod serve;
+mod size;
+mod user;
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -9,7 +13,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::backend::Backends;
-use crate::config::Config;
+use crate::config::{Config, Flags};
+use crate::service::Policy;
 
 /// The miaofs server: accounts, drives, uploads, downloads and transfer.
 #[derive(Debug, Parser)]
@@ -24,6 +29,10 @@ pub struct Cli {
 enum Command {
     /// Serve the API until SIGTERM or ctrl-c.
     Serve(Box<serve::Args>),
+    /// Collect contents that nothing names, as a server does by itself.
+    Gc(Box<gc::Args>),
+    /// List accounts and change what they may.
+    User(Box<user::Args>),
 }
 
 impl Cli {
@@ -34,27 +43,40 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(args) => args.run(),
+            Command::Gc(args) => args.run(),
+            Command::User(args) => args.run(),
         }
     }
 }
 
-/// Runs a command that waits, with its log on stderr.
-fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    log_to_stderr();
+/// Runs a command that waits, with its log on stderr: what is at least of this level.
+fn block_on(level: &str, command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    log_to_stderr(level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(command);
     runtime.shutdown_timeout(Duration::from_secs(1));
     done
 }
 
-async fn open(config: &Config) -> anyhow::Result<Backends> {
-    let data = || format!("cannot open the data in {}", config.settings.data.display());
-    Backends::open(&config.settings).await.with_context(data)
+/// Runs a command on the backends of a server that may be running beside.
+fn beside_server<W: Future<Output = anyhow::Result<()>>>(
+    flags: &Flags,
+    work: impl FnOnce(Backends, Policy) -> W,
+) -> anyhow::Result<()> {
+    let Config { settings, policy } = Config::load(flags)?;
+    block_on("warn", async move {
+        let backends = Backends::open_beside(&settings)
+            .await
+            .with_context(|| format!("cannot open the data in {}", settings.data.display()))?;
+        let done = work(backends.clone(), policy).await;
+        backends.close().await;
+        done
+    })
 }
 
-fn log_to_stderr() {
+fn log_to_stderr(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MIAOFS_LOG")
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
+        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(format!("{level},sqlx=warn")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backend::Backends;
 use crate::config::{Flags, ServingConfig, ServingFlags};
 use crate::http;
 use crate::service::Services;
@@ -32,7 +33,7 @@ impl Args {
     /// What cannot be opened, or on what cannot be listened.
     pub fn run(&self) -> anyhow::Result<()> {
         let config = ServingConfig::load(&self.flags, &self.serving)?;
-        super::block_on(serve(config))
+        super::block_on("info", serve(config))
     }
 }
 
@@ -41,7 +42,9 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     let metrics = http::metrics::Metrics::install()?;
-    let backends = super::open(&config).await?;
+    let backends = Backends::open(&config.settings)
+        .await
+        .with_context(|| format!("cannot open the data in {}", config.settings.data.display()))?;
     let services = Services::open(backends, config.policy, stop.clone())
         .await
         .with_context(|| format!("cannot use the data in {}", config.settings.data.display()))?;

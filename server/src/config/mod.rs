@@ -41,6 +41,14 @@ pub struct ServingConfig {
 }
 
 impl Config {
+    /// Puts flags, environment, file and defaults together.
+    ///
+    /// # Errors
+    /// The file cannot be read or has a setting that is not known or not valid.
+    pub fn load(flags: &Flags) -> anyhow::Result<Self> {
+        Ok(Self::of(flags, &File::read(flags.config.as_deref())?))
+    }
+
     fn of(flags: &Flags, file: &File) -> Self {
         Self { settings: settings(flags, file), policy: policy(flags, file) }
     }

@@ -88,6 +88,8 @@ fn code_of(error: &Error) -> Code {
             backend::Error::Database(_)
             | backend::Error::Duplicate(_)
             | backend::Error::Locked(_)
+            | backend::Error::NoData(_)
+            | backend::Error::OtherVersion
             | backend::Error::Migration(_)
             | backend::Error::Damaged { .. }
             | backend::Error::Lost { .. }

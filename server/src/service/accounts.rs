@@ -176,7 +176,19 @@ impl Accounts {
             self.tracker.end_device(Bearer { user, device }).await?;
         }
         let pair = self.tokens.begin(bearer).await?;
+        self.check_open(bearer).await?;
         Ok(self.session(bearer, name, pair))
+    }
+
+    /// Ends the session again if the account was disabled while it began: whoever disables it ends the
+    /// tokens that are there, and this one may have come a moment later.
+    async fn check_open(&self, bearer: Bearer) -> Result<(), Error> {
+        let name = db::accounts::name(&mut *self.db.read().await?, bearer.user).await?;
+        if name.is_none() {
+            self.tracker.end_device(bearer).await?;
+            return Err(Error::WrongCredentials);
+        }
+        Ok(())
     }
 
     /// The devices whose sessions end because this one signs in.
@@ -205,7 +217,7 @@ impl Accounts {
 }
 
 /// The name as tables hold it: in lower case, so that `Anna` and `anna` are one account.
-fn checked_name(name: &str) -> Result<String, Error> {
+pub(super) fn checked_name(name: &str) -> Result<String, Error> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
     if name.is_empty() || name.len() > NAME_CHARACTERS_MAX || !name.bytes().all(allowed) {
         let rule = "an account name has 1 to 64 letters, digits, '.', '_', '-' or '@'";
@@ -214,7 +226,7 @@ fn checked_name(name: &str) -> Result<String, Error> {
     Ok(name.to_ascii_lowercase())
 }
 
-fn check_password(password: &str) -> Result<(), Error> {
+pub(super) fn check_password(password: &str) -> Result<(), Error> {
     let long_enough = password.chars().count() >= PASSWORD_CHARACTERS_MIN;
     if long_enough && password.len() <= PASSWORD_BYTES_MAX {
         return Ok(());

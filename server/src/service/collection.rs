@@ -11,13 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use super::contents::Contents;
 use super::uploads::Uploads;
-use crate::backend;
+use super::{Error, Policy};
 use crate::backend::db::{blobs, contents};
+use crate::backend::{self, Backends, unix_now};
 
 /// Contents that go in one transaction.
 const AT_ONCE: usize = 200;
@@ -34,7 +35,7 @@ const LEAST: Duration = Duration::from_millis(500);
 pub async fn collect_forever(contents: Arc<Contents>, stop: CancellationToken) {
     let pause = (contents.policy.grace_period / 4).clamp(LEAST, LOOK);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        if let Err(error) = collect(&contents).await {
+        if let Err(error) = collect(&contents, None).await {
             tracing::error!(%error, "collection failed");
         }
     }
@@ -63,18 +64,67 @@ pub async fn measure_forever(contents: Arc<Contents>, stop: CancellationToken) {
     }
 }
 
-/// Collects what may go now.
-async fn collect(contents: &Contents) -> Result<(), Error> {
+/// What a collection has freed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Freed {
+    /// Contents that nothing named.
+    pub contents: u64,
+    /// Blobs that no content stood on any more.
+    pub blobs: u64,
+    /// Bytes of those blobs.
+    pub bytes: u64,
+}
+
+/// What is collected by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// What is past its grace period.
+    Due,
+    /// What is still in it, too: whoever was about to name it has to send it again.
+    Unnamed,
+}
+
+/// Collects once, beside a server that may be running.
+///
+/// # Errors
+/// [`Error::Backend`]; what was freed before stays freed.
+pub async fn collect_once(
+    backends: &Backends,
+    mut policy: Policy,
+    reach: Reach,
+) -> Result<Freed, Error> {
+    let mut before = None;
+    if reach == Reach::Unnamed {
+        policy.grace_period = Duration::ZERO;
+        before = Some(unix_now() + 1);
+    }
+    let contents = Contents::new(backends, Arc::new(policy));
+    collect(&contents, before).await
+}
+
+/// Collects what nothing has named or claimed since `before` (seconds since 1970), or since the grace
+/// period began.
+async fn collect(contents: &Contents, before: Option<i64>) -> Result<Freed, Error> {
+    let before = || before.unwrap_or_else(|| contents.claimed_since());
+    let mut freed = Freed::default();
     while end_surplus_claims(contents).await? == AT_ONCE {}
-    while collect_some(contents).await? == AT_ONCE {}
-    for blob in blobs::condemned(&mut *contents.db.read().await?).await? {
+    loop {
+        let collected = collect_some(contents, before()).await?;
+        freed.contents += collected as u64;
+        if collected < AT_ONCE {
+            break;
+        }
+    }
+    for (blob, size) in blobs::condemned(&mut *contents.db.read().await?).await? {
         contents.store.remove(blob).await?;
         contents.staging.remove(blob).await?;
         let mut transaction = contents.db.write().await?;
         blobs::remove(&mut transaction, blob).await?;
         transaction.commit().await?;
+        freed.blobs += 1;
+        freed.bytes += size;
     }
-    Ok(())
+    Ok(freed)
 }
 
 async fn end_surplus_claims(contents: &Contents) -> Result<usize, backend::Error> {
@@ -92,8 +142,7 @@ async fn end_surplus_claims(contents: &Contents) -> Result<usize, backend::Error
     Ok(surplus.len())
 }
 
-async fn collect_some(contents: &Contents) -> Result<usize, backend::Error> {
-    let before = contents.claimed_since();
+async fn collect_some(contents: &Contents, before: i64) -> Result<usize, backend::Error> {
     let mut transaction = contents.db.write().await?;
     let digests = contents::collectable(&mut transaction, before, AT_ONCE).await?;
     for digest in &digests {
@@ -114,7 +163,6 @@ mod tests {
     use miaofs::content::Digest;
 
     use super::*;
-    use crate::backend::unix_now;
     use crate::service::tests::Scene;
 
     const LIMIT: Duration = Duration::from_secs(30);
@@ -123,7 +171,7 @@ mod tests {
         let began = Instant::now();
         while is_stored(scene, digest).await {
             assert!(began.elapsed() < LIMIT, "not collected after {LIMIT:?}");
-            collect(&scene.contents).await.unwrap();
+            collect(&scene.contents, None).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -161,7 +209,7 @@ mod tests {
     async fn a_claim_keeps_a_content_for_the_grace_period() {
         let scene = Scene::new(Duration::from_secs(3600)).await;
         let (digest, _) = scene.bring(b"claimed").await;
-        collect(&scene.contents).await.unwrap();
+        collect(&scene.contents, None).await.unwrap();
         assert_eq!(scene.read(digest).await.as_deref(), Some(&b"claimed"[..]));
     }
 
@@ -175,7 +223,7 @@ mod tests {
         for bytes in contents {
             claimed.push(scene.bring(bytes).await);
         }
-        collect(&scene.contents).await.unwrap();
+        collect(&scene.contents, None).await.unwrap();
         let mut left = 0;
         for (digest, blob) in claimed {
             let here = is_stored(&scene, digest).await;

@@ -4,7 +4,7 @@ pub mod accounts;
 pub mod batch;
 mod caller;
 pub mod changes;
-mod collection;
+pub mod collection;
 mod commit;
 pub mod contents;
 pub mod downloads;
@@ -23,6 +23,7 @@ mod tokens;
 mod transfer;
 mod tries;
 pub mod uploads;
+pub mod users;
 
 pub use caller::Caller;
 pub use error::Error;

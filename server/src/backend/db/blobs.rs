@@ -1,7 +1,7 @@
 //! Blobs: where the objects are that contents stand on.
 
 use super::contents::number;
-use super::{Connection, query};
+use super::{Connection, Row, query};
 use crate::backend::blobs::Store;
 use crate::backend::{BlobId, Error};
 
@@ -117,13 +117,16 @@ pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(),
     Ok(())
 }
 
-/// The blobs that are condemned and whose bytes may still be there.
+/// The blobs that are condemned and whose bytes may still be there, with their sizes in bytes.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn condemned(db: &mut Connection) -> Result<Vec<BlobId>, Error> {
-    let rows = query("SELECT id FROM blobs WHERE state = ?").bind(DYING).fetch_all(db).await?;
-    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+pub async fn condemned(db: &mut Connection) -> Result<Vec<(BlobId, u64)>, Error> {
+    let rows =
+        query("SELECT id, size FROM blobs WHERE state = ?").bind(DYING).fetch_all(db).await?;
+    let blob =
+        |row: &Row| Ok((blob_of(row.try_get(0)?)?, row.try_get::<i64, _>(1)?.cast_unsigned()));
+    rows.iter().map(blob).collect()
 }
 
 /// Forgets a blob whose bytes are gone, and its transfer.

@@ -13,6 +13,7 @@ pub mod contents;
 pub mod files;
 mod query;
 pub mod transfers;
+pub mod users;
 
 pub use connection::{Connection, Transaction};
 pub use query::{Query, Row, query};
@@ -49,20 +50,34 @@ impl Db {
     /// [`Error::Database`] when it cannot be opened, [`Error::Migration`] when it is of a newer
     /// program or a migration fails.
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(false)
-            .busy_timeout(ACQUIRE_TIMEOUT)
-            .pragma("cache_size", "-16384")
-            .statement_cache_capacity(64);
+        let db = Self::connect(options(path).create_if_missing(true)).await?;
+        migrations().run(&db.writer).await?;
+        Ok(db)
+    }
+
+    /// Opens the database file of a server that may be running, and changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when it cannot be opened, [`Error::OtherVersion`] when a server of this
+    /// program's version has not been started yet, or a newer one has.
+    pub async fn open_existing(path: &Path) -> Result<Self, Error> {
+        let db = Self::connect(options(path)).await?;
+        let applied: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&db.readers)
+                .await?;
+        if applied == migrations().iter().map(|migration| migration.version).max() {
+            return Ok(db);
+        }
+        db.close().await;
+        Err(Error::OtherVersion)
+    }
+
+    async fn connect(options: SqliteConnectOptions) -> Result<Self, Error> {
         let pool = |connections| {
             SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
         };
         let writer = pool(1).connect_with(options.clone()).await?;
-        migrations().run(&writer).await?;
         let readers = pool(READERS).connect_with(options).await?;
         Ok(Self { writer, readers })
     }
@@ -98,6 +113,17 @@ impl Db {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(false)
+        .busy_timeout(ACQUIRE_TIMEOUT)
+        .pragma("cache_size", "-16384")
+        .statement_cache_capacity(64)
 }
 
 fn migrations() -> Migrator {

@@ -1,0 +1,84 @@
+//! What an operator does with accounts from the command line, beside a server that may be running.
+
+use super::Error;
+use super::accounts::{check_password, checked_name};
+use super::passwords::Passwords;
+use crate::backend::db::{Db, accounts, users};
+use crate::backend::tracker::Tracker;
+use crate::backend::{Backends, UserId};
+
+pub use crate::backend::db::users::{Status, User};
+
+/// Accounts that are listed at once.
+const PAGE: u32 = 500;
+
+/// The accounts of a server.
+#[derive(Debug)]
+pub struct Users {
+    db: Db,
+    tracker: Tracker,
+}
+
+impl Users {
+    /// The accounts that these backends hold.
+    pub fn new(backends: &Backends) -> Self {
+        Self { db: backends.db.clone(), tracker: backends.tracker.clone() }
+    }
+
+    /// Some accounts after one, in the order in which they were made; none at the end.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn page(&self, after: Option<UserId>) -> Result<Vec<User>, Error> {
+        let after = after.unwrap_or(UserId(i64::MIN));
+        Ok(users::page(&mut *self.db.read().await?, after, PAGE).await?)
+    }
+
+    /// Changes the quota of an account to so many bytes. What its drive holds stays, even if it is more.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_quota(&self, name: &str, quota: u64) -> Result<User, Error> {
+        let user = self.find(name).await?;
+        let mut transaction = self.db.write().await?;
+        users::set_quota(&mut transaction, user.id, quota).await?;
+        transaction.commit().await?;
+        self.find(name).await
+    }
+
+    /// Lets an account be used, or ends its use: then all of its tokens end at once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn set_status(&self, name: &str, status: Status) -> Result<User, Error> {
+        let user = self.find(name).await?;
+        let mut transaction = self.db.write().await?;
+        users::set_status(&mut transaction, user.id, status).await?;
+        transaction.commit().await?;
+        if status == Status::Disabled {
+            self.tracker.end_user(user.id).await?;
+        }
+        self.find(name).await
+    }
+
+    /// Replaces the password of an account and ends all of its tokens.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] for the password.
+    pub async fn set_password(&self, name: &str, password: String) -> Result<User, Error> {
+        check_password(&password)?;
+        let user = self.find(name).await?;
+        let password = Passwords::new().hash(password).await?;
+        let mut transaction = self.db.write().await?;
+        accounts::set_password(&mut transaction, user.id, &password).await?;
+        transaction.commit().await?;
+        self.tracker.end_user(user.id).await?;
+        Ok(user)
+    }
+
+    async fn find(&self, name: &str) -> Result<User, Error> {
+        let no_such = || Error::NotFound("account of this name");
+        let name = checked_name(name).map_err(|_no_such_name| no_such())?;
+        users::by_name(&mut *self.db.read().await?, &name).await?.ok_or_else(no_such)
+    }
+}
