@@ -29,7 +29,7 @@ const OWNERS: [(&[&str], &[&str]); 9] = [
     (&["sqlx"], &["server/src/backend/"]),
     (&["object_store"], &["server/src/backend/"]),
     (&["rusqlite"], &["daemon/src/store/"]),
-    (&["reqwest"], &["src/client/"]),
+    (&["reqwest"], &["src/client/", "server/src/backend/peers.rs"]),
     (
         &["clap"],
         &[

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use miaofs::protocol::host::HostName;
+
 use super::BlobId;
 
 /// A failure of something the server stands on.
@@ -53,6 +55,17 @@ pub enum Error {
         /// Which one.
         blob: BlobId,
     },
+    /// Another host of the server, which has the bytes, cannot be asked.
+    #[error("host {host} cannot be reached: {source}")]
+    Unreachable {
+        /// Which one.
+        host: HostName,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// This machine cannot make connections.
+    #[error("cannot set up connections: {0}")]
+    Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The process is stopping.
     #[error("the process is stopping")]
     Stopping,

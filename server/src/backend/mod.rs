@@ -7,15 +7,18 @@ mod error;
 mod ids;
 pub mod layout;
 mod lock;
+pub mod peers;
 pub mod queue;
 mod settings;
 pub mod staging;
+mod token_key;
 pub mod tracker;
 
 pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
 pub use ids::{BlobId, TokenId, UserId};
 pub use settings::Settings;
+pub use token_key::TokenKey;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use blobs::Store;
 use db::Db;
 use db::transfers::Transfer;
 use lock::DataLock;
+use peers::Peers;
 use queue::Queue;
 use staging::Staging;
 use tracker::Tracker;
@@ -44,6 +48,10 @@ pub struct Backends {
     pub staging: Staging,
     /// Where blobs rest.
     pub store: Store,
+    /// The other hosts of this server.
+    pub peers: Peers,
+    /// What signs tokens.
+    pub token_key: TokenKey,
     /// Of the one who serves.
     _lock: Option<Arc<DataLock>>,
 }
@@ -87,6 +95,8 @@ impl Backends {
             queue: Queue::new(),
             staging: Staging::open(&settings.staging_directory())?,
             store: Store::open(&settings.store_directory())?,
+            peers: Peers::new()?,
+            token_key: TokenKey::load(&settings.token_key_file())?,
             _lock: lock,
         })
     }

@@ -11,12 +11,17 @@ pub struct Settings {
     pub data: PathBuf,
     /// The name of this process's staging disk.
     pub host: HostName,
+    /// Where the other processes of the server reach this one, without a slash at the end; absent when
+    /// there are none.
+    pub internal_url: Option<String>,
+    /// The file with the key that signs tokens, when it is not in the data directory.
+    pub token_key_file: Option<PathBuf>,
 }
 
 impl Settings {
     /// Everything embedded, in this directory.
     pub fn embedded(data: PathBuf) -> Self {
-        Self { data, host: HostName::default() }
+        Self { data, host: HostName::default(), internal_url: None, token_key_file: None }
     }
 
     /// The embedded database.
@@ -31,7 +36,7 @@ impl Settings {
 
     /// The key that signs tokens.
     pub fn token_key_file(&self) -> PathBuf {
-        self.data.join("token.key")
+        self.token_key_file.clone().unwrap_or_else(|| self.data.join("token.key"))
     }
 
     /// The staging disk.

@@ -1,7 +1,6 @@
 //! `serve`: answers requests and moves blobs until told to stop.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -10,12 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Backends;
-use crate::config::{Flags, ServingConfig, ServingFlags};
+use crate::config::{Drain, Flags, ServingConfig, ServingFlags};
 use crate::http;
 use crate::service::Services;
-
-/// How long requests and workers may take to finish after the signal to stop.
-const DRAIN: Duration = Duration::from_secs(30);
 
 /// Flags of `serve`.
 #[derive(Debug, clap::Args)]
@@ -38,43 +34,49 @@ impl Args {
 }
 
 async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
-    let ServingConfig { config, listen, roles } = serving;
-    let stop = CancellationToken::new();
-    stop_on_signal(stop.clone())?;
+    let ServingConfig { config, listen, roles, trusted_proxies, drain } = serving;
+    let draining = CancellationToken::new();
+    cancel_on_signal(draining.clone())?;
     let metrics = http::metrics::Metrics::install()?;
     let backends = Backends::open(&config.settings)
         .await
         .with_context(|| format!("cannot open the data in {}", config.settings.data.display()))?;
-    let services = Services::open(backends, config.policy, stop.clone())
-        .await
-        .with_context(|| format!("cannot use the data in {}", config.settings.data.display()))?;
+    let services = Services::open(backends, config.policy, draining.clone());
+    let recovered = services.recover(&roles).await;
+    recovered.context("cannot find again what a former run has received")?;
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    let workers = TaskTracker::new();
-    services.start_workers(&roles, &workers);
+    let (workers, stop) = (TaskTracker::new(), CancellationToken::new());
+    services.start_workers(&roles, &workers, &stop);
     announce(&listener)?;
 
-    let app = http::App { services: services.clone(), metrics, lists: http::ListRoom::new() };
-    let serving = http::serve(listener, http::router(app, &roles), stop.clone());
-    let drained = drain(serving, &stop).await;
+    let lists = http::ListRoom::new();
+    let app = http::App { services: services.clone(), metrics, lists, trusted_proxies };
+    let closing = CancellationToken::new();
+    let serving = http::serve(listener, http::router(app, &roles), closing.clone());
+    let served = serve_until_drained(serving, drain, [&draining, &closing]).await;
     stop.cancel();
     workers.close();
-    if tokio::time::timeout(DRAIN, workers.wait()).await.is_err() {
+    if tokio::time::timeout(drain.limit, workers.wait()).await.is_err() {
         tracing::warn!("workers did not end in time");
     }
     services.close().await;
-    drained
+    served
 }
 
-/// Runs the server; once told to stop, gives requests in flight a limited time.
-async fn drain(
+/// Runs the server. Once told to drain, it goes on taking requests for a while, in which a balancer sees
+/// that it is not ready; then it closes its door, and requests in flight have a limited time.
+async fn serve_until_drained(
     serving: impl Future<Output = std::io::Result<()>>,
-    stop: &CancellationToken,
+    drain: Drain,
+    [draining, closing]: [&CancellationToken; 2],
 ) -> anyhow::Result<()> {
     let deadline = async {
-        stop.cancelled().await;
+        draining.cancelled().await;
         tracing::info!("stopping");
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(drain.delay).await;
+        closing.cancel();
+        tokio::time::sleep(drain.limit).await;
     };
     tokio::select! {
         served = serving => Ok(served?),
@@ -92,7 +94,7 @@ fn announce(listener: &TcpListener) -> anyhow::Result<()> {
     Ok(out.flush()?)
 }
 
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+fn cancel_on_signal(draining: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -100,7 +102,7 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
             _ = terminate.recv() => (),
             _ = interrupt.recv() => (),
         }
-        stop.cancel();
+        draining.cancel();
     });
     Ok(())
 }

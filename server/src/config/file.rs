@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use miaofs::protocol::host::HostName;
 use serde::Deserialize;
 
+use crate::http::Network;
 use crate::service::{Dedup, SignUps};
 
 /// What stands in the file.
@@ -15,6 +17,12 @@ pub(super) struct File {
     pub(super) data: Option<PathBuf>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) roles: Option<Vec<String>>,
+    pub(super) host: Option<HostName>,
+    pub(super) internal_url: Option<String>,
+    pub(super) token_key_file: Option<PathBuf>,
+    pub(super) trusted_proxies: Option<Vec<Network>>,
+    pub(super) drain_delay: Option<u64>,
+    pub(super) drain_limit: Option<u64>,
     pub(super) quota: Option<u64>,
     pub(super) max_file_size: Option<u64>,
     pub(super) grace_period: Option<u64>,

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use miaofs::protocol::host::HostName;
 use serde::Deserialize;
 
+use crate::http::Network;
 use crate::service::{Dedup, Roles, SignUps};
 
 /// Flags that every command takes.
@@ -17,6 +19,15 @@ pub struct Flags {
     /// Directory that holds everything the server keeps.
     #[arg(long, env = "MIAOFS_SERVER_DATA", value_name = "DIR")]
     pub(super) data: Option<PathBuf>,
+    /// Name of this process's staging disk: 1 to 32 of a-z, 0-9 and '-'.
+    #[arg(long, env = "MIAOFS_SERVER_HOST", value_name = "NAME")]
+    pub(super) host: Option<HostName>,
+    /// URL by which the other processes of the server reach this one.
+    #[arg(long, env = "MIAOFS_SERVER_INTERNAL_URL", value_name = "URL", value_parser = internal_url)]
+    pub(super) internal_url: Option<String>,
+    /// File with the key that signs tokens, the same for all processes of the server.
+    #[arg(long, env = "MIAOFS_SERVER_TOKEN_KEY_FILE", value_name = "FILE")]
+    pub(super) token_key_file: Option<PathBuf>,
     /// Bytes that the drive of a new account may have.
     #[arg(long, env = "MIAOFS_SERVER_QUOTA", value_name = "BYTES")]
     pub(super) quota: Option<u64>,
@@ -58,6 +69,30 @@ pub struct ServingFlags {
     /// Roles of this process: account, files, upload, download, transfer.
     #[arg(long, env = "MIAOFS_SERVER_ROLES", value_name = "LIST")]
     pub(super) roles: Option<Roles>,
+    /// Addresses and networks of reverse proxies, whose word on where a request comes from counts.
+    #[arg(long, env = "MIAOFS_SERVER_TRUSTED_PROXIES", value_name = "LIST", value_delimiter = ',')]
+    pub(super) trusted_proxies: Option<Vec<Network>>,
+    /// Seconds for which requests are still taken after the signal to stop, so that a balancer sees it.
+    #[arg(long, env = "MIAOFS_SERVER_DRAIN_DELAY", value_name = "SECONDS")]
+    pub(super) drain_delay: Option<u64>,
+    /// Seconds that requests and work under way may take to end when the process stops.
+    #[arg(long, env = "MIAOFS_SERVER_DRAIN_LIMIT", value_name = "SECONDS")]
+    pub(super) drain_limit: Option<u64>,
+}
+
+/// Checks the URL of a process, and takes the slash at its end off.
+///
+/// # Errors
+/// Words for whoever wrote it.
+pub(super) fn internal_url(text: &str) -> Result<String, String> {
+    let wrong = || format!("'{text}' is not http://HOST:PORT or https://HOST:PORT");
+    let url = url::Url::parse(text).map_err(|_unparsable| wrong())?;
+    let plain = url.query().is_none() && url.fragment().is_none() && url.has_host();
+    if plain && matches!(url.scheme(), "http" | "https") {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err(wrong())
+    }
 }
 
 /// Reads one of an enum's words, the same ones as in the file.

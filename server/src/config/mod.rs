@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::backend::Settings;
+use crate::http::TrustedProxies;
 use crate::service::{Dedup, Policy, Roles, SignUps};
 use file::File;
 
@@ -19,6 +20,11 @@ const TEBIBYTE: u64 = 1 << 40;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+
+/// Seconds; no balancer asks an embedded server.
+const DRAIN_DELAY: u64 = 0;
+/// Seconds.
+const DRAIN_LIMIT: u64 = 30;
 
 /// Everything decided that each command needs.
 #[derive(Debug)]
@@ -38,6 +44,19 @@ pub struct ServingConfig {
     pub listen: SocketAddr,
     /// What this process does.
     pub roles: Roles,
+    /// The reverse proxies before it.
+    pub trusted_proxies: TrustedProxies,
+    /// How it ends.
+    pub drain: Drain,
+}
+
+/// How a process ends that was told to.
+#[derive(Debug, Clone, Copy)]
+pub struct Drain {
+    /// How long it says that it is not ready, and still takes requests.
+    pub delay: Duration,
+    /// How long requests, and then workers, may take to end.
+    pub limit: Duration,
 }
 
 impl Config {
@@ -46,11 +65,11 @@ impl Config {
     /// # Errors
     /// The file cannot be read or has a setting that is not known or not valid.
     pub fn load(flags: &Flags) -> anyhow::Result<Self> {
-        Ok(Self::of(flags, &File::read(flags.config.as_deref())?))
+        Self::of(flags, &File::read(flags.config.as_deref())?)
     }
 
-    fn of(flags: &Flags, file: &File) -> Self {
-        Self { settings: settings(flags, file), policy: policy(flags, file) }
+    fn of(flags: &Flags, file: &File) -> anyhow::Result<Self> {
+        Ok(Self { settings: settings(flags, file)?, policy: policy(flags, file) })
     }
 }
 
@@ -62,18 +81,32 @@ impl ServingConfig {
     pub fn load(flags: &Flags, serving: &ServingFlags) -> anyhow::Result<Self> {
         let file = File::read(flags.config.as_deref())?;
         let roles = file.roles.as_ref().map(|words| words.join(",").parse()).transpose();
+        let proxies = serving.trusted_proxies.clone().or(file.trusted_proxies.clone());
+        let time = |seconds: Option<u64>, default| Duration::from_secs(seconds.unwrap_or(default));
         let roles = serving.roles.clone().or(roles.context("in the setting 'roles'")?);
         Ok(Self {
-            config: Config::of(flags, &file),
+            config: Config::of(flags, &file)?,
             listen: serving.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8710).into()),
             roles: roles.unwrap_or_else(Roles::all),
+            trusted_proxies: proxies.unwrap_or_default().into(),
+            drain: Drain {
+                delay: time(serving.drain_delay.or(file.drain_delay), DRAIN_DELAY),
+                limit: time(serving.drain_limit.or(file.drain_limit), DRAIN_LIMIT),
+            },
         })
     }
 }
 
-fn settings(flags: &Flags, file: &File) -> Settings {
+fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
     let data = flags.data.clone().or(file.data.clone());
-    Settings::embedded(data.unwrap_or_else(default_data))
+    let in_file = file.internal_url.as_deref().map(flags::internal_url).transpose();
+    let in_file = in_file.map_err(anyhow::Error::msg).context("in the setting 'internal_url'")?;
+    Ok(Settings {
+        host: flags.host.clone().or(file.host.clone()).unwrap_or_default(),
+        internal_url: flags.internal_url.clone().or(in_file),
+        token_key_file: flags.token_key_file.clone().or(file.token_key_file.clone()),
+        ..Settings::embedded(data.unwrap_or_else(default_data))
+    })
 }
 
 fn policy(flags: &Flags, file: &File) -> Policy {

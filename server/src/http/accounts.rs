@@ -1,14 +1,13 @@
 //! Accounts: `/user/*`.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use miaofs::protocol::accounts::{Account, ChangePassword, Refresh, Session, SignIn, SignUp};
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
 use super::json::Json;
+use super::origin::Origin;
 use super::problem::Failure;
 use crate::service::{Caller, Services};
 
@@ -23,10 +22,10 @@ use crate::service::{Caller, Services};
     ))]
 pub async fn sign_up(
     State(services): State<Services>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Origin(from): Origin,
     Json(request): Json<SignUp>,
 ) -> Result<axum::Json<Session>, Failure> {
-    Ok(axum::Json(services.accounts.sign_up(request, from.ip()).await?))
+    Ok(axum::Json(services.accounts.sign_up(request, from).await?))
 }
 
 /// Sign a device in.
@@ -38,10 +37,10 @@ pub async fn sign_up(
     ))]
 pub async fn sign_in(
     State(services): State<Services>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Origin(from): Origin,
     Json(request): Json<SignIn>,
 ) -> Result<axum::Json<Session>, Failure> {
-    Ok(axum::Json(services.accounts.sign_in(request, from.ip()).await?))
+    Ok(axum::Json(services.accounts.sign_in(request, from).await?))
 }
 
 /// Trade a refresh token for a new session.
@@ -79,10 +78,10 @@ pub async fn sign_out(
 pub async fn change_password(
     State(services): State<Services>,
     caller: Caller,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Origin(from): Origin,
     Json(request): Json<ChangePassword>,
 ) -> Result<axum::Json<Session>, Failure> {
-    Ok(axum::Json(services.accounts.change_password(caller, request, from.ip()).await?))
+    Ok(axum::Json(services.accounts.change_password(caller, request, from).await?))
 }
 
 /// Who is signed in, and the room of the drive.

@@ -5,7 +5,7 @@ use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
 
 use super::problem::Failure;
-use crate::service::Services;
+use crate::service::{Error, Services};
 
 /// The process is alive.
 #[utoipa::path(get, path = routes::HEALTH, tag = "operation", security(()),
@@ -23,6 +23,9 @@ pub async fn health() -> &'static str {
 pub async fn ready(State(services): State<Services>) -> Result<&'static str, Failure> {
     match services.ready().await {
         Ok(()) => Ok("ok\n"),
+        Err(Error::Unavailable) => {
+            Err(Problem::new(Code::Unavailable, "the process is about to end").into())
+        }
         Err(error) => {
             tracing::warn!(%error, "not ready");
             Err(Problem::new(Code::Unavailable, "the database does not answer").into())

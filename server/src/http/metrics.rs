@@ -9,6 +9,8 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use miaofs::protocol::routes;
 use tracing::Instrument as _;
 
+use super::origin::Origin;
+
 /// Requests answered, by route pattern, method and status.
 const REQUESTS: &str = "miaofs_requests_total";
 
@@ -86,12 +88,14 @@ pub async fn count_requests(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     let route = route.unwrap_or_else(|| "none".to_owned());
+    let origin = request.extensions().get::<Origin>().map(|origin| origin.0);
     let began = std::time::Instant::now();
     // Whatever a handler logs says for which request.
     let span = tracing::info_span!("request", %method, route);
     let response = next.run(request).instrument(span).await;
     let status = response.status();
-    tracing::debug!(%method, route, status = status.as_u16(), took = ?began.elapsed(), "answered");
+    let (status_code, took) = (status.as_u16(), began.elapsed());
+    tracing::debug!(%method, route, status = status_code, ?origin, ?took, "answered");
     metrics::counter!(
         REQUESTS,
         "route" => route,

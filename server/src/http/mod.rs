@@ -1,26 +1,32 @@
 //! The HTTP face of the services: the whole route table, and what stands before every route.
 //!
 //! A handler reads the request, calls one service, and writes the answer; rules are the service's.
-//! A request passes, from the outside in: counting and tracing, [`leftover`] which reads what handlers
+//! A request passes, from the outside in: [`host_prefix`], which takes `/on/{host}` off, [`draining`],
+//! [`origin`], which finds out where it comes from, counting and tracing, [`leftover`] which reads what handlers
 //! leave of a body, panics made into problems, and for every route of [`private`] the [`interceptor`],
 //! which hands a `Caller` to the handler.
 
 mod accounts;
 mod changes;
 mod downloads;
+mod draining;
 mod files;
 mod health;
+mod host_prefix;
 mod interceptor;
+mod internal;
 mod json;
 mod leftover;
 pub mod metrics;
 mod openapi;
+mod origin;
 mod problem;
 mod ranges;
 mod uploads;
 
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
 use axum::serve::ListenerExt;
 use axum::{Extension, Router};
 use miaofs::protocol::batch;
@@ -31,6 +37,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 pub use self::json::ListRoom;
+pub use self::origin::{Network, TrustedProxies};
 use crate::service::{Role, Roles, Services};
 
 /// Bytes that a JSON body may have, where a route does not say otherwise.
@@ -47,6 +54,8 @@ pub struct App {
     pub metrics: metrics::Metrics,
     /// Memory for long lists.
     pub lists: ListRoom,
+    /// The reverse proxies before this process.
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl FromRef<App> for Services {
@@ -153,13 +162,25 @@ fn guarded(routes: OpenApiRouter<App>, app: &App) -> OpenApiRouter<App> {
     routes.route_layer(from_fn_with_state(app.services.clone(), interceptor::require_token))
 }
 
+/// Routes for the other processes of the server, of one that has a staging disk.
+fn internal(roles: &Roles) -> OpenApiRouter<App> {
+    let routes = OpenApiRouter::default();
+    if roles.have_staging() {
+        routes.route(miaofs::protocol::routes::INTERNAL_BLOB, get(internal::blob))
+    } else {
+        routes
+    }
+}
+
 /// All routes of the roles, with everything that stands before them.
 pub fn router(app: App, roles: &Roles) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
         .merge(public(roles))
         .merge(guarded(private(roles), &app))
+        .merge(internal(roles))
         .split_for_parts();
-    routes
+    let here = app.services.host().clone();
+    let routes = routes
         .layer(Extension(openapi::Rendered::new(&document)))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
@@ -167,7 +188,10 @@ pub fn router(app: App, roles: &Roles) -> Router {
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn(leftover::read_to_the_end))
         .layer(from_fn(metrics::count_requests))
-        .with_state(app)
+        .layer(from_fn_with_state(app.trusted_proxies.clone(), origin::find))
+        .layer(from_fn_with_state(app.services.clone(), draining::close_connections))
+        .with_state(app);
+    host_prefix::with_prefix(routes, here)
 }
 
 /// Serves until `stop` is cancelled, then finishes the requests in flight.

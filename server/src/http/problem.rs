@@ -44,6 +44,10 @@ impl From<Error> for Failure {
                 problem.missing = missing;
                 None
             }
+            Error::WrongHost(host) => {
+                problem.host = Some(host);
+                None
+            }
             Error::TooManyRequests { retry_after: wait } => Some(retry_after(wait)),
             Error::RangeNotSatisfiable { size } => {
                 HeaderValue::try_from(format!("bytes */{size}")).ok().map(|is| (CONTENT_RANGE, is))
@@ -64,6 +68,7 @@ impl From<Error> for Failure {
 fn code_of(error: &Error) -> Code {
     match error {
         Error::Invalid(_) => Code::InvalidValue,
+        Error::WrongHost(_) => Code::WrongHost,
         Error::DigestMismatch(_) => Code::DigestMismatch,
         Error::LengthMismatch(_) => Code::LengthMismatch,
         Error::Unauthorized => Code::Unauthorized,
@@ -84,7 +89,9 @@ fn code_of(error: &Error) -> Code {
         Error::Unavailable => Code::Unavailable,
         Error::Backend(backend) => match backend {
             backend::Error::NoRoom(_) => Code::StorageFull,
-            backend::Error::Busy(_) | backend::Error::Stopping => Code::Unavailable,
+            backend::Error::Busy(_)
+            | backend::Error::Unreachable { .. }
+            | backend::Error::Stopping => Code::Unavailable,
             backend::Error::Database(_)
             | backend::Error::Duplicate(_)
             | backend::Error::Locked(_)
@@ -94,6 +101,7 @@ fn code_of(error: &Error) -> Code {
             | backend::Error::Damaged { .. }
             | backend::Error::Lost { .. }
             | backend::Error::File { .. }
+            | backend::Error::Setup(_)
             | backend::Error::Store(_) => Code::Internal,
         },
     }

@@ -29,7 +29,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Feeds from this database, whose waiters all end when `stop` is cancelled.
+    /// Feeds from this database, whose waiters all end when `stop` is cancelled. From then on nobody
+    /// waits here; they are sent away to come again.
     pub fn new(db: Db, stop: CancellationToken) -> Self {
         Self { db, drives: Arc::default(), stop }
     }
@@ -48,7 +49,8 @@ impl Changes {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a cursor that the drive has not reached or a number out of bounds,
-    /// [`Error::Unauthorized`] when the account is gone.
+    /// [`Error::Unauthorized`] when the account is gone, [`Error::Unavailable`] to whoever comes to wait
+    /// when the process is about to end.
     pub async fn after(&self, user: UserId, query: ChangesQuery) -> Result<Page, Error> {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
         let wait = query.wait.unwrap_or(0);
@@ -56,6 +58,7 @@ impl Changes {
             let rule = format!("limit is 1 to {LIMIT_MAX} and wait at most {WAIT_MAX} seconds");
             return Err(Error::Invalid(rule));
         }
+        let ending = self.stop.is_cancelled() && wait > 0;
         let deadline = Instant::now() + Duration::from_secs(wait);
         // Subscribed before the look, so that no commit falls between look and wait.
         let mut news = self.subscribe(user);
@@ -63,6 +66,9 @@ impl Changes {
             let page = self.page(user, query.since, limit).await?;
             if page.head != query.since {
                 return Ok(page);
+            }
+            if ending {
+                return Err(Error::Unavailable);
             }
             tokio::select! {
                 _ = news.changed() => (),

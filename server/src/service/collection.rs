@@ -115,7 +115,8 @@ async fn collect(contents: &Contents, before: Option<i64>) -> Result<Freed, Erro
             break;
         }
     }
-    for (blob, size) in blobs::condemned(&mut *contents.db.read().await?).await? {
+    let condemned = blobs::condemned(&mut *contents.db.read().await?, contents.host()).await?;
+    for (blob, size) in condemned {
         contents.store.remove(blob).await?;
         contents.staging.remove(blob).await?;
         let mut transaction = contents.db.write().await?;

@@ -11,6 +11,7 @@ use miaofs::content::Digest;
 use miaofs::protocol::host::HostName;
 use tokio::sync::Notify;
 
+use super::hosts::Hosts;
 use super::{Error, Policy};
 use crate::backend::blobs::Store;
 use crate::backend::db::contents::NewContent;
@@ -27,8 +28,7 @@ use crate::backend::{self, Backends, BlobId, UserId, unix_now};
 pub struct Contents {
     pub(super) db: Db,
     pub(super) tracker: Tracker,
-    /// The staging disk's name in the tables.
-    pub(super) host: HostName,
+    pub(super) hosts: Hosts,
     pub(super) staging: Staging,
     pub(super) store: Store,
     pub(super) queue: Queue<Transfer>,
@@ -51,9 +51,14 @@ pub(super) struct Arrival {
 impl Contents {
     /// Contents on these backends.
     pub fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
-        let Backends { settings, db, tracker, queue, staging, store, .. } = backends.clone();
-        let (host, staged) = (settings.host, Notify::new());
-        Arc::new(Self { db, tracker, host, staging, store, queue, policy, staged })
+        let Backends { db, tracker, queue, staging, store, .. } = backends.clone();
+        let (hosts, staged) = (Hosts::new(backends), Notify::new());
+        Arc::new(Self { db, tracker, hosts, staging, store, queue, policy, staged })
+    }
+
+    /// The staging disk's name in the tables.
+    pub(super) fn host(&self) -> &HostName {
+        self.hosts.here()
     }
 
     /// The oldest claim that still holds, in seconds since 1970.
@@ -120,8 +125,8 @@ impl Contents {
         if let Some((blob, size)) = arrival.blob
             && coming.iter().any(|content| content.layout.blobs().contains(&blob))
         {
-            blobs::insert(db, blob, size, self.host.as_str(), now).await?;
-            transfers::insert(db, blob, self.host.as_str(), now).await?;
+            blobs::insert(db, blob, size, self.host().as_str(), now).await?;
+            transfers::insert(db, blob, self.host().as_str(), now).await?;
         }
         contents::insert(db, &coming, now).await?;
         contents::claim(db, arrival.user, &digests, now).await?;

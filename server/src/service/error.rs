@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use miaofs::protocol::host::HostName;
+
 use crate::backend;
 
 /// A refusal with its reason, or a failure of a backend.
@@ -10,6 +12,9 @@ pub enum Error {
     /// A value is out of its range; the text says which and how.
     #[error("{0}")]
     Invalid(String),
+    /// Another host has what was asked for.
+    #[error("ask host {0} for it, under /on/{0}")]
+    WrongHost(HostName),
     /// Bytes do not have the digest that they were sent under.
     #[error("{0}")]
     DigestMismatch(String),

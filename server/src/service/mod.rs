@@ -11,12 +11,14 @@ pub mod downloads;
 mod error;
 pub mod fastupload;
 pub mod files;
+mod hosts;
 mod passwords;
 mod paths;
 pub mod plain;
 mod policy;
 mod reader;
 mod session;
+pub mod staged;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -31,6 +33,7 @@ pub use policy::{Dedup, Policy, Role, Roles, SignUps};
 
 use std::sync::Arc;
 
+use miaofs::protocol::host::HostName;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +46,7 @@ use crate::service::downloads::Downloads;
 use crate::service::fastupload::FastUploads;
 use crate::service::files::Files;
 use crate::service::plain::PlainUploads;
+use crate::service::staged::Staged;
 use crate::service::tokens::Tokens;
 use crate::service::transfer::Transfers;
 use crate::service::uploads::Uploads;
@@ -60,6 +64,8 @@ pub struct Services {
     pub plain_uploads: PlainUploads,
     /// Contents out, and where they are.
     pub downloads: Downloads,
+    /// What is staged on this host.
+    pub staged: Staged,
     /// Signing up, in and out.
     pub accounts: Accounts,
     /// The feeds of the drives.
@@ -68,31 +74,23 @@ pub struct Services {
     pub files: Files,
     contents: Arc<Contents>,
     backends: Backends,
-    stop: CancellationToken,
+    draining: CancellationToken,
 }
 
 impl Services {
-    /// Opens the services on these backends. Whoever waits for news ends when `stop` is cancelled.
-    ///
-    /// # Errors
-    /// [`Error::Backend`] when the token key cannot be read or made, or what a former run has left
-    /// cannot be found again.
-    pub async fn open(
-        backends: Backends,
-        policy: Policy,
-        stop: CancellationToken,
-    ) -> Result<Self, Error> {
+    /// Opens the services on these backends. Whoever waits for news ends when `draining` is cancelled,
+    /// and the process is not ready any more.
+    pub fn open(backends: Backends, policy: Policy, draining: CancellationToken) -> Self {
         let policy = Arc::new(policy);
-        let Backends { db, tracker, settings, .. } = backends.clone();
+        let Backends { db, tracker, token_key, .. } = backends.clone();
         let lifetimes = [policy.access_ttl, policy.refresh_ttl];
-        let tokens = Tokens::new(tracker.clone(), &settings.token_key_file(), lifetimes)?;
-        let changes = Changes::new(db.clone(), stop.clone());
+        let tokens = Tokens::new(tracker.clone(), &token_key, lifetimes);
+        let changes = Changes::new(db.clone(), draining.clone());
         let files = Files::new(db.clone(), changes.clone(), policy.clone());
         let accounts = Accounts::new(db, tracker, tokens, policy.clone());
         let contents = Contents::new(&backends, policy);
         let uploads = Uploads::new(contents.clone());
-        uploads.recover().await?;
-        Ok(Self {
+        Self {
             accounts,
             changes,
             files,
@@ -101,16 +99,31 @@ impl Services {
             fast_uploads: FastUploads::new(contents.clone()),
             plain_uploads: PlainUploads::new(contents.clone()),
             downloads: Downloads::new(contents.clone()),
+            staged: Staged::new(contents.clone()),
             contents,
             backends,
-            stop,
-        })
+            draining,
+        }
     }
 
-    /// Starts the work that no request asks for, until the `stop` of [`Self::open`].
-    pub fn start_workers(&self, roles: &Roles, workers: &TaskTracker) {
+    /// Finds again what a former run of this process has received. Once, before any request.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn recover(&self, roles: &Roles) -> Result<(), Error> {
+        if roles.contains(Role::Upload) {
+            self.uploads.recover().await?;
+        }
+        Ok(())
+    }
+
+    /// Starts the work that no request asks for, until `stop`.
+    pub fn start_workers(&self, roles: &Roles, workers: &TaskTracker, stop: &CancellationToken) {
         let contents = || self.contents.clone();
-        let stop = || self.stop.clone();
+        let stop = || stop.clone();
+        if roles.have_staging() {
+            workers.spawn(self.contents.hosts.clone().beat_forever(stop()));
+        }
         if roles.contains(Role::Upload) {
             workers.spawn(collection::sweep_forever(contents(), self.uploads.clone(), stop()));
             workers.spawn(collection::measure_forever(contents(), stop()));
@@ -124,11 +137,25 @@ impl Services {
         }
     }
 
+    /// The host whose staging disk this process has.
+    pub fn host(&self) -> &HostName {
+        self.contents.host()
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
     /// Whether requests can be served now.
     ///
     /// # Errors
-    /// [`Error::Backend`] of what does not answer.
+    /// [`Error::Unavailable`] when the process is about to end; [`Error::Backend`] of what does not
+    /// answer.
     pub async fn ready(&self) -> Result<(), Error> {
+        if self.is_draining() {
+            return Err(Error::Unavailable);
+        }
         Ok(self.backends.db.ping().await?)
     }
 

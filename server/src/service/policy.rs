@@ -109,6 +109,11 @@ impl Roles {
         Self(BTreeSet::from([Account, Files, Upload, Download, Transfer]))
     }
 
+    /// Whether the process works on the staging disk of its host.
+    pub fn have_staging(&self) -> bool {
+        self.contains(Role::Upload) || self.contains(Role::Transfer)
+    }
+
     /// Whether the process has the role.
     pub fn contains(&self, role: Role) -> bool {
         self.0.contains(&role)

@@ -56,13 +56,24 @@ struct Opened {
     last: Mutex<Option<(BlobId, Arc<File>)>>,
 }
 
+/// Where bytes were found.
+enum Found {
+    /// In a file that this process can read.
+    Here(Arc<File>),
+    /// On another host, which has sent them.
+    Elsewhere(Bytes),
+}
+
 impl Opened {
     async fn read(&self, piece: Piece) -> Result<Bytes, Error> {
         let length = usize::try_from(piece.length).unwrap_or(BUFFER).min(BUFFER);
         let Source::Blob { blob, offset } = piece.source else {
             return Ok(Bytes::from_static(&ZEROS[..length]));
         };
-        let file = self.file(blob).await?;
+        let file = match self.find(blob, offset..offset + piece.length).await? {
+            Found::Here(file) => file,
+            Found::Elsewhere(bytes) => return Ok(bytes),
+        };
         off_loop(move || {
             let mut buffer = vec![0; length];
             file.read_exact_at(&mut buffer, offset)
@@ -72,30 +83,58 @@ impl Opened {
         .await
     }
 
-    async fn file(&self, blob: BlobId) -> Result<Arc<File>, Error> {
+    async fn find(&self, blob: BlobId, range: Range<u64>) -> Result<Found, Error> {
         let mut last = self.last.lock().await;
         if let Some((open, file)) = &*last
             && *open == blob
         {
-            return Ok(file.clone());
+            return Ok(Found::Here(file.clone()));
         }
-        let file = Arc::new(open(&self.contents, blob).await?);
-        *last = Some((blob, file.clone()));
-        Ok(file)
+        let found = find(&self.contents, blob, range).await?;
+        if let Found::Here(file) = &found {
+            *last = Some((blob, file.clone()));
+        }
+        Ok(found)
     }
 }
 
-async fn open(contents: &Contents, blob: BlobId) -> Result<File, Error> {
+async fn find(contents: &Contents, blob: BlobId, range: Range<u64>) -> Result<Found, Error> {
     for _try in 0..TRIES {
         let Some(row) = blobs::get(&mut *contents.db.read().await?, blob).await? else { break };
         let staging = contents.staging.clone();
         let file = match row.place {
+            Place::Staging if row.host != *contents.host() => {
+                match contents.hosts.read(&row.host, blob, range.clone()).await? {
+                    Some(bytes) => return Ok(Found::Elsewhere(gather(bytes, &range).await?)),
+                    None => continue,
+                }
+            }
             Place::Staging => off_loop(move || staging.file(blob)).await?,
             Place::Store => contents.store.file(blob).await?,
         };
         if let Some(file) = file {
-            return Ok(file);
+            return Ok(Found::Here(Arc::new(file)));
         }
     }
     Err(Error::Lost { blob })
+}
+
+/// All bytes of a range that a buffer holds, as they come from another host.
+async fn gather(
+    mut bytes: impl Stream<Item = Result<Bytes, Error>> + Unpin,
+    range: &Range<u64>,
+) -> Result<Bytes, Error> {
+    let length = usize::try_from(range.end - range.start).unwrap_or(BUFFER);
+    let mut gathered = Vec::with_capacity(length.min(BUFFER));
+    while let Some(frame) = bytes.next().await {
+        gathered.extend_from_slice(&frame?);
+        if gathered.len() > length {
+            break;
+        }
+    }
+    if gathered.len() == length {
+        Ok(gathered.into())
+    } else {
+        Err(Error::Damaged { what: "length of what another host sent" })
+    }
 }

@@ -119,13 +119,17 @@ impl Sessions {
     /// An upload of the user.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is none, or it is another user's.
+    /// [`Error::NotFound`] when there is none, or it is another user's; [`Error::WrongHost`] when its
+    /// chunks are on another host.
     pub async fn find(&self, user: UserId, id: UploadId) -> Result<Found, Error> {
         let tracked = self.contents.tracker.upload(id).await?;
         let tracked =
             tracked.filter(|upload| upload.user == user).ok_or(Error::NotFound("upload"))?;
         match tracked.phase {
             UploadPhase::Finished => Ok(Found::Finished(tracked)),
+            UploadPhase::Receiving if tracked.host != *self.contents.host() => {
+                Err(Error::WrongHost(tracked.host))
+            }
             UploadPhase::Receiving => {
                 let session = self.open(&tracked).await?.ok_or(Error::NotFound("upload"))?;
                 Ok(Found::Receiving(session, tracked))
@@ -200,7 +204,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::Backend`].
     pub async fn recover(&self) -> Result<(), Error> {
-        let Contents { tracker, staging, host, policy, .. } = &*self.contents;
+        let Contents { tracker, staging, hosts, policy, .. } = &*self.contents;
         let inventory = staging.inventory().await?;
         for id in &inventory.uploads {
             if tracker.upload(*id).await?.is_some() {
@@ -220,7 +224,7 @@ impl Sessions {
                 user: UserId(facts.user),
                 digest: facts.digest,
                 size: facts.size,
-                host: host.clone(),
+                host: hosts.here().clone(),
                 boot: Vec::new(),
                 phase: UploadPhase::Receiving,
                 expires_in: policy.upload_ttl.as_secs(),

@@ -6,9 +6,6 @@
 //! random ones; the next is computed from the one before with the key, so that a device that shows a
 //! refresh token again, because the answer was lost, is given the same pair.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Caller, Error};
 use crate::backend::tracker::{Bearer, Renewal, TrackedPair, Tracker};
-use crate::backend::{self, TokenId, unix_now};
+use crate::backend::{TokenId, TokenKey, unix_now};
 
 const KEY_BYTES: usize = 32;
 /// Bytes of a refresh token.
@@ -69,19 +66,15 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Signs with the key in the file, which is made when absent.
-    ///
-    /// # Errors
-    /// [`Error::Backend`] when the file cannot be read, made, or is damaged.
-    pub fn new(tracker: Tracker, key_file: &Path, lifetimes: [Duration; 2]) -> Result<Self, Error> {
-        let key = load_or_make_key(key_file)?;
+    /// Signs with this key.
+    pub fn new(tracker: Tracker, key: &TokenKey, lifetimes: [Duration; 2]) -> Self {
         let keys = Arc::new(Keys {
-            sign: EncodingKey::from_secret(&key),
-            verify: DecodingKey::from_secret(&key),
-            succeed: blake3::derive_key("miaofs 2026 refresh token succession", &key),
+            sign: EncodingKey::from_secret(key.as_bytes()),
+            verify: DecodingKey::from_secret(key.as_bytes()),
+            succeed: key.derive("miaofs 2026 refresh token succession"),
         });
         let [access_ttl, refresh_ttl] = lifetimes;
-        Ok(Self { tracker, keys, access_ttl, refresh_ttl, reuse_grace: REUSE_GRACE })
+        Self { tracker, keys, access_ttl, refresh_ttl, reuse_grace: REUSE_GRACE }
     }
 
     /// How long an access token is good.
@@ -172,36 +165,10 @@ fn id_from(hash: &[u8; 32]) -> TokenId {
     TokenId::from_bytes(*id)
 }
 
-fn load_or_make_key(path: &Path) -> Result<[u8; KEY_BYTES], backend::Error> {
-    match std::fs::read(path) {
-        Ok(bytes) => {
-            bytes.try_into().map_err(|_length| backend::Error::Damaged { what: "token key" })
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            make_key(path).map_err(|error| backend::Error::file(path, error))
-        }
-        Err(error) => Err(backend::Error::file(path, error)),
-    }
-}
-
-/// Writes the key under another name first: a crash leaves a whole key or none.
-fn make_key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
-    let key: [u8; KEY_BYTES] = rand::random();
-    let unfinished = path.with_extension("key.new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&unfinished)?;
-    file.write_all(&key)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, path)?;
-    Ok(key)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::backend::UserId;
     use miaofs::protocol::ids::DeviceId;
@@ -210,7 +177,8 @@ mod tests {
     async fn tokens(directory: &Path) -> Tokens {
         let tracker = Tracker::open(&directory.join("tracker.db")).await.unwrap();
         let lifetimes = [Duration::from_secs(60); 2];
-        Tokens::new(tracker, &directory.join("token.key"), lifetimes).unwrap()
+        let key = TokenKey::load(&directory.join("token.key")).unwrap();
+        Tokens::new(tracker, &key, lifetimes)
     }
 
     #[tokio::test]

@@ -72,8 +72,8 @@ impl Transfers {
     }
 
     async fn publish_due(&self, restarted: bool) -> Result<usize, backend::Error> {
-        let Contents { db, host, .. } = &*self.contents;
-        let host = host.as_str();
+        let Contents { db, hosts, .. } = &*self.contents;
+        let host = hosts.here().as_str();
         if !restarted && !transfers::any_due(&mut *db.read().await?, host, unix_now()).await? {
             return Ok(0);
         }
@@ -182,8 +182,8 @@ impl Transfers {
 
     /// Answers whether there was anything to finish.
     async fn finish_next(&self) -> Result<bool, Error> {
-        let Contents { db, host, .. } = &*self.contents;
-        let moved = transfers::any_moved(&mut *db.read().await?, host.as_str()).await?;
+        let Contents { db, hosts, .. } = &*self.contents;
+        let moved = transfers::any_moved(&mut *db.read().await?, hosts.here().as_str()).await?;
         let Some(blob) = moved else { return Ok(false) };
         self.contents.staging.remove(blob).await?;
         if self.contents.policy.md5_index
@@ -298,10 +298,12 @@ mod tests {
     }
 
     async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
-        let Contents { db, host, staging, store, .. } = &*scene.contents;
+        let Contents { db, hosts, staging, store, .. } = &*scene.contents;
         let mut transaction = db.write().await.unwrap();
         if !matches!(killed, Killed::BeforeAll) {
-            transfers::take_due(&mut transaction, host.as_str(), unix_now(), 1).await.unwrap();
+            transfers::take_due(&mut transaction, hosts.here().as_str(), unix_now(), 1)
+                .await
+                .unwrap();
         }
         if matches!(killed, Killed::WhileCopying) {
             let part = scene.directory.path().join("part");

@@ -85,7 +85,7 @@ impl Uploads {
     ///
     /// # Errors
     /// [`Error::Invalid`] when the chunks are not those of the digest, [`Error::TooLarge`],
-    /// [`Error::OverQuota`].
+    /// [`Error::OverQuota`]; [`Error::WrongHost`] when another host has begun it.
     pub async fn init(&self, caller: Caller, request: UploadInit) -> Result<UploadBegun, Error> {
         let contents = &self.0.contents;
         contents.admit_size(request.size)?;
@@ -116,13 +116,13 @@ impl Uploads {
             user: caller.user,
             digest: manifest.digest(),
             size: manifest.size(),
-            host: contents.host.clone(),
+            host: contents.host().clone(),
             boot: Vec::new(),
             phase: UploadPhase::Finished,
             expires_in: contents.policy.upload_ttl.as_secs(),
         };
         contents.tracker.put_upload(&upload).await?;
-        Ok(begun(upload.id, upload.size, Vec::new()))
+        Ok(self.begun(upload.id, upload.size, Vec::new()))
     }
 
     /// Checks that the chunks make up the content.
@@ -134,15 +134,25 @@ impl Uploads {
     }
 
     /// The user's upload of the same content, if going on with it sends no more than a new one would.
+    ///
+    /// # Errors
+    /// [`Error::WrongHost`] when it is on another host that lives. One that is down keeps what it has
+    /// until its time is over; the upload begins anew here.
     async fn begun_before(&self, facts: &Sidecar) -> Result<Option<UploadBegun>, Error> {
         let contents = &self.0.contents;
         let user = backend::UserId(facts.user);
         for tracked in contents.tracker.uploads_of(user, facts.digest).await? {
+            if tracked.host != *contents.host() {
+                if contents.hosts.is_alive(&tracked.host).await? {
+                    return Err(Error::WrongHost(tracked.host));
+                }
+                continue;
+            }
             let Some(session) = self.0.sessions.open(&tracked).await? else { continue };
             let missing = self.still_missing(&session).await?;
             if missing.len() <= facts.missing.len() {
                 contents.tracker.renew_upload(session.id, contents.policy.upload_ttl).await?;
-                return Ok(Some(begun(session.id, facts.size, missing)));
+                return Ok(Some(self.begun(session.id, facts.size, missing)));
             }
         }
         Ok(None)
@@ -160,7 +170,7 @@ impl Uploads {
             user: backend::UserId(session.facts.user),
             digest: session.facts.digest,
             size: session.facts.size,
-            host: contents.host.clone(),
+            host: contents.host().clone(),
             boot: contents.staging.boot().to_vec(),
             phase: UploadPhase::Receiving,
             expires_in: contents.policy.upload_ttl.as_secs(),
@@ -168,7 +178,13 @@ impl Uploads {
         contents.tracker.put_upload(&upload).await?;
         let session = self.0.sessions.insert(session);
         self.count_active().await?;
-        Ok(begun(session.id, session.facts.size, session.facts.missing.clone()))
+        Ok(self.begun(session.id, session.facts.size, session.facts.missing.clone()))
+    }
+
+    fn begun(&self, upload_id: UploadId, size: u64, missing: Vec<u64>) -> UploadBegun {
+        let chunk_count = miaofs::content::chunk_count(size);
+        let host = self.0.contents.hosts.announced();
+        UploadBegun { upload_id, chunk_size: CHUNK_SIZE, chunk_count, missing, host }
     }
 
     /// Receives one chunk.
@@ -324,9 +340,9 @@ impl Uploads {
     /// # Errors
     /// [`Error::Backend`]; the rest is tried again next time.
     pub async fn sweep(&self) -> Result<(), Error> {
-        let Contents { tracker, host, .. } = &*self.0.contents;
+        let Contents { tracker, hosts, .. } = &*self.0.contents;
         tracker.forget_expired().await?;
-        for upload in tracker.expired_uploads(host).await? {
+        for upload in tracker.expired_uploads(hosts.here()).await? {
             match self.0.sessions.open(&upload).await? {
                 Some(session) if upload.phase == UploadPhase::Receiving => {
                     self.end(&session).await?
@@ -350,8 +366,8 @@ impl Uploads {
     }
 
     async fn count_active(&self) -> Result<(), Error> {
-        let Contents { tracker, host, .. } = &*self.0.contents;
-        let active = tracker.receiving_uploads(host).await?;
+        let Contents { tracker, hosts, .. } = &*self.0.contents;
+        let active = tracker.receiving_uploads(hosts.here()).await?;
         metrics::gauge!("miaofs_uploads_active").set(active as f64);
         Ok(())
     }
@@ -438,11 +454,6 @@ async fn check_chunk(
     }
     let index = missing.chunk.index();
     Err(Error::DigestMismatch(format!("the bytes are not those of chunk {index}; send it again")))
-}
-
-fn begun(upload_id: UploadId, size: u64, missing: Vec<u64>) -> UploadBegun {
-    let chunk_count = miaofs::content::chunk_count(size);
-    UploadBegun { upload_id, chunk_size: CHUNK_SIZE, chunk_count, missing, host: None }
 }
 
 fn status(

@@ -1,5 +1,7 @@
 //! Blobs: where the objects are that contents stand on.
 
+use miaofs::protocol::host::HostName;
+
 use super::contents::number;
 use super::{Connection, Row, query};
 use crate::backend::blobs::Store;
@@ -35,12 +37,14 @@ const LIVE: i64 = 0;
 const DYING: i64 = 1;
 
 /// A blob as the database knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     /// Its size in bytes.
     pub size: u64,
     /// Where it is.
     pub place: Place,
+    /// The host that received it.
+    pub host: HostName,
 }
 
 /// Inserts a blob that was received on `host`.
@@ -75,14 +79,19 @@ pub async fn insert(
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
 pub async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error> {
-    let row = query("SELECT size, place FROM blobs WHERE id = ? AND state = ?")
+    let row = query("SELECT size, place, host FROM blobs WHERE id = ? AND state = ?")
         .bind(&id.as_bytes()[..])
         .bind(LIVE)
         .fetch_optional(db)
         .await?;
     let Some(row) = row else { return Ok(None) };
     let size: i64 = row.try_get(0)?;
-    Ok(Some(Blob { size: size.cast_unsigned(), place: Place::from_column(row.try_get(1)?)? }))
+    let host: &str = row.try_get(2)?;
+    Ok(Some(Blob {
+        size: size.cast_unsigned(),
+        place: Place::from_column(row.try_get(1)?)?,
+        host: host.parse().map_err(|_not_a_name| Error::Damaged { what: "host of a blob" })?,
+    }))
 }
 
 /// Says that a blob is in the store now. Answers `false` when nothing stands on it any more.
@@ -117,13 +126,22 @@ pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(),
     Ok(())
 }
 
-/// The blobs that are condemned and whose bytes may still be there, with their sizes in bytes.
+/// The blobs that are condemned and whose bytes may still be there, with their sizes in bytes; but not
+/// those that another host than this one has still to drop from its staging disk.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn condemned(db: &mut Connection) -> Result<Vec<(BlobId, u64)>, Error> {
-    let rows =
-        query("SELECT id, size FROM blobs WHERE state = ?").bind(DYING).fetch_all(db).await?;
+pub async fn condemned(db: &mut Connection, host: &HostName) -> Result<Vec<(BlobId, u64)>, Error> {
+    let rows = query(
+        "SELECT id, size FROM blobs WHERE state = ? AND (place <> ? OR host = ?) AND NOT EXISTS (
+             SELECT 1 FROM transfers WHERE blob_id = blobs.id AND host <> ?)",
+    )
+    .bind(DYING)
+    .bind(Place::Staging.to_column())
+    .bind(host.as_str())
+    .bind(host.as_str())
+    .fetch_all(db)
+    .await?;
     let blob =
         |row: &Row| Ok((blob_of(row.try_get(0)?)?, row.try_get::<i64, _>(1)?.cast_unsigned()));
     rows.iter().map(blob).collect()

@@ -11,6 +11,7 @@ pub mod blobs;
 mod connection;
 pub mod contents;
 pub mod files;
+pub mod hosts;
 mod query;
 pub mod transfers;
 pub mod users;
@@ -127,12 +128,12 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn migrations() -> Migrator {
-    let initial = include_str!("../../../migrations/sqlite/0001_initial.sql");
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "initial".into(),
-        MigrationType::Simple,
-        initial.into_sql_str(),
-        false,
-    )])
+    let list = [
+        (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
+        (2, "hosts", include_str!("../../../migrations/sqlite/0002_hosts.sql")),
+    ];
+    let migration = |(number, name, sql): (i64, &'static str, &'static str)| {
+        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations(list.map(migration).into())
 }

@@ -1,0 +1,78 @@
+//! What is staged on this host, for the other processes of the server.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt as _};
+
+use super::Error;
+use super::contents::Contents;
+use crate::backend::{self, BlobId, off_loop};
+
+/// Bytes that are read from the disk at once.
+const BUFFER: usize = 512 * 1024;
+/// Buffers that are read ahead of whoever takes them.
+const AHEAD: usize = 2;
+
+/// The staged blobs of this host. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Staged(Arc<Contents>);
+
+/// A staged blob, which stays readable also when it moves away meanwhile.
+#[derive(Debug, Clone)]
+pub struct StagedBlob {
+    id: BlobId,
+    file: Arc<File>,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Staged {
+    /// What the staging disk of these contents has.
+    pub fn new(contents: Arc<Contents>) -> Self {
+        Self(contents)
+    }
+
+    /// Opens a blob for a process that shows a pass for it.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`]; [`Error::NotFound`] when it is not here (any more).
+    pub async fn open(&self, id: BlobId, pass: &str) -> Result<StagedBlob, Error> {
+        self.0.hosts.admit(id, pass)?;
+        let staging = self.0.staging.clone();
+        let opened = off_loop(move || {
+            let Some(file) = staging.file(id)? else { return Ok(None) };
+            let metadata = file.metadata();
+            let metadata = metadata.map_err(|error| backend::Error::file(id.to_string(), error))?;
+            Ok(Some(StagedBlob { id, file: Arc::new(file), size: metadata.len() }))
+        });
+        opened.await?.ok_or(Error::NotFound("staged blob"))
+    }
+}
+
+impl StagedBlob {
+    /// The bytes of a range, which lies within the blob.
+    pub fn read(
+        self,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, backend::Error>> + Send + use<> {
+        let end = range.end;
+        stream::iter(range.step_by(BUFFER))
+            .map(move |start| self.clone().piece(start..(start + BUFFER as u64).min(end)))
+            .buffered(AHEAD)
+    }
+
+    async fn piece(self, range: Range<u64>) -> Result<Bytes, backend::Error> {
+        off_loop(move || {
+            let length = usize::try_from(range.end - range.start).unwrap_or(BUFFER);
+            let mut buffer = vec![0; length];
+            let read = self.file.read_exact_at(&mut buffer, range.start);
+            read.map_err(|error| backend::Error::file(self.id.to_string(), error))?;
+            Ok(buffer.into())
+        })
+        .await
+    }
+}
