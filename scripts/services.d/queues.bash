@@ -18,10 +18,13 @@ ready_redis() {
 start_rabbitmq() {
     local home=$directory/rabbitmq
     require_port rabbitmq "$port_rabbitmq"
+    require_port rabbitmq "$port_rabbitmq_api"
     mkdir -p "$home/data" "$home/logs"
     printf '%s\n' "listeners.tcp.1 = 127.0.0.1:$port_rabbitmq" 'log.file.level = info' \
+        'management.tcp.ip = 127.0.0.1' "management.tcp.port = $port_rabbitmq_api" \
         'disk_free_limit.absolute = 50MB' 'vm_memory_high_watermark.absolute = 512MB' >"$home/rabbitmq.conf"
-    echo '[].' >"$home/enabled_plugins"
+    # With its interface for operators, by which tests make virtual hosts and look at queues.
+    echo '[rabbitmq_management].' >"$home/enabled_plugins"
     local environment=(
         HOME="$home" ERL_EPMD_PORT="$port_epmd" ERL_EPMD_ADDRESS=127.0.0.1 RUNNING_UNDER_SYSTEMD=1
         RABBITMQ_NODENAME=miaofs@localhost RABBITMQ_DIST_PORT="$port_rabbitmq_nodes"
@@ -46,5 +49,5 @@ ready_rabbitmq() (
     exec 3<>"/dev/tcp/127.0.0.1/$port_rabbitmq" || exit 1
     printf 'AMQP\0\0\011\001' >&3
     LC_ALL=C IFS= read -r -t 5 -n 1 -d '' -u 3 first
-    [[ $first == $'\001' ]]
+    [[ $first == $'\001' ]] && listens "$port_rabbitmq_api"
 )

@@ -53,7 +53,8 @@ open_settings() {
     fi
     [[ $verb == up || $verb == start ]] || { : "${runs:=$directory/run}" && return 0; }
     choose runs short_directory
-    for name in mariadb replica redis rabbitmq rabbitmq_nodes epmd ceph_mon ceph_osd radosgw radosgw_oss oss_front; do
+    for name in mariadb replica redis rabbitmq rabbitmq_api rabbitmq_nodes epmd ceph_mon ceph_osd radosgw radosgw_oss \
+        oss_front; do
         choose "port_$name" free_port
     done
     for name in mariadb_password replication_password ceph_access_key ceph_secret_key oss_access_key oss_secret_key; do
@@ -75,6 +76,7 @@ MIAOFS_TEST_DATABASE_URL=mysql://miaofs:$mariadb_password@127.0.0.1:$port_mariad
 MIAOFS_TEST_REPLICA_URL=mysql://miaofs_reader:$mariadb_password@127.0.0.1:$port_replica
 MIAOFS_TEST_REDIS_URL=redis://127.0.0.1:$port_redis
 MIAOFS_TEST_AMQP_URL=amqp://guest:guest@127.0.0.1:$port_rabbitmq
+MIAOFS_TEST_AMQP_API=http://guest:guest@127.0.0.1:$port_rabbitmq_api
 MIAOFS_TEST_CEPH_ENDPOINT=http://127.0.0.1:$port_radosgw
 MIAOFS_TEST_CEPH_REGION=us-east-1
 MIAOFS_TEST_CEPH_BUCKET=$ceph_bucket
