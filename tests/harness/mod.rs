@@ -6,12 +6,15 @@
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
 pub mod api;
+pub mod bucket;
 pub mod content;
 pub mod device;
 pub mod disk;
 pub mod drive;
+pub mod parts;
 pub mod random;
 pub mod server;
+pub mod services;
 pub mod tree;
 pub mod wait;
 

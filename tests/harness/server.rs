@@ -11,6 +11,9 @@ use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use super::api::Api;
+use super::disk::lengths_below;
+use super::parts::Parts;
+use super::services::real_backends;
 use super::wait::{seconds, wait_until};
 use super::{binary, tail};
 
@@ -23,6 +26,8 @@ pub struct Server {
     arguments: Vec<String>,
     address: SocketAddr,
     child: Child,
+    /// What it has of the real parts, when it stands on those. Goes after the process.
+    parts: Option<Parts>,
 }
 
 impl Server {
@@ -33,9 +38,23 @@ impl Server {
 
     /// Starts a server with more arguments to `serve`.
     pub fn start_with(data: &Path, arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let parts = real_backends().then(|| Parts::new(&data.with_extension("toml"), &["ceph"]));
+        Self::spawn(data, arguments, parts)
+    }
+
+    /// Starts a server on these parts, whatever the others of this run stand on.
+    pub fn start_on(parts: Parts, data: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(data, arguments, Some(parts))
+    }
+
+    fn spawn(data: &Path, more: &[&str], parts: Option<Parts>) -> Self {
+        let mut arguments: Vec<String> = more.iter().map(ToString::to_string).collect();
+        if let Some(parts) = &parts {
+            let configuration = parts.configuration().to_str().expect("paths of tests are UTF-8");
+            arguments.extend(["--config".to_owned(), configuration.to_owned()]);
+        }
         let (child, address) = spawn(data, &arguments, "127.0.0.1:0");
-        Self { data: data.to_owned(), arguments, address, child }
+        Self { data: data.to_owned(), arguments, address, child, parts }
     }
 
     /// Starts it again where it was, after [`Self::kill`] or [`Self::stop`].
@@ -90,6 +109,19 @@ impl Server {
     /// Its data directory.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// The sizes of the blobs that it has moved to its store.
+    pub fn stored(&self) -> Vec<u64> {
+        match &self.parts {
+            Some(parts) => parts.stored(),
+            None => lengths_below(&self.data.join("store")),
+        }
+    }
+
+    /// The sizes of the files on its staging disk.
+    pub fn staged(&self) -> Vec<u64> {
+        lengths_below(&self.data.join("staging"))
     }
 
     /// Its API, nobody signed in.

@@ -6,7 +6,6 @@ use miaofs::content::CHUNK_SIZE;
 use miaofs::protocol::ids::NodeId;
 
 use crate::harness::content::{Content, Upload, batch_of, send_batch, upload};
-use crate::harness::disk::lengths_below;
 use crate::harness::drive::{Change, apply, commit, head};
 use crate::harness::random::Seed;
 use crate::harness::scratch;
@@ -110,13 +109,12 @@ fn staged_bytes_move_to_the_store_and_stay_readable_all_the_while() {
     upload(&ada, &content);
     apply(&ada, &[&Change::file(NodeId::ROOT, "film", &content)]);
     let path = format!("/file/download?digest={}", content.digest);
-    let (staging, store) = (server.data().join("staging"), server.data().join("store"));
-    let moved = || lengths_below(&store).contains(&content.size());
+    let moved = || server.stored().contains(&content.size());
     wait_until("the blob is in the store", seconds(60), || {
         assert!(ada.get(&path).expect(200).body == content.bytes, "other bytes came back");
         moved()
     });
-    let staged = || lengths_below(&staging).iter().sum::<u64>();
+    let staged = || server.staged().iter().sum::<u64>();
     wait_until("nothing is staged any more", seconds(60), || staged() < CHUNK_SIZE);
     assert!(ada.get(&path).expect(200).body == content.bytes, "other bytes came back");
     assert!(server.metric("miaofs_transfers_total") >= 1);
@@ -131,8 +129,7 @@ fn a_transfer_that_a_kill_interrupted_is_finished_after_the_restart() {
     upload(&ada, &content);
     server.kill();
     server.restart();
-    let store = server.data().join("store");
-    let moved = || lengths_below(&store).contains(&content.size());
+    let moved = || server.stored().contains(&content.size());
     wait_until("the blob is in the store", seconds(60), moved);
     let path = format!("/file/download?digest={}", content.digest);
     assert!(ada.get(&path).expect(200).body == content.bytes, "other bytes came back");
@@ -155,13 +152,7 @@ fn contents_that_nobody_refers_to_are_collected_and_the_others_stay() {
         changes.push(change);
     }
     apply(&ada, &[&Change::delete(changes[1].id(), head(&ada))]);
-    let data = server.data().to_owned();
-    let held = || {
-        lengths_below(&data.join("store"))
-            .iter()
-            .chain(&lengths_below(&data.join("staging")))
-            .sum::<u64>()
-    };
+    let held = || server.stored().iter().chain(&server.staged()).sum::<u64>();
     wait_until("the unused bytes are gone", seconds(120), || held() < 3 * CHUNK_SIZE);
     assert!(ada.get("/file/download?path=/kept").expect(200).body == contents[0].bytes);
 }

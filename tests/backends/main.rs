@@ -1,0 +1,12 @@
+//! What the drive promises on the parts that a company runs it on: MariaDB, Redis, RabbitMQ, Ceph, OSS.
+//!
+//! These tests need `scripts/services up` and its `services.env`, so a plain `cargo test` leaves them
+//! out; `scripts/test` runs them. They share the parts with others at the same time, but for the tests
+//! in `faults`, which break them and run alone.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod stand_ins;

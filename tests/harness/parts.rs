@@ -1,0 +1,124 @@
+//! The share of one server in the real parts: a database, a virtual host, and prefixes of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::bucket::Bucket;
+use super::services::{run, service};
+
+/// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and the stores; all of it goes
+/// when this is dropped.
+#[derive(Debug)]
+pub struct Parts {
+    name: String,
+    stores: &'static [&'static str],
+    configuration: PathBuf,
+}
+
+/// Removes the keys that match a pattern, in Redis itself: there may be many.
+const FORGET: &str = "local cursor = '0' repeat \
+    local page = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 1000) cursor = page[1] \
+    for _, key in ipairs(page[2]) do redis.call('DEL', key) end until cursor == '0'";
+
+impl Parts {
+    /// Makes them, and writes the configuration that names them to `configuration`. What is uploaded
+    /// goes to these `stores`: `ceph`, `oss` or both.
+    pub fn new(configuration: &Path, stores: &'static [&'static str]) -> Self {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("random ids");
+        let name = format!("miaofs_{}", &id.replace('-', "")[..16]);
+        let parts = Self { name, stores, configuration: configuration.to_owned() };
+        parts.sql(&format!("create database {}", parts.name));
+        parts.broker("PUT", "vhosts", "{}");
+        let all = r#"{"configure": ".*", "write": ".*", "read": ".*"}"#;
+        parts.broker("PUT", "permissions", all);
+        std::fs::write(configuration, parts.settings()).expect("room for a configuration");
+        parts
+    }
+
+    /// The configuration file of a server on these parts.
+    pub fn configuration(&self) -> &Path {
+        &self.configuration
+    }
+
+    /// The sizes of the objects that the server keeps in Ceph.
+    pub fn stored(&self) -> Vec<u64> {
+        let objects = Bucket::ceph().list(&self.name);
+        objects.into_iter().map(|object| object.size).collect()
+    }
+
+    /// What all keys of its objects begin with.
+    pub fn prefix(&self) -> &str {
+        &self.name
+    }
+
+    fn settings(&self) -> String {
+        let name = &self.name;
+        let mut text = format!(
+            "database_url = \"{}/{name}\"\nreplica_url = \"{}/{name}\"\n\
+             redis_url = \"{}\"\nredis_prefix = \"{name}\"\n\
+             amqp_url = \"{}/{name}\"\nstore = {:?}\n",
+            service("DATABASE_URL"),
+            service("REPLICA_URL"),
+            service("REDIS_URL"),
+            service("AMQP_URL"),
+            self.stores,
+        );
+        text.push_str(&self.store("ceph", "CEPH"));
+        text.push_str(&self.store("oss", "OSS"));
+        text.push_str(&format!("proxy = \"{}\"\n", service("OSS_PROXY")));
+        text
+    }
+
+    fn store(&self, store: &str, service_name: &str) -> String {
+        let of = |setting: &str| service(&format!("{service_name}_{setting}"));
+        format!(
+            "[stores.{store}]\nendpoint = \"{}\"\nregion = \"{}\"\nbucket = \"{}\"\nprefix = \"{}\"\n\
+             access_key = \"{}\"\nsecret_key = \"{}\"\n",
+            of("ENDPOINT"),
+            of("REGION"),
+            of("BUCKET"),
+            self.name,
+            of("ACCESS_KEY"),
+            of("SECRET_KEY"),
+        )
+    }
+
+    fn sql(&self, statement: &str) {
+        let url = service("DATABASE_URL");
+        let (user, rest) = url.trim_start_matches("mysql://").split_once(':').expect("a user");
+        let (password, address) = rest.split_once('@').expect("a password");
+        let (host, port) = address.split_once(':').expect("a port");
+        let mut command = Command::new("mariadb");
+        command.args(["--no-defaults", "--protocol=tcp", "--host", host, "--port", port]);
+        // On the command line others could read it.
+        command.args(["--user", user, "--execute", statement]).env("MYSQL_PWD", password);
+        run(&mut command);
+    }
+
+    /// A request about the virtual host to the broker's interface for operators.
+    fn broker(&self, method: &str, kind: &str, body: &str) {
+        let user = if kind == "permissions" { "/guest" } else { "" };
+        let url = format!("{}/api/{kind}/{}{user}", service("AMQP_API"), self.name);
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--request", method]);
+        run(command.args(["--header", "content-type: application/json", "--data", body, &url]));
+    }
+}
+
+impl Drop for Parts {
+    /// What a test that failed leaves is there to be looked at, until the parts themselves are wiped.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the server's parts are called {}", self.name);
+            return;
+        }
+        self.sql(&format!("drop database {}", self.name));
+        self.broker("DELETE", "vhosts", "");
+        let pattern = format!("{}:*", self.name);
+        let mut redis = Command::new("redis-cli");
+        run(redis.args(["-u", &service("REDIS_URL"), "eval", FORGET, "0", &pattern]));
+        for bucket in [Bucket::ceph(), Bucket::oss()] {
+            bucket.empty(&self.name);
+        }
+    }
+}

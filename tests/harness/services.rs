@@ -1,0 +1,40 @@
+//! What `scripts/services` started: where it is, and how one of its parts is made to fail.
+
+use std::process::Command;
+
+/// The setting `MIAOFS_TEST_{name}`; panics when nobody has read the file that `scripts/services up` wrote.
+pub fn service(name: &str) -> String {
+    std::env::var(format!("MIAOFS_TEST_{name}")).unwrap_or_else(|_missing| {
+        panic!(
+            "MIAOFS_TEST_{name} is not set: this test needs the real parts. Run `scripts/services up`, \
+             then `set -a; source target/services/services.env`"
+        )
+    })
+}
+
+/// Whether the servers of this run stand on the real parts (`MIAOFS_TEST_BACKENDS=real`) or on embedded ones.
+pub fn real_backends() -> bool {
+    match std::env::var("MIAOFS_TEST_BACKENDS").as_deref() {
+        Ok("real") => true,
+        Ok("embedded" | "") | Err(_) => false,
+        Ok(other) => {
+            panic!("MIAOFS_TEST_BACKENDS is {other:?}, which is neither real nor embedded")
+        }
+    }
+}
+
+/// Does something to the parts: `services(&["kill", "redis"])`.
+pub fn services(arguments: &[&str]) {
+    let mut command = Command::new(service("SERVICES"));
+    command.args(arguments).arg(service("SERVICES_DIR"));
+    run(&mut command);
+}
+
+/// Runs a command that must succeed; answers what it printed.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {printed}{complaint}", output.status);
+    printed
+}
