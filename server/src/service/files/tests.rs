@@ -313,7 +313,7 @@ async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
     assert_eq!((page.nodes.len(), page.cursor), (1, 2));
 
     let query = ChangesQuery { since: 2, limit: None, wait: Some(60) };
-    let mut waiter = Box::pin(scene.changes.after(scene.user, query.clone()));
+    let mut waiter = Box::pin(scene.changes.after(scene.user, query));
     assert!(futures::poll!(&mut waiter).is_pending());
     scene.stop.cancel();
     let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap();
