@@ -47,3 +47,35 @@ impl File {
         toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../deploy/server.toml");
+
+    /// The names of all settings, as the refusal of an unknown one lists them.
+    fn settings() -> Vec<String> {
+        let refusal = toml::from_str::<File>("no_such_setting = 1").unwrap_err().to_string();
+        let (_, names) = refusal.split_once("expected one of ").unwrap();
+        names.split(',').map(|name| name.trim().trim_matches('`').to_owned()).collect()
+    }
+
+    #[test]
+    fn the_example_names_every_setting_and_no_others() {
+        toml::from_str::<File>(EXAMPLE).unwrap();
+        let all: String = EXAMPLE
+            .lines()
+            .map(|line| {
+                line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)
+            })
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        toml::from_str::<File>(&all).unwrap();
+        let table: toml::Table = all.parse().unwrap();
+        let missing: Vec<_> =
+            settings().into_iter().filter(|name| !table.contains_key(name)).collect();
+        assert!(missing.is_empty(), "explain them in server/deploy/server.toml: {missing:?}");
+    }
+}

@@ -123,10 +123,10 @@ impl Services {
         let stop = || stop.clone();
         if roles.have_staging() {
             workers.spawn(self.contents.hosts.clone().beat_forever(stop()));
+            workers.spawn(collection::measure_forever(contents(), stop()));
         }
         if roles.contains(Role::Upload) {
             workers.spawn(collection::sweep_forever(contents(), self.uploads.clone(), stop()));
-            workers.spawn(collection::measure_forever(contents(), stop()));
         }
         if roles.contains(Role::Transfer) {
             let transfers = Transfers::new(contents());
