@@ -66,6 +66,14 @@ pub enum Error {
     /// This machine cannot make connections.
     #[error("cannot set up connections: {0}")]
     Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another process that the server stands on does not answer, or not yet; it may in a moment.
+    #[error("{what} does not answer: {source}")]
+    Unavailable {
+        /// Which one.
+        what: &'static str,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The process is stopping.
     #[error("the process is stopping")]
     Stopping,

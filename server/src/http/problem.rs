@@ -91,6 +91,7 @@ fn code_of(error: &Error) -> Code {
             backend::Error::NoRoom(_) => Code::StorageFull,
             backend::Error::Busy(_)
             | backend::Error::Unreachable { .. }
+            | backend::Error::Unavailable { .. }
             | backend::Error::Stopping => Code::Unavailable,
             backend::Error::Database(_)
             | backend::Error::Duplicate(_)
@@ -156,6 +157,7 @@ mod tests {
         for (error, status) in [
             (Error::Unavailable, 503),
             (Error::Backend(backend::Error::Stopping), 503),
+            (Error::Backend(backend::Error::Unavailable { what: "it", source: "gone".into() }), 503),
             (Error::OverQuota, 413),
         ] {
             let second = (status == 503).then(|| "1".to_owned());
