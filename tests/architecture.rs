@@ -113,6 +113,7 @@ fn an_outside_crate_off_its_folder_is_found() {
         ("server/src/service/files.rs", "use axum::{body::Body, Json};"),
         ("server/src/http/files.rs", "use sqlx;"),
         ("server/src/service/transfer.rs", "use object_store::ObjectStore;"),
+        ("server/src/service/session.rs", "use redis::Cmd;"),
         ("daemon/src/sync/mod.rs", "use reqwest::Client;"),
         ("daemon/src/sync/mod.rs", "#[derive(clap::Args)] struct A;"),
         ("daemon/src/vfs/mod.rs", "use miaofs::{client::Api, content::Digest};"),

@@ -13,6 +13,7 @@ pub mod disk;
 pub mod drive;
 pub mod parts;
 pub mod random;
+pub mod redis;
 pub mod server;
 pub mod services;
 pub mod tree;

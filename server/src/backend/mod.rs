@@ -17,7 +17,7 @@ pub mod tracker;
 pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
 pub use ids::{BlobId, TokenId, UserId};
-pub use settings::Settings;
+pub use settings::{KeyPrefix, RedisSettings, Settings};
 pub use token_key::TokenKey;
 
 use std::path::Path;
@@ -91,7 +91,7 @@ impl Backends {
         Ok(Self {
             settings: settings.clone(),
             db,
-            tracker: Tracker::open(&settings.tracker_file()).await?,
+            tracker: Tracker::open(settings).await?,
             queue: Queue::new(),
             staging: Staging::open(&settings.staging_directory())?,
             store: Store::open(&settings.store_directory())?,

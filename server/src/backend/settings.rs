@@ -1,8 +1,12 @@
 //! Where the backends are: plain data, decided once and never shown whole, since it may have secrets.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use miaofs::protocol::host::HostName;
+use secrecy::SecretString;
+use serde::Deserialize;
 
 /// Where the backends are. What is absent is the embedded part, in the data directory.
 #[derive(Debug, Clone)]
@@ -16,12 +20,72 @@ pub struct Settings {
     pub internal_url: Option<String>,
     /// The file with the key that signs tokens, when it is not in the data directory.
     pub token_key_file: Option<PathBuf>,
+    /// The tracker that several processes share; `None` for the embedded one.
+    pub redis: Option<RedisSettings>,
+}
+
+/// A tracker in Redis.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// Where it is, and perhaps with which password: `redis://…` or `rediss://…`.
+    pub url: SecretString,
+    /// What all keys begin with.
+    pub prefix: KeyPrefix,
+}
+
+/// What all keys of one server in Redis begin with, so that several share one Redis.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct KeyPrefix(String);
+
+/// A string that keys do not begin with.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a prefix of keys is 1 to {PREFIX_BYTES_MAX} of a-z, A-Z, 0-9, '.', '_' and '-'")]
+pub struct KeyPrefixError;
+
+/// Bytes that a prefix of keys may have.
+const PREFIX_BYTES_MAX: usize = 64;
+
+impl Default for KeyPrefix {
+    fn default() -> Self {
+        Self("miaofs".to_owned())
+    }
+}
+
+impl FromStr for KeyPrefix {
+    type Err = KeyPrefixError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(known);
+        fits.then(|| Self(text.to_owned())).ok_or(KeyPrefixError)
+    }
+}
+
+impl TryFrom<String> for KeyPrefix {
+    type Error = KeyPrefixError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 impl Settings {
     /// Everything embedded, in this directory.
     pub fn embedded(data: PathBuf) -> Self {
-        Self { data, host: HostName::default(), internal_url: None, token_key_file: None }
+        Self {
+            data,
+            host: HostName::default(),
+            internal_url: None,
+            token_key_file: None,
+            redis: None,
+        }
     }
 
     /// The embedded database.
@@ -47,5 +111,20 @@ impl Settings {
     /// The local store.
     pub fn store_directory(&self) -> PathBuf {
         self.data.join("store")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_of_keys_cannot_be_taken_for_another_part_of_a_key() {
+        for good in ["miaofs", "a", "A.b_c-9"] {
+            assert_eq!(good.parse::<KeyPrefix>().unwrap().to_string(), good);
+        }
+        for bad in ["", "a:b", "{a}", "a b", "ä", &"a".repeat(65)] {
+            assert_eq!(bad.parse::<KeyPrefix>(), Err(KeyPrefixError), "{bad}");
+        }
     }
 }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use miaofs::protocol::host::HostName;
+use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::backend::KeyPrefix;
 use crate::http::Network;
 use crate::service::{Dedup, SignUps};
 
@@ -23,6 +25,8 @@ pub(super) struct File {
     pub(super) trusted_proxies: Option<Vec<Network>>,
     pub(super) drain_delay: Option<u64>,
     pub(super) drain_limit: Option<u64>,
+    pub(super) redis_url: Option<SecretString>,
+    pub(super) redis_prefix: Option<KeyPrefix>,
     pub(super) quota: Option<u64>,
     pub(super) max_file_size: Option<u64>,
     pub(super) grace_period: Option<u64>,

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use miaofs::protocol::host::HostName;
+use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::backend::KeyPrefix;
 use crate::http::Network;
 use crate::service::{Dedup, Roles, SignUps};
 
@@ -28,6 +30,13 @@ pub struct Flags {
     /// File with the key that signs tokens, the same for all processes of the server.
     #[arg(long, env = "MIAOFS_SERVER_TOKEN_KEY_FILE", value_name = "FILE")]
     pub(super) token_key_file: Option<PathBuf>,
+    /// URL of the Redis that the processes of one server share: redis://[USER:PASSWORD@]HOST[:PORT][/DB],
+    /// or rediss:// for TLS. Without it the server is this process alone.
+    #[arg(long, env = "MIAOFS_SERVER_REDIS_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) redis_url: Option<SecretString>,
+    /// What all keys in Redis begin with.
+    #[arg(long, env = "MIAOFS_SERVER_REDIS_PREFIX", value_name = "NAME")]
+    pub(super) redis_prefix: Option<KeyPrefix>,
     /// Bytes that the drive of a new account may have.
     #[arg(long, env = "MIAOFS_SERVER_QUOTA", value_name = "BYTES")]
     pub(super) quota: Option<u64>,

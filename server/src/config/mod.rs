@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::backend::Settings;
+use crate::backend::{RedisSettings, Settings};
 use crate::http::TrustedProxies;
 use crate::service::{Dedup, Policy, Roles, SignUps};
 use file::File;
@@ -99,12 +99,17 @@ impl ServingConfig {
 
 fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
     let data = flags.data.clone().or(file.data.clone());
+    let redis_url = flags.redis_url.clone().or(file.redis_url.clone());
+    let redis_prefix = flags.redis_prefix.clone().or(file.redis_prefix.clone());
+    let redis =
+        redis_url.map(|url| RedisSettings { url, prefix: redis_prefix.unwrap_or_default() });
     let in_file = file.internal_url.as_deref().map(flags::internal_url).transpose();
     let in_file = in_file.map_err(anyhow::Error::msg).context("in the setting 'internal_url'")?;
     Ok(Settings {
         host: flags.host.clone().or(file.host.clone()).unwrap_or_default(),
         internal_url: flags.internal_url.clone().or(in_file),
         token_key_file: flags.token_key_file.clone().or(file.token_key_file.clone()),
+        redis,
         ..Settings::embedded(data.unwrap_or_else(default_data))
     })
 }

@@ -157,7 +157,10 @@ mod tests {
         for (error, status) in [
             (Error::Unavailable, 503),
             (Error::Backend(backend::Error::Stopping), 503),
-            (Error::Backend(backend::Error::Unavailable { what: "it", source: "gone".into() }), 503),
+            (
+                Error::Backend(backend::Error::Unavailable { what: "it", source: "gone".into() }),
+                503,
+            ),
             (Error::OverQuota, 413),
         ] {
             let second = (status == 503).then(|| "1".to_owned());

@@ -25,18 +25,17 @@ const PASSWORD_BYTES_MAX: usize = 1024;
 #[derive(Debug, Clone)]
 pub struct Accounts {
     db: Db,
-    tracker: Tracker,
     tokens: Tokens,
     passwords: Passwords,
-    tries: Arc<Tries>,
+    tries: Tries,
     policy: Arc<Policy>,
 }
 
 impl Accounts {
     /// Accounts of this database, with sessions signed by `tokens`.
     pub fn new(db: Db, tracker: Tracker, tokens: Tokens, policy: Arc<Policy>) -> Self {
-        let (passwords, tries) = (Passwords::new(), Arc::new(Tries::new()));
-        Self { db, tracker, tokens, passwords, tries, policy }
+        let (passwords, tries) = (Passwords::new(), Tries::new(tracker));
+        Self { db, tokens, passwords, tries, policy }
     }
 
     /// Makes an account with an empty drive and signs its first device in.
@@ -51,7 +50,7 @@ impl Accounts {
         let name = checked_name(&request.name)?;
         check_password(&request.password)?;
         check_device(&request.device)?;
-        self.tries.count(&name, from)?;
+        self.tries.count(&name, from).await?;
         let password = self.passwords.hash(request.password).await?;
 
         let mut transaction = self.db.write().await?;
@@ -73,7 +72,7 @@ impl Accounts {
     pub async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
         check_device(&request.device)?;
         let name = checked_name(&request.name).map_err(|_no_such_name| Error::WrongCredentials)?;
-        self.tries.count(&name, from)?;
+        self.tries.count(&name, from).await?;
         let user = self.verify(&name, request.password).await?;
         self.begin_session(user, name, &request.device).await
     }
@@ -95,7 +94,9 @@ impl Accounts {
     /// [`Error::Backend`].
     pub async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
         let bearer = Bearer { user: caller.user, device: caller.device };
-        Ok(self.tracker.end_device(bearer).await?)
+        let mut transaction = self.db.write().await?;
+        self.tokens.end_device(&mut transaction, bearer).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Changes the password, ends every session, and begins a new one for the caller.
@@ -113,16 +114,16 @@ impl Accounts {
         let mut read = self.db.read().await?;
         let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
         drop(read);
-        self.tries.count(&name, from)?;
+        self.tries.count(&name, from).await?;
         self.verify(&name, request.old).await?;
         let password = self.passwords.hash(request.new).await?;
 
         let mut transaction = self.db.write().await?;
         db::accounts::set_password(&mut transaction, caller.user, &password).await?;
-        transaction.commit().await?;
-        self.tracker.end_user(caller.user).await?;
+        self.tokens.end_user(&mut transaction, caller.user).await?;
         let bearer = Bearer { user: caller.user, device: caller.device };
-        let pair = self.tokens.begin(bearer).await?;
+        let pair = self.tokens.begin(&mut transaction, bearer).await?;
+        transaction.commit().await?;
         Ok(self.session(bearer, name, pair))
     }
 
@@ -147,7 +148,8 @@ impl Accounts {
     /// Who shows this access token.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended.
+    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended;
+    /// [`Error::Backend`] when that cannot be known now.
     pub async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
         self.tokens.check(token).await
     }
@@ -169,26 +171,18 @@ impl Accounts {
     ) -> Result<Session, Error> {
         let bearer = Bearer { user, device: device.id.unwrap_or_else(DeviceId::random) };
         let mut transaction = self.db.write().await?;
-        db::accounts::see_device(&mut transaction, user, bearer.device, device).await?;
-        let surplus = self.surplus_devices(&mut transaction, bearer).await?;
-        transaction.commit().await?;
-        for device in surplus {
-            self.tracker.end_device(Bearer { user, device }).await?;
-        }
-        let pair = self.tokens.begin(bearer).await?;
-        self.check_open(bearer).await?;
-        Ok(self.session(bearer, name, pair))
-    }
-
-    /// Ends the session again if the account was disabled while it began: whoever disables it ends the
-    /// tokens that are there, and this one may have come a moment later.
-    async fn check_open(&self, bearer: Bearer) -> Result<(), Error> {
-        let name = db::accounts::name(&mut *self.db.read().await?, bearer.user).await?;
-        if name.is_none() {
-            self.tracker.end_device(bearer).await?;
+        // Whoever disables the account ends the sessions that are there, and waits for this one.
+        if !db::accounts::hold_open(&mut transaction, user).await? {
             return Err(Error::WrongCredentials);
         }
-        Ok(())
+        db::accounts::see_device(&mut transaction, user, bearer.device, device).await?;
+        let surplus = self.surplus_devices(&mut transaction, bearer).await?;
+        for device in surplus {
+            self.tokens.end_device(&mut transaction, Bearer { user, device }).await?;
+        }
+        let pair = self.tokens.begin(&mut transaction, bearer).await?;
+        transaction.commit().await?;
+        Ok(self.session(bearer, name, pair))
     }
 
     /// The devices whose sessions end because this one signs in.

@@ -1,48 +1,45 @@
 //! The feed: what changed in a drive, and waiting for it.
 //!
-//! Waiters are woken in this process: whoever commits announces the drive's new sequence number.
+//! Whoever commits announces the drive's new sequence number, and the tracker wakes those who wait,
+//! in whichever process. An announcement may be lost, so they also look by themselves now and then.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use miaofs::protocol::changes::{
     Changes as Page, ChangesQuery, LIMIT_DEFAULT, LIMIT_MAX, WAIT_MAX,
 };
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
 use crate::backend::UserId;
 use crate::backend::db::{self, Db};
+use crate::backend::tracker::Tracker;
 
 /// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How often whoever waits looks without having been woken.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The feeds of all drives.
 #[derive(Debug, Clone)]
 pub struct Changes {
     db: Db,
-    drives: Arc<Mutex<HashMap<UserId, watch::Sender<u64>>>>,
+    tracker: Tracker,
     stop: CancellationToken,
 }
 
 impl Changes {
     /// Feeds from this database, whose waiters all end when `stop` is cancelled. From then on nobody
     /// waits here; they are sent away to come again.
-    pub fn new(db: Db, stop: CancellationToken) -> Self {
-        Self { db, drives: Arc::default(), stop }
+    pub fn new(db: Db, tracker: Tracker, stop: CancellationToken) -> Self {
+        Self { db, tracker, stop }
     }
 
     /// Wakes whoever waits for a drive, which has been committed up to `seq`.
     pub fn announce(&self, user: UserId, seq: u64) {
-        let mut drives = self.lock();
-        if let Some(drive) = drives.get(&user)
-            && drive.send(seq).is_err()
-        {
-            drives.remove(&user);
-        }
+        self.tracker.announce(user, seq);
     }
 
     /// The next page after a cursor; waits as long as asked when there is none.
@@ -61,7 +58,7 @@ impl Changes {
         let ending = self.stop.is_cancelled() && wait > 0;
         let deadline = Instant::now() + Duration::from_secs(wait);
         // Subscribed before the look, so that no commit falls between look and wait.
-        let mut news = self.subscribe(user);
+        let mut news = self.tracker.subscribe(user);
         loop {
             let page = self.page(user, query.since, limit).await?;
             if page.head != query.since {
@@ -72,6 +69,7 @@ impl Changes {
             }
             tokio::select! {
                 _ = news.changed() => (),
+                () = tokio::time::sleep(LOOK) => (),
                 () = tokio::time::sleep_until(deadline) => return Ok(page),
                 () = self.stop.cancelled() => return Ok(page),
             }
@@ -93,13 +91,5 @@ impl Changes {
         let cursor = end.unwrap_or(head);
         let nodes = db::files::changed(&mut read, user, since, cursor).await?;
         Ok(Page { nodes, cursor, head })
-    }
-
-    fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
-        self.lock().entry(user).or_insert_with(|| watch::Sender::new(0)).subscribe()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, watch::Sender<u64>>> {
-        self.drives.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -72,6 +72,7 @@ pub struct Services {
     pub changes: Changes,
     /// The drives.
     pub files: Files,
+    tokens: Tokens,
     contents: Arc<Contents>,
     backends: Backends,
     draining: CancellationToken,
@@ -84,10 +85,10 @@ impl Services {
         let policy = Arc::new(policy);
         let Backends { db, tracker, token_key, .. } = backends.clone();
         let lifetimes = [policy.access_ttl, policy.refresh_ttl];
-        let tokens = Tokens::new(tracker.clone(), &token_key, lifetimes);
-        let changes = Changes::new(db.clone(), draining.clone());
+        let tokens = Tokens::new(db.clone(), tracker.clone(), &token_key, lifetimes);
+        let changes = Changes::new(db.clone(), tracker.clone(), draining.clone());
         let files = Files::new(db.clone(), changes.clone(), policy.clone());
-        let accounts = Accounts::new(db, tracker, tokens, policy.clone());
+        let accounts = Accounts::new(db, tracker, tokens.clone(), policy.clone());
         let contents = Contents::new(&backends, policy);
         let uploads = Uploads::new(contents.clone());
         Self {
@@ -100,6 +101,7 @@ impl Services {
             plain_uploads: PlainUploads::new(contents.clone()),
             downloads: Downloads::new(contents.clone()),
             staged: Staged::new(contents.clone()),
+            tokens,
             contents,
             backends,
             draining,
@@ -125,7 +127,11 @@ impl Services {
             workers.spawn(self.contents.hosts.clone().beat_forever(stop()));
             workers.spawn(collection::measure_forever(contents(), stop()));
         }
+        if roles.contains(Role::Account) {
+            workers.spawn(self.tokens.clone().forget_forever(stop()));
+        }
         if roles.contains(Role::Upload) {
+            workers.spawn(self.uploads.clone().find_again_forever(stop()));
             workers.spawn(collection::sweep_forever(contents(), self.uploads.clone(), stop()));
         }
         if roles.contains(Role::Transfer) {
@@ -156,7 +162,8 @@ impl Services {
         if self.is_draining() {
             return Err(Error::Unavailable);
         }
-        Ok(self.backends.db.ping().await?)
+        self.backends.db.ping().await?;
+        Ok(self.backends.tracker.ping().await?)
     }
 
     /// Closes the files, after the last request and worker.

@@ -2,24 +2,27 @@
 //!
 //! The facts never change and stand in the sidecar beside the staged bytes; this keeps those of the
 //! busy uploads in memory. Which chunks were received stands in the tracker. When the tracker has
-//! forgotten, or the machine has started anew since, the staged bytes are hashed again.
+//! forgotten, be it one upload or all, the sidecars tell it again; and then, as when the machine has
+//! started anew, the staged bytes are hashed again and only what they prove counts as received.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, hash_chunk};
 use miaofs::protocol::ids::UploadId;
-use tokio::sync::OnceCell;
 
 use super::Error;
 use super::contents::Contents;
+use crate::backend::db::blobs;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Sidecar;
-use crate::backend::tracker::{TrackedUpload, UploadPhase};
+use crate::backend::tracker::{Epoch, TrackedUpload, UploadPhase};
 use crate::backend::{self, BlobId, UserId, off_loop};
 
 /// Chunk digests that are kept in memory for uploads that nobody is touching: 16 MiB of them.
 const IDLE_CHUNKS: usize = 512 * 1024;
+/// How often the tracker is told again what it forgot while it was asked.
+const TELL_TRIES: usize = 3;
 
 /// One upload that is receiving.
 #[derive(Debug)]
@@ -30,13 +33,19 @@ pub(super) struct Session {
     pub facts: Sidecar,
     /// Held by whoever completes, cancels or sweeps it.
     pub ending: tokio::sync::Mutex<()>,
-    checked: OnceCell<()>,
+    /// Held by whoever hashes the staged bytes again.
+    checking: tokio::sync::Mutex<()>,
 }
 
 impl Session {
     /// A session for what the sidecar says.
     pub fn new(id: UploadId, facts: Sidecar) -> Self {
-        Self { id, facts, ending: tokio::sync::Mutex::new(()), checked: OnceCell::new() }
+        Self {
+            id,
+            facts,
+            ending: tokio::sync::Mutex::default(),
+            checking: tokio::sync::Mutex::default(),
+        }
     }
 
     /// The blob that it fills.
@@ -108,12 +117,14 @@ pub(super) enum Found {
 pub(super) struct Sessions {
     contents: Arc<Contents>,
     live: Mutex<HashMap<UploadId, Arc<Session>>>,
+    /// The memory of the tracker that knows of all uploads whose sidecars are here.
+    told: tokio::sync::Mutex<Option<Epoch>>,
 }
 
 impl Sessions {
     /// None in memory yet.
     pub fn new(contents: Arc<Contents>) -> Self {
-        Self { contents, live: Mutex::default() }
+        Self { contents, live: Mutex::default(), told: tokio::sync::Mutex::default() }
     }
 
     /// An upload of the user.
@@ -122,7 +133,10 @@ impl Sessions {
     /// [`Error::NotFound`] when there is none, or it is another user's; [`Error::WrongHost`] when its
     /// chunks are on another host.
     pub async fn find(&self, user: UserId, id: UploadId) -> Result<Found, Error> {
-        let tracked = self.contents.tracker.upload(id).await?;
+        let tracked = match self.contents.tracker.upload(id).await? {
+            Some(tracked) => Some(tracked),
+            None => self.tell_again(id).await?,
+        };
         let tracked =
             tracked.filter(|upload| upload.user == user).ok_or(Error::NotFound("upload"))?;
         match tracked.phase {
@@ -153,7 +167,9 @@ impl Sessions {
                 self.insert(Session::new(tracked.id, facts))
             }
         };
-        session.checked.get_or_try_init(|| self.check(&session, tracked)).await?;
+        if tracked.boot != self.contents.staging.boot() {
+            self.check(&session).await?;
+        }
         Ok(Some(session))
     }
 
@@ -179,23 +195,108 @@ impl Sessions {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes sure that what the tracker calls received is on the disk.
-    async fn check(&self, session: &Arc<Session>, tracked: &TrackedUpload) -> Result<(), Error> {
-        let contents = &self.contents;
-        if tracked.boot == contents.staging.boot() {
+    /// Makes sure that what the tracker calls received is what is on the disk.
+    async fn check(&self, session: &Arc<Session>) -> Result<(), Error> {
+        let Contents { tracker, staging, .. } = &*self.contents;
+        let _alone = session.checking.lock().await;
+        let tracked = tracker.upload(session.id).await?;
+        if tracked.is_none_or(|tracked| tracked.boot == staging.boot()) {
             return Ok(());
         }
-        let (staging, known) = (contents.staging.clone(), session.clone());
+        let (disk, known) = (staging.clone(), session.clone());
         let received = off_loop(move || {
-            let Some(file) = staging.file(known.blob())? else { return Ok(Vec::new()) };
+            let Some(file) = disk.file(known.blob())? else { return Ok(Vec::new()) };
             Ok(known.missing_chunks().filter(|chunk| is_there(&file, chunk)).collect())
         });
         let received: Vec<MissingChunk> = received.await?;
         let marks: Vec<_> =
             received.iter().map(|missing| (missing.chunk.index(), missing.digest)).collect();
         tracing::info!(upload = %session.id, chunks = marks.len(), "found again what was received");
-        contents.tracker.replace_chunks(session.id, contents.staging.boot(), &marks).await?;
+        tracker.replace_chunks(session.id, staging.boot(), &marks).await?;
         Ok(())
+    }
+
+    /// Chunks of a session that were received, rising.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it has ended; [`Error::Unavailable`] when the tracker forgets faster
+    /// than it can be told.
+    pub async fn received(&self, session: &Session) -> Result<Vec<u64>, Error> {
+        let Contents { tracker, staging, .. } = &*self.contents;
+        for _again in 0..TELL_TRIES {
+            if let Some(received) = tracker.received_chunks(session.id, staging.boot()).await? {
+                return Ok(received);
+            }
+            match self.find(UserId(session.facts.user), session.id).await? {
+                Found::Receiving(..) => (),
+                Found::Finished(_) => return Err(Error::NotFound("upload")),
+            }
+        }
+        Err(Error::Unavailable)
+    }
+
+    /// Tells a tracker that has lost its memory of the uploads whose sidecars are here.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn keep_told(&self) -> Result<(), Error> {
+        let mut told = self.told.lock().await;
+        let epoch = self.contents.tracker.epoch().await?;
+        if told.as_ref() != Some(&epoch) {
+            self.tell_all().await?;
+            *told = Some(epoch);
+        }
+        Ok(())
+    }
+
+    /// Tells the tracker of all uploads that it does not know.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn tell_all(&self) -> Result<(), Error> {
+        let Contents { tracker, staging, .. } = &*self.contents;
+        for id in staging.inventory().await?.uploads {
+            if tracker.upload(id).await?.is_none() {
+                self.tell_again(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the tracker again of an upload that it has forgotten. Answers what it knows then; `None`
+    /// when there is no such upload here.
+    async fn tell_again(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
+        let Contents { db, tracker, staging, hosts, policy, .. } = &*self.contents;
+        let facts = match staging.sidecar(id).await {
+            Ok(Some(facts)) => facts,
+            Ok(None) => return Ok(None),
+            Err(error @ backend::Error::Damaged { .. }) => {
+                tracing::warn!(upload = %id, "left alone: {error}");
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // A blob that is in the database is one whose upload was completed.
+        let blob = blobs::get(&mut *db.read().await?, BlobId::from_bytes(id.to_bytes())).await?;
+        let phase = match blob {
+            Some(_) => UploadPhase::Finished,
+            None => UploadPhase::Receiving,
+        };
+        let upload = TrackedUpload {
+            id,
+            user: UserId(facts.user),
+            digest: facts.digest,
+            size: facts.size,
+            host: hosts.here().clone(),
+            boot: Vec::new(),
+            phase,
+            expires_in: policy.upload_ttl.as_secs(),
+        };
+        tracker.put_upload(&upload).await?;
+        if phase == UploadPhase::Finished {
+            staging.remove_sidecar(id).await?;
+        }
+        Ok(Some(upload))
     }
 
     /// Lets the tracker know again of uploads that it has forgotten, and drops staged blobs of requests
@@ -204,33 +305,8 @@ impl Sessions {
     /// # Errors
     /// [`Error::Backend`].
     pub async fn recover(&self) -> Result<(), Error> {
-        let Contents { tracker, staging, hosts, policy, .. } = &*self.contents;
-        let inventory = staging.inventory().await?;
-        for id in &inventory.uploads {
-            if tracker.upload(*id).await?.is_some() {
-                continue;
-            }
-            let facts = match staging.sidecar(*id).await {
-                Ok(Some(facts)) => facts,
-                Ok(None) => continue,
-                Err(error @ backend::Error::Damaged { .. }) => {
-                    tracing::warn!(upload = %id, "left alone: {error}");
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            };
-            let upload = TrackedUpload {
-                id: *id,
-                user: UserId(facts.user),
-                digest: facts.digest,
-                size: facts.size,
-                host: hosts.here().clone(),
-                boot: Vec::new(),
-                phase: UploadPhase::Receiving,
-                expires_in: policy.upload_ttl.as_secs(),
-            };
-            tracker.put_upload(&upload).await?;
-        }
+        self.keep_told().await?;
+        let inventory = self.contents.staging.inventory().await?;
         for blob in inventory.blobs {
             if !inventory.uploads.contains(&UploadId::from_bytes(*blob.as_bytes())) {
                 self.contents.release(blob).await?;

@@ -1,30 +1,41 @@
-//! Tokens: signed access tokens and secret refresh tokens, both of which count only while the
-//! tracker knows their id.
+//! Tokens: signed access tokens, which count only while the tracker knows their id, and secret
+//! refresh tokens, which count while the database knows their session.
 //!
-//! An access token is a JWT (RFC 7519), HS256 with the key in the data directory. A refresh token
-//! is 32 bytes in hex that nobody can guess; the tracker keeps a hash of it only. A session begins with
-//! random ones; the next is computed from the one before with the key, so that a device that shows a
-//! refresh token again, because the answer was lost, is given the same pair.
+//! An access token is a JWT (RFC 7519), HS256 with the key in the data directory. A refresh token is
+//! what its session begins with and a secret, in hex; the database keeps hashes of both only. A session
+//! begins with random ones; the next secret is computed from the one before with the key, so that a
+//! device that shows a refresh token again, because the answer was lost, is given the same pair.
+//!
+//! A tracker that has lost its memory makes every access token a 401, after which clients renew: no
+//! person has to sign in again, and what was ended stays ended.
+//!
+//! A change of a session tells the tracker before the transaction commits, while the session's row is
+//! held: so an end comes either before a renewal, which then finds no session, or after it, and ends
+//! the access token that it gave.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::{Caller, Error};
-use crate::backend::tracker::{Bearer, Renewal, TrackedPair, Tracker};
-use crate::backend::{TokenId, TokenKey, unix_now};
+use crate::backend::db::sessions::{self, SignedIn};
+use crate::backend::db::{Connection, Db};
+use crate::backend::tracker::{AccessToken, Bearer, Others, Tracker};
+use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
 
 const KEY_BYTES: usize = 32;
-/// Bytes of a refresh token.
-const SECRET_BYTES: usize = 32;
 /// How long a refresh token still renews after a token that was given for it was shown: the same
 /// request may have been sent twice, and come late once.
 const REUSE_GRACE: Duration = Duration::from_secs(60);
+/// How often sessions whose time is over are forgotten.
+const FORGET: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
+    sub: String,
     jti: String,
     iat: i64,
     exp: i64,
@@ -39,8 +50,60 @@ pub struct Pair {
     pub refresh: String,
 }
 
-/// The secret of a refresh token.
-type Secret = [u8; SECRET_BYTES];
+/// A refresh token.
+#[derive(Clone, Copy)]
+struct RefreshToken {
+    /// The same in all refresh tokens of a session, and known to nobody else.
+    session: [u8; 16],
+    /// What makes it this one.
+    secret: [u8; 32],
+}
+
+impl RefreshToken {
+    fn random() -> Self {
+        Self { session: rand::random(), secret: rand::random() }
+    }
+
+    /// Reads what [`Self::to_text`] wrote; `None` for anything else.
+    fn from_text(text: &str) -> Option<Self> {
+        let mut token = Self { session: [0; 16], secret: [0; 32] };
+        let (session, secret) = text.split_at_checked(2 * token.session.len())?;
+        hex::decode_to_slice(session, &mut token.session).ok()?;
+        hex::decode_to_slice(secret, &mut token.secret).ok()?;
+        Some(token)
+    }
+
+    fn to_text(self) -> String {
+        hex::encode(self.session) + &hex::encode(self.secret)
+    }
+
+    /// The id that the database knows the session by: whoever reads there learns no token.
+    fn session_id(&self) -> TokenId {
+        id_from(&blake3::derive_key("miaofs 2026 session id", &self.session))
+    }
+
+    /// The id that the database knows it by.
+    fn id(&self) -> TokenId {
+        id_from(&blake3::derive_key("miaofs 2026 refresh token id", &self.secret))
+    }
+
+    /// The id of the access token that is given with it.
+    fn access_id(&self) -> TokenId {
+        id_from(&blake3::derive_key("miaofs 2026 access token id", &self.secret))
+    }
+}
+
+/// What a refresh token that was shown is to its session.
+enum Standing {
+    /// The one that was given last.
+    Newest,
+    /// The one before, good until a token that was given for it was shown, and for the grace.
+    Predecessor,
+    /// One before that, within the grace of the last renewal: a request that came late, perhaps.
+    Late,
+    /// Two hold it.
+    Stolen,
+}
 
 /// What the key in the data directory is used for.
 struct Keys {
@@ -52,6 +115,7 @@ struct Keys {
 /// Gives out and checks tokens.
 #[derive(Clone)]
 pub struct Tokens {
+    db: Db,
     tracker: Tracker,
     keys: Arc<Keys>,
     access_ttl: Duration,
@@ -67,14 +131,14 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     /// Signs with this key.
-    pub fn new(tracker: Tracker, key: &TokenKey, lifetimes: [Duration; 2]) -> Self {
+    pub fn new(db: Db, tracker: Tracker, key: &TokenKey, lifetimes: [Duration; 2]) -> Self {
         let keys = Arc::new(Keys {
             sign: EncodingKey::from_secret(key.as_bytes()),
             verify: DecodingKey::from_secret(key.as_bytes()),
             succeed: key.derive("miaofs 2026 refresh token succession"),
         });
         let [access_ttl, refresh_ttl] = lifetimes;
-        Self { tracker, keys, access_ttl, refresh_ttl, reuse_grace: REUSE_GRACE }
+        Self { db, tracker, keys, access_ttl, refresh_ttl, reuse_grace: REUSE_GRACE }
     }
 
     /// How long an access token is good.
@@ -82,20 +146,41 @@ impl Tokens {
         self.access_ttl
     }
 
-    /// A new pair for a device, whose former tokens end.
+    /// A new pair for a device, whose former tokens end. They count when the caller's transaction
+    /// commits.
     ///
     /// # Errors
-    /// [`Error::Backend`] when the tracker cannot be written.
-    pub async fn begin(&self, bearer: Bearer) -> Result<Pair, Error> {
-        let secret: Secret = rand::random();
-        self.tracker.begin_session(bearer, self.tracked(&secret)).await?;
-        Ok(self.pair(&secret))
+    /// [`Error::Backend`].
+    pub async fn begin(&self, db: &mut Connection, bearer: Bearer) -> Result<Pair, Error> {
+        let token = RefreshToken::random();
+        let (session, refresh) = (token.session_id(), token.id());
+        sessions::begin(db, session, bearer, refresh, self.expires_at()).await?;
+        self.tracker.put_token(bearer, self.access(token, None), Others::End).await?;
+        Ok(self.pair(bearer.user, token))
+    }
+
+    /// Ends the tokens of a device.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn end_device(&self, db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
+        sessions::end_device(db, bearer).await?;
+        Ok(self.tracker.end_device(bearer).await?)
+    }
+
+    /// Ends all tokens of a user.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn end_user(&self, db: &mut Connection, user: UserId) -> Result<(), Error> {
+        end_user(db, &self.tracker, user).await
     }
 
     /// Whose access token it is.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended.
+    /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended;
+    /// [`Error::Backend`] when the tracker cannot say.
     pub async fn check(&self, token: &str) -> Result<Caller, Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
@@ -103,61 +188,125 @@ impl Tokens {
             .map_err(|_any_flaw| Error::Unauthorized)?
             .claims;
         let id: TokenId = claims.jti.parse().map_err(|_not_ours| Error::Unauthorized)?;
-        let bearer = self.tracker.token(id).await?.ok_or(Error::Unauthorized)?;
-        Ok(Caller { user: bearer.user, device: bearer.device, token: id })
+        let user = UserId(claims.sub.parse().map_err(|_not_ours| Error::Unauthorized)?);
+        let shown = self.tracker.token(user, id).await?.ok_or(Error::Unauthorized)?;
+        if let Some(predecessor) = shown.unspent {
+            let mut transaction = self.db.write().await?;
+            sessions::spend(&mut transaction, shown.bearer, predecessor).await?;
+            transaction.commit().await?;
+            self.tracker.settle_token(user, id).await?;
+        }
+        Ok(Caller { user, device: shown.bearer.device, token: id })
     }
 
     /// Trades a refresh token for the pair that follows it, and says whose it is. The same token is
     /// traded for the same pair until that is shown, and for [`REUSE_GRACE`] longer; whoever shows it
-    /// later than that has stolen it, or it was stolen from them, and the device's tokens end.
+    /// later than that has stolen it, or it was stolen from them, and the device's tokens end
+    /// (RFC 9700, section 4.14.2).
     ///
     /// # Errors
     /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
     pub async fn renew(&self, refresh_token: &str) -> Result<(Bearer, Pair), Error> {
-        let mut secret = [0; SECRET_BYTES];
-        hex::decode_to_slice(refresh_token, &mut secret).map_err(|_flaw| Error::Unauthorized)?;
-        let next: Secret = *blake3::keyed_hash(&self.keys.succeed, &secret).as_bytes();
-        let shown = refresh_id(&secret);
-        match self.tracker.renew_session(shown, self.tracked(&next), self.reuse_grace).await? {
-            Renewal::Renewed(bearer) => Ok((bearer, self.pair(&next))),
-            Renewal::Stolen(Bearer { user, device }) => {
+        let shown = RefreshToken::from_text(refresh_token).ok_or(Error::Unauthorized)?;
+        let secret = *blake3::keyed_hash(&self.keys.succeed, &shown.secret).as_bytes();
+        let next = RefreshToken { secret, ..shown };
+        let mut transaction = self.db.write().await?;
+        let session = sessions::hold(&mut transaction, shown.session_id()).await?;
+        let session = session.ok_or(Error::Unauthorized)?;
+        let bearer = session.bearer;
+        let renewed = match self.standing(&session, shown.id()) {
+            Standing::Newest => {
+                let id = shown.session_id();
+                sessions::renew(&mut transaction, id, next.id(), self.expires_at()).await?;
+                let access = self.access(next, Some(shown.id()));
+                self.tracker.put_token(bearer, access, Others::End).await?;
+                Ok((bearer, self.pair(bearer.user, next)))
+            }
+            Standing::Predecessor => {
+                let access = self.access(next, Some(shown.id()));
+                self.tracker.put_token(bearer, access, Others::Stay).await?;
+                Ok((bearer, self.pair(bearer.user, next)))
+            }
+            Standing::Late => Err(Error::Unauthorized),
+            Standing::Stolen => {
+                let Bearer { user, device } = bearer;
                 tracing::warn!(%user, %device, "a spent refresh token was shown: the session ends");
+                self.end_device(&mut transaction, bearer).await?;
                 Err(Error::Unauthorized)
             }
-            Renewal::Unknown => Err(Error::Unauthorized),
+        };
+        transaction.commit().await?;
+        renewed
+    }
+
+    fn standing(&self, session: &SignedIn, shown: TokenId) -> Standing {
+        let grace = i64::try_from(self.reuse_grace.as_secs()).unwrap_or(i64::MAX);
+        let is_over = |since: i64| since <= unix_now().saturating_sub(grace);
+        if shown == session.refresh {
+            return Standing::Newest;
+        }
+        if session.predecessor == Some(shown) {
+            let stolen = session.spent_at.is_some_and(is_over);
+            return if stolen { Standing::Stolen } else { Standing::Predecessor };
+        }
+        if is_over(session.renewed_at) { Standing::Stolen } else { Standing::Late }
+    }
+
+    /// Forgets sessions whose time is over, until `stop`.
+    pub async fn forget_forever(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
+            if let Err(error) = self.forget_expired().await {
+                tracing::error!(%error, "sessions whose time is over cannot be forgotten");
+            }
         }
     }
 
-    fn tracked(&self, secret: &Secret) -> TrackedPair {
-        TrackedPair {
-            access: access_id(secret),
-            access_ttl: self.access_ttl,
-            refresh: refresh_id(secret),
-            refresh_ttl: self.refresh_ttl,
-        }
+    async fn forget_expired(&self) -> Result<(), backend::Error> {
+        let mut transaction = self.db.write().await?;
+        sessions::forget_expired(&mut transaction).await?;
+        transaction.commit().await?;
+        self.tracker.forget_expired().await
     }
 
-    fn pair(&self, secret: &Secret) -> Pair {
-        Pair { access: self.sign(access_id(secret)), refresh: hex::encode(secret) }
+    /// When a session ends that is renewed now.
+    fn expires_at(&self) -> i64 {
+        let lifetime = i64::try_from(self.refresh_ttl.as_secs()).unwrap_or(i64::MAX);
+        unix_now().saturating_add(lifetime)
     }
 
-    fn sign(&self, id: TokenId) -> String {
+    fn access(&self, token: RefreshToken, predecessor: Option<TokenId>) -> AccessToken {
+        AccessToken { id: token.access_id(), predecessor, lifetime: self.access_ttl }
+    }
+
+    fn pair(&self, user: UserId, token: RefreshToken) -> Pair {
+        Pair { access: self.sign(user, token.access_id()), refresh: token.to_text() }
+    }
+
+    fn sign(&self, user: UserId, id: TokenId) -> String {
         let now = unix_now();
         let lifetime = i64::try_from(self.access_ttl.as_secs()).unwrap_or(i64::MAX);
-        let claims = Claims { jti: id.to_string(), iat: now, exp: now.saturating_add(lifetime) };
+        let claims = Claims {
+            sub: user.to_string(),
+            jti: id.to_string(),
+            iat: now,
+            exp: now.saturating_add(lifetime),
+        };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.keys.sign)
             .expect("plain claims serialize and an HMAC takes any key")
     }
 }
 
-/// The id that the tracker knows a refresh token by: whoever reads the tracker learns no token.
-fn refresh_id(secret: &Secret) -> TokenId {
-    id_from(&blake3::derive_key("miaofs 2026 refresh token id", secret))
-}
-
-/// The id of the access token that is given with a refresh token.
-fn access_id(secret: &Secret) -> TokenId {
-    id_from(&blake3::derive_key("miaofs 2026 access token id", secret))
+/// Ends all tokens of a user, within the caller's transaction.
+///
+/// # Errors
+/// [`Error::Backend`].
+pub(super) async fn end_user(
+    db: &mut Connection,
+    tracker: &Tracker,
+    user: UserId,
+) -> Result<(), Error> {
+    sessions::end_user(db, user).await?;
+    Ok(tracker.end_user(user).await?)
 }
 
 fn id_from(hash: &[u8; 32]) -> TokenId {
@@ -166,66 +315,4 @@ fn id_from(hash: &[u8; 32]) -> TokenId {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::backend::UserId;
-    use miaofs::protocol::ids::DeviceId;
-    use std::os::unix::fs::PermissionsExt as _;
-
-    async fn tokens(directory: &Path) -> Tokens {
-        let tracker = Tracker::open(&directory.join("tracker.db")).await.unwrap();
-        let lifetimes = [Duration::from_secs(60); 2];
-        let key = TokenKey::load(&directory.join("token.key")).unwrap();
-        Tokens::new(tracker, &key, lifetimes)
-    }
-
-    #[tokio::test]
-    async fn a_token_counts_until_it_is_ended_and_only_where_it_was_signed() {
-        let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let tokens_here = tokens(here.path()).await;
-        let bearer = Bearer { user: UserId(7), device: DeviceId::random() };
-        let pair = tokens_here.begin(bearer).await.unwrap();
-        let caller = tokens_here.check(&pair.access).await.unwrap();
-        assert_eq!((caller.user, caller.device), (bearer.user, bearer.device));
-
-        let forger = tokens(elsewhere.path()).await;
-        let forged = forger.sign(caller.token);
-        assert!(matches!(tokens_here.check(&forged).await, Err(Error::Unauthorized)));
-        assert!(matches!(tokens_here.check("a.b.c").await, Err(Error::Unauthorized)));
-        let reopened = tokens(here.path()).await;
-        assert!(reopened.check(&pair.access).await.is_ok(), "the key is kept");
-
-        tokens_here.begin(bearer).await.unwrap();
-        assert!(matches!(tokens_here.check(&pair.access).await, Err(Error::Unauthorized)));
-    }
-
-    #[tokio::test]
-    async fn a_lost_answer_is_given_again_and_a_spent_refresh_token_ends_the_session() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut tokens = tokens(directory.path()).await;
-        let bearer = Bearer { user: UserId(7), device: DeviceId::random() };
-        let first = tokens.begin(bearer).await.unwrap();
-        let (_, lost) = tokens.renew(&first.refresh).await.unwrap();
-        let (whose, second) = tokens.renew(&first.refresh).await.unwrap();
-        assert_eq!((whose, &second.refresh), (bearer, &lost.refresh));
-        assert!(matches!(tokens.renew(&second.access).await, Err(Error::Unauthorized)));
-
-        tokens.check(&second.access).await.unwrap();
-        tokens.renew(&first.refresh).await.expect("the grace is not over");
-        tokens.check(&second.access).await.unwrap();
-        tokens.reuse_grace = Duration::ZERO;
-        assert!(matches!(tokens.renew(&first.refresh).await, Err(Error::Unauthorized)));
-        assert!(matches!(tokens.check(&second.access).await, Err(Error::Unauthorized)));
-        assert!(matches!(tokens.renew(&second.refresh).await, Err(Error::Unauthorized)));
-    }
-
-    #[tokio::test]
-    async fn nobody_else_can_read_the_key() {
-        let directory = tempfile::tempdir().unwrap();
-        let _made = tokens(directory.path()).await;
-        let metadata = std::fs::metadata(directory.path().join("token.key")).unwrap();
-        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
-    }
-}
+mod tests;

@@ -1,76 +1,71 @@
 //! How often somebody may try to sign in or up: per name and address, and per address.
 //!
-//! The name alone is no key: whoever knows a name could else lock its owner out.
+//! The name alone is no key: whoever knows a name could else lock its owner out. The tries are counted
+//! in the tracker, so they are limited over all processes that share one.
 
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
-
 use super::Error;
+use crate::backend::tracker::{Limit, Tracker, Try};
 
-/// Tries at one name from one address: this many at once, then one a second.
-const PER_NAME: NonZeroU32 = NonZeroU32::new(30).expect("30 is not 0");
-/// Tries from one address: this many at once, then ten a second.
-const PER_ADDRESS: NonZeroU32 = NonZeroU32::new(300).expect("300 is not 0");
-const PER_ADDRESS_A_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("10 is not 0");
-/// Keys remembered before those that are full again are forgotten.
-const KEYS_MAX: usize = 10_000;
+/// Tries at one name from one address.
+const PER_NAME: Limit = Limit {
+    burst: NonZeroU32::new(30).expect("30 is not 0"),
+    per_second: NonZeroU32::new(1).expect("1 is not 0"),
+};
+/// Tries from one address.
+const PER_ADDRESS: Limit = Limit {
+    burst: NonZeroU32::new(300).expect("300 is not 0"),
+    per_second: NonZeroU32::new(10).expect("10 is not 0"),
+};
 
-/// Counts tries in this process.
-#[derive(Debug)]
-pub struct Tries {
-    by_name: DefaultKeyedRateLimiter<(String, IpAddr)>,
-    by_address: DefaultKeyedRateLimiter<IpAddr>,
-}
+/// Counts tries. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Tries(Tracker);
 
 impl Tries {
-    /// Nobody has tried yet.
-    pub fn new() -> Self {
-        let by_name = Quota::per_second(NonZeroU32::MIN).allow_burst(PER_NAME);
-        let by_address = Quota::per_second(PER_ADDRESS_A_SECOND).allow_burst(PER_ADDRESS);
-        Self {
-            by_name: DefaultKeyedRateLimiter::keyed(by_name),
-            by_address: DefaultKeyedRateLimiter::keyed(by_address),
-        }
+    /// Tries that this tracker counts.
+    pub fn new(tracker: Tracker) -> Self {
+        Self(tracker)
     }
 
     /// Counts one try.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] says when the next one is welcome.
-    pub fn count(&self, name: &str, address: IpAddr) -> Result<(), Error> {
-        take(&self.by_address, &address)?;
-        take(&self.by_name, &(name.to_owned(), address))
+    pub async fn count(&self, name: &str, address: IpAddr) -> Result<(), Error> {
+        self.take(&format!("{address}"), PER_ADDRESS).await?;
+        self.take(&format!("{name} {address}"), PER_NAME).await
     }
-}
 
-fn take<K: Hash + Eq + Clone>(limiter: &DefaultKeyedRateLimiter<K>, key: &K) -> Result<(), Error> {
-    if limiter.len() > KEYS_MAX {
-        limiter.retain_recent();
+    async fn take(&self, key: &str, limit: Limit) -> Result<(), Error> {
+        match self.0.count_try(key, limit).await? {
+            Try::Welcome => Ok(()),
+            Try::TooMany { retry_after } => {
+                Err(Error::TooManyRequests { retry_after: retry_after.max(Duration::from_secs(1)) })
+            }
+        }
     }
-    limiter.check_key(key).map_err(|not_until| {
-        let wait = not_until.wait_time_from(DefaultClock::default().now());
-        Error::TooManyRequests { retry_after: wait.max(Duration::from_secs(1)) }
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::Settings;
 
-    #[test]
-    fn the_tries_at_a_name_from_an_address_are_limited_and_no_others() {
-        let tries = Tries::new();
+    #[tokio::test]
+    async fn the_tries_at_a_name_from_an_address_are_limited_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::embedded(directory.path().to_owned());
+        let tries = Tries::new(Tracker::open(&settings).await.unwrap());
         let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        for _ in 0..PER_NAME.get() {
-            tries.count("anna", here).unwrap();
+        for _ in 0..PER_NAME.burst.get() {
+            tries.count("anna", here).await.unwrap();
         }
-        assert!(matches!(tries.count("anna", here), Err(Error::TooManyRequests { .. })));
-        tries.count("anna", there).unwrap();
-        tries.count("berta", here).unwrap();
+        assert!(matches!(tries.count("anna", here).await, Err(Error::TooManyRequests { .. })));
+        tries.count("anna", there).await.unwrap();
+        tries.count("berta", here).await.unwrap();
     }
 }

@@ -15,6 +15,7 @@ use miaofs::protocol::files::ContentRef;
 use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::uploads::{UploadBegun, UploadInit, UploadStatus};
 use tokio::sync::{Mutex, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::contents::{Arrival, Contents};
 use super::session::{Found, MissingChunk, Session, Sessions};
@@ -34,6 +35,9 @@ const PROOFS_AT_ONCE: usize = 2;
 pub(super) const BODY_IDLE: Duration = Duration::from_secs(60);
 /// How long a chunk may take in all: it holds memory that others wait for.
 const CHUNK_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// How often is asked whether the tracker has lost its memory.
+const FIND_AGAIN: Duration = Duration::from_secs(2);
 
 /// Chunked uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -102,6 +106,7 @@ impl Uploads {
         let facts = facts_of(caller, &manifest, base.as_ref().zip(named_base));
 
         let _alone = self.0.beginning.lock().await;
+        self.0.sessions.keep_told().await?;
         match self.begun_before(&facts).await? {
             Some(begun) => Ok(begun),
             None => self.begin(facts).await,
@@ -220,8 +225,13 @@ impl Uploads {
             staging.write(session.blob(), missing.offset, bytes).await?;
         }
         metrics::counter!("miaofs_chunks_received_total").increment(1);
-        let marked = tracker.mark_chunk(id, index, missing.digest, policy.upload_ttl).await?;
-        if marked { Ok(()) } else { Err(Error::NotFound("upload")) }
+        let mark = async || tracker.mark_chunk(id, index, missing.digest, policy.upload_ttl).await;
+        if mark().await? {
+            return Ok(());
+        }
+        // The tracker may have lost its memory while the chunk came: the upload is not over then.
+        self.receiving(caller, id).await?;
+        if mark().await? { Ok(()) } else { Err(Error::NotFound("upload")) }
     }
 
     /// How far an upload is.
@@ -231,8 +241,8 @@ impl Uploads {
     pub async fn status(&self, caller: Caller, id: UploadId) -> Result<UploadStatus, Error> {
         match self.0.sessions.find(caller.user, id).await? {
             Found::Receiving(session, tracked) => {
-                let received = self.0.contents.tracker.received_chunks(id).await?;
-                let missing = self.still_missing(&session).await?;
+                let received = self.0.sessions.received(&session).await?;
+                let missing = missing_after(&session, &received);
                 let chunks = received.iter().filter_map(|index| session.missing_chunk(*index));
                 let received_bytes = chunks.map(|missing| missing.chunk.length()).sum();
                 Ok(status(&tracked, received, missing, received_bytes))
@@ -329,10 +339,17 @@ impl Uploads {
     }
 
     async fn still_missing(&self, session: &Session) -> Result<Vec<u64>, Error> {
-        let received = self.0.contents.tracker.received_chunks(session.id).await?;
-        let received: HashSet<u64> = received.into_iter().collect();
-        let missing = session.facts.missing.iter().copied();
-        Ok(missing.filter(|index| !received.contains(index)).collect())
+        Ok(missing_after(session, &self.0.sessions.received(session).await?))
+    }
+
+    /// Lets a tracker that has lost its memory know again soon, until `stop`: others may be asked
+    /// for what is staged here.
+    pub async fn find_again_forever(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(FIND_AGAIN)).await.is_some() {
+            if let Err(error) = self.0.sessions.keep_told().await {
+                tracing::warn!(%error, "the tracker cannot be told of the uploads that are here");
+            }
+        }
     }
 
     /// Ends uploads whose time is over.
@@ -342,6 +359,7 @@ impl Uploads {
     pub async fn sweep(&self) -> Result<(), Error> {
         let Contents { tracker, hosts, .. } = &*self.0.contents;
         tracker.forget_expired().await?;
+        self.0.sessions.tell_all().await?;
         for upload in tracker.expired_uploads(hosts.here()).await? {
             match self.0.sessions.open(&upload).await? {
                 Some(session) if upload.phase == UploadPhase::Receiving => {
@@ -454,6 +472,13 @@ async fn check_chunk(
     }
     let index = missing.chunk.index();
     Err(Error::DigestMismatch(format!("the bytes are not those of chunk {index}; send it again")))
+}
+
+/// Which chunks are to be sent when these were received.
+fn missing_after(session: &Session, received: &[u64]) -> Vec<u64> {
+    let received: HashSet<&u64> = received.iter().collect();
+    let missing = session.facts.missing.iter();
+    missing.filter(|index| !received.contains(index)).copied().collect()
 }
 
 fn status(

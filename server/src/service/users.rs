@@ -3,6 +3,7 @@
 use super::Error;
 use super::accounts::{check_password, checked_name};
 use super::passwords::Passwords;
+use super::tokens;
 use crate::backend::db::{Db, accounts, users};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Backends, UserId};
@@ -54,10 +55,10 @@ impl Users {
         let user = self.find(name).await?;
         let mut transaction = self.db.write().await?;
         users::set_status(&mut transaction, user.id, status).await?;
-        transaction.commit().await?;
         if status == Status::Disabled {
-            self.tracker.end_user(user.id).await?;
+            tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
         }
+        transaction.commit().await?;
         self.find(name).await
     }
 
@@ -71,8 +72,8 @@ impl Users {
         let password = Passwords::new().hash(password).await?;
         let mut transaction = self.db.write().await?;
         accounts::set_password(&mut transaction, user.id, &password).await?;
+        tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
         transaction.commit().await?;
-        self.tracker.end_user(user.id).await?;
         Ok(user)
     }
 

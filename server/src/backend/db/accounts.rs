@@ -62,6 +62,19 @@ pub async fn login(db: &mut Connection, name: &str) -> Result<Option<Login>, Err
         .transpose()
 }
 
+/// Keeps an account from changing until the end of the transaction. Answers whether it is open.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn hold_open(db: &mut Connection, user: UserId) -> Result<bool, Error> {
+    // An update that changes nothing locks the row in every database.
+    let held = query("UPDATE users SET status = 0 WHERE id = ? AND status = 0")
+        .bind(user.0)
+        .execute(db)
+        .await?;
+    Ok(held > 0)
+}
+
 /// The name of an account, unless it is closed.
 ///
 /// # Errors

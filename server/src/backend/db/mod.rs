@@ -13,6 +13,7 @@ pub mod contents;
 pub mod files;
 pub mod hosts;
 mod query;
+pub mod sessions;
 pub mod transfers;
 pub mod users;
 
@@ -131,6 +132,7 @@ fn migrations() -> Migrator {
     let list = [
         (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
         (2, "hosts", include_str!("../../../migrations/sqlite/0002_hosts.sql")),
+        (4, "sessions", include_str!("../../../migrations/sqlite/0004_sessions.sql")),
     ];
     let migration = |(number, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)

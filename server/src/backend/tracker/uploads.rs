@@ -1,4 +1,4 @@
-//! Uploads in flight: a hash per upload with its facts and one field per chunk that arrived.
+//! Uploads in flight: the facts of each, and the digest of every chunk that arrived.
 //!
 //! ```text
 //!            begin                      finish
@@ -12,10 +12,9 @@ use std::time::Duration;
 use miaofs::content::{ChunkDigest, Digest};
 use miaofs::protocol::host::HostName;
 use miaofs::protocol::ids::UploadId;
-use sqlx::Row;
 
-use super::{Tracker, after};
-use crate::backend::{Error, UserId, unix_now};
+use super::{Tracker, ask};
+use crate::backend::{Error, UserId};
 
 /// How far an upload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +26,16 @@ pub enum UploadPhase {
 }
 
 impl UploadPhase {
-    const fn to_column(self) -> i64 {
+    /// The number that records have for it.
+    pub(super) const fn number(self) -> i64 {
         match self {
             Self::Receiving => 0,
             Self::Finished => 1,
         }
     }
 
-    const fn from_column(value: i64) -> Option<Self> {
+    /// What [`Self::number`] stands for.
+    pub(super) const fn of_number(value: i64) -> Option<Self> {
         match value {
             0 => Some(Self::Receiving),
             1 => Some(Self::Finished),
@@ -71,21 +72,7 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be written.
     pub async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
-        sqlx::query(
-            "REPLACE INTO uploads (id, user_id, digest, size, host, boot, phase, expires_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&upload.id.to_bytes()[..])
-        .bind(upload.user.0)
-        .bind(&upload.digest.as_bytes()[..])
-        .bind(i64::try_from(upload.size).unwrap_or(i64::MAX))
-        .bind(upload.host.as_str())
-        .bind(&upload.boot[..])
-        .bind(upload.phase.to_column())
-        .bind(after(Duration::from_secs(upload.expires_in)))
-        .execute(&self.quick)
-        .await?;
-        Ok(())
+        ask!(self, records => records.put_upload(upload))
     }
 
     /// One upload, expired or not.
@@ -93,16 +80,10 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be read.
     pub async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
-        let row = sqlx::query(
-            "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads WHERE id = ?",
-        )
-        .bind(&id.to_bytes()[..])
-        .fetch_optional(&self.quick)
-        .await?;
-        row.map(|row| upload_of(&row)).transpose()
+        ask!(self, records => records.upload(id))
     }
 
-    /// The uploads by which a user is bringing a content.
+    /// The uploads by which a user is bringing a content, to whichever host.
     ///
     /// # Errors
     /// When the tracker cannot be read.
@@ -111,33 +92,15 @@ impl Tracker {
         user: UserId,
         digest: Digest,
     ) -> Result<Vec<TrackedUpload>, Error> {
-        let rows = sqlx::query(
-            "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads
-             WHERE user_id = ? AND digest = ? AND phase = ? AND expires_at > ?",
-        )
-        .bind(user.0)
-        .bind(&digest.as_bytes()[..])
-        .bind(UploadPhase::Receiving.to_column())
-        .bind(unix_now())
-        .fetch_all(&self.quick)
-        .await?;
-        rows.iter().map(upload_of).collect()
+        ask!(self, records => records.uploads_of(user, digest))
     }
 
-    /// Uploads of a host whose time is over.
+    /// Uploads of a host whose time is over. Finished ones may go by themselves.
     ///
     /// # Errors
     /// When the tracker cannot be read.
     pub async fn expired_uploads(&self, host: &HostName) -> Result<Vec<TrackedUpload>, Error> {
-        let rows = sqlx::query(
-            "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads
-             WHERE expires_at <= ? AND host = ?",
-        )
-        .bind(unix_now())
-        .bind(host.as_str())
-        .fetch_all(&self.quick)
-        .await?;
-        rows.iter().map(upload_of).collect()
+        ask!(self, records => records.expired_uploads(host))
     }
 
     /// How many uploads a host is receiving.
@@ -145,12 +108,7 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be read.
     pub async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
-        let row = sqlx::query("SELECT COUNT(*) FROM uploads WHERE phase = ? AND host = ?")
-            .bind(UploadPhase::Receiving.to_column())
-            .bind(host.as_str())
-            .fetch_one(&self.quick)
-            .await?;
-        Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
+        ask!(self, records => records.receiving_uploads(host))
     }
 
     /// Marks a chunk as received and renews the upload. Answers whether the upload is still receiving;
@@ -165,23 +123,7 @@ impl Tracker {
         digest: ChunkDigest,
         lifetime: Duration,
     ) -> Result<bool, Error> {
-        let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
-        let renewed = sqlx::query("UPDATE uploads SET expires_at = ? WHERE id = ? AND phase = ?")
-            .bind(after(lifetime))
-            .bind(&id.to_bytes()[..])
-            .bind(UploadPhase::Receiving.to_column())
-            .execute(&mut *transaction)
-            .await?;
-        if renewed.rows_affected() > 0 {
-            sqlx::query("REPLACE INTO chunks (upload, chunk, digest) VALUES (?, ?, ?)")
-                .bind(&id.to_bytes()[..])
-                .bind(i64::try_from(index).unwrap_or(i64::MAX))
-                .bind(&digest.as_bytes()[..])
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
-        Ok(renewed.rows_affected() > 0)
+        ask!(self, records => records.mark_chunk(id, index, digest, lifetime))
     }
 
     /// Whether a chunk was received.
@@ -189,25 +131,20 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be read.
     pub async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
-        let row = sqlx::query("SELECT 1 FROM chunks WHERE upload = ? AND chunk = ?")
-            .bind(&id.to_bytes()[..])
-            .bind(i64::try_from(index).unwrap_or(i64::MAX))
-            .fetch_optional(&self.quick)
-            .await?;
-        Ok(row.is_some())
+        ask!(self, records => records.has_chunk(id, index))
     }
 
-    /// Indexes of the chunks that were received, rising.
+    /// Indexes of the chunks that were received, rising; `None` when the upload is not receiving, or
+    /// its marks are not of this `boot` and prove nothing.
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn received_chunks(&self, id: UploadId) -> Result<Vec<u64>, Error> {
-        let rows = sqlx::query("SELECT chunk FROM chunks WHERE upload = ? ORDER BY chunk")
-            .bind(&id.to_bytes()[..])
-            .fetch_all(&self.quick)
-            .await?;
-        let index = |row: &sqlx::sqlite::SqliteRow| Ok(row.try_get::<i64, _>(0)?.unsigned_abs());
-        rows.iter().map(index).collect()
+    pub async fn received_chunks(
+        &self,
+        id: UploadId,
+        boot: &[u8],
+    ) -> Result<Option<Vec<u64>>, Error> {
+        ask!(self, records => records.received_chunks(id, boot))
     }
 
     /// Sets what was received to what the staged bytes prove, all of it written in this `boot`.
@@ -220,26 +157,7 @@ impl Tracker {
         boot: &[u8],
         received: &[(u64, ChunkDigest)],
     ) -> Result<(), Error> {
-        let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("DELETE FROM chunks WHERE upload = ?")
-            .bind(&id.to_bytes()[..])
-            .execute(&mut *transaction)
-            .await?;
-        for (index, digest) in received {
-            sqlx::query("INSERT INTO chunks (upload, chunk, digest) VALUES (?, ?, ?)")
-                .bind(&id.to_bytes()[..])
-                .bind(i64::try_from(*index).unwrap_or(i64::MAX))
-                .bind(&digest.as_bytes()[..])
-                .execute(&mut *transaction)
-                .await?;
-        }
-        sqlx::query("UPDATE uploads SET boot = ? WHERE id = ?")
-            .bind(boot)
-            .bind(&id.to_bytes()[..])
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        ask!(self, records => records.replace_chunks(id, boot, received))
     }
 
     /// Lets an upload live for `lifetime` from now.
@@ -247,12 +165,7 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be written.
     pub async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
-        sqlx::query("UPDATE uploads SET expires_at = ? WHERE id = ?")
-            .bind(after(lifetime))
-            .bind(&id.to_bytes()[..])
-            .execute(&self.quick)
-            .await?;
-        Ok(())
+        ask!(self, records => records.renew_upload(id, lifetime))
     }
 
     /// Remembers for `lifetime` that an upload is finished, and forgets its chunks.
@@ -260,19 +173,7 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be written.
     pub async fn finish_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
-        let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
-        sqlx::query("UPDATE uploads SET phase = ?, expires_at = ? WHERE id = ?")
-            .bind(UploadPhase::Finished.to_column())
-            .bind(after(lifetime))
-            .bind(&id.to_bytes()[..])
-            .execute(&mut *transaction)
-            .await?;
-        sqlx::query("DELETE FROM chunks WHERE upload = ?")
-            .bind(&id.to_bytes()[..])
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        ask!(self, records => records.finish_upload(id, lifetime))
     }
 
     /// Forgets an upload and its chunks.
@@ -280,106 +181,6 @@ impl Tracker {
     /// # Errors
     /// When the tracker cannot be written.
     pub async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
-        let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
-        for statement in ["DELETE FROM uploads WHERE id = ?", "DELETE FROM chunks WHERE upload = ?"]
-        {
-            sqlx::query(statement).bind(&id.to_bytes()[..]).execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
-    }
-}
-
-fn upload_of(row: &sqlx::sqlite::SqliteRow) -> Result<TrackedUpload, Error> {
-    const DAMAGED: Error = Error::Damaged { what: "upload" };
-    let id: &[u8] = row.try_get("id")?;
-    let digest: &[u8] = row.try_get("digest")?;
-    let expires_at: i64 = row.try_get("expires_at")?;
-    let host: &str = row.try_get("host")?;
-    Ok(TrackedUpload {
-        id: UploadId::try_from(id).map_err(|_wrong_length| DAMAGED)?,
-        user: UserId(row.try_get("user_id")?),
-        digest: Digest::try_from(digest).map_err(|_wrong_length| DAMAGED)?,
-        size: row.try_get::<i64, _>("size")?.unsigned_abs(),
-        host: host.parse().map_err(|_not_a_name| DAMAGED)?,
-        boot: row.try_get("boot")?,
-        phase: UploadPhase::from_column(row.try_get("phase")?).ok_or(DAMAGED)?,
-        expires_in: u64::try_from(expires_at - unix_now()).unwrap_or(0),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    async fn tracker() -> (tempfile::TempDir, Tracker) {
-        let directory = tempfile::tempdir().unwrap();
-        let tracker = Tracker::open(&directory.path().join("tracker.db")).await.unwrap();
-        (directory, tracker)
-    }
-
-    fn upload(expires_in: u64) -> TrackedUpload {
-        TrackedUpload {
-            id: UploadId::random(),
-            user: UserId(7),
-            digest: Digest::of(b"content"),
-            size: 9_000_000,
-            host: HostName::default(),
-            boot: b"boot".to_vec(),
-            phase: UploadPhase::Receiving,
-            expires_in,
-        }
-    }
-
-    fn digest() -> ChunkDigest {
-        ChunkDigest::from_bytes([1; 32])
-    }
-
-    #[tokio::test]
-    async fn chunks_are_remembered_in_order_and_go_with_their_upload() {
-        let (_directory, tracker) = tracker().await;
-        let upload = upload(60);
-        tracker.put_upload(&upload).await.unwrap();
-        for index in [2, 0, 2] {
-            assert!(tracker.mark_chunk(upload.id, index, digest(), HOUR).await.unwrap());
-        }
-        assert_eq!(tracker.received_chunks(upload.id).await.unwrap(), [0, 2]);
-        assert!(tracker.has_chunk(upload.id, 2).await.unwrap());
-        assert!(!tracker.has_chunk(upload.id, 1).await.unwrap());
-        assert!(tracker.upload(upload.id).await.unwrap().unwrap().expires_in > 3000);
-
-        tracker.end_upload(upload.id).await.unwrap();
-        assert_eq!(tracker.upload(upload.id).await.unwrap(), None);
-        assert_eq!(tracker.received_chunks(upload.id).await.unwrap(), [0u64; 0]);
-    }
-
-    #[tokio::test]
-    async fn an_ended_or_finished_upload_takes_no_mark() {
-        let (_directory, tracker) = tracker().await;
-        let upload = upload(60);
-        assert!(!tracker.mark_chunk(upload.id, 0, digest(), HOUR).await.unwrap());
-        tracker.put_upload(&upload).await.unwrap();
-        tracker.finish_upload(upload.id, HOUR).await.unwrap();
-        assert!(!tracker.mark_chunk(upload.id, 0, digest(), HOUR).await.unwrap());
-        assert_eq!(tracker.received_chunks(upload.id).await.unwrap(), [0u64; 0]);
-        assert_eq!(tracker.uploads_of(upload.user, upload.digest).await.unwrap(), []);
-    }
-
-    #[tokio::test]
-    async fn only_uploads_of_the_host_whose_time_is_over_are_listed_for_sweeping() {
-        let (_directory, tracker) = tracker().await;
-        let (young, old) = (upload(60), upload(0));
-        let other: HostName = "other".parse().unwrap();
-        let elsewhere = TrackedUpload { host: other.clone(), ..upload(0) };
-        for upload in [&young, &old, &elsewhere] {
-            tracker.put_upload(upload).await.unwrap();
-        }
-        let expired = tracker.expired_uploads(&HostName::default()).await.unwrap();
-        assert_eq!(expired.iter().map(|upload| upload.id).collect::<Vec<_>>(), [old.id]);
-        assert_eq!(tracker.receiving_uploads(&other).await.unwrap(), 1);
-        let found = tracker.uploads_of(young.user, young.digest).await.unwrap();
-        assert_eq!(found.iter().map(|upload| upload.id).collect::<Vec<_>>(), [young.id]);
+        ask!(self, records => records.end_upload(id))
     }
 }

@@ -21,7 +21,8 @@ use super::Files;
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Db};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::{TokenId, UserId, unix_now};
+use crate::backend::tracker::Tracker;
+use crate::backend::{Settings, TokenId, UserId, unix_now};
 use crate::service::changes::Changes;
 use crate::service::{Caller, Dedup, Error, Policy, SignUps};
 
@@ -90,7 +91,9 @@ async fn scene() -> Scene {
     let directory = tempfile::tempdir().unwrap();
     let db = Db::open(&directory.path().join("miaofs.db")).await.unwrap();
     let stop = CancellationToken::new();
-    let changes = Changes::new(db.clone(), stop.clone());
+    let settings = Settings::embedded(directory.path().to_owned());
+    let tracker = Tracker::open(&settings).await.unwrap();
+    let changes = Changes::new(db.clone(), tracker, stop.clone());
     let files = Files::new(db.clone(), changes.clone(), Arc::new(policy()));
     let mut transaction = db.write().await.unwrap();
     let user = db::accounts::insert(&mut transaction, "anna", "-", QUOTA).await.unwrap();

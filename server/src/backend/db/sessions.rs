@@ -1,0 +1,168 @@
+//! Sessions: who is signed in on which device, and which refresh token renews that.
+//!
+//! ```text
+//!            renew with `refresh`                      a successor is shown: spend
+//!  refresh ───────────────────────▶ predecessor, good ───────────────────────────▶ predecessor, spent
+//! ```
+//!
+//! One row a device, however often it is renewed. A refresh token that was used renews again until its
+//! holder shows a token of the pair that it was given: the answer with that pair may have been lost.
+
+use miaofs::protocol::ids::DeviceId;
+
+use super::{Connection, Row, query};
+use crate::backend::tracker::Bearer;
+use crate::backend::{Error, TokenId, UserId, unix_now};
+
+/// What is known of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedIn {
+    /// Whose it is, and on which device.
+    pub bearer: Bearer,
+    /// The refresh token that was given last.
+    pub refresh: TokenId,
+    /// The one that it was given for; `None` when the device signed in.
+    pub predecessor: Option<TokenId>,
+    /// When a token that was given for the predecessor was first shown, in seconds since 1970.
+    pub spent_at: Option<i64>,
+    /// When it was last renewed, in seconds since 1970.
+    pub renewed_at: i64,
+}
+
+/// Begins a session, in place of the one that the device may have.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn begin(
+    db: &mut Connection,
+    id: TokenId,
+    bearer: Bearer,
+    refresh: TokenId,
+    expires_at: i64,
+) -> Result<(), Error> {
+    end_device(db, bearer).await?;
+    query(
+        "INSERT INTO sessions (id, user_id, device, refresh, renewed_at, expires_at)
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id.as_bytes().to_vec())
+    .bind(bearer.user.0)
+    .bind(bearer.device.to_bytes().to_vec())
+    .bind(refresh.as_bytes().to_vec())
+    .bind(unix_now())
+    .bind(expires_at)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A session that has not expired, kept from changing until the end of the transaction.
+///
+/// # Errors
+/// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
+pub async fn hold(db: &mut Connection, id: TokenId) -> Result<Option<SignedIn>, Error> {
+    // An update that changes nothing locks the row in every database, and only the row.
+    query("UPDATE sessions SET id = id WHERE id = ?")
+        .bind(id.as_bytes().to_vec())
+        .execute(db)
+        .await?;
+    let row = query(
+        "SELECT user_id, device, refresh, predecessor, spent_at, renewed_at FROM sessions
+         WHERE id = ? AND expires_at > ?",
+    )
+    .bind(id.as_bytes().to_vec())
+    .bind(unix_now())
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| signed_in(&row)).transpose()
+}
+
+/// Lets a session be renewed by `refresh`, which is given for the one that renewed it so far.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn renew(
+    db: &mut Connection,
+    id: TokenId,
+    refresh: TokenId,
+    expires_at: i64,
+) -> Result<(), Error> {
+    // MySQL assigns from left to right: the predecessor takes the token before that is replaced.
+    query(
+        "UPDATE sessions SET predecessor = refresh, refresh = ?, spent_at = NULL, renewed_at = ?,
+         expires_at = ? WHERE id = ?",
+    )
+    .bind(refresh.as_bytes().to_vec())
+    .bind(unix_now())
+    .bind(expires_at)
+    .bind(id.as_bytes().to_vec())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// A token that was given for `predecessor` was shown.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn spend(db: &mut Connection, bearer: Bearer, predecessor: TokenId) -> Result<(), Error> {
+    query(
+        "UPDATE sessions SET spent_at = ?
+         WHERE user_id = ? AND device = ? AND predecessor = ? AND spent_at IS NULL",
+    )
+    .bind(unix_now())
+    .bind(bearer.user.0)
+    .bind(bearer.device.to_bytes().to_vec())
+    .bind(predecessor.as_bytes().to_vec())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Ends the session of a device.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn end_device(db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
+    query("DELETE FROM sessions WHERE user_id = ? AND device = ?")
+        .bind(bearer.user.0)
+        .bind(bearer.device.to_bytes().to_vec())
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Ends all sessions of a user.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Error> {
+    query("DELETE FROM sessions WHERE user_id = ?").bind(user.0).execute(db).await?;
+    Ok(())
+}
+
+/// Forgets the sessions whose time is over.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn forget_expired(db: &mut Connection) -> Result<(), Error> {
+    query("DELETE FROM sessions WHERE expires_at <= ?").bind(unix_now()).execute(db).await?;
+    Ok(())
+}
+
+fn signed_in(row: &Row) -> Result<SignedIn, Error> {
+    const DAMAGED: Error = Error::Damaged { what: "session" };
+    let id =
+        |bytes: &[u8]| bytes.try_into().map(TokenId::from_bytes).map_err(|_wrong_length| DAMAGED);
+    let device: Vec<u8> = row.try_get("device")?;
+    let device = DeviceId::try_from(&device[..]).map_err(|_wrong_length| DAMAGED)?;
+    let refresh: Vec<u8> = row.try_get("refresh")?;
+    let predecessor: Option<Vec<u8>> = row.try_get("predecessor")?;
+    Ok(SignedIn {
+        bearer: Bearer { user: UserId(row.try_get("user_id")?), device },
+        refresh: id(&refresh)?,
+        predecessor: predecessor.as_deref().map(id).transpose()?,
+        spent_at: row.try_get("spent_at")?,
+        renewed_at: row.try_get("renewed_at")?,
+    })
+}

@@ -1,0 +1,120 @@
+//! The embedded tracker: a SQLite file of its own beside the database, for a server of one process.
+
+mod challenges;
+mod limits;
+mod tokens;
+mod uploads;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqlitePool};
+
+use super::{Epoch, after};
+use crate::backend::{Error, unix_now};
+use limits::Tries;
+
+/// How long a statement waits for another one's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS access_tokens (
+    user_id INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    device BLOB NOT NULL,
+    predecessor BLOB, -- the refresh token that it was given for, until that is known to be spent
+    expires_at INTEGER NOT NULL,
+    PRIMARY KEY (user_id, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS uploads (
+    id BLOB NOT NULL PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    boot BLOB NOT NULL,
+    phase INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    host TEXT NOT NULL DEFAULT 'local'
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS uploads_of_content ON uploads (user_id, digest);
+CREATE INDEX IF NOT EXISTS uploads_by_expiry ON uploads (expires_at);
+CREATE TABLE IF NOT EXISTS chunks (
+    upload BLOB NOT NULL,
+    chunk INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (upload, chunk)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS challenges (
+    id BLOB NOT NULL PRIMARY KEY,
+    user_id INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    nonce BLOB NOT NULL,
+    ranges TEXT NOT NULL,
+    expires_at INTEGER NOT NULL
+) WITHOUT ROWID;
+";
+
+/// The embedded tracker. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// For what the loss of power must not undo: which tokens have ended.
+    durable: SqlitePool,
+    /// For what only the loss of power may undo: progress of uploads.
+    quick: SqlitePool,
+    tries: Tries,
+}
+
+impl Embedded {
+    /// Opens the tracker's file, creating it where there is none.
+    pub async fn open(path: &Path) -> Result<Self, Error> {
+        let durable = pool(path, SqliteSynchronous::Full).await?;
+        sqlx::raw_sql(SCHEMA).execute(&durable).await?;
+        add_hosts(&durable).await?;
+        let quick = pool(path, SqliteSynchronous::Normal).await?;
+        Ok(Self { durable, quick, tries: Tries::default() })
+    }
+
+    /// A process that has the file open cannot lose it.
+    pub async fn epoch(&self) -> Result<Epoch, Error> {
+        Ok(Epoch(Vec::new()))
+    }
+
+    pub async fn forget_expired(&self) -> Result<(), Error> {
+        for statement in [
+            "DELETE FROM access_tokens WHERE expires_at <= ?",
+            "DELETE FROM challenges WHERE expires_at <= ?",
+        ] {
+            sqlx::query(statement).bind(unix_now()).execute(&self.quick).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the file, after the statements under way.
+    pub async fn close(&self) {
+        self.quick.close().await;
+        self.durable.close().await;
+    }
+}
+
+/// A file of before uploads had a host knows of this one only.
+async fn add_hosts(pool: &SqlitePool) -> Result<(), Error> {
+    let columns = "SELECT 1 FROM pragma_table_info('uploads') WHERE name = 'host'";
+    if sqlx::query(columns).fetch_optional(pool).await?.is_none() {
+        let add = "ALTER TABLE uploads ADD COLUMN host TEXT NOT NULL DEFAULT 'local'";
+        sqlx::query(add).execute(pool).await?;
+    }
+    Ok(())
+}
+
+async fn pool(path: &Path, synchronous: SqliteSynchronous) -> Result<SqlitePool, Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY_TIMEOUT);
+    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+    pool.acquire().await?.ping().await?;
+    Ok(pool)
+}

@@ -1,0 +1,89 @@
+//! Access tokens in the embedded tracker.
+
+use miaofs::protocol::ids::DeviceId;
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{Embedded, after};
+use crate::backend::tracker::{AccessToken, Bearer, Others, Shown};
+use crate::backend::{Error, TokenId, UserId, unix_now};
+
+impl Embedded {
+    pub async fn put_token(
+        &self,
+        bearer: Bearer,
+        token: AccessToken,
+        others: Others,
+    ) -> Result<(), Error> {
+        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
+        if others == Others::End {
+            end_device(&mut transaction, bearer).await?;
+        }
+        sqlx::query(
+            "REPLACE INTO access_tokens (user_id, id, device, predecessor, expires_at)
+             VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(bearer.user.0)
+        .bind(&token.id.as_bytes()[..])
+        .bind(&bearer.device.to_bytes()[..])
+        .bind(token.predecessor.map(|id| id.as_bytes().to_vec()))
+        .bind(after(token.lifetime))
+        .execute(&mut *transaction)
+        .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+        let row = sqlx::query(
+            "SELECT device, predecessor FROM access_tokens
+             WHERE user_id = ? AND id = ? AND expires_at > ?",
+        )
+        .bind(user.0)
+        .bind(&id.as_bytes()[..])
+        .bind(unix_now())
+        .fetch_optional(&self.quick)
+        .await?;
+        row.map(|row| shown_of(user, &row)).transpose()
+    }
+
+    pub async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+        sqlx::query("UPDATE access_tokens SET predecessor = NULL WHERE user_id = ? AND id = ?")
+            .bind(user.0)
+            .bind(&id.as_bytes()[..])
+            .execute(&self.quick)
+            .await?;
+        Ok(())
+    }
+
+    pub async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+        let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
+        end_device(&mut transaction, bearer).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    pub async fn end_user(&self, user: UserId) -> Result<(), Error> {
+        sqlx::query("DELETE FROM access_tokens WHERE user_id = ?")
+            .bind(user.0)
+            .execute(&self.durable)
+            .await?;
+        Ok(())
+    }
+}
+
+async fn end_device(db: &mut Transaction<'_, Sqlite>, bearer: Bearer) -> Result<(), Error> {
+    sqlx::query("DELETE FROM access_tokens WHERE user_id = ? AND device = ?")
+        .bind(bearer.user.0)
+        .bind(&bearer.device.to_bytes()[..])
+        .execute(&mut **db)
+        .await?;
+    Ok(())
+}
+
+fn shown_of(user: UserId, row: &sqlx::sqlite::SqliteRow) -> Result<Shown, Error> {
+    const DAMAGED: Error = Error::Damaged { what: "access token" };
+    let device: &[u8] = row.try_get("device")?;
+    let device = DeviceId::try_from(device).map_err(|_wrong_length| DAMAGED)?;
+    let predecessor: Option<&[u8]> = row.try_get("predecessor")?;
+    let unspent = predecessor.map(|id| id.try_into().map(TokenId::from_bytes)).transpose();
+    let bearer = Bearer { user, device };
+    Ok(Shown { bearer, unspent: unspent.map_err(|_wrong_length| DAMAGED)? })
+}

@@ -1,0 +1,152 @@
+//! The tracker in Redis, for a server of several processes.
+//!
+//! ```text
+//! PREFIX:upload:{ID}              hash    facts of an upload, `chunk:INDEX` = digest of a chunk
+//! PREFIX:uploads:{HOST}           zset    uploads that a host is receiving, by when to look at them
+//! PREFIX:bringing:{USER:DIGEST}   set     uploads by which a user is bringing a content
+//! PREFIX:tokens:{USER}            hash    access tokens of a user
+//! PREFIX:challenge:{USER:ID}      string  a challenge, as JSON
+//! PREFIX:tries:{KEY}              string  when the tries at a key will have been paid for
+//! PREFIX:epoch                    string  random; gone when Redis has lost its memory
+//! PREFIX:news                     channel "USER SEQ": a drive has changed
+//! ```
+//!
+//! Every key but the epoch has a lifetime. What must be one step is one script, and each script does no
+//! harm when it runs twice: an answer that was lost may have been that of a command that was applied. A
+//! script touches one key, and the braces keep what belongs together in one slot. So no command here
+//! spans slots; but the connection is one to a single server, and Redis Cluster needs a client that
+//! follows its redirections, which this is not.
+//!
+//! When Redis does not answer, neither does this: [`Error::Unavailable`], never a guess.
+
+mod challenges;
+mod keys;
+mod limits;
+mod news;
+mod tokens;
+mod uploads;
+
+use std::time::Duration;
+
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation};
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
+
+use super::{Epoch, Waiters};
+use crate::backend::{Error, RedisSettings, UserId};
+use keys::Keys;
+use news::News;
+
+/// How long a command may take.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a try to connect may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Tries to connect before the commands that wait for the connection fail: a second, about.
+const CONNECT_TRIES: usize = 5;
+/// Between two tries to connect.
+const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(400)];
+
+/// The tracker in Redis. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Redis {
+    connection: ConnectionManager,
+    keys: Keys,
+    news: News,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// Connects, and wakes `waiters` by what is published there.
+    pub async fn connect(there: &RedisSettings, waiters: Waiters) -> Result<Self, Error> {
+        let client = Client::open(there.url.expose_secret())?;
+        let [shortest, longest] = CONNECT_PAUSES;
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(RESPONSE_TIMEOUT))
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_number_of_retries(CONNECT_TRIES)
+            .set_min_delay(shortest)
+            .set_max_delay(longest);
+        let connection = ConnectionManager::new_with_config(client.clone(), config).await?;
+        let (keys, news, stop) =
+            (Keys::new(&there.prefix), News::default(), CancellationToken::new());
+        let publishing = news.clone().publish(connection.clone(), keys.news());
+        let listening = news::listen(client, keys.news(), waiters);
+        tokio::spawn(stop.clone().run_until_cancelled_owned(publishing));
+        tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
+        Ok(Self { connection, keys, news, stop })
+    }
+
+    /// Tells the other processes, soon, that a drive has been committed up to `seq`.
+    pub fn announce(&self, user: UserId, seq: u64) {
+        self.news.put(user, seq);
+    }
+
+    pub async fn epoch(&self) -> Result<Epoch, Error> {
+        let key = self.keys.epoch();
+        let known: Option<Vec<u8>> = self.command(&Cmd::get(&key)).await?;
+        if let Some(epoch) = known {
+            return Ok(Epoch(epoch));
+        }
+        let fresh: [u8; 16] = rand::random();
+        let mut begin = redis::pipe();
+        begin.set_nx(&key, hex::encode(fresh)).ignore().get(&key);
+        let (epoch,): (Vec<u8>,) = self.pipeline(&begin).await?;
+        tracing::info!("this memory of Redis is a new one");
+        Ok(Epoch(epoch))
+    }
+
+    /// Redis forgets by itself what is over.
+    pub async fn forget_expired(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Ends publishing and listening.
+    pub async fn close(&self) {
+        self.stop.cancel();
+    }
+
+    /// Asks; again when the connection was lost, which does no harm to what may be done twice.
+    async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
+        let mut connection = self.connection.clone();
+        match command.query_async(&mut connection).await {
+            Err(error) if is_lost(&error) => Ok(command.query_async(&mut connection).await?),
+            answered => Ok(answered?),
+        }
+    }
+
+    /// Asks several things at once; again when the connection was lost.
+    async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
+        let mut connection = self.connection.clone();
+        match pipeline.query_async(&mut connection).await {
+            Err(error) if is_lost(&error) => Ok(pipeline.query_async(&mut connection).await?),
+            answered => Ok(answered?),
+        }
+    }
+
+    /// Runs a script; again when the connection was lost.
+    async fn script<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Error> {
+        let mut connection = self.connection.clone();
+        match script.invoke_async(&mut connection).await {
+            Err(error) if is_lost(&error) => Ok(script.invoke_async(&mut connection).await?),
+            answered => Ok(answered?),
+        }
+    }
+}
+
+/// Whether the connection went away, and not only the answer's time: then asking again is worth it.
+fn is_lost(error: &RedisError) -> bool {
+    error.is_connection_dropped()
+}
+
+impl From<RedisError> for Error {
+    fn from(error: RedisError) -> Self {
+        Self::Unavailable { what: "Redis", source: Box::new(error) }
+    }
+}

@@ -1,0 +1,106 @@
+//! Access tokens in Redis: a hash per user, a field per token.
+//!
+//! A field is `DEVICE EXPIRES_AT PREDECESSOR`, ids in hex, the time in seconds since 1970, and `-` for
+//! none. Fields have no lifetime of their own, so each put also removes what is over.
+
+use std::sync::LazyLock;
+
+use miaofs::protocol::ids::DeviceId;
+use redis::{Cmd, Script};
+
+use super::Redis;
+use crate::backend::tracker::{AccessToken, Bearer, Others, Shown, after};
+use crate::backend::{Error, TokenId, UserId, unix_now};
+
+/// Arguments: id, field, device whose others end or `-`, now, seconds to live.
+static PUT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local tokens = redis.call('HGETALL', KEYS[1])
+         for at = 1, #tokens, 2 do
+             local device, expires = string.match(tokens[at + 1], '^(%S+) (%d+)')
+             if tonumber(expires) <= tonumber(ARGV[4]) or device == ARGV[3] then
+                 redis.call('HDEL', KEYS[1], tokens[at])
+             end
+         end
+         redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+         local lifetime = math.max(redis.call('TTL', KEYS[1]), tonumber(ARGV[5]), 1)
+         redis.call('EXPIRE', KEYS[1], lifetime)
+         return 1",
+    )
+});
+
+/// Argument: id.
+static SETTLE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local token = redis.call('HGET', KEYS[1], ARGV[1])
+         if not token then return 0 end
+         redis.call('HSET', KEYS[1], ARGV[1], (string.gsub(token, '%S+$', '-')))
+         return 1",
+    )
+});
+
+/// Argument: device.
+static END_DEVICE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local tokens = redis.call('HGETALL', KEYS[1])
+         for at = 1, #tokens, 2 do
+             if string.match(tokens[at + 1], '^%S+') == ARGV[1] then
+                 redis.call('HDEL', KEYS[1], tokens[at])
+             end
+         end
+         return 1",
+    )
+});
+
+impl Redis {
+    pub async fn put_token(
+        &self,
+        bearer: Bearer,
+        token: AccessToken,
+        others: Others,
+    ) -> Result<(), Error> {
+        let device = bearer.device.to_string();
+        let predecessor = token.predecessor.map_or("-".to_owned(), |id| id.to_string());
+        let field = format!("{device} {} {predecessor}", after(token.lifetime));
+        let mut put = PUT.key(self.keys.tokens(bearer.user));
+        put.arg(token.id.to_string()).arg(field);
+        put.arg(if others == Others::End { &device } else { "-" });
+        put.arg(unix_now()).arg(token.lifetime.as_secs());
+        self.script(&put).await
+    }
+
+    pub async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+        let field: Option<String> =
+            self.command(&Cmd::hget(self.keys.tokens(user), id.to_string())).await?;
+        let Some(field) = field else { return Ok(None) };
+        let (shown, expires_at) =
+            read(user, &field).ok_or(Error::Damaged { what: "access token" })?;
+        Ok((expires_at > unix_now()).then_some(shown))
+    }
+
+    pub async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+        let mut settle = SETTLE.key(self.keys.tokens(user));
+        self.script(settle.arg(id.to_string())).await
+    }
+
+    pub async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+        let mut end = END_DEVICE.key(self.keys.tokens(bearer.user));
+        self.script(end.arg(bearer.device.to_string())).await
+    }
+
+    pub async fn end_user(&self, user: UserId) -> Result<(), Error> {
+        self.command(&Cmd::unlink(self.keys.tokens(user))).await
+    }
+}
+
+/// What a field says, and when it ends to count.
+fn read(user: UserId, field: &str) -> Option<(Shown, i64)> {
+    let mut words = field.split(' ');
+    let device: DeviceId = words.next()?.parse().ok()?;
+    let expires_at = words.next()?.parse().ok()?;
+    let unspent = match words.next()? {
+        "-" => None,
+        id => Some(id.parse().ok()?),
+    };
+    Some((Shown { bearer: Bearer { user, device }, unspent }, expires_at))
+}

@@ -1,0 +1,144 @@
+//! What tokens promise, on an embedded database and tracker.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use miaofs::protocol::ids::DeviceId;
+
+use super::*;
+use crate::backend::Settings;
+
+async fn tokens(directory: &Path) -> Tokens {
+    let db = Db::open(&directory.join("miaofs.db")).await.unwrap();
+    let tracker = Tracker::open(&Settings::embedded(directory.to_owned())).await.unwrap();
+    let lifetimes = [Duration::from_secs(60); 2];
+    let key = TokenKey::load(&directory.join("token.key")).unwrap();
+    Tokens::new(db, tracker, &key, lifetimes)
+}
+
+fn bearer(user: i64) -> Bearer {
+    Bearer { user: UserId(user), device: DeviceId::random() }
+}
+
+impl Tokens {
+    async fn begin_alone(&self, bearer: Bearer) -> Pair {
+        let mut transaction = self.db.write().await.unwrap();
+        let pair = self.begin(&mut transaction, bearer).await.unwrap();
+        transaction.commit().await.unwrap();
+        pair
+    }
+
+    async fn refuses(&self, access: &str) -> bool {
+        matches!(self.check(access).await, Err(Error::Unauthorized))
+    }
+
+    async fn renews(&self, refresh: &str) -> bool {
+        match self.renew(refresh).await {
+            Ok(_) => true,
+            Err(Error::Unauthorized) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_token_counts_until_it_is_ended_and_only_where_it_was_signed() {
+    let (here, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let tokens_here = tokens(here.path()).await;
+    let bearer = bearer(7);
+    let pair = tokens_here.begin_alone(bearer).await;
+    let caller = tokens_here.check(&pair.access).await.unwrap();
+    assert_eq!((caller.user, caller.device), (bearer.user, bearer.device));
+
+    let forger = tokens(elsewhere.path()).await;
+    assert!(tokens_here.refuses(&forger.sign(caller.user, caller.token)).await);
+    assert!(tokens_here.refuses(&tokens_here.sign(UserId(8), caller.token)).await);
+    assert!(tokens_here.refuses("a.b.c").await);
+    let reopened = tokens(here.path()).await;
+    assert!(reopened.check(&pair.access).await.is_ok(), "the key is kept");
+
+    tokens_here.begin_alone(bearer).await;
+    assert!(tokens_here.refuses(&pair.access).await);
+    assert!(!tokens_here.renews(&pair.refresh).await);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_given_again_and_a_spent_refresh_token_ends_the_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tokens = tokens(directory.path()).await;
+    let bearer = bearer(7);
+    let first = tokens.begin_alone(bearer).await;
+    let (_, lost) = tokens.renew(&first.refresh).await.unwrap();
+    let (whose, second) = tokens.renew(&first.refresh).await.unwrap();
+    assert_eq!((whose, &second.refresh), (bearer, &lost.refresh));
+    assert!(!tokens.renews(&second.access).await);
+
+    tokens.check(&second.access).await.unwrap();
+    tokens.renew(&first.refresh).await.expect("the grace is not over");
+    tokens.check(&second.access).await.unwrap();
+    tokens.reuse_grace = Duration::ZERO;
+    assert!(!tokens.renews(&first.refresh).await);
+    assert!(tokens.refuses(&second.access).await);
+    assert!(!tokens.renews(&second.refresh).await);
+}
+
+#[tokio::test]
+async fn a_refresh_token_of_long_ago_ends_the_session_unless_it_may_be_a_late_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tokens = tokens(directory.path()).await;
+    let first = tokens.begin_alone(bearer(7)).await;
+    let (_, second) = tokens.renew(&first.refresh).await.unwrap();
+    let (_, third) = tokens.renew(&second.refresh).await.unwrap();
+    assert!(!tokens.renews(&first.refresh).await);
+    tokens.check(&third.access).await.expect("a late request ends nothing");
+    tokens.reuse_grace = Duration::ZERO;
+    assert!(!tokens.renews(&first.refresh).await);
+    assert!(tokens.refuses(&third.access).await);
+    assert!(!tokens.renews(&third.refresh).await);
+}
+
+#[tokio::test]
+async fn a_tracker_that_lost_its_memory_signs_nobody_out_and_lets_nobody_in_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let former = tokens(directory.path()).await;
+    let (kept, ended) = (bearer(7), bearer(8));
+    let [kept_pair, ended_pair] = [former.begin_alone(kept).await, former.begin_alone(ended).await];
+    let mut transaction = former.db.write().await.unwrap();
+    former.end_device(&mut transaction, ended).await.unwrap();
+    transaction.commit().await.unwrap();
+    former.tracker.close().await;
+    for file in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
+        let _it_may_be_folded_in = std::fs::remove_file(directory.path().join(file));
+    }
+
+    let mut tokens = tokens(directory.path()).await;
+    assert!(tokens.refuses(&kept_pair.access).await, "a clear 401");
+    let (whose, renewed) = tokens.renew(&kept_pair.refresh).await.unwrap();
+    assert_eq!(whose, kept);
+    tokens.check(&renewed.access).await.unwrap();
+    assert!(!tokens.renews(&ended_pair.refresh).await);
+    tokens.reuse_grace = Duration::ZERO;
+    assert!(!tokens.renews(&kept_pair.refresh).await, "theft is seen as before");
+    assert!(!tokens.renews(&renewed.refresh).await);
+}
+
+#[tokio::test]
+async fn sessions_whose_time_is_over_are_refused_and_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tokens = tokens(directory.path()).await;
+    tokens.refresh_ttl = Duration::ZERO;
+    let over = tokens.begin_alone(bearer(7)).await;
+    assert!(!tokens.renews(&over.refresh).await);
+    tokens.forget_expired().await.unwrap();
+    let id = RefreshToken::from_text(&over.refresh).unwrap().session_id();
+    let mut transaction = tokens.db.write().await.unwrap();
+    assert_eq!(sessions::hold(&mut transaction, id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn nobody_else_can_read_the_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let _made = tokens(directory.path()).await;
+    let metadata = std::fs::metadata(directory.path().join("token.key")).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+}
