@@ -6,8 +6,10 @@ mod config;
 mod http;
 mod service;
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     cli::Cli::parse().run()
 }

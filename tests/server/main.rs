@@ -12,6 +12,7 @@ mod changes;
 mod commands;
 mod downloads;
 mod files;
+mod fsck;
 mod instant;
 mod multipart;
 mod operation;

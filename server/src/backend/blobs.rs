@@ -9,8 +9,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::local::LocalFileSystem;
-use object_store::{GetResultPayload, ObjectStoreExt as _};
+use object_store::{GetResultPayload, ObjectStore as _, ObjectStoreExt as _};
 
 use super::blocking::off_loop;
 use super::staging::{make_directory, sync_directory};
@@ -84,9 +85,34 @@ impl Store {
         }
     }
 
+    /// All objects of this server's, as they are found.
+    pub fn list(&self) -> BoxStream<'static, Result<Found, Error>> {
+        let ours = |object: object_store::ObjectMeta| {
+            let key = object.location.to_string();
+            let mut bytes = [0; 16];
+            hex::decode_to_slice(key.rsplit('/').next()?, &mut bytes).ok()?;
+            let blob = BlobId::from_bytes(bytes);
+            let changed_at = object.last_modified.timestamp();
+            (Self::key(blob) == key).then_some(Found { blob, size: object.size, changed_at })
+        };
+        let found = self.objects.list(None).map_err(Error::from);
+        found.try_filter_map(move |object| std::future::ready(Ok(ours(object)))).boxed()
+    }
+
     fn location(blob: BlobId) -> object_store::path::Path {
         Self::key(blob).into()
     }
+}
+
+/// An object of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Which blob.
+    pub blob: BlobId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last written, in seconds since 1970.
+    pub changed_at: i64,
 }
 
 impl From<object_store::Error> for Error {

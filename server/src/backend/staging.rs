@@ -17,6 +17,7 @@ use bytes::Bytes;
 use miaofs::content::{ChunkDigest, Digest};
 use miaofs::protocol::ids::UploadId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
 use super::blocking::off_loop;
 use super::{BlobId, Error};
@@ -222,6 +223,70 @@ impl Staging {
             take_inventory(&directory).map_err(|error| Error::file(&*directory, error))
         })
         .await
+    }
+}
+
+impl Staging {
+    /// Whether something is known of an upload.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub async fn has_sidecar(&self, upload: UploadId) -> Result<bool, Error> {
+        let path = self.sidecar_path(upload);
+        off_loop(move || path.try_exists().map_err(|error| Error::file(&path, error))).await
+    }
+
+    /// The staged blobs, as they are found; whoever stops taking them ends the search.
+    pub fn list(&self) -> mpsc::Receiver<Result<Staged, Error>> {
+        /// Blobs that are found ahead of whoever takes them.
+        const AHEAD: usize = 256;
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        let directory = self.directory.clone();
+        tokio::task::spawn_blocking(move || {
+            let failed = |error| Err(Error::file(&*directory, error));
+            match std::fs::read_dir(&directory) {
+                Ok(entries) => {
+                    for entry in entries {
+                        let staged = entry.and_then(|entry| staged_of(&entry)).transpose();
+                        if let Some(staged) = staged
+                            && sender.blocking_send(staged.or_else(failed)).is_err()
+                        {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => drop(sender.blocking_send(failed(error))),
+            }
+        });
+        receiver
+    }
+}
+
+/// A staged blob, as it stands on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Staged {
+    /// Which blob.
+    pub blob: BlobId,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was last written, in seconds since 1970.
+    pub changed_at: i64,
+}
+
+/// `None` for a file that is no blob, or has just been removed.
+fn staged_of(entry: &std::fs::DirEntry) -> io::Result<Option<Staged>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = entry.path();
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let id = stem.and_then(|stem| stem.parse::<UploadId>().ok());
+    let Some(id) = id.filter(|_| path.extension().is_some_and(|is| is == BLOB)) else {
+        return Ok(None);
+    };
+    let blob = BlobId::from_bytes(id.to_bytes());
+    match entry.metadata() {
+        Ok(found) => Ok(Some(Staged { blob, size: found.len(), changed_at: found.mtime() })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The commands of `miaofs-server`, one file each; knows how to talk to a person and what to open.
 
+mod fsck;
 mod gc;
 mod output;
 mod serve;
@@ -7,6 +8,7 @@ mod size;
 mod user;
 
 use std::io::IsTerminal as _;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -29,6 +31,8 @@ pub struct Cli {
 enum Command {
     /// Serve the API until SIGTERM or ctrl-c.
     Serve(Box<serve::Args>),
+    /// Check everything that the server keeps; 0: nothing is wrong, 1: it is mended, 2: something is left.
+    Fsck(Box<fsck::Args>),
     /// Collect contents that nothing names, as a server does by itself.
     Gc(Box<gc::Args>),
     /// List accounts and change what they may.
@@ -40,17 +44,19 @@ impl Cli {
     ///
     /// # Errors
     /// Whatever the command cannot do, for a person to read.
-    pub fn run(self) -> anyhow::Result<()> {
-        match self.command {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let done = match self.command {
+            Command::Fsck(args) => return Ok(args.run()),
             Command::Serve(args) => args.run(),
             Command::Gc(args) => args.run(),
             Command::User(args) => args.run(),
-        }
+        };
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 
 /// Runs a command that waits, with its log on stderr: what is at least of this level.
-fn block_on(level: &str, command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+fn block_on<T>(level: &str, command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     log_to_stderr(level);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(command);
@@ -59,10 +65,10 @@ fn block_on(level: &str, command: impl Future<Output = anyhow::Result<()>>) -> a
 }
 
 /// Runs a command on the backends of a server that may be running beside.
-fn beside_server<W: Future<Output = anyhow::Result<()>>>(
+fn beside_server<T, W: Future<Output = anyhow::Result<T>>>(
     flags: &Flags,
     work: impl FnOnce(Backends, Policy) -> W,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<T> {
     let Config { settings, policy } = Config::load(flags)?;
     block_on("warn", async move {
         let backends = Backends::open_beside(&settings)

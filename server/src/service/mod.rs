@@ -11,6 +11,7 @@ pub mod downloads;
 mod error;
 pub mod fastupload;
 pub mod files;
+pub mod fsck;
 mod hosts;
 mod passwords;
 mod paths;

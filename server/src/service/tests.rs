@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::contents::{Arrival, Contents};
 use super::{Caller, Dedup, Policy, SignUps, reader};
-use crate::backend::db::accounts;
 use crate::backend::db::contents::NewContent;
+use crate::backend::db::{accounts, files};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{Backends, BlobId, Settings, TokenId, UserId};
 
@@ -52,6 +52,7 @@ impl Scene {
         let scene = Self::open(tempfile::tempdir().unwrap(), grace_period).await;
         let mut transaction = scene.contents.db.write().await.unwrap();
         let user = accounts::insert(&mut transaction, "ada", "", quota).await.unwrap();
+        files::insert_root(&mut transaction, user).await.unwrap();
         transaction.commit().await.unwrap();
         assert_eq!(user, scene.caller.user);
         scene

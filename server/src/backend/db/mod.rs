@@ -7,6 +7,7 @@
 //! transaction: [`Db::write`] for a change, [`Db::read`] for a consistent look.
 
 pub mod accounts;
+pub mod audit;
 pub mod blobs;
 mod connection;
 pub mod contents;

@@ -1,0 +1,370 @@
+//! What may be wrong with the drives: counts of accounts, nodes, and entries.
+
+use miaofs::content::Digest;
+use miaofs::protocol::ids::NodeId;
+
+use crate::backend::db::contents::digest_of;
+use crate::backend::db::{Connection, Row, query};
+use crate::backend::{Error, UserId};
+
+/// What the drive of a user is said to hold, and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DriveCount {
+    /// Bytes, nodes and sequence number as the account says.
+    pub said: [i64; 3],
+    /// Bytes, nodes and the highest version of a node, as counted.
+    pub counted: [i64; 3],
+    /// How many roots there are: one.
+    pub roots: i64,
+}
+
+impl DriveCount {
+    /// Whether both agree: no node is newer than the last commit.
+    pub fn agrees(&self) -> bool {
+        self.said[..2] == self.counted[..2] && self.said[2] >= self.counted[2]
+    }
+}
+
+/// Counts the drive of a user; `None` when the account is gone.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn count_drive(db: &mut Connection, user: UserId) -> Result<Option<DriveCount>, Error> {
+    let row = query(
+        "SELECT used, nodes, seq,
+             (SELECT CAST(COALESCE(SUM(size), 0) AS SIGNED) FROM nodes
+              WHERE user_id = users.id AND deleted_at IS NULL),
+             (SELECT COUNT(*) FROM nodes
+              WHERE user_id = users.id AND deleted_at IS NULL AND nodes.id <> ?),
+             (SELECT COALESCE(MAX(version), 0) FROM nodes WHERE user_id = users.id),
+             (SELECT COUNT(*) FROM nodes
+              WHERE user_id = users.id AND deleted_at IS NULL AND nodes.id = ? AND kind = 1)
+         FROM users WHERE users.id = ?",
+    )
+    .bind(root())
+    .bind(root())
+    .bind(user.0)
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let three = |from: usize| {
+        Ok::<_, Error>([row.try_get(from)?, row.try_get(from + 1)?, row.try_get(from + 2)?])
+    };
+    Ok(Some(DriveCount { said: three(0)?, counted: three(3)?, roots: row.try_get(6)? }))
+}
+
+/// Makes an account say what its drive holds.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn recount_drive(db: &mut Connection, user: UserId) -> Result<(), Error> {
+    query(
+        "UPDATE users SET
+             used = (SELECT COALESCE(SUM(size), 0) FROM nodes
+                     WHERE user_id = ? AND deleted_at IS NULL),
+             nodes = (SELECT COUNT(*) FROM nodes
+                      WHERE user_id = ? AND deleted_at IS NULL AND nodes.id <> ?),
+             seq = CASE WHEN seq < (SELECT COALESCE(MAX(version), 0) FROM nodes WHERE user_id = ?)
+                   THEN (SELECT MAX(version) FROM nodes WHERE user_id = ?) ELSE seq END
+         WHERE id = ?",
+    )
+    .bind(user.0)
+    .bind(user.0)
+    .bind(root())
+    .bind(user.0)
+    .bind(user.0)
+    .bind(user.0)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Some nodes of a user after one, by rising id, each with whether it is a directory that stands.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn nodes_after(
+    db: &mut Connection,
+    user: UserId,
+    after: Option<NodeId>,
+    limit: u32,
+) -> Result<Vec<(NodeId, bool)>, Error> {
+    let rows = query(
+        "SELECT id, CASE WHEN kind = 1 AND deleted_at IS NULL THEN 1 ELSE 0 END FROM nodes
+         WHERE user_id = ? AND id > ? ORDER BY id LIMIT ?",
+    )
+    .bind(user.0)
+    .bind(key(after))
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| Ok((node_of(row, 0)?, row.try_get::<i64, _>(1)? == 1))).collect()
+}
+
+/// What may be wrong with a node, as far as one statement can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeFlaw {
+    /// It names a content that the server does not have.
+    LostContent,
+    /// It has another size than its content.
+    WrongSize,
+    /// Its user is not known to own its content.
+    Unowned,
+    /// It has no name.
+    Nameless,
+    /// It is a directory with several names.
+    ManyNames,
+    /// It is deleted and names a content.
+    FullTombstone,
+    /// It is a file without content.
+    NoContent,
+}
+
+impl NodeFlaw {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::LostContent,
+        Self::WrongSize,
+        Self::Unowned,
+        Self::Nameless,
+        Self::ManyNames,
+        Self::FullTombstone,
+        Self::NoContent,
+    ];
+
+    const fn condition(self) -> &'static str {
+        match self {
+            Self::LostContent => {
+                "n.deleted_at IS NULL AND n.digest IS NOT NULL
+                 AND NOT EXISTS (SELECT 1 FROM files f WHERE f.digest = n.digest)"
+            }
+            Self::WrongSize => {
+                "n.deleted_at IS NULL AND EXISTS (
+                     SELECT 1 FROM files f WHERE f.digest = n.digest AND f.size <> n.size)"
+            }
+            Self::Unowned => {
+                "n.deleted_at IS NULL
+                 AND EXISTS (SELECT 1 FROM files f WHERE f.digest = n.digest)
+                 AND NOT EXISTS (SELECT 1 FROM user_contents c
+                                 WHERE c.user_id = n.user_id AND c.digest = n.digest)"
+            }
+            Self::Nameless => {
+                "n.deleted_at IS NULL AND NOT EXISTS (
+                     SELECT 1 FROM entries e WHERE e.user_id = n.user_id AND e.node = n.id)"
+            }
+            Self::ManyNames => {
+                "n.deleted_at IS NULL AND n.kind = 1 AND (
+                     SELECT COUNT(*) FROM entries e
+                     WHERE e.user_id = n.user_id AND e.node = n.id) > 1"
+            }
+            Self::FullTombstone => "n.deleted_at IS NOT NULL AND n.digest IS NOT NULL",
+            Self::NoContent => "n.deleted_at IS NULL AND n.kind = 0 AND n.digest IS NULL",
+        }
+    }
+}
+
+/// Nodes of a user with a flaw, after one and up to another, with their digests; never the root.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn flawed_nodes(
+    db: &mut Connection,
+    flaw: NodeFlaw,
+    user: UserId,
+    (after, until): (Option<NodeId>, NodeId),
+) -> Result<Vec<(NodeId, Option<Digest>)>, Error> {
+    let mut statement = query(
+        "SELECT n.id, n.digest FROM nodes n
+         WHERE n.user_id = ? AND n.id > ? AND n.id <= ? AND n.id <> ? AND ",
+    )
+    .bind(user.0)
+    .bind(key(after))
+    .bind(until.to_bytes().to_vec())
+    .bind(root());
+    statement.push(flaw.condition());
+    let rows = statement.fetch_all(db).await?;
+    let node = |row: &Row| {
+        let digest = row.try_get::<Option<&[u8]>, _>(1)?;
+        Ok((node_of(row, 0)?, digest.map(digest_of).transpose()?))
+    };
+    rows.iter().map(node).collect()
+}
+
+/// Takes the content from a deleted node that names one.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn empty_tombstone(db: &mut Connection, user: UserId, node: NodeId) -> Result<(), Error> {
+    query(
+        "UPDATE nodes SET digest = NULL, size = 0
+         WHERE user_id = ? AND id = ? AND deleted_at IS NOT NULL",
+    )
+    .bind(user.0)
+    .bind(node.to_bytes().to_vec())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// An entry, as the table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawEntry {
+    /// The directory.
+    pub parent: NodeId,
+    /// The name in it.
+    pub name: Vec<u8>,
+    /// What has the name.
+    pub node: NodeId,
+}
+
+/// What may be wrong with an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryFlaw {
+    /// It leads to no node, or to a deleted one.
+    Dangling,
+    /// Its node stands, but its directory does not.
+    Homeless,
+}
+
+impl EntryFlaw {
+    const fn condition(self) -> &'static str {
+        match self {
+            Self::Dangling => {
+                "NOT EXISTS (SELECT 1 FROM nodes n WHERE n.user_id = e.user_id AND n.id = e.node
+                             AND n.deleted_at IS NULL)"
+            }
+            Self::Homeless => {
+                "EXISTS (SELECT 1 FROM nodes n WHERE n.user_id = e.user_id AND n.id = e.node
+                         AND n.deleted_at IS NULL)
+                 AND NOT EXISTS (SELECT 1 FROM nodes n WHERE n.user_id = e.user_id
+                                 AND n.id = e.parent AND n.deleted_at IS NULL AND n.kind = 1)"
+            }
+        }
+    }
+}
+
+/// Some directories of a user that have entries, after one, by rising id.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn parents_after(
+    db: &mut Connection,
+    user: UserId,
+    after: Option<NodeId>,
+    limit: u32,
+) -> Result<Vec<NodeId>, Error> {
+    let rows = query(
+        "SELECT DISTINCT parent FROM entries WHERE user_id = ? AND parent > ?
+         ORDER BY parent LIMIT ?",
+    )
+    .bind(user.0)
+    .bind(key(after))
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| node_of(row, 0)).collect()
+}
+
+/// The first `limit` entries with a flaw in directories after one and up to another.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn flawed_entries(
+    db: &mut Connection,
+    flaw: EntryFlaw,
+    user: UserId,
+    (after, until): (Option<NodeId>, NodeId),
+    limit: u32,
+) -> Result<Vec<RawEntry>, Error> {
+    let mut statement = query(
+        "SELECT e.parent, e.name, e.node FROM entries e
+         WHERE e.user_id = ? AND e.parent > ? AND e.parent <= ? AND ",
+    )
+    .bind(user.0)
+    .bind(key(after))
+    .bind(until.to_bytes().to_vec());
+    statement.push(flaw.condition()).push(" LIMIT ").push_bind(i64::from(limit));
+    statement.fetch_all(db).await?.iter().map(entry_of).collect()
+}
+
+/// Removes an entry if it still leads to nothing.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn drop_dangling(
+    db: &mut Connection,
+    user: UserId,
+    entry: &RawEntry,
+) -> Result<(), Error> {
+    query(
+        "DELETE FROM entries WHERE user_id = ? AND parent = ? AND name = ? AND NOT EXISTS (
+             SELECT 1 FROM nodes WHERE nodes.user_id = entries.user_id
+             AND nodes.id = entries.node AND nodes.deleted_at IS NULL)",
+    )
+    .bind(user.0)
+    .bind(entry.parent.to_bytes().to_vec())
+    .bind(entry.name.clone())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// One of the names of a node.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn any_name(
+    db: &mut Connection,
+    user: UserId,
+    node: NodeId,
+) -> Result<Option<RawEntry>, Error> {
+    let row =
+        query("SELECT parent, name, node FROM entries WHERE user_id = ? AND node = ? LIMIT 1")
+            .bind(user.0)
+            .bind(node.to_bytes().to_vec())
+            .fetch_optional(db)
+            .await?;
+    row.as_ref().map(entry_of).transpose()
+}
+
+/// The first `limit` nodes that name a content, with the names of their accounts.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn namers(
+    db: &mut Connection,
+    digest: Digest,
+    limit: u32,
+) -> Result<Vec<(UserId, String, NodeId)>, Error> {
+    let rows = query(
+        "SELECT n.user_id, u.name, n.id FROM users u JOIN nodes n ON n.user_id = u.id
+         WHERE n.digest = ? AND n.deleted_at IS NULL LIMIT ?",
+    )
+    .bind(digest.as_bytes().to_vec())
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
+    let namer = |row: &Row| {
+        let name: Vec<u8> = row.try_get(1)?;
+        let name = String::from_utf8_lossy(&name).into_owned();
+        Ok((UserId(row.try_get(0)?), name, node_of(row, 2)?))
+    };
+    rows.iter().map(namer).collect()
+}
+
+fn root() -> Vec<u8> {
+    NodeId::ROOT.to_bytes().to_vec()
+}
+
+fn key(node: Option<NodeId>) -> Vec<u8> {
+    node.map_or_else(Vec::new, |node| node.to_bytes().to_vec())
+}
+
+fn node_of(row: &Row, column: usize) -> Result<NodeId, Error> {
+    NodeId::try_from(row.try_get::<&[u8], _>(column)?)
+        .map_err(|_wrong_length| Error::Damaged { what: "node id" })
+}
+
+fn entry_of(row: &Row) -> Result<RawEntry, Error> {
+    Ok(RawEntry { parent: node_of(row, 0)?, name: row.try_get(1)?, node: node_of(row, 2)? })
+}

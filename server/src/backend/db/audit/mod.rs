@@ -1,0 +1,7 @@
+//! What `fsck` asks of the tables: keys by pages, rows that contradict others, and how they are mended.
+//!
+//! A question about several tables is one statement, so its answer is of one moment, whatever is
+//! written meanwhile. Pages go by key, so that nothing grows with the tables.
+
+pub mod contents;
+pub mod drives;

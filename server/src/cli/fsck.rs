@@ -1,0 +1,151 @@
+//! `fsck`: checks everything that the server keeps, and mends what it safely can.
+//!
+//! Exit codes: 0 when nothing is wrong, 1 when what was wrong is mended, 2 when something is left, 3 when
+//! the check could not be done.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{output, size};
+use crate::config::Flags;
+use crate::service::fsck::{
+    Checked, Depth, Event, Finding, Options, Outcome, Repair, Report, check,
+};
+
+/// The exit code when the check could not be done.
+const FAILED: u8 = 3;
+/// How often the progress is shown.
+const SHOW: Duration = Duration::from_millis(200);
+
+/// Flags of `fsck`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Read all bytes and compare them with their digests.
+    #[arg(long)]
+    deep: bool,
+    /// Mend what can be mended without loss.
+    #[arg(long)]
+    repair: bool,
+    /// Print one JSON object at the end.
+    #[arg(long)]
+    json: bool,
+    /// Seconds for which bytes that belong to nothing are left alone: somebody may be about to use them.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    grace: u64,
+}
+
+impl Args {
+    /// Checks, says what was found, and answers with the exit code that says it too.
+    pub fn run(&self) -> ExitCode {
+        self.check().unwrap_or_else(|error| {
+            eprintln!("Error: {error:?}");
+            ExitCode::from(FAILED)
+        })
+    }
+
+    fn check(&self) -> anyhow::Result<ExitCode> {
+        let options = Options {
+            depth: if self.deep { Depth::Digests } else { Depth::Sizes },
+            repair: if self.repair { Repair::Safe } else { Repair::None },
+            grace: Duration::from_secs(self.grace),
+        };
+        super::beside_server(&self.flags, async |backends, policy| {
+            let mut screen = Screen::new(self.json);
+            let report =
+                check(&backends, policy.into(), options, &mut |event| screen.show(&event)).await?;
+            screen.clear();
+            if self.json {
+                let mut value = json!(report);
+                value["left"] = json!(report.left());
+                output::json(&value)?;
+            } else {
+                output::line(summary(&report))?;
+            }
+            Ok(exit_code(&report))
+        })
+    }
+}
+
+fn exit_code(report: &Report) -> ExitCode {
+    match (report.found, report.left()) {
+        (0, _) => ExitCode::SUCCESS,
+        (_, 0) => ExitCode::from(1),
+        _ => ExitCode::from(2),
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let Checked { blobs_elsewhere, .. } = report.checked;
+    let mut text = format!("checked {}", counts(&report.checked));
+    if blobs_elsewhere > 0 {
+        text += &format!("; {blobs_elsewhere} are staged on other hosts: run it there too");
+    }
+    match report.found {
+        0 => text + "; nothing is wrong",
+        found => {
+            format!("{text}; {found} findings, {} mended, {} left", report.mended, report.left())
+        }
+    }
+}
+
+fn counts(checked: &Checked) -> String {
+    let Checked { users, nodes, contents, blobs, objects, bytes, .. } = checked;
+    let read = if *bytes > 0 { format!(", read {}", size::format(*bytes)) } else { String::new() };
+    format!(
+        "{users} accounts, {nodes} nodes, {contents} contents, {blobs} blobs, {objects} objects{read}"
+    )
+}
+
+fn words(finding: &Finding) -> String {
+    let Finding { subject, words, affected, outcome, remedy, .. } = finding;
+    let remedy = remedy.unwrap_or_default();
+    let end = match outcome {
+        Outcome::Mended => format!("mended: {remedy}"),
+        Outcome::Mendable => format!("--repair: {remedy}"),
+        Outcome::Left => "left".to_owned(),
+    };
+    let affected = affected.iter().map(|file| format!("\n    {file}")).collect::<String>();
+    format!("{subject}: {words} ({end}){affected}")
+}
+
+/// What a person sees meanwhile.
+struct Screen {
+    json: bool,
+    progress: bool,
+    shown_at: Option<Instant>,
+}
+
+impl Screen {
+    fn new(json: bool) -> Self {
+        Self { json, progress: std::io::stderr().is_terminal(), shown_at: None }
+    }
+
+    fn show(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Found(finding) if !self.json => {
+                self.clear();
+                // Whoever stops reading is told by the result.
+                let _nobody_reads = output::line(words(finding));
+            }
+            Event::Progress(checked) if self.progress => {
+                if self.shown_at.is_none_or(|at| at.elapsed() >= SHOW) {
+                    eprint!("\r\x1b[K{}", counts(checked));
+                    let _nobody_reads = std::io::stderr().flush();
+                    self.shown_at = Some(Instant::now());
+                }
+            }
+            Event::Found(_) | Event::Progress(_) => (),
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.shown_at.take().is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

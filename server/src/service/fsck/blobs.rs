@@ -1,0 +1,179 @@
+//! Blobs and transfers: each blob is used, has its bytes where it should, and moves if it has to.
+
+use super::{AFFECTED_MAX, Flaw, Fsck, Manifests, PAGE, PAUSE};
+use crate::backend::db::audit::contents::{self as audit, BlobUse};
+use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::transfers;
+use crate::backend::{BlobId, Error, off_loop, unix_now};
+
+/// What is wrong with the bytes of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bytes {
+    Right,
+    Elsewhere,
+    Missing(Place),
+    Length(Place, u64),
+}
+
+impl Fsck<'_> {
+    /// Checks each blob that the tables know.
+    pub(super) async fn check_blobs(&mut self) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let mut db = self.contents.db.read().await?;
+            let page = audit::blobs_after(&mut db, last, PAGE).await?;
+            drop(db);
+            let Some(until) = page.last().copied() else { return Ok(()) };
+            let mut suspects = Vec::new();
+            for blob in page {
+                let Some((row, used)) = self.look_up(blob).await? else { continue };
+                self.check_use(blob, &row, &used).await?;
+                match self.look_at_bytes(blob, &row).await? {
+                    Bytes::Right => (),
+                    Bytes::Elsewhere => self.report.checked.blobs_elsewhere += 1,
+                    Bytes::Missing(_) | Bytes::Length(..) => suspects.push(blob),
+                }
+                self.report.checked.blobs += 1;
+            }
+            self.check_suspects(suspects).await?;
+            self.progress();
+            last = Some(until);
+        }
+    }
+
+    /// A blob that contents may stand on, as it is at one moment.
+    async fn look_up(&self, blob: BlobId) -> Result<Option<(Blob, BlobUse)>, Error> {
+        let mut db = self.contents.db.read().await?;
+        let Some(row) = blobs::get(&mut db, blob).await? else { return Ok(None) };
+        let used = audit::blob_use(&mut db, blob).await?;
+        Ok(used.map(|used| (row, used)))
+    }
+
+    async fn check_use(&mut self, blob: BlobId, row: &Blob, used: &BlobUse) -> Result<(), Error> {
+        if used.contents == 0 {
+            self.condemn(blob).await?;
+        } else if row.place == Place::Staging && used.transfers == 0 {
+            if self.mends() {
+                let mut transaction = self.contents.db.write().await?;
+                let used = audit::blob_use(&mut transaction, blob).await?;
+                if let Some(used) = used.filter(|used| used.transfers == 0) {
+                    transfers::insert(&mut transaction, blob, &used.host, unix_now()).await?;
+                }
+                transaction.commit().await?;
+            }
+            let words = "it is staged, and nothing moves it to its store".to_owned();
+            let remedy = "a transfer moves it";
+            self.mended(Flaw::NoTransfer, format!("blob {blob}"), words, remedy);
+        }
+        Ok(())
+    }
+
+    async fn condemn(&mut self, blob: BlobId) -> Result<(), Error> {
+        let (subject, words) = (format!("blob {blob}"), "no content stands on it".to_owned());
+        if self.manifests == Manifests::SomeDamaged {
+            // One of the contents that cannot be read may.
+            self.left(Flaw::UnusedBlob, subject, words, vec![]);
+            return Ok(());
+        }
+        if self.mends() {
+            let mut transaction = self.contents.db.write().await?;
+            blobs::condemn_unused(&mut transaction, &[blob]).await?;
+            transaction.commit().await?;
+        }
+        self.mended(Flaw::UnusedBlob, subject, words, "it is left to collection");
+        Ok(())
+    }
+
+    async fn check_suspects(&mut self, suspects: Vec<BlobId>) -> Result<(), Error> {
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+        for blob in suspects {
+            let Some((row, _used)) = self.look_up(blob).await? else { continue };
+            let bytes = self.look_at_bytes(blob, &row).await?;
+            let unmoved = self.look_up(blob).await?.is_some_and(|(again, _)| again == row);
+            if unmoved {
+                self.report_bytes(blob, &row, bytes).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn report_bytes(&mut self, blob: BlobId, row: &Blob, bytes: Bytes) -> Result<(), Error> {
+        let (flaw, words) = match bytes {
+            Bytes::Right | Bytes::Elsewhere => return Ok(()),
+            Bytes::Missing(place) => {
+                (Flaw::MissingBytes, format!("its bytes are not {}", words_of(place)))
+            }
+            Bytes::Length(place, length) => {
+                let (size, place) = (row.size, words_of(place));
+                (Flaw::WrongLength, format!("it has {length} bytes {place}, not {size}"))
+            }
+        };
+        let affected = self.files_on(blob).await?;
+        self.left(flaw, format!("blob {blob}"), words, affected);
+        Ok(())
+    }
+
+    /// Files whose contents stand on a blob, as far as a finding names them.
+    async fn files_on(&self, blob: BlobId) -> Result<Vec<String>, Error> {
+        let mut db = self.contents.db.read().await?;
+        let digests = audit::contents_on(&mut db, blob, AFFECTED_MAX).await?;
+        drop(db);
+        let mut affected = Vec::new();
+        for digest in digests {
+            affected.extend(self.namers(digest).await?);
+        }
+        affected.truncate(AFFECTED_MAX as usize);
+        Ok(affected)
+    }
+
+    async fn look_at_bytes(&self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
+        let contents = &self.contents;
+        let file = match row.place {
+            Place::Staging if &row.host != contents.host() => return Ok(Bytes::Elsewhere),
+            Place::Staging => {
+                let staging = contents.staging.clone();
+                off_loop(move || staging.file(blob)).await?
+            }
+            Place::Store => contents.store.file(blob).await?,
+        };
+        let Some(file) = file else { return Ok(Bytes::Missing(row.place)) };
+        let found = file.metadata().map_err(|error| Error::file(blob.to_string(), error))?;
+        Ok(match found.len() {
+            length if length == row.size => Bytes::Right,
+            length => Bytes::Length(row.place, length),
+        })
+    }
+
+    /// Checks that each transfer has a blob.
+    pub(super) async fn check_transfers(&mut self) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let mut db = self.contents.db.read().await?;
+            let page = audit::stray_transfers(&mut db, last, PAGE).await?;
+            drop(db);
+            let Some(until) = page.last().copied() else { return Ok(()) };
+            for blob in page {
+                if self.mends() {
+                    let mut transaction = self.contents.db.write().await?;
+                    if audit::blob_use(&mut transaction, blob).await?.is_none() {
+                        transfers::remove(&mut transaction, blob).await?;
+                    }
+                    transaction.commit().await?;
+                }
+                let words = format!("blob {blob} is not known");
+                self.mended(Flaw::StrayTransfer, "a transfer".into(), words, "it is removed");
+            }
+            last = Some(until);
+        }
+    }
+}
+
+fn words_of(place: Place) -> &'static str {
+    match place {
+        Place::Staging => "on the staging disk",
+        Place::Store => "in the store",
+    }
+}

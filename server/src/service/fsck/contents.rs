@@ -1,0 +1,209 @@
+//! Contents: how often they are named, and that they stand on blobs that have their bytes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use miaofs::content::{Chunk, ChunkDigest, Digest, Manifest, hash_chunk, zero_chunk};
+
+use super::{Depth, Flaw, Fsck, Manifests, PAGE, PAUSE};
+use crate::backend::db::audit::contents as audit;
+use crate::backend::db::{blobs, contents};
+use crate::backend::layout::{Layout, Source};
+use crate::backend::{BlobId, Error, off_loop, unix_now};
+use crate::service::reader;
+
+impl Fsck<'_> {
+    /// Checks each content.
+    pub(super) async fn check_contents(&mut self) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let mut db = self.contents.db.read().await?;
+            let page = audit::contents_after(&mut db, last, PAGE).await?;
+            let Some(until) = page.last().copied() else { break };
+            let miscounted = audit::miscounted_contents(&mut db, (last, until)).await?;
+            drop(db);
+            for digest in miscounted {
+                self.recount(digest).await?;
+            }
+            for digest in &page {
+                self.check_content(*digest).await?;
+                self.report.checked.contents += 1;
+            }
+            self.progress();
+            last = Some(until);
+        }
+        self.check_gone().await
+    }
+
+    /// Looks for contents that are gone and still said to stand on blobs, which keeps these.
+    async fn check_gone(&mut self) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let mut db = self.contents.db.read().await?;
+            let page = audit::gone_but_standing(&mut db, last, PAGE).await?;
+            drop(db);
+            let Some(until) = page.last().copied() else { return Ok(()) };
+            for digest in page {
+                self.report_gone(digest).await?;
+            }
+            last = Some(until);
+        }
+    }
+
+    async fn report_gone(&mut self, digest: Digest) -> Result<(), Error> {
+        let subject = format!("content {digest}");
+        let words = "it is not there and said to stand on blobs".to_owned();
+        let affected = self.namers(digest).await?;
+        if !affected.is_empty() {
+            // Its bytes may be all that is left of it.
+            self.left(Flaw::ContentBlobs, subject, words, affected);
+            return Ok(());
+        }
+        if self.mends() {
+            let mut transaction = self.contents.db.write().await?;
+            if contents::stored(&mut transaction, &[digest]).await?.is_empty() {
+                audit::set_blobs_of(&mut transaction, digest, &BTreeSet::new()).await?;
+            }
+            transaction.commit().await?;
+        }
+        self.mended(Flaw::ContentBlobs, subject, words, "it stands on none");
+        Ok(())
+    }
+
+    async fn recount(&mut self, digest: Digest) -> Result<(), Error> {
+        if self.mends() {
+            let mut transaction = self.contents.db.write().await?;
+            audit::recount_content(&mut transaction, digest, unix_now()).await?;
+            transaction.commit().await?;
+        }
+        let words = "it is not named as often as it says".to_owned();
+        self.mended(Flaw::ContentCount, format!("content {digest}"), words, "it is counted anew");
+        Ok(())
+    }
+
+    async fn check_content(&mut self, digest: Digest) -> Result<(), Error> {
+        let mut db = self.contents.db.read().await?;
+        let layout = match contents::layout(&mut db, digest).await {
+            Ok(Some(layout)) => layout,
+            Ok(None) => return Ok(()),
+            Err(Error::Damaged { .. }) => {
+                drop(db);
+                return self.damaged_manifest(digest, "it cannot be read").await;
+            }
+            Err(error) => return Err(error),
+        };
+        let said = audit::blobs_of(&mut db, digest).await?;
+        let stands_on = layout.blobs();
+        let mut sizes = BTreeMap::new();
+        for blob in &stands_on {
+            if let Some(row) = blobs::get(&mut db, *blob).await? {
+                sizes.insert(*blob, row.size);
+            }
+        }
+        drop(db);
+        if !is_of(digest, &layout) {
+            return self.damaged_manifest(digest, "its chunks are another content's").await;
+        }
+        if said != stands_on {
+            if self.mends() {
+                let mut transaction = self.contents.db.write().await?;
+                if contents::layout(&mut transaction, digest).await?.as_ref() == Some(&layout) {
+                    audit::set_blobs_of(&mut transaction, digest, &stands_on).await?;
+                }
+                transaction.commit().await?;
+            }
+            let words = "its manifest names other blobs than the table".to_owned();
+            let remedy = "the table follows the manifest";
+            self.mended(Flaw::ContentBlobs, format!("content {digest}"), words, remedy);
+        }
+        if let Some(blob) = lacking(&layout, &sizes) {
+            let words = format!("it stands on blob {blob}, which is not there or too short");
+            let affected = self.namers(digest).await?;
+            self.left(Flaw::NoBlob, format!("content {digest}"), words, affected);
+        } else if self.options.depth == Depth::Digests {
+            self.check_bytes(digest, &layout).await?;
+        }
+        Ok(())
+    }
+
+    async fn damaged_manifest(&mut self, digest: Digest, why: &str) -> Result<(), Error> {
+        self.manifests = Manifests::SomeDamaged;
+        let affected = self.namers(digest).await?;
+        let words = format!("its manifest is damaged: {why}");
+        self.left(Flaw::Manifest, format!("content {digest}"), words, affected);
+        Ok(())
+    }
+}
+
+impl Fsck<'_> {
+    /// Reads and hashes a content; what seems wrong is read again after a pause.
+    async fn check_bytes(&mut self, digest: Digest, layout: &Layout) -> Result<(), Error> {
+        let mut wrong = self.wrong_chunks(layout).await?;
+        if !wrong.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+            let mut db = self.contents.db.read().await?;
+            let Some(layout) = contents::layout(&mut db, digest).await? else { return Ok(()) };
+            drop(db);
+            wrong = self.wrong_chunks(&layout).await?;
+        }
+        if contents::layout(&mut *self.contents.db.read().await?, digest).await?.is_none() {
+            return Ok(()); // It was collected meanwhile.
+        }
+        let Some((first, why)) = wrong.iter().next() else { return Ok(()) };
+        let words =
+            format!("{} of its chunks are wrong, chunk {first} the first: {why}", wrong.len());
+        let affected = self.namers(digest).await?;
+        self.left(Flaw::WrongBytes, format!("content {digest}"), words, affected);
+        Ok(())
+    }
+
+    /// The chunks of a content whose bytes are not those of their digests, with what is wrong.
+    async fn wrong_chunks(&mut self, layout: &Layout) -> Result<BTreeMap<u64, String>, Error> {
+        /// More of them say nothing new.
+        const WRONG_MAX: usize = 1000;
+        let mut wrong = BTreeMap::new();
+        let chunks = (0u64..).zip(layout.chunks().to_vec()).zip(layout.sources());
+        for ((index, digest), source) in chunks {
+            let Some(chunk) = Chunk::new(index, layout.size()) else { break };
+            let right = match source {
+                Source::Hole => off_loop(move || Ok(zero_chunk(chunk) == digest)).await,
+                Source::Blob { .. } => self.hash(layout, chunk).await.map(|hash| hash == digest),
+            };
+            match right {
+                Ok(true) => (),
+                Ok(false) => drop(wrong.insert(index, "the bytes are others".to_owned())),
+                Err(error) => drop(wrong.insert(index, error.to_string())),
+            }
+            if wrong.len() >= WRONG_MAX {
+                break;
+            }
+        }
+        Ok(wrong)
+    }
+
+    async fn hash(&mut self, layout: &Layout, chunk: Chunk) -> Result<ChunkDigest, Error> {
+        use futures::stream::TryStreamExt as _;
+        let read = reader::read(self.contents.clone(), layout, chunk.range());
+        let bytes: Vec<bytes::Bytes> = read.try_collect().await?;
+        self.report.checked.bytes += chunk.length();
+        self.progress();
+        off_loop(move || Ok(hash_chunk(chunk, &bytes.concat()))).await
+    }
+}
+
+/// Whether these are the chunks of the content.
+fn is_of(digest: Digest, layout: &Layout) -> bool {
+    let holes = layout.sources().map(|source| source == Source::Hole);
+    let chunks: Vec<(ChunkDigest, bool)> = layout.chunks().iter().copied().zip(holes).collect();
+    Manifest::restored(digest, layout.size(), &chunks).is_ok()
+}
+
+/// A blob that a content stands on and that does not have all of its bytes, by the sizes of the blobs.
+fn lacking(layout: &Layout, sizes: &BTreeMap<BlobId, u64>) -> Option<BlobId> {
+    layout.plan(0..layout.size()).into_iter().find_map(|piece| match piece.source {
+        Source::Hole => None,
+        Source::Blob { blob, offset } => {
+            let there = sizes.get(&blob).is_some_and(|size| offset + piece.length <= *size);
+            (!there).then_some(blob)
+        }
+    })
+}

@@ -1,0 +1,170 @@
+//! The drives: what accounts say of them, their nodes, and what their users own.
+
+use miaofs::content::Digest;
+use miaofs::protocol::ids::NodeId;
+
+use super::{Flaw, Fsck, PAGE};
+use crate::backend::db::audit::contents::{self as owned, OwnedCount};
+use crate::backend::db::audit::drives::{self as audit, NodeFlaw};
+use crate::backend::db::users::{self, User};
+use crate::backend::{Error, UserId, unix_now};
+
+impl Fsck<'_> {
+    /// Checks the drive of each account.
+    pub(super) async fn check_drives(&mut self) -> Result<(), Error> {
+        let mut last = UserId(i64::MIN);
+        loop {
+            let mut db = self.contents.db.read().await?;
+            let page = users::page(&mut db, last, PAGE).await?;
+            drop(db);
+            let Some(user) = page.last() else { return Ok(()) };
+            last = user.id;
+            for user in &page {
+                self.check_nodes(user).await?;
+                self.check_entries(user).await?;
+                self.check_owned(user).await?;
+                self.check_count(user).await?;
+                self.report.checked.users += 1;
+                self.progress();
+            }
+        }
+    }
+
+    async fn check_count(&mut self, user: &User) -> Result<(), Error> {
+        let mut db = self.contents.db.read().await?;
+        let Some(count) = audit::count_drive(&mut db, user.id).await? else { return Ok(()) };
+        drop(db);
+        if count.roots != 1 {
+            self.left(Flaw::NoRoot, user.name.clone(), "the drive has no root".into(), vec![]);
+        }
+        if count.agrees() {
+            return Ok(());
+        }
+        if self.mends() {
+            let mut transaction = self.contents.db.write().await?;
+            audit::recount_drive(&mut transaction, user.id).await?;
+            transaction.commit().await?;
+        }
+        let [said, counted] = [count.said, count.counted].map(|[bytes, nodes, version]| {
+            format!("{bytes} bytes in {nodes} nodes up to version {version}")
+        });
+        let words = format!("the account says {said}, the drive holds {counted}");
+        self.mended(Flaw::DriveCount, user.name.clone(), words, "the drive is counted anew");
+        Ok(())
+    }
+
+    async fn check_nodes(&mut self, user: &User) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let mut db = self.contents.db.read().await?;
+            let page = audit::nodes_after(&mut db, user.id, last, PAGE).await?;
+            let Some((until, _)) = page.last().copied() else { return Ok(()) };
+            let mut flawed = Vec::new();
+            for flaw in NodeFlaw::ALL {
+                let found = audit::flawed_nodes(&mut db, flaw, user.id, (last, until)).await?;
+                flawed.extend(found.into_iter().map(|(node, digest)| (flaw, node, digest)));
+            }
+            drop(db);
+            for (flaw, node, digest) in flawed {
+                self.report_node(user, flaw, (node, digest)).await?;
+            }
+            self.check_cycles(user, &page).await?;
+            self.report.checked.nodes += page.len() as u64;
+            self.progress();
+            last = Some(until);
+        }
+    }
+
+    async fn report_node(
+        &mut self,
+        user: &User,
+        flaw: NodeFlaw,
+        (node, digest): (NodeId, Option<Digest>),
+    ) -> Result<(), Error> {
+        let path = format!("{}:{}", user.name, self.path(user.id, node).await?);
+        let content = digest.map_or_else(String::new, |digest| format!(" {digest}"));
+        let (flaw, words) = match flaw {
+            NodeFlaw::Unowned => return self.own(user, (path, digest)).await,
+            NodeFlaw::FullTombstone => return self.empty(user, (path, node)).await,
+            NodeFlaw::LostContent => {
+                (Flaw::LostContent, format!("the server does not have its content{content}"))
+            }
+            NodeFlaw::WrongSize => {
+                (Flaw::WrongSize, format!("it has another size than its content{content}"))
+            }
+            NodeFlaw::Nameless => (Flaw::Nameless, "it has no name".to_owned()),
+            NodeFlaw::ManyNames => (Flaw::ManyNames, "a directory has several names".to_owned()),
+            NodeFlaw::NoContent => (Flaw::NoContent, "a file has no content".to_owned()),
+        };
+        self.left(flaw, format!("node {node}"), words, vec![path]);
+        Ok(())
+    }
+
+    /// Lets a user own what a node of theirs names.
+    async fn own(
+        &mut self,
+        user: &User,
+        (path, digest): (String, Option<Digest>),
+    ) -> Result<(), Error> {
+        let Some(digest) = digest else { return Ok(()) };
+        if self.mends() {
+            let mut transaction = self.contents.db.write().await?;
+            owned::recount_owned(&mut transaction, user.id, digest, unix_now()).await?;
+            transaction.commit().await?;
+        }
+        let words = format!("its user is not known to own its content {digest}");
+        self.mended(Flaw::Unowned, path, words, "the user owns it");
+        Ok(())
+    }
+
+    async fn empty(&mut self, user: &User, (path, node): (String, NodeId)) -> Result<(), Error> {
+        if self.mends() {
+            let mut transaction = self.contents.db.write().await?;
+            audit::empty_tombstone(&mut transaction, user.id, node).await?;
+            transaction.commit().await?;
+        }
+        let words = "it is deleted and names a content".to_owned();
+        self.mended(Flaw::FullTombstone, path, words, "it names none");
+        Ok(())
+    }
+
+    async fn check_owned(&mut self, user: &User) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let mut db = self.contents.db.read().await?;
+            let page = owned::owned_after(&mut db, user.id, last, PAGE).await?;
+            let Some(until) = page.last().copied() else { return Ok(()) };
+            let flawed = owned::miscounted_owned(&mut db, user.id, (last, until)).await?;
+            drop(db);
+            for count in flawed {
+                self.report_owned(user, count).await?;
+            }
+            last = Some(until);
+        }
+    }
+
+    async fn report_owned(&mut self, user: &User, count: OwnedCount) -> Result<(), Error> {
+        let OwnedCount { digest, said, counted, stored } = count;
+        let subject = format!("content {digest} of {}", user.name);
+        if !stored && counted > 0 {
+            return Ok(()); // The nodes that name it are findings themselves.
+        }
+        if self.mends() {
+            let mut transaction = self.contents.db.write().await?;
+            if stored {
+                owned::recount_owned(&mut transaction, user.id, digest, unix_now()).await?;
+            } else {
+                owned::disown(&mut transaction, user.id, digest).await?;
+            }
+            transaction.commit().await?;
+        }
+        if stored {
+            let words = format!("said to be named {said} times, named {counted} times");
+            self.mended(Flaw::OwnedCount, subject, words, "it is counted anew");
+        } else {
+            let words = "the server does not have it, and nothing names it".to_owned();
+            self.mended(Flaw::OwnedLost, subject, words, "it is forgotten");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! The check of everything that the server keeps: tables against each other, and against the bytes.
+//!
+//! It runs beside a busy server. What one statement shows is of one moment and is believed; what takes
+//! several looks, at tables and then at disks, is looked at again after a pause before it is called a
+//! finding. Mending is done in transactions like any other, and never removes the last copy of anything.
+//! All goes by pages in the order of keys, so memory does not grow with what there is.
+
+mod blobs;
+mod contents;
+mod drives;
+mod objects;
+mod report;
+#[cfg(test)]
+mod tests;
+mod trees;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use miaofs::content::Digest;
+use miaofs::protocol::ids::NodeId;
+
+use super::contents::Contents;
+use super::{Error, Policy};
+use crate::backend::db::audit::drives as audit;
+use crate::backend::{self, Backends, UserId};
+
+pub use report::{Checked, Finding, Flaw, Outcome, Report};
+
+/// Rows of one page.
+const PAGE: u32 = 500;
+/// Files that a finding names at the most.
+const AFFECTED_MAX: u32 = 20;
+/// Directories above each other that a path is followed through; a cycle has no end.
+const DEPTH_MAX: usize = 4096;
+/// How long what seems wrong is given to come right.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether bytes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Bytes are counted.
+    Sizes,
+    /// Bytes are read and hashed.
+    Digests,
+}
+
+/// Whether findings are mended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing is changed.
+    None,
+    /// What can be mended without loss is.
+    Safe,
+}
+
+/// How a check is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether bytes are read.
+    pub depth: Depth,
+    /// Whether findings are mended.
+    pub repair: Repair,
+    /// Bytes that belong to nothing are left alone for so long: somebody may be about to use them.
+    pub grace: Duration,
+}
+
+/// What happens during a check.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// So much was looked at.
+    Progress(&'a Checked),
+    /// Something is wrong.
+    Found(&'a Finding),
+}
+
+/// A check under way.
+pub struct Fsck<'a> {
+    contents: Arc<Contents>,
+    options: Options,
+    report: Report,
+    /// Whether each manifest could be read, so that it is known which blobs are used.
+    manifests: Manifests,
+    tell: &'a mut (dyn FnMut(Event<'_>) + Send),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manifests {
+    AllRead,
+    SomeDamaged,
+}
+
+/// Checks everything.
+///
+/// # Errors
+/// [`Error::Backend`] when something cannot be looked at; what was mended before stays mended.
+pub async fn check(
+    backends: &Backends,
+    policy: Arc<Policy>,
+    options: Options,
+    tell: &mut (dyn FnMut(Event<'_>) + Send),
+) -> Result<Report, Error> {
+    let contents = Contents::new(backends, policy);
+    let (report, manifests) = (Report::default(), Manifests::AllRead);
+    let mut fsck = Fsck { contents, options, report, manifests, tell };
+    fsck.check_drives().await?;
+    fsck.check_contents().await?;
+    fsck.check_blobs().await?;
+    fsck.check_transfers().await?;
+    fsck.check_staging().await?;
+    fsck.check_store().await?;
+    Ok(fsck.report)
+}
+
+impl Fsck<'_> {
+    fn mends(&self) -> bool {
+        self.options.repair == Repair::Safe
+    }
+
+    fn progress(&mut self) {
+        (self.tell)(Event::Progress(&self.report.checked));
+    }
+
+    /// Reports what cannot be mended.
+    fn left(&mut self, flaw: Flaw, subject: String, words: String, affected: Vec<String>) {
+        let (outcome, remedy) = (Outcome::Left, None);
+        self.add(Finding { flaw, subject, words, affected, outcome, remedy });
+    }
+
+    /// Reports what was mended, or could be, by this remedy.
+    fn mended(&mut self, flaw: Flaw, subject: String, words: String, remedy: &'static str) {
+        let outcome = if self.mends() { Outcome::Mended } else { Outcome::Mendable };
+        let (affected, remedy) = (Vec::new(), Some(remedy));
+        self.add(Finding { flaw, subject, words, affected, outcome, remedy });
+    }
+
+    fn add(&mut self, finding: Finding) {
+        (self.tell)(Event::Found(&finding));
+        self.report.add(finding);
+    }
+
+    /// Where the files are that name a content, as far as a finding says.
+    async fn namers(&self, digest: Digest) -> Result<Vec<String>, backend::Error> {
+        let mut db = self.contents.db.read().await?;
+        let namers = audit::namers(&mut db, digest, AFFECTED_MAX).await?;
+        drop(db);
+        let mut affected = Vec::new();
+        for (user, name, node) in namers {
+            affected.push(format!("{name}:{}", self.path(user, node).await?));
+        }
+        Ok(affected)
+    }
+
+    /// A path of a node; what stands nowhere begins with `?`.
+    async fn path(&self, user: UserId, node: NodeId) -> Result<String, backend::Error> {
+        let mut db = self.contents.db.read().await?;
+        let (mut at, mut names) = (node, Vec::new());
+        while at != NodeId::ROOT && names.len() < DEPTH_MAX {
+            let Some(entry) = audit::any_name(&mut db, user, at).await? else {
+                names.push(format!("?{at}"));
+                break;
+            };
+            names.push(String::from_utf8_lossy(&entry.name).into_owned());
+            at = entry.parent;
+        }
+        names.reverse();
+        Ok(format!("/{}", names.join("/")))
+    }
+}

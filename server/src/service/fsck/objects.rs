@@ -1,0 +1,126 @@
+//! Bytes that belong to nothing: on the staging disk, and in the store.
+//!
+//! What is young is left alone, since an upload may be about to use it. A blob's id is never used again, so
+//! what belongs to nothing after two looks never will.
+
+use futures::stream::StreamExt as _;
+use miaofs::protocol::ids::UploadId;
+
+use super::{Flaw, Fsck, Manifests, PAGE, PAUSE};
+use crate::backend::db::audit::contents as audit;
+use crate::backend::db::blobs::{self, Place};
+use crate::backend::{BlobId, Error, unix_now};
+
+impl Fsck<'_> {
+    /// Checks the blobs on the staging disk of this host.
+    pub(super) async fn check_staging(&mut self) -> Result<(), Error> {
+        let mut found = self.contents.staging.list();
+        let mut suspects = Vec::new();
+        while let Some(staged) = found.recv().await {
+            let staged = staged?;
+            self.report.checked.objects += 1;
+            if self.is_old(staged.changed_at) && self.is_stray_staged(staged.blob).await? {
+                suspects.push((staged.blob, staged.size));
+            }
+            if suspects.len() >= PAGE as usize {
+                self.report_staged(std::mem::take(&mut suspects)).await?;
+            }
+        }
+        self.report_staged(suspects).await
+    }
+
+    async fn report_staged(&mut self, suspects: Vec<(BlobId, u64)>) -> Result<(), Error> {
+        if !suspects.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        for (blob, size) in suspects {
+            if !self.is_stray_staged(blob).await? {
+                continue;
+            }
+            let words = format!("{size} staged bytes belong to nothing");
+            if self.removes(Flaw::StrayStaged, blob, words) {
+                self.contents.staging.remove(blob).await?;
+            }
+        }
+        self.progress();
+        Ok(())
+    }
+
+    /// Reports bytes that belong to nothing; answers whether they are to be removed. They are not as long
+    /// as a content's manifest cannot be read, which may name them.
+    fn removes(&mut self, flaw: Flaw, blob: BlobId, words: String) -> bool {
+        let subject = format!("blob {blob}");
+        match self.manifests {
+            Manifests::SomeDamaged => self.left(flaw, subject, words, vec![]),
+            Manifests::AllRead => self.mended(flaw, subject, words, "they are removed"),
+        }
+        self.mends() && self.manifests == Manifests::AllRead
+    }
+
+    /// Whether staged bytes are neither an upload's nor a blob's that is still staged. The upload is
+    /// looked for first: at its end its blob is known before it is forgotten.
+    async fn is_stray_staged(&self, blob: BlobId) -> Result<bool, Error> {
+        let contents = &self.contents;
+        if contents.staging.has_sidecar(UploadId::from_bytes(*blob.as_bytes())).await? {
+            return Ok(false);
+        }
+        let mut db = contents.db.read().await?;
+        let Some(used) = audit::blob_use(&mut db, blob).await? else {
+            return Ok(audit::contents_on(&mut db, blob, 1).await?.is_empty());
+        };
+        let row = blobs::get(&mut db, blob).await?;
+        drop(db);
+        let Some(row) = row.filter(|row| row.place == Place::Store && used.transfers == 0) else {
+            return Ok(false);
+        };
+        // It was moved and is left over, if the bytes in the store are all there.
+        let stored = contents.store.file(blob).await?;
+        Ok(stored.and_then(|file| file.metadata().ok()).is_some_and(|is| is.len() == row.size))
+    }
+
+    /// Checks the objects of the store.
+    pub(super) async fn check_store(&mut self) -> Result<(), Error> {
+        let mut found = self.contents.store.list();
+        let mut suspects = Vec::new();
+        while let Some(object) = found.next().await {
+            let object = object?;
+            self.report.checked.objects += 1;
+            if self.is_old(object.changed_at) && !self.is_known(object.blob).await? {
+                suspects.push((object.blob, object.size));
+            }
+            if suspects.len() >= PAGE as usize {
+                self.report_objects(std::mem::take(&mut suspects)).await?;
+            }
+        }
+        self.report_objects(suspects).await
+    }
+
+    async fn report_objects(&mut self, suspects: Vec<(BlobId, u64)>) -> Result<(), Error> {
+        if !suspects.is_empty() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        for (blob, size) in suspects {
+            if self.is_known(blob).await? || self.contents.store.file(blob).await?.is_none() {
+                continue;
+            }
+            let words = format!("{size} bytes in the store belong to nothing");
+            if self.removes(Flaw::StrayObject, blob, words) {
+                self.contents.store.remove(blob).await?;
+            }
+        }
+        self.progress();
+        Ok(())
+    }
+
+    /// Whether a blob has a row, or had one and contents say that they stand on it.
+    async fn is_known(&self, blob: BlobId) -> Result<bool, Error> {
+        let mut db = self.contents.db.read().await?;
+        Ok(audit::blob_use(&mut db, blob).await?.is_some()
+            || !audit::contents_on(&mut db, blob, 1).await?.is_empty())
+    }
+
+    fn is_old(&self, changed_at: i64) -> bool {
+        let grace = i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX);
+        changed_at <= unix_now().saturating_sub(grace)
+    }
+}

@@ -1,0 +1,250 @@
+//! Damage of every sort, done by hand, is found, mended where it can be, and then gone.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::FileExt as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use miaofs::content::Digest;
+use miaofs::protocol::files::ContentRef;
+use tokio_util::sync::CancellationToken;
+
+use super::{Depth, Finding, Flaw, Options, Outcome, Repair, Report, check};
+use crate::backend::BlobId;
+use crate::backend::db::blobs;
+use crate::backend::db::query;
+use crate::backend::db::transfers;
+use crate::service::changes::Changes;
+use crate::service::files::Files;
+use crate::service::tests::Scene;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const BYTES: &[u8] = b"the bytes of a file";
+
+/// A drive with one file in a directory, staged.
+async fn scene() -> (Scene, Digest, BlobId) {
+    let scene = Scene::new(HOUR).await;
+    let (digest, blob) = scene.bring(BYTES).await;
+    let files = files(&scene);
+    let content = ContentRef { digest, size: BYTES.len() as u64 };
+    files.put_path(scene.caller, "/docs/a.txt", content).await.unwrap();
+    (scene, digest, blob)
+}
+
+fn files(scene: &Scene) -> Files {
+    let (db, tracker) = (scene.contents.db.clone(), scene.contents.tracker.clone());
+    let changes = Changes::new(db.clone(), tracker, CancellationToken::new());
+    Files::new(db, changes, scene.contents.policy.clone())
+}
+
+/// Moves the staged blob to the store, as a transfer does.
+async fn store(scene: &Scene, blob: BlobId) {
+    let contents = &scene.contents;
+    contents.store.take_in(blob, contents.staging.path(blob)).await.unwrap();
+    let mut transaction = contents.db.write().await.unwrap();
+    blobs::settle(&mut transaction, blob).await.unwrap();
+    transfers::remove(&mut transaction, blob).await.unwrap();
+    transaction.commit().await.unwrap();
+    contents.staging.remove(blob).await.unwrap();
+}
+
+async fn change(scene: &Scene, statements: &[&'static str]) {
+    let mut transaction = scene.contents.db.write().await.unwrap();
+    for statement in statements {
+        query(statement).execute(&mut transaction).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+}
+
+async fn run(scene: &Scene, depth: Depth, repair: Repair) -> Report {
+    let options = Options { depth, repair, grace: Duration::ZERO };
+    let policy = scene.contents.policy.clone();
+    check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap()
+}
+
+async fn look(scene: &Scene) -> Report {
+    run(scene, Depth::Sizes, Repair::None).await
+}
+
+fn flaws(report: &Report) -> Vec<Flaw> {
+    report.findings.iter().map(|finding| finding.flaw).collect()
+}
+
+fn the(report: &Report, flaw: Flaw) -> &Finding {
+    let found = report.findings.iter().find(|finding| finding.flaw == flaw);
+    found.unwrap_or_else(|| panic!("no {flaw:?} in {report:#?}"))
+}
+
+#[tokio::test]
+async fn nothing_is_wrong_with_a_drive_that_nobody_damaged() {
+    let (scene, _, blob) = scene().await;
+    assert_eq!(flaws(&run(&scene, Depth::Digests, Repair::Safe).await), []);
+    store(&scene, blob).await;
+    let report = run(&scene, Depth::Digests, Repair::Safe).await;
+    assert_eq!(flaws(&report), []);
+    let checked = report.checked;
+    assert_eq!((checked.users, checked.nodes, checked.contents, checked.blobs), (1, 3, 1, 1));
+    assert_eq!((checked.objects, checked.bytes), (1, BYTES.len() as u64));
+}
+
+#[tokio::test]
+async fn what_can_be_mended_is_found_then_mended_and_then_gone() {
+    let damages: &[(&[&'static str], Flaw)] = &[
+        (&["UPDATE users SET used = used + 1"], Flaw::DriveCount),
+        (&["UPDATE users SET nodes = 99"], Flaw::DriveCount),
+        (&["UPDATE users SET seq = 0"], Flaw::DriveCount),
+        (&["UPDATE user_contents SET refs = refs + 1"], Flaw::OwnedCount),
+        (&["UPDATE user_contents SET refs = 0"], Flaw::OwnedCount),
+        (&["DELETE FROM user_contents"], Flaw::Unowned),
+        (
+            &["INSERT INTO user_contents (user_id, digest) VALUES (1, zeroblob(32))"],
+            Flaw::OwnedLost,
+        ),
+        (&["UPDATE files SET refs = 7"], Flaw::ContentCount),
+        (&["UPDATE files SET refs = 0, zero_at = 5"], Flaw::ContentCount),
+        (&["UPDATE files SET zero_at = 5"], Flaw::ContentCount),
+        (&["DELETE FROM file_blobs"], Flaw::ContentBlobs),
+        (&["INSERT INTO file_blobs VALUES (zeroblob(32), zeroblob(16))"], Flaw::ContentBlobs),
+        (&["DELETE FROM transfers"], Flaw::NoTransfer),
+        (
+            &["INSERT INTO transfers (id, blob_id, host, state, next_at)
+               VALUES (zeroblob(16), zeroblob(16), 'local', 0, 0)"],
+            Flaw::StrayTransfer,
+        ),
+        (
+            &["INSERT INTO blobs (id, size, place, host, key, state, created_at)
+               VALUES (zeroblob(16), 5, 'staging', 'local', 'k', 0, 0)"],
+            Flaw::UnusedBlob,
+        ),
+        (
+            &["INSERT INTO entries SELECT user_id, parent, CAST('ghost' AS BLOB), randomblob(16) FROM entries
+               LIMIT 1"],
+            Flaw::DanglingEntry,
+        ),
+        (&["UPDATE nodes SET deleted_at = 5 WHERE digest IS NOT NULL"], Flaw::FullTombstone),
+    ];
+    for (statements, flaw) in damages {
+        let (scene, _, _) = scene().await;
+        change(&scene, statements).await;
+        assert_eq!(the(&look(&scene).await, *flaw).outcome, Outcome::Mendable, "{statements:?}");
+        let mended = run(&scene, Depth::Sizes, Repair::Safe).await;
+        assert_eq!(the(&mended, *flaw).outcome, Outcome::Mended, "{statements:?}");
+        assert_eq!(mended.left(), 0, "{statements:?}: {mended:#?}");
+        assert_eq!(flaws(&look(&scene).await), [], "{statements:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_needs_a_person_is_left_as_it_is_and_names_the_file() {
+    let damages: &[(&[&'static str], Flaw)] = &[
+        (&["UPDATE nodes SET size = 5 WHERE digest IS NOT NULL"], Flaw::WrongSize),
+        (&["DELETE FROM entries WHERE name = CAST('a.txt' AS BLOB)"], Flaw::Nameless),
+        (
+            &["UPDATE entries SET parent = x'00000000000000000000000000000005'
+               WHERE name = CAST('a.txt' AS BLOB)"],
+            Flaw::HomelessEntry,
+        ),
+        (&["UPDATE nodes SET digest = NULL WHERE digest IS NOT NULL"], Flaw::NoContent),
+        (&["DELETE FROM files"], Flaw::LostContent),
+        (&["UPDATE files SET manifest = x'00'"], Flaw::Manifest),
+        (&["UPDATE files SET manifest = x'00'", "DELETE FROM file_blobs"], Flaw::Manifest),
+        (&["DELETE FROM blobs"], Flaw::NoBlob),
+        (&["UPDATE blobs SET size = 3"], Flaw::NoBlob),
+    ];
+    for (statements, flaw) in damages {
+        let (scene, _, blob) = scene().await;
+        change(&scene, statements).await;
+        for repair in [Repair::None, Repair::Safe, Repair::Safe] {
+            let report = run(&scene, Depth::Sizes, repair).await;
+            let finding = the(&report, *flaw);
+            assert_eq!(finding.outcome, Outcome::Left, "{statements:?}");
+            let named = finding.affected.iter().any(|file| file.starts_with("ada:/"));
+            assert!(named, "{statements:?}: {finding:?}");
+        }
+        let here = scene.contents.staging.file(blob).unwrap().is_some();
+        assert!(here, "{statements:?}: the last copy is gone");
+    }
+}
+
+#[tokio::test]
+async fn directories_that_hold_each_other_are_found() {
+    let (scene, _, _) = scene().await;
+    let files = files(&scene);
+    let content = ContentRef { digest: Digest::of(BYTES), size: BYTES.len() as u64 };
+    files.put_path(scene.caller, "/docs/deep/b.txt", content).await.unwrap();
+    change(
+        &scene,
+        &["UPDATE entries SET parent = (SELECT node FROM entries WHERE name = CAST('deep' AS BLOB))
+           WHERE name = CAST('docs' AS BLOB)"],
+    )
+    .await;
+    assert_eq!(flaws(&look(&scene).await), [Flaw::Cycle], "one finding for all of a cycle");
+}
+
+#[tokio::test]
+async fn bytes_that_are_gone_short_or_wrong_are_found_with_their_files() {
+    type Damage = fn(&std::path::Path);
+    let remove: Damage = |path| std::fs::remove_file(path).unwrap();
+    let cut: Damage = |path| {
+        std::fs::File::options().write(true).open(path).unwrap().set_len(3).unwrap();
+    };
+    let flip: Damage = |path| {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.write_all_at(b"!", 4).unwrap();
+    };
+    let damages = [
+        (remove, Flaw::MissingBytes, Depth::Sizes),
+        (cut, Flaw::WrongLength, Depth::Sizes),
+        (flip, Flaw::WrongBytes, Depth::Digests),
+    ];
+    for (damage, flaw, depth) in damages {
+        for is_stored in [false, true] {
+            let (scene, _, blob) = scene().await;
+            let key = crate::backend::blobs::Store::key(blob);
+            let path = match is_stored {
+                false => scene.contents.staging.path(blob),
+                true => scene.directory.path().join("store").join(key),
+            };
+            if is_stored {
+                store(&scene, blob).await;
+            }
+            damage(&path);
+            if depth == Depth::Digests {
+                assert_eq!(flaws(&look(&scene).await), [], "sizes say nothing of bytes");
+            }
+            let report = run(&scene, depth, Repair::Safe).await;
+            assert_eq!(flaws(&report), [flaw]);
+            assert_eq!(report.findings[0].outcome, Outcome::Left);
+            assert_eq!(report.findings[0].affected, ["ada:/docs/a.txt"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_belong_to_nothing_are_removed_when_they_are_old_and_no_others() {
+    let (scene, _, blob) = scene().await;
+    store(&scene, blob).await;
+    let contents = &scene.contents;
+    let [staged, stored] = [BlobId::random(), BlobId::random()];
+    for stray in [staged, stored, blob] {
+        contents.staging.create(stray, 0).await.unwrap();
+        contents.staging.write(stray, 0, Bytes::from_static(BYTES)).await.unwrap();
+    }
+    contents.store.take_in(stored, contents.staging.path(stored)).await.unwrap();
+    contents.staging.remove(stored).await.unwrap();
+
+    let options = Options { depth: Depth::Sizes, repair: Repair::Safe, grace: HOUR };
+    let policy = contents.policy.clone();
+    let young = check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap();
+    assert_eq!(flaws(&young), [], "somebody may be about to use them");
+
+    let report = run(&scene, Depth::Sizes, Repair::Safe).await;
+    let subjects: BTreeSet<String> =
+        report.findings.iter().map(|finding| finding.subject.clone()).collect();
+    assert_eq!(subjects, [staged, stored, blob].map(|blob| format!("blob {blob}")).into());
+    assert_eq!(report.left(), 0);
+    assert!(contents.staging.file(staged).unwrap().is_none());
+    assert!(contents.store.file(stored).await.unwrap().is_none());
+    assert!(contents.store.file(blob).await.unwrap().is_some(), "only its staged bytes go");
+    assert_eq!(flaws(&look(&scene).await), []);
+}
