@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::harness::redis::{Memory, Redis};
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{Pair, difference, names};
+use crate::scene::{Pair, Single, difference, names};
 
 /// Whether two trees are equal; a tree that changes meanwhile is not.
 fn equal(one: &Path, two: &Path) -> bool {
@@ -108,5 +109,23 @@ fn a_read_of_bytes_that_are_not_here_fails_soon() {
     scene.server.restart();
     wait_until("it can be read", seconds(60), || {
         fs::read(scene.two.path("large")).is_ok_and(|bytes| bytes == vec![1; 20_000_000])
+    });
+}
+
+#[test]
+fn a_drive_needs_nobody_when_the_servers_redis_comes_back_empty() {
+    let mut redis = Redis::start();
+    let scene = Single::with_server(&["--redis-url", &redis.url()]);
+    fs::write(scene.one.path("before"), "written before").unwrap();
+    scene.one.sync();
+    redis.kill();
+    fs::write(scene.one.path("meanwhile"), "written without Redis").unwrap();
+    assert_eq!(fs::read_to_string(scene.one.path("before")).unwrap(), "written before");
+    redis.start_again(Memory::Lost);
+    fs::write(scene.one.path("after"), "written afterwards").unwrap();
+    scene.one.sync();
+    let two = scene.another_device("two");
+    wait_until("the other device has all", seconds(20), || {
+        names(&two.path("")) == ["after", "before", "meanwhile"]
     });
 }

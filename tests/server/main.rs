@@ -18,3 +18,4 @@ mod multipart;
 mod operation;
 mod paths;
 mod recovery;
+mod tracker;
