@@ -62,7 +62,8 @@ impl Tracker {
     /// Opens the tracker that the settings name.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when Redis does not answer for a while, else when the embedded tracker's
+    /// [`Error::Setup`] when the URL is none of Redis, [`Error::Unavailable`] when it does not answer for
+    /// a while, else when the embedded tracker's
     /// file cannot be opened or is not a database.
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
         let waiters = Waiters::default();

@@ -42,10 +42,10 @@ use news::News;
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a try to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Tries to connect before the commands that wait for the connection fail: a second, about.
-const CONNECT_TRIES: usize = 5;
+/// Tries to connect before the commands that wait for the connection fail: half a second, about.
+const CONNECT_TRIES: usize = 4;
 /// Between two tries to connect.
-const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(400)];
+const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
 
 /// The tracker in Redis. Cloning it is cheap.
 #[derive(Clone)]
@@ -65,7 +65,8 @@ impl std::fmt::Debug for Redis {
 impl Redis {
     /// Connects, and wakes `waiters` by what is published there.
     pub async fn connect(there: &RedisSettings, waiters: Waiters) -> Result<Self, Error> {
-        let client = Client::open(there.url.expose_secret())?;
+        let client = Client::open(there.url.expose_secret())
+            .map_err(|error| Error::Setup(Box::new(error)))?;
         let [shortest, longest] = CONNECT_PAUSES;
         let config = ConnectionManagerConfig::new()
             .set_response_timeout(Some(RESPONSE_TIMEOUT))
