@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use miaofs::protocol::host::HostName;
 
 use super::BlobId;
+use super::db::{Trouble, sort_mysql};
 
 /// A failure of something the server stands on.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,18 @@ pub enum Error {
     /// The database refused or is gone.
     #[error("database: {0}")]
     Database(#[source] sqlx::Error),
+    /// The database went away while something was committed: it may stay or not.
+    #[error("the database went away during a commit: {0}")]
+    Unsettled(#[source] sqlx::Error),
+    /// Another change was in the way of this one, of which nothing stays.
+    #[error("another change was in the way: {0}")]
+    Overtaken(#[source] sqlx::Error),
+    /// The URL of the database is none.
+    #[error("the URL of the database must {0}")]
+    DatabaseUrl(&'static str),
+    /// Another program has been migrating the same database for very long.
+    #[error("another program is migrating the database and does not end")]
+    Migrating,
     /// All connections stayed busy for too long.
     #[error("the database is busy: {0}")]
     Busy(#[source] sqlx::Error),
@@ -87,6 +100,14 @@ impl From<sqlx::Error> for Error {
         if matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) {
             return Self::Busy(error);
         }
+        if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) {
+            return Self::gone(error);
+        }
+        match sort_mysql(&error) {
+            Some(Trouble::Overtaken) => return Self::Overtaken(error),
+            Some(Trouble::Gone) => return Self::gone(error),
+            None => (),
+        }
         match error.as_database_error() {
             Some(database) if database.is_unique_violation() => Self::Duplicate(error),
             Some(database) if database.code().as_deref() == Some(SQLITE_FULL) => {
@@ -101,6 +122,19 @@ impl From<sqlx::Error> for Error {
 const SQLITE_FULL: &str = "13";
 
 impl Error {
+    /// What became of a commit: when the answer did not come, nobody knows.
+    pub(super) fn of_commit(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Self::Unsettled(error),
+            _ => Self::from(error),
+        }
+    }
+
+    /// The database has gone away, or takes no changes; nothing was changed.
+    fn gone(error: sqlx::Error) -> Self {
+        Self::Unavailable { what: "the database", source: Box::new(error) }
+    }
+
     /// An I/O error at a path, told apart by whether the disk is full.
     pub fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         match source.kind() {

@@ -17,7 +17,7 @@ pub mod tracker;
 pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
 pub use ids::{BlobId, TokenId, UserId};
-pub use settings::{KeyPrefix, RedisSettings, Settings};
+pub use settings::{Database, KeyPrefix, RedisSettings, Settings};
 pub use token_key::TokenKey;
 
 use std::path::Path;
@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blobs::Store;
-use db::Db;
 use db::transfers::Transfer;
+use db::{Db, Schema};
 use lock::DataLock;
 use peers::Peers;
 use queue::Queue;
@@ -65,7 +65,7 @@ impl Backends {
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
         make_private_directory(&settings.data)?;
         let lock = Arc::new(DataLock::take(&settings.data)?);
-        let db = Db::open(&settings.database_file()).await?;
+        let db = Db::open(settings, settings.schema).await?;
         Self::around(db, settings, Some(lock)).await
     }
 
@@ -76,10 +76,11 @@ impl Backends {
     /// [`Error::NoData`] when there is no server's data; [`Error::OtherVersion`]; else whatever cannot
     /// be opened.
     pub async fn open_beside(settings: &Settings) -> Result<Self, Error> {
-        if !settings.database_file().exists() {
+        let embedded = matches!(settings.database, Database::Embedded);
+        if embedded && !settings.database_file().exists() {
             return Err(Error::NoData(settings.data.clone()));
         }
-        let db = Db::open_existing(&settings.database_file()).await?;
+        let db = Db::open(settings, Schema::Expect).await?;
         Self::around(db, settings, None).await
     }
 

@@ -8,6 +8,8 @@ use miaofs::protocol::host::HostName;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::db::Schema;
+
 /// Where the backends are. What is absent is the embedded part, in the data directory.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -22,6 +24,24 @@ pub struct Settings {
     pub token_key_file: Option<PathBuf>,
     /// The tracker that several processes share; `None` for the embedded one.
     pub redis: Option<RedisSettings>,
+    /// Which database.
+    pub database: Database,
+    /// What whoever serves does about the version of its tables.
+    pub schema: Schema,
+}
+
+/// Where what has to last is kept. The URLs have passwords.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// In a file of the data directory.
+    Embedded,
+    /// On a server.
+    MySql {
+        /// `mysql://user:password@host:port/name`.
+        primary: SecretString,
+        /// Another server that follows it.
+        replica: Option<SecretString>,
+    },
 }
 
 /// A tracker in Redis.
@@ -85,6 +105,8 @@ impl Settings {
             internal_url: None,
             token_key_file: None,
             redis: None,
+            database: Database::Embedded,
+            schema: Schema::Migrate,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod fsck;
 mod gc;
+mod migrate_db;
 mod output;
 mod serve;
 mod size;
@@ -35,6 +36,8 @@ enum Command {
     Fsck(Box<fsck::Args>),
     /// Collect contents that nothing names, as a server does by itself.
     Gc(Box<gc::Args>),
+    /// Bring the database to this program's version.
+    MigrateDb(Box<migrate_db::Args>),
     /// List accounts and change what they may.
     User(Box<user::Args>),
 }
@@ -49,6 +52,7 @@ impl Cli {
             Command::Fsck(args) => return Ok(args.run()),
             Command::Serve(args) => args.run(),
             Command::Gc(args) => args.run(),
+            Command::MigrateDb(args) => args.run(),
             Command::User(args) => args.run(),
         };
         done.map(|()| ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use miaofs::protocol::host::HostName;
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::backend::KeyPrefix;
 use crate::http::Network;
@@ -27,6 +27,11 @@ pub(super) struct File {
     pub(super) drain_limit: Option<u64>,
     pub(super) redis_url: Option<SecretString>,
     pub(super) redis_prefix: Option<KeyPrefix>,
+    #[serde(default, deserialize_with = "secret")]
+    pub(super) database_url: Option<SecretString>,
+    #[serde(default, deserialize_with = "secret")]
+    pub(super) replica_url: Option<SecretString>,
+    pub(super) migrate: Option<bool>,
     pub(super) quota: Option<u64>,
     pub(super) max_file_size: Option<u64>,
     pub(super) grace_period: Option<u64>,
@@ -50,6 +55,11 @@ impl File {
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
         toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))
     }
+}
+
+/// Reads what nobody is to see.
+fn secret<'de, D: Deserializer<'de>>(text: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(Option::<String>::deserialize(text)?.map(Into::into))
 }
 
 #[cfg(test)]

@@ -37,6 +37,13 @@ pub struct Flags {
     /// What all keys in Redis begin with.
     #[arg(long, env = "MIAOFS_SERVER_REDIS_PREFIX", value_name = "NAME")]
     pub(super) redis_prefix: Option<KeyPrefix>,
+    /// The MySQL or MariaDB that holds what lasts, as mysql://user:password@host:port/database; without
+    /// it, a file in the data directory does.
+    #[arg(long, env = "MIAOFS_SERVER_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) database_url: Option<SecretString>,
+    /// A replica of that database, which serves reads that it is not too late for.
+    #[arg(long, env = "MIAOFS_SERVER_REPLICA_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) replica_url: Option<SecretString>,
     /// Bytes that the drive of a new account may have.
     #[arg(long, env = "MIAOFS_SERVER_QUOTA", value_name = "BYTES")]
     pub(super) quota: Option<u64>,
@@ -75,6 +82,10 @@ pub struct ServingFlags {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, env = "MIAOFS_SERVER_LISTEN", value_name = "ADDR")]
     pub(super) listen: Option<SocketAddr>,
+    /// Whether to bring the database to this program's version first: true or false; with false, it has to
+    /// be there already (`migrate-db`).
+    #[arg(long, env = "MIAOFS_SERVER_MIGRATE", value_name = "BOOL")]
+    pub(super) migrate: Option<bool>,
     /// Roles of this process: account, files, upload, download, transfer.
     #[arg(long, env = "MIAOFS_SERVER_ROLES", value_name = "LIST")]
     pub(super) roles: Option<Roles>,

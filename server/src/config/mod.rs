@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::backend::{RedisSettings, Settings};
+use crate::backend::db::Schema;
+use crate::backend::{Database, RedisSettings, Settings};
 use crate::http::TrustedProxies;
 use crate::service::{Dedup, Policy, Roles, SignUps};
 use file::File;
@@ -84,8 +85,12 @@ impl ServingConfig {
         let proxies = serving.trusted_proxies.clone().or(file.trusted_proxies.clone());
         let time = |seconds: Option<u64>, default| Duration::from_secs(seconds.unwrap_or(default));
         let roles = serving.roles.clone().or(roles.context("in the setting 'roles'")?);
+        let mut config = Config::of(flags, &file)?;
+        if !serving.migrate.or(file.migrate).unwrap_or(true) {
+            config.settings.schema = Schema::Expect;
+        }
         Ok(Self {
-            config: Config::of(flags, &file)?,
+            config,
             listen: serving.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8710).into()),
             roles: roles.unwrap_or_else(Roles::all),
             trusted_proxies: proxies.unwrap_or_default().into(),
@@ -110,8 +115,21 @@ fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
         internal_url: flags.internal_url.clone().or(in_file),
         token_key_file: flags.token_key_file.clone().or(file.token_key_file.clone()),
         redis,
+        database: database(flags, file)?,
         ..Settings::embedded(data.unwrap_or_else(default_data))
     })
+}
+
+fn database(flags: &Flags, file: &File) -> anyhow::Result<Database> {
+    let primary = flags.database_url.clone().or(file.database_url.clone());
+    let replica = flags.replica_url.clone().or(file.replica_url.clone());
+    match (primary, replica) {
+        (Some(primary), replica) => Ok(Database::MySql { primary, replica }),
+        (None, None) => Ok(Database::Embedded),
+        (None, Some(_)) => {
+            anyhow::bail!("replica_url needs a database_url that it is a replica of")
+        }
+    }
 }
 
 fn policy(flags: &Flags, file: &File) -> Policy {

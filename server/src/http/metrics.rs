@@ -15,12 +15,16 @@ use super::origin::Origin;
 const REQUESTS: &str = "miaofs_requests_total";
 
 /// Counters that stand at 0 from the start, so that a difference can be taken at any time.
-const COUNTERS: [(&str, &str); 5] = [
+const COUNTERS: [(&str, &str); 6] = [
     ("miaofs_chunk_bytes_received_total", "Bytes of chunk bodies read by chunked uploads"),
     ("miaofs_chunks_received_total", "Chunks received by chunked uploads"),
     ("miaofs_batch_bytes_received_total", "Bytes of contents received in batches"),
     ("miaofs_upload_bytes_received_total", "Bytes received by plain uploads"),
     ("miaofs_download_bytes_total", "Bytes of contents sent by downloads"),
+    (
+        "miaofs_database_reruns_total",
+        "Changes of the database run again because others were in the way",
+    ),
 ];
 
 /// Gauges that stand at 0 from the start.

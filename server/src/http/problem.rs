@@ -92,6 +92,8 @@ fn code_of(error: &Error) -> Code {
             backend::Error::Busy(_)
             | backend::Error::Unreachable { .. }
             | backend::Error::Unavailable { .. }
+            | backend::Error::Unsettled(_)
+            | backend::Error::Overtaken(_)
             | backend::Error::Stopping => Code::Unavailable,
             backend::Error::Database(_)
             | backend::Error::Duplicate(_)
@@ -99,6 +101,8 @@ fn code_of(error: &Error) -> Code {
             | backend::Error::NoData(_)
             | backend::Error::OtherVersion
             | backend::Error::Migration(_)
+            | backend::Error::Migrating
+            | backend::Error::DatabaseUrl(_)
             | backend::Error::Damaged { .. }
             | backend::Error::Lost { .. }
             | backend::Error::File { .. }

@@ -53,16 +53,20 @@ impl Accounts {
         self.tries.count(&name, from).await?;
         let password = self.passwords.hash(request.password).await?;
 
+        let user = db::rerun(|| self.make_account(&name, &password)).await?;
+        self.begin_session(user, name, &request.device).await
+    }
+
+    async fn make_account(&self, name: &str, password: &str) -> Result<UserId, Error> {
         let mut transaction = self.db.write().await?;
-        let user = match db::accounts::insert(&mut transaction, &name, &password, self.policy.quota)
-            .await
-        {
+        let inserted = db::accounts::insert(&mut transaction, name, password, self.policy.quota);
+        let user = match inserted.await {
             Err(backend::Error::Duplicate(_)) => return Err(Error::AccountExists),
             inserted => inserted?,
         };
         db::files::insert_root(&mut transaction, user).await?;
         transaction.commit().await?;
-        self.begin_session(user, name, &request.device).await
+        Ok(user)
     }
 
     /// Signs a device in. An unknown name and a wrong password answer alike, after alike time.
@@ -170,6 +174,12 @@ impl Accounts {
         device: &Device,
     ) -> Result<Session, Error> {
         let bearer = Bearer { user, device: device.id.unwrap_or_else(DeviceId::random) };
+        let pair = db::rerun(|| self.try_begin_session(bearer, device)).await?;
+        Ok(self.session(bearer, name, pair))
+    }
+
+    async fn try_begin_session(&self, bearer: Bearer, device: &Device) -> Result<Pair, Error> {
+        let user = bearer.user;
         let mut transaction = self.db.write().await?;
         // Whoever disables the account ends the sessions that are there, and waits for this one.
         if !db::accounts::hold_open(&mut transaction, user).await? {
@@ -182,7 +192,7 @@ impl Accounts {
         }
         let pair = self.tokens.begin(&mut transaction, bearer).await?;
         transaction.commit().await?;
-        Ok(self.session(bearer, name, pair))
+        Ok(pair)
     }
 
     /// The devices whose sessions end because this one signs in.

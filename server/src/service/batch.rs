@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::contents::{Arrival, Contents};
 use super::{Caller, Error};
 use crate::backend::db::contents::{self, NewContent};
+use crate::backend::db::{self, Lock};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{self, BlobId, off_loop, to_the_end};
 
@@ -106,7 +107,7 @@ impl Batches {
                 contents: staged,
                 blob: blob.map(|blob| (blob, size)),
             };
-            let kept = batches.keep(&digests, arrival).await;
+            let kept = db::rerun(|| batches.keep(&digests, &arrival)).await;
             batches.contents.arrived(blob).await?;
             Ok(kept?)
         })
@@ -117,10 +118,10 @@ impl Batches {
     async fn keep(
         &self,
         digests: &[Digest],
-        arrival: Arrival,
+        arrival: &Arrival,
     ) -> Result<Option<u64>, backend::Error> {
         let mut transaction = self.contents.db.write().await?;
-        let here = contents::stored(&mut transaction, digests).await?;
+        let here = contents::hold(&mut transaction, digests, Lock::Shared).await?;
         let coming: HashSet<Digest> =
             arrival.contents.iter().map(|content| content.digest).collect();
         if !digests.iter().all(|digest| here.contains(digest) || coming.contains(digest)) {
@@ -128,9 +129,8 @@ impl Batches {
         }
         let unique: HashSet<Digest> = digests.iter().copied().collect();
         let unique: Vec<Digest> = unique.into_iter().collect();
-        let user = arrival.user;
         let new = self.contents.keep(&mut transaction, arrival).await?;
-        contents::claim(&mut transaction, user, &unique, backend::unix_now()).await?;
+        contents::claim(&mut transaction, arrival.user, &unique, backend::unix_now()).await?;
         transaction.commit().await?;
         Ok(Some(new))
     }

@@ -77,7 +77,7 @@ impl Changes {
     }
 
     async fn page(&self, user: UserId, since: u64, limit: u64) -> Result<Page, Error> {
-        let mut read = self.db.read().await?;
+        let mut read = self.db.read_drive(user).await?;
         let usage = db::accounts::usage(&mut read, user).await?.ok_or(Error::Unauthorized)?;
         let head = usage.seq;
         if since >= head {

@@ -4,20 +4,22 @@
 //! what is uploaded and never committed, or named for a moment only, cannot fill the store, and an
 //! upload is never refused for what the commit after it frees.
 //!
-//! What may go is decided and removed in one write transaction, so a claim or a commit comes either
+//! What may go is looked for first, then decided with a lock on it and removed in one transaction, so a claim or a commit comes either
 //! before it, and the content stays, or after it, and finds the content gone. Bytes are deleted after
 //! their blob was condemned, which nothing takes back.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use miaofs::content::Digest;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::contents::Contents;
 use super::uploads::Uploads;
 use super::{Error, Policy};
-use crate::backend::db::{blobs, contents};
+use crate::backend::db::contents::Claim;
+use crate::backend::db::{self, blobs, contents};
 use crate::backend::{self, Backends, unix_now};
 
 /// Contents that go in one transaction.
@@ -134,18 +136,35 @@ async fn end_surplus_claims(contents: &Contents) -> Result<usize, backend::Error
     if surplus.is_empty() {
         return Ok(0);
     }
-    let mut transaction = contents.db.write().await?;
-    for claim in &surplus {
-        contents::end_claim(&mut transaction, *claim).await?;
-    }
-    transaction.commit().await?;
+    db::rerun(|| end_claims(contents, &surplus)).await?;
     tracing::info!(claims = surplus.len(), "ended claims beyond the quota");
     Ok(surplus.len())
 }
 
-async fn collect_some(contents: &Contents, before: i64) -> Result<usize, backend::Error> {
+async fn end_claims(contents: &Contents, surplus: &[Claim]) -> Result<(), backend::Error> {
     let mut transaction = contents.db.write().await?;
-    let digests = contents::collectable(&mut transaction, before, AT_ONCE).await?;
+    for claim in surplus {
+        contents::end_claim(&mut transaction, *claim).await?;
+    }
+    transaction.commit().await
+}
+
+async fn collect_some(contents: &Contents, before: i64) -> Result<usize, backend::Error> {
+    let found = contents::collectable(&mut *contents.db.read().await?, before, AT_ONCE).await?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    db::rerun(|| remove_contents(contents, &found, before)).await
+}
+
+/// Removes those of `found` that may still go. Answers how many.
+async fn remove_contents(
+    contents: &Contents,
+    found: &[Digest],
+    before: i64,
+) -> Result<usize, backend::Error> {
+    let mut transaction = contents.db.write().await?;
+    let digests = contents::still_collectable(&mut transaction, found, before).await?;
     for digest in &digests {
         let stood_on = contents::remove(&mut transaction, *digest).await?;
         blobs::condemn_unused(&mut transaction, &stood_on).await?;

@@ -4,7 +4,6 @@
 //! brought it, the outbox row that will move the blob, and the claim by which the user owns it are
 //! written together. Before that its bytes are staged and synced; nothing else refers to them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use miaofs::content::Digest;
@@ -16,7 +15,7 @@ use super::{Error, Policy};
 use crate::backend::blobs::Store;
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::transfers::Transfer;
-use crate::backend::db::{Connection, Db, accounts, blobs, contents, transfers};
+use crate::backend::db::{self, Connection, Db, Lock, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
 use crate::backend::queue::Queue;
 use crate::backend::staging::Staging;
@@ -73,12 +72,35 @@ impl Contents {
         user: UserId,
         digest: Digest,
     ) -> Result<Option<Layout>, backend::Error> {
-        let mut db = self.db.read().await?;
-        let owned = contents::owned(&mut db, user, &[digest], self.claimed_since()).await?;
+        self.owned_in(&mut *self.db.read().await?, user, digest).await
+    }
+
+    /// As [`Self::owned`], for a reader to whom it does not matter that it is theirs no more since a
+    /// moment ago.
+    pub(super) async fn owned_lately(
+        &self,
+        user: UserId,
+        digest: Digest,
+    ) -> Result<Option<Layout>, backend::Error> {
+        if let Some(mut late) = self.db.read_lagging().await
+            && let Ok(Some(layout)) = self.owned_in(&mut late, user, digest).await
+        {
+            return Ok(Some(layout));
+        }
+        self.owned(user, digest).await
+    }
+
+    async fn owned_in(
+        &self,
+        db: &mut Connection,
+        user: UserId,
+        digest: Digest,
+    ) -> Result<Option<Layout>, backend::Error> {
+        let owned = contents::owned(db, user, &[digest], self.claimed_since()).await?;
         if owned.is_empty() {
             return Ok(None);
         }
-        contents::layout(&mut db, digest).await
+        contents::layout(db, digest).await
     }
 
     /// Makes sure that a content of `size` bytes may come. Whether the drive has room for it is
@@ -108,19 +130,20 @@ impl Contents {
     }
 
     /// Keeps what arrived within the caller's transaction, and answers how many contents were new to
-    /// the server. After the commit the caller calls [`Self::arrived`].
+    /// the server. After the commit the caller calls [`Self::arrived`]. The change is to be rerun when
+    /// somebody else brings the same content at the same time: then it is found.
     pub(super) async fn keep(
         &self,
         db: &mut Connection,
-        arrival: Arrival,
+        arrival: &Arrival,
     ) -> Result<u64, backend::Error> {
         let now = unix_now();
-        let mut seen = HashSet::new();
-        let mut coming = arrival.contents;
-        coming.retain(|content| seen.insert(content.digest));
+        let mut coming: Vec<&NewContent> = arrival.contents.iter().collect();
+        coming.sort_unstable_by_key(|content| content.digest);
+        coming.dedup_by_key(|content| content.digest);
         let digests: Vec<Digest> = coming.iter().map(|content| content.digest).collect();
 
-        let stored = contents::stored(db, &digests).await?;
+        let stored = contents::hold(db, &digests, Lock::Shared).await?;
         coming.retain(|content| !stored.contains(&content.digest));
         if let Some((blob, size)) = arrival.blob
             && coming.iter().any(|content| content.layout.blobs().contains(&blob))
@@ -134,11 +157,28 @@ impl Contents {
     }
 
     /// Keeps what arrived in a transaction of its own.
-    pub(super) async fn keep_alone(&self, arrival: Arrival) -> Result<u64, backend::Error> {
+    pub(super) async fn keep_alone(&self, arrival: &Arrival) -> Result<u64, backend::Error> {
+        db::rerun(|| self.try_keep(arrival)).await
+    }
+
+    async fn try_keep(&self, arrival: &Arrival) -> Result<u64, backend::Error> {
         let mut transaction = self.db.write().await?;
         let new = self.keep(&mut transaction, arrival).await?;
         transaction.commit().await?;
         Ok(new)
+    }
+
+    /// Makes a content the user's own that the server has, in a transaction of its own.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it has gone meanwhile.
+    pub(super) async fn claim_stored(&self, user: UserId, digest: Digest) -> Result<(), Error> {
+        let mut transaction = self.db.write().await?;
+        if contents::hold(&mut transaction, &[digest], Lock::Shared).await?.is_empty() {
+            return Err(Error::NotFound("content"));
+        }
+        contents::claim(&mut transaction, user, &[digest], unix_now()).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// After an arrival was kept, or was not: lets its blob move, or drops it when nothing needs it.
@@ -150,12 +190,13 @@ impl Contents {
         Ok(())
     }
 
-    /// Drops staged bytes, unless a content stands on them.
+    /// Drops staged bytes, unless a content stands on them. Of a commit whose answer was lost, the outcome
+    /// is waited for.
     pub(super) async fn release(&self, blob: BlobId) -> Result<(), backend::Error> {
-        let kept = blobs::get(&mut *self.db.read().await?, blob).await?;
-        if kept.is_none() {
-            self.staging.remove(blob).await?;
+        let is_kept = blobs::get(&mut *self.db.read().await?, blob).await?.is_some();
+        if is_kept || blobs::is_needed(&mut *self.db.write().await?, blob).await? {
+            return Ok(());
         }
-        Ok(())
+        self.staging.remove(blob).await
     }
 }

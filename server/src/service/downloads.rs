@@ -46,7 +46,7 @@ impl Downloads {
     /// # Errors
     /// [`Error::NotFound`] when it is not theirs, whether it exists or not.
     pub async fn open(&self, caller: Caller, digest: Digest) -> Result<Readable, Error> {
-        let layout = self.0.owned(caller.user, digest).await?;
+        let layout = self.0.owned_lately(caller.user, digest).await?;
         let layout = layout.ok_or(Error::NotFound("content"))?;
         Ok(Readable { digest, layout })
     }

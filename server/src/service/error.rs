@@ -5,6 +5,7 @@ use std::time::Duration;
 use miaofs::protocol::host::HostName;
 
 use crate::backend;
+use crate::backend::db::Rerunnable;
 
 /// A refusal with its reason, or a failure of a backend.
 #[derive(Debug, thiserror::Error)]
@@ -78,4 +79,10 @@ pub enum Error {
     /// What the server stands on failed.
     #[error(transparent)]
     Backend(#[from] backend::Error),
+}
+
+impl Rerunnable for Error {
+    fn is_rerunnable(&self) -> bool {
+        matches!(self, Self::Backend(error) if error.is_rerunnable())
+    }
 }

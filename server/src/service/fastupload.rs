@@ -17,10 +17,9 @@ use subtle::ConstantTimeEq as _;
 use super::contents::Contents;
 use super::policy::Dedup;
 use super::{Caller, Error, reader};
-use crate::backend::db::contents;
+use crate::backend::db::{self, contents};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::TrackedChallenge;
-use crate::backend::unix_now;
 
 /// Ranges that a challenge asks for.
 const RANGES: usize = 4;
@@ -108,12 +107,7 @@ impl FastUploads {
         if !bool::from(expected.as_bytes().ct_eq(request.proof.as_bytes())) {
             return Err(Error::ProofWrong);
         }
-        let mut transaction = self.0.db.write().await?;
-        if contents::stored(&mut transaction, &[asked.digest]).await?.is_empty() {
-            return Err(Error::NotFound("content"));
-        }
-        contents::claim(&mut transaction, caller.user, &[asked.digest], unix_now()).await?;
-        transaction.commit().await?;
+        db::rerun(|| self.0.claim_stored(caller.user, asked.digest)).await?;
         Ok(ContentRef { digest: asked.digest, size: layout.size() })
     }
 

@@ -17,7 +17,7 @@ use super::commit::{self, Drive, Verdict};
 use super::{Error, Policy};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
-use crate::backend::db::{self, Connection, Db, Transaction};
+use crate::backend::db::{self, Connection, Db, Lock, Transaction};
 use crate::backend::{UserId, to_the_end, unix_now};
 
 /// The drives of all users.
@@ -41,13 +41,26 @@ impl Files {
     /// drive does not allow is a conflict of the answer.
     pub async fn commit(&self, user: UserId, commit: Commit) -> Result<Committed, Error> {
         commit::check_limits(&commit.changes)?;
-        let mut transaction = self.db.write().await?;
-        let committed = self.apply(&mut transaction, user, commit.changes).await?;
+        db::rerun(|| self.try_commit(user, &commit.changes)).await
+    }
+
+    async fn try_commit(&self, user: UserId, changes: &[NodeChange]) -> Result<Committed, Error> {
+        let mut transaction = self.begin(user).await?;
+        let committed = self.apply(&mut transaction, user, changes).await?;
         if committed.applied.is_empty() {
             return Ok(committed);
         }
         self.seal(transaction, user, committed.seq).await?;
         Ok(committed)
+    }
+
+    /// Begins a change of a drive. Other changes of the same drive wait until it ends.
+    pub(super) async fn begin(&self, user: UserId) -> Result<Transaction, Error> {
+        let mut transaction = self.db.write().await?;
+        match db::accounts::lock(&mut transaction, user).await? {
+            true => Ok(transaction),
+            false => Err(Error::Unauthorized),
+        }
     }
 
     /// Commits a transaction and wakes who waits for the drive: both or neither, also when whoever asked
@@ -72,26 +85,26 @@ impl Files {
     /// # Errors
     /// [`Error::NotFound`] when there is no such node, [`Error::WrongKind`] when it is no directory.
     pub async fn list(&self, user: UserId, id: NodeId) -> Result<Listing, Error> {
-        let mut read = self.db.read().await?;
+        let mut read = self.db.read_drive(user).await?;
         let directory = existing(&mut read, user, id).await?;
         listing(&mut read, user, directory).await
     }
 
-    /// Applies changes within a transaction that the caller commits and then announces.
+    /// Applies changes within a transaction of [`Self::begin`], which the caller commits and then announces.
     pub(super) async fn apply(
         &self,
         db: &mut Connection,
         user: UserId,
-        changes: Vec<NodeChange>,
+        changes: &[NodeChange],
     ) -> Result<Committed, Error> {
         let now = unix_now();
         let grace = i64::try_from(self.policy.grace_period.as_secs()).unwrap_or(i64::MAX);
-        let drive = load(db, user, &changes, now.saturating_sub(grace)).await?;
-        let verdicts = commit::resolve(&drive, &changes)?;
-        let usage = usage_after(&drive, &changes, &verdicts);
-        let (applied, conflicts) = answer(db, user, &drive, &changes, &verdicts).await?;
+        let drive = load(db, user, changes, now.saturating_sub(grace)).await?;
+        let verdicts = commit::resolve(&drive, changes)?;
+        let usage = usage_after(&drive, changes, &verdicts);
+        let (applied, conflicts) = answer(db, user, &drive, changes, &verdicts).await?;
         if usage.seq != drive.usage.seq {
-            for (delta, digests) in deltas_of_contents(&drive, &changes, &verdicts) {
+            for (delta, digests) in deltas_of_contents(&drive, changes, &verdicts) {
                 db::contents::count_refs(db, user, &digests, delta, now).await?;
             }
             let records = records_after(changes, &verdicts, usage.seq, &drive);
@@ -149,9 +162,11 @@ async fn load(
     let digests: HashSet<Digest> =
         changes.iter().filter_map(|change| Some(change.state.as_ref()?.content?.digest)).collect();
     let digests: Vec<Digest> = digests.into_iter().collect();
+    let nodes = db::files::nodes(db, user, &ids).await?;
+    hold_contents(db, changes, &nodes, &digests).await?;
     let mut drive = Drive {
         usage,
-        nodes: db::files::nodes(db, user, &ids).await?,
+        nodes,
         holders: db::files::holders(db, user, &wanted).await?,
         outsiders: HashMap::new(),
         parents: HashMap::new(),
@@ -162,6 +177,22 @@ async fn load(
         drive.parents = ancestors(db, user, &wanted).await?;
     }
     Ok(drive)
+}
+
+/// Keeps the contents that the changes name or may give up from being collected or counted meanwhile.
+async fn hold_contents(
+    db: &mut Connection,
+    changes: &[NodeChange],
+    nodes: &HashMap<NodeId, Record>,
+    named: &[Digest],
+) -> Result<(), Error> {
+    let standing = changes
+        .iter()
+        .filter_map(|change| nodes.get(&change.id)?.node.state.as_ref()?.content)
+        .map(|content| content.digest);
+    let digests: Vec<Digest> = named.iter().copied().chain(standing).collect();
+    db::contents::hold(db, &digests, Lock::Exclusive).await?;
+    Ok(())
 }
 
 fn moves_directory(drive: &Drive, change: &NodeChange) -> bool {
@@ -267,19 +298,18 @@ fn deltas_of_contents(
 }
 
 fn records_after(
-    changes: Vec<NodeChange>,
+    changes: &[NodeChange],
     verdicts: &[Verdict],
     version: u64,
     drive: &Drive,
 ) -> Vec<Record> {
-    let both = changes.into_iter().zip(verdicts);
-    both.filter(|(_, verdict)| **verdict == Verdict::Apply)
-        .filter_map(|(change, _)| {
+    applied(changes, verdicts)
+        .filter_map(|change| {
             let kind = match &change.state {
                 Some(state) => state.kind,
                 None => drive.nodes.get(&change.id)?.kind,
             };
-            let NodeChange { id, revision, state, .. } = change;
+            let NodeChange { id, revision, state, .. } = change.clone();
             Some(Record { kind, node: Node { id, version, revision, state } })
         })
         .collect()

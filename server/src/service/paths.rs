@@ -27,7 +27,7 @@ impl Files {
     /// # Errors
     /// [`Error::Invalid`] for a malformed path, [`Error::NotFound`] when nothing is there.
     pub async fn resolve(&self, user: UserId, path: &str) -> Result<Node, Error> {
-        let mut read = self.db.read().await?;
+        let mut read = self.db.read_drive(user).await?;
         node_at(&mut read, user, &names_of(path)?).await
     }
 
@@ -36,7 +36,7 @@ impl Files {
     /// # Errors
     /// As [`Self::resolve`], and [`Error::WrongKind`] when it is no directory.
     pub async fn query(&self, user: UserId, path: &str) -> Result<Listing, Error> {
-        let mut read = self.db.read().await?;
+        let mut read = self.db.read_drive(user).await?;
         let directory = node_at(&mut read, user, &names_of(path)?).await?;
         listing(&mut read, user, directory).await
     }
@@ -48,19 +48,23 @@ impl Files {
     /// path is taken, [`Error::Invalid`] for the root, [`Error::WrongKind`] for a directory moved into
     /// itself.
     pub async fn update(&self, user: UserId, request: UpdatePath) -> Result<Node, Error> {
+        db::rerun(|| self.try_update(user, &request)).await
+    }
+
+    async fn try_update(&self, user: UserId, request: &UpdatePath) -> Result<Node, Error> {
         let (old, new) = (names_of(&request.path)?, names_of(&request.new_path)?);
         let (Some((old_name, old_parent)), Some((new_name, new_parent))) =
             (old.split_last(), new.split_last())
         else {
             return Err(Error::Invalid("the root has no name to change".to_owned()));
         };
-        let mut transaction = self.db.write().await?;
+        let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
         let node = node_at(db, user, &old).await?;
         let old_parent = node_at(db, user, old_parent).await?.id;
         let new_parent = directory_at(db, user, new_parent).await?.id;
         if db::files::child(db, user, new_parent, new_name).await?.is_some() {
-            return Err(Error::AlreadyExists(request.new_path));
+            return Err(Error::AlreadyExists(request.new_path.clone()));
         }
         let mut change = change_of(&node);
         if let Some(state) = &mut change.state {
@@ -68,7 +72,7 @@ impl Files {
             state.entries.retain(|entry| *entry != from);
             state.entries.push(Entry { parent: new_parent, name: new_name.clone() });
         }
-        let seq = self.apply_all(db, user, vec![change]).await?;
+        let seq = self.apply_all(db, user, &[change]).await?;
         let node = existing(db, user, node.id).await?;
         self.seal(transaction, user, seq).await?;
         Ok(node)
@@ -80,11 +84,15 @@ impl Files {
     /// # Errors
     /// As [`Self::resolve`]; [`Error::NotEmpty`], [`Error::Invalid`] for the root.
     pub async fn delete(&self, user: UserId, request: DeletePath) -> Result<(), Error> {
+        db::rerun(|| self.try_delete(user, &request)).await
+    }
+
+    async fn try_delete(&self, user: UserId, request: &DeletePath) -> Result<(), Error> {
         let names = names_of(&request.path)?;
         let Some((name, parent)) = names.split_last() else {
             return Err(Error::Invalid("the root cannot be deleted".to_owned()));
         };
-        let mut transaction = self.db.write().await?;
+        let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
         let parent = node_at(db, user, parent).await?.id;
         let node = node_at(db, user, &names).await?;
@@ -95,7 +103,7 @@ impl Files {
         }
         let entry = Entry { parent, name: name.clone() };
         let change = change_without(&node, |own| *own == entry);
-        seq = self.apply_all(db, user, vec![change]).await?.max(seq);
+        seq = self.apply_all(db, user, &[change]).await?.max(seq);
         self.seal(transaction, user, seq).await?;
         Ok(())
     }
@@ -113,11 +121,19 @@ impl Files {
         content: ContentRef,
     ) -> Result<Node, Error> {
         let names = names_of(path)?;
+        db::rerun(|| self.try_put(caller.user, &names, content)).await
+    }
+
+    async fn try_put(
+        &self,
+        user: UserId,
+        names: &[Name],
+        content: ContentRef,
+    ) -> Result<Node, Error> {
         let Some((name, parents)) = names.split_last() else {
             return Err(Error::WrongKind("the root is no file"));
         };
-        let user = caller.user;
-        let mut transaction = self.db.write().await?;
+        let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
         let mut changes = Vec::new();
         let parent = make_directories(db, user, parents, &mut changes).await?;
@@ -131,7 +147,7 @@ impl Files {
         };
         let id = change.id;
         changes.push(change);
-        let seq = self.apply_all(db, user, changes).await?;
+        let seq = self.apply_all(db, user, &changes).await?;
         let node = existing(db, user, id).await?;
         self.seal(transaction, user, seq).await?;
         Ok(node)
@@ -166,10 +182,10 @@ impl Files {
         for some in order.chunks(COMMIT_NODES_MAX) {
             let records = db::files::nodes(db, user, some).await?;
             let nodes = some.iter().filter_map(|id| records.get(id));
-            let changes = nodes
+            let changes: Vec<NodeChange> = nodes
                 .map(|record| change_without(&record.node, |own| doomed.contains(&own.parent)))
                 .collect();
-            seq = self.apply_all(db, user, changes).await?;
+            seq = self.apply_all(db, user, &changes).await?;
         }
         Ok(seq)
     }
@@ -179,7 +195,7 @@ impl Files {
         &self,
         db: &mut Connection,
         user: UserId,
-        changes: Vec<NodeChange>,
+        changes: &[NodeChange],
     ) -> Result<u64, Error> {
         let committed = self.apply(db, user, changes).await?;
         match committed.conflicts.first() {

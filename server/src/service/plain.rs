@@ -74,7 +74,7 @@ impl PlainUploads {
                 contents: vec![content],
                 blob: Some((blob, blob_size)),
             };
-            let kept = contents.keep_alone(arrival).await;
+            let kept = contents.keep_alone(&arrival).await;
             contents.arrived(Some(blob)).await?;
             kept?;
             Ok::<(), Error>(())

@@ -89,7 +89,7 @@ impl Scene {
         let content = NewContent { digest, md5: None, layout };
         let arrival =
             Arrival { user: self.caller.user, contents: vec![content], blob: Some((blob, size)) };
-        self.contents.keep_alone(arrival).await.unwrap();
+        self.contents.keep_alone(&arrival).await.unwrap();
         self.contents.arrived(Some(blob)).await.unwrap();
         (digest, blob)
     }

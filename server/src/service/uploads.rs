@@ -21,11 +21,11 @@ use super::contents::{Arrival, Contents};
 use super::session::{Found, MissingChunk, Session, Sessions};
 use super::{Caller, Error};
 use crate::backend::db::contents::NewContent;
-use crate::backend::db::{Connection, contents};
+use crate::backend::db::{self, Lock, contents};
 use crate::backend::layout::Layout;
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
-use crate::backend::{self, off_loop, to_the_end};
+use crate::backend::{self, BlobId, off_loop, to_the_end};
 
 /// Chunks that are received at once; each takes 4 MiB of memory.
 const CHUNKS_AT_ONCE: usize = 64;
@@ -302,12 +302,25 @@ impl Uploads {
             Some(blob) => contents.staging.sync(blob).await?,
             None => true,
         };
+        db::rerun(|| self.try_keep(session, blob, synced)).await?;
+        Ok(contents.arrived(blob).await?)
+    }
+
+    async fn try_keep(
+        &self,
+        session: &Session,
+        blob: Option<BlobId>,
+        synced: bool,
+    ) -> Result<(), Error> {
+        let contents = &self.0.contents;
         let mut transaction = contents.db.write().await?;
-        let digest = session.facts.digest;
-        if !synced && contents::stored(&mut transaction, &[digest]).await?.is_empty() {
+        let (digest, base) = (session.facts.digest, session.facts.base);
+        let both: Vec<Digest> = [digest].into_iter().chain(base).collect();
+        let held = contents::hold(&mut transaction, &both, Lock::Shared).await?;
+        if !synced && !held.contains(&digest) {
             return Err(Error::NotFound("upload"));
         }
-        let base = match session.facts.base {
+        let base = match base {
             Some(base) => contents::layout(&mut transaction, base).await?,
             None => None,
         };
@@ -318,16 +331,13 @@ impl Uploads {
             contents: vec![content],
             blob: blob.map(|blob| (blob, session.blob_size())),
         };
-        contents.keep(&mut transaction, arrival).await?;
-        transaction.commit().await?;
-        Ok(contents.arrived(blob).await?)
+        contents.keep(&mut transaction, &arrival).await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn claim_finished(&self, upload: &TrackedUpload) -> Result<ContentRef, Error> {
         let contents = &self.0.contents;
-        let mut transaction = contents.db.write().await?;
-        claim_stored(&mut transaction, upload).await?;
-        transaction.commit().await?;
+        db::rerun(|| contents.claim_stored(upload.user, upload.digest)).await?;
         Ok(ContentRef { digest: upload.digest, size: upload.size })
     }
 
@@ -414,15 +424,6 @@ fn facts_of(caller: Caller, manifest: &Manifest, base: Option<(&Layout, Digest)>
         missing,
         base: base.map(|(_, digest)| digest),
     }
-}
-
-/// Claims the content of a finished upload again.
-async fn claim_stored(db: &mut Connection, upload: &TrackedUpload) -> Result<(), Error> {
-    if contents::stored(db, &[upload.digest]).await?.is_empty() {
-        return Err(Error::NotFound("upload"));
-    }
-    contents::claim(db, upload.user, &[upload.digest], backend::unix_now()).await?;
-    Ok(())
 }
 
 /// Reads exactly `length` bytes, which are a chunk's at the most.

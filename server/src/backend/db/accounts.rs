@@ -3,7 +3,7 @@
 use miaofs::protocol::accounts::Device;
 use miaofs::protocol::ids::DeviceId;
 
-use super::{Connection, query};
+use super::{Connection, Lock, query};
 use crate::backend::{Error, UserId, unix_now};
 
 /// An account as sign-in needs it.
@@ -105,6 +105,19 @@ pub async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, E
     Ok(Some(Usage { quota: number(0)?, used: number(1)?, nodes: number(2)?, seq: number(3)? }))
 }
 
+/// Lets no other change to the drive begin before this one ends; `false` when there is no such account.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Overtaken`].
+pub async fn lock(db: &mut Connection, user: UserId) -> Result<bool, Error> {
+    let row = query("SELECT 1 FROM users WHERE id = ?")
+        .bind(user.0)
+        .lock(Lock::Exclusive)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Writes what a commit made of a drive; its quota stays.
 ///
 /// # Errors
@@ -133,7 +146,7 @@ pub async fn set_password(db: &mut Connection, user: UserId, password: &str) -> 
     Ok(())
 }
 
-/// Notes that a device signed in now.
+/// Notes that a device signed in now, in a transaction of [`hold_open`].
 ///
 /// # Errors
 /// [`Error::Database`].

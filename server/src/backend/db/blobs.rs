@@ -3,7 +3,7 @@
 use miaofs::protocol::host::HostName;
 
 use super::contents::number;
-use super::{Connection, Row, query};
+use super::{Connection, Lock, ROWS_A_STATEMENT, Row, query};
 use crate::backend::blobs::Store;
 use crate::backend::{BlobId, Error};
 
@@ -94,6 +94,21 @@ pub async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error>
     }))
 }
 
+/// Whether contents stand on a blob, or will once a change that is under way is committed: it waits for
+/// that one.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Overtaken`].
+pub async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
+    let row = query("SELECT 1 FROM blobs WHERE id = ? AND state = ?")
+        .bind(&id.as_bytes()[..])
+        .bind(LIVE)
+        .lock(Lock::Exclusive)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Says that a blob is in the store now. Answers `false` when nothing stands on it any more.
 ///
 /// # Errors
@@ -113,6 +128,7 @@ pub async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
 /// # Errors
 /// [`Error::Database`].
 pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
+    lock(db, blobs).await?;
     for blob in blobs {
         query(
             "UPDATE blobs SET state = ? WHERE id = ? AND NOT EXISTS (
@@ -122,6 +138,21 @@ pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(),
         .bind(&blob.as_bytes()[..])
         .execute(&mut *db)
         .await?;
+    }
+    Ok(())
+}
+
+/// Two that each remove the other's last content but one would both see one left, so they take turns.
+async fn lock(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
+    if db.is_alone() {
+        return Ok(());
+    }
+    let mut sorted = blobs.to_vec();
+    sorted.sort_unstable();
+    for some in sorted.chunks(ROWS_A_STATEMENT) {
+        let mut select = query("SELECT id FROM blobs WHERE id IN ");
+        select.push_list(some.iter().map(|blob| &blob.as_bytes()[..])).push(" ORDER BY id");
+        select.lock(Lock::Exclusive).fetch_all(&mut *db).await?;
     }
     Ok(())
 }
@@ -152,7 +183,7 @@ pub async fn condemned(db: &mut Connection, host: &HostName) -> Result<Vec<(Blob
 /// # Errors
 /// [`Error::Database`].
 pub async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error> {
-    for statement in ["DELETE FROM transfers WHERE id = ?", "DELETE FROM blobs WHERE id = ?"] {
+    for statement in ["DELETE FROM blobs WHERE id = ?", "DELETE FROM transfers WHERE id = ?"] {
         query(statement).bind(&id.as_bytes()[..]).execute(&mut *db).await?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use sqlx::Sqlite;
+use sqlx::{MySql, Sqlite};
 
 use crate::backend::Error;
 
@@ -15,9 +15,16 @@ pub struct Connection(Driver);
 pub(super) enum Driver {
     /// Of SQLite.
     Sqlite(sqlx::Transaction<'static, Sqlite>),
+    /// Of MySQL or MariaDB.
+    MySql(sqlx::Transaction<'static, MySql>),
 }
 
 impl Connection {
+    /// Whether no other change can begin before this one ends, so that nothing has to be locked.
+    pub(super) const fn is_alone(&self) -> bool {
+        matches!(self.0, Driver::Sqlite(_))
+    }
+
     pub(super) fn driver(&mut self) -> &mut Driver {
         &mut self.0
     }
@@ -35,10 +42,12 @@ impl Transaction {
     /// Makes what was done in it stay.
     ///
     /// # Errors
-    /// [`Error::Database`]; then nothing of it stays.
+    /// [`Error::Database`], [`Error::Overtaken`]; then nothing of it stays. [`Error::Unsettled`] when the
+    /// connection broke meanwhile, and nobody knows.
     pub async fn commit(self) -> Result<(), Error> {
         match self.0.0 {
             Driver::Sqlite(transaction) => Ok(transaction.commit().await?),
+            Driver::MySql(transaction) => transaction.commit().await.map_err(Error::of_commit),
         }
     }
 }

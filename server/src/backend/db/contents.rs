@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use miaofs::content::{Digest, Md5};
 
 use super::blobs::blob_of;
-use super::{Connection, Query, ROWS_A_STATEMENT, query};
+use super::{Connection, Lock, Query, ROWS_A_STATEMENT, query};
 use crate::backend::layout::Layout;
 use crate::backend::{BlobId, Error, UserId};
 
@@ -115,6 +115,36 @@ pub async fn stored(db: &mut Connection, digests: &[Digest]) -> Result<HashSet<D
     Ok(stored)
 }
 
+/// Of `digests`, the ones that the server has, which are not collected before the transaction ends.
+///
+/// Whoever claims contents, counts who names them or removes them holds them: to claim, with
+/// [`Lock::Shared`].
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Overtaken`].
+pub async fn hold(
+    db: &mut Connection,
+    digests: &[Digest],
+    lock: Lock,
+) -> Result<HashSet<Digest>, Error> {
+    if db.is_alone() {
+        return stored(db, digests).await;
+    }
+    let mut sorted = digests.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let mut held = HashSet::new();
+    for some in sorted.chunks(ROWS_A_STATEMENT) {
+        let mut query = query("SELECT digest FROM files WHERE digest IN ");
+        push_digests(&mut query, some);
+        query.push(" ORDER BY digest");
+        for row in query.lock(lock).fetch_all(&mut *db).await? {
+            held.insert(digest_of(row.try_get(0)?)?);
+        }
+    }
+    Ok(held)
+}
+
 /// The content with an MD5 and a size; with `owner`, only among those of a user.
 ///
 /// # Errors
@@ -140,7 +170,7 @@ pub async fn by_md5(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when one is there, [`Error::Database`].
-pub async fn insert(db: &mut Connection, contents: &[NewContent], now: i64) -> Result<(), Error> {
+pub async fn insert(db: &mut Connection, contents: &[&NewContent], now: i64) -> Result<(), Error> {
     for some in contents.chunks(ROWS_A_STATEMENT) {
         let mut insert =
             query("INSERT INTO files (digest, md5, size, manifest, created_at, zero_at)");
@@ -156,7 +186,7 @@ pub async fn insert(db: &mut Connection, contents: &[NewContent], now: i64) -> R
         });
         insert.execute(&mut *db).await?;
     }
-    let stands_on = |content: &NewContent| {
+    let stands_on = |content: &&NewContent| {
         let digest = content.digest;
         content.layout.blobs().into_iter().map(move |blob| (digest, blob))
     };
@@ -257,6 +287,7 @@ pub async fn surplus_claims(
 /// # Errors
 /// [`Error::Database`].
 pub async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
+    hold(db, &[claim.digest], Lock::Exclusive).await?;
     let ended = query(
         "UPDATE user_contents SET claimed_at = NULL
          WHERE user_id = ? AND digest = ? AND claimed_at = ? AND refs = 0",
@@ -284,18 +315,41 @@ pub async fn collectable(
     before: i64,
     limit: usize,
 ) -> Result<Vec<Digest>, Error> {
-    let rows = query(
-        "SELECT digest FROM files WHERE refs = 0 AND zero_at < ? AND NOT EXISTS (
-             SELECT 1 FROM user_contents
-             WHERE digest = files.digest AND (refs > 0 OR claimed_at >= ?))
-         LIMIT ?",
-    )
-    .bind(before)
-    .bind(before)
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(db)
-    .await?;
+    let mut select = select_collectable(before);
+    select.push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = select.fetch_all(db).await?;
     rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+}
+
+/// Of contents that were collectable a while ago, the ones that still are, held until the transaction
+/// ends.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Overtaken`].
+pub async fn still_collectable(
+    db: &mut Connection,
+    digests: &[Digest],
+    before: i64,
+) -> Result<Vec<Digest>, Error> {
+    hold(db, digests, Lock::Exclusive).await?;
+    let mut found = Vec::new();
+    for some in digests.chunks(ROWS_A_STATEMENT) {
+        let mut select = select_collectable(before);
+        select.push(" AND digest IN ");
+        push_digests(&mut select, some);
+        for row in select.fetch_all(&mut *db).await? {
+            found.push(digest_of(row.try_get(0)?)?);
+        }
+    }
+    Ok(found)
+}
+
+fn select_collectable(before: i64) -> Query {
+    let mut select = query("SELECT digest FROM files WHERE refs = 0 AND zero_at < ");
+    select.push_bind(before).push(" AND NOT EXISTS (SELECT 1 FROM user_contents");
+    select.push(" WHERE digest = files.digest AND (refs > 0 OR claimed_at >= ");
+    select.push_bind(before).push("))");
+    select
 }
 
 /// Removes a content with all that says who owns it and where it is. Answers the blobs that it stood on.

@@ -145,10 +145,11 @@ pub async fn page_end(
     let alive = if since == 0 { " AND deleted_at IS NULL" } else { "" };
     let mut query = query("SELECT version, ");
     query
+        .push("CAST(")
         .push_bind(NODE_BYTES)
         .push(" + COALESCE(LENGTH(target), 0) + COALESCE(LENGTH(xattrs), 0)");
     query.push(" + (SELECT COALESCE(SUM(LENGTH(name) + ").push_bind(ENTRY_BYTES);
-    query.push("), 0) FROM entries WHERE user_id = nodes.user_id AND node = nodes.id)");
+    query.push("), 0) FROM entries WHERE user_id = nodes.user_id AND node = nodes.id) AS SIGNED)");
     query.push(" FROM nodes WHERE user_id = ").push_bind(user.0);
     query.push(" AND version > ").push_bind(since.cast_signed()).push(alive);
     query.push(" ORDER BY version LIMIT ").push_bind(limit.cast_signed());

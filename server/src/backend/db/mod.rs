@@ -1,10 +1,15 @@
-//! The database: one writer, many readers, and the migrations; one file a kind of record.
+//! The database: embedded SQLite, or MySQL; the same tables and statements; one file a kind of record.
 //!
-//! SQL is portable to MySQL: `?` placeholders, numbers as `i64`, ids, digests and names as bytes, no
-//! `RETURNING` and no `ON CONFLICT`; a column that has a keyword's name stands in backticks. What was committed is on the disk (`synchronous = FULL`).
+//! SQL is portable: `?` placeholders, numbers as `i64`, ids, digests and names as bytes, no `RETURNING` and
+//! no `ON CONFLICT`; a column that has a keyword's name stands in backticks. What was committed is on the
+//! disk.
 //!
-//! Functions of the records take a [`Connection`], so that the caller decides what is one
-//! transaction: [`Db::write`] for a change, [`Db::read`] for a consistent look.
+//! Functions of the records take a [`Connection`], so that the caller decides what is one transaction:
+//! [`Db::write`] for a change, [`Db::read`] for a consistent look. A change of SQLite is alone; of MySQL,
+//! several run at once and read what others have committed. So a change that decides by what it reads
+//! locks it first ([`Query::lock`]), in this order: the user's row, contents by rising digest, blobs by
+//! rising id. What deadlocks nevertheless, or finds a row that another change has just inserted, is run
+//! again by [`rerun`].
 
 pub mod accounts;
 pub mod audit;
@@ -13,130 +18,133 @@ mod connection;
 pub mod contents;
 pub mod files;
 pub mod hosts;
+mod migrations;
+mod mysql;
 mod query;
+mod replica;
+mod rerun;
 pub mod sessions;
+mod sqlite;
 pub mod transfers;
 pub mod users;
 
 pub use connection::{Connection, Transaction};
-pub use query::{Query, Row, query};
+pub use query::{Lock, Query, Row, query};
+pub use rerun::{Rerunnable, rerun};
 
-use std::path::Path;
+pub(super) use mysql::{Trouble, sort as sort_mysql};
+
 use std::time::Duration;
 
-use sqlx::SqlSafeStr;
-use sqlx::SqlitePool;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use super::settings::{Database, Settings};
+use super::{Error, UserId};
+use replica::Replica;
 
-use super::Error;
-use connection::Driver;
-
-/// Connections that read at once.
-const READERS: u32 = 8;
 /// How long a request waits for a connection before it is told to come again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Rows that one statement names at the most; more are done in several.
 pub const ROWS_A_STATEMENT: usize = 250;
 
-/// The database of the server.
+/// What to do about the version of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// Bring them to this program's version, making them when absent.
+    Migrate,
+    /// Change nothing, and refuse another version.
+    Expect,
+}
+
+/// The database of the server. A clone is the same.
 #[derive(Debug, Clone)]
 pub struct Db {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    primary: Primary,
+    replica: Option<Replica>,
+}
+
+#[derive(Debug, Clone)]
+enum Primary {
+    Sqlite(sqlite::Pools),
+    MySql(mysql::Pools),
 }
 
 impl Db {
-    /// Opens the database file, made when absent, and brings it to this program's version.
+    /// Opens the database of these settings.
     ///
     /// # Errors
-    /// [`Error::Database`] when it cannot be opened, [`Error::Migration`] when it is of a newer
-    /// program or a migration fails.
-    pub async fn open(path: &Path) -> Result<Self, Error> {
-        let db = Self::connect(options(path).create_if_missing(true)).await?;
-        migrations().run(&db.writer).await?;
-        Ok(db)
-    }
-
-    /// Opens the database file of a server that may be running, and changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Database`] when it cannot be opened, [`Error::OtherVersion`] when a server of this
-    /// program's version has not been started yet, or a newer one has.
-    pub async fn open_existing(path: &Path) -> Result<Self, Error> {
-        let db = Self::connect(options(path)).await?;
-        let applied: Option<i64> =
-            sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
-                .fetch_one(&db.readers)
-                .await?;
-        if applied == migrations().iter().map(|migration| migration.version).max() {
-            return Ok(db);
+    /// [`Error::Database`] and [`Error::Unavailable`] when it cannot be opened, [`Error::DatabaseUrl`],
+    /// [`Error::Migration`] when it is of a newer program or a migration fails, [`Error::Migrating`];
+    /// [`Error::OtherVersion`] when it was to be expected.
+    pub async fn open(settings: &Settings, schema: Schema) -> Result<Self, Error> {
+        match &settings.database {
+            Database::Embedded => {
+                let pools = sqlite::Pools::open(&settings.database_file(), schema).await?;
+                Ok(Self { primary: Primary::Sqlite(pools), replica: None })
+            }
+            Database::MySql { primary, replica } => {
+                let replica = replica.as_ref().map(Replica::open).transpose()?;
+                let pools = mysql::Pools::open(primary, schema).await?;
+                Ok(Self { primary: Primary::MySql(pools), replica })
+            }
         }
-        db.close().await;
-        Err(Error::OtherVersion)
     }
 
-    async fn connect(options: SqliteConnectOptions) -> Result<Self, Error> {
-        let pool = |connections| {
-            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
-        };
-        let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(READERS).connect_with(options).await?;
-        Ok(Self { writer, readers })
-    }
-
-    /// Begins a change. It is alone: another waits until this one ends.
+    /// Begins a change.
     ///
     /// # Errors
-    /// [`Error::Database`], a pool timeout among them.
+    /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`].
     pub async fn write(&self) -> Result<Transaction, Error> {
-        let transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Transaction::new(Driver::Sqlite(transaction)))
+        match &self.primary {
+            Primary::Sqlite(pools) => pools.write().await,
+            Primary::MySql(pools) => pools.write().await,
+        }
     }
 
-    /// Begins a look at one state of the database, whatever is written meanwhile.
+    /// Begins a look at one state of the database, whatever is written meanwhile: all that was committed
+    /// before is there.
     ///
     /// # Errors
-    /// [`Error::Database`], a pool timeout among them.
+    /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`].
     pub async fn read(&self) -> Result<Transaction, Error> {
-        Ok(Transaction::new(Driver::Sqlite(self.readers.begin().await?)))
+        match &self.primary {
+            Primary::Sqlite(pools) => pools.read().await,
+            Primary::MySql(pools) => pools.read().await,
+        }
+    }
+
+    /// Begins a look at a drive with all that was committed to it before. The replica serves it once it
+    /// has the drive's last sequence number, which the primary is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn read_drive(&self, user: UserId) -> Result<Transaction, Error> {
+        let mut look = self.read().await?;
+        let Some(replica) = &self.replica else { return Ok(look) };
+        let Some(usage) = accounts::usage(&mut look, user).await? else { return Ok(look) };
+        Ok(replica.look_at(user, usage.seq).await.unwrap_or(look))
+    }
+
+    /// Begins a look at what was true a while ago; `None` when no replica serves it. What is not found
+    /// there may be on the primary.
+    pub async fn read_lagging(&self) -> Option<Transaction> {
+        self.replica.as_ref()?.look().await
     }
 
     /// Whether the database answers.
     ///
     /// # Errors
-    /// [`Error::Database`] when it does not.
+    /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`] when it does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.readers).await?;
-        Ok(())
+        query("SELECT 1").fetch_optional(&mut *self.read().await?).await.map(drop)
     }
 
-    /// Closes all connections, folding the write-ahead log into the database.
+    /// Closes all connections.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        if let Some(replica) = &self.replica {
+            replica.close().await;
+        }
+        match &self.primary {
+            Primary::Sqlite(pools) => pools.close().await,
+            Primary::MySql(pools) => pools.close().await,
+        }
     }
-}
-
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(false)
-        .busy_timeout(ACQUIRE_TIMEOUT)
-        .pragma("cache_size", "-16384")
-        .statement_cache_capacity(64)
-}
-
-fn migrations() -> Migrator {
-    let list = [
-        (1, "initial", include_str!("../../../migrations/sqlite/0001_initial.sql")),
-        (2, "hosts", include_str!("../../../migrations/sqlite/0002_hosts.sql")),
-        (4, "sessions", include_str!("../../../migrations/sqlite/0004_sessions.sql")),
-    ];
-    let migration = |(number, name, sql): (i64, &'static str, &'static str)| {
-        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
-    };
-    Migrator::with_migrations(list.map(migration).into())
 }

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, ColumnIndex, Decode, Row as _, Sqlite, Type};
+use sqlx::mysql::{MySqlArguments, MySqlRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, ColumnIndex, Decode, MySql, Row as _, Sqlite, Type};
 
 use super::Connection;
 use super::connection::Driver;
@@ -63,7 +64,16 @@ impl<T: Into<Self>> From<Option<T>> for Value {
 
 /// Begins a statement with this text.
 pub fn query(sql: &'static str) -> Query {
-    Query { sql: Cow::Borrowed(sql), values: Vec::new() }
+    Query { sql: Cow::Borrowed(sql), values: Vec::new(), lock: None }
+}
+
+/// How rows are kept from other changes until the transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// Nobody changes or removes them; others may hold them so, too.
+    Shared,
+    /// Nobody else holds or changes them.
+    Exclusive,
 }
 
 /// A statement: text with a `?` for each value, and the values.
@@ -72,9 +82,16 @@ pub fn query(sql: &'static str) -> Query {
 pub struct Query {
     sql: Cow<'static, str>,
     values: Vec<Value>,
+    lock: Option<Lock>,
 }
 
 impl Query {
+    /// Locks the rows that it finds, waiting for whoever has them. A change of SQLite is alone anyway.
+    pub const fn lock(mut self, lock: Lock) -> Self {
+        self.lock = Some(lock);
+        self
+    }
+
     /// The value of the next `?`.
     pub fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
@@ -120,6 +137,7 @@ impl Query {
     pub async fn execute(self, db: &mut Connection) -> Result<u64, Error> {
         match db.driver() {
             Driver::Sqlite(db) => Ok(self.for_sqlite().execute(&mut **db).await?.rows_affected()),
+            Driver::MySql(db) => Ok(self.for_mysql().execute(&mut **db).await?.rows_affected()),
         }
     }
 
@@ -131,6 +149,10 @@ impl Query {
         match db.driver() {
             Driver::Sqlite(db) => {
                 Ok(self.for_sqlite().execute(&mut **db).await?.last_insert_rowid())
+            }
+            Driver::MySql(db) => {
+                let inserted = self.for_mysql().execute(&mut **db).await?;
+                Ok(inserted.last_insert_id().cast_signed())
             }
         }
     }
@@ -145,6 +167,10 @@ impl Query {
                 let rows = self.for_sqlite().fetch_all(&mut **db).await?;
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
+            Driver::MySql(db) => {
+                let rows = self.for_mysql().fetch_all(&mut **db).await?;
+                Ok(rows.into_iter().map(Row::MySql).collect())
+            }
         }
     }
 
@@ -157,10 +183,31 @@ impl Query {
             Driver::Sqlite(db) => {
                 Ok(self.for_sqlite().fetch_optional(&mut **db).await?.map(Row::Sqlite))
             }
+            Driver::MySql(db) => {
+                Ok(self.for_mysql().fetch_optional(&mut **db).await?.map(Row::MySql))
+            }
         }
     }
 
-    fn for_sqlite(self) -> sqlx::query::Query<'static, Sqlite, sqlx::sqlite::SqliteArguments> {
+    fn for_sqlite(self) -> sqlx::query::Query<'static, Sqlite, SqliteArguments> {
+        let query = match self.sql {
+            Cow::Borrowed(sql) => sqlx::query(sql),
+            Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
+        };
+        self.values.into_iter().fold(query, |query, value| match value {
+            Value::Null => query.bind(None::<i64>),
+            Value::Integer(value) => query.bind(value),
+            Value::Bytes(value) => query.bind(value),
+            Value::Text(value) => query.bind(value),
+        })
+    }
+
+    fn for_mysql(mut self) -> sqlx::query::Query<'static, MySql, MySqlArguments> {
+        match self.lock {
+            None => (),
+            Some(Lock::Shared) => self.sql.to_mut().push_str(" LOCK IN SHARE MODE"),
+            Some(Lock::Exclusive) => self.sql.to_mut().push_str(" FOR UPDATE"),
+        }
         let query = match self.sql {
             Cow::Borrowed(sql) => sqlx::query(sql),
             Cow::Owned(sql) => sqlx::query(AssertSqlSafe(sql)),
@@ -179,6 +226,8 @@ impl Query {
 pub enum Row {
     /// Of SQLite.
     Sqlite(SqliteRow),
+    /// Of MySQL or MariaDB.
+    MySql(MySqlRow),
 }
 
 impl Row {
@@ -189,16 +238,23 @@ impl Row {
     pub fn try_get<'r, T: Readable<'r>, C: Column>(&'r self, column: C) -> Result<T, Error> {
         match self {
             Self::Sqlite(row) => Ok(row.try_get(column)?),
+            Self::MySql(row) => Ok(row.try_get(column)?),
         }
     }
 }
 
 /// A type that columns are read as.
-pub trait Readable<'r>: Decode<'r, Sqlite> + Type<Sqlite> {}
+pub trait Readable<'r>:
+    Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, MySql> + Type<MySql>
+{
+}
 
-impl<'r, T: Decode<'r, Sqlite> + Type<Sqlite>> Readable<'r> for T {}
+impl<'r, T> Readable<'r> for T where
+    T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, MySql> + Type<MySql>
+{
+}
 
 /// What names a column: its index or its name.
-pub trait Column: ColumnIndex<SqliteRow> {}
+pub trait Column: ColumnIndex<SqliteRow> + ColumnIndex<MySqlRow> {}
 
-impl<T: ColumnIndex<SqliteRow>> Column for T {}
+impl<T: ColumnIndex<SqliteRow> + ColumnIndex<MySqlRow>> Column for T {}

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Files;
 use crate::backend::db::contents::NewContent;
-use crate::backend::db::{self, Db};
+use crate::backend::db::{self, Db, Schema};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Settings, TokenId, UserId, unix_now};
@@ -89,7 +89,8 @@ async fn head(scene: &Scene) -> u64 {
 
 async fn scene() -> Scene {
     let directory = tempfile::tempdir().unwrap();
-    let db = Db::open(&directory.path().join("miaofs.db")).await.unwrap();
+    let db =
+        Db::open(&Settings::embedded(directory.path().to_owned()), Schema::Migrate).await.unwrap();
     let stop = CancellationToken::new();
     let settings = Settings::embedded(directory.path().to_owned());
     let tracker = Tracker::open(&settings).await.unwrap();
@@ -99,7 +100,9 @@ async fn scene() -> Scene {
     let user = db::accounts::insert(&mut transaction, "anna", "-", QUOTA).await.unwrap();
     db::files::insert_root(&mut transaction, user).await.unwrap();
     let contents: Vec<NewContent> = OWNED.map(|size| stored(content(size))).collect();
-    db::contents::insert(&mut transaction, &contents, unix_now()).await.unwrap();
+    db::contents::insert(&mut transaction, &contents.iter().collect::<Vec<_>>(), unix_now())
+        .await
+        .unwrap();
     let digests: Vec<Digest> = contents.iter().map(|content| content.digest).collect();
     db::contents::claim(&mut transaction, user, &digests, unix_now()).await.unwrap();
     transaction.commit().await.unwrap();

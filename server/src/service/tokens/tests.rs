@@ -7,9 +7,10 @@ use miaofs::protocol::ids::DeviceId;
 
 use super::*;
 use crate::backend::Settings;
+use crate::backend::db::Schema;
 
 async fn tokens(directory: &Path) -> Tokens {
-    let db = Db::open(&directory.join("miaofs.db")).await.unwrap();
+    let db = Db::open(&Settings::embedded(directory.to_owned()), Schema::Migrate).await.unwrap();
     let tracker = Tracker::open(&Settings::embedded(directory.to_owned())).await.unwrap();
     let lifetimes = [Duration::from_secs(60); 2];
     let key = TokenKey::load(&directory.join("token.key")).unwrap();

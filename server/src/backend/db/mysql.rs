@@ -1,0 +1,233 @@
+//! MySQL or MariaDB: how this program connects, and how it brings the tables to its version.
+//!
+//! Changes run at READ COMMITTED, several at a time: whoever decides by what it read has locked it.
+//! A look is one snapshot (REPEATABLE READ). Nothing depends on how the server is set up: mode, isolation
+//! and character set are those of the session.
+
+use std::io::ErrorKind;
+use std::str::FromStr as _;
+use std::time::{Duration, Instant};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, MySqlPool};
+
+use super::connection::{Driver, Transaction};
+use super::{Schema, migrations};
+use crate::backend::Error;
+
+/// Connections that change at once.
+const WRITERS: u32 = 24;
+/// Connections that read at once, of the primary and of a replica each.
+const READERS: u32 = 16;
+/// How long a request waits for a primary that restarts before it is told to come again.
+const PRIMARY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request waits for the replica before it asks the primary.
+const REPLICA_TIMEOUT: Duration = Duration::from_millis(500);
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 128;
+/// Seconds for which a program waits while another one migrates.
+const MIGRATION_WAIT: i64 = 600;
+/// How long until a server that is just starting is tried again.
+const RECONNECT: Duration = Duration::from_millis(200);
+/// Takes the lock of whoever migrates this database, of all programs on the server.
+const LOCK: &str = "SELECT GET_LOCK(CONCAT('miaofs:', MD5(DATABASE())), ?)";
+const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('miaofs:', MD5(DATABASE())))";
+
+/// What every session that changes something is set to.
+const WRITER_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+     SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 10";
+/// What every session that only reads is set to.
+const READER_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+/// The server's error that there is no such database.
+const UNKNOWN_DATABASE: u16 = 1049;
+/// The server's error that there is no such table.
+const UNKNOWN_TABLE: u16 = 1146;
+
+/// The connections to the primary.
+#[derive(Debug, Clone)]
+pub(super) struct Pools {
+    writers: MySqlPool,
+    readers: MySqlPool,
+}
+
+impl Pools {
+    /// Connects to the database, which is made when absent if it may be migrated.
+    ///
+    /// # Errors
+    /// As [`super::Db::open`].
+    pub async fn open(url: &SecretString, schema: Schema) -> Result<Self, Error> {
+        let options = options(url)?;
+        prepare(&options, schema).await?;
+        let pools = Self {
+            writers: pool(WRITERS, WRITER_SESSION).connect_lazy_with(options.clone()),
+            readers: pool(READERS, READER_SESSION).connect_lazy_with(options),
+        };
+        Ok(pools)
+    }
+
+    pub async fn write(&self) -> Result<Transaction, Error> {
+        Ok(Transaction::new(Driver::MySql(self.writers.begin().await?)))
+    }
+
+    pub async fn read(&self) -> Result<Transaction, Error> {
+        begin_look(&self.readers).await
+    }
+
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writers.close().await;
+    }
+}
+
+/// Connections to a replica: none is made before it is needed, and none is waited for for long.
+pub(super) fn replica(url: &SecretString) -> Result<MySqlPool, Error> {
+    let pool = pool(READERS, READER_SESSION).acquire_timeout(REPLICA_TIMEOUT);
+    Ok(pool.connect_lazy_with(options(url)?))
+}
+
+/// Begins a transaction that can only read.
+pub(super) async fn begin_look(pool: &MySqlPool) -> Result<Transaction, Error> {
+    Ok(Transaction::new(Driver::MySql(pool.begin_with("START TRANSACTION READ ONLY").await?)))
+}
+
+fn pool(connections: u32, session: &'static str) -> MySqlPoolOptions {
+    MySqlPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PRIMARY_TIMEOUT)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { sqlx::raw_sql(session).execute(connection).await.map(drop) })
+        })
+}
+
+/// The URL is shown to nobody: it has the password.
+fn options(url: &SecretString) -> Result<MySqlConnectOptions, Error> {
+    let url = url.expose_secret();
+    if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
+        return Err(Error::DatabaseUrl("begin with mysql://"));
+    }
+    let options = MySqlConnectOptions::from_str(url)
+        .map_err(|_may_quote_it| Error::DatabaseUrl("be mysql://user:password@host:port/name"))?;
+    if options.get_database().is_none_or(str::is_empty) {
+        return Err(Error::DatabaseUrl("name a database: mysql://user:password@host:port/name"));
+    }
+    Ok(options
+        .charset("utf8mb4")
+        .collation("utf8mb4_bin")
+        .pipes_as_concat(false)
+        .statement_cache_capacity(STATEMENTS))
+}
+
+/// Brings the tables to this program's version, or makes sure that they are.
+async fn prepare(options: &MySqlConnectOptions, schema: Schema) -> Result<(), Error> {
+    let mut connection = match connect(options).await {
+        Err(error) if schema == Schema::Migrate && number_of(&error) == Some(UNKNOWN_DATABASE) => {
+            make_database(options).await?;
+            connect(options).await?
+        }
+        connected => connected?,
+    };
+    match schema {
+        Schema::Migrate => migrate_alone(&mut connection).await?,
+        Schema::Expect => {
+            match sqlx::query_scalar(migrations::APPLIED).fetch_one(&mut connection).await {
+                Err(error) if number_of(&error) == Some(UNKNOWN_TABLE) => migrations::expect(None)?,
+                applied => migrations::expect(applied?)?,
+            }
+        }
+    }
+    Ok(connection.close().await?)
+}
+
+/// Connects once, waiting for a server that is just starting.
+async fn connect(options: &MySqlConnectOptions) -> Result<MySqlConnection, sqlx::Error> {
+    let began = Instant::now();
+    loop {
+        match MySqlConnection::connect_with(options).await {
+            Err(sqlx::Error::Io(error))
+                if error.kind() == ErrorKind::ConnectionRefused
+                    && began.elapsed() < PRIMARY_TIMEOUT =>
+            {
+                tokio::time::sleep(RECONNECT).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+async fn make_database(options: &MySqlConnectOptions) -> Result<(), Error> {
+    let name = options.get_database().unwrap_or_default().replace('`', "``");
+    let mut connection = connect(&options.clone().database("")).await?;
+    let statement =
+        format!("CREATE DATABASE IF NOT EXISTS `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+/// Migrates while no other program does so with the same database.
+async fn migrate_alone(connection: &mut MySqlConnection) -> Result<(), Error> {
+    sqlx::raw_sql(WRITER_SESSION).execute(&mut *connection).await?;
+    let locked: Option<i64> =
+        sqlx::query_scalar(LOCK).bind(MIGRATION_WAIT).fetch_one(&mut *connection).await?;
+    if locked != Some(1) {
+        return Err(Error::Migrating);
+    }
+    let migrated = migrations::for_mysql().run(&mut *connection).await;
+    sqlx::query(UNLOCK).execute(connection).await?;
+    Ok(migrated?)
+}
+
+fn number_of(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
+    Some(error.number())
+}
+
+/// What to make of an error that the server numbers; `None` when nothing special.
+pub(in crate::backend) fn sort(error: &sqlx::Error) -> Option<Trouble> {
+    match number_of(error)? {
+        // Deadlock, lock wait timeout, snapshot overtaken (MariaDB).
+        1213 | 1205 | 1020 => Some(Trouble::Overtaken),
+        // Too many connections, shutdown, read only (a primary no more), killed, connection errors.
+        1040
+        | 1053
+        | 1079
+        | 1080
+        | 1152
+        | 1158..=1161
+        | 1203
+        | 1290
+        | 1317
+        | 1836
+        | 1927
+        | 4031 => Some(Trouble::Gone),
+        _ => None,
+    }
+}
+
+/// Errors that the server means to be passing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend) enum Trouble {
+    /// Another change was in the way.
+    Overtaken,
+    /// The server is ending, or takes no changes (any more).
+    Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_names_no_database_is_refused_and_never_shown() {
+        for url in [
+            "mysql://a:secret@h:1",
+            "mysql://a:secret@h:1/",
+            "postgres://a:secret@h/b",
+            "mysql://a:secret@h:x/b",
+        ] {
+            let error = options(&SecretString::from(url)).map(drop).unwrap_err().to_string();
+            assert!(error.contains("must") && !error.contains("secret"), "{url}: {error}");
+        }
+        assert!(options(&SecretString::from("mysql://a:b@h:1/c")).is_ok());
+    }
+}

@@ -1,0 +1,57 @@
+//! Running a change again that another one made impossible.
+//!
+//! On MySQL changes run at once. One of two that wait for each other is undone, and whoever inserts a row
+//! that another has just inserted is refused. Neither is an error of the request: the same change, begun
+//! anew, sees what the other has done.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use crate::backend::Error;
+
+/// How often a change is run at the most.
+const RUNS: u32 = 12;
+/// The pause after the first run in milliseconds, at most; each next one may take twice as long.
+const PAUSE: u64 = 4;
+/// The longest pause in milliseconds.
+const PAUSE_MAX: u64 = 250;
+
+/// An error that says whether nothing was changed and the same change may succeed when it is run again.
+pub trait Rerunnable {
+    /// Whether it may.
+    fn is_rerunnable(&self) -> bool;
+}
+
+impl Rerunnable for Error {
+    fn is_rerunnable(&self) -> bool {
+        matches!(self, Self::Overtaken(_) | Self::Duplicate(_))
+    }
+}
+
+/// Runs a change, which begins and commits a transaction of its own, until it is not in the way of
+/// another, or has been so too often.
+///
+/// # Errors
+/// The change's own.
+pub async fn rerun<T, E, F>(mut change: impl FnMut() -> F) -> Result<T, E>
+where
+    E: Rerunnable,
+    F: Future<Output = Result<T, E>>,
+{
+    for run in 1..RUNS {
+        match change().await {
+            Err(error) if error.is_rerunnable() => pause(run).await,
+            result => return result,
+        }
+    }
+    change().await
+}
+
+/// Waits for a random time, so that changes that met do not meet again.
+async fn pause(run: u32) {
+    metrics::counter!("miaofs_database_reruns_total").increment(1);
+    let longest = (PAUSE << run.min(8)).min(PAUSE_MAX);
+    let pause = rand::rng().random_range(0..=longest);
+    tokio::time::sleep(Duration::from_millis(pause)).await;
+}

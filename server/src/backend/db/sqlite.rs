@@ -1,0 +1,78 @@
+//! The embedded database: one file, one writer, many readers.
+
+use std::path::Path;
+
+use sqlx::SqlitePool;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+
+use super::connection::{Driver, Transaction};
+use super::{ACQUIRE_TIMEOUT, Schema, migrations};
+use crate::backend::Error;
+
+/// Connections that read at once.
+const READERS: u32 = 8;
+
+/// The connections to the file.
+#[derive(Debug, Clone)]
+pub(super) struct Pools {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Pools {
+    /// Opens the database file, which is made when absent if it may be migrated.
+    ///
+    /// # Errors
+    /// As [`super::Db::open`].
+    pub async fn open(path: &Path, schema: Schema) -> Result<Self, Error> {
+        let options = options(path).create_if_missing(schema == Schema::Migrate);
+        let pool = |connections| {
+            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        let readers = pool(READERS).connect_with(options).await?;
+        let pools = Self { writer, readers };
+        match pools.prepare(schema).await {
+            Ok(()) => Ok(pools),
+            Err(error) => {
+                pools.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare(&self, schema: Schema) -> Result<(), Error> {
+        match schema {
+            Schema::Migrate => Ok(migrations::for_sqlite().run(&self.writer).await?),
+            Schema::Expect => {
+                let applied = sqlx::query_scalar(migrations::APPLIED).fetch_one(&self.readers);
+                migrations::expect(applied.await?)
+            }
+        }
+    }
+
+    pub async fn write(&self) -> Result<Transaction, Error> {
+        Ok(Transaction::new(Driver::Sqlite(self.writer.begin_with("BEGIN IMMEDIATE").await?)))
+    }
+
+    pub async fn read(&self) -> Result<Transaction, Error> {
+        Ok(Transaction::new(Driver::Sqlite(self.readers.begin().await?)))
+    }
+
+    /// Folds the write-ahead log into the database with the last connection.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(false)
+        .busy_timeout(ACQUIRE_TIMEOUT)
+        .pragma("cache_size", "-16384")
+        .statement_cache_capacity(64)
+}
