@@ -22,13 +22,14 @@ const CRATES: [Crate; 3] = [
 ];
 
 /// What comes from outside (or from `miaofs`), and the only places that may use it.
-const OWNERS: [(&[&str], &[&str]); 10] = [
+const OWNERS: [(&[&str], &[&str]); 11] = [
     (&["fuser"], &["daemon/src/fuse/"]),
     (&["axum"], &["server/src/http/", "server/src/main.rs"]),
     (&["tower_http"], &["server/src/http/", "server/src/main.rs"]),
     (&["sqlx"], &["server/src/backend/"]),
     (&["object_store"], &["server/src/backend/"]),
     (&["redis"], &["server/src/backend/tracker/"]),
+    (&["lapin"], &["server/src/backend/queue/"]),
     (&["rusqlite"], &["daemon/src/store/"]),
     (&["reqwest"], &["src/client/", "server/src/backend/peers.rs"]),
     (

@@ -93,6 +93,9 @@ pub enum Error {
     /// A store refused or is gone.
     #[error("store: {0}")]
     Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The queue refused or is gone.
+    #[error("queue: {0}")]
+    Queue(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<sqlx::Error> for Error {

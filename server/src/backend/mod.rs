@@ -16,7 +16,7 @@ pub mod tracker;
 
 pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
-pub use ids::{BlobId, TokenId, UserId};
+pub use ids::{BlobId, TokenId, TransferId, UserId};
 pub use settings::{Database, KeyPrefix, RedisSettings, Settings};
 pub use token_key::TokenKey;
 
@@ -25,7 +25,6 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use blobs::Store;
-use db::transfers::Transfer;
 use db::{Db, Schema};
 use lock::DataLock;
 use peers::Peers;
@@ -43,7 +42,7 @@ pub struct Backends {
     /// What is true for a while.
     pub tracker: Tracker,
     /// What has to be moved.
-    pub queue: Queue<Transfer>,
+    pub queue: Queue,
     /// Where blobs are made.
     pub staging: Staging,
     /// Where blobs rest.
@@ -93,7 +92,7 @@ impl Backends {
             settings: settings.clone(),
             db,
             tracker: Tracker::open(settings).await?,
-            queue: Queue::new(),
+            queue: Queue::open(&settings.queue)?,
             staging: Staging::open(&settings.staging_directory())?,
             store: Store::open(&settings.store_directory())?,
             peers: Peers::new()?,

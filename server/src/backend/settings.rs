@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::db::Schema;
+use super::queue;
 
 /// Where the backends are. What is absent is the embedded part, in the data directory.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Settings {
     pub database: Database,
     /// What whoever serves does about the version of its tables.
     pub schema: Schema,
+    /// The queue.
+    pub queue: queue::Settings,
 }
 
 /// Where what has to last is kept. The URLs have passwords.
@@ -53,7 +56,7 @@ pub struct RedisSettings {
     pub prefix: KeyPrefix,
 }
 
-/// What all keys of one server in Redis begin with, so that several share one Redis.
+/// What all names of one server in Redis or RabbitMQ begin with, so that several servers share one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct KeyPrefix(String);
@@ -107,6 +110,7 @@ impl Settings {
             redis: None,
             database: Database::Embedded,
             schema: Schema::Migrate,
+            queue: queue::Settings::default(),
         }
     }
 

@@ -6,6 +6,7 @@ mod migrate_db;
 mod output;
 mod serve;
 mod size;
+mod transfer;
 mod user;
 
 use std::io::IsTerminal as _;
@@ -38,6 +39,8 @@ enum Command {
     Gc(Box<gc::Args>),
     /// Bring the database to this program's version.
     MigrateDb(Box<migrate_db::Args>),
+    /// List what moves to the stores, and let begin anew what failed for good.
+    Transfer(Box<transfer::Args>),
     /// List accounts and change what they may.
     User(Box<user::Args>),
 }
@@ -53,6 +56,7 @@ impl Cli {
             Command::Serve(args) => args.run(),
             Command::Gc(args) => args.run(),
             Command::MigrateDb(args) => args.run(),
+            Command::Transfer(args) => args.run(),
             Command::User(args) => args.run(),
         };
         done.map(|()| ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! The configuration file: the same settings as the flags, by the same names.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -42,6 +43,13 @@ pub(super) struct File {
     pub(super) sign_up: Option<SignUps>,
     pub(super) access_ttl: Option<u64>,
     pub(super) refresh_ttl: Option<u64>,
+    pub(super) amqp_url: Option<SecretString>,
+    pub(super) amqp_prefix: Option<KeyPrefix>,
+    pub(super) transfer_at_once: Option<NonZeroU16>,
+    pub(super) transfer_attempts: Option<u32>,
+    pub(super) transfer_pause: Option<u64>,
+    pub(super) transfer_pause_max: Option<u64>,
+    pub(super) transfer_lost_after: Option<u64>,
 }
 
 impl File {

@@ -1,6 +1,7 @@
 //! The flags of the commands, each with its name in the environment.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -74,6 +75,27 @@ pub struct Flags {
     /// Seconds for which a refresh token is good.
     #[arg(long, env = "MIAOFS_SERVER_REFRESH_TTL", value_name = "SECONDS")]
     pub(super) refresh_ttl: Option<u64>,
+    /// RabbitMQ that transfers go by, as amqp://USER:PASSWORD@HOST:PORT/VHOST; without, within this process.
+    #[arg(long, env = "MIAOFS_SERVER_AMQP_URL", value_name = "URL", hide_env_values = true)]
+    pub(super) amqp_url: Option<SecretString>,
+    /// What the names of exchanges and queues begin with.
+    #[arg(long, env = "MIAOFS_SERVER_AMQP_PREFIX", value_name = "WORD")]
+    pub(super) amqp_prefix: Option<KeyPrefix>,
+    /// Transfers that run at once on this host.
+    #[arg(long, env = "MIAOFS_SERVER_TRANSFER_AT_ONCE", value_name = "COUNT")]
+    pub(super) transfer_at_once: Option<NonZeroU16>,
+    /// Failures after which a transfer rests until `transfer retry`.
+    #[arg(long, env = "MIAOFS_SERVER_TRANSFER_ATTEMPTS", value_name = "COUNT")]
+    pub(super) transfer_attempts: Option<u32>,
+    /// Seconds after which a failed transfer is tried again; they double with each failure.
+    #[arg(long, env = "MIAOFS_SERVER_TRANSFER_PAUSE", value_name = "SECONDS")]
+    pub(super) transfer_pause: Option<u64>,
+    /// Seconds after which a failed transfer is tried again at the latest.
+    #[arg(long, env = "MIAOFS_SERVER_TRANSFER_PAUSE_MAX", value_name = "SECONDS")]
+    pub(super) transfer_pause_max: Option<u64>,
+    /// Seconds after which a transfer of which nothing is heard is published again.
+    #[arg(long, env = "MIAOFS_SERVER_TRANSFER_LOST_AFTER", value_name = "SECONDS")]
+    pub(super) transfer_lost_after: Option<u64>,
 }
 
 /// Flags of a process that answers requests, beside [`Flags`].

@@ -12,9 +12,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::backend::db::Schema;
-use crate::backend::{Database, RedisSettings, Settings};
+use crate::backend::{Database, RedisSettings, Settings, queue};
 use crate::http::TrustedProxies;
-use crate::service::{Dedup, Policy, Roles, SignUps};
+use crate::service::{Dedup, Policy, Roles, SignUps, TransferPolicy};
 use file::File;
 
 const TEBIBYTE: u64 = 1 << 40;
@@ -116,6 +116,7 @@ fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
         token_key_file: flags.token_key_file.clone().or(file.token_key_file.clone()),
         redis,
         database: database(flags, file)?,
+        queue: queue(flags, file),
         ..Settings::embedded(data.unwrap_or_else(default_data))
     })
 }
@@ -129,6 +130,14 @@ fn database(flags: &Flags, file: &File) -> anyhow::Result<Database> {
         (None, Some(_)) => {
             anyhow::bail!("replica_url needs a database_url that it is a replica of")
         }
+    }
+}
+
+fn queue(flags: &Flags, file: &File) -> queue::Settings {
+    let prefix = flags.amqp_prefix.clone().or(file.amqp_prefix.clone());
+    queue::Settings {
+        amqp_url: flags.amqp_url.clone().or(file.amqp_url.clone()),
+        amqp_prefix: prefix.unwrap_or_default(),
     }
 }
 
@@ -146,6 +155,23 @@ fn policy(flags: &Flags, file: &File) -> Policy {
         max_devices: number(flags.max_devices, file.max_devices, 0),
         access_ttl: time(flags.access_ttl, file.access_ttl, 15 * MINUTE),
         refresh_ttl: time(flags.refresh_ttl, file.refresh_ttl, 90 * DAY),
+        transfer: transfer_policy(flags, file),
+    }
+}
+
+fn transfer_policy(flags: &Flags, file: &File) -> TransferPolicy {
+    let default = TransferPolicy::default();
+    let time = |flag: Option<u64>, file: Option<u64>, default| {
+        flag.or(file).map_or(default, Duration::from_secs)
+    };
+    let at_once = flags.transfer_at_once.or(file.transfer_at_once);
+    let attempts = flags.transfer_attempts.or(file.transfer_attempts);
+    TransferPolicy {
+        at_once: at_once.map_or(default.at_once, std::num::NonZero::get),
+        attempts: attempts.unwrap_or(default.attempts),
+        pause: time(flags.transfer_pause, file.transfer_pause, default.pause),
+        pause_max: time(flags.transfer_pause_max, file.transfer_pause_max, default.pause_max),
+        lost_after: time(flags.transfer_lost_after, file.transfer_lost_after, default.lost_after),
     }
 }
 

@@ -107,7 +107,8 @@ fn code_of(error: &Error) -> Code {
             | backend::Error::Lost { .. }
             | backend::Error::File { .. }
             | backend::Error::Setup(_)
-            | backend::Error::Store(_) => Code::Internal,
+            | backend::Error::Store(_)
+            | backend::Error::Queue(_) => Code::Internal,
         },
     }
 }

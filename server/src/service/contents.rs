@@ -14,7 +14,6 @@ use super::hosts::Hosts;
 use super::{Error, Policy};
 use crate::backend::blobs::Store;
 use crate::backend::db::contents::NewContent;
-use crate::backend::db::transfers::Transfer;
 use crate::backend::db::{self, Connection, Db, Lock, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
 use crate::backend::queue::Queue;
@@ -30,7 +29,7 @@ pub struct Contents {
     pub(super) hosts: Hosts,
     pub(super) staging: Staging,
     pub(super) store: Store,
-    pub(super) queue: Queue<Transfer>,
+    pub(super) queue: Queue,
     pub(super) policy: Arc<Policy>,
     /// Rings when there is something to move.
     pub(super) staged: Notify,

@@ -23,14 +23,14 @@ pub mod staged;
 #[cfg(test)]
 mod tests;
 mod tokens;
-mod transfer;
+pub mod transfer;
 mod tries;
 pub mod uploads;
 pub mod users;
 
 pub use caller::Caller;
 pub use error::Error;
-pub use policy::{Dedup, Policy, Role, Roles, SignUps};
+pub use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy};
 
 use std::sync::Arc;
 
@@ -123,24 +123,24 @@ impl Services {
     /// Starts the work that no request asks for, until `stop`.
     pub fn start_workers(&self, roles: &Roles, workers: &TaskTracker, stop: &CancellationToken) {
         let contents = || self.contents.clone();
-        let stop = || stop.clone();
         if roles.have_staging() {
-            workers.spawn(self.contents.hosts.clone().beat_forever(stop()));
-            workers.spawn(collection::measure_forever(contents(), stop()));
+            workers.spawn(self.contents.hosts.clone().beat_forever(stop.clone()));
+            workers.spawn(collection::measure_forever(contents(), stop.clone()));
         }
         if roles.contains(Role::Account) {
-            workers.spawn(self.tokens.clone().forget_forever(stop()));
+            workers.spawn(self.tokens.clone().forget_forever(stop.clone()));
         }
         if roles.contains(Role::Upload) {
-            workers.spawn(self.uploads.clone().find_again_forever(stop()));
-            workers.spawn(collection::sweep_forever(contents(), self.uploads.clone(), stop()));
+            workers.spawn(self.uploads.clone().find_again_forever(stop.clone()));
+            workers.spawn(collection::sweep_forever(
+                contents(),
+                self.uploads.clone(),
+                stop.clone(),
+            ));
         }
         if roles.contains(Role::Transfer) {
-            let transfers = Transfers::new(contents());
-            workers.spawn(transfers.clone().relay(stop()));
-            workers.spawn(transfers.clone().work(stop()));
-            workers.spawn(transfers.finish(stop()));
-            workers.spawn(collection::collect_forever(contents(), stop()));
+            Transfers::new(contents()).start(workers, stop);
+            workers.spawn(collection::collect_forever(contents(), stop.clone()));
         }
     }
 

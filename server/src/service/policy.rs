@@ -50,6 +50,54 @@ pub struct Policy {
     pub access_ttl: Duration,
     /// How long a device may stay away before it has to sign in again.
     pub refresh_ttl: Duration,
+    /// How blobs move to their stores.
+    pub transfer: TransferPolicy,
+}
+
+/// How many transfers run at once, and when failed ones are tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferPolicy {
+    /// Transfers of one host that run at once, at least one.
+    pub at_once: u16,
+    /// Failures after which a transfer rests.
+    pub attempts: u32,
+    /// The pause after a first failure; it doubles with each.
+    pub pause: Duration,
+    /// The longest pause.
+    pub pause_max: Duration,
+    /// How long nothing may be heard of a published transfer before it is published again.
+    pub lost_after: Duration,
+}
+
+impl TransferPolicy {
+    /// The pause before the next try, after so many failures before this one; `None` when the transfer
+    /// is to rest.
+    pub fn pause_after(&self, attempts: u32) -> Option<Duration> {
+        let pause = || self.pause.saturating_mul(2u32.saturating_pow(attempts)).min(self.pause_max);
+        (attempts.saturating_add(1) < self.attempts).then(pause)
+    }
+
+    /// When a transfer that is published `now` counts as lost.
+    pub fn lost_at(&self, now: i64) -> i64 {
+        after(now, self.lost_after)
+    }
+}
+
+impl Default for TransferPolicy {
+    fn default() -> Self {
+        Self {
+            at_once: 4,
+            attempts: 12,
+            pause: Duration::from_secs(1),
+            pause_max: Duration::from_secs(300),
+            lost_after: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A time in seconds since 1970, so much later.
+pub(super) fn after(now: i64, pause: Duration) -> i64 {
+    now.saturating_add(i64::try_from(pause.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// A part of the server that a process can be.
@@ -131,6 +179,16 @@ impl FromStr for Roles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let policy = TransferPolicy::default();
+        let pauses: Vec<_> = (0..policy.attempts).map(|tries| policy.pause_after(tries)).collect();
+        assert_eq!(pauses[..3], [1, 2, 4].map(|seconds| Some(Duration::from_secs(seconds))));
+        assert!(pauses.iter().flatten().all(|pause| *pause <= policy.pause_max));
+        assert_eq!(pauses.last(), Some(&None));
+        assert_eq!(policy.pause_after(u32::MAX), None);
+    }
 
     #[test]
     fn roles_are_a_list_of_known_words() {

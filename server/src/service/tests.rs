@@ -10,7 +10,7 @@ use miaofs::protocol::ids::DeviceId;
 use tempfile::TempDir;
 
 use super::contents::{Arrival, Contents};
-use super::{Caller, Dedup, Policy, SignUps, reader};
+use super::{Caller, Dedup, Policy, SignUps, TransferPolicy, reader};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{accounts, files};
 use crate::backend::layout::{Layout, Source};
@@ -38,6 +38,7 @@ fn policy(grace_period: Duration) -> Policy {
         max_devices: 0,
         access_ttl: HOUR,
         refresh_ttl: HOUR,
+        transfer: TransferPolicy::default(),
     }
 }
 

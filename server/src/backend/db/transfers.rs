@@ -7,13 +7,19 @@
 //!     └──────────────────┤ (later and later)
 //!                        └───▶ Dead (after too many tries; rests until somebody looks)
 //! ```
+//!
+//! `next_at` is when the relay looks at the row again: for one that is published, when its message
+//! counts as lost. Whatever changes a row says which try of it is meant, so a message or a worker that
+//! comes late changes nothing.
+
+use std::str::FromStr;
 
 use super::blobs::blob_of;
 use super::{Connection, Row, query};
-use crate::backend::{BlobId, Error};
+use crate::backend::{BlobId, Error, TransferId};
 
 /// How far a transfer is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// It waits for its time.
     Pending,
@@ -26,6 +32,8 @@ pub enum State {
 }
 
 impl State {
+    const ALL: [Self; 4] = [Self::Pending, Self::Published, Self::Moved, Self::Dead];
+
     const fn to_column(self) -> i64 {
         match self {
             Self::Pending => 0,
@@ -34,15 +42,73 @@ impl State {
             Self::Dead => 3,
         }
     }
+
+    /// Its word for people and programs.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Published => "published",
+            Self::Moved => "moved",
+            Self::Dead => "dead",
+        }
+    }
+
+    fn from_column(number: i64) -> Result<Self, Error> {
+        let state = Self::ALL.into_iter().find(|state| state.to_column() == number);
+        state.ok_or(Error::Damaged { what: "state of a transfer" })
+    }
 }
 
-/// One transfer. Its id is its blob's: a blob has one transfer.
+impl FromStr for State {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let state = Self::ALL.into_iter().find(|state| state.word() == text);
+        state.ok_or_else(|| format!("'{text}' is no state: pending, published, moved or dead"))
+    }
+}
+
+/// One try of one transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transfer {
+    /// Which one.
+    pub id: TransferId,
     /// What has to move.
     pub blob: BlobId,
     /// How often it has failed.
     pub attempts: u32,
+}
+
+/// A transfer as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which one, and how often it has failed.
+    pub transfer: Transfer,
+    /// The host that has the bytes.
+    pub host: String,
+    /// How far it is.
+    pub state: State,
+    /// Why it failed the last time.
+    pub error: Option<String>,
+    /// When it is looked at again, in seconds since 1970.
+    pub next_at: i64,
+    /// Bytes that have to move.
+    pub size: u64,
+}
+
+/// Transfers of one host in one state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Count {
+    /// The host that has the bytes.
+    pub host: String,
+    /// How far they are.
+    pub state: State,
+    /// How many they are.
+    pub transfers: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// When the oldest of their blobs came, in seconds since 1970.
+    pub oldest: i64,
 }
 
 /// Writes what has to move from `host`, at once.
@@ -51,7 +117,7 @@ pub struct Transfer {
 /// [`Error::Duplicate`], [`Error::Database`].
 pub async fn insert(db: &mut Connection, blob: BlobId, host: &str, now: i64) -> Result<(), Error> {
     query("INSERT INTO transfers (id, blob_id, host, state, next_at) VALUES (?, ?, ?, ?, ?)")
-        .bind(&blob.as_bytes()[..])
+        .bind(&TransferId::of_staged(blob).as_bytes()[..])
         .bind(&blob.as_bytes()[..])
         .bind(host)
         .bind(State::Pending.to_column())
@@ -66,64 +132,84 @@ pub async fn insert(db: &mut Connection, blob: BlobId, host: &str, now: i64) -> 
 /// # Errors
 /// [`Error::Database`].
 pub async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result<bool, Error> {
-    let row =
-        query("SELECT 1 FROM transfers WHERE state = ? AND next_at <= ? AND host = ? LIMIT 1")
-            .bind(State::Pending.to_column())
-            .bind(now)
-            .bind(host)
-            .fetch_optional(db)
-            .await?;
+    let row = query(
+        "SELECT 1 FROM transfers WHERE state IN (?, ?) AND next_at <= ? AND host = ? LIMIT 1",
+    )
+    .bind(State::Pending.to_column())
+    .bind(State::Published.to_column())
+    .bind(now)
+    .bind(host)
+    .fetch_optional(db)
+    .await?;
     Ok(row.is_some())
 }
 
-/// Transfers of `host` whose time has come, which are published from now on.
+/// How many transfers of `host` are with the queue and its workers, as far as is known.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn published(db: &mut Connection, host: &str, now: i64) -> Result<usize, Error> {
+    let row = query("SELECT COUNT(*) FROM transfers WHERE state = ? AND next_at > ? AND host = ?")
+        .bind(State::Published.to_column())
+        .bind(now)
+        .bind(host)
+        .fetch_optional(db)
+        .await?;
+    let count = row.map_or(Ok(0), |row| row.try_get::<i64, _>(0))?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// Takes transfers of `host` whose time has come, to be published. If nothing comes of it they are
+/// due again at `lost_at`. Who takes one at the same time gets others.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn take_due(
     db: &mut Connection,
     host: &str,
-    now: i64,
+    (now, lost_at): (i64, i64),
     limit: usize,
 ) -> Result<Vec<Transfer>, Error> {
     let rows = query(
-        "SELECT blob_id, attempts FROM transfers
-         WHERE state = ? AND next_at <= ? AND host = ? ORDER BY next_at LIMIT ?",
+        "SELECT id, blob_id, attempts, state, next_at FROM transfers
+         WHERE state IN (?, ?) AND next_at <= ? AND host = ? ORDER BY next_at LIMIT ?",
     )
     .bind(State::Pending.to_column())
+    .bind(State::Published.to_column())
     .bind(now)
     .bind(host)
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .fetch_all(&mut *db)
     .await?;
     let mut taken = Vec::new();
-    for transfer in rows.iter().map(transfer_of) {
-        let transfer = transfer?;
-        if publish(db, transfer.blob).await? {
+    for row in &rows {
+        let transfer = transfer_of(row)?;
+        let updated = query(
+            "UPDATE transfers SET state = ?, next_at = ?
+             WHERE id = ? AND attempts = ? AND state = ? AND next_at = ?",
+        )
+        .bind(State::Published.to_column())
+        .bind(lost_at)
+        .bind(&transfer.id.as_bytes()[..])
+        .bind(i64::from(transfer.attempts))
+        .bind(row.try_get::<i64, _>("state")?)
+        .bind(row.try_get::<i64, _>("next_at")?)
+        .execute(&mut *db)
+        .await?;
+        if updated == 1 {
             taken.push(transfer);
         }
     }
     Ok(taken)
 }
 
-/// Marks a transfer as published; `false` when another process was quicker.
-async fn publish(db: &mut Connection, blob: BlobId) -> Result<bool, Error> {
-    let published = query("UPDATE transfers SET state = ? WHERE id = ? AND state = ?")
-        .bind(State::Published.to_column())
-        .bind(&blob.as_bytes()[..])
-        .bind(State::Pending.to_column())
-        .execute(db)
-        .await?;
-    Ok(published > 0)
-}
-
-/// Lets everything of `host` that was published wait for its time again: what a queue held that is gone.
+/// Lets everything of `host` that was published be due now: what a queue held that is gone.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn republish(db: &mut Connection, host: &str) -> Result<(), Error> {
-    query("UPDATE transfers SET state = ? WHERE host = ? AND state = ?")
-        .bind(State::Pending.to_column())
+pub async fn republish(db: &mut Connection, host: &str, now: i64) -> Result<(), Error> {
+    query("UPDATE transfers SET next_at = ? WHERE host = ? AND state = ?")
+        .bind(now)
         .bind(host)
         .bind(State::Published.to_column())
         .execute(db)
@@ -131,35 +217,73 @@ pub async fn republish(db: &mut Connection, host: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// A blob of `host` that has moved and is not finished.
+/// Says when this try of a transfer is due again, unless something comes of it before.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<BlobId>, Error> {
-    let row = query(
-        "SELECT blob_id FROM transfers WHERE state = ? AND host = ? ORDER BY next_at LIMIT 1",
-    )
-    .bind(State::Moved.to_column())
-    .bind(host)
-    .fetch_optional(db)
-    .await?;
-    row.map(|row| blob_of(row.try_get(0)?)).transpose()
-}
-
-/// Says how far a transfer is.
-///
-/// # Errors
-/// [`Error::Database`].
-pub async fn set_state(db: &mut Connection, blob: BlobId, state: State) -> Result<(), Error> {
-    query("UPDATE transfers SET state = ? WHERE id = ?")
-        .bind(state.to_column())
-        .bind(&blob.as_bytes()[..])
+pub async fn due_at(db: &mut Connection, transfer: Transfer, at: i64) -> Result<(), Error> {
+    query("UPDATE transfers SET next_at = ? WHERE id = ? AND attempts = ? AND state = ?")
+        .bind(at)
+        .bind(&transfer.id.as_bytes()[..])
+        .bind(i64::from(transfer.attempts))
+        .bind(State::Published.to_column())
         .execute(db)
         .await?;
     Ok(())
 }
 
-/// Keeps why a transfer failed, and when it is tried again: never, when it is to rest.
+/// The transfer that a message is about; `None` when that try of it is over.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn current(
+    db: &mut Connection,
+    id: TransferId,
+    attempts: u32,
+) -> Result<Option<Transfer>, Error> {
+    let row = query(
+        "SELECT id, blob_id, attempts FROM transfers
+         WHERE id = ? AND attempts = ? AND state IN (?, ?)",
+    )
+    .bind(&id.as_bytes()[..])
+    .bind(i64::from(attempts))
+    .bind(State::Pending.to_column())
+    .bind(State::Published.to_column())
+    .fetch_optional(db)
+    .await?;
+    row.as_ref().map(transfer_of).transpose()
+}
+
+/// A transfer of `host` that has moved and is not finished.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<Transfer>, Error> {
+    let row = query(
+        "SELECT id, blob_id, attempts FROM transfers
+         WHERE state = ? AND host = ? ORDER BY next_at LIMIT 1",
+    )
+    .bind(State::Moved.to_column())
+    .bind(host)
+    .fetch_optional(db)
+    .await?;
+    row.as_ref().map(transfer_of).transpose()
+}
+
+/// Says that a blob has moved.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn set_moved(db: &mut Connection, id: TransferId) -> Result<(), Error> {
+    query("UPDATE transfers SET state = ? WHERE id = ?")
+        .bind(State::Moved.to_column())
+        .bind(&id.as_bytes()[..])
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Keeps why this try of a transfer failed, and when the next is: never, when it is to rest.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -170,14 +294,20 @@ pub async fn fail(
     again_at: Option<i64>,
 ) -> Result<(), Error> {
     let state = if again_at.is_some() { State::Pending } else { State::Dead };
-    query("UPDATE transfers SET state = ?, attempts = ?, error = ?, next_at = ? WHERE id = ?")
-        .bind(state.to_column())
-        .bind(i64::from(failed.attempts) + 1)
-        .bind(error)
-        .bind(again_at.unwrap_or(i64::MAX))
-        .bind(&failed.blob.as_bytes()[..])
-        .execute(db)
-        .await?;
+    query(
+        "UPDATE transfers SET state = ?, attempts = ?, error = ?, next_at = ?
+         WHERE id = ? AND attempts = ? AND state IN (?, ?)",
+    )
+    .bind(state.to_column())
+    .bind(i64::from(failed.attempts) + 1)
+    .bind(error)
+    .bind(again_at.unwrap_or(i64::MAX))
+    .bind(&failed.id.as_bytes()[..])
+    .bind(i64::from(failed.attempts))
+    .bind(State::Pending.to_column())
+    .bind(State::Published.to_column())
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -185,24 +315,130 @@ pub async fn fail(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn remove(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
-    query("DELETE FROM transfers WHERE id = ?").bind(&blob.as_bytes()[..]).execute(db).await?;
+pub async fn remove(db: &mut Connection, id: TransferId) -> Result<(), Error> {
+    query("DELETE FROM transfers WHERE id = ?").bind(&id.as_bytes()[..]).execute(db).await?;
     Ok(())
 }
 
-/// How many transfers there are, those that rest included.
+/// Forgets the transfers of a blob.
 ///
 /// # Errors
 /// [`Error::Database`].
-#[cfg(test)]
-pub async fn count(db: &mut Connection) -> Result<u64, Error> {
-    let row = query("SELECT COUNT(*) FROM transfers").fetch_optional(db).await?;
-    Ok(row.map_or(Ok(0), |row| row.try_get::<i64, _>(0))?.unsigned_abs())
+pub async fn remove_of(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
+    query("DELETE FROM transfers WHERE blob_id = ?").bind(&blob.as_bytes()[..]).execute(db).await?;
+    Ok(())
+}
+
+/// Lets a transfer that rests begin anew; `false` when there is none that rests.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn revive(db: &mut Connection, id: TransferId, now: i64) -> Result<bool, Error> {
+    let updated = query(
+        "UPDATE transfers SET state = ?, attempts = 0, next_at = ? WHERE id = ? AND state = ?",
+    )
+    .bind(State::Pending.to_column())
+    .bind(now)
+    .bind(&id.as_bytes()[..])
+    .bind(State::Dead.to_column())
+    .execute(db)
+    .await?;
+    Ok(updated == 1)
+}
+
+/// The same for all that rest; answers how many there were.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn revive_all(db: &mut Connection, now: i64) -> Result<u64, Error> {
+    let updated =
+        query("UPDATE transfers SET state = ?, attempts = 0, next_at = ? WHERE state = ?")
+            .bind(State::Pending.to_column())
+            .bind(now)
+            .bind(State::Dead.to_column())
+            .execute(db)
+            .await?;
+    Ok(updated)
+}
+
+/// How far a transfer is; `None` when there is none.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn state(db: &mut Connection, id: TransferId) -> Result<Option<State>, Error> {
+    let row = query("SELECT state FROM transfers WHERE id = ?")
+        .bind(&id.as_bytes()[..])
+        .fetch_optional(db)
+        .await?;
+    row.map(|row| State::from_column(row.try_get(0)?)).transpose()
+}
+
+/// Transfers in a state, or in any, in the order of their ids after one of them.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn page(
+    db: &mut Connection,
+    state: Option<State>,
+    after: Option<TransferId>,
+    limit: usize,
+) -> Result<Vec<Listed>, Error> {
+    let states = state.map_or((0, i64::MAX), |state| (state.to_column(), state.to_column()));
+    let after = after.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
+    let rows = query(
+        "SELECT t.id, t.blob_id, t.attempts, t.host, t.state, t.error, t.next_at, b.size
+         FROM transfers t JOIN blobs b ON b.id = t.blob_id
+         WHERE t.id > ? AND t.state >= ? AND t.state <= ? ORDER BY t.id LIMIT ?",
+    )
+    .bind(after)
+    .bind(states.0)
+    .bind(states.1)
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(listed).collect()
+}
+
+/// How many transfers each host has in each state.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn counts(db: &mut Connection) -> Result<Vec<Count>, Error> {
+    let rows = query(
+        "SELECT t.host, t.state, COUNT(*), CAST(SUM(b.size) AS SIGNED), MIN(b.created_at)
+         FROM transfers t JOIN blobs b ON b.id = t.blob_id
+         GROUP BY t.host, t.state ORDER BY t.host, t.state",
+    )
+    .fetch_all(db)
+    .await?;
+    let count = |row: &Row| {
+        Ok(Count {
+            host: row.try_get(0)?,
+            state: State::from_column(row.try_get(1)?)?,
+            transfers: row.try_get::<i64, _>(2)?.unsigned_abs(),
+            bytes: row.try_get::<i64, _>(3)?.unsigned_abs(),
+            oldest: row.try_get(4)?,
+        })
+    };
+    rows.iter().map(count).collect()
+}
+
+fn listed(row: &Row) -> Result<Listed, Error> {
+    Ok(Listed {
+        transfer: transfer_of(row)?,
+        host: row.try_get("host")?,
+        state: State::from_column(row.try_get("state")?)?,
+        error: row.try_get("error")?,
+        next_at: row.try_get("next_at")?,
+        size: row.try_get::<i64, _>("size")?.unsigned_abs(),
+    })
 }
 
 fn transfer_of(row: &Row) -> Result<Transfer, Error> {
     let attempts: i64 = row.try_get("attempts")?;
+    let id: &[u8] = row.try_get("id")?;
     Ok(Transfer {
+        id: id.try_into().map_err(|_length| Error::Damaged { what: "id of a transfer" })?,
         blob: blob_of(row.try_get("blob_id")?)?,
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
     })

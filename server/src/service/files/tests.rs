@@ -24,7 +24,7 @@ use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Settings, TokenId, UserId, unix_now};
 use crate::service::changes::Changes;
-use crate::service::{Caller, Dedup, Error, Policy, SignUps};
+use crate::service::{Caller, Dedup, Error, Policy, SignUps, TransferPolicy};
 
 struct Scene {
     db: Db,
@@ -122,6 +122,7 @@ fn policy() -> Policy {
         access_ttl: day,
         refresh_ttl: day,
         md5_index: false,
+        transfer: TransferPolicy::default(),
     }
 }
 

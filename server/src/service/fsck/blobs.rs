@@ -159,7 +159,7 @@ impl Fsck<'_> {
                 if self.mends() {
                     let mut transaction = self.contents.db.write().await?;
                     if audit::blob_use(&mut transaction, blob).await?.is_none() {
-                        transfers::remove(&mut transaction, blob).await?;
+                        transfers::remove_of(&mut transaction, blob).await?;
                     }
                     transaction.commit().await?;
                 }

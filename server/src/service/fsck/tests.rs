@@ -43,7 +43,7 @@ async fn store(scene: &Scene, blob: BlobId) {
     contents.store.take_in(blob, contents.staging.path(blob)).await.unwrap();
     let mut transaction = contents.db.write().await.unwrap();
     blobs::settle(&mut transaction, blob).await.unwrap();
-    transfers::remove(&mut transaction, blob).await.unwrap();
+    transfers::remove_of(&mut transaction, blob).await.unwrap();
     transaction.commit().await.unwrap();
     contents.staging.remove(blob).await.unwrap();
 }

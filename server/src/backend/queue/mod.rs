@@ -1,0 +1,198 @@
+//! The queue: the way by which the workers of a host learn what the outbox has for them.
+//!
+//! It is a way and no truth: what has to move stands in the outbox table, and a message that is lost is
+//! published again when its row has waited for too long. So nothing is lost with a queue, and a
+//! message may come twice. In one process the queue is in its memory; several processes share RabbitMQ.
+
+mod embedded;
+mod rabbitmq;
+#[cfg(test)]
+pub mod test_broker;
+#[cfg(test)]
+mod tests;
+
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::{Error, KeyPrefix, TransferId};
+
+/// Where the queue is.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// URL of RabbitMQ, with its password; `None` for the queue of this process alone.
+    pub amqp_url: Option<SecretString>,
+    /// What the names of our exchanges and queues begin with.
+    pub amqp_prefix: KeyPrefix,
+}
+
+/// Whose work it is: a queue of its own for each.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(String);
+
+impl Lane {
+    /// What only the process beside the staging disk of this host can do.
+    pub fn of_host(host: &str) -> Self {
+        Self(host.to_owned())
+    }
+
+    /// Its name, as the outbox and the routing keys have it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What is published: which transfer, and which try of it. A message about a former try is void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Which row of the outbox.
+    pub transfer: TransferId,
+    /// How often it had failed when this was published.
+    pub attempts: u32,
+}
+
+/// How full the queue of a lane is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Depth {
+    /// Its name.
+    pub queue: String,
+    /// Messages that no worker has yet.
+    pub messages: u32,
+    /// Workers that listen.
+    pub consumers: u32,
+}
+
+/// A queue of messages, each delivered to one worker. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub enum Queue {
+    /// Within this process.
+    Embedded(embedded::Queue),
+    /// RabbitMQ.
+    RabbitMq(rabbitmq::Queue),
+}
+
+impl Queue {
+    /// Opens the queue. RabbitMQ may be away: it is connected to as soon and as often as it is there.
+    ///
+    /// # Errors
+    /// [`Error::Queue`] when the URL is none of AMQP.
+    pub fn open(settings: &Settings) -> Result<Self, Error> {
+        Ok(match &settings.amqp_url {
+            None => Self::Embedded(embedded::Queue::new()),
+            Some(url) => {
+                Self::RabbitMq(rabbitmq::Queue::open(url, &settings.amqp_prefix.to_string())?)
+            }
+        })
+    }
+
+    /// Whether messages outlive the process that published them.
+    pub const fn outlives_process(&self) -> bool {
+        matches!(self, Self::RabbitMq(_))
+    }
+
+    /// Waits until messages can be published.
+    pub async fn ready(&self) {
+        match self {
+            Self::Embedded(_) => (),
+            Self::RabbitMq(queue) => queue.ready().await,
+        }
+    }
+
+    /// Publishes a message. When it answers, the queue has taken it over.
+    ///
+    /// # Errors
+    /// [`Error::Queue`]: the message may be in the queue or not.
+    pub async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
+        match self {
+            Self::Embedded(queue) => {
+                queue.publish(lane, message).await;
+                Ok(())
+            }
+            Self::RabbitMq(queue) => queue.publish(lane, message).await,
+        }
+    }
+
+    /// Listens to a lane, with at most so many messages at work.
+    pub fn deliveries(&self, lane: &Lane, at_once: u16) -> Deliveries {
+        match self {
+            Self::Embedded(queue) => Deliveries::Embedded(queue.deliveries(lane)),
+            Self::RabbitMq(queue) => {
+                Deliveries::RabbitMq(Box::new(queue.deliveries(lane, at_once)))
+            }
+        }
+    }
+
+    /// How full the queues of these lanes are, those of dead letters last; nothing for a queue whose
+    /// messages only its own process sees.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
+        match self {
+            Self::Embedded(_) => Ok(Vec::new()),
+            Self::RabbitMq(queue) => queue.depths(lanes).await,
+        }
+    }
+
+    /// Takes up to `limit` dead letters; those that are dropped without an answer go back.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
+        match self {
+            Self::Embedded(_) => Ok(Vec::new()),
+            Self::RabbitMq(queue) => queue.dead_letters(limit).await,
+        }
+    }
+}
+
+/// Listens to a lane.
+#[derive(Debug)]
+pub enum Deliveries {
+    /// Within this process.
+    Embedded(embedded::Deliveries),
+    /// From RabbitMQ.
+    RabbitMq(Box<rabbitmq::Deliveries>),
+}
+
+impl Deliveries {
+    /// The next message, waiting while there is none or the queue is away.
+    pub async fn next(&mut self) -> Delivery {
+        match self {
+            Self::Embedded(deliveries) => {
+                Delivery { message: deliveries.next().await, receipt: Receipt::None }
+            }
+            Self::RabbitMq(deliveries) => deliveries.next().await,
+        }
+    }
+}
+
+/// A message with a worker. Dropped without an answer it is delivered again, to whoever is there.
+#[derive(Debug)]
+pub struct Delivery {
+    /// What it says.
+    pub message: Message,
+    receipt: Receipt,
+}
+
+#[derive(Debug)]
+enum Receipt {
+    /// The embedded queue forgets what it has handed out.
+    None,
+    RabbitMq(rabbitmq::Receipt),
+}
+
+impl Delivery {
+    /// Says that the message needs nobody any more. The queue may be away: then it comes again.
+    pub async fn done(self) {
+        if let Receipt::RabbitMq(receipt) = self.receipt {
+            receipt.done().await;
+        }
+    }
+
+    /// Lays the message to the dead letters.
+    pub async fn bury(self) {
+        if let Receipt::RabbitMq(receipt) = self.receipt {
+            receipt.bury().await;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The connection to RabbitMQ, made anew whenever it is lost.
+//!
+//! A session is one connection with everything declared on it. Whoever finds one broken gives it up;
+//! the next is made with growing pauses, for as long as somebody holds the link.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::ConfirmSelectOptions;
+use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::topology::Topology;
+use crate::backend::Error;
+use crate::backend::queue::{Depth, Lane};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(15);
+/// The pause after a first failure; it doubles with each.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Seconds within which both sides show that they are there, unless the URL says otherwise.
+const HEARTBEAT: u16 = 10;
+/// How often is looked whether the connection is still there.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A connection that comes back. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Link {
+    current: watch::Receiver<Option<Session>>,
+    /// Rings when somebody wants a connection: a process that needs none makes none.
+    wanted: Arc<Notify>,
+}
+
+impl Link {
+    /// Connects from the first use on, until the last clone is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Queue`] when the URL is none of AMQP.
+    pub fn open(url: &SecretString, topology: Topology) -> Result<Self, Error> {
+        let mut address: AMQPUri = url
+            .expose_secret()
+            .parse()
+            .map_err(|error: String| Error::Queue(format!("amqp_url: {error}").into()))?;
+        address.query.heartbeat.get_or_insert(HEARTBEAT);
+        let (sender, current) = watch::channel(None);
+        let wanted = Arc::new(Notify::new());
+        let first = wanted.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = first.notified() => keep(address, topology, sender).await,
+                () = sender.closed() => (),
+            }
+        });
+        Ok(Self { current, wanted })
+    }
+
+    /// The connection, waiting while there is none.
+    pub async fn session(&self) -> Session {
+        self.wanted.notify_one();
+        let mut current = self.current.clone();
+        let is_good = |session: &Option<Session>| session.as_ref().is_some_and(Session::is_good);
+        let session = match current.wait_for(is_good).await {
+            Ok(session) => session.clone(),
+            Err(_runtime_is_ending) => None,
+        };
+        match session {
+            Some(session) => session,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Connects again and again until nobody holds the link.
+async fn keep(address: AMQPUri, topology: Topology, sender: watch::Sender<Option<Session>>) {
+    let mut pause = PAUSE_FIRST;
+    while !sender.is_closed() {
+        match Session::open(&address, topology.clone()).await {
+            Ok(session) => {
+                tracing::info!("connected to RabbitMQ");
+                pause = PAUSE_FIRST;
+                sender.send_replace(Some(session.clone()));
+                tokio::select! {
+                    () = session.lost() => tracing::warn!("the connection to RabbitMQ is lost"),
+                    () = sender.closed() => (),
+                }
+                sender.send_replace(None);
+                session.close().await;
+            }
+            Err(error) => tracing::warn!(%error, again_in = ?pause, "cannot connect to RabbitMQ"),
+        }
+        tokio::select! {
+            () = sender.closed() => return,
+            () = tokio::time::sleep(pause) => (),
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// One connection with everything declared. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Session {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connection: Connection,
+    topology: Topology,
+    /// Confirms what is published.
+    publishing: Channel,
+    /// Lanes whose queue was declared on this connection.
+    declared: Mutex<HashSet<Lane>>,
+    broken: CancellationToken,
+}
+
+impl Session {
+    async fn open(address: &AMQPUri, topology: Topology) -> Result<Self, Error> {
+        let opened = tokio::time::timeout(CONNECT, async {
+            let name = format!("miaofs-server {}", std::process::id());
+            let properties = ConnectionProperties::default().with_connection_name(name.into());
+            let connection = Connection::connect_uri(address.clone(), properties).await?;
+            let publishing = connection.create_channel().await?;
+            publishing.confirm_select(ConfirmSelectOptions::default()).await?;
+            topology.declare(&publishing).await?;
+            Ok::<_, Error>((connection, publishing))
+        });
+        let (connection, publishing) = match opened.await {
+            Ok(opened) => opened?,
+            Err(_elapsed) => {
+                return Err(Error::Queue(format!("not connected within {CONNECT:?}").into()));
+            }
+        };
+        let (declared, broken) = (Mutex::default(), CancellationToken::new());
+        let shared = Shared { connection, topology, publishing, declared, broken };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The names.
+    pub fn topology(&self) -> &Topology {
+        &self.shared.topology
+    }
+
+    /// The channel on which messages are confirmed.
+    pub fn publishing(&self) -> &Channel {
+        &self.shared.publishing
+    }
+
+    /// A new channel.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn channel(&self) -> Result<Channel, Error> {
+        Ok(self.shared.connection.create_channel().await?)
+    }
+
+    /// Makes sure that the queue of a lane is there.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn declare(&self, lane: &Lane) -> Result<(), Error> {
+        let mut declared = self.shared.declared.lock().await;
+        if !declared.contains(lane) {
+            self.declare_now(lane).await?;
+            declared.insert(lane.clone());
+        }
+        Ok(())
+    }
+
+    /// Declares the queue of a lane and answers how full it is.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn declare_now(&self, lane: &Lane) -> Result<Depth, Error> {
+        self.topology().declare_lane(self.publishing(), lane).await
+    }
+
+    /// Declares the queue of dead letters and answers how full it is.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn declare_dead(&self) -> Result<Depth, Error> {
+        self.topology().declare_dead(self.publishing()).await
+    }
+
+    /// Says that this connection is of no use, so that another is made.
+    pub fn give_up(&self) {
+        self.shared.broken.cancel();
+    }
+
+    fn is_good(&self) -> bool {
+        self.shared.connection.status().connected() && !self.shared.broken.is_cancelled()
+    }
+
+    /// Waits until the connection is gone or given up.
+    async fn lost(&self) {
+        while self.is_good() {
+            tokio::select! {
+                () = self.shared.broken.cancelled() => (),
+                () = tokio::time::sleep(LOOK) => (),
+            }
+        }
+    }
+
+    async fn close(&self) {
+        let closing = self.shared.connection.close(200, "OK".into());
+        // A connection that is broken already cannot be closed in good order.
+        let _closed = tokio::time::timeout(PAUSE_FIRST, closing).await;
+    }
+}

@@ -1,0 +1,250 @@
+//! The queue in RabbitMQ: durable quorum queues, one a lane, and one of dead letters.
+//!
+//! ```text
+//!  exchange {prefix}.transfer (direct) ──{lane}──▶ queue {prefix}.transfer.{lane}
+//!                                                        │ buried by a worker
+//!  exchange {prefix}.transfer.dead (fanout) ◀────────────┘ ──▶ queue {prefix}.transfer.dead
+//! ```
+//!
+//! Messages are persistent and mandatory, and count as published when the broker has confirmed them:
+//! one that comes back because no queue took it is a failure. Workers acknowledge by hand, after the
+//! outbox has what they did.
+
+mod link;
+mod topology;
+
+use std::time::Duration;
+
+use futures::stream::StreamExt as _;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions,
+    BasicQosOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Consumer};
+use secrecy::SecretString;
+
+use self::link::{Link, Session};
+use self::topology::Topology;
+use super::{Delivery, Depth, Lane, Message};
+use crate::backend::Error;
+
+/// How long the broker may take to confirm a message, or to answer anything.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The delivery mode of messages that survive a restart of the broker; see basic-properties of AMQP 0-9-1.
+const PERSISTENT: u8 = 2;
+
+impl From<lapin::Error> for Error {
+    fn from(error: lapin::Error) -> Self {
+        Self::Queue(Box::new(error))
+    }
+}
+
+/// Our exchanges and queues in a RabbitMQ. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    link: Link,
+    topology: Topology,
+}
+
+impl Queue {
+    /// Connects when it is first used, and again whenever the connection is lost.
+    ///
+    /// # Errors
+    /// [`Error::Queue`] when the URL is none of AMQP.
+    pub fn open(url: &SecretString, prefix: &str) -> Result<Self, Error> {
+        let topology = Topology::new(prefix);
+        Ok(Self { link: Link::open(url, topology.clone())?, topology })
+    }
+
+    /// Waits until there is a connection.
+    pub async fn ready(&self) {
+        self.link.session().await;
+    }
+
+    /// Publishes a message and waits until the broker has it on its disk.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
+        let session = answer(async { Ok(self.link.session().await) }).await?;
+        let published = answer(self.publish_in(&session, lane, message)).await;
+        if published.is_err() {
+            // Whatever was amiss, a fresh connection declares everything anew.
+            session.give_up();
+        }
+        published
+    }
+
+    async fn publish_in(
+        &self,
+        session: &Session,
+        lane: &Lane,
+        message: Message,
+    ) -> Result<(), Error> {
+        session.declare(lane).await?;
+        let body = serde_json::to_vec(&message).map_err(|error| Error::Queue(Box::new(error)))?;
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT)
+            .with_content_type("application/json".into())
+            .with_message_id(format!("{}.{}", message.transfer, message.attempts).into());
+        let exchange = self.topology.exchange();
+        let key = lane.as_str().into();
+        let publishing = session.publishing();
+        let sent = publishing.basic_publish(exchange, key, options, &body, properties).await?;
+        let confirmation = sent.await?;
+        match (confirmation.is_ack(), confirmation.take_message()) {
+            (true, None) => Ok(()),
+            (_, Some(returned)) => {
+                Err(Error::Queue(format!("message returned: {}", returned.reply_text).into()))
+            }
+            (false, None) => Err(Error::Queue("message refused".into())),
+        }
+    }
+
+    /// Listens to a lane, with at most so many messages that are not acknowledged.
+    pub fn deliveries(&self, lane: &Lane, prefetch: u16) -> Deliveries {
+        Deliveries { link: self.link.clone(), lane: lane.clone(), prefetch, open: None }
+    }
+
+    /// How full the queues of these lanes are, and last the one of dead letters.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
+        let session = answer(async { Ok(self.link.session().await) }).await?;
+        answer(async {
+            let mut depths = Vec::new();
+            for lane in lanes {
+                depths.push(session.declare_now(lane).await?);
+            }
+            depths.push(session.declare_dead().await?);
+            Ok(depths)
+        })
+        .await
+    }
+
+    /// Takes dead letters, at most so many as there are now.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
+        let session = answer(async { Ok(self.link.session().await) }).await?;
+        answer(async {
+            let channel = session.channel().await?;
+            let mut letters = Vec::new();
+            while letters.len() < limit {
+                let queue = self.topology.dead_queue();
+                let Some(letter) = channel.basic_get(queue, BasicGetOptions::default()).await?
+                else {
+                    break;
+                };
+                letters.extend(read(letter.delivery, &channel).await);
+            }
+            Ok(letters)
+        })
+        .await
+    }
+}
+
+/// Waits for the broker, but not for ever.
+async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER, asked).await {
+        Ok(answer) => answer,
+        Err(_elapsed) => Err(Error::Queue(format!("no answer within {ANSWER:?}").into())),
+    }
+}
+
+/// Listens to a lane, over however many connections that takes.
+#[derive(Debug)]
+pub struct Deliveries {
+    link: Link,
+    lane: Lane,
+    prefetch: u16,
+    open: Option<(Channel, Consumer)>,
+}
+
+impl Deliveries {
+    /// The next message that can be read, waiting while there is none or the broker is away.
+    pub async fn next(&mut self) -> Delivery {
+        loop {
+            let Some((channel, consumer)) = &mut self.open else {
+                self.reopen().await;
+                continue;
+            };
+            match consumer.next().await {
+                Some(Ok(delivery)) => {
+                    if let Some(delivery) = read(delivery, channel).await {
+                        return delivery;
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::debug!(lane = self.lane.as_str(), %error, "deliveries ended");
+                    self.open = None;
+                }
+                None => self.open = None,
+            }
+        }
+    }
+
+    async fn reopen(&mut self) {
+        let session = self.link.session().await;
+        match answer(self.consume(&session)).await {
+            Ok(open) => self.open = Some(open),
+            Err(error) => {
+                tracing::warn!(lane = self.lane.as_str(), %error, "cannot listen to the queue");
+                session.give_up();
+            }
+        }
+    }
+
+    async fn consume(&self, session: &Session) -> Result<(Channel, Consumer), Error> {
+        session.declare(&self.lane).await?;
+        let channel = session.channel().await?;
+        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
+        let queue = session.topology().queue(&self.lane);
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
+        Ok((channel, consumer))
+    }
+}
+
+/// Reads a message; one that is none of ours goes to the dead letters at once, so that it is seen.
+async fn read(delivery: lapin::message::Delivery, channel: &Channel) -> Option<Delivery> {
+    let receipt = Receipt { delivery: delivery.acker, _channel: channel.clone() };
+    match serde_json::from_slice(&delivery.data) {
+        Ok(message) => Some(Delivery { message, receipt: super::Receipt::RabbitMq(receipt) }),
+        Err(error) => {
+            tracing::warn!(%error, "a message in the queue cannot be read");
+            receipt.bury().await;
+            None
+        }
+    }
+}
+
+/// The right to answer for a message.
+#[derive(Debug)]
+pub struct Receipt {
+    delivery: lapin::Acker,
+    /// Messages without an answer go back to the queue when their channel closes.
+    _channel: Channel,
+}
+
+impl Receipt {
+    /// Acknowledges.
+    pub async fn done(self) {
+        if let Err(error) = self.delivery.ack(BasicAckOptions::default()).await {
+            tracing::debug!(%error, "an acknowledgement did not arrive; the message comes again");
+        }
+    }
+
+    /// Refuses, so that the broker lays the message to the dead letters.
+    pub async fn bury(self) {
+        let options = BasicNackOptions { requeue: false, ..BasicNackOptions::default() };
+        if let Err(error) = self.delivery.nack(options).await {
+            tracing::debug!(%error, "a refusal did not arrive; the message comes again");
+        }
+    }
+}

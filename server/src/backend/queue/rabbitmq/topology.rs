@@ -1,0 +1,107 @@
+//! The names and kinds of our exchanges and queues in RabbitMQ, all of them durable.
+
+use std::sync::Arc;
+
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, ExchangeKind};
+
+use crate::backend::Error;
+use crate::backend::queue::{Depth, Lane};
+
+/// Dead letters that are kept at the most; the oldest go first. The outbox has them all.
+const DEAD_MAX: i32 = 100_000;
+
+/// The names under one prefix. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    prefix: Arc<str>,
+}
+
+impl Topology {
+    /// The names under this prefix.
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// Where all messages are published.
+    pub fn exchange(&self) -> ShortString {
+        format!("{}.transfer", self.prefix).into()
+    }
+
+    /// Where the messages of a lane wait.
+    pub fn queue(&self, lane: &Lane) -> ShortString {
+        format!("{}.transfer.{}", self.prefix, lane.as_str()).into()
+    }
+
+    fn dead_exchange(&self) -> ShortString {
+        format!("{}.transfer-dead", self.prefix).into()
+    }
+
+    /// Where dead letters rest.
+    pub fn dead_queue(&self) -> ShortString {
+        format!("{}.transfer-dead", self.prefix).into()
+    }
+
+    /// Declares what all lanes share.
+    ///
+    /// # Errors
+    /// [`Error::Queue`], also when something of the same name is of another kind.
+    pub async fn declare(&self, channel: &Channel) -> Result<(), Error> {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let exchanges =
+            [(self.exchange(), ExchangeKind::Direct), (self.dead_exchange(), ExchangeKind::Fanout)];
+        for (name, kind) in exchanges {
+            channel.exchange_declare(name, kind, durable, FieldTable::default()).await?;
+        }
+        self.declare_dead(channel).await?;
+        Ok(())
+    }
+
+    /// Declares the queue of dead letters and answers how full it is.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn declare_dead(&self, channel: &Channel) -> Result<Depth, Error> {
+        let mut arguments = quorum();
+        arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_MAX));
+        let binding = (self.dead_exchange(), ShortString::from(""));
+        declare_queue(channel, self.dead_queue(), arguments, binding).await
+    }
+
+    /// Declares the queue of a lane and answers how full it is.
+    ///
+    /// # Errors
+    /// [`Error::Queue`].
+    pub async fn declare_lane(&self, channel: &Channel, lane: &Lane) -> Result<Depth, Error> {
+        let mut arguments = quorum();
+        let dead = AMQPValue::LongString(self.dead_exchange().as_str().into());
+        arguments.insert("x-dead-letter-exchange".into(), dead);
+        let binding = (self.exchange(), lane.as_str().into());
+        declare_queue(channel, self.queue(lane), arguments, binding).await
+    }
+}
+
+/// Kept on several brokers where there are several; see <https://www.rabbitmq.com/docs/quorum-queues>.
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments
+}
+
+async fn declare_queue(
+    channel: &Channel,
+    name: ShortString,
+    arguments: FieldTable,
+    (exchange, key): (ShortString, ShortString),
+) -> Result<Depth, Error> {
+    let durable = QueueDeclareOptions::durable();
+    let queue = channel.queue_declare(name.clone(), durable, arguments).await?;
+    let bound = QueueBindOptions::default();
+    channel.queue_bind(name.clone(), exchange, key, bound, FieldTable::default()).await?;
+    Ok(Depth {
+        queue: name.to_string(),
+        messages: queue.message_count(),
+        consumers: queue.consumer_count(),
+    })
+}

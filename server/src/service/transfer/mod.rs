@@ -1,0 +1,59 @@
+//! Transfer: staged blobs move to the store, by way of the outbox and the queue.
+//!
+//! Each step may be the last one before a crash, and all may be repeated: taking in what was taken in
+//! changes nothing, the place is set before anything staged is dropped, and the outbox row goes last.
+//! The outbox row is the truth and a message only a hint: one that is lost is published again after a
+//! while, one that comes twice finds its try over.
+
+mod finish;
+mod outbox;
+mod relay;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::outbox::{Outbox, Which};
+pub use crate::backend::db::transfers::{Count, Listed, State};
+
+use super::contents::Contents;
+use crate::backend::TransferId;
+use crate::backend::queue::Lane;
+
+/// How often the outbox is looked at when nothing rings.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Moves blobs. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Transfers {
+    contents: Arc<Contents>,
+    /// Rings when a blob has moved.
+    moved: Arc<Notify>,
+    /// Rings when a worker has answered for a message.
+    answered: Arc<Notify>,
+    /// What the workers of this process have in their hands.
+    at_work: Arc<Mutex<HashSet<TransferId>>>,
+}
+
+impl Transfers {
+    /// Transfers of these contents' blobs.
+    pub fn new(contents: Arc<Contents>) -> Self {
+        let (moved, answered) = (Arc::default(), Arc::default());
+        Self { contents, moved, answered, at_work: Arc::default() }
+    }
+
+    /// Starts relay, worker and finisher of this process's host, which run until `stop`.
+    pub fn start(&self, workers: &TaskTracker, stop: &CancellationToken) {
+        let lane = Lane::of_host(self.contents.host().as_str());
+        workers.spawn(self.clone().relay(lane.clone(), stop.clone()));
+        workers.spawn(self.clone().work(lane, stop.clone()));
+        workers.spawn(self.clone().finish(stop.clone()));
+    }
+}

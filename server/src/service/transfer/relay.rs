@@ -1,0 +1,93 @@
+//! The relay: publishes what the outbox has, and publishes again what seems lost.
+//!
+//! Each host relays its own. Several relays of one host are no harm: a row is taken by one of them.
+
+use futures::stream::{self, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::{LOOK, Transfers};
+use crate::backend::db::transfers::{self, Transfer};
+use crate::backend::queue::{Lane, Message};
+use crate::backend::{self, unix_now};
+
+/// Transfers that are published in one step.
+const AT_ONCE: usize = 64;
+/// Transfers of one lane that are published and not done at the most. The rest waits in the outbox, so
+/// that a message does not wait for so long that it seems lost.
+const PUBLISHED_MAX: usize = 256;
+
+impl Transfers {
+    /// Publishes what the outbox has for a lane, as it comes, until `stop`.
+    pub(super) async fn relay(self, lane: Lane, stop: CancellationToken) {
+        // What a queue held that has ended with its process is published again at once.
+        let mut restarted = !self.contents.queue.outlives_process();
+        // While the queue is away everything stays as it is: uploads go on, transfers wait.
+        while stop.run_until_cancelled(self.contents.queue.ready()).await.is_some() {
+            match self.publish_due(&lane, restarted).await {
+                Ok(published) => {
+                    restarted = false;
+                    if published == AT_ONCE {
+                        continue;
+                    }
+                }
+                Err(error) => tracing::error!(%error, "the outbox cannot be relayed"),
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.contents.staged.notified() => (),
+                () = self.answered.notified() => (),
+                () = tokio::time::sleep(LOOK) => (),
+            }
+        }
+    }
+
+    /// Publishes at most [`AT_ONCE`] transfers and answers how many.
+    async fn publish_due(&self, lane: &Lane, restarted: bool) -> Result<usize, backend::Error> {
+        let due = self.take_due(lane, restarted).await?;
+        let publish = |transfer: Transfer| async move {
+            let message = Message { transfer: transfer.id, attempts: transfer.attempts };
+            (transfer, self.contents.queue.publish(lane, message).await)
+        };
+        let mut published =
+            stream::iter(due.iter().copied()).map(publish).buffer_unordered(AT_ONCE);
+        let mut failed = Ok(());
+        while let Some((transfer, result)) = published.next().await {
+            if let Err(error) = result {
+                self.put_back(transfer).await?;
+                failed = Err(error);
+            }
+        }
+        failed.map(|()| due.len())
+    }
+
+    async fn take_due(
+        &self,
+        lane: &Lane,
+        restarted: bool,
+    ) -> Result<Vec<Transfer>, backend::Error> {
+        let db = &self.contents.db;
+        let (host, now) = (lane.as_str(), unix_now());
+        let mut look = db.read().await?;
+        let due = restarted || transfers::any_due(&mut look, host, now).await?;
+        let room = PUBLISHED_MAX.saturating_sub(transfers::published(&mut look, host, now).await?);
+        drop(look);
+        if !due || room < AT_ONCE && !restarted {
+            return Ok(Vec::new());
+        }
+        let mut transaction = db.write().await?;
+        if restarted {
+            transfers::republish(&mut transaction, host, now).await?;
+        }
+        let lost_at = self.contents.policy.transfer.lost_at(now);
+        let due = transfers::take_due(&mut transaction, host, (now, lost_at), AT_ONCE).await?;
+        transaction.commit().await?;
+        Ok(due)
+    }
+
+    /// The message may have arrived all the same: then the next one is void, or this one is.
+    async fn put_back(&self, transfer: Transfer) -> Result<(), backend::Error> {
+        let mut transaction = self.contents.db.write().await?;
+        transfers::due_at(&mut transaction, transfer, unix_now()).await?;
+        transaction.commit().await
+    }
+}

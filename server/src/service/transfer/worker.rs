@@ -1,0 +1,221 @@
+//! The worker: moves what is published, several blobs at once, and says in the outbox what came of it.
+//!
+//! A message is answered after the outbox has the outcome. A worker that dies in between leaves the
+//! message to the next one, which continues from wherever this one was.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::Transfers;
+use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::transfers::{self, Transfer};
+use crate::backend::queue::{Delivery, Lane, Message};
+use crate::backend::{self, TransferId, unix_now};
+use crate::service::Error;
+use crate::service::policy::after;
+
+/// How long a worker waits before it asks again a database that does not answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Characters of an error that are kept for the operator.
+const ERROR_LENGTH: usize = 1000;
+
+/// What came of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// It was about a try that is over, or that another task is at.
+    Void,
+    /// The blob has moved.
+    Moved,
+    /// It is tried again later.
+    Failed,
+    /// It rests.
+    Dead,
+}
+
+impl Outcome {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Void => "void",
+            Self::Moved => "done",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl Transfers {
+    /// Moves what is published for a lane until `stop`; what is at work then comes to its end.
+    pub(super) async fn work(self, lane: Lane, stop: CancellationToken) {
+        let at_once = self.contents.policy.transfer.at_once;
+        let mut deliveries = self.contents.queue.deliveries(&lane, at_once);
+        let mut working = JoinSet::new();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_ended) = working.join_next() => (),
+                delivery = deliveries.next(), if working.len() < usize::from(at_once) => {
+                    working.spawn(self.clone().deliver(delivery, stop.clone()));
+                }
+            }
+        }
+        while working.join_next().await.is_some() {}
+    }
+
+    async fn deliver(self, delivery: Delivery, stop: CancellationToken) {
+        let Some(outcome) = self.outcome_of(delivery.message, &stop).await else { return };
+        metrics::counter!("miaofs_transfers_total", "result" => outcome.label()).increment(1);
+        match outcome {
+            Outcome::Void | Outcome::Moved | Outcome::Failed => delivery.done().await,
+            Outcome::Dead => delivery.bury().await,
+        }
+        self.answered.notify_one();
+    }
+
+    /// Does what a message asks for; `None` when the process stops before the outbox has the outcome.
+    async fn outcome_of(&self, message: Message, stop: &CancellationToken) -> Option<Outcome> {
+        let Some(_hands) = Hands::on(&self.at_work, message.transfer) else {
+            return Some(Outcome::Void);
+        };
+        let Some(transfer) = patiently(stop, || self.current(message)).await? else {
+            return Some(Outcome::Void);
+        };
+        let Err(error) = self.transfer_and_renew(transfer).await else {
+            return Some(Outcome::Moved);
+        };
+        let pause = self.contents.policy.transfer.pause_after(transfer.attempts);
+        tracing::warn!(blob = %transfer.blob, %error, again_in = ?pause, "a transfer failed");
+        let error = with_causes(&error);
+        patiently(stop, || self.put_off(transfer, &error, pause)).await?;
+        Some(if pause.is_some() { Outcome::Failed } else { Outcome::Dead })
+    }
+
+    async fn current(&self, message: Message) -> Result<Option<Transfer>, backend::Error> {
+        let mut db = self.contents.db.read().await?;
+        transfers::current(&mut db, message.transfer, message.attempts).await
+    }
+
+    /// Moves one blob and says meanwhile that its message is not lost.
+    async fn transfer_and_renew(&self, transfer: Transfer) -> Result<(), Error> {
+        let mut moving = pin!(self.transfer(transfer));
+        let lost_after = self.contents.policy.transfer.lost_after;
+        loop {
+            match tokio::time::timeout(lost_after / 3, &mut moving).await {
+                Ok(moved) => return moved,
+                Err(_elapsed) => {
+                    if let Err(error) = self.renew(transfer).await {
+                        tracing::warn!(blob = %transfer.blob, %error, "a transfer may be begun twice");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, transfer: Transfer) -> Result<(), backend::Error> {
+        let lost_at = self.contents.policy.transfer.lost_at(unix_now());
+        let mut transaction = self.contents.db.write().await?;
+        transfers::due_at(&mut transaction, transfer, lost_at).await?;
+        transaction.commit().await
+    }
+
+    /// Moves one blob, from wherever a former try has left it.
+    async fn transfer(&self, transfer: Transfer) -> Result<(), Error> {
+        let (contents, blob) = (&self.contents, transfer.blob);
+        let row = blobs::get(&mut *contents.db.read().await?, blob).await?;
+        let Some(row) = row else { return self.forget(transfer.id).await };
+        if row.place == Place::Staging && !self.settle(transfer, row).await? {
+            return self.forget(transfer.id).await;
+        }
+        contents.staging.remove(blob).await?;
+        self.moved.notify_one();
+        Ok(())
+    }
+
+    /// Takes a blob into the store and says so; `false` when nobody needs it any more.
+    async fn settle(&self, transfer: Transfer, row: Blob) -> Result<bool, Error> {
+        let (contents, blob) = (&self.contents, transfer.blob);
+        let stored = contents.store.take_in(blob, contents.staging.path(blob)).await?;
+        if stored != row.size {
+            return Err(backend::Error::Damaged { what: "blob in the store" }.into());
+        }
+        let mut transaction = contents.db.write().await?;
+        let needed = blobs::settle(&mut transaction, blob).await?;
+        transfers::set_moved(&mut transaction, transfer.id).await?;
+        transaction.commit().await?;
+        if !needed {
+            contents.store.remove(blob).await?;
+        }
+        Ok(needed)
+    }
+
+    pub(super) async fn forget(&self, transfer: TransferId) -> Result<(), Error> {
+        let mut transaction = self.contents.db.write().await?;
+        transfers::remove(&mut transaction, transfer).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn put_off(
+        &self,
+        failed: Transfer,
+        error: &str,
+        pause: Option<Duration>,
+    ) -> Result<(), backend::Error> {
+        let again_at = pause.map(|pause| after(unix_now(), pause));
+        let mut transaction = self.contents.db.write().await?;
+        transfers::fail(&mut transaction, failed, error, again_at).await?;
+        transaction.commit().await
+    }
+}
+
+/// Holds a transfer that a worker of this process is at, so that no other begins with it.
+struct Hands {
+    at_work: Arc<Mutex<HashSet<TransferId>>>,
+    transfer: TransferId,
+}
+
+impl Hands {
+    /// `None` when another worker is at it.
+    fn on(at_work: &Arc<Mutex<HashSet<TransferId>>>, transfer: TransferId) -> Option<Self> {
+        let first = at_work.lock().unwrap_or_else(PoisonError::into_inner).insert(transfer);
+        first.then(|| Self { at_work: at_work.clone(), transfer })
+    }
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.transfer);
+    }
+}
+
+/// Asks until the database answers; `None` when the process stops before.
+async fn patiently<T, F: Future<Output = Result<T, backend::Error>>>(
+    stop: &CancellationToken,
+    ask: impl Fn() -> F,
+) -> Option<T> {
+    loop {
+        match ask().await {
+            Ok(answer) => return Some(answer),
+            Err(error) => tracing::error!(%error, "a transfer waits for the database"),
+        }
+        stop.run_until_cancelled(tokio::time::sleep(PATIENCE)).await?;
+    }
+}
+
+/// What an error says, and what its causes add to it.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.chars().take(ERROR_LENGTH).collect()
+}
