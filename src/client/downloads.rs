@@ -53,12 +53,13 @@ impl Client {
         self.json(&Call::post(routes::LOCATE).json(locate)).await
     }
 
-    /// Opens a stream of `range`, which is not empty and within the content.
+    /// Opens a stream of `range`, which is not empty and within the content, through the server.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn download(&self, digest: Digest, range: Range<u64>) -> Result<Download, Error> {
-        let call = Call::get(routes::DOWNLOAD).query("digest", digest).range(range.clone());
+        let call = Call::get(routes::DOWNLOAD).query("digest", digest).query("through", "server");
+        let call = call.range(range.clone());
         self.stream_of(self.send(&call).await?, &range)
     }
 

@@ -28,6 +28,9 @@ pub struct Located {
     pub size: u64,
     /// Seconds for which the places hold.
     pub expires_in: u64,
+    /// Objects in stores, each signed for `GET` with `Range`; they are read with no token of ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
     /// One for each chunk, from `first` on.
     pub chunks: Vec<LocatedChunk>,
 }
@@ -54,8 +57,8 @@ pub enum Place {
     Server,
     /// From a store directly, with no token of ours.
     Url {
-        /// Signed, for `GET` with `Range`.
-        url: String,
+        /// Which of the answer's `urls`.
+        url: u32,
         /// Where the chunk starts in the object.
         offset: u64,
     },
@@ -72,4 +75,16 @@ pub struct DownloadQuery {
     /// A content of one's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// From whom it is to come. Without it, the answer may be a redirection to a store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<Through>,
+}
+
+/// From whom bytes are to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Through {
+    /// The server itself, wherever it has them from.
+    Server,
 }

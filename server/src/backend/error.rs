@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use miaofs::protocol::host::HostName;
 
 use super::BlobId;
+use super::blobs::StoreFailure;
 use super::db::{Trouble, sort_mysql};
 
 /// A failure of something the server stands on.
@@ -91,11 +92,17 @@ pub enum Error {
     #[error("the process is stopping")]
     Stopping,
     /// A store refused or is gone.
-    #[error("store: {0}")]
-    Store(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Store(Box<StoreFailure>),
     /// The queue refused or is gone.
     #[error("queue: {0}")]
     Queue(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<StoreFailure> for Error {
+    fn from(failure: StoreFailure) -> Self {
+        Self::Store(Box::new(failure))
+    }
 }
 
 impl From<sqlx::Error> for Error {

@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use blobs::Store;
+use blobs::Stores;
 use db::{Db, Schema};
 use lock::DataLock;
 use peers::Peers;
@@ -46,7 +46,7 @@ pub struct Backends {
     /// Where blobs are made.
     pub staging: Staging,
     /// Where blobs rest.
-    pub store: Store,
+    pub stores: Stores,
     /// The other hosts of this server.
     pub peers: Peers,
     /// What signs tokens.
@@ -94,7 +94,7 @@ impl Backends {
             tracker: Tracker::open(settings).await?,
             queue: Queue::open(&settings.queue)?,
             staging: Staging::open(&settings.staging_directory())?,
-            store: Store::open(&settings.store_directory())?,
+            stores: Stores::open(&settings.stores)?,
             peers: Peers::new()?,
             token_key: TokenKey::load(&settings.token_key_file())?,
             _lock: lock,

@@ -8,6 +8,7 @@ use miaofs::protocol::host::HostName;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::blobs::StoresSettings;
 use super::db::Schema;
 use super::queue;
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub internal_url: Option<String>,
     /// The file with the key that signs tokens, when it is not in the data directory.
     pub token_key_file: Option<PathBuf>,
+    /// The stores, and what goes where.
+    pub stores: StoresSettings,
     /// The tracker that several processes share; `None` for the embedded one.
     pub redis: Option<RedisSettings>,
     /// Which database.
@@ -102,11 +105,13 @@ impl fmt::Display for KeyPrefix {
 impl Settings {
     /// Everything embedded, in this directory.
     pub fn embedded(data: PathBuf) -> Self {
+        let stores = StoresSettings::local_only(data.join("store"));
         Self {
             data,
             host: HostName::default(),
             internal_url: None,
             token_key_file: None,
+            stores,
             redis: None,
             database: Database::Embedded,
             schema: Schema::Migrate,
@@ -132,11 +137,6 @@ impl Settings {
     /// The staging disk.
     pub fn staging_directory(&self) -> PathBuf {
         self.data.join("staging")
-    }
-
-    /// The local store.
-    pub fn store_directory(&self) -> PathBuf {
-        self.data.join("store")
     }
 }
 

@@ -9,6 +9,7 @@ use miaofs::protocol::host::HostName;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
+use super::stores::{Names, StoreTables};
 use crate::backend::KeyPrefix;
 use crate::http::Network;
 use crate::service::{Dedup, SignUps};
@@ -50,6 +51,10 @@ pub(super) struct File {
     pub(super) transfer_pause: Option<u64>,
     pub(super) transfer_pause_max: Option<u64>,
     pub(super) transfer_lost_after: Option<u64>,
+    pub(super) signed_url_ttl: Option<u64>,
+    pub(super) store: Option<Names>,
+    #[serde(default)]
+    pub(super) stores: StoreTables,
 }
 
 impl File {

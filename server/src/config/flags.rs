@@ -96,6 +96,12 @@ pub struct Flags {
     /// Seconds after which a transfer of which nothing is heard is published again.
     #[arg(long, env = "MIAOFS_SERVER_TRANSFER_LOST_AFTER", value_name = "SECONDS")]
     pub(super) transfer_lost_after: Option<u64>,
+    /// Seconds for which clients may read from a store by a signed URL.
+    #[arg(long, env = "MIAOFS_SERVER_SIGNED_URL_TTL", value_name = "SECONDS")]
+    pub(super) signed_url_ttl: Option<u64>,
+    /// Stores that keep what is uploaded, with commas between: local, ceph, oss.
+    #[arg(long, env = "MIAOFS_SERVER_STORE", value_name = "LIST")]
+    pub(super) store: Option<String>,
 }
 
 /// Flags of a process that answers requests, beside [`Flags`].

@@ -2,6 +2,7 @@
 
 mod file;
 mod flags;
+mod stores;
 
 pub use flags::{Flags, ServingFlags};
 
@@ -103,13 +104,19 @@ impl ServingConfig {
 }
 
 fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
-    let data = flags.data.clone().or(file.data.clone());
+    let data = flags.data.clone().or(file.data.clone()).unwrap_or_else(default_data);
     let redis_url = flags.redis_url.clone().or(file.redis_url.clone());
     let redis_prefix = flags.redis_prefix.clone().or(file.redis_prefix.clone());
     let redis =
         redis_url.map(|url| RedisSettings { url, prefix: redis_prefix.unwrap_or_default() });
     let in_file = file.internal_url.as_deref().map(flags::internal_url).transpose();
     let in_file = in_file.map_err(anyhow::Error::msg).context("in the setting 'internal_url'")?;
+    let sources = stores::Sources {
+        flag: flags.store.as_deref(),
+        names: file.store.as_ref(),
+        tables: &file.stores,
+        data: &data,
+    };
     Ok(Settings {
         host: flags.host.clone().or(file.host.clone()).unwrap_or_default(),
         internal_url: flags.internal_url.clone().or(in_file),
@@ -117,7 +124,8 @@ fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
         redis,
         database: database(flags, file)?,
         queue: queue(flags, file),
-        ..Settings::embedded(data.unwrap_or_else(default_data))
+        stores: stores::decide(&sources, |name| std::env::var(name).ok())?,
+        ..Settings::embedded(data)
     })
 }
 
@@ -155,6 +163,7 @@ fn policy(flags: &Flags, file: &File) -> Policy {
         max_devices: number(flags.max_devices, file.max_devices, 0),
         access_ttl: time(flags.access_ttl, file.access_ttl, 15 * MINUTE),
         refresh_ttl: time(flags.refresh_ttl, file.refresh_ttl, 90 * DAY),
+        signed_url_ttl: time(flags.signed_url_ttl, file.signed_url_ttl, HOUR),
         transfer: transfer_policy(flags, file),
     }
 }

@@ -4,9 +4,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, X_CONTENT_TYPE_OPTIONS,
+    ETAG, IF_RANGE, LOCATION, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use miaofs::protocol::downloads::{DownloadQuery, Locate, Located};
 use miaofs::protocol::problem::Problem;
@@ -18,21 +18,32 @@ use super::ranges::{Wanted, wanted};
 use crate::service::downloads::Readable;
 use crate::service::{Caller, Error, Services};
 
-/// A content, whole or a range of it.
+/// A content, whole or a range of it; or where a store has it, to be asked with the same `Range`.
 #[utoipa::path(get, path = routes::DOWNLOAD, tag = "download", params(DownloadQuery),
     responses((status = 200, content_type = "application/octet-stream"),
         (status = 206, content_type = "application/octet-stream"), (status = 304),
+        (status = 307, description = "Another server has it; the token is not for that one."),
         (status = "4XX", body = Problem)))]
 pub async fn download(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<DownloadQuery>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let name = query.path.as_deref().and_then(disposition);
+    // A signed URL is for GET alone, and the store knows nothing of our entity tags.
+    let movable =
+        query.through.is_none() && method == Method::GET && !headers.contains_key(IF_RANGE);
     let content = find(&services, caller, query).await?;
     let etag = format!("\"{}\"", content.digest);
     let wanted = wanted(&headers, &etag, content.size())?;
+    if movable && wanted != Wanted::NotModified {
+        let disposition = name.as_ref().and_then(|name| name.to_str().ok());
+        if let Some(url) = services.downloads.redirection(&content, disposition).await? {
+            return Ok(redirect(&url)?);
+        }
+    }
     let common: [(HeaderName, HeaderValue); 4] = [
         (ETAG, HeaderValue::try_from(etag).map_err(|_never| Error::Unavailable)?),
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
@@ -43,6 +54,13 @@ pub async fn download(
     response.headers_mut().extend(common);
     response.headers_mut().extend(name.map(|name| (CONTENT_DISPOSITION, name)));
     Ok(response)
+}
+
+/// To a URL that holds for a while: it must be asked for anew each time.
+fn redirect(url: &str) -> Result<Response, Error> {
+    let location = HeaderValue::try_from(url).map_err(|_never| Error::Unavailable)?;
+    let headers = [(LOCATION, location), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
 }
 
 /// Under which name a browser saves the file at a path: RFC 6266 with the encoding of RFC 8187.
@@ -65,10 +83,10 @@ async fn find(
     query: DownloadQuery,
 ) -> Result<Readable, Error> {
     match query {
-        DownloadQuery { digest: Some(digest), path: None } => {
+        DownloadQuery { digest: Some(digest), path: None, .. } => {
             services.downloads.open(caller, digest).await
         }
-        DownloadQuery { digest: None, path: Some(path) } => {
+        DownloadQuery { digest: None, path: Some(path), .. } => {
             let node = services.files.resolve(caller.user, &path).await?;
             let content = node.state.and_then(|state| state.content);
             let content = content.ok_or(Error::WrongKind("only a file can be downloaded"))?;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::contents::Contents;
+use super::copying;
 use super::uploads::Uploads;
 use super::{Error, Policy};
 use crate::backend::db::contents::Claim;
@@ -119,7 +120,7 @@ async fn collect(contents: &Contents, before: Option<i64>) -> Result<Freed, Erro
     }
     let condemned = blobs::condemned(&mut *contents.db.read().await?, contents.host()).await?;
     for (blob, size) in condemned {
-        contents.store.remove(blob).await?;
+        copying::remove_from_stores(contents, blob).await?;
         contents.staging.remove(blob).await?;
         let mut transaction = contents.db.write().await?;
         blobs::remove(&mut transaction, blob).await?;

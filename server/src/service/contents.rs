@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::hosts::Hosts;
 use super::{Error, Policy};
-use crate::backend::blobs::Store;
+use crate::backend::blobs::Stores;
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Connection, Db, Lock, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
@@ -28,7 +28,7 @@ pub struct Contents {
     pub(super) tracker: Tracker,
     pub(super) hosts: Hosts,
     pub(super) staging: Staging,
-    pub(super) store: Store,
+    pub(super) stores: Stores,
     pub(super) queue: Queue,
     pub(super) policy: Arc<Policy>,
     /// Rings when there is something to move.
@@ -49,9 +49,9 @@ pub(super) struct Arrival {
 impl Contents {
     /// Contents on these backends.
     pub fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
-        let Backends { db, tracker, queue, staging, store, .. } = backends.clone();
+        let Backends { db, tracker, queue, staging, stores, .. } = backends.clone();
         let (hosts, staged) = (Hosts::new(backends), Notify::new());
-        Arc::new(Self { db, tracker, hosts, staging, store, queue, policy, staged })
+        Arc::new(Self { db, tracker, hosts, staging, stores, queue, policy, staged })
     }
 
     /// The staging disk's name in the tables.

@@ -1,5 +1,6 @@
 //! Downloads: contents for those who own them, whole or in part, and where their chunks are.
 
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,11 +11,10 @@ use miaofs::protocol::downloads::{LOCATE_MAX, Locate, Located, LocatedChunk, Pla
 
 use super::contents::Contents;
 use super::{Caller, Error, reader};
-use crate::backend;
-use crate::backend::layout::{Layout, Source};
-
-/// How long the places that are answered hold.
-const EXPIRES_IN: u64 = 3600;
+use crate::backend::blobs::StoredCopy;
+use crate::backend::db::copies;
+use crate::backend::layout::{Layout, Piece, Source};
+use crate::backend::{self, BlobId};
 
 /// Downloads. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -76,10 +76,99 @@ impl Downloads {
         let first = usize::try_from(request.first).unwrap_or(usize::MAX);
         let count = usize::try_from(request.count).unwrap_or(usize::MAX);
         let chunks = content.layout.chunks().iter().zip(content.layout.sources());
-        let located = chunks.skip(first).take(count).map(|(digest, source)| match source {
-            Source::Hole => LocatedChunk { digest: None, place: Place::Hole },
-            Source::Blob { .. } => LocatedChunk { digest: Some(*digest), place: Place::Server },
+        let chunks: Vec<_> = chunks.skip(first).take(count).collect();
+        let blobs = chunks.iter().filter_map(|(_digest, source)| match source {
+            Source::Hole => None,
+            Source::Blob { blob, .. } => Some(*blob),
         });
-        Ok(Located { size: content.size(), expires_in: EXPIRES_IN, chunks: located.collect() })
+        let signed = self.sign(&blobs.collect()).await?;
+        let located = chunks.iter().map(|(digest, source)| match source {
+            Source::Hole => LocatedChunk { digest: None, place: Place::Hole },
+            Source::Blob { blob, offset } => LocatedChunk {
+                digest: Some(**digest),
+                place: match signed.places.get(blob) {
+                    Some(url) => Place::Url { url: *url, offset: *offset },
+                    None => Place::Server,
+                },
+            },
+        });
+        Ok(Located {
+            size: content.size(),
+            expires_in: self.0.policy.signed_url_ttl.as_secs(),
+            chunks: located.collect(),
+            urls: signed.urls,
+        })
     }
+
+    /// A URL of all the bytes of a content in a store that clients reach, under `disposition`; `None`
+    /// when there is no object of just those bytes.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn redirection(
+        &self,
+        content: &Readable,
+        disposition: Option<&str>,
+    ) -> Result<Option<String>, Error> {
+        let layout = &content.layout;
+        let pieces = layout.plan(0..layout.size());
+        let [Piece { source: Source::Blob { blob, offset: 0 }, .. }] = pieces[..] else {
+            return Ok(None);
+        };
+        let mut copies = self.copies(&BTreeSet::from([blob])).await?;
+        let copies = copies.remove(&blob).unwrap_or_default();
+        if copies.iter().any(|copy| copy.size != layout.size()) {
+            return Ok(None);
+        }
+        Ok(self.sign_first(&copies, disposition).await?)
+    }
+
+    /// Signs one URL for each blob of which clients can reach a copy.
+    async fn sign(&self, blobs: &BTreeSet<BlobId>) -> Result<Signed, backend::Error> {
+        let mut signed = Signed::default();
+        for (blob, copies) in self.copies(blobs).await? {
+            if let Some(url) = self.sign_first(&copies, None).await? {
+                let place = u32::try_from(signed.urls.len()).expect("fewer blobs than chunks");
+                signed.places.insert(blob, place);
+                signed.urls.push(url);
+            }
+        }
+        Ok(signed)
+    }
+
+    /// The copies of blobs, the ones to be read first at the front; none when no store is reached by
+    /// clients.
+    async fn copies(
+        &self,
+        blobs: &BTreeSet<BlobId>,
+    ) -> Result<HashMap<BlobId, Vec<StoredCopy>>, backend::Error> {
+        if !self.0.stores.signs() {
+            return Ok(HashMap::new());
+        }
+        let blobs: Vec<BlobId> = blobs.iter().copied().collect();
+        let mut copies = copies::of_blobs(&mut *self.0.db.read().await?, &blobs).await?;
+        copies.values_mut().for_each(|copies| self.0.stores.sort(copies));
+        Ok(copies)
+    }
+
+    async fn sign_first(
+        &self,
+        copies: &[StoredCopy],
+        disposition: Option<&str>,
+    ) -> Result<Option<String>, backend::Error> {
+        let ttl = self.0.policy.signed_url_ttl;
+        for copy in copies {
+            if let Some(url) = self.0.stores.signed_url(copy, ttl, disposition).await? {
+                return Ok(Some(url.into()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// URLs of objects, and which blob has which of them.
+#[derive(Debug, Default)]
+struct Signed {
+    urls: Vec<String>,
+    places: HashMap<BlobId, u32>,
 }

@@ -7,6 +7,7 @@ pub mod changes;
 pub mod collection;
 mod commit;
 pub mod contents;
+mod copying;
 pub mod downloads;
 mod error;
 pub mod fastupload;

@@ -50,6 +50,8 @@ pub struct Policy {
     pub access_ttl: Duration,
     /// How long a device may stay away before it has to sign in again.
     pub refresh_ttl: Duration,
+    /// For how long clients may read from a store by a signed URL.
+    pub signed_url_ttl: Duration,
     /// How blobs move to their stores.
     pub transfer: TransferPolicy,
 }

@@ -1,8 +1,9 @@
-//! Reads contents wherever their bytes are, in large pieces, two of them at a time.
+//! Reads contents wherever their bytes are, in large pieces, opening the next one ahead.
 //!
-//! A blob may move from the staging disk to the store at any moment. Its bytes are never gone: the
-//! table says where they are before the staged ones are dropped, so a file that is not found is looked
-//! for once more; and a file that was opened stays readable.
+//! A blob may move from the staging disk to stores, and from store to store, at any moment. Its bytes are
+//! never gone: the tables say where they are before they are dropped elsewhere, so what is not found is
+//! looked for again; and a file that was opened stays readable. When a store fails, also in the middle,
+//! the rest is read from the next copy.
 
 use std::fs::File;
 use std::ops::Range;
@@ -10,22 +11,29 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt as _};
+use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _};
+use miaofs::protocol::host::HostName;
 use tokio::sync::Mutex;
 
 use super::contents::Contents;
+use crate::backend::blobs::{Opened, StoreName};
 use crate::backend::db::blobs::{self, Place};
+use crate::backend::db::copies;
 use crate::backend::layout::{Layout, Piece, Source};
 use crate::backend::{BlobId, Error, off_loop};
 
 /// Bytes that are read from a disk at once.
 const BUFFER: usize = 512 * 1024;
-/// Buffers that are read ahead of whoever takes them.
+/// Pieces, and buffers of one, that are read ahead of whoever takes them.
 const AHEAD: usize = 2;
 /// How often a blob is looked for that is moving.
 const TRIES: usize = 5;
+/// How often one store is asked for the bytes of one piece.
+const ASKED_MAX: usize = 2;
 
 static ZEROS: [u8; BUFFER] = [0; BUFFER];
+
+type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
 /// The bytes of a range of a content, in order. The range lies within the content.
 pub(super) fn read(
@@ -33,108 +41,185 @@ pub(super) fn read(
     layout: &Layout,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-    let opened = Arc::new(Opened { contents, last: Mutex::new(None) });
-    stream::iter(layout.plan(range).into_iter().flat_map(cut))
-        .map(move |piece| {
-            let opened = opened.clone();
-            async move { opened.read(piece).await }
-        })
+    let reader = Arc::new(Reader { contents, last: Mutex::new(None) });
+    stream::iter(layout.plan(range))
+        .map(move |piece| reader.clone().open(piece))
         .buffered(AHEAD)
+        .try_flatten()
 }
 
-/// Cuts a piece into ones that a buffer holds.
-fn cut(piece: Piece) -> impl Iterator<Item = Piece> + Send {
-    (0..piece.length).step_by(BUFFER).map(move |start| Piece {
-        source: piece.source.advanced(start),
-        length: (piece.length - start).min(BUFFER as u64),
-    })
+/// Cuts bytes in a row into ranges that a buffer holds.
+fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
+    let end = range.end;
+    range.step_by(BUFFER).map(move |start| start..(start + BUFFER as u64).min(end))
 }
 
-/// The blob that was read last, open.
-struct Opened {
+/// Reads one content; remembers the file that was read last, open.
+struct Reader {
     contents: Arc<Contents>,
     last: Mutex<Option<(BlobId, Arc<File>)>>,
 }
 
-/// Where bytes were found.
-enum Found {
-    /// In a file that this process can read.
-    Here(Arc<File>),
-    /// On another host, which has sent them.
-    Elsewhere(Bytes),
+/// Who gives bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A file that this process has open.
+    File,
+    /// The host on whose staging disk they are.
+    Host,
+    /// A store.
+    Store(StoreName),
 }
 
-impl Opened {
-    async fn read(&self, piece: Piece) -> Result<Bytes, Error> {
-        let length = usize::try_from(piece.length).unwrap_or(BUFFER).min(BUFFER);
+/// What is still to be read of a piece, and who failed at it.
+struct Rest {
+    blob: BlobId,
+    range: Range<u64>,
+    open: Option<(Origin, Pieces)>,
+    failed: Vec<Origin>,
+}
+
+impl Reader {
+    /// The bytes of a piece; the first of them are about to come.
+    async fn open(self: Arc<Self>, piece: Piece) -> Result<Pieces, Error> {
         let Source::Blob { blob, offset } = piece.source else {
-            return Ok(Bytes::from_static(&ZEROS[..length]));
+            let zeros = cut(0..piece.length).map(|part| {
+                let length = usize::try_from(part.end - part.start).unwrap_or(BUFFER);
+                Ok(Bytes::from_static(&ZEROS[..length]))
+            });
+            return Ok(stream::iter(zeros).boxed());
         };
-        let file = match self.find(blob, offset..offset + piece.length).await? {
-            Found::Here(file) => file,
-            Found::Elsewhere(bytes) => return Ok(bytes),
-        };
-        off_loop(move || {
-            let mut buffer = vec![0; length];
-            file.read_exact_at(&mut buffer, offset)
-                .map_err(|error| Error::file(blob.to_string(), error))?;
-            Ok(buffer.into())
-        })
-        .await
+        let range = offset..offset + piece.length;
+        let mut rest = Rest { blob, range, open: None, failed: Vec::new() };
+        rest.open = Some(self.source(&mut rest).await?);
+        let read = stream::try_unfold((self, rest), |(reader, mut rest)| async move {
+            Ok(reader.next(&mut rest).await?.map(|bytes| (bytes, (reader, rest))))
+        });
+        Ok(read.boxed())
     }
 
-    async fn find(&self, blob: BlobId, range: Range<u64>) -> Result<Found, Error> {
-        let mut last = self.last.lock().await;
-        if let Some((open, file)) = &*last
-            && *open == blob
-        {
-            return Ok(Found::Here(file.clone()));
-        }
-        let found = find(&self.contents, blob, range).await?;
-        if let Found::Here(file) = &found {
-            *last = Some((blob, file.clone()));
-        }
-        Ok(found)
-    }
-}
-
-async fn find(contents: &Contents, blob: BlobId, range: Range<u64>) -> Result<Found, Error> {
-    for _try in 0..TRIES {
-        let Some(row) = blobs::get(&mut *contents.db.read().await?, blob).await? else { break };
-        let staging = contents.staging.clone();
-        let file = match row.place {
-            Place::Staging if row.host != *contents.host() => {
-                match contents.hosts.read(&row.host, blob, range.clone()).await? {
-                    Some(bytes) => return Ok(Found::Elsewhere(gather(bytes, &range).await?)),
-                    None => continue,
+    async fn next(&self, rest: &mut Rest) -> Result<Option<Bytes>, Error> {
+        while !rest.range.is_empty() {
+            let (origin, mut pieces) = match rest.open.take() {
+                Some(open) => open,
+                None => self.source(rest).await?,
+            };
+            let read = match pieces.next().await {
+                Some(Ok(bytes)) if bytes.len() as u64 <= rest.range.end - rest.range.start => {
+                    rest.range.start += bytes.len() as u64;
+                    rest.open = Some((origin, pieces));
+                    return Ok(Some(bytes));
                 }
-            }
-            Place::Staging => off_loop(move || staging.file(blob)).await?,
-            Place::Store => contents.store.file(blob).await?,
-        };
-        if let Some(file) = file {
-            return Ok(Found::Here(Arc::new(file)));
+                Some(Err(error)) => error,
+                Some(Ok(_)) | None => Error::Damaged { what: "length of a stored blob" },
+            };
+            self.bear(rest, origin, read)?;
         }
+        Ok(None)
     }
-    Err(Error::Lost { blob })
+
+    /// Opens what has the first byte of the rest.
+    async fn source(&self, rest: &mut Rest) -> Result<(Origin, Pieces), Error> {
+        if let Some(file) = self.last_file(rest.blob).await {
+            return Ok((Origin::File, pieces_of(file, rest.blob, rest.range.clone())));
+        }
+        for _try in 0..TRIES {
+            let mut db = self.contents.db.read().await?;
+            let Some(row) = blobs::get(&mut db, rest.blob).await? else { break };
+            drop(db);
+            let open = match row.place {
+                Place::Staging => self.staged(&row.host, rest.blob, rest.range.clone()).await?,
+                Place::Store => self.stored(rest).await?,
+            };
+            if let Some(open) = open {
+                return Ok(open);
+            }
+        }
+        Err(Error::Lost { blob: rest.blob })
+    }
+
+    async fn staged(
+        &self,
+        host: &HostName,
+        blob: BlobId,
+        range: Range<u64>,
+    ) -> Result<Option<(Origin, Pieces)>, Error> {
+        let contents = &self.contents;
+        if host != contents.host() {
+            let sent = contents.hosts.read(host, blob, range).await?;
+            return Ok(sent.map(|pieces| (Origin::Host, pieces)));
+        }
+        let staging = contents.staging.clone();
+        let Some(file) = off_loop(move || staging.file(blob)).await? else { return Ok(None) };
+        let file = self.remember(blob, file).await;
+        Ok(Some((Origin::File, pieces_of(file, blob, range))))
+    }
+
+    /// The first copy that can be opened.
+    async fn stored(&self, rest: &mut Rest) -> Result<Option<(Origin, Pieces)>, Error> {
+        let stores = &self.contents.stores;
+        let mut copies = copies::of_blob(&mut *self.contents.db.read().await?, rest.blob).await?;
+        stores.sort(&mut copies);
+        for copy in copies {
+            let origin = Origin::Store(copy.store);
+            if rest.failed.iter().filter(|failed| **failed == origin).count() >= ASKED_MAX {
+                continue;
+            }
+            let open = match stores.read(&copy, rest.range.clone()).await {
+                Ok(None) => continue,
+                Ok(Some(open)) => open,
+                Err(error) => {
+                    self.bear(rest, origin, error)?;
+                    continue;
+                }
+            };
+            stores.note(copy.store, Ok(()));
+            let pieces = match open {
+                Opened::File(file) => {
+                    let file = self.remember(rest.blob, file).await;
+                    pieces_of(file, rest.blob, rest.range.clone())
+                }
+                Opened::Stream(pieces) => pieces,
+            };
+            return Ok(Some((origin, pieces)));
+        }
+        Ok(None)
+    }
+
+    /// Lets somebody fail, unless all have failed too often: then the failure is the reader's. There is
+    /// no second file to read instead of a damaged one.
+    fn bear(&self, rest: &mut Rest, origin: Origin, error: Error) -> Result<(), Error> {
+        match origin {
+            Origin::File => return Err(error),
+            Origin::Store(name) => self.contents.stores.note(name, Err(&error)),
+            Origin::Host => (),
+        }
+        rest.failed.push(origin);
+        let bearable = self.contents.stores.names().count() * ASKED_MAX;
+        if rest.failed.len() < bearable { Ok(()) } else { Err(error) }
+    }
+
+    async fn last_file(&self, blob: BlobId) -> Option<Arc<File>> {
+        let last = self.last.lock().await;
+        last.as_ref().filter(|(open, _file)| *open == blob).map(|(_blob, file)| file.clone())
+    }
+
+    async fn remember(&self, blob: BlobId, file: File) -> Arc<File> {
+        let file = Arc::new(file);
+        *self.last.lock().await = Some((blob, file.clone()));
+        file
+    }
 }
 
-/// All bytes of a range that a buffer holds, as they come from another host.
-async fn gather(
-    mut bytes: impl Stream<Item = Result<Bytes, Error>> + Unpin,
-    range: &Range<u64>,
-) -> Result<Bytes, Error> {
-    let length = usize::try_from(range.end - range.start).unwrap_or(BUFFER);
-    let mut gathered = Vec::with_capacity(length.min(BUFFER));
-    while let Some(frame) = bytes.next().await {
-        gathered.extend_from_slice(&frame?);
-        if gathered.len() > length {
-            break;
-        }
-    }
-    if gathered.len() == length {
-        Ok(gathered.into())
-    } else {
-        Err(Error::Damaged { what: "length of what another host sent" })
-    }
+fn pieces_of(file: Arc<File>, blob: BlobId, range: Range<u64>) -> Pieces {
+    let read = move |range: Range<u64>| {
+        let file = file.clone();
+        off_loop(move || {
+            let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap_or(BUFFER)];
+            file.read_exact_at(&mut buffer, range.start)
+                .map_err(|error| Error::file(blob.to_string(), error))?;
+            Ok(Bytes::from(buffer))
+        })
+    };
+    stream::iter(cut(range)).map(read).buffered(AHEAD).boxed()
 }

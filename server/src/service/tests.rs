@@ -38,6 +38,7 @@ fn policy(grace_period: Duration) -> Policy {
         max_devices: 0,
         access_ttl: HOUR,
         refresh_ttl: HOUR,
+        signed_url_ttl: HOUR,
         transfer: TransferPolicy::default(),
     }
 }

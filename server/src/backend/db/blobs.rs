@@ -4,7 +4,7 @@ use miaofs::protocol::host::HostName;
 
 use super::contents::number;
 use super::{Connection, Lock, ROWS_A_STATEMENT, Row, query};
-use crate::backend::blobs::Store;
+use crate::backend::blobs::fanned_key;
 use crate::backend::{BlobId, Error};
 
 /// Where the bytes of a blob are.
@@ -12,7 +12,7 @@ use crate::backend::{BlobId, Error};
 pub enum Place {
     /// On the staging disk of the host that received it.
     Staging,
-    /// In the store.
+    /// In the stores that [`copies`](super::copies) name.
     Store,
 }
 
@@ -20,14 +20,14 @@ impl Place {
     const fn to_column(self) -> &'static str {
         match self {
             Self::Staging => "staging",
-            Self::Store => "local",
+            Self::Store => "stored",
         }
     }
 
     fn from_column(text: &str) -> Result<Self, Error> {
         match text {
             "staging" => Ok(Self::Staging),
-            "local" => Ok(Self::Store),
+            "stored" => Ok(Self::Store),
             _ => Err(Error::Damaged { what: "place of a blob" }),
         }
     }
@@ -66,7 +66,7 @@ pub async fn insert(
     .bind(number(size))
     .bind(Place::Staging.to_column())
     .bind(host)
-    .bind(Store::key(id))
+    .bind(fanned_key(id))
     .bind(LIVE)
     .bind(now)
     .execute(db)
@@ -109,7 +109,8 @@ pub async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
     Ok(row.is_some())
 }
 
-/// Says that a blob is in the store now. Answers `false` when nothing stands on it any more.
+/// Says that a blob is in stores now, whose copies are known. Answers `false` when nothing stands on it
+/// any more.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -178,12 +179,16 @@ pub async fn condemned(db: &mut Connection, host: &HostName) -> Result<Vec<(Blob
     rows.iter().map(blob).collect()
 }
 
-/// Forgets a blob whose bytes are gone, and its transfer.
+/// Forgets a blob whose bytes are gone, its copies and its transfer.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error> {
-    for statement in ["DELETE FROM blobs WHERE id = ?", "DELETE FROM transfers WHERE id = ?"] {
+    for statement in [
+        "DELETE FROM blobs WHERE id = ?",
+        "DELETE FROM copies WHERE blob_id = ?",
+        "DELETE FROM transfers WHERE id = ?",
+    ] {
         query(statement).bind(&id.as_bytes()[..]).execute(&mut *db).await?;
     }
     Ok(())

@@ -25,6 +25,7 @@ macro_rules! change {
 const CHANGES: &[Change] = &[
     change!(1, "initial", "0001_initial.sql"),
     change!(2, "hosts", "0002_hosts.sql"),
+    change!(3, "copies", "0003_copies.sql"),
     change!(4, "sessions", "0004_sessions.sql"),
 ];
 

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod blobs;
 mod connection;
 pub mod contents;
+pub mod copies;
 pub mod files;
 pub mod hosts;
 mod migrations;

@@ -121,6 +121,7 @@ fn policy() -> Policy {
         max_devices: 0,
         access_ttl: day,
         refresh_ttl: day,
+        signed_url_ttl: Duration::from_secs(3600),
         md5_index: false,
         transfer: TransferPolicy::default(),
     }

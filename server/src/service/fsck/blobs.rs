@@ -3,12 +3,12 @@
 use super::{AFFECTED_MAX, Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents::{self as audit, BlobUse};
 use crate::backend::db::blobs::{self, Blob, Place};
-use crate::backend::db::transfers;
+use crate::backend::db::{copies, transfers};
 use crate::backend::{BlobId, Error, off_loop, unix_now};
 
 /// What is wrong with the bytes of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bytes {
+pub(super) enum Bytes {
     Right,
     Elsewhere,
     Missing(Place),
@@ -129,7 +129,7 @@ impl Fsck<'_> {
         Ok(affected)
     }
 
-    async fn look_at_bytes(&self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
+    pub(super) async fn look_at_bytes(&self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
         let contents = &self.contents;
         let file = match row.place {
             Place::Staging if &row.host != contents.host() => return Ok(Bytes::Elsewhere),
@@ -137,7 +137,7 @@ impl Fsck<'_> {
                 let staging = contents.staging.clone();
                 off_loop(move || staging.file(blob)).await?
             }
-            Place::Store => contents.store.file(blob).await?,
+            Place::Store => return self.look_at_copies(blob, row).await,
         };
         let Some(file) = file else { return Ok(Bytes::Missing(row.place)) };
         let found = file.metadata().map_err(|error| Error::file(blob.to_string(), error))?;
@@ -145,6 +145,21 @@ impl Fsck<'_> {
             length if length == row.size => Bytes::Right,
             length => Bytes::Length(row.place, length),
         })
+    }
+
+    /// What is wrong with the first copy that is not right: each of them has to be.
+    async fn look_at_copies(&self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
+        let copies = copies::of_blob(&mut *self.contents.db.read().await?, blob).await?;
+        for copy in &copies {
+            match self.contents.stores.find(copy).await? {
+                None => return Ok(Bytes::Missing(Place::Store)),
+                Some(found) if found.size != row.size => {
+                    return Ok(Bytes::Length(Place::Store, found.size));
+                }
+                Some(_whole) => (),
+            }
+        }
+        Ok(if copies.is_empty() { Bytes::Missing(Place::Store) } else { Bytes::Right })
     }
 
     /// Checks that each transfer has a blob.

@@ -108,7 +108,7 @@ pub async fn check(
     fsck.check_blobs().await?;
     fsck.check_transfers().await?;
     fsck.check_staging().await?;
-    fsck.check_store().await?;
+    fsck.check_stores().await?;
     Ok(fsck.report)
 }
 

@@ -6,7 +6,9 @@
 use futures::stream::StreamExt as _;
 use miaofs::protocol::ids::UploadId;
 
+use super::blobs::Bytes;
 use super::{Flaw, Fsck, Manifests, PAGE, PAUSE};
+use crate::backend::blobs::StoreName;
 use crate::backend::db::audit::contents as audit;
 use crate::backend::db::blobs::{self, Place};
 use crate::backend::{BlobId, Error, unix_now};
@@ -73,39 +75,53 @@ impl Fsck<'_> {
         let Some(row) = row.filter(|row| row.place == Place::Store && used.transfers == 0) else {
             return Ok(false);
         };
-        // It was moved and is left over, if the bytes in the store are all there.
-        let stored = contents.store.file(blob).await?;
-        Ok(stored.and_then(|file| file.metadata().ok()).is_some_and(|is| is.len() == row.size))
+        // It was moved and is left over, if the bytes in the stores are all there.
+        Ok(self.look_at_bytes(blob, &row).await? == Bytes::Right)
     }
 
-    /// Checks the objects of the store.
-    pub(super) async fn check_store(&mut self) -> Result<(), Error> {
-        let mut found = self.contents.store.list();
+    /// Checks the objects of all stores.
+    pub(super) async fn check_stores(&mut self) -> Result<(), Error> {
+        let names: Vec<StoreName> = self.contents.stores.names().collect();
+        for name in names {
+            self.check_store(name).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_store(&mut self, name: StoreName) -> Result<(), Error> {
+        let mut found = self.contents.stores.list(name)?;
         let mut suspects = Vec::new();
         while let Some(object) = found.next().await {
             let object = object?;
+            // Somebody else's, when the key is none of ours.
+            let Some(blob) = self.contents.stores.blob_of(name, &object.key) else { continue };
             self.report.checked.objects += 1;
-            if self.is_old(object.changed_at) && !self.is_known(object.blob).await? {
-                suspects.push((object.blob, object.size));
+            if self.is_old(object.changed_at) && !self.is_known(blob).await? {
+                suspects.push((blob, object.size));
             }
             if suspects.len() >= PAGE as usize {
-                self.report_objects(std::mem::take(&mut suspects)).await?;
+                self.report_objects(name, std::mem::take(&mut suspects)).await?;
             }
         }
-        self.report_objects(suspects).await
+        self.report_objects(name, suspects).await
     }
 
-    async fn report_objects(&mut self, suspects: Vec<(BlobId, u64)>) -> Result<(), Error> {
+    async fn report_objects(
+        &mut self,
+        name: StoreName,
+        suspects: Vec<(BlobId, u64)>,
+    ) -> Result<(), Error> {
         if !suspects.is_empty() {
             tokio::time::sleep(PAUSE).await;
         }
         for (blob, size) in suspects {
-            if self.is_known(blob).await? || self.contents.store.file(blob).await?.is_none() {
+            if self.is_known(blob).await? {
                 continue;
             }
-            let words = format!("{size} bytes in the store belong to nothing");
+            let Some(found) = self.contents.stores.head(name, blob).await? else { continue };
+            let words = format!("{size} bytes in the store {name} belong to nothing");
             if self.removes(Flaw::StrayObject, blob, words) {
-                self.contents.store.remove(blob).await?;
+                self.contents.stores.remove(name, &found.key).await?;
             }
         }
         self.progress();

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Depth, Finding, Flaw, Options, Outcome, Repair, Report, check};
 use crate::backend::BlobId;
+use crate::backend::blobs::{StoreName, fanned_key};
 use crate::backend::db::blobs;
+use crate::backend::db::copies;
 use crate::backend::db::query;
 use crate::backend::db::transfers;
 use crate::service::changes::Changes;
@@ -40,8 +42,10 @@ fn files(scene: &Scene) -> Files {
 /// Moves the staged blob to the store, as a transfer does.
 async fn store(scene: &Scene, blob: BlobId) {
     let contents = &scene.contents;
-    contents.store.take_in(blob, contents.staging.path(blob)).await.unwrap();
+    let staged = contents.staging.path(blob);
+    let copy = contents.stores.put(StoreName::Local, blob, staged).await.unwrap();
     let mut transaction = contents.db.write().await.unwrap();
+    copies::put(&mut transaction, &copy, 0).await.unwrap();
     blobs::settle(&mut transaction, blob).await.unwrap();
     transfers::remove_of(&mut transaction, blob).await.unwrap();
     transaction.commit().await.unwrap();
@@ -200,7 +204,7 @@ async fn bytes_that_are_gone_short_or_wrong_are_found_with_their_files() {
     for (damage, flaw, depth) in damages {
         for is_stored in [false, true] {
             let (scene, _, blob) = scene().await;
-            let key = crate::backend::blobs::Store::key(blob);
+            let key = fanned_key(blob);
             let path = match is_stored {
                 false => scene.contents.staging.path(blob),
                 true => scene.directory.path().join("store").join(key),
@@ -230,7 +234,8 @@ async fn bytes_that_belong_to_nothing_are_removed_when_they_are_old_and_no_other
         contents.staging.create(stray, 0).await.unwrap();
         contents.staging.write(stray, 0, Bytes::from_static(BYTES)).await.unwrap();
     }
-    contents.store.take_in(stored, contents.staging.path(stored)).await.unwrap();
+    let path = contents.staging.path(stored);
+    contents.stores.put(StoreName::Local, stored, path).await.unwrap();
     contents.staging.remove(stored).await.unwrap();
 
     let options = Options { depth: Depth::Sizes, repair: Repair::Safe, grace: HOUR };
@@ -244,7 +249,7 @@ async fn bytes_that_belong_to_nothing_are_removed_when_they_are_old_and_no_other
     assert_eq!(subjects, [staged, stored, blob].map(|blob| format!("blob {blob}")).into());
     assert_eq!(report.left(), 0);
     assert!(contents.staging.file(staged).unwrap().is_none());
-    assert!(contents.store.file(stored).await.unwrap().is_none());
-    assert!(contents.store.file(blob).await.unwrap().is_some(), "only its staged bytes go");
+    assert!(contents.stores.head(StoreName::Local, stored).await.unwrap().is_none());
+    assert!(contents.stores.head(StoreName::Local, blob).await.unwrap().is_some(), "only its staged bytes go");
     assert_eq!(flaws(&look(&scene).await), []);
 }

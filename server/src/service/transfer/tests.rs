@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
+use crate::backend::blobs::StoreName;
 use crate::backend::db::blobs::{self, Place};
-use crate::backend::db::contents;
+use crate::backend::db::{contents, copies};
 use crate::backend::db::transfers::{self, State};
 use crate::backend::queue::test_broker::Broker;
 use crate::backend::queue::{Message, Queue, Settings};
@@ -108,7 +109,7 @@ enum Killed {
 }
 
 async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
-    let Contents { db, hosts, staging, store, .. } = &*scene.contents;
+    let Contents { db, hosts, staging, stores, .. } = &*scene.contents;
     let mut transaction = db.write().await.unwrap();
     if !matches!(killed, Killed::BeforeAll) {
         transfers::take_due(&mut transaction, hosts.here().as_str(), (unix_now(), i64::MAX), 1)
@@ -118,10 +119,11 @@ async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
     if matches!(killed, Killed::WhileCopying) {
         let part = scene.directory.path().join("part");
         std::fs::write(&part, b"the by").unwrap();
-        store.take_in(blob, part).await.unwrap();
+        stores.put(StoreName::Local, blob, part).await.unwrap();
     }
     if matches!(killed, Killed::WhenTakenIn | Killed::WhenSettled | Killed::WhenDropped) {
-        store.take_in(blob, staging.path(blob)).await.unwrap();
+        let copied = stores.put(StoreName::Local, blob, staging.path(blob)).await.unwrap();
+        copies::put(&mut transaction, &copied, unix_now()).await.unwrap();
     }
     if matches!(killed, Killed::WhenSettled | Killed::WhenDropped) {
         blobs::settle(&mut transaction, blob).await.unwrap();
@@ -167,13 +169,13 @@ async fn a_read_goes_on_while_its_blob_moves() {
 
 /// Puts a file where the store's directory is, so that it takes nothing.
 fn refuse(scene: &Scene) {
-    let store = scene.backends.settings.store_directory();
+    let store = scene.backends.settings.stores.local.clone();
     std::fs::remove_dir_all(&store).unwrap();
     std::fs::write(&store, b"no directory").unwrap();
 }
 
 fn mend(scene: &Scene) {
-    let store = scene.backends.settings.store_directory();
+    let store = scene.backends.settings.stores.local.clone();
     std::fs::remove_file(&store).unwrap();
     std::fs::create_dir(&store).unwrap();
 }

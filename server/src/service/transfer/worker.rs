@@ -16,7 +16,7 @@ use crate::backend::db::blobs::{self, Blob, Place};
 use crate::backend::db::transfers::{self, Transfer};
 use crate::backend::queue::{Delivery, Lane, Message};
 use crate::backend::{self, TransferId, unix_now};
-use crate::service::Error;
+use crate::service::{Error, copying};
 use crate::service::policy::after;
 
 /// How long a worker waits before it asks again a database that does not answer.
@@ -136,19 +136,16 @@ impl Transfers {
         Ok(())
     }
 
-    /// Takes a blob into the store and says so; `false` when nobody needs it any more.
+    /// Copies a blob to the stores of the policy and says so; `false` when nobody needs it any more.
     async fn settle(&self, transfer: Transfer, row: Blob) -> Result<bool, Error> {
         let (contents, blob) = (&self.contents, transfer.blob);
-        let stored = contents.store.take_in(blob, contents.staging.path(blob)).await?;
-        if stored != row.size {
-            return Err(backend::Error::Damaged { what: "blob in the store" }.into());
-        }
+        copying::copy_to_stores(contents, blob, row.size).await?;
         let mut transaction = contents.db.write().await?;
         let needed = blobs::settle(&mut transaction, blob).await?;
         transfers::set_moved(&mut transaction, transfer.id).await?;
         transaction.commit().await?;
         if !needed {
-            contents.store.remove(blob).await?;
+            copying::remove_from_stores(contents, blob).await?;
         }
         Ok(needed)
     }

@@ -1,0 +1,395 @@
+//! A bucket of a service that speaks S3: objects in, verified, and out by ranges.
+//!
+//! A put is believed when the service's ETags are those of the MD5s that were computed while the file
+//! was read, and the object has the right size when asked for afterwards. An object never changes.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
+use object_store::multipart::{MultipartStore as _, PartId};
+use object_store::path::Path as Key;
+use object_store::signer::{Method, SignedUrlOptions, Signer as _};
+use object_store::{
+    BackoffConfig, ClientOptions, GetOptions, ObjectStore as _, ObjectStoreExt as _, PutPayload,
+    RetryConfig,
+};
+use secrecy::ExposeSecret as _;
+use url::Url;
+
+use super::etag::{self, Md5Bytes};
+use super::failure::{Action, Cause, StoreFailure};
+use super::parts::Parts;
+use super::rules::{Addressing, CompletedEtag, Rules};
+use super::{BucketSettings, Found, StoreName, oss};
+use crate::backend::{Error, off_loop};
+
+/// Until a connection stands.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Until the next bytes of an answer come when something is read. Another copy may be asked then.
+const READ_IDLE: Duration = Duration::from_secs(15);
+/// The same when something is put; it runs while a part is sent, so it bounds a slow link.
+const PUT_IDLE: Duration = Duration::from_secs(300);
+
+/// A bucket with its keys.
+#[derive(Debug)]
+pub struct Bucket {
+    name: StoreName,
+    place: String,
+    prefix: String,
+    rules: Rules,
+    /// With little patience: another copy may be asked instead.
+    reads: AmazonS3,
+    /// With more.
+    writes: AmazonS3,
+    /// The bucket as clients reach it. It only signs.
+    public: Option<AmazonS3>,
+}
+
+impl Bucket {
+    /// A bucket as the settings say. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when a setting cannot be right.
+    pub fn new(name: StoreName, settings: &BucketSettings, rules: Rules) -> Result<Self, Error> {
+        let place = format!("bucket {} at {}", settings.bucket, settings.endpoint);
+        let open = |endpoint: &str, retry: RetryConfig, idle| {
+            connect(endpoint, settings, &rules, retry, idle).map_err(|cause| {
+                Error::from(StoreFailure {
+                    store: name,
+                    place: place.clone(),
+                    action: Action::Open,
+                    cause,
+                })
+            })
+        };
+        if Key::parse(&settings.prefix).is_err() || settings.prefix.starts_with('/') {
+            let said = format!("the setting 'prefix' cannot be {:?}", settings.prefix);
+            let cause = Cause::Settings(said);
+            return Err(StoreFailure { store: name, place, action: Action::Open, cause }.into());
+        }
+        let public = settings.public_endpoint.as_deref();
+        Ok(Self {
+            reads: open(&settings.endpoint, retry(1, 5), READ_IDLE)?,
+            writes: open(&settings.endpoint, retry(3, 120), PUT_IDLE)?,
+            public: public.map(|public| open(public, retry(0, 0), READ_IDLE)).transpose()?,
+            prefix: settings.prefix.trim_end_matches('/').to_owned(),
+            name,
+            rules,
+            place,
+        })
+    }
+
+    /// What all keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether clients get signed URLs.
+    pub fn signs(&self) -> bool {
+        self.public.is_some()
+    }
+
+    /// Takes a file in under `key` and answers size and ETag once the object is known to be the same.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::File`].
+    pub async fn put(&self, key: &str, file: PathBuf) -> Result<Found, Error> {
+        let (file, size) = off_loop(move || {
+            let opened = File::open(&file).and_then(|open| Ok((open.metadata()?.len(), open)));
+            opened
+                .map(|(size, open)| (Arc::new(open), size))
+                .map_err(|error| Error::file(file, error))
+        })
+        .await?;
+        let at = Key::from(key);
+        let parts = Parts::of(size, &self.rules);
+        let sent = match parts.is_one() {
+            true => Some(self.put_whole(&at, file, size).await?),
+            false => self.put_in_parts(&at, file, parts).await?,
+        };
+        let found = self.head(key).await?.ok_or_else(|| {
+            self.failure(
+                Action::Put,
+                Cause::NotTheSame("the object is not there afterwards".into()),
+            )
+        })?;
+        self.same(&at, "size", &found.size.to_string(), &size.to_string())?;
+        if let Some(etag) = &sent {
+            self.same(&at, "ETag", found.etag.as_deref().unwrap_or(""), etag)?;
+        }
+        Ok(found)
+    }
+
+    /// Answers the ETag that the object must have.
+    async fn put_whole(&self, at: &Key, file: Arc<File>, size: u64) -> Result<String, Error> {
+        let (bytes, md5) = read_part(file, 0..size).await?;
+        let put = self.writes.put(at, PutPayload::from_bytes(bytes)).await;
+        let put = put.map_err(|error| self.refused(Action::Put, error))?;
+        let expected = etag::of_piece(&md5);
+        self.same(at, "ETag", &etag::plain(put.e_tag.as_deref().unwrap_or("")), &expected)?;
+        Ok(expected)
+    }
+
+    /// Answers the ETag that the object must have, if that can be known.
+    async fn put_in_parts(
+        &self,
+        at: &Key,
+        file: Arc<File>,
+        parts: Parts,
+    ) -> Result<Option<String>, Error> {
+        let begun = self.writes.create_multipart(at).await;
+        let id = begun.map_err(|error| self.refused(Action::Put, error))?;
+        let sent = self.send_parts(at, &id, file, parts).await;
+        let done = match sent {
+            Ok((ids, md5s)) => self.complete(at, &id, ids, &md5s).await,
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            // Parts of an upload that was never completed take room that no listing shows.
+            if let Err(error) = self.writes.abort_multipart(at, &id).await {
+                tracing::warn!(store = %self.name, %error, "parts of a failed put may be left");
+            }
+        }
+        done
+    }
+
+    async fn send_parts(
+        &self,
+        at: &Key,
+        id: &String,
+        file: Arc<File>,
+        parts: Parts,
+    ) -> Result<(Vec<PartId>, Vec<Md5Bytes>), Error> {
+        let sending = parts.ranges().enumerate().map(|(index, range)| {
+            let file = file.clone();
+            async move {
+                let (bytes, md5) = read_part(file, range).await?;
+                let sent = self.writes.put_part(at, id, index, bytes.into()).await;
+                let part = sent.map_err(|error| self.refused(Action::Put, error))?;
+                self.same(
+                    at,
+                    "a part's ETag",
+                    &etag::plain(&part.content_id),
+                    &etag::of_piece(&md5),
+                )?;
+                Ok((part, md5))
+            }
+        });
+        stream::iter(sending)
+            .buffered(parts.at_once())
+            .try_collect::<Vec<_>>()
+            .await
+            .map(|sent| sent.into_iter().unzip())
+    }
+
+    async fn complete(
+        &self,
+        at: &Key,
+        id: &String,
+        parts: Vec<PartId>,
+        md5s: &[Md5Bytes],
+    ) -> Result<Option<String>, Error> {
+        let expected = match self.rules.completed_etag {
+            CompletedEtag::OfPartMd5s => Some(etag::of_parts(md5s)),
+            CompletedEtag::Opaque => None,
+        };
+        match self.writes.complete_multipart(at, id, parts).await {
+            Ok(_answer) => Ok(expected),
+            // Said again after a lost answer, it finds no such upload: then the object is there.
+            Err(error @ object_store::Error::NotFound { .. }) => {
+                match self.head(at.as_ref()).await? {
+                    Some(_completed) => Ok(expected),
+                    None => Err(self.refused(Action::Put, error)),
+                }
+            }
+            Err(error) => Err(self.refused(Action::Put, error)),
+        }
+    }
+
+    /// Size and ETag of an object; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn head(&self, key: &str) -> Result<Option<Found>, Error> {
+        match self.reads.head(&Key::from(key)).await {
+            Ok(meta) => Ok(Some(found(meta))),
+            Err(error) => self.unless_absent(Action::Look, error),
+        }
+    }
+
+    /// Opens a stream of a range, which is not empty; `None` when the object is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; also in the stream.
+    pub async fn read(
+        self: &Arc<Self>,
+        key: &str,
+        range: Range<u64>,
+    ) -> Result<Option<BoxStream<'static, Result<Bytes, Error>>>, Error> {
+        let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };
+        match self.reads.get_opts(&Key::from(key), options).await {
+            Ok(answer) => {
+                let bucket = Arc::clone(self);
+                let bytes = answer.into_stream();
+                Ok(Some(bytes.map_err(move |error| bucket.refused(Action::Read, error)).boxed()))
+            }
+            Err(error) => self.unless_absent(Action::Read, error),
+        }
+    }
+
+    /// Removes an object, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn remove(&self, key: &str) -> Result<(), Error> {
+        match self.writes.delete(&Key::from(key)).await {
+            Ok(()) => Ok(()),
+            Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
+        }
+    }
+
+    /// All objects under the prefix, as they come.
+    pub fn list(self: &Arc<Self>) -> BoxStream<'static, Result<Found, Error>> {
+        let bucket = Arc::clone(self);
+        let prefix = (!self.prefix.is_empty()).then(|| Key::from(self.prefix.as_str()));
+        let listed = self.reads.list(prefix.as_ref());
+        listed
+            .map(move |meta| meta.map(found).map_err(|error| bucket.refused(Action::Look, error)))
+            .boxed()
+    }
+
+    /// A URL by which anybody may read an object until it expires; `None` when clients cannot reach
+    /// the bucket. With `disposition`, the answer bears it as its `Content-Disposition`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn signed_url(
+        &self,
+        key: &str,
+        expires_in: Duration,
+        disposition: Option<&str>,
+    ) -> Result<Option<Url>, Error> {
+        let Some(public) = &self.public else { return Ok(None) };
+        let mut options = SignedUrlOptions::default();
+        if let Some(disposition) = disposition {
+            options = options.with_query([("response-content-disposition", disposition)]);
+        }
+        let expires_in = expires_in.min(self.rules.signed_for_max);
+        let key = Key::from(key);
+        let signed = public.signed_url_opts(Method::GET, &key, expires_in, &options);
+        signed.await.map(Some).map_err(|error| self.refused(Action::Sign, error))
+    }
+
+    fn same(&self, at: &Key, what: &str, given: &str, expected: &str) -> Result<(), Error> {
+        if given == expected {
+            return Ok(());
+        }
+        let said = format!("{what} of {at} is {given}, not {expected}");
+        Err(self.failure(Action::Put, Cause::NotTheSame(said)))
+    }
+
+    fn unless_absent<T>(
+        &self,
+        action: Action,
+        error: object_store::Error,
+    ) -> Result<Option<T>, Error> {
+        match Cause::of(error) {
+            Cause::Absent(_) => Ok(None),
+            cause => Err(self.failure(action, cause)),
+        }
+    }
+
+    fn refused(&self, action: Action, error: object_store::Error) -> Error {
+        self.failure(action, Cause::of(error))
+    }
+
+    fn failure(&self, action: Action, cause: Cause) -> Error {
+        StoreFailure { store: self.name, place: self.place.clone(), action, cause }.into()
+    }
+}
+
+fn connect(
+    endpoint: &str,
+    settings: &BucketSettings,
+    rules: &Rules,
+    retry: RetryConfig,
+    idle: Duration,
+) -> Result<AmazonS3, Cause> {
+    let url = Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.filter(Url::has_host).ok_or_else(|| {
+        Cause::Settings(format!("{endpoint:?} is no endpoint: write http://HOST[:PORT]"))
+    })?;
+    let region = settings.region.as_deref().or(rules.region).ok_or_else(|| {
+        Cause::Settings("signatures name a region: set 'region', as cn-hangzhou".to_owned())
+    })?;
+    let endpoint = match rules.addressing {
+        Addressing::Path => endpoint.trim_end_matches('/').to_owned(),
+        Addressing::VirtualHosted => {
+            oss::bucket_endpoint(&url, &settings.bucket).ok_or_else(|| {
+                Cause::Settings(format!(
+                    "{endpoint:?} is an address, and the bucket stands in a name"
+                ))
+            })?
+        }
+    };
+    let client = match &settings.proxy {
+        Some(proxy) => ClientOptions::new().with_proxy_url(proxy),
+        None => ClientOptions::new(),
+    };
+    let client = client
+        .with_connect_timeout(CONNECT)
+        .with_timeout_disabled()
+        .with_read_timeout(idle)
+        .with_allow_http(url.scheme() == "http");
+    AmazonS3Builder::new()
+        .with_endpoint(endpoint)
+        .with_bucket_name(&settings.bucket)
+        .with_region(region)
+        .with_access_key_id(&settings.access_key)
+        .with_secret_access_key(settings.secret_key.expose_secret())
+        .with_virtual_hosted_style_request(rules.addressing == Addressing::VirtualHosted)
+        .with_client_options(client)
+        .with_retry(retry)
+        // The ETag proves what arrived; hashing everything a second time would prove no more.
+        .with_unsigned_payload(true)
+        .with_conditional_put(S3ConditionalPut::Disabled)
+        .with_disable_bulk_delete(true)
+        .build()
+        .map_err(Cause::of)
+}
+
+fn retry(times: usize, seconds: u64) -> RetryConfig {
+    RetryConfig {
+        max_retries: times,
+        retry_timeout: Duration::from_secs(seconds),
+        backoff: BackoffConfig::default(),
+    }
+}
+
+async fn read_part(file: Arc<File>, range: Range<u64>) -> Result<(Bytes, Md5Bytes), Error> {
+    off_loop(move || {
+        let length = usize::try_from(range.end - range.start).expect("a part fits into memory");
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, range.start)
+            .map_err(|error| Error::file("staged blob", error))?;
+        let md5 = etag::md5_of(&bytes);
+        Ok((bytes.into(), md5))
+    })
+    .await
+}
+
+fn found(meta: object_store::ObjectMeta) -> Found {
+    Found {
+        key: meta.location.to_string(),
+        size: meta.size,
+        etag: meta.e_tag.as_deref().map(etag::plain),
+        changed_at: meta.last_modified.timestamp(),
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a store did not do what it was asked: which one, what, and what an operator can do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use super::StoreName;
+
+/// A failure of a store.
+#[derive(Debug, thiserror::Error)]
+#[error("store {store} ({place}) did not {action}: {cause}")]
+pub struct StoreFailure {
+    /// Which store.
+    pub store: StoreName,
+    /// Where it is: a directory, or a bucket and its endpoint.
+    pub place: String,
+    /// What it was asked for.
+    pub action: Action,
+    /// Why it did not do it.
+    pub cause: Cause,
+}
+
+/// What a store is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// To be used at all.
+    Open,
+    /// Taking an object in.
+    Put,
+    /// Giving an object or a part of it.
+    Read,
+    /// Saying what it has.
+    Look,
+    /// Removing an object.
+    Remove,
+    /// Signing a URL.
+    Sign,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Put => "take an object in",
+            Self::Read => "give an object",
+            Self::Look => "say what it has",
+            Self::Remove => "remove an object",
+            Self::Sign => "sign a URL",
+        })
+    }
+}
+
+/// Why.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The settings cannot be right.
+    #[error("{0}")]
+    Settings(String),
+    /// There is no such bucket.
+    #[error("the bucket does not exist; create it, or mend the setting 'bucket'")]
+    NoBucket(#[source] object_store::Error),
+    /// The key is not known, or its secret half is wrong.
+    #[error("the keys are wrong ({code}); mend 'access_key' and 'secret_key'")]
+    WrongKeys {
+        /// The store's word for it.
+        code: &'static str,
+        /// What it answered.
+        source: object_store::Error,
+    },
+    /// The key may not do this.
+    #[error("the keys may not do this in the bucket (AccessDenied)")]
+    Denied(#[source] object_store::Error),
+    /// The object is not there.
+    #[error("the object is not there")]
+    Absent(#[source] object_store::Error),
+    /// What came back is not what was sent.
+    #[error("its answer is not what was sent: {0}")]
+    NotTheSame(String),
+    /// Anything else: no connection, a time-out, a full or broken store.
+    #[error("{}", in_a_line(.0))]
+    Other(#[source] object_store::Error),
+}
+
+impl Cause {
+    /// Tells apart what an operator can mend.
+    pub fn of(error: object_store::Error) -> Self {
+        /// The codes of S3 for a key that is not right.
+        const KEYS: [&str; 3] = ["SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidAccessKey"];
+        let text = in_a_line(&error);
+        if text.contains("NoSuchBucket") {
+            return Self::NoBucket(error);
+        }
+        if let Some(code) = KEYS.into_iter().find(|code| text.contains(code)) {
+            return Self::WrongKeys { code, source: error };
+        }
+        match error {
+            error @ object_store::Error::NotFound { .. } => Self::Absent(error),
+            error @ (object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. }) => Self::Denied(error),
+            error => Self::Other(error),
+        }
+    }
+}
+
+/// The error with its causes, without what a cause repeats, cut where it says no more.
+fn in_a_line(error: &object_store::Error) -> String {
+    /// Characters that a table of failures has room for.
+    const LONGEST: usize = 600;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = cause.source();
+    }
+    text.replace(['\n', '\r'], " ").chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> object_store::Error {
+        object_store::Error::PermissionDenied {
+            path: "ab/abcd".to_owned(),
+            source: format!("Server returned non-2xx status code: 403: {body}").into(),
+        }
+    }
+
+    #[test]
+    fn an_operator_reads_what_to_mend() {
+        let text = |body| Cause::of(refusal(body)).to_string();
+        let wrong = text("<Code>SignatureDoesNotMatch</Code>");
+        assert!(wrong.contains("secret_key") && wrong.contains("SignatureDoesNotMatch"), "{wrong}");
+        assert!(text("<Code>InvalidAccessKeyId</Code>").contains("access_key"));
+        assert!(text("<Code>AccessDenied</Code>").contains("AccessDenied"));
+        assert!(text("<Code>NoSuchBucket</Code>").contains("'bucket'"));
+        assert!(!text("x\ny").contains('\n'));
+    }
+}

@@ -1,0 +1,307 @@
+//! The stores: where blobs rest once they have been moved from the staging disk.
+//!
+//! A store is a directory of this machine or a bucket of a service that speaks S3; the policy says which
+//! of them keep a copy of what is uploaded. Keys are random, an object never changes, and none is
+//! public. Which copies there are is known by the table [`copies`](super::db::copies) alone.
+
+mod bucket;
+mod etag;
+mod failure;
+mod health;
+mod local;
+mod oss;
+mod parts;
+mod rules;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use failure::{Action, Cause, StoreFailure};
+pub use settings::{BucketSettings, StoreName, StoresSettings};
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use url::Url;
+
+use self::bucket::Bucket;
+use self::health::Health;
+use self::local::LocalStore;
+use super::{BlobId, Error};
+
+/// A copy of a blob in a store, which was verified when it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCopy {
+    /// Of which blob.
+    pub blob: BlobId,
+    /// In which store.
+    pub store: StoreName,
+    /// Under which key there.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The ETag that the store gave it; a directory gives none.
+    pub etag: Option<String>,
+}
+
+/// An object that a store has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its ETag, without quotation marks and in small letters; a directory gives none.
+    pub etag: Option<String>,
+    /// When it was put there, in seconds since 1970.
+    pub changed_at: i64,
+}
+
+/// The bytes of a copy.
+pub enum Opened {
+    /// A file that holds all of it.
+    File(File),
+    /// The bytes of the range that was asked for, as they come.
+    Stream(BoxStream<'static, Result<Bytes, Error>>),
+}
+
+#[derive(Debug)]
+enum Store {
+    Local(LocalStore),
+    Bucket(Arc<Bucket>),
+}
+
+/// All stores of this server. Cloning it is cheap.
+#[derive(Debug, Clone)]
+pub struct Stores {
+    named: Arc<BTreeMap<StoreName, Named>>,
+    policy: Arc<[StoreName]>,
+}
+
+#[derive(Debug)]
+struct Named {
+    store: Store,
+    health: Health,
+}
+
+impl From<Store> for Named {
+    fn from(store: Store) -> Self {
+        Self { store, health: Health::default() }
+    }
+}
+
+impl Stores {
+    /// Opens the stores; connects to none yet.
+    ///
+    /// # Errors
+    /// [`Error::File`]; [`Error::Store`] when a setting cannot be right.
+    pub fn open(settings: &StoresSettings) -> Result<Self, Error> {
+        let local = Store::Local(LocalStore::open(&settings.local)?);
+        let mut named = BTreeMap::from([(StoreName::Local, Named::from(local))]);
+        let buckets = [
+            (StoreName::Ceph, &settings.ceph, rules::CEPH),
+            (StoreName::Oss, &settings.oss, oss::OSS),
+        ];
+        for (name, settings, rules) in buckets {
+            if let Some(settings) = settings {
+                let bucket = Bucket::new(name, settings, rules)?;
+                named.insert(name, Store::Bucket(Arc::new(bucket)).into());
+            }
+        }
+        let stores = Self { named: Arc::new(named), policy: settings.policy.as_slice().into() };
+        for name in &settings.policy {
+            stores.store(*name)?;
+        }
+        Ok(stores)
+    }
+
+    /// The stores that keep a copy of everything uploaded, the one read first at the front.
+    pub fn policy(&self) -> &[StoreName] {
+        &self.policy
+    }
+
+    /// All stores that are set up.
+    pub fn names(&self) -> impl Iterator<Item = StoreName> {
+        self.named.keys().copied()
+    }
+
+    /// Makes a verified copy of a synced file, which stays as it is. What an interrupted try left is
+    /// replaced.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::NoRoom`], [`Error::File`].
+    pub async fn put(
+        &self,
+        name: StoreName,
+        blob: BlobId,
+        file: PathBuf,
+    ) -> Result<StoredCopy, Error> {
+        let key = self.key(name, blob)?;
+        let (size, etag) = match self.store(name)? {
+            Store::Local(store) => (store.take_in(&key, file).await?, None),
+            Store::Bucket(bucket) => {
+                let found = bucket.put(&key, file).await?;
+                (found.size, found.etag)
+            }
+        };
+        metrics::counter!("miaofs_store_put_bytes_total", "store" => name.as_str()).increment(size);
+        Ok(StoredCopy { blob, store: name, key, size, etag })
+    }
+
+    /// Opens a copy to read a range of it, which is not empty; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`], also in the stream.
+    pub async fn read(
+        &self,
+        copy: &StoredCopy,
+        range: Range<u64>,
+    ) -> Result<Option<Opened>, Error> {
+        match self.store(copy.store)? {
+            Store::Local(store) => Ok(store.file(&copy.key).await?.map(Opened::File)),
+            Store::Bucket(bucket) => Ok(bucket.read(&copy.key, range).await?.map(Opened::Stream)),
+        }
+    }
+
+    /// What a store has of a blob; `None` when nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn head(&self, name: StoreName, blob: BlobId) -> Result<Option<Found>, Error> {
+        let key = self.key(name, blob)?;
+        match self.store(name)? {
+            Store::Local(store) => store.head(&key).await,
+            Store::Bucket(bucket) => bucket.head(&key).await,
+        }
+    }
+
+    /// A copy as its store has it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn find(&self, copy: &StoredCopy) -> Result<Option<Found>, Error> {
+        match self.store(copy.store)? {
+            Store::Local(store) => store.head(&copy.key).await,
+            Store::Bucket(bucket) => bucket.head(&copy.key).await,
+        }
+    }
+
+    /// Removes an object by its key, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn remove(&self, name: StoreName, key: &str) -> Result<(), Error> {
+        match self.store(name)? {
+            Store::Local(store) => store.remove(key).await,
+            Store::Bucket(bucket) => bucket.remove(key).await,
+        }
+    }
+
+    /// Removes a blob from every store that may have it: those of the policy, where a put may have been
+    /// interrupted before it was known, and those of `copies`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn remove_everywhere(
+        &self,
+        blob: BlobId,
+        copies: &[StoredCopy],
+    ) -> Result<(), Error> {
+        for copy in copies {
+            self.remove(copy.store, &copy.key).await?;
+        }
+        for name in self.policy.iter().filter(|name| copies.iter().all(|it| it.store != **name)) {
+            self.remove(*name, &self.key(*name, blob)?).await?;
+        }
+        Ok(())
+    }
+
+    /// All objects that a store has under its prefix, as they come.
+    ///
+    /// # Errors
+    /// [`Error::Store`], also in the stream.
+    pub fn list(&self, name: StoreName) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
+        Ok(match self.store(name)? {
+            Store::Local(store) => store.list(),
+            Store::Bucket(bucket) => bucket.list(),
+        })
+    }
+
+    /// Which blob an object of a store is, by its key; `None` when this server gives no such keys.
+    pub fn blob_of(&self, name: StoreName, key: &str) -> Option<BlobId> {
+        let hex = key.rsplit('/').next()?;
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(hex, &mut bytes).ok()?;
+        let blob = BlobId::from_bytes(bytes);
+        (self.key(name, blob).ok()? == key).then_some(blob)
+    }
+
+    /// A URL by which a copy may be read for a while; `None` when clients cannot reach its store. With
+    /// `disposition`, the answer bears it as its `Content-Disposition`.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn signed_url(
+        &self,
+        copy: &StoredCopy,
+        expires_in: Duration,
+        disposition: Option<&str>,
+    ) -> Result<Option<Url>, Error> {
+        match self.store(copy.store)? {
+            Store::Bucket(bucket) => bucket.signed_url(&copy.key, expires_in, disposition).await,
+            Store::Local(_) => Ok(None),
+        }
+    }
+
+    /// Whether clients get signed URLs of any store.
+    pub fn signs(&self) -> bool {
+        let signs = |it: &Named| matches!(&it.store, Store::Bucket(bucket) if bucket.signs());
+        self.named.values().any(signs)
+    }
+
+    /// Sorts copies by the order in which they are to be read: the policy's, then the rest, and behind
+    /// them those in stores that failed lately.
+    pub fn sort(&self, copies: &mut [StoredCopy]) {
+        let suspect = |name| self.named.get(&name).is_none_or(|it| it.health.is_suspect());
+        let rank = |name| self.policy.iter().position(|it| *it == name).unwrap_or(usize::MAX);
+        copies.sort_by_key(|copy| (suspect(copy.store), rank(copy.store), copy.store));
+    }
+
+    /// Learns how a read of a store ended.
+    pub fn note(&self, name: StoreName, read: Result<(), &Error>) {
+        match (self.named.get(&name), read) {
+            (Some(named), Ok(())) => named.health.worked(name),
+            (Some(named), Err(error)) => named.health.failed(name, error),
+            (None, _) => (),
+        }
+    }
+
+    fn key(&self, name: StoreName, blob: BlobId) -> Result<String, Error> {
+        Ok(match self.store(name)? {
+            Store::Bucket(bucket) if !bucket.prefix().is_empty() => {
+                format!("{}/{}", bucket.prefix(), fanned_key(blob))
+            }
+            Store::Local(_) | Store::Bucket(_) => fanned_key(blob),
+        })
+    }
+
+    fn store(&self, name: StoreName) -> Result<&Store, Error> {
+        self.named.get(&name).map(|named| &named.store).ok_or_else(|| {
+            let cause = Cause::Settings(format!("it is not set up; add [stores.{name}]"));
+            StoreFailure { store: name, place: "nowhere".to_owned(), action: Action::Open, cause }
+                .into()
+        })
+    }
+}
+
+/// The key of a blob below a store's prefix: fanned out, so that no directory grows too large.
+pub fn fanned_key(blob: BlobId) -> String {
+    let hex = blob.to_string();
+    format!("{}/{hex}", &hex[..2])
+}

@@ -1,0 +1,71 @@
+//! How a blob is cut for a multipart put: parts are runs of chunks, few enough and large enough.
+
+use std::ops::Range;
+
+use miaofs::content::CHUNK_SIZE;
+
+use super::rules::Rules;
+
+/// Bytes of a part, unless the service wants larger or fewer ones: two chunks.
+const PART: u64 = 2 * CHUNK_SIZE;
+/// Bytes of parts that are held at once.
+const HELD: u64 = 4 * PART;
+
+/// The parts of one blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    size: u64,
+    part: u64,
+}
+
+impl Parts {
+    /// Cuts `size` bytes as the service wants it.
+    pub fn of(size: u64, rules: &Rules) -> Self {
+        let least = size.div_ceil(rules.parts_max).max(rules.part_min).max(PART);
+        Self { size, part: least.next_multiple_of(CHUNK_SIZE) }
+    }
+
+    /// Whether there is no more than one, so that a plain put does it.
+    pub fn is_one(&self) -> bool {
+        self.size <= self.part
+    }
+
+    /// The parts in order.
+    pub fn ranges(self) -> impl Iterator<Item = Range<u64>> + Send {
+        let count = self.size.div_ceil(self.part);
+        (0..count).map(move |index| {
+            let start = index * self.part;
+            start..(start + self.part).min(self.size)
+        })
+    }
+
+    /// How many are sent at once: what is held in memory stays about the same for any size.
+    pub fn at_once(&self) -> usize {
+        usize::try_from((HELD / self.part).max(1)).unwrap_or(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::blobs::oss::OSS;
+    use crate::backend::blobs::rules::CEPH;
+
+    #[test]
+    fn parts_cover_a_blob_and_are_as_many_and_as_large_as_allowed() {
+        for rules in [CEPH, OSS] {
+            for size in [1, PART, PART + 1, 3 * PART, 1 << 37, (1 << 40) + 7] {
+                let parts = Parts::of(size, &rules);
+                let ranges: Vec<_> = parts.ranges().collect();
+                assert_eq!(parts.is_one(), ranges.len() == 1, "{size}");
+                assert!(ranges.len() as u64 <= rules.parts_max, "{size}");
+                assert!(ranges.windows(2).all(|two| two[0].end == two[1].start), "{size}");
+                assert_eq!((ranges[0].start, ranges[ranges.len() - 1].end), (0, size));
+                let whole = &ranges[..ranges.len() - 1];
+                assert!(whole.iter().all(|it| it.end - it.start >= rules.part_min), "{size}");
+                assert!(whole.iter().all(|it| it.end % CHUNK_SIZE == 0), "{size}");
+                assert!(parts.at_once() as u64 * parts.part <= HELD.max(parts.part), "{size}");
+            }
+        }
+    }
+}
