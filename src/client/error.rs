@@ -68,6 +68,14 @@ impl Error {
         }
     }
 
+    /// The HTTP status of an answer that was a refusal.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api { problem, .. } => Some(problem.status),
+            _ => None,
+        }
+    }
+
     /// The chunks that the server says are missing, with [`Code::ChunksMissing`].
     pub fn missing(&self) -> &[u64] {
         match self {

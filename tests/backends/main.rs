@@ -10,3 +10,4 @@
 mod harness;
 
 mod stand_ins;
+mod stores;

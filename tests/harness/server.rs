@@ -47,6 +47,12 @@ impl Server {
         Self::spawn(data, arguments, Some(parts))
     }
 
+    /// Starts a server as a configuration file says, whatever the others of this run stand on.
+    pub fn start_configured(data: &Path, configuration: &Path) -> Self {
+        let configuration = configuration.to_str().expect("paths of tests are UTF-8");
+        Self::spawn(data, &["--config", configuration], None)
+    }
+
     fn spawn(data: &Path, more: &[&str], parts: Option<Parts>) -> Self {
         let mut arguments: Vec<String> = more.iter().map(ToString::to_string).collect();
         if let Some(parts) = &parts {

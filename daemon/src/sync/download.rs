@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use lru::LruCache;
-use miaofs::client::{self, Retry};
+use miaofs::client::{self, Download, Retry};
 use miaofs::content::{CHUNK_SIZE, Digest, Manifest, ManifestError, chunk_count};
 use miaofs::protocol::downloads::{LOCATE_MAX, Locate};
 use miaofs::protocol::files::ContentRef;
@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::engine::{Core, blocking};
+use super::places::Section;
 use super::prefetch;
 use super::readahead::{ReadAhead, pieces};
 use super::status::lock;
@@ -227,67 +228,110 @@ fn begin(core: &Arc<Core>, ino: Ino, content: ContentRef, range: Range<u64>) -> 
     let (sender, stage) = watch::channel(Stage::Flying);
     let (flying, piece) = (Arc::clone(core), range.clone());
     core.spawn(async move {
-        if let Err(fault) = fly(&flying, ino, content.digest, piece, &sender).await {
+        let mut landing = Landing {
+            core: &flying,
+            ino,
+            digest: content.digest,
+            offset: piece.start,
+            step: BytesMut::with_capacity(STEP),
+            stage: &sender,
+        };
+        if let Err(fault) = fly(&mut landing, content, piece.end).await {
             sender.send_replace(Stage::Failed(Arc::new(fault)));
         }
     });
     Flight { digest: content.digest, range, stage }
 }
 
-/// Fetches one piece and hands it to the store, a step at a time.
-async fn fly(
-    core: &Arc<Core>,
-    ino: Ino,
-    digest: Digest,
-    piece: Range<u64>,
-    stage: &watch::Sender<Stage>,
-) -> Result<(), Fault> {
+/// Fetches one piece and hands it to the store: from where it is, else from the server.
+async fn fly(landing: &mut Landing<'_>, content: ContentRef, end: u64) -> Result<(), Fault> {
+    let core = landing.core;
     let flights = &core.flights;
     let _stream = flights.streams.acquire().await.expect("streams are never closed");
     let now = flights.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-    let _landing = Landing(&flights.in_flight);
+    let _in_flight = InFlight(&flights.in_flight);
     core.progress.ranges_in_flight_max.fetch_max(now, Ordering::Relaxed);
-    let client = core.client.with_retry(Retry::NEVER);
-    let mut download = client.download(digest, piece.clone()).await?;
-    let mut offset = piece.start;
-    let mut step = BytesMut::with_capacity(STEP);
-    while let Some(bytes) = download.next().await? {
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let (taken, left) = rest.split_at(rest.len().min(STEP - step.len()));
-            step.extend_from_slice(taken);
-            rest = left;
-            if step.len() == STEP {
-                offset += fill(core, ino, digest, offset, step.split()).await?;
-                stage.send_replace(Stage::Flying);
-                step.reserve(STEP);
+    let began = landing.position();
+    while landing.position() < end {
+        let wanted = landing.position()..end;
+        let section = core.places.section(&core.client, content, wanted).await;
+        match landing.take(&section).await {
+            Err(Fault::Client(error)) if section.object.is_some() => {
+                core.places.blame(content.digest, &error);
             }
+            taken => taken?,
         }
     }
-    if !step.is_empty() {
-        fill(core, ino, digest, offset, step).await?;
-    }
-    core.progress.ranges.add(piece.end - piece.start);
+    landing.finish().await.inspect_err(|_damaged| core.places.distrust())?;
+    core.progress.ranges.add(end - began);
     Ok(())
 }
 
-async fn fill(
-    core: &Arc<Core>,
+/// Bytes of a content on their way into the store, a step at a time.
+struct Landing<'a> {
+    core: &'a Core,
     ino: Ino,
     digest: Digest,
+    /// Where the next step goes.
     offset: u64,
-    bytes: BytesMut,
-) -> Result<u64, store::Error> {
-    let store = Arc::clone(&core.store);
-    let length = bytes.len() as u64;
-    blocking(move || store.fill(ino, digest, offset, &bytes)).await?;
-    Ok(length)
+    step: BytesMut,
+    stage: &'a watch::Sender<Stage>,
+}
+
+impl Landing<'_> {
+    /// Up to which byte everything has come.
+    fn position(&self) -> u64 {
+        self.offset + self.step.len() as u64
+    }
+
+    /// Takes a section in. When that fails, what came before is not lost.
+    async fn take(&mut self, section: &Section) -> Result<(), Fault> {
+        let began = self.position();
+        let client = self.core.client.with_retry(Retry::NEVER);
+        let download = match &section.object {
+            Some(object) => client.download_url(&object.url, object.range.clone()).await?,
+            None => client.download(self.digest, section.range.clone()).await?,
+        };
+        let taken = self.receive(download).await;
+        if section.object.is_some() {
+            self.core.progress.from_stores.add(self.position() - began);
+        }
+        taken
+    }
+
+    async fn receive(&mut self, mut download: Download) -> Result<(), Fault> {
+        while let Some(bytes) = download.next().await? {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let (taken, left) = rest.split_at(rest.len().min(STEP - self.step.len()));
+                self.step.extend_from_slice(taken);
+                rest = left;
+                if self.step.len() == STEP {
+                    self.finish().await.inspect_err(|_damaged| self.core.places.distrust())?;
+                    self.stage.send_replace(Stage::Flying);
+                    self.step.reserve(STEP);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands to the store what has come.
+    async fn finish(&mut self) -> Result<(), store::Error> {
+        if self.step.is_empty() {
+            return Ok(());
+        }
+        let (store, bytes) = (Arc::clone(&self.core.store), self.step.split());
+        let (ino, digest, offset) = (self.ino, self.digest, self.offset);
+        self.offset += bytes.len() as u64;
+        blocking(move || store.fill(ino, digest, offset, &bytes)).await.map(drop)
+    }
 }
 
 /// Counts a flight as landed, however it ended.
-struct Landing<'a>(&'a AtomicU64);
+struct InFlight<'a>(&'a AtomicU64);
 
-impl Drop for Landing<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -326,6 +370,7 @@ async fn know_manifest(core: &Arc<Core>, ino: Ino, content: ContentRef) -> Resul
             }
             .into());
         }
+        core.places.learn(content.digest, first, &located);
         chunks.extend(located.chunks.into_iter().map(|chunk| chunk.digest));
     }
     let store = Arc::clone(&core.store);

@@ -16,6 +16,7 @@ use super::download::{self, FetchError, Flights};
 use super::feed;
 use super::flush::{FlushError, Scope};
 use super::link::{Link, LinkState};
+use super::places::Places;
 use super::prefetch::Prefetch;
 use super::push::{self, Order};
 use super::status::{
@@ -60,6 +61,7 @@ pub(super) struct Core {
     pub(super) throttle: Throttle,
     pub(super) lanes: Lanes,
     pub(super) flights: Flights,
+    pub(super) places: Places,
     pub(super) prefetch: Prefetch,
     pub(super) progress: Progress,
     pub(super) news: mpsc::UnboundedSender<News>,
@@ -122,6 +124,7 @@ impl Engine {
             settings,
             lanes: Lanes::new(),
             flights: Flights::new(),
+            places: Places::new(),
             prefetch: Prefetch::new(),
             progress: Progress::default(),
             news,

@@ -28,6 +28,7 @@ mod flush;
 mod hash;
 mod link;
 mod order;
+mod places;
 mod plan;
 mod prefetch;
 mod push;

@@ -114,6 +114,8 @@ pub struct Counters {
     pub commits: u64,
     /// Bytes of contents fetched.
     pub content_bytes_fetched: u64,
+    /// Of these, bytes that came from a store directly, and not through the server.
+    pub content_bytes_from_stores: u64,
     /// Requests for ranges of contents.
     pub ranges_fetched: u64,
     /// The most of them that were in flight at once.
@@ -169,6 +171,7 @@ pub(super) struct Progress {
     pub(super) chunks: Tally,
     pub(super) batches: Tally,
     pub(super) ranges: Tally,
+    pub(super) from_stores: Tally,
     pub(super) instant_uploads: AtomicU64,
     pub(super) commits: AtomicU64,
     pub(super) ranges_in_flight_max: AtomicU64,
@@ -290,6 +293,7 @@ impl Progress {
             instant_uploads: read(&self.instant_uploads),
             commits: read(&self.commits),
             content_bytes_fetched: read(&self.ranges.bytes),
+            content_bytes_from_stores: read(&self.from_stores.bytes),
             ranges_fetched: read(&self.ranges.count),
             ranges_in_flight_max: read(&self.ranges_in_flight_max),
             requests: traffic.requests,

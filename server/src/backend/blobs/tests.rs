@@ -118,7 +118,7 @@ async fn every_store_gives_back_what_it_took_in_whole_or_in_parts() {
             assert_eq!(stores.blob_of(name, &listed[0].key), Some(blob));
 
             for _again in 0..2 {
-                stores.remove_everywhere(blob, &[copy.clone()]).await.unwrap();
+                stores.remove_everywhere(blob, std::slice::from_ref(&copy)).await.unwrap();
             }
             assert_eq!(read(&stores, &copy, 0, length).await, None, "{name} {length}");
         }

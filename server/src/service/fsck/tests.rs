@@ -250,6 +250,9 @@ async fn bytes_that_belong_to_nothing_are_removed_when_they_are_old_and_no_other
     assert_eq!(report.left(), 0);
     assert!(contents.staging.file(staged).unwrap().is_none());
     assert!(contents.stores.head(StoreName::Local, stored).await.unwrap().is_none());
-    assert!(contents.stores.head(StoreName::Local, blob).await.unwrap().is_some(), "only its staged bytes go");
+    assert!(
+        contents.stores.head(StoreName::Local, blob).await.unwrap().is_some(),
+        "only its staged bytes go"
+    );
     assert_eq!(flaws(&look(&scene).await), []);
 }

@@ -1,0 +1,254 @@
+//! Where contents can be read without going through the server: signed URLs of objects in stores.
+//!
+//! The server says where the chunks of a content are, and for how long that holds. Bytes from a store are
+//! checked against the manifest as all others are. A URL that is refused is asked for anew once; a store
+//! that fails is left alone for a while, and the server gives the bytes meanwhile.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lru::LruCache;
+use miaofs::client::{self, Client, Retry};
+use miaofs::content::{CHUNK_SIZE, Digest, chunk_count};
+use miaofs::protocol::downloads::{LOCATE_MAX, Locate, Located, Place};
+use miaofs::protocol::files::ContentRef;
+use tokio::time::Instant;
+
+use super::status::lock;
+
+/// Contents of no more than this many bytes come from the server: asking where they are would take as
+/// long as fetching them.
+const LEAST: u64 = 256 * 1024;
+/// How long a store that failed is left alone, and a server that named no store is not asked again.
+const LEAVE_ALONE: Duration = Duration::from_secs(10);
+/// Answers that are remembered, each about a run of [`LOCATE_MAX`] chunks.
+const ANSWERS: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
+/// The HTTP status of a store for a URL that has expired.
+const FORBIDDEN: u16 = 403;
+
+/// Bytes of a content in a row, and where to fetch them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Section {
+    /// Which bytes of the content.
+    pub(super) range: Range<u64>,
+    /// Where in which object they are; the server has them when `None`.
+    pub(super) object: Option<Object>,
+}
+
+/// Bytes in a row of an object in a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Object {
+    /// A signed URL of the object.
+    pub(super) url: String,
+    /// Which bytes of it.
+    pub(super) range: Range<u64>,
+}
+
+/// What the server said of a run of chunks.
+#[derive(Debug)]
+struct Answer {
+    urls: Vec<String>,
+    places: Vec<Place>,
+    holds_until: Instant,
+}
+
+/// What the server said lately.
+#[derive(Debug)]
+pub(super) struct Places {
+    answers: Mutex<LruCache<(Digest, u64), Arc<Answer>>>,
+    alone_until: Mutex<Option<Instant>>,
+    refused: Mutex<Option<(Digest, Instant)>>,
+    /// One at a time asks.
+    asking: tokio::sync::Mutex<()>,
+}
+
+impl Places {
+    pub(super) fn new() -> Self {
+        Self {
+            answers: Mutex::new(LruCache::new(ANSWERS)),
+            alone_until: Mutex::new(None),
+            refused: Mutex::new(None),
+            asking: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// Where the first bytes of `wanted` are, and how many in a row.
+    pub(super) async fn section(
+        &self,
+        client: &Client,
+        content: ContentRef,
+        wanted: Range<u64>,
+    ) -> Section {
+        let by_server = Section { range: wanted.clone(), object: None };
+        if content.size <= LEAST || self.are_left_alone() {
+            return by_server;
+        }
+        let index = wanted.start / CHUNK_SIZE;
+        match self.answer(client, content, index / LOCATE_MAX).await {
+            Ok(answer) => answer.section(wanted).unwrap_or(by_server),
+            Err(error) => {
+                // The same request to the server itself will say so, and to somebody who waits.
+                tracing::debug!(%error, "the server does not say where a content is");
+                by_server
+            }
+        }
+    }
+
+    /// Takes in what the server said of the chunks from `first` on.
+    pub(super) fn learn(&self, digest: Digest, first: u64, located: &Located) {
+        if first.is_multiple_of(LOCATE_MAX) {
+            self.remember(digest, first / LOCATE_MAX, located);
+        }
+    }
+
+    /// Learns that a store did not give what it should.
+    pub(super) fn blame(&self, digest: Digest, error: &client::Error) {
+        let now = Instant::now();
+        if error.status() == Some(FORBIDDEN) {
+            let before = lock(&self.refused).replace((digest, now));
+            let again = |(which, at): (Digest, Instant)| which == digest && now - at < LEAVE_ALONE;
+            if !before.is_some_and(again) {
+                self.forget(digest);
+                return;
+            }
+        }
+        tracing::warn!(%error, "a store does not answer; the server is asked for a while");
+        self.distrust();
+    }
+
+    /// Lets the server give all bytes for a while.
+    pub(super) fn distrust(&self) {
+        *lock(&self.alone_until) = Some(Instant::now() + LEAVE_ALONE);
+    }
+
+    fn are_left_alone(&self) -> bool {
+        lock(&self.alone_until).is_some_and(|until| Instant::now() < until)
+    }
+
+    async fn answer(
+        &self,
+        client: &Client,
+        content: ContentRef,
+        run: u64,
+    ) -> Result<Arc<Answer>, client::Error> {
+        if let Some(answer) = self.known(content.digest, run) {
+            return Ok(answer);
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(answer) = self.known(content.digest, run) {
+            return Ok(answer);
+        }
+        let first = run * LOCATE_MAX;
+        let count = chunk_count(content.size).saturating_sub(first).min(LOCATE_MAX);
+        let locate = Locate { digest: content.digest, first, count };
+        let located = client.with_retry(Retry::NEVER).locate(&locate).await?;
+        Ok(self.remember(content.digest, run, &located))
+    }
+
+    fn known(&self, digest: Digest, run: u64) -> Option<Arc<Answer>> {
+        let mut answers = lock(&self.answers);
+        let answer = answers.get(&(digest, run))?;
+        (Instant::now() < answer.holds_until).then(|| Arc::clone(answer))
+    }
+
+    fn remember(&self, digest: Digest, run: u64, located: &Located) -> Arc<Answer> {
+        // Not to the last second: a request made with it has to arrive, and clocks differ.
+        let for_long = Duration::from_secs(located.expires_in).mul_f64(0.9);
+        let stored = !located.urls.is_empty();
+        if !stored {
+            self.distrust();
+        }
+        let answer = Arc::new(Answer {
+            urls: located.urls.clone(),
+            places: located.chunks.iter().map(|chunk| chunk.place.clone()).collect(),
+            holds_until: Instant::now() + if stored { for_long } else { LEAVE_ALONE },
+        });
+        lock(&self.answers).put((digest, run), Arc::clone(&answer));
+        answer
+    }
+
+    fn forget(&self, digest: Digest) {
+        let mut answers = lock(&self.answers);
+        let stale: Vec<_> = answers.iter().map(|(key, _)| *key).collect();
+        for key in stale.into_iter().filter(|(of, _)| *of == digest) {
+            answers.pop(&key);
+        }
+    }
+}
+
+impl Answer {
+    /// The first bytes of `wanted` that lie in one object in a row; `None` when the server has them, or
+    /// what it says makes no sense.
+    fn section(&self, wanted: Range<u64>) -> Option<Section> {
+        let chunk = wanted.start / CHUNK_SIZE;
+        let places = self.places.get((chunk % LOCATE_MAX) as usize..)?;
+        let Place::Url { url, offset } = *places.first()? else {
+            let by_server = places.iter().take_while(|place| !matches!(place, Place::Url { .. }));
+            let end = (chunk + by_server.count() as u64) * CHUNK_SIZE;
+            return Some(Section { range: wanted.start..end.min(wanted.end), object: None });
+        };
+        let follows = |(distance, place): &(u64, &Place)| {
+            offset
+                .checked_add(distance * CHUNK_SIZE)
+                .is_some_and(|offset| **place == Place::Url { url, offset })
+        };
+        let chunks = (0..).zip(places).take_while(follows).count() as u64;
+        let end = ((chunk + chunks) * CHUNK_SIZE).min(wanted.end);
+        let start = offset.checked_add(wanted.start - chunk * CHUNK_SIZE)?;
+        let range = start..start.checked_add(end - wanted.start)?;
+        let url = self.urls.get(url as usize)?.clone();
+        Some(Section { range: wanted.start..end, object: Some(Object { url, range }) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const C: u64 = CHUNK_SIZE;
+
+    fn answer(places: Vec<Place>) -> Answer {
+        let urls = vec!["http://a".to_owned(), "http://b".to_owned()];
+        Answer { urls, places, holds_until: Instant::now() }
+    }
+
+    fn object(url: &str, range: Range<u64>) -> Option<Object> {
+        Some(Object { url: url.to_owned(), range })
+    }
+
+    #[test]
+    fn bytes_in_a_row_of_one_object_are_one_section() {
+        let at = |url, offset| Place::Url { url, offset };
+        let it = answer(vec![
+            at(0, C),
+            at(0, 2 * C),
+            at(1, 3 * C),
+            Place::Server,
+            Place::Hole,
+            at(1, 7),
+        ]);
+        let section = |wanted| it.section(wanted).unwrap();
+        assert_eq!(
+            section(0..9 * C),
+            Section { range: 0..2 * C, object: object("http://a", C..3 * C) }
+        );
+        let within = Section { range: 5..C + 9, object: object("http://a", C + 5..2 * C + 9) };
+        assert_eq!(section(5..C + 9), within);
+        let other = Section { range: 2 * C..3 * C, object: object("http://b", 3 * C..4 * C) };
+        assert_eq!(section(2 * C..9 * C), other);
+        assert_eq!(section(3 * C..9 * C), Section { range: 3 * C..5 * C, object: None });
+        let last = Section { range: 5 * C + 1..5 * C + 3, object: object("http://b", 8..10) };
+        assert_eq!(section(5 * C + 1..5 * C + 3), last);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_to_the_server() {
+        let wrong = [Place::Url { url: 2, offset: 0 }, Place::Url { url: 0, offset: u64::MAX }];
+        for place in wrong {
+            assert_eq!(answer(vec![place]).section(1..9), None);
+        }
+        assert_eq!(answer(Vec::new()).section(0..9), None);
+    }
+}

@@ -1,0 +1,206 @@
+//! Stores: copies in Ceph and OSS, reads that outlive one of them, and clients that read from them directly.
+
+use std::path::Path;
+use std::process::Command;
+
+use miaofs::protocol::ids::NodeId;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::harness::api::Api;
+use crate::harness::bucket::Bucket;
+use crate::harness::content::{Content, upload};
+use crate::harness::device::Device;
+use crate::harness::drive::{Change, apply};
+use crate::harness::random::Seed;
+use crate::harness::scratch;
+use crate::harness::server::Server;
+use crate::harness::services::{run, service};
+use crate::harness::wait::{seconds, wait_until};
+
+const MIB: usize = 1 << 20;
+
+/// A server whose database and queue are embedded, and whose stores are real.
+struct Scene {
+    server: Server,
+    prefix: String,
+    directory: TempDir,
+}
+
+impl Scene {
+    /// `head` begins the configuration; of Ceph clients know an address when `public` is one.
+    fn new(head: &str, ceph_endpoint: &str, public: Option<&str>) -> Self {
+        let directory = scratch();
+        let prefix = format!("miaofs_{:016x}", rand::random::<u64>());
+        let configuration = directory.path().join("server.toml");
+        std::fs::write(&configuration, settings(head, ceph_endpoint, public, &prefix)).unwrap();
+        let server = Server::start_configured(&directory.path().join("data"), &configuration);
+        Self { server, prefix, directory }
+    }
+
+    /// Starts the server again with another configuration.
+    fn reconfigure(&mut self, head: &str, ceph_endpoint: &str) {
+        self.server.stop();
+        let text = settings(head, ceph_endpoint, None, &self.prefix);
+        std::fs::write(self.directory.path().join("server.toml"), text).unwrap();
+        self.server.restart();
+    }
+
+    /// Uploads a file `film` of so many bytes and waits until it has left the staging disk.
+    fn upload(&self, user: &Api, size: usize) -> Content {
+        let content = Content::random(Seed::of_this_run(), "film", size);
+        upload(user, &content);
+        apply(user, &[&Change::file(NodeId::ROOT, "film", &content)]);
+        self.wait_until_moved();
+        content
+    }
+
+    fn wait_until_moved(&self) {
+        wait_until("all is in the stores", seconds(60), || self.server.staged().is_empty());
+    }
+
+    /// The bytes of the only object that a bucket has of this server.
+    fn only_object(&self, bucket: &Bucket) -> Vec<u8> {
+        let objects = bucket.list(&self.prefix);
+        assert_eq!(objects.len(), 1, "{objects:?}");
+        let target = self.directory.path().join("object");
+        bucket.fetch(&objects[0].key, &target);
+        std::fs::read(target).unwrap()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            Bucket::ceph().empty(&self.prefix);
+            Bucket::oss().empty(&self.prefix);
+        }
+    }
+}
+
+fn settings(head: &str, ceph_endpoint: &str, public: Option<&str>, prefix: &str) -> String {
+    let public = public.map(|url| format!("public_endpoint = \"{url}\"\n")).unwrap_or_default();
+    let table = |name: &str, endpoint: &str| {
+        let of = |setting: &str| service(&format!("{}_{setting}", name.to_uppercase()));
+        format!(
+            "[stores.{name}]\nendpoint = \"{endpoint}\"\nregion = \"{}\"\nbucket = \"{}\"\n\
+             access_key = \"{}\"\nsecret_key = \"{}\"\nprefix = \"{prefix}\"\n",
+            of("REGION"),
+            of("BUCKET"),
+            of("ACCESS_KEY"),
+            of("SECRET_KEY"),
+        )
+    };
+    let (ceph, oss) = (table("ceph", ceph_endpoint), table("oss", &service("OSS_ENDPOINT")));
+    format!("{head}\n{ceph}{public}{oss}proxy = \"{}\"\n", service("OSS_PROXY"))
+}
+
+/// What curl, which is none of ours, gets from a URL with these arguments.
+fn curl(directory: &Path, url: &str, arguments: &[&str]) -> Vec<u8> {
+    let target = directory.join("fetched");
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "60"]);
+    run(command.arg("--output").arg(&target).args(arguments).arg(url));
+    std::fs::read(target).unwrap()
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn both_stores_keep_a_copy_and_one_that_fails_is_not_missed() {
+    let both = "store = [\"ceph\", \"oss\"]";
+    let mut scene = Scene::new(both, &service("CEPH_ENDPOINT"), None);
+    let ada = scene.server.sign_up("ada");
+    let content = scene.upload(&ada, 17 * MIB + 5);
+    for bucket in [Bucket::ceph(), Bucket::oss()] {
+        assert!(scene.only_object(&bucket) == content.bytes, "{bucket:?} has other bytes");
+    }
+
+    // The copy in Ceph is lost, and then Ceph is away altogether: nobody listens on port 9.
+    Bucket::ceph().empty(&scene.prefix);
+    let path = "/file/download?path=/film";
+    assert!(ada.get(path).expect(200).body == content.bytes, "the other copy is not read");
+    scene.reconfigure(both, "http://127.0.0.1:9");
+    let ada = scene.server.sign_in("ada");
+    for _twice in 0..2 {
+        assert!(ada.get(path).expect(200).body == content.bytes, "the other copy is not read");
+    }
+    assert_eq!(scene.server.metric("miaofs_store_read_failures_total"), 1, "it is asked again");
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_client_is_sent_to_the_store_and_needs_no_token_there() {
+    let endpoint = service("CEPH_ENDPOINT");
+    let scene = Scene::new("store = \"ceph\"", &endpoint, Some(&endpoint));
+    let ada = scene.server.sign_up("ada");
+    let content = scene.upload(&ada, 9 * MIB);
+    let place = json!({ "digest": content.digest, "first": 1, "count": 9 });
+    let located = ada.post("/file/locate", &place).expect(200).json();
+    assert_eq!(located["urls"].as_array().unwrap().len(), 1, "one blob has one URL");
+    let second = &located["chunks"][0]["place"]["url"];
+    assert_eq!(second, &json!({ "url": 0, "offset": 4 * MIB }));
+    let url = located["urls"][0].as_str().unwrap();
+    let directory = scene.directory.path();
+    let range = format!("{}-{}", 4 * MIB, 8 * MIB - 1);
+    assert!(curl(directory, url, &["--range", &range]) == content.bytes[4 * MIB..8 * MIB]);
+
+    let token = format!("authorization: Bearer {}", ada.token());
+    let download = format!("{}/file/download?path=/film", scene.server.url());
+    let follow = ["--location", "--header", &token, "--range", "1000-1999"];
+    assert!(curl(directory, &download, &follow) == content.bytes[1000..2000]);
+    assert_eq!(scene.server.metric_where("miaofs_download_bytes_total", "").unwrap_or(0), 0);
+
+    let through = ada.get("/file/download?path=/film&through=server").expect(200);
+    assert!(through.body == content.bytes, "other bytes came through the server");
+    assert_eq!(scene.server.metric("miaofs_download_bytes_total"), content.size());
+    let bob = scene.server.sign_up("bob");
+    bob.post("/file/locate", &place).expect_problem(404, "not_found");
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_second_device_reads_from_the_store_and_not_through_the_server() {
+    let endpoint = service("CEPH_ENDPOINT");
+    let scene = Scene::new("store = \"ceph\"", &endpoint, Some(&endpoint));
+    let one = Device::signed_up(scene.directory.path(), "one", &scene.server, "ada");
+    let source = scene.directory.path().join("film");
+    let size = 100 * MIB as u64 + 1;
+    Seed::of_this_run().write_file(&source, "film", size);
+    std::fs::copy(&source, one.path("film")).unwrap();
+    one.sync();
+    scene.wait_until_moved();
+    let two = Device::signed_in(scene.directory.path(), "two", &scene.server, "ada");
+    run(Command::new("cmp").arg(&source).arg(two.path("film")));
+    let counters = &two.status()["counters"];
+    assert_eq!(counters["content_bytes_from_stores"], size, "{counters}");
+    assert_eq!(scene.server.metric_where("miaofs_download_bytes_total", "").unwrap_or(0), 0);
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_device_goes_on_when_urls_expire_and_when_the_store_is_not_reached() {
+    let endpoint = service("CEPH_ENDPOINT");
+    // Nobody listens on port 9: the server reaches the store, and its clients do not.
+    for (ttl, public) in [(1, endpoint.as_str()), (3600, "http://127.0.0.1:9")] {
+        let head = format!("store = \"ceph\"\nsigned_url_ttl = {ttl}");
+        let scene = Scene::new(&head, &endpoint, Some(public));
+        let one = Device::signed_up(scene.directory.path(), "one", &scene.server, "ada");
+        let source = scene.directory.path().join("film");
+        Seed::of_this_run().write_file(&source, "film", 40 * MIB as u64);
+        std::fs::copy(&source, one.path("film")).unwrap();
+        one.sync();
+        scene.wait_until_moved();
+        let two = Device::signed_in(scene.directory.path(), "two", &scene.server, "ada");
+        let read = |skip: &str, count: &str| {
+            let mut dd = Command::new("dd");
+            let input = format!("if={}", two.path("film").display());
+            dd.args([&input, "of=/dev/null", "bs=1M", "status=none"]);
+            run(dd.args([format!("skip={skip}"), format!("count={count}")]));
+        };
+        read("0", "1");
+        // Longer than the URLs of the first round hold.
+        std::thread::sleep(seconds(2));
+        read("30", "2");
+        run(Command::new("cmp").arg(&source).arg(two.path("film")));
+    }
+}
