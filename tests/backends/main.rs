@@ -9,5 +9,6 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod processes;
 mod stand_ins;
 mod stores;

@@ -15,6 +15,8 @@ use tokio::sync::Notify;
 use crate::backend::UserId;
 use crate::backend::tracker::Waiters;
 
+/// After so long without news the connection is made anew: one whose other end vanished says nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Between two tries to listen again.
 const PAUSE: Duration = Duration::from_millis(300);
 
@@ -65,14 +67,14 @@ pub(super) async fn listen(client: Client, channel: String, waiters: Waiters) {
     }
 }
 
-/// Listens until the connection is lost.
+/// Listens until the connection is lost, or seems to be.
 async fn listen_once(client: &Client, channel: &str, waiters: &Waiters) -> Result<(), RedisError> {
     let mut subscription = client.get_async_pubsub().await?;
     subscription.subscribe(channel).await?;
     // What was published before is lost.
     waiters.wake_all();
     let mut messages = subscription.on_message();
-    while let Some(message) = messages.next().await {
+    while let Ok(Some(message)) = tokio::time::timeout(SILENCE, messages.next()).await {
         let text: String = message.get_payload()?;
         let news = text
             .split_once(' ')
