@@ -9,6 +9,8 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod faults;
 mod processes;
+mod scene;
 mod stand_ins;
 mod stores;

@@ -1,17 +1,15 @@
-//! The share of one server in the real parts: a database, a virtual host, and prefixes of its own.
+//! The share of one server in the real parts: a database, a virtual host and a prefix of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::bucket::Bucket;
 use super::services::{run, service};
 
-/// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and the stores; all of it goes
-/// when this is dropped.
+/// What a server of a test has to itself in MariaDB, Redis and RabbitMQ; all of it goes when this
+/// is dropped.
 #[derive(Debug)]
 pub struct Parts {
     name: String,
-    stores: &'static [&'static str],
     configuration: PathBuf,
 }
 
@@ -21,12 +19,11 @@ const FORGET: &str = "local cursor = '0' repeat \
     for _, key in ipairs(page[2]) do redis.call('DEL', key) end until cursor == '0'";
 
 impl Parts {
-    /// Makes them, and writes the configuration that names them to `configuration`. What is uploaded
-    /// goes to these `stores`: `ceph`, `oss` or both.
-    pub fn new(configuration: &Path, stores: &'static [&'static str]) -> Self {
+    /// Makes them, and writes the configuration that names them to `configuration`.
+    pub fn new(configuration: &Path) -> Self {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("random ids");
         let name = format!("miaofs_{}", &id.replace('-', "")[..16]);
-        let parts = Self { name, stores, configuration: configuration.to_owned() };
+        let parts = Self { name, configuration: configuration.to_owned() };
         parts.sql(&format!("create database {}", parts.name));
         parts.broker("PUT", "vhosts", "{}");
         let all = r#"{"configure": ".*", "write": ".*", "read": ".*"}"#;
@@ -40,46 +37,15 @@ impl Parts {
         &self.configuration
     }
 
-    /// The sizes of the objects that the server keeps in Ceph.
-    pub fn stored(&self) -> Vec<u64> {
-        let objects = Bucket::ceph().list(&self.name);
-        objects.into_iter().map(|object| object.size).collect()
-    }
-
-    /// What all keys of its objects begin with.
-    pub fn prefix(&self) -> &str {
-        &self.name
-    }
-
     fn settings(&self) -> String {
         let name = &self.name;
-        let mut text = format!(
+        format!(
             "database_url = \"{}/{name}\"\nreplica_url = \"{}/{name}\"\n\
-             redis_url = \"{}\"\nredis_prefix = \"{name}\"\n\
-             amqp_url = \"{}/{name}\"\nstore = {:?}\n",
+             redis_url = \"{}\"\nredis_prefix = \"{name}\"\namqp_url = \"{}/{name}\"\n",
             service("DATABASE_URL"),
             service("REPLICA_URL"),
             service("REDIS_URL"),
             service("AMQP_URL"),
-            self.stores,
-        );
-        text.push_str(&self.store("ceph", "CEPH"));
-        text.push_str(&self.store("oss", "OSS"));
-        text.push_str(&format!("proxy = \"{}\"\n", service("OSS_PROXY")));
-        text
-    }
-
-    fn store(&self, store: &str, service_name: &str) -> String {
-        let of = |setting: &str| service(&format!("{service_name}_{setting}"));
-        format!(
-            "[stores.{store}]\nendpoint = \"{}\"\nregion = \"{}\"\nbucket = \"{}\"\nprefix = \"{}\"\n\
-             access_key = \"{}\"\nsecret_key = \"{}\"\n",
-            of("ENDPOINT"),
-            of("REGION"),
-            of("BUCKET"),
-            self.name,
-            of("ACCESS_KEY"),
-            of("SECRET_KEY"),
         )
     }
 
@@ -117,8 +83,6 @@ impl Drop for Parts {
         let pattern = format!("{}:*", self.name);
         let mut redis = Command::new("redis-cli");
         run(redis.args(["-u", &service("REDIS_URL"), "eval", FORGET, "0", &pattern]));
-        for bucket in [Bucket::ceph(), Bucket::oss()] {
-            bucket.empty(&self.name);
-        }
+        let _it_went_with_the_directory = std::fs::remove_file(&self.configuration);
     }
 }

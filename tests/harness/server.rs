@@ -38,13 +38,13 @@ impl Server {
 
     /// Starts a server with more arguments to `serve`.
     pub fn start_with(data: &Path, arguments: &[&str]) -> Self {
-        let parts = real_backends().then(|| Parts::new(&data.with_extension("toml"), &["ceph"]));
+        let parts = real_backends().then(|| Parts::new(&configuration_of(data)));
         Self::spawn(data, arguments, parts)
     }
 
-    /// Starts a server on these parts, whatever the others of this run stand on.
-    pub fn start_on(parts: Parts, data: &Path, arguments: &[&str]) -> Self {
-        Self::spawn(data, arguments, Some(parts))
+    /// Starts a server on real parts, whatever the others of this run stand on.
+    pub fn start_on_real(data: &Path) -> Self {
+        Self::spawn(data, &[], Some(Parts::new(&configuration_of(data))))
     }
 
     /// Starts a server as a configuration file says, whatever the others of this run stand on.
@@ -102,6 +102,17 @@ impl Server {
         binary("miaofs-server")
     }
 
+    /// A command of the program on the same data and parts as the server that has its data in `data`.
+    pub fn command(data: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(Self::binary());
+        command.args(arguments).arg("--data").arg(data);
+        let configuration = configuration_of(data);
+        if configuration.exists() {
+            command.arg("--config").arg(configuration);
+        }
+        command
+    }
+
     /// Its process id.
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
@@ -119,10 +130,7 @@ impl Server {
 
     /// The sizes of the blobs that it has moved to its store.
     pub fn stored(&self) -> Vec<u64> {
-        match &self.parts {
-            Some(parts) => parts.stored(),
-            None => lengths_below(&self.data.join("store")),
-        }
+        lengths_below(&self.data.join("store"))
     }
 
     /// The sizes of the files on its staging disk.
@@ -191,6 +199,11 @@ impl Drop for Server {
 
 fn log_of(data: &Path) -> PathBuf {
     data.with_extension("log")
+}
+
+/// The configuration file of a server, when it has one.
+fn configuration_of(data: &Path) -> PathBuf {
+    data.with_extension("toml")
 }
 
 fn spawn(data: &Path, arguments: &[String], listen: &str) -> (Child, SocketAddr) {

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use miaofs::protocol::ids::NodeId;
 use serde_json::{Value, json};
@@ -15,10 +15,7 @@ use crate::harness::server::{PASSWORD, Server};
 
 /// Runs a command on the data of a server, with a text on stdin.
 pub fn run_with(data: &Path, arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(Server::binary())
-        .args(arguments)
-        .arg("--data")
-        .arg(data)
+    let mut child = Server::command(data, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,0 +1,66 @@
+//! What the tests on real parts begin with: a server that stands on them, and a device with its drive mounted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::harness::device::Device;
+use crate::harness::scratch;
+use crate::harness::server::Server;
+use crate::harness::services::run;
+use crate::harness::wait::{seconds, wait_until};
+
+/// 1 MiB.
+pub const MIB: u64 = 1 << 20;
+
+/// One account, mounted on one device. The device ends before the server, and the directory goes last.
+pub struct Scene {
+    /// The device.
+    pub one: Device,
+    /// Its server.
+    pub server: Server,
+    /// Where everything of the test is.
+    pub directory: TempDir,
+}
+
+impl Scene {
+    /// Starts everything.
+    pub fn new() -> Self {
+        let directory = scratch();
+        let server = Server::start_on_real(&directory.path().join("data"));
+        let one = Device::signed_up(directory.path(), "one", &server, "ada");
+        Self { one, server, directory }
+    }
+
+    /// A path outside of the mount.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Mounts the drive of the same account on another device.
+    pub fn another_device(&self, name: &str) -> Device {
+        Device::signed_in(self.directory.path(), name, &self.server, "ada")
+    }
+
+    /// Waits until everything that was uploaded is in the stores and nowhere else.
+    pub fn wait_for_transfers(&self) {
+        let staged = || self.server.staged().iter().sum::<u64>();
+        wait_until("nothing is staged any more", seconds(120), || staged() == 0);
+    }
+
+    /// Panics unless `fsck --deep` finds nothing wrong.
+    #[track_caller]
+    pub fn expect_sound(&self) {
+        run(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
+    }
+}
+
+/// The first things that `rsync` would still have to do to make `target` equal to `source`, contents compared.
+pub fn difference(source: &Path, target: &Path) -> String {
+    let mut command = Command::new("rsync");
+    command.args(["-aHnc", "--delete", "--itemize-changes"]);
+    let slash = |path: &Path| format!("{}/", path.display());
+    let printed = run(command.args([slash(source), slash(target)]));
+    printed.lines().take(20).collect::<Vec<_>>().join("\n")
+}
