@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::harness::device::Device;
+use crate::harness::parts::Reads;
 use crate::harness::random::Seed;
 use crate::harness::server::Server;
 use crate::harness::services::{run, services};
@@ -27,7 +28,7 @@ const OUTAGE: Duration = seconds(4);
 /// expects everything to be on the server afterwards, and nothing else.
 #[track_caller]
 fn a_copy_survives(fault: impl FnOnce(&mut Server)) {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(&["ceph"], Reads::ThroughTheServer);
     let seed = Seed::of_this_run();
     let source = scene.path("source");
     plant(&source, seed, FILES);
@@ -86,6 +87,18 @@ fn a_copy_survives_redis_without_its_data() {
 #[ignore = "needs scripts/services up"]
 fn a_copy_survives_rabbitmq() {
     a_copy_survives(|_server| outage_of("rabbitmq"));
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copy_survives_the_gateway_of_ceph() {
+    a_copy_survives(|_server| outage_of("radosgw"));
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copy_survives_the_disk_of_ceph() {
+    a_copy_survives(|_server| outage_of("ceph-osd"));
 }
 
 #[test]

@@ -9,6 +9,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod copying;
 mod faults;
 mod processes;
 mod scene;

@@ -6,6 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::harness::device::Device;
+use crate::harness::parts::Reads;
 use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::services::run;
@@ -25,10 +26,10 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Starts everything.
-    pub fn new() -> Self {
+    /// Starts everything; what is uploaded goes to these stores.
+    pub fn new(stores: &'static [&'static str], reads: Reads) -> Self {
         let directory = scratch();
-        let server = Server::start_on_real(&directory.path().join("data"));
+        let server = Server::start_on_real(&directory.path().join("data"), stores, reads);
         let one = Device::signed_up(directory.path(), "one", &server, "ada");
         Self { one, server, directory }
     }
@@ -54,6 +55,11 @@ impl Scene {
     pub fn expect_sound(&self) {
         run(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
     }
+}
+
+/// What `b3sum` prints for a file.
+pub fn b3sum(path: &Path) -> String {
+    run(Command::new("b3sum").arg("--no-names").arg(path)).trim().to_owned()
 }
 
 /// The first things that `rsync` would still have to do to make `target` equal to `source`, contents compared.

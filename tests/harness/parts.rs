@@ -1,16 +1,28 @@
-//! The share of one server in the real parts: a database, a virtual host and a prefix of its own.
+//! The share of one server in the real parts: a database, a virtual host, and prefixes of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::bucket::Bucket;
 use super::services::{run, service};
 
-/// What a server of a test has to itself in MariaDB, Redis and RabbitMQ; all of it goes when this
-/// is dropped.
+/// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and in the stores; all of
+/// it goes when this is dropped.
 #[derive(Debug)]
 pub struct Parts {
     name: String,
+    stores: &'static [&'static str],
+    reads: Reads,
     configuration: PathBuf,
+}
+
+/// How clients get the bytes of a blob that is in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// The server passes them on.
+    ThroughTheServer,
+    /// By a signed URL, from the store itself.
+    FromTheStore,
 }
 
 /// Removes the keys that match a pattern, in Redis itself: there may be many.
@@ -19,11 +31,12 @@ const FORGET: &str = "local cursor = '0' repeat \
     for _, key in ipairs(page[2]) do redis.call('DEL', key) end until cursor == '0'";
 
 impl Parts {
-    /// Makes them, and writes the configuration that names them to `configuration`.
-    pub fn new(configuration: &Path) -> Self {
+    /// Makes them, and writes the configuration that names them to `configuration`. What is uploaded
+    /// goes to these `stores`: `ceph`, `oss` or both.
+    pub fn new(configuration: &Path, stores: &'static [&'static str], reads: Reads) -> Self {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("random ids");
         let name = format!("miaofs_{}", &id.replace('-', "")[..16]);
-        let parts = Self { name, configuration: configuration.to_owned() };
+        let parts = Self { name, stores, reads, configuration: configuration.to_owned() };
         parts.sql(&format!("create database {}", parts.name));
         parts.broker("PUT", "vhosts", "{}");
         let all = r#"{"configure": ".*", "write": ".*", "read": ".*"}"#;
@@ -37,15 +50,49 @@ impl Parts {
         &self.configuration
     }
 
+    /// The sizes of the objects that the server keeps in Ceph.
+    pub fn stored(&self) -> Vec<u64> {
+        let objects = Bucket::ceph().list(&self.name);
+        objects.into_iter().map(|object| object.size).collect()
+    }
+
+    /// What all keys of its objects begin with.
+    pub fn prefix(&self) -> &str {
+        &self.name
+    }
+
     fn settings(&self) -> String {
         let name = &self.name;
-        format!(
+        let mut text = format!(
             "database_url = \"{}/{name}\"\nreplica_url = \"{}/{name}\"\n\
-             redis_url = \"{}\"\nredis_prefix = \"{name}\"\namqp_url = \"{}/{name}\"\n",
+             redis_url = \"{}\"\nredis_prefix = \"{name}\"\n\
+             amqp_url = \"{}/{name}\"\nstore = {:?}\n",
             service("DATABASE_URL"),
             service("REPLICA_URL"),
             service("REDIS_URL"),
             service("AMQP_URL"),
+            self.stores,
+        );
+        text.push_str(&self.store("ceph"));
+        if self.reads == Reads::FromTheStore {
+            text.push_str(&format!("public_endpoint = \"{}\"\n", service("CEPH_ENDPOINT")));
+        }
+        text.push_str(&self.store("oss"));
+        text.push_str(&format!("proxy = \"{}\"\n", service("OSS_PROXY")));
+        text
+    }
+
+    fn store(&self, store: &str) -> String {
+        let of = |setting: &str| service(&format!("{}_{setting}", store.to_ascii_uppercase()));
+        format!(
+            "[stores.{store}]\nendpoint = \"{}\"\nregion = \"{}\"\nbucket = \"{}\"\n\
+             prefix = \"{}\"\naccess_key = \"{}\"\nsecret_key = \"{}\"\n",
+            of("ENDPOINT"),
+            of("REGION"),
+            of("BUCKET"),
+            self.name,
+            of("ACCESS_KEY"),
+            of("SECRET_KEY"),
         )
     }
 
@@ -83,6 +130,9 @@ impl Drop for Parts {
         let pattern = format!("{}:*", self.name);
         let mut redis = Command::new("redis-cli");
         run(redis.args(["-u", &service("REDIS_URL"), "eval", FORGET, "0", &pattern]));
+        for bucket in [Bucket::ceph(), Bucket::oss()] {
+            bucket.empty(&self.name);
+        }
         let _it_went_with_the_directory = std::fs::remove_file(&self.configuration);
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::api::Api;
 use super::disk::lengths_below;
-use super::parts::Parts;
+use super::parts::{Parts, Reads};
 use super::services::real_backends;
 use super::wait::{seconds, wait_until};
 use super::{binary, tail};
@@ -38,13 +38,16 @@ impl Server {
 
     /// Starts a server with more arguments to `serve`.
     pub fn start_with(data: &Path, arguments: &[&str]) -> Self {
-        let parts = real_backends().then(|| Parts::new(&configuration_of(data)));
+        let configuration = configuration_of(data);
+        let make = || Parts::new(&configuration, &["ceph"], Reads::ThroughTheServer);
+        let parts = real_backends().then(make);
         Self::spawn(data, arguments, parts)
     }
 
-    /// Starts a server on real parts, whatever the others of this run stand on.
-    pub fn start_on_real(data: &Path) -> Self {
-        Self::spawn(data, &[], Some(Parts::new(&configuration_of(data))))
+    /// Starts a server on real parts, whatever the others of this run stand on. What is uploaded goes
+    /// to these `stores`.
+    pub fn start_on_real(data: &Path, stores: &'static [&'static str], reads: Reads) -> Self {
+        Self::spawn(data, &[], Some(Parts::new(&configuration_of(data), stores, reads)))
     }
 
     /// Starts a server as a configuration file says, whatever the others of this run stand on.
@@ -128,9 +131,17 @@ impl Server {
         &self.data
     }
 
+    /// What it has of the real parts; panics when it stands on embedded ones.
+    pub fn parts(&self) -> &Parts {
+        self.parts.as_ref().expect("the server stands on real parts")
+    }
+
     /// The sizes of the blobs that it has moved to its store.
     pub fn stored(&self) -> Vec<u64> {
-        lengths_below(&self.data.join("store"))
+        match &self.parts {
+            Some(parts) => parts.stored(),
+            None => lengths_below(&self.data.join("store")),
+        }
     }
 
     /// The sizes of the files on its staging disk.

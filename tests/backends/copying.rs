@@ -1,0 +1,55 @@
+//! The way of a large file: through the mount and the server into a bucket, and from there to another device.
+
+use crate::harness::bucket::Bucket;
+use crate::harness::parts::Reads;
+use crate::harness::random::Seed;
+use crate::harness::services::run;
+use crate::scene::{MIB, Scene, b3sum};
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copied_gibibyte_is_in_ceph_with_the_right_bytes_and_another_device_reads_it_from_there() {
+    let scene = Scene::new(&["ceph"], Reads::FromTheStore);
+    let size = 1024 * MIB;
+    let source = scene.path("film");
+    Seed::of_this_run().write_file(&source, "film", size);
+    let digest = b3sum(&source);
+    run(std::process::Command::new("cp").args([&source, &scene.one.path("film")]));
+    scene.one.sync();
+    scene.wait_for_transfers();
+
+    let objects = Bucket::ceph().list(scene.server.parts().prefix());
+    let object = objects.iter().find(|object| object.size == size).expect("the film is one object");
+    let fetched = scene.path("fetched");
+    Bucket::ceph().fetch(&object.key, &fetched);
+    assert_eq!(b3sum(&fetched), digest, "other bytes are in the bucket");
+
+    let two = scene.another_device("two");
+    assert_eq!(b3sum(&two.path("film")), digest, "another device reads other bytes");
+    let through_server = scene.server.metric("miaofs_download_bytes_total");
+    assert!(through_server < MIB, "{through_server} bytes came through the server");
+    scene.expect_sound();
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copied_file_is_in_both_stores_when_both_are_wanted() {
+    let scene = Scene::new(&["ceph", "oss"], Reads::ThroughTheServer);
+    let size = 40 * MIB + 12_345;
+    let source = scene.path("film");
+    Seed::of_this_run().write_file(&source, "film", size);
+    let digest = b3sum(&source);
+    run(std::process::Command::new("cp").args([&source, &scene.one.path("film")]));
+    scene.one.sync();
+    scene.wait_for_transfers();
+    for bucket in [Bucket::ceph(), Bucket::oss()] {
+        let objects = bucket.list(scene.server.parts().prefix());
+        let object = objects.iter().find(|object| object.size == size).expect("one object");
+        let fetched = scene.path("fetched");
+        bucket.fetch(&object.key, &fetched);
+        assert_eq!(b3sum(&fetched), digest, "other bytes are in {bucket:?}");
+    }
+    let two = scene.another_device("two");
+    assert_eq!(b3sum(&two.path("film")), digest, "another device reads other bytes");
+    scene.expect_sound();
+}
