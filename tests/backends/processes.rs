@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::api::Api;
 use crate::harness::drive::{Change, apply, head};
-use crate::harness::parts::Parts;
+use crate::harness::parts::{Parts, Reads};
 use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::services::service;
@@ -56,7 +56,8 @@ fn assert_wakes(here: &Api, there: &Api, name: &str) {
 #[ignore = "needs scripts/services up"]
 fn two_processes_know_each_others_tokens_and_wake_each_others_waiters() {
     let directory = scratch();
-    let parts = Parts::new(&directory.path().join("parts.toml"), &["ceph"]);
+    let parts =
+        Parts::new(&directory.path().join("parts.toml"), &["ceph"], Reads::ThroughTheServer);
     let [one, two] = two_on(&parts, directory.path());
     let here = one.sign_up("ada");
     let there = Api::new(&two.url()).with_token(here.token());
