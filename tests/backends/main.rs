@@ -10,7 +10,10 @@
 mod harness;
 
 mod copying;
+mod database;
 mod faults;
+mod killed_primary;
+mod mariadb;
 mod processes;
 mod scene;
 mod stand_ins;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::bucket::Bucket;
-use super::services::{run, service};
+use super::services::{run, service, sql};
 
 /// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and in the stores; all of
 /// it goes when this is dropped.
@@ -37,7 +37,7 @@ impl Parts {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("random ids");
         let name = format!("miaofs_{}", &id.replace('-', "")[..16]);
         let parts = Self { name, stores, reads, configuration: configuration.to_owned() };
-        parts.sql(&format!("create database {}", parts.name));
+        sql(&format!("create database {}", parts.name));
         parts.broker("PUT", "vhosts", "{}");
         let all = r#"{"configure": ".*", "write": ".*", "read": ".*"}"#;
         parts.broker("PUT", "permissions", all);
@@ -96,18 +96,6 @@ impl Parts {
         )
     }
 
-    fn sql(&self, statement: &str) {
-        let url = service("DATABASE_URL");
-        let (user, rest) = url.trim_start_matches("mysql://").split_once(':').expect("a user");
-        let (password, address) = rest.split_once('@').expect("a password");
-        let (host, port) = address.split_once(':').expect("a port");
-        let mut command = Command::new("mariadb");
-        command.args(["--no-defaults", "--protocol=tcp", "--host", host, "--port", port]);
-        // On the command line others could read it.
-        command.args(["--user", user, "--execute", statement]).env("MYSQL_PWD", password);
-        run(&mut command);
-    }
-
     /// A request about the virtual host to the broker's interface for operators.
     fn broker(&self, method: &str, kind: &str, body: &str) {
         let user = if kind == "permissions" { "/guest" } else { "" };
@@ -125,7 +113,7 @@ impl Drop for Parts {
             eprintln!("the server's parts are called {}", self.name);
             return;
         }
-        self.sql(&format!("drop database {}", self.name));
+        sql(&format!("drop database {}", self.name));
         self.broker("DELETE", "vhosts", "");
         let pattern = format!("{}:*", self.name);
         let mut redis = Command::new("redis-cli");

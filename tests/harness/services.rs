@@ -30,6 +30,20 @@ pub fn services(arguments: &[&str]) {
     run(&mut command);
 }
 
+/// Runs SQL on the primary of MariaDB; answers the rows, a line each, columns parted by tabs.
+pub fn sql(statement: &str) -> String {
+    let url = service("DATABASE_URL");
+    let (user, rest) = url.trim_start_matches("mysql://").split_once(':').expect("a user");
+    let (password, address) = rest.split_once('@').expect("a password");
+    let (host, port) = address.split_once(':').expect("a port");
+    let mut command = Command::new("mariadb");
+    command.args(["--no-defaults", "--protocol=tcp", "--host", host, "--port", port]);
+    command.args(["--batch", "--skip-column-names"]);
+    // On the command line others could read it.
+    command.args(["--user", user, "--execute", statement]).env("MYSQL_PWD", password);
+    run(&mut command)
+}
+
 /// Runs a command that must succeed; answers what it printed.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
