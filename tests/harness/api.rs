@@ -56,6 +56,14 @@ impl Api {
         self.send(Method::GET, path, &[], Vec::new())
     }
 
+    /// `GET` of something that may not be listening.
+    ///
+    /// # Errors
+    /// When no answer came.
+    pub fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
+        self.try_send(Method::GET, path, &[], Vec::new())
+    }
+
     /// `POST` with a JSON body.
     pub fn post(&self, path: &str, body: &Value) -> Answer {
         self.send_json(path, body.to_string().into_bytes())

@@ -77,16 +77,25 @@ pub struct Upload<'a> {
     pub path: String,
     /// The chunks that the server asked for.
     pub missing: Vec<u64>,
+    /// The host that takes them, when the server has several.
+    pub host: Option<String>,
 }
 
 impl<'a> Upload<'a> {
-    /// Begins the upload that `body` describes.
+    /// Begins the upload that `body` describes, on the host that has begun it when one has.
     #[track_caller]
     pub fn begin(api: &'a Api, body: &Value) -> Self {
-        let begun = api.post("/file/multipart/init", body).expect(200).json();
+        let mut answer = api.post("/file/multipart/init", body);
+        if answer.status == 421 {
+            let host = answer.json()["host"].as_str().expect("the right host").to_owned();
+            answer = api.post(&format!("/on/{host}/file/multipart/init"), body);
+        }
+        let begun = answer.expect(200).json();
         let id = begun["upload_id"].as_str().expect("an id");
         let missing = serde_json::from_value(begun["missing"].clone()).expect("indexes");
-        Self { api, path: format!("/file/multipart/{id}"), missing }
+        let host = begun["host"].as_str().map(str::to_owned);
+        let on = host.as_deref().map(|host| format!("/on/{host}")).unwrap_or_default();
+        Self { api, path: format!("{on}/file/multipart/{id}"), missing, host }
     }
 
     /// Sends one chunk.

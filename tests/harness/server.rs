@@ -25,6 +25,7 @@ pub struct Server {
     data: PathBuf,
     arguments: Vec<String>,
     address: SocketAddr,
+    log: PathBuf,
     child: Child,
     /// What it has of the real parts, when it stands on those. Goes after the process.
     parts: Option<Parts>,
@@ -62,13 +63,23 @@ impl Server {
             let configuration = parts.configuration().to_str().expect("paths of tests are UTF-8");
             arguments.extend(["--config".to_owned(), configuration.to_owned()]);
         }
-        let (child, address) = spawn(data, &arguments, "127.0.0.1:0");
-        Self { data: data.to_owned(), arguments, address, child, parts }
+        let mut server =
+            Self::start_at(data, &data.with_extension("log"), arguments, "127.0.0.1:0");
+        server.parts = parts;
+        server
+    }
+
+    /// Starts a process of a server on parts that are somebody else's.
+    pub fn start_at(data: &Path, log: &Path, arguments: Vec<String>, listen: &str) -> Self {
+        let (child, address) = spawn(data, log, &arguments, listen);
+        let (data, log) = (data.to_owned(), log.to_owned());
+        Self { data, arguments, address, log, child, parts: None }
     }
 
     /// Starts it again where it was, after [`Self::kill`] or [`Self::stop`].
     pub fn restart(&mut self) {
-        let (child, address) = spawn(&self.data, &self.arguments, &self.address.to_string());
+        let (child, address) =
+            spawn(&self.data, &self.log, &self.arguments, &self.address.to_string());
         assert_eq!(address, self.address);
         self.child = child;
     }
@@ -192,10 +203,6 @@ impl Server {
     pub fn peak_memory(&self) -> u64 {
         peak_memory(self.pid())
     }
-
-    fn log(&self) -> PathBuf {
-        log_of(&self.data)
-    }
 }
 
 impl Drop for Server {
@@ -203,13 +210,9 @@ impl Drop for Server {
         let _it_may_have_ended = self.child.kill();
         let _it_may_have_been_waited_for = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- log of the server\n{}", tail(&self.log()));
+            eprintln!("--- log of the server\n{}", tail(&self.log));
         }
     }
-}
-
-fn log_of(data: &Path) -> PathBuf {
-    data.with_extension("log")
 }
 
 /// The configuration file of a server, when it has one.
@@ -217,9 +220,8 @@ fn configuration_of(data: &Path) -> PathBuf {
     data.with_extension("toml")
 }
 
-fn spawn(data: &Path, arguments: &[String], listen: &str) -> (Child, SocketAddr) {
-    let log = log_of(data);
-    let append = OpenOptions::new().create(true).append(true).open(&log);
+fn spawn(data: &Path, log: &Path, arguments: &[String], listen: &str) -> (Child, SocketAddr) {
+    let append = OpenOptions::new().create(true).append(true).open(log);
     let mut command = Command::new(binary("miaofs-server"));
     command.arg("serve").arg("--data").arg(data).args(["--listen", listen]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -230,7 +232,7 @@ fn spawn(data: &Path, arguments: &[String], listen: &str) -> (Child, SocketAddr)
         Some(address) => (child, address),
         None => {
             let _it_may_have_ended = child.kill();
-            panic!("the server does not listen:\n{}", tail(&log));
+            panic!("the server does not listen:\n{}", tail(log));
         }
     }
 }

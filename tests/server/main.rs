@@ -13,6 +13,7 @@ mod commands;
 mod downloads;
 mod files;
 mod fsck;
+mod hosts;
 mod instant;
 mod multipart;
 mod operation;
