@@ -7,7 +7,6 @@
 
 pub mod api;
 pub mod bucket;
-pub mod cluster;
 pub mod content;
 pub mod device;
 pub mod disk;

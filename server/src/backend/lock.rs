@@ -1,29 +1,30 @@
-//! The lock on the data directory: two servers on one database would not wake each other's waiters,
-//! and each would sweep the other's uploads.
+//! The lock on what one process must have alone: two servers on one database file would not wake each
+//! other's waiters, and two on one staging disk would drop what the other is receiving.
 
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Error;
 
-/// The right to use a data directory; given back when dropped, and by the kernel when the process ends.
+/// A right that one process has at a time; given back when dropped, and by the kernel when it ends.
 #[derive(Debug)]
 pub struct DataLock {
     _locked: File,
 }
 
 impl DataLock {
-    /// Takes the lock of a directory that exists.
+    /// Takes the lock that this file is, in a directory that exists.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
-    pub fn take(directory: &Path) -> Result<Self, Error> {
-        let path: PathBuf = directory.join("lock");
-        let file = File::options().create(true).append(true).open(&path);
-        let file = file.map_err(|error| Error::file(&path, error))?;
+    pub fn take(path: &Path) -> Result<Self, Error> {
+        let file = File::options().create(true).append(true).open(path);
+        let file = file.map_err(|error| Error::file(path, error))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _locked: file }),
-            Err(TryLockError::WouldBlock) => Err(Error::Locked(directory.to_owned())),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::Locked(path.parent().unwrap_or(path).to_owned()))
+            }
             Err(TryLockError::Error(error)) => Err(Error::file(path, error)),
         }
     }
@@ -36,9 +37,10 @@ mod tests {
     #[test]
     fn the_lock_is_had_once_and_given_back() {
         let directory = tempfile::tempdir().unwrap();
-        let lock = DataLock::take(directory.path()).unwrap();
-        assert!(matches!(DataLock::take(directory.path()), Err(Error::Locked(_))));
+        let path = directory.path().join("lock");
+        let lock = DataLock::take(&path).unwrap();
+        assert!(matches!(DataLock::take(&path), Err(Error::Locked(_))));
         drop(lock);
-        DataLock::take(directory.path()).unwrap();
+        DataLock::take(&path).unwrap();
     }
 }

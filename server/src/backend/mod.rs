@@ -17,7 +17,7 @@ pub mod tracker;
 pub use blocking::{background_thread, off_loop, to_the_end};
 pub use error::Error;
 pub use ids::{BlobId, TokenId, TransferId, UserId};
-pub use settings::{Database, KeyPrefix, RedisSettings, Settings};
+pub use settings::{Database, KeyPrefix, RedisSettings, Settings, StagingUse};
 pub use token_key::TokenKey;
 
 use std::path::Path;
@@ -52,7 +52,7 @@ pub struct Backends {
     /// What signs tokens.
     pub token_key: TokenKey,
     /// Of the one who serves.
-    _lock: Option<Arc<DataLock>>,
+    _locks: Arc<[DataLock]>,
 }
 
 impl Backends {
@@ -62,10 +62,17 @@ impl Backends {
     /// [`Error::Locked`] when another process has the data directory, else whatever cannot be made,
     /// opened or migrated.
     pub async fn open(settings: &Settings) -> Result<Self, Error> {
-        make_private_directory(&settings.data)?;
-        let lock = Arc::new(DataLock::take(&settings.data)?);
+        if settings.has_data() {
+            make_private_directory(&settings.data)?;
+        }
+        let staging = match settings.staging {
+            StagingUse::Nothing => Staging::of_others(&settings.staging_directory())?,
+            _ => Staging::open(&settings.staging_directory())?,
+        };
+        let locks = settings.locks().into_iter().map(|path| DataLock::take(&path));
+        let locks = locks.collect::<Result<Arc<[_]>, _>>()?;
         let db = Db::open(settings, settings.schema).await?;
-        Self::around(db, settings, Some(lock)).await
+        Self::around(db, settings, staging, locks).await
     }
 
     /// Opens the backends of a server that may be running beside: nothing is locked or migrated, and
@@ -80,24 +87,26 @@ impl Backends {
             return Err(Error::NoData(settings.data.clone()));
         }
         let db = Db::open(settings, Schema::Expect).await?;
-        Self::around(db, settings, None).await
+        let staging = Staging::of_others(&settings.staging_directory())?;
+        Self::around(db, settings, staging, Arc::new([])).await
     }
 
     async fn around(
         db: Db,
         settings: &Settings,
-        lock: Option<Arc<DataLock>>,
+        staging: Staging,
+        locks: Arc<[DataLock]>,
     ) -> Result<Self, Error> {
         Ok(Self {
             settings: settings.clone(),
             db,
             tracker: Tracker::open(settings).await?,
             queue: Queue::open(&settings.queue)?,
-            staging: Staging::open(&settings.staging_directory())?,
+            staging,
             stores: Stores::open(&settings.stores)?,
             peers: Peers::new()?,
             token_key: TokenKey::load(&settings.token_key_file())?,
-            _lock: lock,
+            _locks: locks,
         })
     }
 

@@ -34,6 +34,8 @@ pub struct Settings {
     pub schema: Schema,
     /// The queue.
     pub queue: queue::Settings,
+    /// What this process does with the staging disk.
+    pub staging: StagingUse,
 }
 
 /// Where what has to last is kept. The URLs have passwords.
@@ -102,6 +104,19 @@ impl fmt::Display for KeyPrefix {
     }
 }
 
+/// What a process does with the staging disk of its host. Each of it one process does at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StagingUse {
+    /// Nothing: there may be none.
+    Nothing,
+    /// It receives what is uploaded.
+    Fill,
+    /// It moves what is there to the stores.
+    Empty,
+    /// All of it.
+    FillAndEmpty,
+}
+
 impl Settings {
     /// Everything embedded, in this directory.
     pub fn embedded(data: PathBuf) -> Self {
@@ -116,6 +131,7 @@ impl Settings {
             database: Database::Embedded,
             schema: Schema::Migrate,
             queue: queue::Settings::default(),
+            staging: StagingUse::FillAndEmpty,
         }
     }
 
@@ -132,6 +148,30 @@ impl Settings {
     /// The key that signs tokens.
     pub fn token_key_file(&self) -> PathBuf {
         self.token_key_file.clone().unwrap_or_else(|| self.data.join("token.key"))
+    }
+
+    /// What this process has to be alone with: all of the data, where something of it is embedded, for
+    /// two processes on one database file would not wake each other's waiters; else its part of the
+    /// staging disk.
+    pub(super) fn locks(&self) -> Vec<PathBuf> {
+        let staging = |name| self.staging_directory().join(name);
+        match self.staging {
+            _ if self.is_embedded() => vec![self.data.join("lock")],
+            StagingUse::Nothing => Vec::new(),
+            StagingUse::Fill => vec![staging("fill.lock")],
+            StagingUse::Empty => vec![staging("empty.lock")],
+            StagingUse::FillAndEmpty => vec![staging("fill.lock"), staging("empty.lock")],
+        }
+    }
+
+    /// Whether this process keeps anything in the data directory.
+    pub(super) fn has_data(&self) -> bool {
+        self.is_embedded() || self.staging != StagingUse::Nothing || self.token_key_file.is_none()
+    }
+
+    /// Whether something that only one process can have is in the data directory.
+    const fn is_embedded(&self) -> bool {
+        matches!(self.database, Database::Embedded) || self.redis.is_none()
     }
 
     /// The staging disk.

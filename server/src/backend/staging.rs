@@ -59,8 +59,17 @@ impl Staging {
     /// # Errors
     /// [`Error::File`].
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        let boot = std::fs::read(BOOT_ID).map_err(|error| Error::file(BOOT_ID, error))?;
         make_directory(directory)?;
+        Self::of_others(directory)
+    }
+
+    /// The directory of a process that does not work on it: nothing is made, and what is not there is
+    /// found to be not there.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn of_others(directory: &Path) -> Result<Self, Error> {
+        let boot = std::fs::read(BOOT_ID).map_err(|error| Error::file(BOOT_ID, error))?;
         Ok(Self { directory: directory.into(), boot: boot.into() })
     }
 

@@ -86,14 +86,16 @@ impl ServingConfig {
         let proxies = serving.trusted_proxies.clone().or(file.trusted_proxies.clone());
         let time = |seconds: Option<u64>, default| Duration::from_secs(seconds.unwrap_or(default));
         let roles = serving.roles.clone().or(roles.context("in the setting 'roles'")?);
+        let roles = roles.unwrap_or_else(Roles::all);
         let mut config = Config::of(flags, &file)?;
+        config.settings.staging = roles.staging();
         if !serving.migrate.or(file.migrate).unwrap_or(true) {
             config.settings.schema = Schema::Expect;
         }
         Ok(Self {
             config,
             listen: serving.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8710).into()),
-            roles: roles.unwrap_or_else(Roles::all),
+            roles,
             trusted_proxies: proxies.unwrap_or_default().into(),
             drain: Drain {
                 delay: time(serving.drain_delay.or(file.drain_delay), DRAIN_DELAY),

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::backend::StagingUse;
+
 /// Whether contents of other users are matched, see DESIGN 4.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -159,9 +161,19 @@ impl Roles {
         Self(BTreeSet::from([Account, Files, Upload, Download, Transfer]))
     }
 
+    /// What the process does with the staging disk of its host.
+    pub fn staging(&self) -> StagingUse {
+        match (self.contains(Role::Upload), self.contains(Role::Transfer)) {
+            (true, true) => StagingUse::FillAndEmpty,
+            (true, false) => StagingUse::Fill,
+            (false, true) => StagingUse::Empty,
+            (false, false) => StagingUse::Nothing,
+        }
+    }
+
     /// Whether the process works on the staging disk of its host.
     pub fn have_staging(&self) -> bool {
-        self.contains(Role::Upload) || self.contains(Role::Transfer)
+        self.staging() != StagingUse::Nothing
     }
 
     /// Whether the process has the role.
