@@ -1,9 +1,9 @@
 //! A bucket as a client that is none of ours sees it: curl, which signs by itself.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use super::services::service;
+use super::services::{run, service};
 
 /// The most keys that a service lists at once.
 const KEYS_A_PAGE: usize = 1000;
@@ -74,6 +74,17 @@ impl Bucket {
         self.curl(&["--output", target, &self.url(key)]);
     }
 
+    /// The digest of an object's bytes, which are kept nowhere.
+    pub fn b3sum(&self, key: &str) -> String {
+        let mut fetch = self.command(&[&self.url(key)]);
+        let mut fetch = fetch.stdout(Stdio::piped()).spawn().expect("curl is installed");
+        let bytes = fetch.stdout.take().expect("stdout is a pipe");
+        let digest = run(Command::new("b3sum").stdin(bytes));
+        let status = fetch.wait().expect("a child can be waited for");
+        assert!(status.success(), "curl could not fetch {key}: {status}");
+        digest.split(' ').next().expect("a digest").to_owned()
+    }
+
     /// Removes all objects whose keys begin with `prefix`.
     pub fn empty(&self, prefix: &str) {
         let keys: Vec<String> = self.list(prefix).into_iter().map(|object| object.key).collect();
@@ -113,6 +124,13 @@ impl Bucket {
     }
 
     fn try_curl(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self.command(arguments).output().expect("curl is installed");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        if output.status.success() { Ok(text) } else { Err(format!("{complaint}{text}")) }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("curl");
         let signature = format!("aws:amz:{}:s3", self.region);
         command.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "120"]);
@@ -122,10 +140,8 @@ impl Bucket {
             Some(proxy) => command.args(["--proxy", proxy]),
             None => command.args(["--noproxy", "*"]),
         };
-        let output = command.args(arguments).output().expect("curl is installed");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        if output.status.success() { Ok(text) } else { Err(format!("{complaint}{text}")) }
+        command.args(arguments);
+        command
     }
 }
 
