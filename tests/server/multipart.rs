@@ -6,6 +6,7 @@ use std::thread;
 use miaofs::content::CHUNK_SIZE;
 use serde_json::json;
 
+use crate::harness::api::Api;
 use crate::harness::content::{Content, Upload, upload};
 use crate::harness::disk::lengths_below;
 use crate::harness::random::Seed;
@@ -228,4 +229,25 @@ fn an_upload_that_nobody_goes_on_with_is_swept() {
     let staging = server.data().join("staging");
     wait_until("the staged bytes are gone", seconds(60), || bytes_below(&staging) == 0);
     upload.status().expect_problem(404, "not_found");
+}
+
+#[test]
+fn an_account_may_begin_so_many_uploads_and_then_has_to_end_some() {
+    let (directory, seed) = (scratch(), Seed::of_this_run());
+    let data = directory.path().join("data");
+    let mut server = Server::start_with(&data, &["--max-uploads", "2"]);
+    let (anna, ben) = (server.sign_up("anna"), server.sign_up("ben"));
+    let contents: Vec<Content> =
+        (0..3).map(|number| Content::random(seed, &number.to_string(), 9000)).collect();
+    let first = Upload::begin(&anna, &contents[0].init());
+    Upload::begin(&anna, &contents[1].init());
+    let init = |api: &Api, content: &Content| api.post("/file/multipart/init", &content.init());
+    init(&anna, &contents[2]).expect_problem(429, "too_many_requests");
+    init(&anna, &contents[1]).expect(200);
+    init(&ben, &contents[2]).expect(200);
+    server.kill();
+    server.restart();
+    init(&anna, &contents[2]).expect_problem(429, "too_many_requests");
+    first.cancel().expect(204);
+    init(&anna, &contents[2]).expect(200);
 }

@@ -39,6 +39,7 @@ pub(super) struct File {
     pub(super) grace_period: Option<u64>,
     pub(super) md5_index: Option<bool>,
     pub(super) upload_ttl: Option<u64>,
+    pub(super) max_uploads: Option<u64>,
     pub(super) max_devices: Option<u64>,
     pub(super) dedup: Option<Dedup>,
     pub(super) sign_up: Option<SignUps>,

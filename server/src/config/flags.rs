@@ -60,6 +60,9 @@ pub struct Flags {
     /// Seconds after which an idle upload is swept.
     #[arg(long, env = "MIAOFS_SERVER_UPLOAD_TTL", value_name = "SECONDS")]
     pub(super) upload_ttl: Option<u64>,
+    /// Uploads that one account may have begun on one host; 0 for any number.
+    #[arg(long, env = "MIAOFS_SERVER_MAX_UPLOADS", value_name = "COUNT")]
+    pub(super) max_uploads: Option<u64>,
     /// Devices of one account signed in at once; 0 for any number.
     #[arg(long, env = "MIAOFS_SERVER_MAX_DEVICES", value_name = "COUNT")]
     pub(super) max_devices: Option<u64>,

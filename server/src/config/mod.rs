@@ -22,6 +22,8 @@ const TEBIBYTE: u64 = 1 << 40;
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
+/// Far more than a device has under way, and few enough for any staging disk.
+const MAX_UPLOADS: u64 = 10_000;
 
 /// Seconds; no balancer asks an embedded server.
 const DRAIN_DELAY: u64 = 0;
@@ -162,6 +164,7 @@ fn policy(flags: &Flags, file: &File) -> Policy {
         md5_index: flags.md5_index.or(file.md5_index).unwrap_or(true),
         upload_ttl: time(flags.upload_ttl, file.upload_ttl, DAY),
         sign_up: flags.sign_up.or(file.sign_up).unwrap_or(SignUps::Open),
+        max_uploads: number(flags.max_uploads, file.max_uploads, MAX_UPLOADS),
         max_devices: number(flags.max_devices, file.max_devices, 0),
         access_ttl: time(flags.access_ttl, file.access_ttl, 15 * MINUTE),
         refresh_ttl: time(flags.refresh_ttl, file.refresh_ttl, 90 * DAY),

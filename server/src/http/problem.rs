@@ -85,7 +85,7 @@ fn code_of(error: &Error) -> Code {
         Error::TooLarge(_) => Code::TooLarge,
         Error::OverQuota => Code::OverQuota,
         Error::RangeNotSatisfiable { .. } => Code::RangeNotSatisfiable,
-        Error::TooManyRequests { .. } => Code::TooManyRequests,
+        Error::TooManyRequests { .. } | Error::TooManyUploads => Code::TooManyRequests,
         Error::Unavailable => Code::Unavailable,
         Error::Backend(backend) => match backend {
             backend::Error::NoRoom(_) => Code::StorageFull,

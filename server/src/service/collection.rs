@@ -21,10 +21,12 @@ use super::uploads::Uploads;
 use super::{Error, Policy};
 use crate::backend::db::contents::Claim;
 use crate::backend::db::{self, blobs, contents};
-use crate::backend::{self, Backends, unix_now};
+use crate::backend::{self, Backends, BlobId, unix_now};
 
 /// Contents that go in one transaction.
 const AT_ONCE: usize = 200;
+/// Blobs whose removal is claimed at once; it takes far less than the time that a claim holds.
+const REMOVED_AT_ONCE: u32 = 20;
 /// How often is looked for what may go, at most; a shorter grace period is looked after more often.
 const LOOK: Duration = Duration::from_secs(60);
 /// How often abandoned uploads are looked for, at most.
@@ -118,17 +120,43 @@ async fn collect(contents: &Contents, before: Option<i64>) -> Result<Freed, Erro
             break;
         }
     }
-    let condemned = blobs::condemned(&mut *contents.db.read().await?, contents.host()).await?;
-    for (blob, size) in condemned {
-        copying::remove_from_stores(contents, blob).await?;
-        contents.staging.remove(blob).await?;
-        let mut transaction = contents.db.write().await?;
-        blobs::remove(&mut transaction, blob).await?;
-        transaction.commit().await?;
-        freed.blobs += 1;
-        freed.bytes += size;
-    }
+    remove_condemned(contents, unix_now(), &mut freed).await?;
     Ok(freed)
+}
+
+/// Removes the bytes of condemned blobs, each of which one process claims first: of several that collect,
+/// one removes an object. What a killed one has claimed is claimed again later.
+async fn remove_condemned(
+    contents: &Contents,
+    now: i64,
+    freed: &mut Freed,
+) -> Result<(), backend::Error> {
+    loop {
+        let claimed = db::rerun(|| claim_condemned(contents, now)).await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        for (blob, size) in claimed {
+            copying::remove_from_stores(contents, blob).await?;
+            contents.staging.remove(blob).await?;
+            let mut transaction = contents.db.write().await?;
+            blobs::remove(&mut transaction, blob).await?;
+            transaction.commit().await?;
+            freed.blobs += 1;
+            freed.bytes += size;
+        }
+    }
+}
+
+async fn claim_condemned(
+    contents: &Contents,
+    now: i64,
+) -> Result<Vec<(BlobId, u64)>, backend::Error> {
+    let mut transaction = contents.db.write().await?;
+    let host = contents.host();
+    let claimed = blobs::claim_condemned(&mut transaction, host, now, REMOVED_AT_ONCE).await?;
+    transaction.commit().await?;
+    Ok(claimed)
 }
 
 async fn end_surplus_claims(contents: &Contents) -> Result<usize, backend::Error> {
@@ -182,10 +210,15 @@ mod tests {
     use std::time::Instant;
 
     use miaofs::content::Digest;
+    use miaofs::protocol::files::{ContentRef, DeletePath};
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
 
     use super::*;
+    use crate::service::fsck::{Depth, Options, Repair, check};
     use crate::service::tests::Scene;
 
+    const HOUR: Duration = Duration::from_secs(3600);
     const LIMIT: Duration = Duration::from_secs(30);
 
     async fn collect_until_gone(scene: &Scene, digest: Digest) {
@@ -209,6 +242,100 @@ mod tests {
         transaction.commit().await.unwrap();
     }
 
+    /// The blobs that are condemned and whose bytes nobody has claimed to remove.
+    async fn claim(scene: &Scene, now: i64) -> Vec<BlobId> {
+        let mut transaction = scene.contents.db.write().await.unwrap();
+        let host = scene.contents.host();
+        let claimed = blobs::claim_condemned(&mut transaction, host, now, 100).await.unwrap();
+        transaction.commit().await.unwrap();
+        claimed.into_iter().map(|(blob, _size)| blob).collect()
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_was_about_to_remove_is_removed_by_the_next_one() {
+        let scene = Scene::new(HOUR).await;
+        let (_, blob) = scene.bring(b"unnamed").await;
+        assert_eq!(collect_some(&scene.contents, unix_now() + 1).await.unwrap(), 1);
+        let now = unix_now();
+        assert_eq!(claim(&scene, now).await, [blob]);
+        assert_eq!(claim(&scene, now).await, [], "one process removes an object");
+
+        let scene = scene.reopen().await;
+        let mut freed = Freed::default();
+        remove_condemned(&scene.contents, now, &mut freed).await.unwrap();
+        assert_eq!(freed, Freed::default(), "it may still be at it");
+        let later = now + blobs::REMOVAL;
+        remove_condemned(&scene.contents, later, &mut freed).await.unwrap();
+        assert_eq!((freed.blobs, freed.bytes), (1, 7));
+        assert!(scene.contents.staging.file(blob).unwrap().is_none());
+        assert_eq!(claim(&scene, later + blobs::REMOVAL).await, []);
+    }
+
+    /// Brings, names, reads and unnames contents that others do the same with, in an order of chance.
+    async fn bring_and_name(scene: Arc<Scene>, worker: u64, seed: u64) -> u64 {
+        const CONTENTS: [&[u8]; 4] = [b"one", b"the second", b"a third one", b"and the last"];
+        let mut random = StdRng::seed_from_u64(seed ^ worker);
+        let (mut named, path) = (0, format!("/worker {worker}"));
+        let files = scene.files();
+        for _round in 0..60 {
+            let bytes = CONTENTS[random.random_range(0..CONTENTS.len())];
+            let (digest, _) = scene.bring(bytes).await;
+            let content = ContentRef { digest, size: bytes.len() as u64 };
+            match files.put_path(scene.caller, &path, content).await {
+                Ok(_) => (),
+                Err(Error::NotFound(_) | Error::Conflict) => continue,
+                Err(error) => panic!("{error}"),
+            }
+            named += 1;
+            let read = scene.read(digest).await;
+            assert_eq!(read.as_deref(), Some(bytes), "a named content is gone, seed {seed}");
+            let path = DeletePath { path: path.clone(), recursive: false };
+            files.delete(scene.caller.user, path).await.unwrap();
+        }
+        named
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_content_that_comes_again_while_it_is_collected_is_whole_or_not_there() {
+        let seed: u64 = rand::random();
+        let scene = Arc::new(Scene::new(Duration::ZERO).await);
+        let stop = CancellationToken::new();
+        let collectors: Vec<_> = (0..2)
+            .map(|_| {
+                let (scene, stop) = (scene.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let mut freed = 0;
+                    while !stop.is_cancelled() {
+                        // Claims hold for the second in which they are made, which is past here.
+                        freed +=
+                            collect(&scene.contents, Some(unix_now() + 1)).await.unwrap().blobs;
+                        tokio::task::yield_now().await;
+                    }
+                    freed
+                })
+            })
+            .collect();
+        let workers: Vec<_> = (0..6)
+            .map(|worker| tokio::spawn(bring_and_name(scene.clone(), worker, seed)))
+            .collect();
+        let (mut named, mut freed) = (0, 0);
+        for worker in workers {
+            named += worker.await.unwrap();
+        }
+        stop.cancel();
+        for collector in collectors {
+            freed += collector.await.unwrap();
+        }
+        assert!(named > 0 && freed > 0, "named {named}, freed {freed}, seed {seed}");
+        collect(&scene.contents, Some(unix_now() + 1)).await.unwrap();
+        let options =
+            Options { depth: Depth::Digests, repair: Repair::None, grace: Duration::ZERO };
+        let policy = scene.contents.policy.clone();
+        let report = check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap();
+        assert_eq!(report.findings, [], "seed {seed}");
+        assert_eq!((report.checked.contents, report.checked.objects), (0, 0), "seed {seed}");
+    }
+
     #[tokio::test]
     async fn what_nothing_names_goes_with_its_bytes_and_the_rest_stays() {
         let scene = Scene::new(Duration::ZERO).await;
@@ -228,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_claim_keeps_a_content_for_the_grace_period() {
-        let scene = Scene::new(Duration::from_secs(3600)).await;
+        let scene = Scene::new(HOUR).await;
         let (digest, _) = scene.bring(b"claimed").await;
         collect(&scene.contents, None).await.unwrap();
         assert_eq!(scene.read(digest).await.as_deref(), Some(&b"claimed"[..]));

@@ -73,6 +73,9 @@ pub enum Error {
         /// When to come again.
         retry_after: Duration,
     },
+    /// The user has begun as many uploads as they may.
+    #[error("too many uploads are begun: complete or cancel some, or wait until they are swept")]
+    TooManyUploads,
     /// Not now.
     #[error("the server is stopping or busy; try again")]
     Unavailable,

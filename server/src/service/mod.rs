@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod batch;
+mod begun;
 mod caller;
 pub mod changes;
 pub mod collection;

@@ -44,6 +44,8 @@ pub struct Policy {
     pub md5_index: bool,
     /// How long an upload may lie idle before it is swept.
     pub upload_ttl: Duration,
+    /// Uploads that one user may have begun on one host; 0 for any number.
+    pub max_uploads: u64,
     /// Who may make an account.
     pub sign_up: SignUps,
     /// Devices of one account signed in at once; 0 for any number. The oldest session goes.

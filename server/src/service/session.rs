@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, hash_chunk};
+use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Digest, Manifest, hash_chunk};
 use miaofs::protocol::ids::UploadId;
 
-use super::Error;
 use super::contents::Contents;
+use super::{Caller, Error};
 use crate::backend::db::blobs;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Sidecar;
@@ -101,6 +101,35 @@ pub(super) struct MissingChunk {
     pub digest: ChunkDigest,
     /// Where they stand in the blob.
     pub offset: u64,
+}
+
+/// Which chunks of a content have to be sent: those that are no holes and not in the base.
+pub(super) fn facts_of(
+    caller: Caller,
+    manifest: &Manifest,
+    base: Option<(&Layout, Digest)>,
+) -> Sidecar {
+    let of_base: &[ChunkDigest] = base.map_or(&[], |(layout, _)| layout.chunks());
+    let in_base = |index, digest| {
+        usize::try_from(index).ok().and_then(|at: usize| of_base.get(at)) == Some(digest)
+    };
+    let (mut holes, mut missing) = (Vec::new(), Vec::new());
+    for (index, digest) in (0..).zip(manifest.chunks()) {
+        if manifest.is_hole(index) {
+            holes.push(index);
+        } else if !in_base(index, digest) {
+            missing.push(index);
+        }
+    }
+    Sidecar {
+        user: caller.user.0,
+        digest: manifest.digest(),
+        size: manifest.size(),
+        chunks: manifest.chunks().to_vec(),
+        holes,
+        missing,
+        base: base.map(|(_, digest)| digest),
+    }
 }
 
 /// An upload that a caller asked for.

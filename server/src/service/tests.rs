@@ -8,8 +8,11 @@ use futures::stream::TryStreamExt as _;
 use miaofs::content::Digest;
 use miaofs::protocol::ids::DeviceId;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
+use super::changes::Changes;
 use super::contents::{Arrival, Contents};
+use super::files::Files;
 use super::{Caller, Dedup, Policy, SignUps, TransferPolicy, reader};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{accounts, files};
@@ -35,6 +38,7 @@ fn policy(grace_period: Duration) -> Policy {
         md5_index: true,
         upload_ttl: HOUR,
         sign_up: SignUps::Open,
+        max_uploads: 0,
         max_devices: 0,
         access_ttl: HOUR,
         refresh_ttl: HOUR,
@@ -94,6 +98,13 @@ impl Scene {
         self.contents.keep_alone(&arrival).await.unwrap();
         self.contents.arrived(Some(blob)).await.unwrap();
         (digest, blob)
+    }
+
+    /// The drives.
+    pub fn files(&self) -> Files {
+        let (db, tracker) = (self.contents.db.clone(), self.contents.tracker.clone());
+        let changes = Changes::new(db.clone(), tracker, CancellationToken::new());
+        Files::new(db, changes, self.contents.policy.clone())
     }
 
     /// All bytes of a content of the user's, wherever they are; `None` when it is not theirs.

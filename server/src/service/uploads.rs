@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt as _};
-use miaofs::content::{CHUNK_SIZE, ChunkDigest, Digest, Manifest, Md5, hash_chunk};
+use miaofs::content::{CHUNK_SIZE, Digest, Manifest, Md5, hash_chunk};
 use miaofs::protocol::files::ContentRef;
 use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::uploads::{UploadBegun, UploadInit, UploadStatus};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::begun::Begun;
 use super::contents::{Arrival, Contents};
-use super::session::{Found, MissingChunk, Session, Sessions};
+use super::session::{Found, MissingChunk, Session, Sessions, facts_of};
 use super::{Caller, Error};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Lock, contents};
-use crate::backend::layout::Layout;
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{self, BlobId, off_loop, to_the_end};
@@ -47,6 +47,7 @@ pub struct Uploads(Arc<Shared>);
 struct Shared {
     contents: Arc<Contents>,
     sessions: Sessions,
+    begun: Begun,
     /// Held while an upload is looked for and begun, so that the same one is not begun twice.
     beginning: Mutex<()>,
     buffers: Semaphore,
@@ -69,6 +70,7 @@ impl Uploads {
     pub fn new(contents: Arc<Contents>) -> Self {
         Self(Arc::new(Shared {
             sessions: Sessions::new(contents.clone()),
+            begun: Begun::default(),
             contents,
             beginning: Mutex::new(()),
             buffers: Semaphore::new(CHUNKS_AT_ONCE),
@@ -82,6 +84,7 @@ impl Uploads {
     /// [`Error::Backend`].
     pub async fn recover(&self) -> Result<(), Error> {
         self.0.sessions.recover().await?;
+        self.0.begun.recover(&self.0.contents).await?;
         self.count_active().await
     }
 
@@ -89,7 +92,8 @@ impl Uploads {
     ///
     /// # Errors
     /// [`Error::Invalid`] when the chunks are not those of the digest, [`Error::TooLarge`],
-    /// [`Error::OverQuota`]; [`Error::WrongHost`] when another host has begun it.
+    /// [`Error::OverQuota`], [`Error::TooManyUploads`]; [`Error::WrongHost`] when another host has
+    /// begun it.
     pub async fn init(&self, caller: Caller, request: UploadInit) -> Result<UploadBegun, Error> {
         let contents = &self.0.contents;
         contents.admit_size(request.size)?;
@@ -109,7 +113,11 @@ impl Uploads {
         self.0.sessions.keep_told().await?;
         match self.begun_before(&facts).await? {
             Some(begun) => Ok(begun),
-            None => self.begin(facts).await,
+            None => {
+                let quota = contents.quota(caller.user).await?;
+                self.0.begun.admit(caller.user, facts.size, quota, &contents.policy)?;
+                self.begin(facts).await
+            }
         }
     }
 
@@ -181,6 +189,7 @@ impl Uploads {
             expires_in: contents.policy.upload_ttl.as_secs(),
         };
         contents.tracker.put_upload(&upload).await?;
+        self.0.begun.add(upload.user, upload.id, upload.size);
         let session = self.0.sessions.insert(session);
         self.count_active().await?;
         Ok(self.begun(session.id, session.facts.size, session.facts.missing.clone()))
@@ -291,6 +300,7 @@ impl Uploads {
         tracker.finish_upload(id, policy.upload_ttl).await?;
         staging.remove_sidecar(id).await?;
         self.0.sessions.remove(id);
+        self.0.begun.remove(caller.user, id);
         self.count_active().await?;
         Ok(ContentRef { digest: session.facts.digest, size: session.facts.size })
     }
@@ -389,6 +399,7 @@ impl Uploads {
         staging.remove_sidecar(session.id).await?;
         tracker.end_upload(session.id).await?;
         self.0.sessions.remove(session.id);
+        self.0.begun.remove(backend::UserId(session.facts.user), session.id);
         self.0.contents.release(session.blob()).await?;
         self.count_active().await
     }
@@ -398,31 +409,6 @@ impl Uploads {
         let active = tracker.receiving_uploads(hosts.here()).await?;
         metrics::gauge!("miaofs_uploads_active").set(active as f64);
         Ok(())
-    }
-}
-
-/// Which chunks of a content have to be sent: those that are no holes and not in the base.
-fn facts_of(caller: Caller, manifest: &Manifest, base: Option<(&Layout, Digest)>) -> Sidecar {
-    let of_base: &[ChunkDigest] = base.map_or(&[], |(layout, _)| layout.chunks());
-    let in_base = |index, digest| {
-        usize::try_from(index).ok().and_then(|at: usize| of_base.get(at)) == Some(digest)
-    };
-    let (mut holes, mut missing) = (Vec::new(), Vec::new());
-    for (index, digest) in (0..).zip(manifest.chunks()) {
-        if manifest.is_hole(index) {
-            holes.push(index);
-        } else if !in_base(index, digest) {
-            missing.push(index);
-        }
-    }
-    Sidecar {
-        user: caller.user.0,
-        digest: manifest.digest(),
-        size: manifest.size(),
-        chunks: manifest.chunks().to_vec(),
-        holes,
-        missing,
-        base: base.map(|(_, digest)| digest),
     }
 }
 

@@ -3,7 +3,7 @@
 use miaofs::protocol::host::HostName;
 
 use super::contents::number;
-use super::{Connection, Lock, ROWS_A_STATEMENT, Row, query};
+use super::{Connection, Lock, ROWS_A_STATEMENT, query};
 use crate::backend::blobs::fanned_key;
 use crate::backend::{BlobId, Error};
 
@@ -33,6 +33,8 @@ impl Place {
     }
 }
 
+/// Seconds that a process has to remove what it has claimed.
+pub const REMOVAL: i64 = 60;
 const LIVE: i64 = 0;
 const DYING: i64 = 1;
 
@@ -158,25 +160,48 @@ async fn lock(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The blobs that are condemned and whose bytes may still be there, with their sizes in bytes; but not
-/// those that another host than this one has still to drop from its staging disk.
+/// Takes the removal of some condemned blobs upon this process, until [`REMOVAL`] seconds after `now`; then
+/// whoever comes removes what is left. Answers the blobs with their sizes in bytes: not those that
+/// another host than this one has still to drop from its staging disk.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn condemned(db: &mut Connection, host: &HostName) -> Result<Vec<(BlobId, u64)>, Error> {
+pub async fn claim_condemned(
+    db: &mut Connection,
+    host: &HostName,
+    now: i64,
+    limit: u32,
+) -> Result<Vec<(BlobId, u64)>, Error> {
     let rows = query(
-        "SELECT id, size FROM blobs WHERE state = ? AND (place <> ? OR host = ?) AND NOT EXISTS (
-             SELECT 1 FROM transfers WHERE blob_id = blobs.id AND host <> ?)",
+        "SELECT id, size FROM blobs WHERE state = ? AND (remove_at IS NULL OR remove_at <= ?)
+         AND (place <> ? OR host = ?) AND NOT EXISTS (
+             SELECT 1 FROM transfers WHERE blob_id = blobs.id AND host <> ?) LIMIT ?",
     )
     .bind(DYING)
+    .bind(now)
     .bind(Place::Staging.to_column())
     .bind(host.as_str())
     .bind(host.as_str())
-    .fetch_all(db)
+    .bind(i64::from(limit))
+    .fetch_all(&mut *db)
     .await?;
-    let blob =
-        |row: &Row| Ok((blob_of(row.try_get(0)?)?, row.try_get::<i64, _>(1)?.cast_unsigned()));
-    rows.iter().map(blob).collect()
+    let mut claimed = Vec::new();
+    for row in &rows {
+        let blob = blob_of(row.try_get(0)?)?;
+        // Another process may have seen the same row and been faster.
+        let claims = query(
+            "UPDATE blobs SET remove_at = ?
+             WHERE id = ? AND state = ? AND (remove_at IS NULL OR remove_at <= ?)",
+        )
+        .bind(now.saturating_add(REMOVAL))
+        .bind(&blob.as_bytes()[..])
+        .bind(DYING)
+        .bind(now);
+        if claims.execute(&mut *db).await? > 0 {
+            claimed.push((blob, row.try_get::<i64, _>(1)?.cast_unsigned()));
+        }
+    }
+    Ok(claimed)
 }
 
 /// Forgets a blob whose bytes are gone, its copies and its transfer.

@@ -27,6 +27,7 @@ const CHANGES: &[Change] = &[
     change!(2, "hosts", "0002_hosts.sql"),
     change!(3, "copies", "0003_copies.sql"),
     change!(4, "sessions", "0004_sessions.sql"),
+    change!(5, "removals", "0005_removals.sql"),
 ];
 
 /// Asks for the number of the last change that was made.

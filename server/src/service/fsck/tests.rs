@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use miaofs::content::Digest;
 use miaofs::protocol::files::ContentRef;
-use tokio_util::sync::CancellationToken;
 
 use super::{Depth, Finding, Flaw, Options, Outcome, Repair, Report, check};
 use crate::backend::BlobId;
@@ -16,8 +15,6 @@ use crate::backend::db::blobs;
 use crate::backend::db::copies;
 use crate::backend::db::query;
 use crate::backend::db::transfers;
-use crate::service::changes::Changes;
-use crate::service::files::Files;
 use crate::service::tests::Scene;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -27,16 +24,10 @@ const BYTES: &[u8] = b"the bytes of a file";
 async fn scene() -> (Scene, Digest, BlobId) {
     let scene = Scene::new(HOUR).await;
     let (digest, blob) = scene.bring(BYTES).await;
-    let files = files(&scene);
+    let files = scene.files();
     let content = ContentRef { digest, size: BYTES.len() as u64 };
     files.put_path(scene.caller, "/docs/a.txt", content).await.unwrap();
     (scene, digest, blob)
-}
-
-fn files(scene: &Scene) -> Files {
-    let (db, tracker) = (scene.contents.db.clone(), scene.contents.tracker.clone());
-    let changes = Changes::new(db.clone(), tracker, CancellationToken::new());
-    Files::new(db, changes, scene.contents.policy.clone())
 }
 
 /// Moves the staged blob to the store, as a transfer does.
@@ -173,7 +164,7 @@ async fn what_needs_a_person_is_left_as_it_is_and_names_the_file() {
 #[tokio::test]
 async fn directories_that_hold_each_other_are_found() {
     let (scene, _, _) = scene().await;
-    let files = files(&scene);
+    let files = scene.files();
     let content = ContentRef { digest: Digest::of(BYTES), size: BYTES.len() as u64 };
     files.put_path(scene.caller, "/docs/deep/b.txt", content).await.unwrap();
     change(

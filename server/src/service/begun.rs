@@ -1,0 +1,71 @@
+//! The uploads that were begun on this host and have not ended: how many a user has, of how many bytes.
+//!
+//! Each takes a sidecar and a file of its size, so a user may have so many only. They are counted where
+//! they are, on the host whose staging disk they use.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use miaofs::protocol::ids::UploadId;
+
+use super::contents::Contents;
+use super::{Error, Policy};
+use crate::backend::UserId;
+
+/// The bytes of begun uploads may be so many times the user's quota: what is replaced while it is being
+/// sent is left begun until it is swept.
+const QUOTAS: u64 = 2;
+
+/// The uploads of this host that are going on.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Mutex<HashMap<UserId, HashMap<UploadId, u64>>>);
+
+impl Begun {
+    /// Learns of the uploads that a former process has begun here. Called once, before any request.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub async fn recover(&self, contents: &Contents) -> Result<(), Error> {
+        for id in contents.staging.inventory().await?.uploads {
+            if let Some(upload) = contents.tracker.upload(id).await? {
+                self.add(upload.user, id, upload.size);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a user whose drive may have `quota` bytes may begin one more upload.
+    ///
+    /// # Errors
+    /// [`Error::TooManyUploads`].
+    pub fn admit(&self, user: UserId, size: u64, quota: u64, policy: &Policy) -> Result<(), Error> {
+        let begun = self.lock();
+        let Some(uploads) = begun.get(&user) else { return Ok(()) };
+        let bytes = uploads.values().copied().fold(size, u64::saturating_add);
+        let most = policy.max_uploads;
+        if (most > 0 && uploads.len() as u64 >= most) || bytes > quota.saturating_mul(QUOTAS) {
+            return Err(Error::TooManyUploads);
+        }
+        Ok(())
+    }
+
+    /// Counts an upload of so many bytes.
+    pub fn add(&self, user: UserId, id: UploadId, size: u64) {
+        self.lock().entry(user).or_default().insert(id, size);
+    }
+
+    /// Counts an upload no more.
+    pub fn remove(&self, user: UserId, id: UploadId) {
+        let mut begun = self.lock();
+        if let Some(uploads) = begun.get_mut(&user) {
+            uploads.remove(&id);
+            if uploads.is_empty() {
+                begun.remove(&user);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, HashMap<UploadId, u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
