@@ -18,3 +18,4 @@ mod processes;
 mod scene;
 mod stand_ins;
 mod stores;
+mod transfers;

@@ -12,6 +12,7 @@ pub mod device;
 pub mod disk;
 pub mod drive;
 pub mod parts;
+pub mod rabbit;
 pub mod random;
 pub mod redis;
 pub mod server;

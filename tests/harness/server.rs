@@ -45,6 +45,11 @@ impl Server {
         Self::spawn(data, arguments, parts)
     }
 
+    /// Starts a server whose files the test looks into, whatever the others of this run stand on.
+    pub fn start_embedded(data: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(data, arguments, None)
+    }
+
     /// Starts a server on real parts, whatever the others of this run stand on. What is uploaded goes
     /// to these `stores`.
     pub fn start_on_real(data: &Path, stores: &'static [&'static str], reads: Reads) -> Self {

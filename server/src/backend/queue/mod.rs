@@ -42,7 +42,7 @@ impl Lane {
 }
 
 /// What is published: which transfer, and which try of it. A message about a former try is void.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Message {
     /// Which row of the outbox.
     pub transfer: TransferId,

@@ -24,8 +24,7 @@ pub use self::outbox::{Outbox, Which};
 pub use crate::backend::db::transfers::{Count, Listed, State};
 
 use super::contents::Contents;
-use crate::backend::TransferId;
-use crate::backend::queue::Lane;
+use crate::backend::queue::{Lane, Message};
 
 /// How often the outbox is looked at when nothing rings.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +38,7 @@ pub struct Transfers {
     /// Rings when a worker has answered for a message.
     answered: Arc<Notify>,
     /// What the workers of this process have in their hands.
-    at_work: Arc<Mutex<HashSet<TransferId>>>,
+    at_work: Arc<Mutex<HashSet<Message>>>,
 }
 
 impl Transfers {

@@ -14,8 +14,8 @@ use crate::backend::db::blobs::{self, Place};
 use crate::backend::db::transfers::{self, State};
 use crate::backend::db::{contents, copies};
 use crate::backend::queue::test_broker::Broker;
-use crate::backend::queue::{Message, Queue, Settings};
-use crate::backend::{BlobId, unix_now};
+use crate::backend::queue::{Queue, Settings};
+use crate::backend::{BlobId, TransferId, unix_now};
 use crate::service::tests::Scene;
 use crate::service::{Policy, TransferPolicy, reader};
 

@@ -79,7 +79,7 @@ impl Transfers {
 
     /// Does what a message asks for; `None` when the process stops before the outbox has the outcome.
     async fn outcome_of(&self, message: Message, stop: &CancellationToken) -> Option<Outcome> {
-        let Some(_hands) = Hands::on(&self.at_work, message.transfer) else {
+        let Some(_hands) = Hands::on(&self.at_work, message) else {
             return Some(Outcome::Void);
         };
         let Some(transfer) = patiently(stop, || self.current(message)).await? else {
@@ -169,23 +169,24 @@ impl Transfers {
     }
 }
 
-/// Holds a transfer that a worker of this process is at, so that no other begins with it.
+/// Holds a try of a transfer that a worker of this process is at, so that no other begins with it. A
+/// message about a former try holds nothing that the current one needs.
 struct Hands {
-    at_work: Arc<Mutex<HashSet<TransferId>>>,
-    transfer: TransferId,
+    at_work: Arc<Mutex<HashSet<Message>>>,
+    message: Message,
 }
 
 impl Hands {
     /// `None` when another worker is at it.
-    fn on(at_work: &Arc<Mutex<HashSet<TransferId>>>, transfer: TransferId) -> Option<Self> {
-        let first = at_work.lock().unwrap_or_else(PoisonError::into_inner).insert(transfer);
-        first.then(|| Self { at_work: at_work.clone(), transfer })
+    fn on(at_work: &Arc<Mutex<HashSet<Message>>>, message: Message) -> Option<Self> {
+        let first = at_work.lock().unwrap_or_else(PoisonError::into_inner).insert(message);
+        first.then(|| Self { at_work: at_work.clone(), message })
     }
 }
 
 impl Drop for Hands {
     fn drop(&mut self) {
-        self.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.transfer);
+        self.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.message);
     }
 }
 
