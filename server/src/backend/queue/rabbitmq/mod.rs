@@ -1,4 +1,4 @@
-//! The queue in RabbitMQ: durable quorum queues, one a lane, and one of dead letters.
+//! The queue in RabbitMQ: durable queues, one a lane, and one of dead letters.
 //!
 //! ```text
 //!  exchange {prefix}.transfer (direct) ──{lane}──▶ queue {prefix}.transfer.{lane}

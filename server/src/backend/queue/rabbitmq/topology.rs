@@ -1,4 +1,7 @@
 //! The names and kinds of our exchanges and queues in RabbitMQ, all of them durable.
+//!
+//! The queues are classic ones, which are usable as soon as a broker that was killed is back. A quorum
+//! queue would keep messages on several brokers, but what a broker loses the outbox publishes again.
 
 use std::sync::Arc;
 
@@ -63,7 +66,7 @@ impl Topology {
     /// # Errors
     /// [`Error::Queue`].
     pub async fn declare_dead(&self, channel: &Channel) -> Result<Depth, Error> {
-        let mut arguments = quorum();
+        let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_MAX));
         let binding = (self.dead_exchange(), ShortString::from(""));
         declare_queue(channel, self.dead_queue(), arguments, binding).await
@@ -74,19 +77,12 @@ impl Topology {
     /// # Errors
     /// [`Error::Queue`].
     pub async fn declare_lane(&self, channel: &Channel, lane: &Lane) -> Result<Depth, Error> {
-        let mut arguments = quorum();
+        let mut arguments = FieldTable::default();
         let dead = AMQPValue::LongString(self.dead_exchange().as_str().into());
         arguments.insert("x-dead-letter-exchange".into(), dead);
         let binding = (self.exchange(), lane.as_str().into());
         declare_queue(channel, self.queue(lane), arguments, binding).await
     }
-}
-
-/// Kept on several brokers where there are several; see <https://www.rabbitmq.com/docs/quorum-queues>.
-fn quorum() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    arguments
 }
 
 async fn declare_queue(
