@@ -129,6 +129,25 @@ fn both_stores_keep_a_copy_and_one_that_fails_is_not_missed() {
 
 #[test]
 #[ignore = "needs scripts/services up"]
+fn a_store_that_is_away_is_an_answer_that_says_to_come_again() {
+    let ceph = "store = \"ceph\"";
+    let mut scene = Scene::new(ceph, &service("CEPH_ENDPOINT"), None);
+    let ada = scene.server.sign_up("ada");
+    let content = scene.upload(&ada, MIB);
+    scene.reconfigure(ceph, "http://127.0.0.1:9");
+    let ada = scene.server.sign_in("ada");
+    let path = "/file/download?path=/film";
+    let answer = ada.get(path).expect_problem(503, "unavailable");
+    assert!(
+        !format!("{answer:?}").contains("127.0.0.1"),
+        "where the store is, is nobody's business"
+    );
+    scene.reconfigure(ceph, &service("CEPH_ENDPOINT"));
+    assert!(scene.server.sign_in("ada").get(path).expect(200).body == content.bytes);
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
 fn a_client_is_sent_to_the_store_and_needs_no_token_there() {
     let endpoint = service("CEPH_ENDPOINT");
     let scene = Scene::new("store = \"ceph\"", &endpoint, Some(&endpoint));

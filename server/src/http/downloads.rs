@@ -8,6 +8,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use futures::stream::{self, StreamExt as _};
 use miaofs::protocol::downloads::{DownloadQuery, Locate, Located};
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
@@ -50,7 +51,7 @@ pub async fn download(
         (CACHE_CONTROL, HeaderValue::from_static("private, no-cache")),
         (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
-    let mut response = answer(&services, &content, wanted);
+    let mut response = answer(&services, &content, wanted).await?;
     response.headers_mut().extend(common);
     response.headers_mut().extend(name.map(|name| (CONTENT_DISPOSITION, name)));
     Ok(response)
@@ -96,10 +97,16 @@ async fn find(
     }
 }
 
-fn answer(services: &Services, content: &Readable, wanted: Wanted) -> Response {
+/// Answers with the bytes, after the first of them are there: a store that does not give them is an error
+/// that the client can read, and not a body that breaks off.
+async fn answer(
+    services: &Services,
+    content: &Readable,
+    wanted: Wanted,
+) -> Result<Response, Error> {
     let size = content.size();
     let (status, range) = match wanted {
-        Wanted::NotModified => return StatusCode::NOT_MODIFIED.into_response(),
+        Wanted::NotModified => return Ok(StatusCode::NOT_MODIFIED.into_response()),
         Wanted::Whole => (StatusCode::OK, 0..size),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
     };
@@ -111,8 +118,10 @@ fn answer(services: &Services, content: &Readable, wanted: Wanted) -> Response {
         let value = HeaderValue::try_from(format!("bytes {}-{last}/{size}", range.start));
         headers.extend(value.ok().map(|value| (CONTENT_RANGE, value)));
     }
-    let body = Body::from_stream(services.downloads.read(content, range));
-    (status, headers, body).into_response()
+    let mut bytes = Box::pin(services.downloads.read(content, range));
+    let first = bytes.next().await.transpose()?;
+    let body = Body::from_stream(stream::iter(first.map(Ok)).chain(bytes));
+    Ok((status, headers, body).into_response())
 }
 
 /// Where the chunks of a content are.

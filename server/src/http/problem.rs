@@ -94,6 +94,7 @@ fn code_of(error: &Error) -> Code {
             | backend::Error::Unavailable { .. }
             | backend::Error::Unsettled(_)
             | backend::Error::Overtaken(_)
+            | backend::Error::Store(_)
             | backend::Error::Stopping => Code::Unavailable,
             backend::Error::Database(_)
             | backend::Error::Duplicate(_)
@@ -107,7 +108,6 @@ fn code_of(error: &Error) -> Code {
             | backend::Error::Lost { .. }
             | backend::Error::File { .. }
             | backend::Error::Setup(_)
-            | backend::Error::Store(_)
             | backend::Error::Queue(_) => Code::Internal,
         },
     }

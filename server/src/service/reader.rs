@@ -77,6 +77,8 @@ struct Rest {
     range: Range<u64>,
     open: Option<(Origin, Pieces)>,
     failed: Vec<Origin>,
+    /// Why the last of them did.
+    error: Option<Error>,
 }
 
 impl Reader {
@@ -90,7 +92,7 @@ impl Reader {
             return Ok(stream::iter(zeros).boxed());
         };
         let range = offset..offset + piece.length;
-        let mut rest = Rest { blob, range, open: None, failed: Vec::new() };
+        let mut rest = Rest { blob, range, open: None, failed: Vec::new(), error: None };
         rest.open = Some(self.source(&mut rest).await?);
         let read = stream::try_unfold((self, rest), |(reader, mut rest)| async move {
             Ok(reader.next(&mut rest).await?.map(|bytes| (bytes, (reader, rest))))
@@ -135,7 +137,7 @@ impl Reader {
                 return Ok(open);
             }
         }
-        Err(Error::Lost { blob: rest.blob })
+        Err(rest.error.take().unwrap_or(Error::Lost { blob: rest.blob }))
     }
 
     async fn staged(
@@ -186,17 +188,18 @@ impl Reader {
         Ok(None)
     }
 
-    /// Lets somebody fail, unless all have failed too often: then the failure is the reader's. There is
-    /// no second file to read instead of a damaged one.
+    /// Lets somebody fail for whom there may be another. There is no second file to read instead of a
+    /// damaged one, and what is staged is on one host.
     fn bear(&self, rest: &mut Rest, origin: Origin, error: Error) -> Result<(), Error> {
         match origin {
             Origin::File => return Err(error),
-            Origin::Store(name) => self.contents.stores.note(name, Err(&error)),
+            Origin::Host if rest.failed.contains(&Origin::Host) => return Err(error),
             Origin::Host => (),
+            Origin::Store(name) => self.contents.stores.note(name, Err(&error)),
         }
         rest.failed.push(origin);
-        let bearable = self.contents.stores.names().count() * ASKED_MAX;
-        if rest.failed.len() < bearable { Ok(()) } else { Err(error) }
+        rest.error = Some(error);
+        Ok(())
     }
 
     async fn last_file(&self, blob: BlobId) -> Option<Arc<File>> {
