@@ -9,6 +9,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod cluster;
 mod copying;
 mod database;
 mod faults;

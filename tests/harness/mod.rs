@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod bucket;
+pub mod cluster;
 pub mod content;
 pub mod device;
 pub mod disk;

@@ -1,0 +1,208 @@
+//! A server of several processes behind a real nginx, on the real parts: the topology of
+//! `server/deploy/compose`, without containers.
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use super::api::Api;
+use super::parts::{Parts, Reads};
+use super::server::{PASSWORD, Server};
+use super::wait::{seconds, wait_until};
+
+/// What the processes of a cluster are told about ending: long enough for nginx to see it.
+const DRAIN: [&str; 2] = ["--drain-delay", "1"];
+
+/// An upload host: its staging disk, the process that fills it, and the one that empties it.
+pub struct Host {
+    /// Its name.
+    pub name: String,
+    /// Takes chunks.
+    pub upload: Server,
+    /// Moves blobs to the store.
+    pub transfer: Server,
+}
+
+/// The processes, ended when dropped.
+pub struct Cluster {
+    proxy: Proxy,
+    /// The upload hosts.
+    pub hosts: Vec<Host>,
+    /// Processes that are account, files and download.
+    pub fronts: Vec<Server>,
+    /// What they stand on. Goes last.
+    pub parts: Parts,
+}
+
+impl Cluster {
+    /// Starts two upload hosts and two other processes.
+    pub fn start(directory: &Path) -> Self {
+        let parts = Parts::new(&directory.join("server.toml"), &["ceph"], Reads::ThroughTheServer);
+        let key = directory.join("token.key");
+        let common = vec!["--token-key-file".to_owned(), text(&key), "--config".to_owned()];
+        let common = [common, vec![text(parts.configuration())]].concat();
+        let fronts = ["front-1", "front-2"].map(|name| {
+            let roles = ["--roles", "account,files,download", "--trusted-proxies", "127.0.0.1"];
+            start(&directory.join(name), &common, &[&roles[..], &DRAIN[..]].concat())
+        });
+        let hosts = ["upload-1", "upload-2"].map(|name| Host::start(directory, name, &common));
+        let (hosts, fronts) = (Vec::from(hosts), Vec::from(fronts));
+        let proxy = Proxy::start(directory, &hosts, &fronts);
+        Self { proxy, hosts, fronts, parts }
+    }
+
+    /// Where clients reach it.
+    pub fn url(&self) -> String {
+        self.proxy.url()
+    }
+
+    /// Its API, nobody signed in.
+    pub fn api(&self) -> Api {
+        Api::new(&self.url())
+    }
+
+    /// Its API with a new account signed in.
+    pub fn sign_up(&self, name: &str) -> Api {
+        let body = json!({ "name": name, "password": PASSWORD, "device": { "name": "test" } });
+        let session = self.api().post("/user/signup", &body).expect(200).json();
+        self.api().with_token(session["access_token"].as_str().expect("a token"))
+    }
+
+    /// The host of this name.
+    pub fn host(&mut self, name: &str) -> &mut Host {
+        self.hosts.iter_mut().find(|host| host.name == name).expect("a host of the cluster")
+    }
+}
+
+impl Host {
+    fn start(directory: &Path, name: &str, common: &[String]) -> Self {
+        let (data, port) = (directory.join(name), free_port());
+        let (listen, url) = (format!("127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"));
+        let named = ["--host", name];
+        let more = ["--roles", "upload", "--internal-url", &url, "--trusted-proxies", "127.0.0.1"];
+        let arguments = owned(common, &[&named[..], &more[..], &DRAIN[..]].concat());
+        let upload =
+            Server::start_at(&data, &data.with_extension("upload.log"), arguments, &listen);
+        let arguments = owned(common, &[&named[..], &["--roles", "transfer"][..]].concat());
+        let log = data.with_extension("transfer.log");
+        let transfer = Server::start_at(&data, &log, arguments, "127.0.0.1:0");
+        Self { name: name.to_owned(), upload, transfer }
+    }
+
+    /// The directory that chunks are staged in.
+    pub fn staging(&self) -> PathBuf {
+        self.upload.data().join("staging")
+    }
+
+    /// `kill -9` of both processes.
+    pub fn kill(&mut self) {
+        self.upload.kill();
+        self.transfer.kill();
+    }
+
+    /// Starts both processes again.
+    pub fn restart(&mut self) {
+        self.upload.restart();
+        self.transfer.restart();
+    }
+}
+
+fn start(data: &Path, common: &[String], more: &[&str]) -> Server {
+    Server::start_at(data, &data.with_extension("log"), owned(common, more), "127.0.0.1:0")
+}
+
+fn owned(common: &[String], more: &[&str]) -> Vec<String> {
+    common.iter().cloned().chain(more.iter().map(ToString::to_string)).collect()
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("paths of tests are UTF-8").to_owned()
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// nginx with the configuration that is delivered, but for its port and where the processes are.
+struct Proxy {
+    port: u16,
+    child: Child,
+}
+
+impl Proxy {
+    fn start(directory: &Path, hosts: &[Host], fronts: &[Server]) -> Self {
+        let delivered = Path::new(env!("CARGO_MANIFEST_DIR")).join("server/deploy/nginx");
+        let (home, port) = (directory.join("nginx"), free_port());
+        std::fs::create_dir_all(&home).expect("room for a directory");
+        let read = |name: &str| {
+            std::fs::read_to_string(delivered.join(name)).expect("the delivered configuration")
+        };
+        let pid = format!("pid {};", home.join("nginx.pid").display());
+        let main = read("nginx.conf").replace("pid /tmp/nginx.pid;", &pid);
+        let main = main.replace("listen 8080;", &format!("listen 127.0.0.1:{port};"));
+        assert!(main.contains(&pid) && main.contains(&port.to_string()), "{main}");
+        for (name, text) in [
+            ("nginx.conf", main),
+            ("routes.conf", read("routes.conf")),
+            ("upstreams.conf", upstreams(hosts, fronts)),
+        ] {
+            std::fs::write(home.join(name), text).expect("room for a configuration");
+        }
+        let mut command = Command::new("/usr/sbin/nginx");
+        command.args(["-e", "stderr", "-g", "daemon off;", "-p"]).arg(&home);
+        command.arg("-c").arg(home.join("nginx.conf"));
+        let log = std::fs::File::create(directory.join("nginx.log")).expect("room for a log");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        let child = command.spawn().expect("nginx is installed: scripts/test does that");
+        let proxy = Self { port, child };
+        let ready = || Api::new(&proxy.url()).try_get("/readyz").is_ok_and(|is| is.status == 200);
+        wait_until("the proxy answers", seconds(20), ready);
+        proxy
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Proxy {
+    /// The master ends its workers when it is asked, not when it is killed.
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _it_may_have_ended = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _it_may_have_been_waited_for = self.child.wait();
+    }
+}
+
+/// What `upstreams.conf` says in this cluster.
+fn upstreams(hosts: &[Host], fronts: &[Server]) -> String {
+    let address = |server: &Server| server.url().replace("http://", "");
+    let mut text = String::new();
+    let mut group = |name: &str, servers: &[String]| {
+        let _no_io = writeln!(text, "upstream {name} {{ keepalive 16;");
+        for server in servers {
+            let _no_io = writeln!(text, "  server {server} max_fails=1 fail_timeout=2s;");
+        }
+        text.push_str("}\n");
+    };
+    let fronts: Vec<String> = fronts.iter().map(address).collect();
+    for role in ["account", "files", "download"] {
+        group(&format!("miaofs_{role}"), &fronts);
+    }
+    let uploads: Vec<String> = hosts.iter().map(|host| address(&host.upload)).collect();
+    group("miaofs_upload", &uploads);
+    for (host, upload) in hosts.iter().zip(&uploads) {
+        group(&format!("host_{}", host.name), std::slice::from_ref(upload));
+    }
+    text.push_str("map $miaofs_host $miaofs_host_upstream {\n  default \"\";\n");
+    for host in hosts {
+        let _no_io = writeln!(text, "  {} host_{};", host.name, host.name);
+    }
+    text.push_str("}\n");
+    text
+}
