@@ -98,9 +98,12 @@ impl Accounts {
     /// [`Error::Backend`].
     pub async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
         let bearer = Bearer { user: caller.user, device: caller.device };
-        let mut transaction = self.db.write().await?;
-        self.tokens.end_device(&mut transaction, bearer).await?;
-        Ok(transaction.commit().await?)
+        db::rerun(|| async {
+            let mut transaction = self.db.write().await?;
+            self.tokens.end_device(&mut transaction, bearer).await?;
+            Ok(transaction.commit().await?)
+        })
+        .await
     }
 
     /// Changes the password, ends every session, and begins a new one for the caller.
@@ -122,12 +125,16 @@ impl Accounts {
         self.verify(&name, request.old).await?;
         let password = self.passwords.hash(request.new).await?;
 
-        let mut transaction = self.db.write().await?;
-        db::accounts::set_password(&mut transaction, caller.user, &password).await?;
-        self.tokens.end_user(&mut transaction, caller.user).await?;
         let bearer = Bearer { user: caller.user, device: caller.device };
-        let pair = self.tokens.begin(&mut transaction, bearer).await?;
-        transaction.commit().await?;
+        let change = || async {
+            let mut transaction = self.db.write().await?;
+            db::accounts::set_password(&mut transaction, caller.user, &password).await?;
+            self.tokens.end_user(&mut transaction, caller.user).await?;
+            let pair = self.tokens.begin(&mut transaction, bearer).await?;
+            transaction.commit().await?;
+            Ok::<_, Error>(pair)
+        };
+        let pair = db::rerun(change).await?;
         Ok(self.session(bearer, name, pair))
     }
 
@@ -192,7 +199,7 @@ impl Accounts {
         }
         let pair = self.tokens.begin(&mut transaction, bearer).await?;
         transaction.commit().await?;
-        Ok(pair)
+        Ok::<_, Error>(pair)
     }
 
     /// The devices whose sessions end because this one signs in.

@@ -139,9 +139,12 @@ async fn remove_condemned(
         for (blob, size) in claimed {
             copying::remove_from_stores(contents, blob).await?;
             contents.staging.remove(blob).await?;
-            let mut transaction = contents.db.write().await?;
-            blobs::remove(&mut transaction, blob).await?;
-            transaction.commit().await?;
+            db::rerun(|| async {
+                let mut transaction = contents.db.write().await?;
+                blobs::remove(&mut transaction, blob).await?;
+                transaction.commit().await
+            })
+            .await?;
             freed.blobs += 1;
             freed.bytes += size;
         }

@@ -36,26 +36,28 @@ async fn copy_to_store(
     if copy.size != size {
         return Err(Error::Damaged { what: "size of a staged blob" });
     }
-    db::rerun(|| write_down(contents, &copy)).await
-}
-
-async fn write_down(contents: &Contents, copy: &StoredCopy) -> Result<(), Error> {
-    let mut transaction = contents.db.write().await?;
-    copies::put(&mut transaction, copy, unix_now()).await?;
-    transaction.commit().await
+    db::rerun(|| async {
+        let mut transaction = contents.db.write().await?;
+        copies::put(&mut transaction, &copy, unix_now()).await?;
+        transaction.commit().await
+    })
+    .await
 }
 
 /// Removes a blob's copies from all stores, and what is known of them; the blob is condemned.
 pub(super) async fn remove_from_stores(contents: &Contents, blob: BlobId) -> Result<(), Error> {
     let there = copies::of_blob(&mut *contents.db.read().await?, blob).await?;
     contents.stores.remove_everywhere(blob, &there).await?;
-    if there.is_empty() { Ok(()) } else { db::rerun(|| strike_out(contents, &there)).await }
+    if there.is_empty() { Ok(()) } else { strike_out(contents, &there).await }
 }
 
 async fn strike_out(contents: &Contents, gone: &[StoredCopy]) -> Result<(), Error> {
-    let mut transaction = contents.db.write().await?;
-    for copy in gone {
-        copies::remove(&mut transaction, copy.blob, copy.store).await?;
-    }
-    transaction.commit().await
+    let strike_out = || async {
+        let mut transaction = contents.db.write().await?;
+        for copy in gone {
+            copies::remove(&mut transaction, copy.blob, copy.store).await?;
+        }
+        transaction.commit().await
+    };
+    db::rerun(strike_out).await
 }

@@ -15,8 +15,8 @@ use miaofs::protocol::host::HostName;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::backend::db::Db;
 use crate::backend::db::hosts::{self, Host};
+use crate::backend::db::{self, Db};
 use crate::backend::peers::{Peer, Peers};
 use crate::backend::{self, Backends, BlobId, unix_now};
 
@@ -80,11 +80,13 @@ impl Hosts {
     }
 
     async fn beat(&self, url: &str) -> Result<(), backend::Error> {
-        let mut transaction = self.0.db.write().await?;
         let host = Host { url: url.to_owned(), seen_at: unix_now() };
-        hosts::put(&mut transaction, &self.0.here, &host).await?;
-        transaction.commit().await?;
-        Ok(())
+        db::rerun(|| async {
+            let mut transaction = self.0.db.write().await?;
+            hosts::put(&mut transaction, &self.0.here, &host).await?;
+            transaction.commit().await
+        })
+        .await
     }
 
     /// Whether a host has said lately that it lives.

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Caller, Error};
 use crate::backend::db::sessions::{self, SignedIn};
-use crate::backend::db::{Connection, Db};
+use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{AccessToken, Bearer, Others, Tracker};
 use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
 
@@ -191,9 +191,12 @@ impl Tokens {
         let user = UserId(claims.sub.parse().map_err(|_not_ours| Error::Unauthorized)?);
         let shown = self.tracker.token(user, id).await?.ok_or(Error::Unauthorized)?;
         if let Some(predecessor) = shown.unspent {
-            let mut transaction = self.db.write().await?;
-            sessions::spend(&mut transaction, shown.bearer, predecessor).await?;
-            transaction.commit().await?;
+            let spend = || async {
+                let mut transaction = self.db.write().await?;
+                sessions::spend(&mut transaction, shown.bearer, predecessor).await?;
+                transaction.commit().await
+            };
+            db::rerun(spend).await?;
             self.tracker.settle_token(user, id).await?;
         }
         Ok(Caller { user, device: shown.bearer.device, token: id })
@@ -208,6 +211,10 @@ impl Tokens {
     /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
     pub async fn renew(&self, refresh_token: &str) -> Result<(Bearer, Pair), Error> {
         let shown = RefreshToken::from_text(refresh_token).ok_or(Error::Unauthorized)?;
+        db::rerun(|| self.try_renew(shown)).await
+    }
+
+    async fn try_renew(&self, shown: RefreshToken) -> Result<(Bearer, Pair), Error> {
         let secret = *blake3::keyed_hash(&self.keys.succeed, &shown.secret).as_bytes();
         let next = RefreshToken { secret, ..shown };
         let mut transaction = self.db.write().await?;
@@ -262,9 +269,12 @@ impl Tokens {
     }
 
     async fn forget_expired(&self) -> Result<(), backend::Error> {
-        let mut transaction = self.db.write().await?;
-        sessions::forget_expired(&mut transaction).await?;
-        transaction.commit().await?;
+        db::rerun(|| async {
+            let mut transaction = self.db.write().await?;
+            sessions::forget_expired(&mut transaction).await?;
+            transaction.commit().await
+        })
+        .await?;
         self.tracker.forget_expired().await
     }
 

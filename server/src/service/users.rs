@@ -4,7 +4,7 @@ use super::Error;
 use super::accounts::{check_password, checked_name};
 use super::passwords::Passwords;
 use super::tokens;
-use crate::backend::db::{Db, accounts, users};
+use crate::backend::db::{self, Db, accounts, users};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Backends, UserId};
 
@@ -41,9 +41,12 @@ impl Users {
     /// [`Error::NotFound`].
     pub async fn set_quota(&self, name: &str, quota: u64) -> Result<User, Error> {
         let user = self.find(name).await?;
-        let mut transaction = self.db.write().await?;
-        users::set_quota(&mut transaction, user.id, quota).await?;
-        transaction.commit().await?;
+        db::rerun(|| async {
+            let mut transaction = self.db.write().await?;
+            users::set_quota(&mut transaction, user.id, quota).await?;
+            transaction.commit().await
+        })
+        .await?;
         self.find(name).await
     }
 
@@ -53,12 +56,15 @@ impl Users {
     /// [`Error::NotFound`].
     pub async fn set_status(&self, name: &str, status: Status) -> Result<User, Error> {
         let user = self.find(name).await?;
-        let mut transaction = self.db.write().await?;
-        users::set_status(&mut transaction, user.id, status).await?;
-        if status == Status::Disabled {
-            tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
-        }
-        transaction.commit().await?;
+        let set = || async {
+            let mut transaction = self.db.write().await?;
+            users::set_status(&mut transaction, user.id, status).await?;
+            if status == Status::Disabled {
+                tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
+            }
+            Ok::<_, Error>(transaction.commit().await?)
+        };
+        db::rerun(set).await?;
         self.find(name).await
     }
 
@@ -70,10 +76,13 @@ impl Users {
         check_password(&password)?;
         let user = self.find(name).await?;
         let password = Passwords::new().hash(password).await?;
-        let mut transaction = self.db.write().await?;
-        accounts::set_password(&mut transaction, user.id, &password).await?;
-        tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
-        transaction.commit().await?;
+        let set = || async {
+            let mut transaction = self.db.write().await?;
+            accounts::set_password(&mut transaction, user.id, &password).await?;
+            tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
+            Ok::<_, Error>(transaction.commit().await?)
+        };
+        db::rerun(set).await?;
         Ok(user)
     }
 

@@ -3,7 +3,7 @@
 use super::{AFFECTED_MAX, Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents::{self as audit, BlobUse};
 use crate::backend::db::blobs::{self, Blob, Place};
-use crate::backend::db::{copies, transfers};
+use crate::backend::db::{self, Connection, copies, transfers};
 use crate::backend::{BlobId, Error, off_loop, unix_now};
 
 /// What is wrong with the bytes of a blob.
@@ -54,12 +54,12 @@ impl Fsck<'_> {
             self.condemn(blob).await?;
         } else if row.place == Place::Staging && used.transfers == 0 {
             if self.mends() {
-                let mut transaction = self.contents.db.write().await?;
-                let used = audit::blob_use(&mut transaction, blob).await?;
-                if let Some(used) = used.filter(|used| used.transfers == 0) {
-                    transfers::insert(&mut transaction, blob, &used.host, unix_now()).await?;
-                }
-                transaction.commit().await?;
+                db::rerun(|| async {
+                    let mut transaction = self.contents.db.write().await?;
+                    insert_transfer(&mut transaction, blob).await?;
+                    transaction.commit().await
+                })
+                .await?;
             }
             let words = "it is staged, and nothing moves it to its store".to_owned();
             let remedy = "a transfer moves it";
@@ -76,9 +76,12 @@ impl Fsck<'_> {
             return Ok(());
         }
         if self.mends() {
-            let mut transaction = self.contents.db.write().await?;
-            blobs::condemn_unused(&mut transaction, &[blob]).await?;
-            transaction.commit().await?;
+            db::rerun(|| async {
+                let mut transaction = self.contents.db.write().await?;
+                blobs::condemn_unused(&mut transaction, &[blob]).await?;
+                transaction.commit().await
+            })
+            .await?;
         }
         self.mended(Flaw::UnusedBlob, subject, words, "it is left to collection");
         Ok(())
@@ -172,17 +175,41 @@ impl Fsck<'_> {
             let Some(until) = page.last().copied() else { return Ok(()) };
             for blob in page {
                 if self.mends() {
-                    let mut transaction = self.contents.db.write().await?;
-                    if audit::blob_use(&mut transaction, blob).await?.is_none() {
-                        transfers::remove_of(&mut transaction, blob).await?;
-                    }
-                    transaction.commit().await?;
+                    db::rerun(|| async {
+                        let mut transaction = self.contents.db.write().await?;
+                        forget_transfers(&mut transaction, blob).await?;
+                        transaction.commit().await
+                    })
+                    .await?;
                 }
                 let words = format!("blob {blob} is not known");
                 self.mended(Flaw::StrayTransfer, "a transfer".into(), words, "it is removed");
             }
             last = Some(until);
         }
+    }
+}
+
+/// Lets a blob move that is staged and that nothing moves, as it is while nobody else changes it.
+async fn insert_transfer(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
+    if !blobs::is_needed(db, blob).await? {
+        return Ok(());
+    }
+    let row = blobs::get(db, blob).await?;
+    let used = audit::blob_use(db, blob).await?.filter(|used| used.transfers == 0);
+    match (row, used) {
+        (Some(row), Some(used)) if row.place == Place::Staging => {
+            transfers::insert(db, blob, &used.host, unix_now()).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A blob that is not known never will be: its row is written with its transfer's, or before.
+async fn forget_transfers(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
+    match audit::blob_use(db, blob).await? {
+        Some(_known) => Ok(()),
+        None => transfers::remove_of(db, blob).await,
     }
 }
 

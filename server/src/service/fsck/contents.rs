@@ -6,7 +6,7 @@ use miaofs::content::{Chunk, ChunkDigest, Digest, Manifest, hash_chunk, zero_chu
 
 use super::{Depth, Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents as audit;
-use crate::backend::db::{blobs, contents};
+use crate::backend::db::{self, Lock, blobs, contents};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{BlobId, Error, off_loop, unix_now};
 use crate::service::reader;
@@ -59,21 +59,33 @@ impl Fsck<'_> {
             return Ok(());
         }
         if self.mends() {
-            let mut transaction = self.contents.db.write().await?;
-            if contents::stored(&mut transaction, &[digest]).await?.is_empty() {
-                audit::set_blobs_of(&mut transaction, digest, &BTreeSet::new()).await?;
-            }
-            transaction.commit().await?;
+            self.forget_gone(digest).await?;
         }
         self.mended(Flaw::ContentBlobs, subject, words, "it stands on none");
         Ok(())
     }
 
+    /// Lets a content that is not there stand on nothing. One that comes meanwhile is looked for when the
+    /// rows are gone, and waited for: had some of them been its own, the change is undone.
+    async fn forget_gone(&self, digest: Digest) -> Result<(), Error> {
+        db::rerun(|| async {
+            let mut transaction = self.contents.db.write().await?;
+            audit::set_blobs_of(&mut transaction, digest, &BTreeSet::new()).await?;
+            let there = contents::hold(&mut transaction, &[digest], Lock::Exclusive).await?;
+            if there.is_empty() { transaction.commit().await } else { Ok(()) }
+        })
+        .await
+    }
+
     async fn recount(&mut self, digest: Digest) -> Result<(), Error> {
         if self.mends() {
-            let mut transaction = self.contents.db.write().await?;
-            audit::recount_content(&mut transaction, digest, unix_now()).await?;
-            transaction.commit().await?;
+            let recount = || async {
+                let mut transaction = self.contents.db.write().await?;
+                contents::hold(&mut transaction, &[digest], Lock::Exclusive).await?;
+                audit::recount_content(&mut transaction, digest, unix_now()).await?;
+                transaction.commit().await
+            };
+            db::rerun(recount).await?;
         }
         let words = "it is not named as often as it says".to_owned();
         self.mended(Flaw::ContentCount, format!("content {digest}"), words, "it is counted anew");
@@ -105,11 +117,15 @@ impl Fsck<'_> {
         }
         if said != stands_on {
             if self.mends() {
-                let mut transaction = self.contents.db.write().await?;
-                if contents::layout(&mut transaction, digest).await?.as_ref() == Some(&layout) {
-                    audit::set_blobs_of(&mut transaction, digest, &stands_on).await?;
-                }
-                transaction.commit().await?;
+                let follow = || async {
+                    let mut transaction = self.contents.db.write().await?;
+                    contents::hold(&mut transaction, &[digest], Lock::Exclusive).await?;
+                    if contents::layout(&mut transaction, digest).await?.as_ref() == Some(&layout) {
+                        audit::set_blobs_of(&mut transaction, digest, &stands_on).await?;
+                    }
+                    transaction.commit().await
+                };
+                db::rerun(follow).await?;
             }
             let words = "its manifest names other blobs than the table".to_owned();
             let remedy = "the table follows the manifest";

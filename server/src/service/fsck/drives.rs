@@ -7,6 +7,7 @@ use super::{Flaw, Fsck, PAGE};
 use crate::backend::db::audit::contents::{self as owned, OwnedCount};
 use crate::backend::db::audit::drives::{self as audit, NodeFlaw};
 use crate::backend::db::users::{self, User};
+use crate::backend::db::{self, Connection, Lock, accounts, contents};
 use crate::backend::{Error, UserId, unix_now};
 
 impl Fsck<'_> {
@@ -41,9 +42,13 @@ impl Fsck<'_> {
             return Ok(());
         }
         if self.mends() {
-            let mut transaction = self.contents.db.write().await?;
-            audit::recount_drive(&mut transaction, user.id).await?;
-            transaction.commit().await?;
+            let recount = || async {
+                let mut transaction = self.contents.db.write().await?;
+                accounts::lock(&mut transaction, user.id).await?;
+                audit::recount_drive(&mut transaction, user.id).await?;
+                transaction.commit().await
+            };
+            db::rerun(recount).await?;
         }
         let [said, counted] = [count.said, count.counted].map(|[bytes, nodes, version]| {
             format!("{bytes} bytes in {nodes} nodes up to version {version}")
@@ -108,9 +113,12 @@ impl Fsck<'_> {
     ) -> Result<(), Error> {
         let Some(digest) = digest else { return Ok(()) };
         if self.mends() {
-            let mut transaction = self.contents.db.write().await?;
-            owned::recount_owned(&mut transaction, user.id, digest, unix_now()).await?;
-            transaction.commit().await?;
+            let own = || async {
+                let mut transaction = self.contents.db.write().await?;
+                recount_owned(&mut transaction, user.id, digest).await?;
+                transaction.commit().await
+            };
+            db::rerun(own).await?;
         }
         let words = format!("its user is not known to own its content {digest}");
         self.mended(Flaw::Unowned, path, words, "the user owns it");
@@ -119,9 +127,13 @@ impl Fsck<'_> {
 
     async fn empty(&mut self, user: &User, (path, node): (String, NodeId)) -> Result<(), Error> {
         if self.mends() {
-            let mut transaction = self.contents.db.write().await?;
-            audit::empty_tombstone(&mut transaction, user.id, node).await?;
-            transaction.commit().await?;
+            let empty = || async {
+                let mut transaction = self.contents.db.write().await?;
+                accounts::lock(&mut transaction, user.id).await?;
+                audit::empty_tombstone(&mut transaction, user.id, node).await?;
+                transaction.commit().await
+            };
+            db::rerun(empty).await?;
         }
         let words = "it is deleted and names a content".to_owned();
         self.mended(Flaw::FullTombstone, path, words, "it names none");
@@ -150,13 +162,12 @@ impl Fsck<'_> {
             return Ok(()); // The nodes that name it are findings themselves.
         }
         if self.mends() {
-            let mut transaction = self.contents.db.write().await?;
-            if stored {
-                owned::recount_owned(&mut transaction, user.id, digest, unix_now()).await?;
-            } else {
-                owned::disown(&mut transaction, user.id, digest).await?;
-            }
-            transaction.commit().await?;
+            let mend = || async {
+                let mut transaction = self.contents.db.write().await?;
+                recount_owned(&mut transaction, user.id, digest).await?;
+                transaction.commit().await
+            };
+            db::rerun(mend).await?;
         }
         if stored {
             let words = format!("said to be named {said} times, named {counted} times");
@@ -167,4 +178,14 @@ impl Fsck<'_> {
         }
         Ok(())
     }
+}
+
+/// Counts anew how often a user names a content, or forgets that it is theirs when it is not there. No
+/// commit of the user's and no collection of the content comes in between.
+async fn recount_owned(db: &mut Connection, user: UserId, digest: Digest) -> Result<(), Error> {
+    accounts::lock(db, user).await?;
+    if contents::hold(db, &[digest], Lock::Exclusive).await?.is_empty() {
+        return owned::disown(db, user, digest).await;
+    }
+    owned::recount_owned(db, user, digest, unix_now()).await
 }

@@ -8,6 +8,7 @@ use super::{DEPTH_MAX, Flaw, Fsck, PAGE};
 use crate::backend::Error;
 use crate::backend::db::audit::drives::{self as audit, EntryFlaw};
 use crate::backend::db::users::User;
+use crate::backend::db::{self, accounts};
 
 /// Directories of one page that are known to be below the root, at the most.
 const KNOWN_MAX: usize = 100_000;
@@ -33,9 +34,13 @@ impl Fsck<'_> {
             }
             for entry in dangling {
                 if self.mends() {
-                    let mut transaction = self.contents.db.write().await?;
-                    audit::drop_dangling(&mut transaction, user.id, &entry).await?;
-                    transaction.commit().await?;
+                    let drop_entry = || async {
+                        let mut transaction = self.contents.db.write().await?;
+                        accounts::lock(&mut transaction, user.id).await?;
+                        audit::drop_dangling(&mut transaction, user.id, &entry).await?;
+                        transaction.commit().await
+                    };
+                    db::rerun(drop_entry).await?;
                 }
                 let name = String::from_utf8_lossy(&entry.name);
                 let directory = self.path(user.id, entry.parent).await?;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers};
-use crate::backend::db::{contents, transfers};
+use crate::backend::db::{self, contents, transfers};
 use crate::backend::{BlobId, background_thread};
 use crate::service::contents::Contents;
 use crate::service::{Error, reader};
@@ -58,9 +58,12 @@ impl Transfers {
         let unknown = contents::without_md5(&mut *db.read().await?, blob).await?;
         for digest in unknown {
             if let Some(md5) = self.md5_of(digest).await? {
-                let mut transaction = db.write().await?;
-                contents::set_md5(&mut transaction, digest, md5).await?;
-                transaction.commit().await?;
+                db::rerun(|| async {
+                    let mut transaction = db.write().await?;
+                    contents::set_md5(&mut transaction, digest, md5).await?;
+                    transaction.commit().await
+                })
+                .await?;
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The outbox as an operator sees it: what waits, what rests and why, and how to let it begin anew.
 
-use crate::backend::db::Db;
 use crate::backend::db::transfers::{self, Count, Listed, State};
+use crate::backend::db::{self, Db};
 use crate::backend::queue::{Depth, Lane, Queue};
 use crate::backend::{self, Backends, TransferId, unix_now};
 use crate::service::Error;
@@ -70,20 +70,23 @@ impl Outbox {
     /// # Errors
     /// [`Error::NotFound`] when the one that is meant does not rest, [`Error::Backend`].
     pub async fn retry(&self, which: Which) -> Result<u64, Error> {
-        let mut transaction = self.db.write().await?;
-        let revived = match which {
-            Which::AllDead => transfers::revive_all(&mut transaction, unix_now()).await?,
-            Which::One(id) => {
-                if !transfers::revive(&mut transaction, id, unix_now()).await? {
-                    return Err(Error::NotFound("transfer that rests"));
-                }
-                1
-            }
-        };
-        transaction.commit().await?;
+        let revived = db::rerun(|| self.revive(which)).await?;
+        if revived == 0 && which != Which::AllDead {
+            return Err(Error::NotFound("transfer that rests"));
+        }
         if let Err(error) = self.clear_dead_letters().await {
             tracing::warn!(%error, "dead letters of transfers that begin anew are left in the queue");
         }
+        Ok(revived)
+    }
+
+    async fn revive(&self, which: Which) -> Result<u64, backend::Error> {
+        let mut transaction = self.db.write().await?;
+        let revived = match which {
+            Which::AllDead => transfers::revive_all(&mut transaction, unix_now()).await?,
+            Which::One(id) => transfers::revive(&mut transaction, id, unix_now()).await?.into(),
+        };
+        transaction.commit().await?;
         Ok(revived)
     }
 

@@ -6,6 +6,7 @@ use futures::stream::{self, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers};
+use crate::backend::db;
 use crate::backend::db::transfers::{self, Transfer};
 use crate::backend::queue::{Lane, Message};
 use crate::backend::{self, unix_now};
@@ -74,20 +75,28 @@ impl Transfers {
         if !due || room < AT_ONCE && !restarted {
             return Ok(Vec::new());
         }
-        let mut transaction = db.write().await?;
-        if restarted {
-            transfers::republish(&mut transaction, host, now).await?;
-        }
         let lost_at = self.contents.policy.transfer.lost_at(now);
-        let due = transfers::take_due(&mut transaction, host, (now, lost_at), AT_ONCE).await?;
-        transaction.commit().await?;
-        Ok(due)
+        let take = || async {
+            let mut transaction = db.write().await?;
+            if restarted {
+                transfers::republish(&mut transaction, host, now).await?;
+            }
+            let taken =
+                transfers::take_due(&mut transaction, host, (now, lost_at), AT_ONCE).await?;
+            transaction.commit().await?;
+            Ok(taken)
+        };
+        db::rerun(take).await
     }
 
     /// The message may have arrived all the same: then the next one is void, or this one is.
     async fn put_back(&self, transfer: Transfer) -> Result<(), backend::Error> {
-        let mut transaction = self.contents.db.write().await?;
-        transfers::due_at(&mut transaction, transfer, unix_now()).await?;
-        transaction.commit().await
+        let now = unix_now();
+        db::rerun(|| async {
+            let mut transaction = self.contents.db.write().await?;
+            transfers::due_at(&mut transaction, transfer, now).await?;
+            transaction.commit().await
+        })
+        .await
     }
 }

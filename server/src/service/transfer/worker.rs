@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Transfers;
+use crate::backend::db;
 use crate::backend::db::blobs::{self, Blob, Place};
 use crate::backend::db::transfers::{self, Transfer};
 use crate::backend::queue::{Delivery, Lane, Message};
@@ -118,9 +119,12 @@ impl Transfers {
 
     async fn renew(&self, transfer: Transfer) -> Result<(), backend::Error> {
         let lost_at = self.contents.policy.transfer.lost_at(unix_now());
-        let mut transaction = self.contents.db.write().await?;
-        transfers::due_at(&mut transaction, transfer, lost_at).await?;
-        transaction.commit().await
+        db::rerun(|| async {
+            let mut transaction = self.contents.db.write().await?;
+            transfers::due_at(&mut transaction, transfer, lost_at).await?;
+            transaction.commit().await
+        })
+        .await
     }
 
     /// Moves one blob, from wherever a former try has left it.
@@ -140,10 +144,14 @@ impl Transfers {
     async fn settle(&self, transfer: Transfer, row: Blob) -> Result<bool, Error> {
         let (contents, blob) = (&self.contents, transfer.blob);
         copying::copy_to_stores(contents, blob, row.size).await?;
-        let mut transaction = contents.db.write().await?;
-        let needed = blobs::settle(&mut transaction, blob).await?;
-        transfers::set_moved(&mut transaction, transfer.id).await?;
-        transaction.commit().await?;
+        let settle = || async {
+            let mut transaction = contents.db.write().await?;
+            let needed = blobs::settle(&mut transaction, blob).await?;
+            transfers::set_moved(&mut transaction, transfer.id).await?;
+            transaction.commit().await?;
+            Ok::<_, Error>(needed)
+        };
+        let needed = db::rerun(settle).await?;
         if !needed {
             copying::remove_from_stores(contents, blob).await?;
         }
@@ -151,9 +159,12 @@ impl Transfers {
     }
 
     pub(super) async fn forget(&self, transfer: TransferId) -> Result<(), Error> {
-        let mut transaction = self.contents.db.write().await?;
-        transfers::remove(&mut transaction, transfer).await?;
-        Ok(transaction.commit().await?)
+        Ok(db::rerun(|| async {
+            let mut transaction = self.contents.db.write().await?;
+            transfers::remove(&mut transaction, transfer).await?;
+            transaction.commit().await
+        })
+        .await?)
     }
 
     async fn put_off(
@@ -163,9 +174,12 @@ impl Transfers {
         pause: Option<Duration>,
     ) -> Result<(), backend::Error> {
         let again_at = pause.map(|pause| after(unix_now(), pause));
-        let mut transaction = self.contents.db.write().await?;
-        transfers::fail(&mut transaction, failed, error, again_at).await?;
-        transaction.commit().await
+        let fail = || async {
+            let mut transaction = self.contents.db.write().await?;
+            transfers::fail(&mut transaction, failed, error, again_at).await?;
+            transaction.commit().await
+        };
+        db::rerun(fail).await
     }
 }
 
