@@ -8,8 +8,6 @@ mod service;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> anyhow::Result<ExitCode> {
-    cli::Cli::parse().run()
+    cli::Cli::from_arguments().run()
 }

@@ -99,7 +99,7 @@ fn the_exit_code_says_what_became_of_the_findings() {
     assert_eq!(fsck(&server, &[]).0, 0);
 
     std::fs::write(staging.join(format!("{}.blob", "ab".repeat(16))), b"stray").unwrap();
-    assert_eq!(fsck(&server, &["--grace", "0"]).0, 2, "nothing is mended unasked");
+    assert_eq!(fsck(&server, &["--grace", "0"]).0, 4, "nothing is mended unasked");
     let (code, report) = fsck(&server, &["--grace", "0", "--repair"]);
     assert_eq!((code, &report["findings"][0]["outcome"]), (1, &json!("mended")), "{report:#}");
     assert_eq!(fsck(&server, &["--grace", "0", "--repair"]).0, 0);
@@ -108,7 +108,7 @@ fn the_exit_code_says_what_became_of_the_findings() {
         std::fs::remove_dir_all(shelf.unwrap().path()).unwrap();
     }
     let (code, report) = fsck(&server, &["--repair"]);
-    assert_eq!((code, &report["left"]), (2, &json!(1)), "{report:#}");
+    assert_eq!((code, &report["left"]), (4, &json!(1)), "{report:#}");
     assert_eq!(report["findings"][0]["flaw"], "missing_bytes");
     assert_eq!(report["findings"][0]["affected"], json!(["anna:/letter.txt"]));
     let words = run_with(server.data(), &["fsck"], "");
@@ -116,5 +116,7 @@ fn the_exit_code_says_what_became_of_the_findings() {
     assert!(words.contains("anna:/letter.txt"), "{words}");
 
     let nowhere = run_with(&directory.path().join("nowhere"), &["fsck"], "");
-    assert_eq!(nowhere.status.code(), Some(3));
+    assert_eq!(nowhere.status.code(), Some(8));
+    let misspelt = run_with(server.data(), &["fsck", "--repare"], "");
+    assert_eq!(misspelt.status.code(), Some(16));
 }

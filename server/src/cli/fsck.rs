@@ -1,7 +1,7 @@
 //! `fsck`: checks everything that the server keeps, and mends what it safely can.
 //!
-//! Exit codes: 0 when nothing is wrong, 1 when what was wrong is mended, 2 when something is left, 3 when
-//! the check could not be done.
+//! Exit codes are those of fsck(8): 0 when nothing is wrong, 1 when what was wrong is mended, 4 when
+//! something is left, 8 when the check could not be done, 16 when it was asked for in a wrong way.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
@@ -15,8 +15,14 @@ use crate::service::fsck::{
     Checked, Depth, Event, Finding, Options, Outcome, Repair, Report, check,
 };
 
+/// The exit code when all that was wrong is mended.
+const MENDED: u8 = 1;
+/// The exit code when something wrong is left.
+const LEFT: u8 = 4;
 /// The exit code when the check could not be done.
-const FAILED: u8 = 3;
+const FAILED: u8 = 8;
+/// The exit code when the command line cannot be understood.
+pub(super) const USAGE: u8 = 16;
 /// How often the progress is shown.
 const SHOW: Duration = Duration::from_millis(200);
 
@@ -74,8 +80,8 @@ impl Args {
 fn exit_code(report: &Report) -> ExitCode {
     match (report.found, report.left()) {
         (0, _) => ExitCode::SUCCESS,
-        (_, 0) => ExitCode::from(1),
-        _ => ExitCode::from(2),
+        (_, 0) => ExitCode::from(MENDED),
+        _ => ExitCode::from(LEFT),
     }
 }
 

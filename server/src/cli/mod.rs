@@ -9,6 +9,7 @@ mod size;
 mod transfer;
 mod user;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct Cli {
 enum Command {
     /// Serve the API until SIGTERM or ctrl-c.
     Serve(Box<serve::Args>),
-    /// Check everything that the server keeps; 0: nothing is wrong, 1: it is mended, 2: something is left.
+    /// Check everything that the server keeps; exit 0: nothing is wrong, 1: it is mended, 4: something is left.
     Fsck(Box<fsck::Args>),
     /// Collect contents that nothing names, as a server does by itself.
     Gc(Box<gc::Args>),
@@ -46,6 +47,19 @@ enum Command {
 }
 
 impl Cli {
+    /// Reads the command line. One that cannot be understood ends the process, after saying why.
+    pub fn from_arguments() -> Self {
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        Self::try_parse_from(&arguments).unwrap_or_else(|error| {
+            // Whoever closed the screen is told by the exit code.
+            let _nobody_reads = error.print();
+            let is_fsck = arguments.get(1).is_some_and(|command| command == "fsck");
+            let is_usage = error.use_stderr();
+            let code = if is_usage && is_fsck { fsck::USAGE.into() } else { error.exit_code() };
+            std::process::exit(code)
+        })
+    }
+
     /// Does what was asked for.
     ///
     /// # Errors

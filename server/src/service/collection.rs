@@ -53,6 +53,9 @@ pub async fn sweep_forever(contents: Arc<Contents>, uploads: Uploads, stop: Canc
         if let Err(error) = uploads.sweep().await {
             tracing::error!(%error, "abandoned uploads cannot be swept");
         }
+        if let Err(error) = contents.release_again().await {
+            tracing::error!(%error, "staged bytes that nobody needs cannot be dropped");
+        }
     }
 }
 
@@ -337,6 +340,23 @@ mod tests {
         let report = check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap();
         assert_eq!(report.findings, [], "seed {seed}");
         assert_eq!((report.checked.contents, report.checked.objects), (0, 0), "seed {seed}");
+    }
+
+    #[tokio::test]
+    async fn staged_bytes_that_could_not_be_dropped_are_dropped_later() {
+        let scene = Scene::new(HOUR).await;
+        let (contents, blob) = (&scene.contents, BlobId::random());
+        let path = contents.staging.path(blob);
+        std::fs::create_dir(&path).unwrap();
+        contents.release(blob).await.unwrap_err();
+        contents.release_again().await.unwrap_err();
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, b"staged").unwrap();
+        contents.release_again().await.unwrap();
+        assert!(!path.exists());
+        let (_, kept) = scene.bring(b"kept").await;
+        contents.release_again().await.unwrap();
+        assert!(contents.staging.path(kept).exists());
     }
 
     #[tokio::test]

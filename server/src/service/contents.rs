@@ -4,7 +4,8 @@
 //! brought it, the outbox row that will move the blob, and the claim by which the user owns it are
 //! written together. Before that its bytes are staged and synced; nothing else refers to them.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use miaofs::content::Digest;
 use miaofs::protocol::host::HostName;
@@ -33,6 +34,8 @@ pub struct Contents {
     pub(super) policy: Arc<Policy>,
     /// Rings when there is something to move.
     pub(super) staged: Notify,
+    /// Staged blobs that nobody may need and that could not be let go yet.
+    unreleased: Mutex<HashSet<BlobId>>,
 }
 
 /// Contents whose bytes have arrived.
@@ -51,7 +54,8 @@ impl Contents {
     pub fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
         let Backends { db, tracker, queue, staging, stores, .. } = backends.clone();
         let (hosts, staged) = (Hosts::new(backends), Notify::new());
-        Arc::new(Self { db, tracker, hosts, staging, stores, queue, policy, staged })
+        let unreleased = Mutex::default();
+        Arc::new(Self { db, tracker, hosts, staging, stores, queue, policy, staged, unreleased })
     }
 
     /// The staging disk's name in the tables.
@@ -190,8 +194,28 @@ impl Contents {
     }
 
     /// Drops staged bytes, unless a content stands on them. Of a commit whose answer was lost, the outcome
-    /// is waited for.
+    /// is waited for. What cannot be done now is remembered for [`Self::release_again`].
     pub(super) async fn release(&self, blob: BlobId) -> Result<(), backend::Error> {
+        let released = self.try_release(blob).await;
+        let mut unreleased = self.unreleased.lock().unwrap_or_else(PoisonError::into_inner);
+        if released.is_err() {
+            unreleased.insert(blob);
+        } else {
+            unreleased.remove(&blob);
+        }
+        released
+    }
+
+    /// Releases what could not be released when it should have been.
+    pub(super) async fn release_again(&self) -> Result<(), backend::Error> {
+        let unreleased = self.unreleased.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for blob in unreleased {
+            self.release(blob).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_release(&self, blob: BlobId) -> Result<(), backend::Error> {
         let is_kept = blobs::get(&mut *self.db.read().await?, blob).await?.is_some();
         if is_kept || blobs::is_needed(&mut *self.db.write().await?, blob).await? {
             return Ok(());

@@ -41,7 +41,25 @@ pub(super) fn read(
     layout: &Layout,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-    let reader = Arc::new(Reader { contents, last: Mutex::new(None) });
+    read_by(Reader { contents, last: Mutex::new(None) }, layout, range)
+}
+
+/// As [`read`], where the bytes of one blob are in a file that is open already.
+pub(super) fn read_from(
+    contents: Arc<Contents>,
+    layout: &Layout,
+    (blob, file): (BlobId, File),
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+    let last = Mutex::new(Some((blob, Arc::new(file))));
+    read_by(Reader { contents, last }, layout, 0..layout.size())
+}
+
+fn read_by(
+    reader: Reader,
+    layout: &Layout,
+    range: Range<u64>,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+    let reader = Arc::new(reader);
     stream::iter(layout.plan(range))
         .map(move |piece| reader.clone().open(piece))
         .buffered(AHEAD)

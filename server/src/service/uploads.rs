@@ -397,10 +397,11 @@ impl Uploads {
         let _alone = session.ending.lock().await;
         let Contents { tracker, staging, .. } = &*self.0.contents;
         staging.remove_sidecar(session.id).await?;
-        tracker.end_upload(session.id).await?;
+        let ended = tracker.end_upload(session.id).await;
         self.0.sessions.remove(session.id);
         self.0.begun.remove(backend::UserId(session.facts.user), session.id);
         self.0.contents.release(session.blob()).await?;
+        ended?;
         self.count_active().await
     }
 

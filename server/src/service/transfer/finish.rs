@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers};
 use crate::backend::db::{self, contents, transfers};
-use crate::backend::{BlobId, background_thread};
+use crate::backend::{BlobId, background_thread, off_loop};
 use crate::service::contents::Contents;
 use crate::service::{Error, reader};
 
@@ -16,8 +16,8 @@ use crate::service::{Error, reader};
 const MD5_AHEAD: usize = 4;
 
 impl Transfers {
-    /// Does what is left after a move, until `stop`: drops staged bytes that a crash has left, and
-    /// fills the index of MD5s, on a thread that yields to all others.
+    /// Does what is left after a move, until `stop`: fills the index of MD5s, on a
+    /// thread that yields to all others, and drops the staged bytes.
     pub(super) async fn finish(self, stop: CancellationToken) {
         loop {
             let finished = tokio::select! {
@@ -43,12 +43,12 @@ impl Transfers {
         let moved = transfers::any_moved(&mut *db.read().await?, hosts.here().as_str()).await?;
         let Some(moved) = moved else { return Ok(false) };
         let blob = moved.blob;
-        self.contents.staging.remove(blob).await?;
         if self.contents.policy.md5_index
             && let Err(error) = self.index(blob).await
         {
             tracing::warn!(%blob, %error, "its contents are not in the index of MD5s");
         }
+        self.contents.staging.remove(blob).await?;
         self.forget(moved.id).await?;
         Ok(true)
     }
@@ -57,7 +57,7 @@ impl Transfers {
         let db = &self.contents.db;
         let unknown = contents::without_md5(&mut *db.read().await?, blob).await?;
         for digest in unknown {
-            if let Some(md5) = self.md5_of(digest).await? {
+            if let Some(md5) = self.md5_of(digest, blob).await? {
                 db::rerun(|| async {
                     let mut transaction = db.write().await?;
                     contents::set_md5(&mut transaction, digest, md5).await?;
@@ -71,11 +71,15 @@ impl Transfers {
 
     /// `None` for a content that stands on several blobs: reading all of a large file whenever a
     /// little of it has changed would cost more than the index is worth.
-    async fn md5_of(&self, digest: Digest) -> Result<Option<Md5>, Error> {
+    /// The bytes are read from the staging disk, so that no store has to send them: unless a process
+    /// was killed that had dropped them already.
+    async fn md5_of(&self, digest: Digest, blob: BlobId) -> Result<Option<Md5>, Error> {
         let layout = contents::layout(&mut *self.contents.db.read().await?, digest).await?;
         let Some(layout) = layout.filter(|layout| layout.blobs().len() <= 1) else {
             return Ok(None);
         };
+        let staging = self.contents.staging.clone();
+        let file = off_loop(move || staging.file(blob)).await?;
         let (sender, mut receiver) = mpsc::channel::<bytes::Bytes>(MD5_AHEAD);
         let computed = background_thread("md5", move || {
             let mut md5 = md5::Md5::new();
@@ -84,8 +88,11 @@ impl Transfers {
             }
             Md5::from_bytes(md5.finalize().into())
         })?;
-        let mut bytes =
-            std::pin::pin!(reader::read(self.contents.clone(), &layout, 0..layout.size()));
+        let contents = self.contents.clone();
+        let mut bytes = match file {
+            Some(file) => reader::read_from(contents, &layout, (blob, file)).boxed(),
+            None => reader::read(contents, &layout, 0..layout.size()).boxed(),
+        };
         while let Some(bytes) = bytes.next().await {
             if sender.send(bytes?).await.is_err() {
                 break;

@@ -156,6 +156,20 @@ async fn a_transfer_is_finished_from_wherever_a_killed_process_left_it() {
 }
 
 #[tokio::test]
+async fn what_moves_is_indexed_from_the_staging_disk_and_not_read_back_from_its_store() {
+    let scene = Scene::new(HOUR).await;
+    let (digest, blob) = scene.bring(b"the bytes").await;
+    leave(&scene, blob, Killed::WhenSettled).await;
+    let key = crate::backend::blobs::fanned_key(blob);
+    scene.contents.stores.remove(StoreName::Local, &key).await.unwrap();
+    run(&scene).await;
+    let mut db = scene.contents.db.read().await.unwrap();
+    let found = contents::by_md5(&mut db, Md5::of(b"the bytes"), 9, None).await.unwrap();
+    assert_eq!(found, Some(digest));
+    assert!(scene.contents.staging.file(blob).unwrap().is_none(), "staged bytes are left");
+}
+
+#[tokio::test]
 async fn a_read_goes_on_while_its_blob_moves() {
     let scene = Scene::new(HOUR).await;
     let (digest, blob) = scene.bring(b"the bytes").await;

@@ -132,10 +132,14 @@ impl Transfers {
         let (contents, blob) = (&self.contents, transfer.blob);
         let row = blobs::get(&mut *contents.db.read().await?, blob).await?;
         let Some(row) = row else { return self.forget(transfer.id).await };
-        if row.place == Place::Staging && !self.settle(transfer, row).await? {
-            return self.forget(transfer.id).await;
+        match row.place {
+            Place::Staging if !self.settle(transfer, row).await? => {
+                return self.forget(transfer.id).await;
+            }
+            Place::Staging => (),
+            Place::Store => self.set_moved(transfer.id).await?,
         }
-        contents.staging.remove(blob).await?;
+        // The finisher drops the staged bytes, which it has a use for.
         self.moved.notify_one();
         Ok(())
     }
@@ -156,6 +160,15 @@ impl Transfers {
             copying::remove_from_stores(contents, blob).await?;
         }
         Ok(needed)
+    }
+
+    async fn set_moved(&self, transfer: TransferId) -> Result<(), backend::Error> {
+        db::rerun(|| async {
+            let mut transaction = self.contents.db.write().await?;
+            transfers::set_moved(&mut transaction, transfer).await?;
+            transaction.commit().await
+        })
+        .await
     }
 
     pub(super) async fn forget(&self, transfer: TransferId) -> Result<(), Error> {
