@@ -15,6 +15,7 @@ mod database;
 mod faults;
 mod killed_primary;
 mod mariadb;
+mod migration;
 mod processes;
 mod scene;
 mod stand_ins;

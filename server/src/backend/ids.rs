@@ -107,6 +107,14 @@ impl TransferId {
         Self(blob.0)
     }
 
+    /// The transfer by which a blob moves from store to store: there is one at a time, so its id comes
+    /// from the blob's.
+    pub fn of_stored(blob: BlobId) -> Self {
+        let hash = blake3::derive_key("miaofs 2026 transfer of a stored blob", &blob.0);
+        let (id, _rest) = hash.split_first_chunk().expect("a hash has 32 bytes");
+        Self(*id)
+    }
+
     /// Its bytes, as tables key it.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0

@@ -2,6 +2,7 @@
 
 mod fsck;
 mod gc;
+mod migrate;
 mod migrate_db;
 mod output;
 mod serve;
@@ -38,6 +39,8 @@ enum Command {
     Fsck(Box<fsck::Args>),
     /// Collect contents that nothing names, as a server does by itself.
     Gc(Box<gc::Args>),
+    /// Move all stored content from one store to another, while the server runs.
+    Migrate(Box<migrate::Args>),
     /// Bring the database to this program's version.
     MigrateDb(Box<migrate_db::Args>),
     /// List what moves to the stores, and let begin anew what failed for good.
@@ -69,6 +72,7 @@ impl Cli {
             Command::Fsck(args) => return Ok(args.run()),
             Command::Serve(args) => args.run(),
             Command::Gc(args) => args.run(),
+            Command::Migrate(args) => args.run(),
             Command::MigrateDb(args) => args.run(),
             Command::Transfer(args) => args.run(),
             Command::User(args) => args.run(),

@@ -111,6 +111,8 @@ impl Common {
                 "attempts": transfer.attempts,
                 "size": listed.size,
                 "next_at": (listed.state != State::Dead).then_some(listed.next_at),
+                "from": transfer.route.map(|route| route.from),
+                "to": transfer.route.map(|route| route.to),
                 "error": error,
             }));
         }

@@ -15,6 +15,7 @@ pub mod fastupload;
 pub mod files;
 pub mod fsck;
 mod hosts;
+pub mod migration;
 mod passwords;
 mod paths;
 pub mod plain;

@@ -27,7 +27,7 @@ use super::etag::{self, Md5Bytes};
 use super::failure::{Action, Cause, StoreFailure};
 use super::parts::Parts;
 use super::rules::{Addressing, CompletedEtag, Rules};
-use super::{BucketSettings, Found, StoreName, oss};
+use super::{BucketSettings, Found, StoreName, StoredCopy, oss};
 use crate::backend::{Error, off_loop};
 
 /// Until a connection stands.
@@ -211,6 +211,34 @@ impl Bucket {
             }
             Err(error) => Err(self.refused(Action::Put, error)),
         }
+    }
+
+    /// Makes sure that a file has the bytes of a copy, by the ETag that the copy has; one that a client
+    /// cannot compute proves nothing.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when they differ, [`Error::File`].
+    pub async fn verify(&self, copy: &StoredCopy, path: PathBuf) -> Result<(), Error> {
+        let Some(etag) = &copy.etag else { return Ok(()) };
+        let parts = Parts::of(copy.size, &self.rules);
+        if !parts.is_one() && self.rules.completed_etag == CompletedEtag::Opaque {
+            return Ok(());
+        }
+        let open = || File::open(&path).map_err(|error| Error::file(&path, error));
+        let file = Arc::new(open()?);
+        let mut md5s = Vec::new();
+        for range in parts.ranges() {
+            md5s.push(read_part(file.clone(), range).await?.1);
+        }
+        let computed = match md5s[..] {
+            [md5] => etag::of_piece(&md5),
+            _ => etag::of_parts(&md5s),
+        };
+        if computed == *etag {
+            return Ok(());
+        }
+        let said = format!("the ETag of {} is {etag}, that of its bytes {computed}", copy.key);
+        Err(self.failure(Action::Read, Cause::NotTheSame(said)))
     }
 
     /// Size and ETag of an object; `None` when it is not there.

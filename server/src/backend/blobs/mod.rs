@@ -22,7 +22,7 @@ pub use settings::{BucketSettings, StoreName, StoresSettings};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,6 +154,22 @@ impl Stores {
         Ok(StoredCopy { blob, store: name, key, size, etag })
     }
 
+    /// Makes sure that a file has the bytes of a copy, as far as its store says what they are: their number,
+    /// and for a bucket their MD5s by the ETag.
+    ///
+    /// # Errors
+    /// [`Error::Store`] when they differ, [`Error::File`].
+    pub async fn verify(&self, copy: &StoredCopy, file: &Path) -> Result<(), Error> {
+        let length = tokio::fs::metadata(file).await.map_err(|error| Error::file(file, error))?;
+        if length.len() != copy.size {
+            return Err(Error::Damaged { what: "length of a stored blob" });
+        }
+        match self.store(copy.store)? {
+            Store::Local(_) => Ok(()),
+            Store::Bucket(bucket) => bucket.verify(copy, file.to_owned()).await,
+        }
+    }
+
     /// Opens a copy to read a range of it, which is not empty; `None` when it is not there.
     ///
     /// # Errors
@@ -203,6 +219,14 @@ impl Stores {
         }
     }
 
+    /// Removes what a store has of a blob under the key that it is put under now.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn remove_blob(&self, name: StoreName, blob: BlobId) -> Result<(), Error> {
+        self.remove(name, &self.key(name, blob)?).await
+    }
+
     /// Removes a blob from every store that may have it: those of the policy, where a put may have been
     /// interrupted before it was known, and those of `copies`.
     ///
@@ -217,7 +241,7 @@ impl Stores {
             self.remove(copy.store, &copy.key).await?;
         }
         for name in self.policy.iter().filter(|name| copies.iter().all(|it| it.store != **name)) {
-            self.remove(*name, &self.key(*name, blob)?).await?;
+            self.remove_blob(*name, blob).await?;
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ const CHANGES: &[Change] = &[
     change!(3, "copies", "0003_copies.sql"),
     change!(4, "sessions", "0004_sessions.sql"),
     change!(5, "removals", "0005_removals.sql"),
+    change!(6, "relocations", "0006_relocations.sql"),
 ];
 
 /// Asks for the number of the last change that was made.

@@ -22,6 +22,7 @@ pub mod hosts;
 mod migrations;
 mod mysql;
 mod query;
+pub mod relocations;
 mod replica;
 mod rerun;
 pub mod sessions;

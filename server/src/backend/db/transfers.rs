@@ -1,4 +1,4 @@
-//! The outbox: blobs that have to move from a staging disk to the store.
+//! The outbox: blobs that have to move from a staging disk to the stores, or from store to store.
 //!
 //! ```text
 //!            relay              worker                    finisher
@@ -16,6 +16,7 @@ use std::str::FromStr;
 
 use super::blobs::blob_of;
 use super::{Connection, Row, query};
+use crate::backend::blobs::StoreName;
 use crate::backend::{BlobId, Error, TransferId};
 
 /// How far a transfer is.
@@ -34,7 +35,7 @@ pub enum State {
 impl State {
     const ALL: [Self; 4] = [Self::Pending, Self::Published, Self::Moved, Self::Dead];
 
-    const fn to_column(self) -> i64 {
+    pub(super) const fn to_column(self) -> i64 {
         match self {
             Self::Pending => 0,
             Self::Published => 1,
@@ -53,7 +54,7 @@ impl State {
         }
     }
 
-    fn from_column(number: i64) -> Result<Self, Error> {
+    pub(super) fn from_column(number: i64) -> Result<Self, Error> {
         let state = Self::ALL.into_iter().find(|state| state.to_column() == number);
         state.ok_or(Error::Damaged { what: "state of a transfer" })
     }
@@ -77,6 +78,17 @@ pub struct Transfer {
     pub blob: BlobId,
     /// How often it has failed.
     pub attempts: u32,
+    /// From which store to which; `None` from the staging disk to the stores of the policy.
+    pub route: Option<Route>,
+}
+
+/// From which store to which other one a blob moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// The store that it leaves.
+    pub from: StoreName,
+    /// The store that it comes to.
+    pub to: StoreName,
 }
 
 /// A transfer as an operator sees it.
@@ -171,7 +183,7 @@ pub async fn take_due(
     limit: usize,
 ) -> Result<Vec<Transfer>, Error> {
     let rows = query(
-        "SELECT id, blob_id, attempts, state, next_at FROM transfers
+        "SELECT id, blob_id, attempts, from_place, to_place, state, next_at FROM transfers
          WHERE state IN (?, ?) AND next_at <= ? AND host = ? ORDER BY next_at LIMIT ?",
     )
     .bind(State::Pending.to_column())
@@ -242,7 +254,7 @@ pub async fn current(
     attempts: u32,
 ) -> Result<Option<Transfer>, Error> {
     let row = query(
-        "SELECT id, blob_id, attempts FROM transfers
+        "SELECT id, blob_id, attempts, from_place, to_place FROM transfers
          WHERE id = ? AND attempts = ? AND state IN (?, ?)",
     )
     .bind(&id.as_bytes()[..])
@@ -260,7 +272,7 @@ pub async fn current(
 /// [`Error::Database`].
 pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<Transfer>, Error> {
     let row = query(
-        "SELECT id, blob_id, attempts FROM transfers
+        "SELECT id, blob_id, attempts, from_place, to_place FROM transfers
          WHERE state = ? AND host = ? ORDER BY next_at LIMIT 1",
     )
     .bind(State::Moved.to_column())
@@ -386,7 +398,7 @@ pub async fn page(
     let states = state.map_or((0, i64::MAX), |state| (state.to_column(), state.to_column()));
     let after = after.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
     let rows = query(
-        "SELECT t.id, t.blob_id, t.attempts, t.host, t.state, t.error, t.next_at, b.size
+        "SELECT t.id, t.blob_id, t.attempts, t.from_place, t.to_place, t.host, t.state, t.error, t.next_at, b.size
          FROM transfers t JOIN blobs b ON b.id = t.blob_id
          WHERE t.id > ? AND t.state >= ? AND t.state <= ? ORDER BY t.id LIMIT ?",
     )
@@ -434,12 +446,22 @@ fn listed(row: &Row) -> Result<Listed, Error> {
     })
 }
 
-fn transfer_of(row: &Row) -> Result<Transfer, Error> {
+pub(super) fn transfer_of(row: &Row) -> Result<Transfer, Error> {
     let attempts: i64 = row.try_get("attempts")?;
     let id: &[u8] = row.try_get("id")?;
     Ok(Transfer {
         id: id.try_into().map_err(|_length| Error::Damaged { what: "id of a transfer" })?,
         blob: blob_of(row.try_get("blob_id")?)?,
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        route: route_of(row)?,
     })
+}
+
+fn route_of(row: &Row) -> Result<Option<Route>, Error> {
+    let store = |column| {
+        let name: Option<String> = row.try_get(column)?;
+        let store = name.map(|name| name.parse()).transpose();
+        store.map_err(|_no_store| Error::Damaged { what: "route of a transfer" })
+    };
+    Ok(store("from_place")?.zip(store("to_place")?).map(|(from, to)| Route { from, to }))
 }

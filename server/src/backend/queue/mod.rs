@@ -35,6 +35,11 @@ impl Lane {
         Self(host.to_owned())
     }
 
+    /// What any process that transfers can do. No host has this name.
+    pub fn shared() -> Self {
+        Self("_shared".to_owned())
+    }
+
     /// Its name, as the outbox and the routing keys have it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Transfer: staged blobs move to the store, by way of the outbox and the queue.
+//! Transfer: staged blobs move to the stores, and stored ones to other stores, by way of the outbox and the queue.
 //!
 //! Each step may be the last one before a crash, and all may be repeated: taking in what was taken in
 //! changes nothing, the place is set before anything staged is dropped, and the outbox row goes last.
@@ -8,6 +8,7 @@
 mod finish;
 mod outbox;
 mod relay;
+mod relocate;
 #[cfg(test)]
 mod tests;
 mod worker;
@@ -48,8 +49,14 @@ impl Transfers {
         Self { contents, moved, answered, at_work: Arc::default() }
     }
 
-    /// Starts relay, worker and finisher of this process's host, which run until `stop`.
+    /// Starts relay, worker and finisher of this process's host, and of what any process can do, which run
+    /// until `stop`.
     pub fn start(&self, workers: &TaskTracker, stop: &CancellationToken) {
+        // Its own bell: one that rings for the host's relay wakes no other.
+        let shared = Self { answered: Arc::default(), ..self.clone() };
+        workers.spawn(shared.clone().relay(Lane::shared(), stop.clone()));
+        workers.spawn(shared.clone().work(Lane::shared(), stop.clone()));
+        workers.spawn(shared.remove_left(stop.clone()));
         let lane = Lane::of_host(self.contents.host().as_str());
         workers.spawn(self.clone().relay(lane.clone(), stop.clone()));
         workers.spawn(self.clone().work(lane, stop.clone()));

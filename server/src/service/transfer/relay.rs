@@ -35,7 +35,8 @@ impl Transfers {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.contents.staged.notified() => (),
+                // What is staged here is the host's; another relay that waited would take its bell.
+                () = self.contents.staged.notified(), if lane != Lane::shared() => (),
                 () = self.answered.notified() => (),
                 () = tokio::time::sleep(LOOK) => (),
             }

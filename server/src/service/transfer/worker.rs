@@ -129,6 +129,9 @@ impl Transfers {
 
     /// Moves one blob, from wherever a former try has left it.
     async fn transfer(&self, transfer: Transfer) -> Result<(), Error> {
+        if let Some(route) = transfer.route {
+            return self.relocate(transfer, route).await;
+        }
         let (contents, blob) = (&self.contents, transfer.blob);
         let row = blobs::get(&mut *contents.db.read().await?, blob).await?;
         let Some(row) = row else { return self.forget(transfer.id).await };

@@ -1,0 +1,5 @@
+-- A transfer from store to store names both; under from_key is what is left in the first one, once nothing
+-- reads it any more.
+ALTER TABLE transfers ADD COLUMN from_place TEXT;
+ALTER TABLE transfers ADD COLUMN to_place TEXT;
+ALTER TABLE transfers ADD COLUMN from_key TEXT;

@@ -1,0 +1,211 @@
+//! Relocations: transfers that take blobs out of one store and into another, in the lane of all hosts.
+//!
+//! They are rows of the outbox that name both stores. A blob has one at a time. One that has moved rests until
+//! nobody reads the old object any more; then one process claims its removal.
+
+use super::transfers::{Route, State, Transfer, transfer_of};
+use super::{Connection, Row, query};
+use crate::backend::blobs::{StoreName, StoredCopy};
+use crate::backend::{BlobId, Error, TransferId};
+
+/// A blob that has moved, and what of it is left in its former store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    /// Which transfer has moved it, from where.
+    pub transfer: Transfer,
+    /// The key of the object that is left.
+    pub key: String,
+    /// Since when it may go, in seconds since 1970; another value once somebody has claimed it.
+    pub at: i64,
+}
+
+/// Some copies in a store, of blobs that are used, staged nowhere, and that no transfer moves: as blobs
+/// with their sizes in bytes.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn unbegun(
+    db: &mut Connection,
+    from: StoreName,
+    limit: u32,
+) -> Result<Vec<(BlobId, u64)>, Error> {
+    let rows = query(
+        "SELECT c.blob_id, c.size FROM copies c JOIN blobs b ON b.id = c.blob_id
+         WHERE c.place = ? AND b.place = 'stored' AND b.state = 0 AND NOT EXISTS (
+             SELECT 1 FROM transfers t WHERE t.blob_id = c.blob_id) ORDER BY c.blob_id LIMIT ?",
+    )
+    .bind(from.as_str())
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
+    let unbegun = |row: &Row| {
+        let size: i64 = row.try_get(1)?;
+        Ok((super::blobs::blob_of(row.try_get(0)?)?, size.unsigned_abs()))
+    };
+    rows.iter().map(unbegun).collect()
+}
+
+/// Writes that blobs have to move, at once, in this lane.
+///
+/// # Errors
+/// [`Error::Duplicate`] when one of them moves already, [`Error::Database`].
+pub async fn insert(
+    db: &mut Connection,
+    blobs: &[BlobId],
+    route: Route,
+    (lane, now): (&str, i64),
+) -> Result<(), Error> {
+    for blob in blobs {
+        query(
+            "INSERT INTO transfers (id, blob_id, host, state, next_at, from_place, to_place)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&TransferId::of_stored(*blob).as_bytes()[..])
+        .bind(&blob.as_bytes()[..])
+        .bind(lane)
+        .bind(State::Pending.to_column())
+        .bind(now)
+        .bind(route.from.as_str())
+        .bind(route.to.as_str())
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Says that a blob has moved by this try and that its old copy may go at `leave_at`; `false` when
+/// another one has done it.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn set_moved(
+    db: &mut Connection,
+    transfer: Transfer,
+    old: &StoredCopy,
+    leave_at: i64,
+) -> Result<bool, Error> {
+    let updated = query(
+        "UPDATE transfers SET state = ?, from_key = ?, next_at = ?
+         WHERE id = ? AND attempts = ? AND state IN (?, ?)",
+    )
+    .bind(State::Moved.to_column())
+    .bind(old.key.as_str())
+    .bind(leave_at)
+    .bind(&transfer.id.as_bytes()[..])
+    .bind(i64::from(transfer.attempts))
+    .bind(State::Pending.to_column())
+    .bind(State::Published.to_column())
+    .execute(db)
+    .await?;
+    Ok(updated == 1)
+}
+
+/// Something of this lane that has moved and whose old copy may go by now.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn any_left(db: &mut Connection, lane: &str, now: i64) -> Result<Option<Left>, Error> {
+    let row = query(
+        "SELECT id, blob_id, attempts, from_place, to_place, from_key, next_at FROM transfers
+         WHERE state = ? AND next_at <= ? AND host = ? ORDER BY next_at LIMIT 1",
+    )
+    .bind(State::Moved.to_column())
+    .bind(now)
+    .bind(lane)
+    .fetch_optional(db)
+    .await?;
+    let left = |row: Row| {
+        let (transfer, at) = (transfer_of(&row)?, row.try_get("next_at")?);
+        Ok(Left { transfer, key: row.try_get("from_key")?, at })
+    };
+    row.map(left).transpose()
+}
+
+/// Takes the removal of an old copy upon this process until `again_at`; `false` when another has.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn claim_left(db: &mut Connection, left: &Left, again_at: i64) -> Result<bool, Error> {
+    let updated =
+        query("UPDATE transfers SET next_at = ? WHERE id = ? AND state = ? AND next_at = ?")
+            .bind(again_at)
+            .bind(&left.transfer.id.as_bytes()[..])
+            .bind(State::Moved.to_column())
+            .bind(left.at)
+            .execute(db)
+            .await?;
+    Ok(updated == 1)
+}
+
+/// Lets those that failed for good on this route begin anew.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn revive(db: &mut Connection, route: Route, now: i64) -> Result<(), Error> {
+    query(
+        "UPDATE transfers SET state = ?, attempts = 0, next_at = ?
+         WHERE state = ? AND from_place = ? AND to_place = ?",
+    )
+    .bind(State::Pending.to_column())
+    .bind(now)
+    .bind(State::Dead.to_column())
+    .bind(route.from.as_str())
+    .bind(route.to.as_str())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// How many transfers are in each state on each route.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn counts(db: &mut Connection) -> Result<Vec<(Route, State, u64)>, Error> {
+    let rows = query(
+        "SELECT from_place, to_place, state, COUNT(*) FROM transfers
+         WHERE from_place IS NOT NULL GROUP BY from_place, to_place, state",
+    )
+    .fetch_all(db)
+    .await?;
+    let damaged = |_no_store| Error::Damaged { what: "route of a transfer" };
+    let count = |row: &Row| {
+        let (from, to): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let route =
+            Route { from: from.parse().map_err(damaged)?, to: to.parse().map_err(damaged)? };
+        let state = State::from_column(row.try_get(2)?)?;
+        Ok((route, state, row.try_get::<i64, _>(3)?.unsigned_abs()))
+    };
+    rows.iter().map(count).collect()
+}
+
+/// How many copies a store has, and their bytes.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn copies_in(db: &mut Connection, store: StoreName) -> Result<(u64, u64), Error> {
+    let row = query(
+        "SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS SIGNED) FROM copies WHERE place = ?",
+    )
+    .bind(store.as_str())
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok((0, 0)) };
+    let number = |column| Ok::<_, Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    Ok((number(0)?, number(1)?))
+}
+
+/// Why the last transfer on this route that failed for good did so.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn any_error(db: &mut Connection, route: Route) -> Result<Option<String>, Error> {
+    let row = query(
+        "SELECT error FROM transfers WHERE state = ? AND from_place = ? AND to_place = ? LIMIT 1",
+    )
+    .bind(State::Dead.to_column())
+    .bind(route.from.as_str())
+    .bind(route.to.as_str())
+    .fetch_optional(db)
+    .await?;
+    row.map_or(Ok(None), |row| row.try_get(0))
+}
