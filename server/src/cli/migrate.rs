@@ -76,7 +76,8 @@ impl Args {
             if all_begun && progress.failed > 0 && progress.moving + progress.leaving == 0 {
                 let error = migration.any_error().await?.unwrap_or_default();
                 bail!(
-                    "{} blobs could not be moved and are where they were; mend this and give the command again: {error}",
+                    "{} blobs could not be moved and are where they were; mend this and give \
+                     the command again: {error}",
                     progress.failed
                 );
             }
