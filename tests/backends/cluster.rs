@@ -11,8 +11,7 @@ use serde_json::json;
 use crate::harness::api::Api;
 use crate::harness::cluster::Cluster;
 use crate::harness::content::{Content, Upload, upload};
-use crate::harness::device::Device;
-use crate::harness::disk::{lengths_below, room_taken};
+use crate::harness::disk::room_taken;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::services::sql;
@@ -205,51 +204,4 @@ fn requests_do_not_notice_that_processes_end_and_start_again() {
     });
     Api::new(&url).get("/internal/blobs/00").expect(404);
     Api::new(&url).get("/metrics").expect(404);
-}
-
-#[test]
-#[ignore = "needs scripts/services up"]
-fn a_mount_does_not_notice_that_every_process_ends_and_starts_again() {
-    let directory = scratch();
-    let mut cluster = Cluster::start(directory.path());
-    let seed = Seed::of_this_run();
-    let device = Device::new(directory.path(), "laptop");
-    device.sign("signup", &cluster.url(), "ada").expect_success();
-    device.mount();
-    let large = Content::random(seed, "large", 24 * CHUNK + 7);
-    let small: Vec<Content> =
-        (0..40).map(|at| Content::random(seed, &format!("small {at}"), 20_000 + at)).collect();
-    std::thread::scope(|scope| {
-        let (device, large, small) = (&device, &large, &small);
-        let copying = scope.spawn(move || {
-            std::fs::write(device.path("large"), &large.bytes).unwrap();
-            for (at, content) in small.iter().enumerate() {
-                std::fs::write(device.path(&at.to_string()), &content.bytes).unwrap();
-            }
-            device.sync();
-        });
-        for host in &mut cluster.hosts {
-            for process in [&mut host.upload, &mut host.transfer] {
-                assert!(process.stop().success(), "a process ended badly");
-                process.restart();
-            }
-        }
-        for front in &mut cluster.fronts {
-            assert!(front.stop().success(), "a process ended badly");
-            front.restart();
-        }
-        copying.join().unwrap();
-    });
-    let second = Device::new(directory.path(), "desktop");
-    second.sign("login", &cluster.url(), "ada").expect_success();
-    second.mount();
-    second.sync();
-    assert!(std::fs::read(second.path("large")).unwrap() == large.bytes, "other bytes came back");
-    for (at, content) in small.iter().enumerate() {
-        assert!(std::fs::read(second.path(&at.to_string())).unwrap() == content.bytes, "{at}");
-    }
-    for host in &cluster.hosts {
-        wait_until_moved("what is staged has moved", &host.staging());
-        assert!(lengths_below(&host.staging()).len() <= 2, "more than the locks is left");
-    }
 }

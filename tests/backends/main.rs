@@ -14,6 +14,7 @@ mod copying;
 mod database;
 mod faults;
 mod killed_primary;
+mod killed_roles;
 mod mariadb;
 mod migration;
 mod processes;

@@ -2,18 +2,28 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::harness::device::Device;
 use crate::harness::parts::Reads;
+use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::services::run;
+use crate::harness::tree::plant;
 use crate::harness::wait::{seconds, wait_until};
 
 /// 1 MiB.
 pub const MIB: u64 = 1 << 20;
+/// How long what breaks is away: long enough for requests to fail, and for some to be tried again and fail.
+pub const OUTAGE: Duration = seconds(4);
+/// The size of the large file of a copy.
+const FILM_BYTES: u64 = 256 * MIB;
+/// How much of a copy has arrived when something breaks.
+const BEFORE_BYTES: u64 = 32 * MIB;
 
 /// One account, mounted on one device. The device ends before the server, and the directory goes last.
 pub struct Scene {
@@ -55,6 +65,37 @@ impl Scene {
     pub fn expect_sound(&self) {
         run(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
     }
+}
+
+/// Makes this many small files and a large one below `source`.
+pub fn plant_with_film(source: &Path, files: usize) {
+    let seed = Seed::of_this_run();
+    plant(source, seed, files);
+    seed.write_file(&source.join("film"), "film", FILM_BYTES);
+}
+
+/// Copies what [`plant_with_film`] made into a mount, and does something to the server, a process or several,
+/// once a part of it was `received`.
+#[track_caller]
+pub fn copy_amid<S>(
+    source: &Path,
+    target: &Path,
+    server: &mut S,
+    received: impl Fn(&S) -> u64,
+    fault: impl FnOnce(&mut S),
+) {
+    thread::scope(|scope| {
+        let copy = scope.spawn(|| run(Command::new("cp").arg("-a").args([source, target])));
+        wait_until("the copy is under way", seconds(60), || received(server) > BEFORE_BYTES);
+        fault(server);
+        copy.join().expect("cp succeeds");
+    });
+}
+
+/// Content bytes that a process has received, by any way.
+pub fn received(server: &Server) -> u64 {
+    let chunks = server.metric("miaofs_chunk_bytes_received_total");
+    chunks + server.metric("miaofs_batch_bytes_received_total")
 }
 
 /// What `b3sum` prints for a file.

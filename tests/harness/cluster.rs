@@ -9,8 +9,10 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::api::Api;
+use super::device::Device;
 use super::parts::{Parts, Reads};
 use super::server::{PASSWORD, Server};
+use super::services::run;
 use super::wait::{seconds, wait_until};
 
 /// What the processes of a cluster are told about ending: long enough for nginx to see it.
@@ -28,6 +30,9 @@ pub struct Host {
 
 /// The processes, ended when dropped.
 pub struct Cluster {
+    directory: PathBuf,
+    /// What all processes are told.
+    common: Vec<String>,
     proxy: Proxy,
     /// The upload hosts.
     pub hosts: Vec<Host>,
@@ -51,7 +56,7 @@ impl Cluster {
         let hosts = ["upload-1", "upload-2"].map(|name| Host::start(directory, name, &common));
         let (hosts, fronts) = (Vec::from(hosts), Vec::from(fronts));
         let proxy = Proxy::start(directory, &hosts, &fronts);
-        Self { proxy, hosts, fronts, parts }
+        Self { directory: directory.to_owned(), common, proxy, hosts, fronts, parts }
     }
 
     /// Where clients reach it.
@@ -69,6 +74,32 @@ impl Cluster {
         let body = json!({ "name": name, "password": PASSWORD, "device": { "name": "test" } });
         let session = self.api().post("/user/signup", &body).expect(200).json();
         self.api().with_token(session["access_token"].as_str().expect("a token"))
+    }
+
+    /// A device that signs up or in to one account (`verb`), with the drive of it mounted.
+    pub fn device(&self, name: &str, verb: &str) -> Device {
+        let device = Device::new(&self.directory, name);
+        device.sign(verb, &self.url(), "ada").expect_success();
+        device.mount();
+        device
+    }
+
+    /// All processes.
+    pub fn processes(&mut self) -> impl Iterator<Item = &mut Server> {
+        let hosts = self.hosts.iter_mut().flat_map(|host| [&mut host.upload, &mut host.transfer]);
+        hosts.chain(self.fronts.iter_mut())
+    }
+
+    /// Panics unless `fsck --deep` on each of the upload hosts finds nothing wrong.
+    #[track_caller]
+    pub fn fsck(&self) {
+        for host in &self.hosts {
+            let mut command = Command::new(Server::binary());
+            command
+                .args(["fsck", "--deep", "--host", &host.name, "--data"])
+                .arg(host.upload.data());
+            run(command.args(&self.common));
+        }
     }
 
     /// The host of this name.

@@ -1,0 +1,111 @@
+//! Each process of a server ends in the middle of a running copy and comes back: the copy arrives whole all the
+//! same. All processes of a role end at once, so that no other one can do their work.
+
+use std::thread;
+
+use crate::harness::cluster::Cluster;
+use crate::harness::scratch;
+use crate::harness::server::Server;
+use crate::harness::wait::{seconds, wait_until};
+use crate::scene::{MIB, OUTAGE, copy_amid, difference, plant_with_film, received};
+
+/// Small files that are copied beside the large one.
+const FILES: usize = 100;
+/// How much has been read when the fault comes.
+const BEFORE_BYTES: u64 = 16 * MIB;
+
+/// Copies a tree and a large file into a mount, has something happen to the processes in the middle, and expects
+/// everything to be on the server afterwards, and nothing else.
+#[track_caller]
+fn a_copy_survives(fault: impl FnOnce(&mut Cluster)) {
+    let directory = scratch();
+    let mut cluster = Cluster::start(directory.path());
+    let one = cluster.device("one", "signup");
+    let (source, target) = (directory.path().join("source"), one.path("copy"));
+    plant_with_film(&source, FILES);
+    copy_amid(&source, &target, &mut cluster, received_by_all, fault);
+    one.sync();
+    let two = cluster.device("two", "login");
+    assert_eq!(difference(&source, &two.path("copy")), "", "the copy is another");
+    expect_sound(&cluster);
+}
+
+fn received_by_all(cluster: &Cluster) -> u64 {
+    cluster.hosts.iter().map(|host| received(&host.upload)).sum()
+}
+
+/// Waits until nothing is staged any more, then panics unless `fsck --deep` finds nothing wrong.
+#[track_caller]
+fn expect_sound(cluster: &Cluster) {
+    for host in &cluster.hosts {
+        let staged = || host.upload.staged().iter().sum::<u64>();
+        wait_until("nothing is staged any more", seconds(120), || staged() == 0);
+    }
+    cluster.fsck();
+}
+
+/// `kill -9` of all, and a start of all after a while.
+fn outage_of<'a>(processes: impl Iterator<Item = &'a mut Server>) {
+    let mut killed: Vec<&mut Server> = processes.collect();
+    killed.iter_mut().for_each(|process| process.kill());
+    thread::sleep(OUTAGE);
+    killed.iter_mut().for_each(|process| process.restart());
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copy_survives_the_processes_for_accounts_and_files() {
+    a_copy_survives(|cluster| outage_of(cluster.fronts.iter_mut()));
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copy_survives_the_processes_that_take_uploads() {
+    a_copy_survives(|cluster| outage_of(cluster.hosts.iter_mut().map(|host| &mut host.upload)));
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copy_survives_the_processes_that_transfer() {
+    a_copy_survives(|cluster| outage_of(cluster.hosts.iter_mut().map(|host| &mut host.transfer)));
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copy_survives_all_processes_at_once() {
+    a_copy_survives(|cluster| outage_of(cluster.processes()));
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_copy_does_not_notice_that_one_process_after_the_other_is_asked_to_end() {
+    a_copy_survives(|cluster| {
+        for process in cluster.processes() {
+            assert!(process.stop().success(), "a process ended badly");
+            process.restart();
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_read_survives_the_processes_for_downloads() {
+    let directory = scratch();
+    let mut cluster = Cluster::start(directory.path());
+    let one = cluster.device("one", "signup");
+    let source = directory.path().join("source");
+    plant_with_film(&source, FILES);
+    copy_amid(&source, &one.path("copy"), &mut cluster, received_by_all, |_cluster| ());
+    one.sync();
+    let two = cluster.device("two", "login");
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| difference(&source, &two.path("copy")));
+        let sent = |front: &Server| front.metric("miaofs_download_bytes_total");
+        wait_until("the copy is being read", seconds(60), || {
+            cluster.fronts.iter().map(sent).sum::<u64>() > BEFORE_BYTES
+        });
+        outage_of(cluster.fronts.iter_mut());
+        assert_eq!(reading.join().expect("rsync succeeds"), "", "other bytes came back");
+    });
+    expect_sound(&cluster);
+}
