@@ -2,6 +2,8 @@
 //! nobody notices.
 
 use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -74,6 +76,11 @@ fn expect_on_one_disk(cluster: &Cluster, upload: &Upload) -> String {
         assert_eq!(here, disk.name == host, "{blob} of {host} on the disk of {}", disk.name);
     }
     host
+}
+
+/// Where something listens, of its URL.
+fn address(url: &str) -> &str {
+    url.trim_start_matches("http://")
 }
 
 fn wait_until_moved(what: &str, staging: &Path) {
@@ -204,4 +211,36 @@ fn requests_do_not_notice_that_processes_end_and_start_again() {
     });
     Api::new(&url).get("/internal/blobs/00").expect(404);
     Api::new(&url).get("/metrics").expect(404);
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_chunk_under_way_still_arrives_at_a_process_that_was_asked_to_end() {
+    let directory = scratch();
+    let mut cluster = Cluster::start(directory.path());
+    let (ada, seed) = (cluster.sign_up("ada"), Seed::of_this_run());
+    let content = Content::random(seed, "film", 2 * CHUNK);
+    let upload = Upload::begin(&ada, &content.init());
+    let (first, rest) = content.chunk(0).split_at(CHUNK / 2);
+    let mut stream = TcpStream::connect(address(&cluster.url())).unwrap();
+    stream.set_read_timeout(Some(seconds(30))).unwrap();
+    let (path, token) = (format!("{}/0", upload.path), ada.token());
+    write!(
+        stream,
+        "PUT {path} HTTP/1.1\r\nhost: miaofs\r\nauthorization: Bearer {token}\r\n\
+         content-length: {CHUNK}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(first).unwrap();
+    let host = cluster.host(upload.host.as_deref().unwrap());
+    host.upload.terminate();
+    let listening = || TcpStream::connect(address(&host.upload.url())).is_ok();
+    wait_until("it takes no more connections", seconds(20), || !listening());
+    stream.write_all(rest).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    assert!(host.upload.wait().success(), "the process ended badly");
+    host.upload.restart();
+    assert_eq!(Upload::begin(&ada, &content.init()).missing, [1]);
 }

@@ -3,6 +3,7 @@
 
 use std::thread;
 
+use crate::harness::bucket::Bucket;
 use crate::harness::cluster::Cluster;
 use crate::harness::scratch;
 use crate::harness::server::Server;
@@ -67,7 +68,14 @@ fn a_copy_survives_the_processes_that_take_uploads() {
 #[test]
 #[ignore = "needs scripts/services up"]
 fn a_copy_survives_the_processes_that_transfer() {
-    a_copy_survives(|cluster| outage_of(cluster.hosts.iter_mut().map(|host| &mut host.transfer)));
+    a_copy_survives(|cluster| {
+        // The large file is moved when it is whole, not in the middle of the copy.
+        let prefix = cluster.parts.prefix();
+        wait_until("the large file is being moved", seconds(60), || {
+            Bucket::ceph().has_unfinished(prefix)
+        });
+        outage_of(cluster.hosts.iter_mut().map(|host| &mut host.transfer));
+    });
 }
 
 #[test]

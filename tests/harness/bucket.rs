@@ -68,6 +68,12 @@ impl Bucket {
         }
     }
 
+    /// Whether an upload in parts is begun and not ended, of an object whose key begins with `prefix`.
+    pub fn has_unfinished(&self, prefix: &str) -> bool {
+        let query = format!("prefix={}&uploads=", prefix.replace('/', "%2F"));
+        self.curl(&[&format!("{}/?{query}", self.url)]).contains("<UploadId>")
+    }
+
     /// Writes an object's bytes to a file.
     pub fn fetch(&self, key: &str, target: &Path) {
         let target = target.to_str().expect("paths of tests are UTF-8");
