@@ -3,3 +3,4 @@
 ALTER TABLE transfers ADD COLUMN from_place TEXT;
 ALTER TABLE transfers ADD COLUMN to_place TEXT;
 ALTER TABLE transfers ADD COLUMN from_key TEXT;
+CREATE INDEX transfers_by_blob ON transfers (blob_id);

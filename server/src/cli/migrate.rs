@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{output, size};
 use crate::backend::blobs::StoreName;
 use crate::config::Flags;
-use crate::service::migration::{Migration, Progress};
+use crate::service::migration::{Fed, Migration, Progress};
 
 /// How often is looked how far it is.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,8 +28,7 @@ pub struct Args {
     /// Store to be filled.
     #[arg(long, value_name = "STORE")]
     to: StoreName,
-    /// Bytes a second, on average, that may begin to move; a number, or one with KiB, MiB or GiB. What
-    /// has not begun waits when this command ends, until it is given again.
+    /// Bytes a second, on average, that may begin to move; a number, or one with KiB, MiB or GiB.
     #[arg(long, value_name = "BYTES", value_parser = at_least_one)]
     bwlimit: Option<u64>,
     /// Print how far it is as JSON, one object a line.
@@ -44,7 +43,7 @@ fn at_least_one(text: &str) -> Result<u64, String> {
 
 impl Args {
     /// Writes down what has to move, and waits until the server's processes have moved it. It may be
-    /// ended and given again at any time.
+    /// ended at any time: what has not begun waits until it is given again.
     ///
     /// # Errors
     /// The stores cannot be meant, a part does not answer, something failed for good, or objects are left.
@@ -100,7 +99,8 @@ impl Args {
 
 /// How much may begin to move.
 struct Allowance {
-    a_second: Option<u64>,
+    /// Bytes that are earned in a second; any number without a limit.
+    a_second: f64,
     /// Bytes that may begin; what was too large for it is owed.
     bytes: f64,
     since: Instant,
@@ -108,23 +108,23 @@ struct Allowance {
 
 impl Allowance {
     fn new(a_second: Option<u64>) -> Self {
+        let a_second = a_second.map_or(f64::INFINITY, |bytes| bytes as f64);
         Self { a_second, bytes: 1.0, since: Instant::now() }
     }
 
     /// Lets begin what may; answers whether there is nothing that has not begun.
     async fn feed(&mut self, migration: &Migration) -> anyhow::Result<bool> {
-        let Some(a_second) = self.a_second else {
-            while migration.feed(u64::MAX).await?.is_some() {}
-            return Ok(true);
-        };
         let now = Instant::now();
-        let earned = a_second as f64 * now.duration_since(self.since).as_secs_f64();
+        let passed = now.duration_since(self.since).as_secs_f64().max(f64::MIN_POSITIVE);
         // Time in which nothing had to begin is not saved up.
-        self.bytes = (self.bytes + earned).min(a_second as f64);
+        self.bytes = (self.bytes + self.a_second * passed).min(self.a_second);
         self.since = now;
         while self.bytes > 0.0 {
-            let Some(fed) = migration.feed(self.bytes as u64).await? else { return Ok(true) };
-            self.bytes -= fed as f64;
+            match migration.feed(self.bytes as u64).await? {
+                Fed::Bytes(fed) => self.bytes -= fed as f64,
+                Fed::Enough => return Ok(false),
+                Fed::AllHasBegun => return Ok(true),
+            }
         }
         Ok(false)
     }

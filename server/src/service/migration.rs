@@ -15,6 +15,9 @@ use crate::backend::{self, Backends, BlobId, unix_now};
 
 /// Blobs that are written into the outbox at once.
 const PAGE: u32 = 200;
+/// Transfers that wait or are at work at the most: what is in a store may be far more than an outbox
+/// should hold.
+const MOVING_MAX: u64 = 2000;
 
 /// One migration. What it has begun goes on without it.
 #[derive(Debug)]
@@ -22,6 +25,17 @@ pub struct Migration {
     db: Db,
     stores: Stores,
     route: Route,
+}
+
+/// What was written into the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fed {
+    /// Blobs of so many bytes.
+    Bytes(u64),
+    /// Nothing: enough waits there.
+    Enough,
+    /// Nothing: there is nothing that has not begun.
+    AllHasBegun,
 }
 
 /// How far a migration is.
@@ -90,15 +104,18 @@ impl Migration {
     }
 
     /// Writes into the outbox what has to move: blobs until they have `bytes` bytes together, at least
-    /// one, at most a page. Answers how many bytes; none when everything has begun.
+    /// one, at most a page.
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn feed(&self, bytes: u64) -> Result<Option<u64>, Error> {
+    pub async fn feed(&self, bytes: u64) -> Result<Fed, Error> {
+        if self.progress().await?.moving >= MOVING_MAX {
+            return Ok(Fed::Enough);
+        }
         Ok(db::rerun(|| self.feed_once(bytes)).await?)
     }
 
-    async fn feed_once(&self, bytes: u64) -> Result<Option<u64>, backend::Error> {
+    async fn feed_once(&self, bytes: u64) -> Result<Fed, backend::Error> {
         let mut transaction = self.db.write().await?;
         let unbegun = relocations::unbegun(&mut transaction, self.route.from, PAGE).await?;
         let mut fed = 0;
@@ -109,7 +126,7 @@ impl Migration {
         };
         let some: Vec<_> = unbegun.into_iter().take_while(enough).collect();
         if some.is_empty() {
-            return Ok(None);
+            return Ok(Fed::AllHasBegun);
         }
         let fed = some.iter().map(|(_blob, size)| size).sum();
         let blobs: Vec<BlobId> = some.into_iter().map(|(blob, _size)| blob).collect();
@@ -117,7 +134,7 @@ impl Migration {
         let due = (lane.as_str(), unix_now());
         relocations::insert(&mut transaction, &blobs, self.route, due).await?;
         transaction.commit().await?;
-        Ok(Some(fed))
+        Ok(Fed::Bytes(fed))
     }
 
     /// How far it is.
