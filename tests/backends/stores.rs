@@ -1,10 +1,10 @@
 //! Stores: copies in Ceph and OSS, reads that outlive one of them, and clients that read from them directly.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use miaofs::protocol::ids::NodeId;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::api::Api;
@@ -57,6 +57,30 @@ impl Scene {
 
     fn wait_until_moved(&self) {
         wait_until("all is in the stores", seconds(60), || self.server.staged().is_empty());
+    }
+
+    /// Runs a check; answers its exit code and the sorts of its findings.
+    fn fsck(&self, arguments: &[&str]) -> (i32, Vec<String>) {
+        let configuration = self.directory.path().join("server.toml");
+        let mut command = Command::new(Server::binary());
+        command.args(["fsck", "--json"]).args(arguments).arg("--config").arg(configuration);
+        let output = command.arg("--data").arg(self.server.data()).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_no_json| panic!("no report: {output:?}"));
+        let flaw = |finding: &Value| finding["flaw"].as_str().unwrap().to_owned();
+        let flaws = report["findings"].as_array().unwrap().iter().map(flaw).collect();
+        (output.status.code().unwrap(), flaws)
+    }
+
+    /// The only object in the directory that is a store.
+    fn local_object(&self) -> PathBuf {
+        let only = |directory: &Path| {
+            let mut entries = std::fs::read_dir(directory).unwrap();
+            let entry = entries.next().unwrap().unwrap().path();
+            assert!(entries.next().is_none(), "{} has several", directory.display());
+            entry
+        };
+        only(&only(&self.server.data().join("store")))
     }
 
     /// The bytes of the only object that a bucket has of this server.
@@ -125,6 +149,56 @@ fn both_stores_keep_a_copy_and_one_that_fails_is_not_missed() {
         assert!(ada.get(path).expect(200).body == content.bytes, "the other copy is not read");
     }
     assert_eq!(scene.server.metric("miaofs_store_read_failures_total"), 1, "it is asked again");
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn a_lost_or_damaged_copy_is_found_by_itself_and_made_anew_from_the_other() {
+    let scene = Scene::new("store = [\"ceph\", \"local\"]", &service("CEPH_ENDPOINT"), None);
+    let content = scene.upload(&scene.server.sign_up("ada"), 9 * MIB + 5);
+    assert_eq!(scene.fsck(&["--deep"]), (0, vec![]));
+
+    let local = scene.local_object();
+    let mut damaged = content.bytes.clone();
+    damaged[5 * MIB] ^= 1;
+    std::fs::write(&local, &damaged).unwrap();
+    assert_eq!(scene.fsck(&[]), (0, vec![]), "lengths say nothing of bytes");
+    let wrong_copy = || vec!["wrong_copy".to_owned()];
+    assert_eq!(scene.fsck(&["--deep"]), (4, wrong_copy()));
+    assert_eq!(scene.fsck(&["--deep", "--repair"]), (1, wrong_copy()));
+    assert!(std::fs::read(&local).unwrap() == content.bytes, "it is not made anew");
+
+    Bucket::ceph().empty(&scene.prefix);
+    assert_eq!(scene.fsck(&[]), (4, wrong_copy()));
+    assert_eq!(scene.fsck(&["--repair"]), (1, wrong_copy()));
+    assert!(scene.only_object(&Bucket::ceph()) == content.bytes, "it is not made anew");
+    assert_eq!(scene.fsck(&["--deep"]), (0, vec![]));
+
+    Bucket::ceph().empty(&scene.prefix);
+    std::fs::write(&local, &damaged).unwrap();
+    assert_eq!(scene.fsck(&["--repair"]), (4, wrong_copy()), "wrong bytes are copied");
+    assert_eq!(scene.fsck(&["--deep", "--repair"]), (4, vec!["wrong_bytes".to_owned()]));
+    assert!(std::fs::read(&local).unwrap() == damaged, "the last copy is touched");
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn an_object_that_no_copy_names_is_removed_and_the_copy_stays() {
+    let scene = Scene::new("store = \"ceph\"", &service("CEPH_ENDPOINT"), None);
+    let content = scene.upload(&scene.server.sign_up("ada"), MIB);
+    let key = Bucket::ceph().list(&scene.prefix).remove(0).key;
+    let key = key.strip_prefix(&format!("{}/", scene.prefix)).unwrap();
+    let stray = scene.server.data().join("store").join(key);
+    std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    std::fs::write(&stray, &content.bytes).unwrap();
+
+    assert_eq!(scene.fsck(&["--repair"]), (0, vec![]), "it is young");
+    let found = vec!["stray_object".to_owned()];
+    assert_eq!(scene.fsck(&["--grace", "0"]), (4, found.clone()));
+    assert_eq!(scene.fsck(&["--grace", "0", "--repair"]), (1, found));
+    assert!(!stray.exists());
+    assert!(scene.only_object(&Bucket::ceph()) == content.bytes);
+    assert_eq!(scene.fsck(&["--grace", "0", "--deep"]), (0, vec![]));
 }
 
 #[test]

@@ -1,18 +1,23 @@
 //! Blobs and transfers: each blob is used, has its bytes where it should, and moves if it has to.
 
+use super::copies::Copies;
 use super::{AFFECTED_MAX, Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents::{self as audit, BlobUse};
 use crate::backend::db::blobs::{self, Blob, Place};
-use crate::backend::db::{self, Connection, copies, transfers};
+use crate::backend::db::{self, Connection, transfers};
 use crate::backend::{BlobId, Error, off_loop, unix_now};
 
 /// What is wrong with the bytes of a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Bytes {
     Right,
     Elsewhere,
     Missing(Place),
     Length(Place, u64),
+    /// All copies are wrong, the first of them like this.
+    Wrong(String),
+    /// Some copies are right and some are not.
+    SomeCopies(Copies),
 }
 
 impl Fsck<'_> {
@@ -26,19 +31,32 @@ impl Fsck<'_> {
             let Some(until) = page.last().copied() else { return Ok(()) };
             let mut suspects = Vec::new();
             for blob in page {
-                let Some((row, used)) = self.look_up(blob).await? else { continue };
-                self.check_use(blob, &row, &used).await?;
-                match self.look_at_bytes(blob, &row).await? {
-                    Bytes::Right => (),
-                    Bytes::Elsewhere => self.report.checked.blobs_elsewhere += 1,
-                    Bytes::Missing(_) | Bytes::Length(..) => suspects.push(blob),
+                match self.check_blob(blob).await {
+                    Ok(Bytes::Right) => (),
+                    Ok(Bytes::Elsewhere) => self.report.checked.blobs_elsewhere += 1,
+                    Ok(_wrong) => suspects.push(blob),
+                    Err(Error::Damaged { what }) => self.report_row(blob, what).await?,
+                    Err(error) => return Err(error),
                 }
-                self.report.checked.blobs += 1;
             }
             self.check_suspects(suspects).await?;
             self.progress();
             last = Some(until);
         }
+    }
+
+    async fn check_blob(&mut self, blob: BlobId) -> Result<Bytes, Error> {
+        let Some((row, used)) = self.look_up(blob).await? else { return Ok(Bytes::Right) };
+        self.report.checked.blobs += 1;
+        self.check_use(blob, &row, &used).await?;
+        self.look_at_bytes(blob, &row).await
+    }
+
+    async fn report_row(&mut self, blob: BlobId, what: &str) -> Result<(), Error> {
+        let affected = self.files_on(blob).await?;
+        let words = format!("what the tables say of it cannot be read: {what}");
+        self.left(Flaw::BlobRow, format!("blob {blob}"), words, affected);
+        Ok(())
     }
 
     /// A blob that contents may stand on, as it is at one moment.
@@ -93,19 +111,29 @@ impl Fsck<'_> {
         }
         tokio::time::sleep(PAUSE).await;
         for blob in suspects {
-            let Some((row, _used)) = self.look_up(blob).await? else { continue };
-            let bytes = self.look_at_bytes(blob, &row).await?;
-            let unmoved = self.look_up(blob).await?.is_some_and(|(again, _)| again == row);
-            if unmoved {
-                self.report_bytes(blob, &row, bytes).await?;
+            match self.check_suspect(blob).await {
+                Err(Error::Damaged { what }) => self.report_row(blob, what).await?,
+                checked => checked?,
             }
         }
         Ok(())
     }
 
+    async fn check_suspect(&mut self, blob: BlobId) -> Result<(), Error> {
+        let Some((row, _used)) = self.look_up(blob).await? else { return Ok(()) };
+        let bytes = self.look_at_bytes(blob, &row).await?;
+        let unmoved = self.look_up(blob).await?.is_some_and(|(again, _)| again == row);
+        if unmoved { self.report_bytes(blob, &row, bytes).await } else { Ok(()) }
+    }
+
     async fn report_bytes(&mut self, blob: BlobId, row: &Blob, bytes: Bytes) -> Result<(), Error> {
         let (flaw, words) = match bytes {
             Bytes::Right | Bytes::Elsewhere => return Ok(()),
+            Bytes::SomeCopies(copies) => {
+                self.report_copies(blob, copies).await;
+                return Ok(());
+            }
+            Bytes::Wrong(words) => (Flaw::WrongBytes, words),
             Bytes::Missing(place) => {
                 (Flaw::MissingBytes, format!("its bytes are not {}", words_of(place)))
             }
@@ -122,7 +150,7 @@ impl Fsck<'_> {
     /// Files whose contents stand on a blob, as far as a finding names them.
     async fn files_on(&self, blob: BlobId) -> Result<Vec<String>, Error> {
         let mut db = self.contents.db.read().await?;
-        let digests = audit::contents_on(&mut db, blob, AFFECTED_MAX).await?;
+        let digests = audit::contents_on(&mut db, blob, None, AFFECTED_MAX).await?;
         drop(db);
         let mut affected = Vec::new();
         for digest in digests {
@@ -132,7 +160,7 @@ impl Fsck<'_> {
         Ok(affected)
     }
 
-    pub(super) async fn look_at_bytes(&self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
+    pub(super) async fn look_at_bytes(&mut self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
         let contents = &self.contents;
         let file = match row.place {
             Place::Staging if &row.host != contents.host() => return Ok(Bytes::Elsewhere),
@@ -140,7 +168,7 @@ impl Fsck<'_> {
                 let staging = contents.staging.clone();
                 off_loop(move || staging.file(blob)).await?
             }
-            Place::Store => return self.look_at_copies(blob, row).await,
+            Place::Store => return self.look_at_copies(row, blob).await,
         };
         let Some(file) = file else { return Ok(Bytes::Missing(row.place)) };
         let found = file.metadata().map_err(|error| Error::file(blob.to_string(), error))?;
@@ -148,21 +176,6 @@ impl Fsck<'_> {
             length if length == row.size => Bytes::Right,
             length => Bytes::Length(row.place, length),
         })
-    }
-
-    /// What is wrong with the first copy that is not right: each of them has to be.
-    async fn look_at_copies(&self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
-        let copies = copies::of_blob(&mut *self.contents.db.read().await?, blob).await?;
-        for copy in &copies {
-            match self.contents.stores.find(copy).await? {
-                None => return Ok(Bytes::Missing(Place::Store)),
-                Some(found) if found.size != row.size => {
-                    return Ok(Bytes::Length(Place::Store, found.size));
-                }
-                Some(_whole) => (),
-            }
-        }
-        Ok(if copies.is_empty() { Bytes::Missing(Place::Store) } else { Bytes::Right })
     }
 
     /// Checks that each transfer has a blob.

@@ -6,7 +6,7 @@ use miaofs::content::{Chunk, ChunkDigest, Digest, Manifest, hash_chunk, zero_chu
 
 use super::{Depth, Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents as audit;
-use crate::backend::db::{self, Lock, blobs, contents};
+use crate::backend::db::{self, Lock, blobs, blobs::Place, contents};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{BlobId, Error, off_loop, unix_now};
 use crate::service::reader;
@@ -107,8 +107,12 @@ impl Fsck<'_> {
         let stands_on = layout.blobs();
         let mut sizes = BTreeMap::new();
         for blob in &stands_on {
-            if let Some(row) = blobs::get(&mut db, *blob).await? {
-                sizes.insert(*blob, row.size);
+            match blobs::get(&mut db, *blob).await {
+                Ok(Some(row)) => drop(sizes.insert(*blob, row.size)),
+                Ok(None) => (),
+                // It is there, and its row a finding of its own.
+                Err(Error::Damaged { .. }) => drop(sizes.insert(*blob, u64::MAX)),
+                Err(error) => return Err(error),
             }
         }
         drop(db);
@@ -151,7 +155,8 @@ impl Fsck<'_> {
 }
 
 impl Fsck<'_> {
-    /// Reads and hashes a content; what seems wrong is read again after a pause.
+    /// Reads and hashes what is staged of a content; what seems wrong is read again after a pause. Copies
+    /// in stores are read later, each by itself.
     async fn check_bytes(&mut self, digest: Digest, layout: &Layout) -> Result<(), Error> {
         let mut wrong = self.wrong_chunks(layout).await?;
         if !wrong.is_empty() {
@@ -177,11 +182,13 @@ impl Fsck<'_> {
         /// More of them say nothing new.
         const WRONG_MAX: usize = 1000;
         let mut wrong = BTreeMap::new();
+        let staged = self.staged_of(layout).await?;
         let chunks = (0u64..).zip(layout.chunks().to_vec()).zip(layout.sources());
         for ((index, digest), source) in chunks {
             let Some(chunk) = Chunk::new(index, layout.size()) else { break };
             let right = match source {
                 Source::Hole => off_loop(move || Ok(zero_chunk(chunk) == digest)).await,
+                Source::Blob { blob, .. } if !staged.contains(&blob) => continue,
                 Source::Blob { .. } => self.hash(layout, chunk).await.map(|hash| hash == digest),
             };
             match right {
@@ -194,6 +201,19 @@ impl Fsck<'_> {
             }
         }
         Ok(wrong)
+    }
+
+    /// The blobs of a content that are in no store yet.
+    async fn staged_of(&self, layout: &Layout) -> Result<BTreeSet<BlobId>, Error> {
+        let mut staged = BTreeSet::new();
+        for blob in layout.blobs() {
+            match blobs::get(&mut *self.contents.db.read().await?, blob).await {
+                Ok(Some(row)) if row.place == Place::Staging => drop(staged.insert(blob)),
+                Ok(_) | Err(Error::Damaged { .. }) => (),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(staged)
     }
 
     async fn hash(&mut self, layout: &Layout, chunk: Chunk) -> Result<ChunkDigest, Error> {

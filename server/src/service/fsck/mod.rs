@@ -7,6 +7,7 @@
 
 mod blobs;
 mod contents;
+mod copies;
 mod drives;
 mod objects;
 mod report;
@@ -107,6 +108,7 @@ pub async fn check(
     fsck.check_contents().await?;
     fsck.check_blobs().await?;
     fsck.check_transfers().await?;
+    fsck.check_strays_of_copies().await?;
     fsck.check_staging().await?;
     fsck.check_stores().await?;
     Ok(fsck.report)

@@ -10,7 +10,8 @@ use super::blobs::Bytes;
 use super::{Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::blobs::StoreName;
 use crate::backend::db::audit::contents as audit;
-use crate::backend::db::blobs::{self, Place};
+use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::{Connection, copies};
 use crate::backend::{BlobId, Error, unix_now};
 
 impl Fsck<'_> {
@@ -61,16 +62,16 @@ impl Fsck<'_> {
 
     /// Whether staged bytes are neither an upload's nor a blob's that is still staged. The upload is
     /// looked for first: at its end its blob is known before it is forgotten.
-    async fn is_stray_staged(&self, blob: BlobId) -> Result<bool, Error> {
-        let contents = &self.contents;
+    async fn is_stray_staged(&mut self, blob: BlobId) -> Result<bool, Error> {
+        let contents = self.contents.clone();
         if contents.staging.has_sidecar(UploadId::from_bytes(*blob.as_bytes())).await? {
             return Ok(false);
         }
         let mut db = contents.db.read().await?;
         let Some(used) = audit::blob_use(&mut db, blob).await? else {
-            return Ok(audit::contents_on(&mut db, blob, 1).await?.is_empty());
+            return Ok(audit::contents_on(&mut db, blob, None, 1).await?.is_empty());
         };
-        let row = blobs::get(&mut db, blob).await?;
+        let row = row_of(&mut db, blob).await?;
         drop(db);
         let Some(row) = row.filter(|row| row.place == Place::Store && used.transfers == 0) else {
             return Ok(false);
@@ -96,7 +97,7 @@ impl Fsck<'_> {
             // Somebody else's, when the key is none of ours.
             let Some(blob) = self.contents.stores.blob_of(name, &object.key) else { continue };
             self.report.checked.objects += 1;
-            if self.is_old(object.changed_at) && !self.is_known(blob).await? {
+            if self.is_old(object.changed_at) && self.is_stray_object(name, blob).await? {
                 suspects.push((blob, object.size));
             }
             if suspects.len() >= PAGE as usize {
@@ -115,7 +116,7 @@ impl Fsck<'_> {
             tokio::time::sleep(PAUSE).await;
         }
         for (blob, size) in suspects {
-            if self.is_known(blob).await? {
+            if !self.is_stray_object(name, blob).await? {
                 continue;
             }
             let Some(found) = self.contents.stores.head(name, blob).await? else { continue };
@@ -128,15 +129,38 @@ impl Fsck<'_> {
         Ok(())
     }
 
-    /// Whether a blob has a row, or had one and contents say that they stand on it.
-    async fn is_known(&self, blob: BlobId) -> Result<bool, Error> {
-        let mut db = self.contents.db.read().await?;
-        Ok(audit::blob_use(&mut db, blob).await?.is_some()
-            || !audit::contents_on(&mut db, blob, 1).await?.is_empty())
+    /// Whether an object is of no blob, or of one that is in stores, but by the tables not in this one.
+    async fn is_stray_object(&mut self, name: StoreName, blob: BlobId) -> Result<bool, Error> {
+        let contents = self.contents.clone();
+        let mut db = contents.db.read().await?;
+        if audit::blob_use(&mut db, blob).await?.is_none() {
+            return Ok(audit::contents_on(&mut db, blob, None, 1).await?.is_empty());
+        }
+        // What is staged may be on its way here, and what is condemned is collected.
+        let row = row_of(&mut db, blob).await?.filter(|row| row.place == Place::Store);
+        let Some(row) = row else { return Ok(false) };
+        let copies = match copies::of_blob(&mut db, blob).await {
+            Err(Error::Damaged { .. }) => return Ok(false),
+            copies => copies?,
+        };
+        drop(db);
+        if copies.iter().any(|copy| copy.store == name) {
+            return Ok(false);
+        }
+        // It may be all that is left of the blob, unless its copies are right.
+        Ok(self.look_at_bytes(blob, &row).await? == Bytes::Right)
     }
 
     fn is_old(&self, changed_at: i64) -> bool {
         let grace = i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX);
         changed_at <= unix_now().saturating_sub(grace)
+    }
+}
+
+/// A blob that contents stand on; `None` too when its row cannot be read, which is a finding.
+async fn row_of(db: &mut Connection, blob: BlobId) -> Result<Option<Blob>, Error> {
+    match blobs::get(db, blob).await {
+        Err(Error::Damaged { .. }) => Ok(None),
+        row => row,
     }
 }

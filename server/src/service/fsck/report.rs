@@ -53,6 +53,12 @@ pub enum Flaw {
     WrongLength,
     /// The bytes of a content are not those of its digest.
     WrongBytes,
+    /// What the tables say of a blob or of its copies cannot be read.
+    BlobRow,
+    /// A copy of a blob is not there or wrong, and another one is right.
+    WrongCopy,
+    /// A copy is of no blob.
+    StrayCopy,
     /// A staged blob has nothing that moves it.
     NoTransfer,
     /// A transfer has no blob.

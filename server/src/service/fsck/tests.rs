@@ -112,6 +112,11 @@ async fn what_can_be_mended_is_found_then_mended_and_then_gone() {
             Flaw::UnusedBlob,
         ),
         (
+            &["INSERT INTO copies (blob_id, place, object_key, size, created_at)
+               VALUES (zeroblob(16), 'local', 'k', 5, 0)"],
+            Flaw::StrayCopy,
+        ),
+        (
             &["INSERT INTO entries SELECT user_id, parent, CAST('ghost' AS BLOB), randomblob(16) FROM entries
                LIMIT 1"],
             Flaw::DanglingEntry,
@@ -212,6 +217,29 @@ async fn bytes_that_are_gone_short_or_wrong_are_found_with_their_files() {
             assert_eq!(report.findings[0].outcome, Outcome::Left);
             assert_eq!(report.findings[0].affected, ["ada:/docs/a.txt"]);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_a_finding_and_the_rest_is_checked_all_the_same() {
+    let damages: [&[&'static str]; 3] = [
+        &["UPDATE blobs SET host = 'No Host!'"],
+        &["UPDATE blobs SET place = 'nowhere'"],
+        &["UPDATE copies SET place = 'nowhere'"],
+    ];
+    for damage in damages {
+        let (scene, _, blob) = scene().await;
+        store(&scene, blob).await;
+        change(&scene, damage).await;
+        change(&scene, &["UPDATE users SET nodes = 99"]).await;
+        for depth in [Depth::Sizes, Depth::Digests] {
+            let report = run(&scene, depth, Repair::None).await;
+            assert_eq!(flaws(&report), [Flaw::DriveCount, Flaw::BlobRow], "{damage:?}");
+            assert_eq!(report.findings[1].affected, ["ada:/docs/a.txt"]);
+        }
+        let contents = &scene.contents;
+        run(&scene, Depth::Digests, Repair::Safe).await;
+        assert!(contents.stores.head(StoreName::Local, blob).await.unwrap().is_some());
     }
 }
 

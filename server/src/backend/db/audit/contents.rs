@@ -305,20 +305,24 @@ pub async fn blob_use(db: &mut Connection, blob: BlobId) -> Result<Option<BlobUs
     }))
 }
 
-/// The first `limit` contents that stand on a blob.
+/// Some contents that stand on a blob, after one, by rising digest.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
 pub async fn contents_on(
     db: &mut Connection,
     blob: BlobId,
+    after: Option<Digest>,
     limit: u32,
 ) -> Result<Vec<Digest>, Error> {
-    let rows = query("SELECT digest FROM file_blobs WHERE blob_id = ? LIMIT ?")
-        .bind(blob.as_bytes().to_vec())
-        .bind(i64::from(limit))
-        .fetch_all(db)
-        .await?;
+    let rows = query(
+        "SELECT digest FROM file_blobs WHERE blob_id = ? AND digest > ? ORDER BY digest LIMIT ?",
+    )
+    .bind(blob.as_bytes().to_vec())
+    .bind(digest_key(after))
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
     rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
 }
 
@@ -340,6 +344,41 @@ pub async fn stray_transfers(
     .fetch_all(db)
     .await?;
     rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+}
+
+/// Blobs, after one and by rising id, that are not known and that copies are said to be of.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn stray_copies(
+    db: &mut Connection,
+    after: Option<BlobId>,
+    limit: u32,
+) -> Result<Vec<BlobId>, Error> {
+    let rows = query(
+        "SELECT DISTINCT blob_id FROM copies WHERE blob_id > ? AND NOT EXISTS (
+             SELECT 1 FROM blobs WHERE blobs.id = copies.blob_id) ORDER BY blob_id LIMIT ?",
+    )
+    .bind(after.map_or_else(Vec::new, |blob| blob.as_bytes().to_vec()))
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+}
+
+/// Forgets the copies of a blob that is not known.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn forget_stray_copies(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
+    query(
+        "DELETE FROM copies WHERE blob_id = ? AND NOT EXISTS (
+             SELECT 1 FROM blobs WHERE blobs.id = copies.blob_id)",
+    )
+    .bind(blob.as_bytes().to_vec())
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 fn digest_key(digest: Option<Digest>) -> Vec<u8> {
