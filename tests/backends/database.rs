@@ -30,7 +30,7 @@ impl Database {
 
     /// A server on it, with more arguments to `serve`.
     pub fn serve(&self, data: &Path, arguments: &[&str]) -> Server {
-        Server::start_with(data, &[&["--database-url", &self.url()], arguments].concat())
+        Server::start_embedded(data, &[&["--database-url", &self.url()], arguments].concat())
     }
 
     /// The numbers in the row that a query answers.

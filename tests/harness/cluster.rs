@@ -217,7 +217,7 @@ fn upstreams(hosts: &[Host], fronts: &[Server]) -> String {
     let mut group = |name: &str, servers: &[String]| {
         let _no_io = writeln!(text, "upstream {name} {{ keepalive 16;");
         for server in servers {
-            let _no_io = writeln!(text, "  server {server} max_fails=1 fail_timeout=2s;");
+            let _no_io = writeln!(text, "  server {server} max_fails=0;");
         }
         text.push_str("}\n");
     };

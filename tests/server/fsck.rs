@@ -76,9 +76,8 @@ fn a_busy_server_has_no_findings_and_neither_has_a_quiet_one() {
         checks
     });
     eprintln!("{checks} checks beside the work");
-    wait_until("all is moved", seconds(30), || {
-        std::fs::read_dir(data.join("staging")).unwrap().count() == 0
-    });
+    let staged = || server.staged().iter().sum::<u64>();
+    wait_until("all is moved", seconds(60), || staged() == 0);
     let (code, report) = fsck(&server, &["--grace", "0", "--deep"]);
     assert_eq!((code, &report["findings"]), (0, &json!([])), "{report:#}");
     assert_eq!(report["checked"]["users"], 4);

@@ -144,7 +144,7 @@ fn send(server: &Server, bytes: &[u8]) -> TcpStream {
 #[test]
 fn a_second_server_on_the_same_data_is_refused() {
     let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::start_embedded(&directory.path().join("data"), &[]);
     let mut command = std::process::Command::new(Server::binary());
     command.arg("serve").arg("--data").arg(server.data()).args(["--listen", "127.0.0.1:0"]);
     let output = directory.path().join("second");
