@@ -31,7 +31,7 @@ pub struct Flags {
     /// File with the key that signs tokens, the same for all processes of the server.
     #[arg(long, env = "MIAOFS_SERVER_TOKEN_KEY_FILE", value_name = "FILE")]
     pub(super) token_key_file: Option<PathBuf>,
-    /// URL of the Redis that the processes of one server share: redis://[USER:PASSWORD@]HOST[:PORT][/DB],
+    /// URL of the Redis that the processes of one server share: redis://USER:PASSWORD@HOST:PORT/DB,
     /// or rediss:// for TLS. Without it the server is this process alone.
     #[arg(long, env = "MIAOFS_SERVER_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub(super) redis_url: Option<SecretString>,

@@ -9,7 +9,7 @@
 //! several run at once and read what others have committed. So a change that decides by what it reads
 //! locks it first ([`Query::lock`]), in this order: the user's row, contents by rising digest, blobs by
 //! rising id. What deadlocks nevertheless, or finds a row that another change has just inserted, is run
-//! again by [`rerun`].
+//! again by [`rerun()`].
 
 pub mod accounts;
 pub mod audit;

@@ -269,7 +269,7 @@ pub async fn blobs_after(
     rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
 }
 
-/// What the tables know of a blob beside [`super::blobs::Blob`].
+/// What the tables know of a blob beside [`Blob`](crate::backend::db::blobs::Blob).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BlobUse {
     /// The host that received it.
