@@ -98,8 +98,7 @@ impl Content {
         // Growing changes the digest of the last chunk, even when the bytes come far behind it.
         let start = match edge(size, size.max(end)) {
             Some(_) => offset.min(size - 1),
-            None if end > size => offset.min(size),
-            None => offset,
+            None => offset.min(size),
         };
         let range = start..end;
         if let Some(needed) = cut_by(&body, size, &range, offset) {
