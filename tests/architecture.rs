@@ -2,18 +2,21 @@
 //!
 //! Layers import downwards only, an outside crate stays in the folder that owns it, and files and
 //! functions stay short enough to read. The rules themselves are tried on small samples, so that
-//! each is known to fail when it should.
+//! each is known to fail when it should. So is the check that every promise of the mount names a test.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "architecture/code.rs"]
 mod code;
+#[path = "architecture/promises.rs"]
+mod promises;
 #[path = "architecture/rules.rs"]
 mod rules;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use promises::{Unproven, unproven};
 use rules::{Fault, Purpose, Source, Violation, check, test_files};
 
 const FOLDERS: [&str; 4] = ["src", "server/src", "daemon/src", "tests"];
@@ -177,4 +180,34 @@ fn what_is_too_long_or_has_no_header_is_found() {
 fn a_folder_that_is_no_layer_is_found() {
     let found = faults("daemon/src/util/mod.rs", "fn f() {}");
     assert_eq!(found, [Fault::NoLayer("util".to_owned())]);
+}
+
+#[test]
+fn every_promise_of_the_mount_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &Path| fs::read_to_string(root.join(path)).ok();
+    let text = read(Path::new("daemon/README.md")).unwrap();
+    let (rows, found) = unproven(&text, read);
+    assert!(rows > 20, "only {rows} promises were found");
+    assert_eq!(found, []);
+}
+
+#[test]
+fn a_promise_without_a_test_that_exists_is_found() {
+    let read = |path: &Path| match path.to_str() {
+        Some("tests/mount/reads.rs") => {
+            Some("#[test]\nfn whole() {}\n\nfn helper() {}\n".to_owned())
+        }
+        Some("daemon/src/vfs/tests/names.rs") => {
+            Some("#[tokio::test]\nasync fn long() {}\n".to_owned())
+        }
+        _ => None,
+    };
+    let table = |cell: &str| format!("| promise | proven by |\n|---|---|\n| it reads | {cell} |\n");
+    let found = |cell: &str| unproven(&table(cell), read).1;
+    assert_eq!(found("`mount::reads::whole`, `daemon::vfs::tests::names::long`"), []);
+    assert_eq!(found("of course"), [Unproven::NoTest("it reads".to_owned())]);
+    for missing in ["mount::reads::gone", "mount::reads::helper", "mount::none::whole", "whole"] {
+        assert_eq!(found(&format!("`{missing}`")), [Unproven::MissingTest(missing.to_owned())]);
+    }
 }
