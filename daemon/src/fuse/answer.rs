@@ -103,8 +103,9 @@ impl Answer<Space> for ReplyStatfs {
     fn answer(self, result: Result<Space, Error>) {
         let block = BLOCK_SIZE as u32;
         match result {
-            Ok(Space { blocks, free, nodes, free_nodes }) => {
-                self.statfs(blocks, free, free, nodes, free_nodes, block, NAME_MAX as u32, block);
+            Ok(Space { blocks, free, available, nodes, free_nodes }) => {
+                let name = NAME_MAX as u32;
+                self.statfs(blocks, free, available, nodes, free_nodes, block, name, block);
             }
             Err(error) => self.error(errno(&error)),
         }

@@ -68,6 +68,8 @@ pub(super) struct Core {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     /// Something changed that the store does not tell of by itself.
     pub(super) wake: Notify,
+    /// The drive changed on the server, and with it what is used of the quota.
+    pub(super) drive_changed: Notify,
     /// A new session was taken over.
     pub(super) signed_in: Notify,
     /// Whether all changes of the server were applied once.
@@ -130,6 +132,7 @@ impl Engine {
             news,
             orders,
             wake: Notify::new(),
+            drive_changed: Notify::new(),
             signed_in: Notify::new(),
             caught_up: watch::Sender::new(false),
             reconcile: tokio::sync::Mutex::new(()),
@@ -304,13 +307,16 @@ impl Engine {
     }
 }
 
-/// Asks for the quota now and then, and whenever the server has come back.
+/// Asks for the quota now and then, soon after the drive changed, and whenever the server has come back.
 async fn follow_account(core: Arc<Core>) {
     loop {
         core.link.until_online().await;
         core.refresh_usage().await;
         core.wake.notify_one();
-        tokio::time::sleep(ACCOUNT_INTERVAL).await;
+        tokio::time::sleep(ACCOUNT_FRESH).await;
+        let changed = core.drive_changed.notified();
+        // Without a change it is the quota that may be another.
+        let _either = tokio::time::timeout(ACCOUNT_INTERVAL, changed).await;
     }
 }
 

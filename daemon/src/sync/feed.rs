@@ -92,6 +92,7 @@ async fn follow(
             apply_nodes(&applying, nodes, Some(cursor)).await
         });
         applied.await.expect("applying changes does not panic")?;
+        core.drive_changed.notify_one();
     }
     Ok(if cursor < head { Progress::Behind } else { Progress::CaughtUp })
 }

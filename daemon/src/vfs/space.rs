@@ -14,8 +14,10 @@ pub const BLOCK_SIZE: u64 = 4096;
 pub struct Space {
     /// In all.
     pub blocks: u64,
-    /// Free.
+    /// Free: what is not used of the quota.
     pub free: u64,
+    /// Of these, what the local disk can take.
+    pub available: u64,
     /// Nodes in all.
     pub nodes: u64,
     /// Nodes that may still be made.
@@ -47,7 +49,8 @@ fn bounded(account: Option<&Account>, disk_total: u64, disk_available: u64) -> S
     };
     Space {
         blocks: quota / BLOCK_SIZE,
-        free: left.min(disk_available) / BLOCK_SIZE,
+        free: left / BLOCK_SIZE,
+        available: left.min(disk_available) / BLOCK_SIZE,
         nodes: NODES_MAX,
         free_nodes: NODES_MAX.saturating_sub(nodes),
     }
@@ -66,10 +69,14 @@ mod tests {
             nodes: 7,
             max_file_size: u64::MAX,
         };
-        let free = |account: Option<&Account>| bounded(account, 1 << 30, 1 << 20).free;
-        assert_eq!(free(Some(&account(1 << 40, 0))), (1 << 20) / BLOCK_SIZE);
-        assert_eq!(free(Some(&account(1 << 40, (1 << 40) - 8192))), 2);
-        assert_eq!(free(Some(&account(1 << 10, 1 << 11))), 0);
-        assert_eq!(free(None), (1 << 20) / BLOCK_SIZE);
+        let space = |account: Option<&Account>| {
+            let space = bounded(account, 1 << 30, 1 << 20);
+            (space.blocks * BLOCK_SIZE, space.free * BLOCK_SIZE, space.available * BLOCK_SIZE)
+        };
+        let tebibyte = 1 << 40;
+        assert_eq!(space(Some(&account(tebibyte, 0))), (tebibyte, tebibyte, 1 << 20));
+        assert_eq!(space(Some(&account(tebibyte, tebibyte - 8192))), (tebibyte, 8192, 8192));
+        assert_eq!(space(Some(&account(4096, 8192))), (4096, 0, 0));
+        assert_eq!(space(None), (1 << 30, 1 << 20, 1 << 20));
     }
 }
