@@ -12,6 +12,7 @@ mod devices;
 mod faults;
 mod offline;
 mod operations;
+mod programs;
 mod recovery;
 mod scene;
 mod sparing;

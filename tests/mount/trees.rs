@@ -61,33 +61,3 @@ fn two_thousand_small_files_take_few_requests() {
     });
     run("diff", &[Path::new("-rq"), &source, &two.path("small")]);
 }
-
-#[test]
-fn a_git_clone_in_the_mount_is_sound() {
-    let scene = Single::new();
-    let origin = scene.directory.path().join("origin");
-    plant(&origin, Seed::of_this_run(), 500);
-    let git = |directory: &Path, arguments: &[&str]| {
-        let mut command = Command::new("git");
-        command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
-        command.args(["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]);
-        output(command.arg("-C").arg(directory).args(arguments))
-    };
-    git(&origin, &["init", "-q"]);
-    for commit in 0..5 {
-        fs::write(origin.join("counter"), commit.to_string()).unwrap();
-        git(&origin, &["add", "-A"]);
-        git(&origin, &["commit", "-q", "-m", "a commit"]);
-    }
-    let clone = scene.one.path("clone");
-    let from = origin.to_str().unwrap();
-    git(scene.directory.path(), &["clone", "-q", "--no-local", from, clone.to_str().unwrap()]);
-    assert_eq!(git(&clone, &["status", "--porcelain"]), "");
-    git(&clone, &["fsck", "--strict"]);
-    fs::write(clone.join("counter"), "in the mount").unwrap();
-    git(&clone, &["commit", "-q", "-a", "-m", "made in the mount"]);
-    git(&clone, &["gc", "-q"]);
-    git(&clone, &["fsck", "--strict"]);
-    scene.one.sync();
-    assert_eq!(git(&clone, &["status", "--porcelain"]), "");
-}
