@@ -22,15 +22,15 @@ impl Vfs {
 
 fn link(change: &mut Change<'_>, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
     let node = change.node(ino)?;
+    directory(change, place.parent)?;
+    if change.entry(place.parent, place.name)?.is_some() {
+        return Err(Error::Exists);
+    }
     if node.attributes.kind == Kind::Directory {
         return Err(Error::LinkToDirectory);
     }
     if node.links as usize >= ENTRIES_MAX {
         return Err(Error::TooManyLinks);
-    }
-    directory(change, place.parent)?;
-    if change.entry(place.parent, place.name)?.is_some() {
-        return Err(Error::Exists);
     }
     let now = now();
     change.link(place.parent, place.name, ino)?;

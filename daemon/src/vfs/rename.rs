@@ -47,14 +47,14 @@ fn rename(
     directory(change, to.parent)?;
     let source = change.entry(from.parent, from.name)?.ok_or(Error::NoName)?;
     let target = change.entry(to.parent, to.name)?;
-    check_cycle(change, source, to.parent)?;
     match (mode, target) {
         (RenameMode::KeepTarget, Some(_)) => return Err(Error::Exists),
         (RenameMode::Exchange, None) => return Err(Error::NoName),
+        _ if is_inside(change, to.parent, source)? => return Err(Error::IntoItself),
         (_, Some(target)) if target == source => return Ok([None, None]),
         (RenameMode::Exchange, Some(target)) => exchange(change, (from, source), (to, target))?,
         (RenameMode::Replace, Some(target)) => {
-            check_replaceable(change, source, target)?;
+            check_replaceable(change, (from, source), target)?;
             set_ctime(change, target, now())?;
             change.unlink(to.parent, to.name)?;
             move_entry(change, from, to)?;
@@ -78,7 +78,9 @@ fn exchange(
     (from, source): (Place<'_>, Ino),
     (to, target): (Place<'_>, Ino),
 ) -> Result<(), Error> {
-    check_cycle(change, target, from.parent)?;
+    if is_inside(change, from.parent, target)? {
+        return Err(Error::IntoItself);
+    }
     change.unlink(from.parent, from.name)?;
     change.unlink(to.parent, to.name)?;
     change.link(from.parent, from.name, target)?;
@@ -86,28 +88,34 @@ fn exchange(
     set_ctime(change, target, now())
 }
 
-/// Refuses to move a directory into itself or below.
-fn check_cycle(view: &mut View<'_>, moved: Ino, into: Ino) -> Result<(), Error> {
-    if view.node(moved)?.attributes.kind != Kind::Directory {
-        return Ok(());
+/// Whether a directory is another node or below it.
+fn is_inside(view: &mut View<'_>, directory: Ino, other: Ino) -> Result<bool, Error> {
+    if view.node(other)?.attributes.kind != Kind::Directory {
+        return Ok(false);
     }
-    let mut ancestor = into;
+    let mut ancestor = directory;
     while ancestor != Ino::ROOT {
-        if ancestor == moved {
-            return Err(Error::IntoItself);
+        if ancestor == other {
+            return Ok(true);
         }
         ancestor = view.parent_of(ancestor)?;
     }
-    Ok(())
+    Ok(false)
 }
 
-fn check_replaceable(view: &mut View<'_>, source: Ino, target: Ino) -> Result<(), Error> {
+fn check_replaceable(
+    view: &mut View<'_>,
+    (from, source): (Place<'_>, Ino),
+    target: Ino,
+) -> Result<(), Error> {
     let source_kind = view.node(source)?.attributes.kind;
     let target_kind = view.node(target)?.attributes.kind;
     match (source_kind, target_kind) {
         (Kind::Directory, Kind::Directory) if view.has_children(target)? => Err(Error::NotEmpty),
         (Kind::Directory, Kind::Directory) => Ok(()),
         (Kind::Directory, _) => Err(Error::NotDirectory),
+        // What is to replace it is in it.
+        (_, Kind::Directory) if is_inside(view, from.parent, target)? => Err(Error::NotEmpty),
         (_, Kind::Directory) => Err(Error::IsDirectory),
         _ => Ok(()),
     }

@@ -67,6 +67,20 @@ fn a_directory_never_gets_into_itself() {
 }
 
 #[test]
+fn of_several_errors_it_is_the_one_of_a_local_disk() {
+    let drive = Drive::new();
+    let outer = drive.directory(ROOT, "outer");
+    let inner = drive.directory(outer, "inner");
+    drive.file(outer, "file");
+    let rename = |from, to, mode| drive.vfs.rename(from, to, mode);
+    let (outer_name, inner_name) = (at(ROOT, "outer"), at(outer, "inner"));
+    refused!(rename(outer_name, inner_name, RenameMode::KeepTarget), Error::Exists);
+    refused!(rename(outer_name, at(inner, "x"), RenameMode::Exchange), Error::NoName);
+    refused!(rename(at(outer, "file"), outer_name, RenameMode::Replace), Error::NotEmpty);
+    refused!(drive.vfs.link(outer, inner_name), Error::Exists);
+}
+
+#[test]
 fn a_rename_may_refuse_to_replace() {
     let drive = Drive::new();
     drive.file(ROOT, "a");
