@@ -3,6 +3,7 @@
 mod attributes;
 mod contents;
 mod directories;
+mod model;
 mod names;
 mod renames;
 mod xattrs;

@@ -1,0 +1,475 @@
+//! The part of the kernel: finds nodes by their paths, knows what is open, and asks the file system.
+//!
+//! It checks what the kernel checks before it asks, and nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use miaofs::protocol::files;
+use rustix::io::Errno;
+
+use super::filesystem::FileSystem;
+use super::filesystem::answer::{self, Answer, Kind, Value};
+use super::filesystem::operation::{
+    Access, Creation, HANDLES, NewTime, Open, Operation, Path, Rename, STREAMS, SetXattr, pattern,
+    target,
+};
+use super::machine::Machine;
+use crate::store::{self, Ino, Outcome};
+use crate::vfs::{
+    self, AttributeChange, Caller, HandleId, IfExists, NewNode, OpenMode, Place, Privileges,
+    RenameMode, Room, Stat, Time, Truncate, Vfs,
+};
+
+const ROOT_USER: Caller = Caller { uid: 0, gid: 0 };
+
+type Done = Result<(), Errno>;
+
+/// An open file.
+struct File {
+    id: HandleId,
+    ino: Ino,
+    access: Access,
+}
+
+/// A directory that is read in pieces.
+struct Stream {
+    ino: Ino,
+    after: u64,
+    seen: Vec<Vec<u8>>,
+}
+
+/// A directory of a machine, for one sequence.
+pub(super) struct Kernel<'a> {
+    machine: &'a mut Option<Machine>,
+    top: Ino,
+    handles: [Option<File>; HANDLES],
+    streams: [Option<Stream>; STREAMS],
+    /// Times of change of content and of anything, as told before.
+    told: HashMap<Ino, (i64, i64)>,
+}
+
+impl Drop for Kernel<'_> {
+    fn drop(&mut self) {
+        let Some(machine) = self.machine else { return };
+        for file in self.handles.iter_mut().filter_map(Option::take) {
+            machine.vfs.release(file.id).unwrap();
+        }
+    }
+}
+
+impl<'a> Kernel<'a> {
+    /// Makes a directory for a sequence.
+    pub(super) fn new(machine: &'a mut Option<Machine>) -> Self {
+        let running = machine.get_or_insert_with(Machine::new);
+        running.sequences += 1;
+        let name = format!("sequence {}", running.sequences);
+        let new = NewNode { kind: files::Kind::Directory, mode: 0o755, rdev: 0, target: None };
+        let place = Place { parent: Ino::ROOT, name: name.as_bytes() };
+        let top = running.vfs.create(ROOT_USER, place, new).unwrap().ino;
+        let (handles, streams) = Default::default();
+        Self { machine, top, handles, streams, told: HashMap::new() }
+    }
+
+    fn machine(&self) -> &Machine {
+        self.machine.as_ref().expect("it is there between operations")
+    }
+
+    fn vfs(&self) -> &Vfs {
+        &self.machine().vfs
+    }
+
+    // --- paths ---
+
+    fn look(&self, parent: Ino, name: &[u8]) -> Result<Option<Stat>, Errno> {
+        self.vfs().lookup(Place { parent, name }).map_err(errno)
+    }
+
+    /// The last name of a path, and its directory. No symlink of these tests leads anywhere.
+    fn place<'p>(&self, path: &'p Path) -> Result<Place<'p>, Errno> {
+        let (name, parents) = path.0.split_last().expect("the top has no name");
+        let mut parent = self.top;
+        for name in parents {
+            let found = self.look(parent, name)?.ok_or(Errno::NOENT)?;
+            parent = match found.attributes.kind {
+                files::Kind::Directory => found.ino,
+                files::Kind::Symlink => return Err(Errno::NOENT),
+                _ => return Err(Errno::NOTDIR),
+            };
+        }
+        Ok(Place { parent, name })
+    }
+
+    fn find(&self, path: &Path) -> Result<Stat, Errno> {
+        if path.0.is_empty() {
+            return self.vfs().stat(self.top).map_err(errno);
+        }
+        let place = self.place(path)?;
+        self.look(place.parent, place.name)?.ok_or(Errno::NOENT)
+    }
+
+    /// As [`Self::find`], following a symlink.
+    fn follow(&self, path: &Path) -> Result<Stat, Errno> {
+        let found = self.find(path)?;
+        match found.attributes.kind {
+            files::Kind::Symlink => Err(Errno::NOENT),
+            _ => Ok(found),
+        }
+    }
+
+    // --- names ---
+
+    fn make(&self, path: &Path, kind: files::Kind, mode: u32, target: Option<&[u8]>) -> Done {
+        let place = self.place(path)?;
+        self.look(place.parent, place.name)?;
+        let new = NewNode { kind, mode, rdev: 0, target };
+        self.vfs().create(ROOT_USER, place, new).map(drop).map_err(errno)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> Done {
+        let found = self.find(from)?;
+        let place = self.place(to)?;
+        self.look(place.parent, place.name)?;
+        self.vfs().link(found.ino, place).map(drop).map_err(errno)
+    }
+
+    fn rename(&self, from: &Path, to: &Path, mode: Rename) -> Done {
+        let (from, to) = (self.place(from)?, self.place(to)?);
+        self.look(from.parent, from.name)?.ok_or(Errno::NOENT)?;
+        self.look(to.parent, to.name)?;
+        let mode = match mode {
+            Rename::Over => RenameMode::Replace,
+            Rename::NoReplace => RenameMode::KeepTarget,
+            Rename::Exchange => RenameMode::Exchange,
+        };
+        self.vfs().rename(from, to, mode).map_err(errno)
+    }
+
+    // --- contents ---
+
+    fn file(&self, number: usize) -> Result<&File, Errno> {
+        self.handles[number].as_ref().ok_or(Errno::BADF)
+    }
+
+    fn open(&mut self, number: usize, path: &Path, how: Open) -> Done {
+        let _was_not_open = self.close(number);
+        let found = match (self.find(path), how.creation) {
+            (Err(Errno::NOENT), Creation::IfMissing(_) | Creation::Must(_)) => None,
+            (found, _) => Some(found?),
+        };
+        let access = match how.access {
+            Access::Read => store::Access::Read,
+            Access::Write | Access::Append => store::Access::Write,
+        };
+        let truncate = if how.truncate { Truncate::Yes } else { Truncate::No };
+        let mode = OpenMode { access, truncate };
+        let (permissions, if_exists) = match how.creation {
+            Creation::Must(permissions) => (permissions, IfExists::Fail),
+            Creation::IfMissing(permissions) => (permissions, IfExists::Open),
+            Creation::No => (0, IfExists::Open),
+        };
+        let kind = found.as_ref().map(|found| found.attributes.kind);
+        let (ino, id) = match (kind, &found) {
+            (Some(files::Kind::File), Some(found)) if how.creation == Creation::No => {
+                (found.ino, self.vfs().open(ROOT_USER, found.ino, mode).map_err(errno)?)
+            }
+            (Some(files::Kind::Directory), _) if if_exists == IfExists::Open => {
+                return Err(Errno::ISDIR);
+            }
+            (Some(files::Kind::Symlink), _) if if_exists == IfExists::Open => {
+                return Err(Errno::LOOP);
+            }
+            (Some(files::Kind::Fifo), _) if if_exists == IfExists::Open => {
+                return Err(Errno::NXIO);
+            }
+            _ => {
+                let (place, how) = (self.place(path)?, (mode, if_exists));
+                let made = self.vfs().create_and_open(ROOT_USER, place, permissions, how);
+                made.map(|(stat, id)| (stat.ino, id)).map_err(errno)?
+            }
+        };
+        self.handles[number] = Some(File { id, ino, access: how.access });
+        Ok(())
+    }
+
+    fn close(&mut self, number: usize) -> Done {
+        let file = self.handles[number].take().ok_or(Errno::BADF)?;
+        self.vfs().release(file.id).map_err(errno)
+    }
+
+    fn read(&self, number: usize, offset: u64, length: usize) -> Answer {
+        let mut bytes = vec![0xee; length];
+        let read = self.vfs().read(self.file(number)?.id, offset, &mut bytes).map_err(errno)?;
+        bytes.truncate(done(read));
+        Ok(Value::Bytes(bytes))
+    }
+
+    fn write(&self, number: usize, offset: u64, (fill, length): (u8, usize)) -> Done {
+        let file = self.file(number)?;
+        let offset = match file.access {
+            Access::Read => return Err(Errno::BADF),
+            Access::Write => offset,
+            Access::Append => self.vfs().stat(file.ino).map_err(errno)?.attributes.size,
+        };
+        let bytes = pattern(fill, offset, length);
+        let written = self.vfs().write(file.id, offset, &bytes, Privileges::Keep).map_err(errno)?;
+        done(written);
+        Ok(())
+    }
+
+    fn resize(&self, number: usize, size: u64) -> Done {
+        let file = self.file(number)?;
+        if file.access == Access::Read {
+            return Err(Errno::INVAL);
+        }
+        self.set(file.ino, AttributeChange { size: Some(size), ..AttributeChange::default() })
+    }
+
+    fn truncate(&self, path: &Path, size: u64) -> Done {
+        let ino = self.follow(path)?.ino;
+        self.set(ino, AttributeChange { size: Some(size), ..AttributeChange::default() })
+    }
+
+    // --- streams of directories ---
+
+    fn open_stream(&mut self, number: usize, path: &Path) -> Done {
+        self.streams[number] = None;
+        let found = self.follow(path)?;
+        if found.attributes.kind != files::Kind::Directory {
+            return Err(Errno::NOTDIR);
+        }
+        self.streams[number] = Some(Stream { ino: found.ino, after: 0, seen: Vec::new() });
+        Ok(())
+    }
+
+    fn read_stream(&mut self, number: usize, entries: usize) -> Done {
+        let vfs = Arc::clone(&self.machine().vfs);
+        let Stream { ino, after, seen } = self.streams[number].as_mut().ok_or(Errno::BADF)?;
+        let (from, mut count) = (*after, 0);
+        let read = vfs.read_directory(*ino, from, |entry| {
+            if count == entries {
+                return Room::Full;
+            }
+            count += 1;
+            *after = entry.next;
+            if entry.name != b"." && entry.name != b".." {
+                seen.push(entry.name.to_vec());
+            }
+            Room::Left
+        });
+        read.map_err(errno)
+    }
+
+    fn rewind(&mut self, number: usize) -> Done {
+        let stream = self.streams[number].as_mut().ok_or(Errno::BADF)?;
+        stream.after = 0;
+        stream.seen.clear();
+        Ok(())
+    }
+
+    fn end_stream(&mut self, number: usize) -> Answer {
+        let read = self.read_stream(number, usize::MAX);
+        let stream = self.streams[number].take().ok_or(Errno::BADF)?;
+        read.map(|()| Value::Seen(stream.seen))
+    }
+
+    fn list(&self, path: &Path) -> Answer {
+        let (ino, mut entries, mut dots) = (self.follow(path)?.ino, BTreeMap::new(), 0);
+        let read = self.vfs().read_directory_stats(ino, 0, |entry, stat| {
+            match entry.name {
+                b"." | b".." => dots += 1,
+                name => {
+                    assert_eq!((entry.ino, entry.kind), (stat.ino, stat.attributes.kind));
+                    let twice = entries.insert(name.to_vec(), kind(entry.kind));
+                    assert_eq!(twice, None, "one name, two entries");
+                }
+            }
+            Room::Left
+        });
+        read.map_err(errno)?;
+        assert_eq!(dots, 2);
+        Ok(Value::Entries(entries))
+    }
+
+    // --- attributes ---
+
+    fn set(&self, ino: Ino, wanted: AttributeChange) -> Done {
+        done(self.vfs().set_attributes(ROOT_USER, ino, wanted).map_err(errno)?);
+        Ok(())
+    }
+
+    fn chown(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Done {
+        let ino = self.find(path)?.ino;
+        self.set(ino, AttributeChange { uid, gid, ..AttributeChange::default() })
+    }
+
+    fn set_times(&self, path: &Path, atime: NewTime, mtime: NewTime) -> Done {
+        let ino = self.find(path)?.ino;
+        let (atime, mtime) = (time(atime), time(mtime));
+        self.set(ino, AttributeChange { atime, mtime, ..AttributeChange::default() })
+    }
+
+    fn stat(&mut self, stat: &Stat) -> Value {
+        let attributes = &stat.attributes;
+        let times = (attributes.mtime, attributes.ctime);
+        let told = self.told.insert(stat.ino, times);
+        let kind = kind(attributes.kind);
+        Value::Stat(answer::Stat {
+            kind,
+            mode: attributes.mode,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            links: stat.links,
+            size: if kind == Kind::Directory { 0 } else { attributes.size },
+            mtime: answer::Time::told(times.0, told.map(|(mtime, _)| mtime)),
+            ctime: answer::Time::told(times.1, told.map(|(_, ctime)| ctime)),
+        })
+    }
+
+    /// The node of a path that may have extended attributes of programs (xattr(7)).
+    fn with_xattrs(&self, path: &Path, otherwise: Errno) -> Result<Ino, Errno> {
+        let found = self.find(path)?;
+        match found.attributes.kind {
+            files::Kind::File | files::Kind::Directory => Ok(found.ino),
+            _ => Err(otherwise),
+        }
+    }
+
+    fn set_xattr(&self, path: &Path, (name, value): (&str, &[u8]), when: SetXattr) -> Done {
+        let ino = self.with_xattrs(path, Errno::PERM)?;
+        let when = match when {
+            SetXattr::Always => vfs::SetXattr::Always,
+            SetXattr::Create => vfs::SetXattr::Create,
+            SetXattr::Replace => vfs::SetXattr::Replace,
+        };
+        self.vfs().set_xattr(ino, name.as_bytes(), value, when).map_err(errno)
+    }
+
+    fn xattr_names(&self, path: &Path) -> Answer {
+        let list = self.vfs().xattr_names(self.find(path)?.ino).map_err(errno)?;
+        let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(Value::Xattrs(names.map(<[u8]>::to_vec).collect()))
+    }
+
+    // --- all of them ---
+
+    fn restart(&mut self, again: impl FnOnce(Machine) -> Machine) {
+        self.handles = Default::default();
+        self.streams = Default::default();
+        let machine = self.machine.take().expect("it is there between operations");
+        *self.machine = Some(again(machine));
+    }
+
+    fn change(&mut self, operation: &Operation) -> Done {
+        match operation {
+            Operation::Open { handle, path, how } => self.open(*handle, path, *how),
+            Operation::Close { handle } => self.close(*handle),
+            Operation::Write { handle, offset, length, fill } => {
+                self.write(*handle, *offset, (*fill, *length))
+            }
+            Operation::Resize { handle, size } => self.resize(*handle, *size),
+            Operation::Sync { handle } => {
+                self.vfs().sync(self.file(*handle)?.id).map(drop).map_err(errno)
+            }
+            Operation::Truncate { path, size } => self.truncate(path, *size),
+            Operation::MakeDirectory { path, mode } => {
+                self.make(path, files::Kind::Directory, *mode, None)
+            }
+            Operation::MakeFifo { path, mode } => self.make(path, files::Kind::Fifo, *mode, None),
+            Operation::Symlink { path, length } => {
+                self.make(path, files::Kind::Symlink, 0o777, Some(&target(*length)))
+            }
+            Operation::Link { from, to } => self.link(from, to),
+            Operation::Unlink { path } => self.vfs().unlink(self.place(path)?).map_err(errno),
+            Operation::RemoveDirectory { path } => {
+                self.vfs().remove_directory(self.place(path)?).map_err(errno)
+            }
+            Operation::Rename { from, to, mode } => self.rename(from, to, *mode),
+            Operation::OpenStream { stream, path } => self.open_stream(*stream, path),
+            Operation::ReadStream { stream, entries } => self.read_stream(*stream, *entries),
+            Operation::Rewind { stream } => self.rewind(*stream),
+            Operation::Chmod { path, mode } => {
+                let (ino, mode) = (self.follow(path)?.ino, Some(*mode));
+                self.set(ino, AttributeChange { mode, ..AttributeChange::default() })
+            }
+            Operation::Chown { path, uid, gid } => self.chown(path, *uid, *gid),
+            Operation::SetTimes { path, atime, mtime } => self.set_times(path, *atime, *mtime),
+            Operation::SetXattr { path, name, length, fill, when } => {
+                self.set_xattr(path, (name, &pattern(*fill, 0, *length)), *when)
+            }
+            Operation::RemoveXattr { path, name } => {
+                let ino = self.with_xattrs(path, Errno::PERM)?;
+                self.vfs().remove_xattr(ino, name.as_bytes()).map_err(errno)
+            }
+            asking => panic!("{asking:?} is done elsewhere"),
+        }
+    }
+}
+
+impl FileSystem for Kernel<'_> {
+    fn apply(&mut self, operation: &Operation) -> Answer {
+        match operation {
+            Operation::Read { handle, offset, length } => self.read(*handle, *offset, *length),
+            Operation::StatHandle { handle } => {
+                let stat = self.vfs().stat(self.file(*handle)?.ino).map_err(errno)?;
+                Ok(self.stat(&stat))
+            }
+            Operation::Stat { path } => {
+                let found = self.find(path)?;
+                Ok(self.stat(&found))
+            }
+            Operation::ReadLink { path } => {
+                let target = self.vfs().read_link(self.find(path)?.ino).map_err(errno)?;
+                Ok(Value::Bytes(target.to_vec()))
+            }
+            Operation::List { path } => self.list(path),
+            Operation::EndStream { stream } => self.end_stream(*stream),
+            Operation::GetXattr { path, name } => {
+                let ino = self.with_xattrs(path, Errno::NODATA)?;
+                self.vfs().xattr(ino, name.as_bytes()).map(Value::Bytes).map_err(errno)
+            }
+            Operation::ListXattrs { path } => self.xattr_names(path),
+            Operation::Remount => {
+                self.restart(Machine::remount);
+                Ok(Value::Nothing)
+            }
+            Operation::Kill => {
+                // What was being written has the times of its data file then.
+                self.told.clear();
+                self.restart(Machine::kill);
+                Ok(Value::Nothing)
+            }
+            changing => self.change(changing).map(|()| Value::Nothing),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
+fn errno(error: vfs::Error) -> Errno {
+    error.errno()
+}
+
+fn done<T>(outcome: Outcome<T>) -> T {
+    match outcome {
+        Outcome::Done(done) => done,
+        Outcome::Missing(range) => panic!("{range:?} is missing"),
+    }
+}
+
+fn kind(kind: files::Kind) -> Kind {
+    match kind {
+        files::Kind::File => Kind::File,
+        files::Kind::Directory => Kind::Directory,
+        files::Kind::Symlink => Kind::Symlink,
+        files::Kind::Fifo => Kind::Fifo,
+        other => panic!("nobody made a {other:?}"),
+    }
+}
+
+fn time(time: NewTime) -> Option<Time> {
+    match time {
+        NewTime::Omit => None,
+        NewTime::Now => Some(Time::Now),
+        NewTime::At(nanoseconds) => Some(Time::At(nanoseconds)),
+    }
+}

@@ -1,0 +1,111 @@
+//! A file system on a store that can be killed and opened again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use miaofs::client::Client;
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::store::{Error, Store, StoreOptions};
+use crate::sync::{self, Engine};
+use crate::vfs::{Settings, SyncMode, Vfs, Writable};
+
+const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
+
+/// A state directory and what serves it. Its engine stands still: nothing runs but what is asked for.
+pub(super) struct Machine {
+    /// The file system that serves it now.
+    pub(super) vfs: Arc<Vfs>,
+    /// How many sequences have run on it.
+    pub(super) sequences: u64,
+    store: Arc<Store>,
+    /// Never driven, so the engine's tasks begin nothing.
+    runtime: Runtime,
+    dir: TempDir,
+}
+
+impl Machine {
+    /// A new state directory, in memory where that can be.
+    pub(super) fn new() -> Self {
+        Self::on(scratch(), 0)
+    }
+
+    fn on(dir: TempDir, sequences: u64) -> Self {
+        let store = open(dir.path());
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let settings = sync::Settings {
+            account: "ada".to_owned(),
+            device: "desk".to_owned(),
+            bwlimit: None,
+            deletions_limit: 1000,
+        };
+        let engine = {
+            let _entered = runtime.enter();
+            Engine::start(Arc::clone(&store), Client::new("http://127.0.0.1:1").unwrap(), settings)
+                .0
+        };
+        let control_socket = dir.path().join("control.sock");
+        let settings = Settings { sync: SyncMode::Local, writable: Writable::Yes, control_socket };
+        let vfs = Vfs::new(Arc::clone(&store), engine, settings);
+        Self { vfs, sequences, store, runtime, dir }
+    }
+
+    /// Ends everything in order and begins again.
+    pub(super) fn remount(self) -> Self {
+        let Self { vfs, sequences, store, runtime, dir } = self;
+        drop((vfs, store, runtime));
+        Self::on(dir, sequences)
+    }
+
+    /// Begins again with what is on the disk now.
+    pub(super) fn kill(self) -> Self {
+        let dir = scratch();
+        // Nobody writes while the tree is locked.
+        self.store.view(|_locked| take(self.dir.path(), dir.path()).map_err(failed)).unwrap();
+        Self::on(dir, self.sequences)
+    }
+}
+
+fn failed(error: std::io::Error) -> Error {
+    panic!("the state directory cannot be copied: {error}")
+}
+
+fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    tempfile::Builder::new().prefix("miaofs-test-").tempdir_in(place).unwrap()
+}
+
+/// Opens a store that may be about to be closed by its timer.
+fn open(dir: &Path) -> Arc<Store> {
+    for _ in 0..500 {
+        match Store::open(dir, OPTIONS) {
+            Err(Error::Locked(_)) => thread::sleep(Duration::from_millis(10)),
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("{} stays locked", dir.display());
+}
+
+/// Copies the database, its log last, and takes over the data files, whose bytes nobody changes any more.
+fn take(from: &Path, to: &Path) -> std::io::Result<()> {
+    for name in ["state.db", "state.db-wal"] {
+        fs::copy(from.join(name), to.join(name))?;
+    }
+    for folder in children(&from.join("data"))? {
+        let target = to.join(folder.strip_prefix(from).expect("it is below"));
+        fs::create_dir_all(&target)?;
+        for file in children(&folder)? {
+            fs::hard_link(&file, target.join(file.file_name().expect("it has a name")))?;
+        }
+    }
+    Ok(())
+}
+
+fn children(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+}

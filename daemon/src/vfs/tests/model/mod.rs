@@ -1,0 +1,84 @@
+//! Sequences of operations on the file system itself, without a kernel, against the model.
+//!
+//! Many short sequences share a store, each in a directory of its own, and the daemon is killed and
+//! begun again in between. `MIAOFS_TEST_SEED` repeats a batch of them, `MIAOFS_TEST_SEQUENCES` says how many.
+
+mod kernel;
+mod machine;
+
+#[path = "../../../../../tests/filesystem/mod.rs"]
+mod filesystem;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use filesystem::compare::{Difference, compare, listing, shrink};
+use filesystem::generate::{Restarts, Rights, sequence};
+use filesystem::model::Model;
+use filesystem::operation::Operation;
+use filesystem::random::{Random, seed_of_this_run, sequences};
+
+use kernel::Kernel;
+use machine::Machine;
+
+/// Operations of one sequence.
+const LENGTH: usize = 100;
+/// Sequences that share a store.
+const BATCH: u64 = 50;
+const RESTARTS: Restarts = Restarts { kill: 400, remount: 800 };
+/// Sequences that are tried. Without optimisation they take six times as long.
+const SEQUENCES: u64 = if cfg!(debug_assertions) { 1000 } else { 10_000 };
+
+#[test]
+fn the_file_system_does_what_the_model_says() {
+    let (seed, batches) = (seed_of_this_run(), sequences(SEQUENCES).div_ceil(BATCH));
+    let next = AtomicU64::new(0);
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= batches {
+                break;
+            }
+            run_batch(seed.wrapping_add(number));
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in running {
+            if let Err(panic) = thread.join() {
+                next.store(batches, Ordering::Relaxed);
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
+
+fn run_batch(seed: u64) {
+    let mut random = Random::new(seed);
+    let mut machine = None;
+    for number in 0..BATCH {
+        let operations = sequence(&mut random, LENGTH, Rights::Root, RESTARTS);
+        if let Err(difference) = run(&mut machine, &operations) {
+            panic!(
+                "MIAOFS_TEST_SEED={seed}, sequence {number}\n{}",
+                report(operations, &difference)
+            );
+        }
+    }
+}
+
+fn run(machine: &mut Option<Machine>, operations: &[Operation]) -> Result<(), Box<Difference>> {
+    compare(&mut Model::new(0, 0), &mut Kernel::new(machine), operations)
+}
+
+/// The shortest sequence that fails on a store of its own.
+fn report(operations: Vec<Operation>, difference: &Difference) -> String {
+    let difference_of = |operations: &[Operation]| run(&mut None, operations).err();
+    if difference_of(&operations).is_none() {
+        let listing = listing(&operations);
+        return format!("only after the sequences before it:\n{listing}{difference}");
+    }
+    let shortest = shrink(operations, |some| difference_of(some).is_some());
+    let difference = difference_of(&shortest).expect("it failed before");
+    format!("{}{difference}", listing(&shortest))
+}

@@ -1,0 +1,26 @@
+//! A file system of the simplest kind, sequences of operations on it, and what compares others with it.
+//!
+//! The model (`model.rs`) says what each operation must answer, errno or value. Whatever implements
+//! [`FileSystem`] is asked the same: the daemon's file system without a kernel, a directory of a local
+//! disk, which proves the model, and a mount. A sequence that differs is shrunk before it is shown.
+
+#![allow(dead_code, reason = "the daemon's tests and those of the mount use a part each")]
+
+pub mod answer;
+pub mod bytes;
+pub mod compare;
+pub mod disk;
+pub mod generate;
+pub mod model;
+pub mod node;
+pub mod operation;
+pub mod random;
+
+use answer::Answer;
+use operation::Operation;
+
+/// What can be compared with the model. It is an empty directory at first.
+pub trait FileSystem {
+    /// Does an operation.
+    fn apply(&mut self, operation: &Operation) -> Answer;
+}
