@@ -117,6 +117,10 @@ impl Filesystem for Adapter {
         reply.answer(self.vfs.lookup(place(parent, name)));
     }
 
+    fn forget(&self, _: &Request, node: INodeNo, _: u64) {
+        self.vfs.forget(ino(node));
+    }
+
     fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         reply.answer(self.vfs.stat(ino(node)));
     }

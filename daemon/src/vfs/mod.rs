@@ -19,6 +19,7 @@ mod open;
 mod read;
 mod remove;
 mod rename;
+mod replaced;
 mod space;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,7 @@ pub use write::{Privileges, Written};
 pub use xattr::SetXattr;
 
 use handles::Handles;
+use replaced::Replaced;
 
 /// What `close` and `fsync` wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -103,13 +105,15 @@ pub struct Vfs {
     store: Arc<Store>,
     engine: Engine,
     handles: Handles,
+    replaced: Replaced,
     settings: Settings,
 }
 
 impl Vfs {
     /// A file system over a store and the engine that keeps it equal with the server.
     pub fn new(store: Arc<Store>, engine: Engine, settings: Settings) -> Arc<Self> {
-        Arc::new(Self { store, engine, handles: Handles::default(), settings })
+        let (handles, replaced) = (Handles::default(), Replaced::default());
+        Arc::new(Self { store, engine, handles, replaced, settings })
     }
 
     /// What `close` and `fsync` wait for.

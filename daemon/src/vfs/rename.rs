@@ -28,7 +28,12 @@ impl Vfs {
     pub fn rename(&self, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> Result<(), Error> {
         check_name(from.name)?;
         check_name(to.name)?;
+        let going = if mode == RenameMode::Replace { self.about_to_go(to)? } else { None };
         let changed = self.change(|change| rename(change, from, to, mode))?;
+        match going {
+            Some(content) if changed[1] == Some(content.ino()) => self.replaced.keep(content),
+            _ => {}
+        }
         for ino in changed.into_iter().flatten() {
             self.engine.wake(ino);
         }

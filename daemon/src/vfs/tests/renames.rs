@@ -1,6 +1,6 @@
 //! Renaming, in all its modes.
 
-use super::{Drive, READ, at, refused};
+use super::{ADA, Drive, READ, at, refused};
 use crate::store::Ino;
 use crate::vfs::{Error, RenameMode};
 
@@ -32,6 +32,32 @@ fn a_rename_over_a_file_replaces_it_and_readers_keep_the_old_one() {
     assert_eq!(drive.content(new), b"new");
     assert_eq!(drive.read(reader, 0, 10), b"old");
     drive.vfs.release(reader).unwrap();
+    drive.vfs.forget(old);
+    refused!(drive.vfs.stat(old), Error::Stale);
+}
+
+#[test]
+fn a_replaced_file_opens_until_the_kernel_has_forgotten_it() {
+    let drive = Drive::new();
+    let old = drive.file_of(ROOT, "file", b"old");
+    drive.file_of(ROOT, "file.tmp", b"new");
+    drive.vfs.rename(at(ROOT, "file.tmp"), at(ROOT, "file"), RenameMode::Replace).unwrap();
+    assert_eq!(drive.stat(old).links, 0);
+    let late = drive.open(old, READ);
+    drive.vfs.forget(old);
+    assert_eq!(drive.read(late, 0, 10), b"old");
+    drive.vfs.release(late).unwrap();
+    refused!(drive.vfs.open(ADA, old, READ), Error::Stale);
+}
+
+#[test]
+fn a_file_that_keeps_another_name_is_not_held_when_it_is_replaced() {
+    let drive = Drive::new();
+    let old = drive.file(ROOT, "file");
+    drive.vfs.link(old, at(ROOT, "twin")).unwrap();
+    drive.file(ROOT, "file.tmp");
+    drive.vfs.rename(at(ROOT, "file.tmp"), at(ROOT, "file"), RenameMode::Replace).unwrap();
+    drive.vfs.unlink(at(ROOT, "twin")).unwrap();
     refused!(drive.vfs.stat(old), Error::Stale);
 }
 

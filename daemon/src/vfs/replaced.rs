@@ -1,0 +1,52 @@
+//! Files that lost their last name to another one, kept until the kernel has forgotten them.
+//!
+//! Who opens a file has found its inode just before. If a rename takes its name between the two, the file must
+//! open all the same: the kernel looks a second time after `ESTALE`, but not a third, so a name that is replaced
+//! all the time could not be opened at every moment. What the kernel knows it names in `FORGET` when nobody
+//! uses it any more; for a file without a name that is at once.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use miaofs::protocol::files::Kind;
+
+use crate::store::{Access, Content, Ino};
+
+use super::{Error, Place, Vfs};
+
+/// The files, each kept by a handle that nobody reads.
+#[derive(Debug, Default)]
+pub(super) struct Replaced(Mutex<HashMap<Ino, Content>>);
+
+impl Replaced {
+    pub(super) fn keep(&self, content: Content) {
+        let before = self.lock().insert(content.ino(), content);
+        drop(before);
+    }
+
+    fn forget(&self, ino: Ino) -> Option<Content> {
+        self.lock().remove(&ino)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Content>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Vfs {
+    /// The kernel does not know this node any more; it asks for the name before it uses it again.
+    pub fn forget(&self, ino: Ino) {
+        // Dropped here, not under the lock: closing the last handle ends the file.
+        drop(self.replaced.forget(ino));
+    }
+
+    /// A handle on the file at a name, if that is the only name that it has.
+    pub(super) fn about_to_go(&self, place: Place<'_>) -> Result<Option<Content>, Error> {
+        match self.lookup(place)? {
+            Some(found) if found.attributes.kind == Kind::File && found.links == 1 => {
+                Ok(Some(self.store.open_content(found.ino, Access::Read)?))
+            }
+            _ => Ok(None),
+        }
+    }
+}
