@@ -59,14 +59,8 @@ impl Adapter {
         }
     }
 
-    fn create_node(
-        &self,
-        request: &Request,
-        place: Place<'_>,
-        new: NewNode<'_>,
-        reply: ReplyEntry,
-    ) {
-        reply.answer(self.vfs.create(caller(request), place, new));
+    fn create_node(&self, caller: Caller, place: Place<'_>, new: NewNode<'_>, reply: ReplyEntry) {
+        reply.answer(self.vfs.create(caller, place, new));
     }
 
     /// Reads after fetching what is missing, on a task.
@@ -96,7 +90,13 @@ impl Adapter {
 type Synced = Result<crate::store::Durable, crate::vfs::Error>;
 
 fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid() }
+    let thread = Some(request.pid()).filter(|number| *number != 0);
+    Caller { uid: request.uid(), gid: request.gid(), umask: 0, thread }
+}
+
+/// Who makes something. The kernel leaves the umask to us (`DONT_MASK`).
+fn maker(request: &Request, umask: u32) -> Caller {
+    Caller { umask, ..caller(request) }
 }
 
 fn place(parent: INodeNo, name: &OsStr) -> Place<'_> {
@@ -168,7 +168,7 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
@@ -179,7 +179,7 @@ impl Filesystem for Adapter {
                     _ => 0,
                 };
                 let new = NewNode { kind, mode, rdev, target: None };
-                self.create_node(request, place(parent, name), new, reply);
+                self.create_node(maker(request, umask), place(parent, name), new, reply);
             }
             None => reply.error(Errno::EINVAL),
         }
@@ -191,11 +191,11 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
         let new = NewNode { kind: Kind::Directory, mode, rdev: 0, target: None };
-        self.create_node(request, place(parent, name), new, reply);
+        self.create_node(maker(request, umask), place(parent, name), new, reply);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -216,7 +216,7 @@ impl Filesystem for Adapter {
     ) {
         let target = Some(target.as_os_str().as_bytes());
         let new = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
-        self.create_node(request, place(parent, name), new, reply);
+        self.create_node(caller(request), place(parent, name), new, reply);
     }
 
     fn rename(
@@ -255,13 +255,13 @@ impl Filesystem for Adapter {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
         let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
         let how = (open_mode(OpenFlags(flags)), if_exists);
-        let made = self.vfs.create_and_open(caller(request), place(parent, name), mode, how);
+        let made = self.vfs.create_and_open(maker(request, umask), place(parent, name), mode, how);
         reply.answer(made.map(|(stat, handle)| (stat, handle, self.open_flags())));
     }
 
@@ -289,7 +289,7 @@ impl Filesystem for Adapter {
 
     fn write(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         number: FileHandle,
         offset: u64,
@@ -300,7 +300,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let privileges = match write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
-            true => Privileges::Drop,
+            true => Privileges::Drop(caller(request)),
             false => Privileges::Keep,
         };
         let (id, length) = (handle(number), data.len() as u32);
@@ -402,7 +402,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _: &Request,
+        request: &Request,
         node: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -410,16 +410,16 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let when = set_xattr(flags);
-        reply.answer(self.vfs.set_xattr(ino(node), name.as_bytes(), value, when));
+        let (attribute, when) = ((name.as_bytes(), value), set_xattr(flags));
+        reply.answer(self.vfs.set_xattr(caller(request), ino(node), attribute, when));
     }
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
         XattrReply { reply, room }.answer(self.vfs.xattr(ino(node), name.as_bytes()));
     }
 
-    fn listxattr(&self, _: &Request, node: INodeNo, room: u32, reply: ReplyXattr) {
-        XattrReply { reply, room }.answer(self.vfs.xattr_names(ino(node)));
+    fn listxattr(&self, request: &Request, node: INodeNo, room: u32, reply: ReplyXattr) {
+        XattrReply { reply, room }.answer(self.vfs.xattr_names(caller(request), ino(node)));
     }
 
     fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {

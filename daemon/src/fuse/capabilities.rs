@@ -12,9 +12,9 @@ const BACKGROUND_MAX: u16 = 64;
 /// What is used wherever the kernel has it.
 ///
 /// Not among them: the writeback cache, which excludes passthrough and would let a write that returned
-/// be lost with the daemon; `AUTO_INVAL_DATA`, which would drop pages at each local write; `POSIX_ACL`,
-/// since the drive keeps none.
-const WANTED: [InitFlags; 10] = [
+/// be lost with the daemon; `AUTO_INVAL_DATA`, which would drop pages at each local write.
+/// `POSIX_ACL` needs `DONT_MASK`: only where there is no default ACL does the umask count.
+const WANTED: [InitFlags; 12] = [
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
@@ -25,6 +25,8 @@ const WANTED: [InitFlags; 10] = [
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
     InitFlags::FUSE_NO_OPENDIR_SUPPORT,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+    InitFlags::FUSE_POSIX_ACL,
+    InitFlags::FUSE_DONT_MASK,
 ];
 
 /// Whether the kernel opens directories without asking.

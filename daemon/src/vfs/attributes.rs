@@ -8,6 +8,8 @@ use miaofs::protocol::files::Kind;
 use crate::store::{Access, Attributes, Change, Ino, Outcome};
 
 use super::lookup::stat;
+use super::write::Privileges;
+use super::xattr::remove_if_any;
 use super::{Caller, Error, Stat, Vfs, Written, now};
 
 const SET_USER_ID: u32 = 0o4000;
@@ -45,7 +47,7 @@ pub struct AttributeChange {
 
 impl AttributeChange {
     fn is_only_size(&self) -> bool {
-        *self == Self { size: self.size, ..Self::default() }
+        self.size.is_some() && *self == Self { size: self.size, ..Self::default() }
     }
 
     /// Only this device ever sees access times.
@@ -79,7 +81,7 @@ impl Vfs {
             return self.stat(ino).map(Outcome::Done);
         }
         let stat = self.change(|change| {
-            apply(change, ino, &wanted)?;
+            apply(change, caller, ino, &wanted)?;
             stat(change, ino)
         })?;
         self.engine.wake(ino);
@@ -108,32 +110,42 @@ impl Vfs {
         let content = self.store.open_content(ino, Access::Write)?;
         let outcome = content.resize(size, now())?;
         if outcome == Outcome::Done(()) {
-            self.drop_privileges(caller, ino)?;
+            self.drop_privileges(ino, Privileges::Drop(caller))?;
         }
         Ok(outcome)
     }
 
-    /// Takes away what a file may not keep when somebody else changes its content.
-    pub(super) fn drop_privileges(&self, caller: Caller, ino: Ino) -> Result<Written, Error> {
+    /// Takes away what a file may not keep when its content changes: capabilities always, and set-id bits.
+    pub(super) fn drop_privileges(
+        &self,
+        ino: Ino,
+        privileges: Privileges,
+    ) -> Result<Written, Error> {
         let (attributes, capability) =
             self.view(|view| Ok((view.node(ino)?.attributes, view.xattr(ino, CAPABILITY_XATTR)?)))?;
-        let keeps_mode = caller.uid == 0 || unprivileged(&attributes) == attributes.mode;
+        let mode = match privileges {
+            Privileges::Keep => attributes.mode,
+            Privileges::Drop(caller) => mode_after_write(&attributes, caller),
+        };
+        let keeps_mode = mode == attributes.mode;
         if keeps_mode && capability.is_none() {
             return Ok(Written::Plainly);
         }
         self.change(|change| {
-            let mut attributes = change.node(ino)?.attributes;
-            if !keeps_mode {
-                attributes.mode = unprivileged(&attributes);
-            }
+            let attributes = Attributes { mode, ..change.node(ino)?.attributes };
             change.set_attributes(ino, &attributes)?;
-            remove_capability(change, ino)
+            remove_if_any(change, ino, CAPABILITY_XATTR)
         })?;
         Ok(if keeps_mode { Written::Plainly } else { Written::WithNewMode })
     }
 }
 
-fn apply(change: &mut Change<'_>, ino: Ino, wanted: &AttributeChange) -> Result<(), Error> {
+fn apply(
+    change: &mut Change<'_>,
+    caller: Caller,
+    ino: Ino,
+    wanted: &AttributeChange,
+) -> Result<(), Error> {
     let now = now();
     let time = |time: Time| match time {
         Time::Now => now,
@@ -141,7 +153,7 @@ fn apply(change: &mut Change<'_>, ino: Ino, wanted: &AttributeChange) -> Result<
     };
     let before = change.node(ino)?.attributes;
     let attributes = Attributes {
-        mode: wanted.mode.map_or_else(|| kept_mode(&before, wanted), |mode| mode & 0o7777),
+        mode: wanted.mode.map_or_else(|| kept_mode(caller, &before, wanted), |mode| mode & 0o7777),
         uid: wanted.uid.unwrap_or(before.uid),
         gid: wanted.gid.unwrap_or(before.gid),
         atime: wanted.atime.map_or(before.atime, time),
@@ -150,9 +162,9 @@ fn apply(change: &mut Change<'_>, ino: Ino, wanted: &AttributeChange) -> Result<
         ..before
     };
     if wanted.is_owner() && before.kind == Kind::File {
-        remove_capability(change, ino)?;
+        remove_if_any(change, ino, CAPABILITY_XATTR)?;
     }
-    if wanted.travels() {
+    if wanted.travels() || *wanted == AttributeChange::default() {
         change.set_attributes(ino, &attributes)?;
     } else if wanted.atime.is_some() {
         change.set_atime(ino, attributes.atime, attributes.ctime)?;
@@ -160,27 +172,34 @@ fn apply(change: &mut Change<'_>, ino: Ino, wanted: &AttributeChange) -> Result<
     Ok(())
 }
 
-fn kept_mode(before: &Attributes, wanted: &AttributeChange) -> u32 {
-    match before.kind {
-        Kind::Directory => before.mode,
-        _ if wanted.is_owner() => unprivileged(before),
-        _ => before.mode,
+/// The mode where none is set. A request for nothing is how the kernel tells of the end of set-id bits: before a
+/// write, after which the privileged may keep them, and for a `chown` that leaves owner and group.
+fn kept_mode(caller: Caller, before: &Attributes, wanted: &AttributeChange) -> u32 {
+    if wanted.is_owner() {
+        return unprivileged(caller, before);
+    }
+    match *wanted == AttributeChange::default() {
+        true => mode_after_write(before, caller),
+        false => before.mode,
     }
 }
 
-/// The mode without what lets a program run as its owner or group.
-fn unprivileged(attributes: &Attributes) -> u32 {
+/// The mode of a file whose content somebody changed.
+fn mode_after_write(before: &Attributes, caller: Caller) -> u32 {
+    match unprivileged(caller, before) {
+        mode if mode == before.mode || caller.keeps_set_ids() => before.mode,
+        mode => mode,
+    }
+}
+
+/// The mode without what lets a program run as its owner or group. Without the right to execute, the
+/// set-group-id bit means something else (mandatory locks, once), which members of the group may keep.
+fn unprivileged(caller: Caller, attributes: &Attributes) -> u32 {
     let mode = attributes.mode;
-    match (attributes.kind, mode & GROUP_EXECUTE != 0) {
-        (Kind::Directory, _) => mode,
-        (_, true) => mode & !(SET_USER_ID | SET_GROUP_ID),
-        (_, false) => mode & !SET_USER_ID,
+    if attributes.kind == Kind::Directory || mode & (SET_USER_ID | SET_GROUP_ID) == 0 {
+        return mode;
     }
-}
-
-fn remove_capability(change: &mut Change<'_>, ino: Ino) -> Result<(), Error> {
-    if change.xattr(ino, CAPABILITY_XATTR)?.is_some() {
-        change.remove_xattr(ino, CAPABILITY_XATTR)?;
-    }
-    Ok(())
+    let keeps_group_id = mode & SET_GROUP_ID == 0
+        || mode & GROUP_EXECUTE == 0 && caller.may_set_group_id_of(attributes.gid);
+    mode & !SET_USER_ID & if keeps_group_id { !0 } else { !SET_GROUP_ID }
 }

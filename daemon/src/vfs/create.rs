@@ -1,12 +1,14 @@
 //! Making nodes: files, directories, symlinks and special files.
 //!
 //! A node belongs to its maker, and to its directory's group where the directory has the set-group-id
-//! bit, which directories made in it inherit (inode(7)).
+//! bit, which directories made in it inherit (inode(7)). A default ACL of the directory takes the place of the
+//! maker's umask ([`acl`]).
 
 use miaofs::protocol::files::{Kind, SYMLINK_MAX};
 
 use crate::store::{self, Change, Ino};
 
+use super::acl;
 use super::lookup::{directory, stat};
 use super::{Caller, Error, Place, Stat, Vfs, check_name, now};
 
@@ -17,7 +19,7 @@ const SET_GROUP_ID: u32 = 0o2000;
 pub struct NewNode<'a> {
     /// What it is.
     pub kind: Kind,
-    /// Permission bits; the caller's umask has been applied.
+    /// Permission bits, as the caller asked for them.
     pub mode: u32,
     /// Device number of a device.
     pub rdev: u64,
@@ -63,16 +65,21 @@ pub(super) fn make(
     }
     let inherits = parent.mode & SET_GROUP_ID != 0;
     let passes_on = inherits && new.kind == Kind::Directory;
+    let acl::Heritage { mode, acls } =
+        acl::inherit(change, caller, place.parent, (new.kind, new.mode))?;
     let now = now();
     let ino = change.insert(store::NewNode {
         kind: new.kind,
-        mode: (new.mode & 0o7777) | if passes_on { SET_GROUP_ID } else { 0 },
+        mode: (mode & 0o7777) | if passes_on { SET_GROUP_ID } else { 0 },
         uid: caller.uid,
         gid: if inherits { parent.gid } else { caller.gid },
         rdev: new.rdev,
         target: new.target.map(<[u8]>::to_vec),
         now,
     })?;
+    for (name, value) in acls {
+        change.set_xattr(ino, name, &value)?;
+    }
     change.link(place.parent, place.name, ino)?;
     change.touch(place.parent, now, now)?;
     Ok(ino)

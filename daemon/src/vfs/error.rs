@@ -59,6 +59,9 @@ pub enum Error {
     /// The node's extended attributes would be larger than the server takes.
     #[error("no room for more extended attributes")]
     XattrsFull,
+    /// It is no valid POSIX ACL.
+    #[error("not a valid access control list")]
+    Acl,
     /// The drive cannot do this.
     #[error("not supported")]
     Unsupported,
@@ -105,7 +108,7 @@ impl Error {
             Self::NotDirectory => Errno::NOTDIR,
             Self::IsDirectory => Errno::ISDIR,
             Self::NotEmpty => Errno::NOTEMPTY,
-            Self::IntoItself | Self::NotSymlink => Errno::INVAL,
+            Self::IntoItself | Self::NotSymlink | Self::Acl => Errno::INVAL,
             Self::NameTooLong => Errno::NAMETOOLONG,
             Self::TooManyLinks => Errno::MLINK,
             Self::LinkToDirectory | Self::XattrReadOnly => Errno::PERM,

@@ -49,6 +49,14 @@ impl Handles {
         open.get(&id).cloned().ok_or(Error::BadHandle)
     }
 
+    /// Has the next write to each open file look for capabilities: one got some.
+    pub(super) fn look_for_capabilities(&self) {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        for handle in open.values() {
+            handle.may_have_capability.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn remove(&self, id: HandleId) -> Result<Arc<Handle>, Error> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.remove(&id).ok_or(Error::BadHandle)

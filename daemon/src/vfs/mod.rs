@@ -8,7 +8,9 @@
 //! Access times are kept only as far as programs set them: reading does not change them, as with
 //! the mount option `noatime`.
 
+mod acl;
 mod attributes;
+mod caller;
 mod create;
 mod directory;
 mod error;
@@ -36,6 +38,7 @@ use crate::store::{Change, Ino, Store, View};
 use crate::sync::Engine;
 
 pub use attributes::{AttributeChange, Time};
+pub use caller::Caller;
 pub use create::NewNode;
 pub use directory::Room;
 pub use error::Error;
@@ -80,15 +83,6 @@ pub struct Settings {
     /// The daemon's control socket, which the root directory names in an xattr; its directory is
     /// the state directory, whose disk bounds the free space.
     pub control_socket: PathBuf,
-}
-
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
-    /// User; 0 keeps its privileges where others lose set-user-id bits.
-    pub uid: u32,
-    /// Group that what it creates belongs to.
-    pub gid: u32,
 }
 
 /// A name in a directory.

@@ -10,6 +10,7 @@ use crate::sync::Scope;
 use super::create::make;
 use super::handles::Handle;
 use super::lookup::stat;
+use super::write::Privileges;
 use super::{Caller, Error, HandleId, NewNode, Place, Stat, Vfs, check_name, now};
 
 /// Whether opening a file empties it.
@@ -106,7 +107,7 @@ impl Vfs {
             Outcome::Missing(_) => return Err(Error::NotHere),
         }
         handle.written.store(true, Ordering::Relaxed);
-        self.drop_privileges(caller, handle.content.ino()).map(drop)
+        self.drop_privileges(handle.content.ino(), Privileges::Drop(caller)).map(drop)
     }
 
     /// Closes a file. The engine hears of what was written through it.

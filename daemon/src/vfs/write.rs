@@ -12,8 +12,8 @@ use super::{Caller, Error, HandleId, Vfs, now};
 pub enum Privileges {
     /// The writer may keep them.
     Keep,
-    /// They are taken away.
-    Drop,
+    /// They are taken away, as far as this writer may not keep them.
+    Drop(Caller),
 }
 
 /// What a write changed besides content and times.
@@ -67,9 +67,8 @@ impl Vfs {
         self.require_writable()?;
         let first = handle.may_have_capability.swap(false, Ordering::Relaxed);
         let mut written = Written::Plainly;
-        if first || privileges == Privileges::Drop {
-            let uid = if privileges == Privileges::Drop { u32::MAX } else { 0 };
-            written = self.drop_privileges(Caller { uid, gid: uid }, handle.content.ino())?;
+        if first || privileges != Privileges::Keep {
+            written = self.drop_privileges(handle.content.ino(), privileges)?;
         }
         match handle.content.write_at(offset, bytes, now())? {
             Outcome::Done(()) => {

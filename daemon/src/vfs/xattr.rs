@@ -2,7 +2,8 @@
 //!
 //! `user.miaofs.state` says of each node whether the server has it; `user.miaofs.control` of the
 //! root directory names the daemon's control socket. Neither is listed, so that copying programs
-//! leave them alone. `system.*` (POSIX ACLs) is not kept.
+//! leave them alone. Of `system.*` there are POSIX ACLs ([`acl`]). Who may see or set which namespace
+//! is the kernel's to check, but for the names of `trusted.*` in a list, which it passes on.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -10,13 +11,17 @@ use miaofs::protocol::files::XATTRS_MAX;
 
 use crate::store::{Change, Ino, View};
 
+use super::attributes::CAPABILITY_XATTR;
 use super::link::set_ctime;
-use super::{Error, Vfs, now};
+use super::{Caller, Error, Vfs, acl, now};
 
 const OUR_PREFIX: &[u8] = b"user.miaofs.";
 const STATE: &[u8] = b"user.miaofs.state";
 const CONTROL: &[u8] = b"user.miaofs.control";
 const SYSTEM_PREFIX: &[u8] = b"system.";
+const TRUSTED_PREFIX: &[u8] = b"trusted.";
+/// Bytes that a list of names may have (`XATTR_LIST_MAX` of linux/limits.h): a longer one nobody could read.
+const LIST_MAX: usize = 64 * 1024;
 
 /// When an attribute may be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,17 +45,22 @@ impl Vfs {
             CONTROL if ino == Ino::ROOT => {
                 Ok(self.settings.control_socket.as_os_str().as_bytes().to_vec())
             }
-            system if system.starts_with(SYSTEM_PREFIX) => Err(Error::Unsupported),
+            acl::ACCESS => self.view(|view| acl::access_now(view, ino)?.ok_or(Error::NoXattr)),
+            name if is_foreign(name) => Err(Error::Unsupported),
             name => self.view(|view| view.xattr(ino, name)?.ok_or(Error::NoXattr)),
         }
     }
 
-    /// The names of all attributes, each ended by a NUL, as listxattr(2) has them.
+    /// The names of all attributes that the caller may see, each ended by a NUL, as listxattr(2) has them.
     ///
     /// # Errors
     /// [`Error::Stale`].
-    pub fn xattr_names(&self, ino: Ino) -> Result<Vec<u8>, Error> {
-        let names = self.view(|view| Ok(view.xattr_names(ino)?))?;
+    pub fn xattr_names(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>, Error> {
+        let mut names = self.view(|view| Ok(view.xattr_names(ino)?))?;
+        let is_trusted = |name: &Vec<u8>| name.starts_with(TRUSTED_PREFIX);
+        if names.iter().any(is_trusted) && !caller.sees_trusted() {
+            names.retain(|name| !is_trusted(name));
+        }
         Ok(names.iter().flat_map(|name| name.iter().copied().chain([0])).collect())
     }
 
@@ -58,12 +68,12 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::XattrReadOnly`], [`Error::Unsupported`], [`Error::XattrExists`],
-    /// [`Error::NoXattr`], [`Error::XattrsFull`].
+    /// [`Error::NoXattr`], [`Error::XattrsFull`], [`Error::Acl`].
     pub fn set_xattr(
         &self,
+        caller: Caller,
         ino: Ino,
-        name: &[u8],
-        value: &[u8],
+        (name, value): (&[u8], &[u8]),
         when: SetXattr,
     ) -> Result<(), Error> {
         check_settable(name)?;
@@ -73,12 +83,20 @@ impl Vfs {
                 (SetXattr::Replace, None) => return Err(Error::NoXattr),
                 _ => {}
             }
-            if size_of_others(change, ino, name)? + name.len() + value.len() > XATTRS_MAX {
-                return Err(Error::XattrsFull);
+            match name {
+                acl::ACCESS | acl::DEFAULT => {
+                    match acl::take(change, caller, ino, (name, value))? {
+                        acl::Meaning::Stored(value) => store(change, ino, name, &value)?,
+                        acl::Meaning::InMode => remove_if_any(change, ino, name)?,
+                    }
+                }
+                _ => store(change, ino, name, value)?,
             }
-            change.set_xattr(ino, name, value)?;
             set_ctime(change, ino, now())
         })?;
+        if name == CAPABILITY_XATTR {
+            self.handles.look_for_capabilities();
+        }
         self.engine.wake(ino);
         Ok(())
     }
@@ -101,16 +119,38 @@ impl Vfs {
 fn check_settable(name: &[u8]) -> Result<(), Error> {
     match name {
         ours if ours.starts_with(OUR_PREFIX) => Err(Error::XattrReadOnly),
-        system if system.starts_with(SYSTEM_PREFIX) => Err(Error::Unsupported),
+        name if is_foreign(name) => Err(Error::Unsupported),
         _ => Ok(()),
     }
 }
 
-/// Bytes that the names and values of a node's other attributes have.
-fn size_of_others(view: &mut View<'_>, ino: Ino, except: &[u8]) -> Result<usize, Error> {
-    let mut size = 0;
+/// Attributes that other file systems make up: they cannot be kept, as they are not what somebody set.
+fn is_foreign(name: &[u8]) -> bool {
+    name.starts_with(SYSTEM_PREFIX) && name != acl::ACCESS && name != acl::DEFAULT
+}
+
+fn store(change: &mut Change<'_>, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), Error> {
+    let (list, size) = size_of_others(change, ino, name)?;
+    if list + name.len() + 1 > LIST_MAX || size + name.len() + value.len() > XATTRS_MAX {
+        return Err(Error::XattrsFull);
+    }
+    Ok(change.set_xattr(ino, name, value)?)
+}
+
+/// Removes an attribute that may not be there.
+pub(super) fn remove_if_any(change: &mut Change<'_>, ino: Ino, name: &[u8]) -> Result<(), Error> {
+    if change.xattr(ino, name)?.is_some() {
+        change.remove_xattr(ino, name)?;
+    }
+    Ok(())
+}
+
+/// Bytes of the list of a node's other attributes, and of their names and values.
+fn size_of_others(view: &mut View<'_>, ino: Ino, except: &[u8]) -> Result<(usize, usize), Error> {
+    let (mut list, mut size) = (0, 0);
     for name in view.xattr_names(ino)?.iter().filter(|name| name.as_slice() != except) {
+        list += name.len() + 1;
         size += name.len() + view.xattr(ino, name)?.map_or(0, |value| value.len());
     }
-    Ok(size)
+    Ok((list, size))
 }

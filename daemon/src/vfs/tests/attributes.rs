@@ -76,14 +76,17 @@ fn foreign_content_does_not_run_with_the_owners_privileges() {
     let ino = drive.file(Ino::ROOT, "a");
     let handle = drive.open(ino, WRITE);
     let set_capability =
-        || drive.vfs.set_xattr(ino, b"security.capability", b"x", SetXattr::Always).unwrap();
+        || drive.vfs.set_xattr(ADA, ino, (b"security.capability", b"x"), SetXattr::Always).unwrap();
     set(&drive, ROOT_USER, ino, mode(0o6755));
     drive.write(handle, 0, b"root may");
     assert_eq!(drive.stat(ino).attributes.mode, 0o6755);
     set_capability();
-    let written = drive.vfs.write(handle, 0, b"ada may not", Privileges::Drop).unwrap();
+    let written = drive.vfs.write(handle, 0, b"ada may not", Privileges::Drop(ADA)).unwrap();
     assert_eq!(written, Outcome::Done(Written::WithNewMode));
     assert_eq!(drive.stat(ino).attributes.mode, 0o755);
+    refused!(drive.vfs.xattr(ino, b"security.capability"), Error::NoXattr);
+    set_capability();
+    drive.write(handle, 0, b"nor may root leave new ones");
     refused!(drive.vfs.xattr(ino, b"security.capability"), Error::NoXattr);
 
     set(&drive, ROOT_USER, ino, mode(0o6755));
@@ -91,6 +94,22 @@ fn foreign_content_does_not_run_with_the_owners_privileges() {
     assert_eq!(set(&drive, ROOT_USER, ino, size(3)).attributes.mode, 0o6755);
     refused!(drive.vfs.xattr(ino, b"security.capability"), Error::NoXattr);
     assert_eq!(set(&drive, ADA, ino, size(2)).attributes.mode, 0o755);
+}
+
+#[test]
+fn the_group_id_without_execution_is_for_members_to_keep() {
+    let drive = Drive::new();
+    let ino = drive.file_of(Ino::ROOT, "a", b"12345");
+    let stranger = Caller { gid: 4, ..ADA };
+    for (caller, after) in [(ROOT_USER, 0o6765), (ADA, 0o2765), (stranger, 0o765)] {
+        set(&drive, ROOT_USER, ino, mode(0o6765));
+        assert_eq!(set(&drive, caller, ino, size(3)).attributes.mode, after);
+        set(&drive, ROOT_USER, ino, mode(0o6765));
+        let before = drive.stat(ino).attributes.ctime;
+        let nothing = set(&drive, caller, ino, AttributeChange::default()).attributes;
+        assert_eq!(nothing.mode, after);
+        assert!(nothing.ctime > before);
+    }
 }
 
 #[test]

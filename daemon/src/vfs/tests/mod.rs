@@ -1,5 +1,6 @@
 //! What the file system promises, tried on a real store and an engine whose server is not there.
 
+mod acls;
 mod attributes;
 mod contents;
 mod directories;
@@ -21,8 +22,8 @@ use super::{
 use crate::store::{Access, Ino, Outcome, Store, StoreOptions};
 use crate::sync::{self, Engine};
 
-const ROOT_USER: Caller = Caller { uid: 0, gid: 0 };
-const ADA: Caller = Caller { uid: 1000, gid: 100 };
+const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
+const ADA: Caller = Caller { uid: 1000, gid: 100, umask: 0, thread: None };
 const READ: OpenMode = OpenMode { access: Access::Read, truncate: Truncate::No };
 const WRITE: OpenMode = OpenMode { access: Access::Write, truncate: Truncate::No };
 

@@ -21,7 +21,7 @@ use crate::vfs::{
     RenameMode, Room, Stat, Time, Truncate, Vfs,
 };
 
-const ROOT_USER: Caller = Caller { uid: 0, gid: 0 };
+const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
 
 type Done = Result<(), Errno>;
 
@@ -342,11 +342,11 @@ impl<'a> Kernel<'a> {
             SetXattr::Create => vfs::SetXattr::Create,
             SetXattr::Replace => vfs::SetXattr::Replace,
         };
-        self.vfs().set_xattr(ino, name.as_bytes(), value, when).map_err(errno)
+        self.vfs().set_xattr(ROOT_USER, ino, (name.as_bytes(), value), when).map_err(errno)
     }
 
     fn xattr_names(&self, path: &Path) -> Answer {
-        let list = self.vfs().xattr_names(self.find(path)?.ino).map_err(errno)?;
+        let list = self.vfs().xattr_names(ROOT_USER, self.find(path)?.ino).map_err(errno)?;
         let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
         Ok(Value::Xattrs(names.map(<[u8]>::to_vec).collect()))
     }
