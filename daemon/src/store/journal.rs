@@ -116,7 +116,7 @@ impl Store {
     pub fn sync_tree(&self) -> Result<super::Durable, Error> {
         let graves = {
             let mut tree = self.tree();
-            tree.transact(|tree| tree.settle_all())?;
+            tree.transact(|tree| tree.bury_forgotten().and_then(|()| tree.settle_all()))?;
             std::mem::take(&mut tree.graves)
         };
         if let Err(error) = self.journal.sync() {

@@ -34,6 +34,7 @@ mod error;
 mod evict;
 mod fill;
 mod journal;
+mod kept;
 mod live;
 mod living;
 mod lock;

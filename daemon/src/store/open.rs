@@ -46,6 +46,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
+        self.tree().forget_all_kept();
         let closed = self.sync_all().and_then(|_durable| {
             self.tree().transact(|tree| {
                 tree.begin()?;

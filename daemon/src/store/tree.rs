@@ -14,6 +14,7 @@ use miaofs::protocol::ids::NodeId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::data::DataFiles;
+use super::kept::Kept;
 use super::live::Live;
 use super::record::{self, Record, Status};
 use super::{Error, Ino, content_rows, meta};
@@ -39,6 +40,8 @@ pub(super) struct Tree {
     pub(super) unsettled: Vec<Ino>,
     /// Inodes that have left memory while some of their chunks were here in part.
     pub(super) forgotten: Vec<Ino>,
+    /// Nodes that stay without a name.
+    pub(super) kept: Kept,
     /// Data files to be unlinked once the journal is durable.
     pub(super) graves: Vec<Ino>,
     /// Bytes of clean content that are here.
@@ -93,6 +96,7 @@ impl Tree {
             cursor,
             unsettled: Vec::new(),
             forgotten: Vec::new(),
+            kept: Kept::default(),
             used: Vec::new(),
             transaction: None,
         })
@@ -152,6 +156,7 @@ impl Tree {
                 }
             }
         }
+        self.kept.buried();
         self.graves.extend(done.graves);
         self.cached = self.cached.saturating_add_signed(done.cached);
         Ok(if done.made_dirty { Committed::Dirty } else { Committed::Quiet })
@@ -361,25 +366,34 @@ impl Tree {
 
     // --- the end of a node ---
 
-    /// Removes the touched nodes that have neither name nor handle.
+    /// Removes the nodes that have neither name nor handle: of those touched, and of those kept until now.
     fn bury_what_nobody_holds(&mut self) -> Result<(), Error> {
-        let transaction = self.begin()?;
-        let dead: Vec<Ino> = transaction
-            .touched
-            .values()
+        self.begin()?;
+        let touched = self.transaction.iter().flat_map(|it| it.touched.values());
+        let dead: Vec<Ino> = touched
             .filter_map(|touched| match touched {
                 Touched::New(record) | Touched::Edited(record) => {
                     record.is_orphan().then_some(record.ino)
                 }
                 Touched::Erased => None,
             })
+            .chain(self.kept.forgotten().iter().copied())
+            .filter(|ino| !self.kept.holds(*ino))
             .collect();
         for ino in dead {
-            if !self.living(ino).is_some_and(|live| live.is_open()) {
+            if !self.living(ino).is_some_and(|live| live.is_open()) && self.is_orphan(ino)? {
                 self.bury(ino)?;
             }
         }
         Ok(())
+    }
+
+    fn is_orphan(&mut self, ino: Ino) -> Result<bool, Error> {
+        match self.record(ino) {
+            Ok(record) => Ok(record.is_orphan()),
+            Err(Error::NoNode(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a node: wholly, or to a row that tells the server.

@@ -15,7 +15,7 @@ pub struct Stat {
     pub ino: Ino,
     /// Kind, mode, owner, size and times.
     pub attributes: Attributes,
-    /// Names that it has; of a directory, 2 and one for each directory in it.
+    /// Names that it has; of a directory, 2 and one for each directory in it, or 0 when it is removed.
     pub links: u32,
     /// Disk space in units of 512 bytes.
     pub blocks: u64,
@@ -60,16 +60,23 @@ pub(super) fn stat(view: &mut View<'_>, ino: Ino) -> Result<Stat, Error> {
 /// What `stat` says about a node that has been read already.
 pub(super) fn stat_of(view: &mut View<'_>, node: &Node) -> Result<Stat, Error> {
     let links = match node.attributes.kind {
+        Kind::Directory if is_removed(node) => 0,
         Kind::Directory => 2 + view.subdirectories(node.ino)?,
         _ => node.links,
     };
     Ok(Stat { ino: node.ino, attributes: node.attributes, links, blocks: node.blocks })
 }
 
+/// Whether it is a directory that somebody still has open only.
+fn is_removed(node: &Node) -> bool {
+    node.links == 0 && node.ino != Ino::ROOT
+}
+
 /// The node of a directory that an entry is looked for or made in.
 pub(super) fn directory(view: &mut View<'_>, ino: Ino) -> Result<Node, Error> {
     let node = view.node(ino)?;
     match node.attributes.kind {
+        Kind::Directory if is_removed(&node) => Err(Error::NoName),
         Kind::Directory => Ok(node),
         _ => Err(Error::NotDirectory),
     }

@@ -45,11 +45,20 @@ impl Vfs {
             check(change, ino, kind)?;
             let now = now();
             set_ctime(change, ino, now)?;
+            keep(change, ino, kind);
             change.unlink(place.parent, place.name)?;
             change.touch(place.parent, now, now)?;
             Ok(ino)
         })?;
         self.engine.wake(removed);
         Ok(())
+    }
+}
+
+/// A file without a name lives while it is open here. Of all else only the kernel knows whether it is still open.
+pub(super) fn keep(change: &mut Change<'_>, ino: Ino, kind: Kind) {
+    match kind {
+        Kind::File => {}
+        _ => change.keep(ino),
     }
 }

@@ -6,6 +6,7 @@ use crate::store::{Change, Ino, View};
 
 use super::link::set_ctime;
 use super::lookup::directory;
+use super::remove::keep;
 use super::{Error, Place, Vfs, check_name, now};
 
 /// What happens with a node that has the new name already.
@@ -61,6 +62,8 @@ fn rename(
         (RenameMode::Replace, Some(target)) => {
             check_replaceable(change, (from, source), target)?;
             set_ctime(change, target, now())?;
+            let kind = change.node(target)?.attributes.kind;
+            keep(change, target, kind);
             change.unlink(to.parent, to.name)?;
             move_entry(change, from, to)?;
         }

@@ -164,3 +164,36 @@ fn sync_leaves_no_size_in_memory_only() {
     assert_eq!(after.view(|view| view.node(content.ino())).unwrap().attributes.mtime, 5_000);
     assert_eq!(size(&after, content.ino()), 5);
 }
+
+#[test]
+fn a_node_is_kept_without_a_name_until_it_is_forgotten_or_the_daemon_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let [one, two] = ["one", "two"].map(|name| make(&store, Ino::ROOT, name, Kind::Directory));
+    push(&store, two, 1);
+    let unlink = |name: &str| {
+        let gone = |change: &mut Change<'_>| {
+            let ino = change.unlink(Ino::ROOT, name.as_bytes())?;
+            change.keep(ino);
+            Ok::<_, Error>(())
+        };
+        store.change(gone).unwrap();
+    };
+    unlink("one");
+    unlink("two");
+    let is_there = |store: &Store, ino| store.view(|view| view.node(ino)).is_ok();
+    assert!(is_there(&store, one) && is_there(&store, two));
+    assert!(store.dirty_node(one).unwrap().is_none(), "the server never heard of it");
+    let told = store.dirty_node(two).unwrap().expect("the server must be told at once");
+    assert_eq!(told.state, None);
+    let (_copy, after) = crashed(dir.path());
+    assert!(!is_there(&after, one) && !is_there(&after, two));
+    assert!(after.dirty_node(two).unwrap().is_some());
+    push(&store, two, 2);
+    assert!(is_there(&store, two));
+    store.forget(two);
+    store.sync_tree().unwrap();
+    assert!(is_there(&store, one) && !is_there(&store, two));
+    drop(store);
+    assert!(!is_there(&open(dir.path()), one));
+}

@@ -15,7 +15,8 @@ use miaofs::protocol::ids::Revision;
 
 use super::fill::Filled;
 use super::{
-    Access, Batch, ChunkRead, Content, Error, Ino, NewNode, Outcome, Pushed, Store, StoreOptions,
+    Access, Batch, Change, ChunkRead, Content, Error, Ino, NewNode, Outcome, Pushed, Store,
+    StoreOptions,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };

@@ -2,7 +2,7 @@
 
 use super::{ADA, Drive, IfExists, READ, ROOT_USER, WRITE, at, refused};
 use crate::store::Ino;
-use crate::vfs::{Error, NewNode};
+use crate::vfs::{Error, NewNode, RenameMode, SetXattr};
 use miaofs::protocol::files::Kind;
 
 #[test]
@@ -99,7 +99,32 @@ fn removing_looks_at_what_is_removed() {
     drive.vfs.unlink(at(directory, "a")).unwrap();
     drive.vfs.remove_directory(at(Ino::ROOT, "d")).unwrap();
     assert_eq!(drive.find(Ino::ROOT, "d"), None);
-    refused!(drive.vfs.stat(directory), Error::Stale);
+}
+
+#[test]
+fn what_the_kernel_may_have_open_outlives_its_name_until_it_is_forgotten() {
+    let drive = Drive::new();
+    let removed = drive.directory(Ino::ROOT, "removed");
+    let replaced = drive.directory(Ino::ROOT, "replaced");
+    let fifo = drive.make(ADA, Ino::ROOT, "fifo", (Kind::Fifo, 0o600)).ino;
+    drive.directory(Ino::ROOT, "other");
+    drive.vfs.remove_directory(at(Ino::ROOT, "removed")).unwrap();
+    let mode = RenameMode::Replace;
+    drive.vfs.rename(at(Ino::ROOT, "other"), at(Ino::ROOT, "replaced"), mode).unwrap();
+    drive.vfs.unlink(at(Ino::ROOT, "fifo")).unwrap();
+    for ino in [removed, replaced, fifo] {
+        assert_eq!(drive.stat(ino).links, 0);
+        drive.vfs.set_xattr(ADA, ino, (b"user.a", b"1"), SetXattr::Always).unwrap();
+        assert_eq!(drive.vfs.xattr(ino, b"user.a").unwrap(), b"1");
+        drive.vfs.sync_directory(ino).unwrap();
+    }
+    let new = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
+    refused!(drive.vfs.create(ADA, at(removed, "a"), new), Error::NoName);
+    [removed, replaced, fifo].into_iter().for_each(|ino| drive.vfs.forget(ino));
+    drive.file(Ino::ROOT, "any change");
+    for ino in [removed, replaced, fifo] {
+        refused!(drive.vfs.stat(ino), Error::Stale);
+    }
 }
 
 #[test]
