@@ -5,15 +5,19 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod acls;
 mod caching;
+mod callers;
 mod commands;
 mod contents;
 mod devices;
 mod faults;
 mod offline;
 mod operations;
+mod permissions;
 mod programs;
 mod recovery;
 mod scene;
 mod sparing;
 mod trees;
+mod xattrs;
