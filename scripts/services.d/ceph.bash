@@ -43,8 +43,9 @@ osd crush chooseleaf type = 0
 mon max pg per osd = 1000
 mon allow pool size one = true
 mon warn on pool no redundancy = false
-# After a kill -9 the OSD waits for its last lease to run out, 16 s by default.
-osd pool default read lease ratio = 0.1
+# After a kill -9 the OSD waits for its last lease to run out, 16 s by default. One that gets no processor for so long
+# never answers again (16.2, as the only OSD): it waits for others to renew its lease.
+osd pool default read lease ratio = 0.4
 # A monitor ends itself on a disk that is nearly full.
 mon data avail crit = 0
 mon data avail warn = 0
