@@ -116,6 +116,14 @@ random_id!(
 impl NodeId {
     /// The root directory, which every drive has from the start and which has no entry.
     pub const ROOT: Self = Self(0);
+
+    /// A new id of a node made at this time, in nanoseconds since 1970: 48 bits of milliseconds, then 80
+    /// random ones, as in a UUID of version 7 (RFC 9562). What is made together then stands together in
+    /// every index of ids, which costs a database one page where random ids cost one each.
+    pub fn made_at(nanoseconds: i64) -> Self {
+        let milliseconds = u128::from((nanoseconds / 1_000_000).max(0).cast_unsigned());
+        Self((milliseconds << 80) | (rand::random::<u128>() >> 48))
+    }
 }
 
 #[cfg(test)]
@@ -123,10 +131,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_what_it_prints() {
+    fn an_id_reads_back_what_it_prints_and_later_ones_are_larger() {
         let id = NodeId::random();
         assert_eq!(id.to_string().parse(), Ok(id));
         assert_eq!(NodeId::from_bytes(id.to_bytes()), id);
+        let earlier = NodeId::made_at(1_000_000);
+        assert!(earlier < NodeId::made_at(2_000_000) && earlier != NodeId::made_at(1_000_000));
+        assert!(NodeId::ROOT < NodeId::made_at(-1) && NodeId::made_at(-1) < earlier);
         assert_eq!("+0000000000000000000000000000001".parse::<NodeId>(), Err(ParseIdError));
     }
 }

@@ -288,7 +288,12 @@ fn new_node(kind: Kind, parent: NodeId, name: &Name, content: Option<ContentRef>
         content,
         entries: vec![Entry { parent, name: name.clone() }],
     };
-    NodeChange { id: NodeId::random(), base: 0, revision: Revision::random(), state: Some(state) }
+    NodeChange {
+        id: NodeId::made_at(state.mtime),
+        base: 0,
+        revision: Revision::random(),
+        state: Some(state),
+    }
 }
 
 /// A change that leaves the node as it is, but for the time of the change.
