@@ -34,7 +34,8 @@ impl Change<'_> {
     /// Makes a node that has no entry yet; without one (or an open handle) it is gone at the end of the change.
     pub fn insert(&mut self, new: NewNode) -> Result<Ino, Error> {
         let ino = self.tree.next_ino()?;
-        self.tree.add(Record::new(ino, NodeId::random(), new))?;
+        let id = NodeId::made_at(new.now);
+        self.tree.add(Record::new(ino, id, new))?;
         Ok(ino)
     }
 
@@ -52,6 +53,24 @@ impl Change<'_> {
         let ino = self.tree.entry(parent, name)?.ok_or(Error::NoEntry(parent))?;
         self.tree.edit_and_mark(ino)?;
         self.tree.remove_entry(parent, name, ino)?;
+        Ok(ino)
+    }
+
+    /// Gives the node at a name another name, which must be free; within a directory its place in the order
+    /// of reading stays. [`Error::NoEntry`] and [`Error::NameTaken`] as for the other two.
+    pub fn rename(&mut self, from: (Ino, &[u8]), to: (Ino, &[u8])) -> Result<Ino, Error> {
+        // A name that this transaction took from another node keeps its own place.
+        if from.0 != to.0 || self.tree.is_freed(to.0, to.1)? {
+            let ino = self.unlink(from.0, from.1)?;
+            self.link(to.0, to.1, ino)?;
+            return Ok(ino);
+        }
+        let ino = self.tree.entry(from.0, from.1)?.ok_or(Error::NoEntry(from.0))?;
+        if self.tree.entry(to.0, to.1)?.is_some() {
+            return Err(Error::NameTaken(to.0));
+        }
+        self.tree.edit_and_mark(ino)?;
+        self.tree.rename_entry(from.0, from.1, to.1, ino)?;
         Ok(ino)
     }
 

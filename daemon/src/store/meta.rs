@@ -1,10 +1,13 @@
-//! Single values of the store, by key, and the time.
+//! Single values of the store, by key, counters among them, and the time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Error;
+
+/// Numbers that a [`Counter`] reserves in the database at once.
+const RESERVED: u64 = 4096;
 
 /// A number.
 pub(super) fn number(db: &Connection, key: &str) -> Result<Option<u64>, Error> {
@@ -35,6 +38,37 @@ pub(super) fn set_text(db: &Connection, key: &str, value: &str) -> Result<(), Er
     db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
         .execute(params![key, value])?;
     Ok(())
+}
+
+/// Numbers that are given out once each, also over a crash: the database holds one above all of them.
+#[derive(Debug)]
+pub(super) struct Counter {
+    key: &'static str,
+    next: u64,
+    reserved: u64,
+}
+
+impl Counter {
+    /// The counter of a key; a new one begins at `first`.
+    pub(super) fn load(db: &Connection, key: &'static str, first: u64) -> Result<Self, Error> {
+        let next = number(db, key)?.unwrap_or(first);
+        Ok(Self { key, next, reserved: next })
+    }
+
+    /// The next number; reserves some more in the transaction that is in progress when they are used up.
+    pub(super) fn take(&mut self, db: &Connection) -> Result<u64, Error> {
+        if self.next == self.reserved {
+            set_number(db, self.key, self.reserved + RESERVED)?;
+            self.reserved += RESERVED;
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    /// The transaction was undone, and with it perhaps a reservation.
+    pub(super) fn forget_reservation(&mut self) {
+        self.reserved = self.next;
+    }
 }
 
 /// Nanoseconds since 1970.

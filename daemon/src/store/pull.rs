@@ -255,7 +255,7 @@ impl Tree {
         let old = self.record(ino)?.clone();
         let mut record = old.clone();
         record.ino = copy;
-        record.id = NodeId::random();
+        record.id = NodeId::made_at(meta::now());
         record.status = Status::Present;
         record.links = 0;
         record.change = 1;
@@ -283,13 +283,5 @@ impl Tree {
         let mut statement = self.db.prepare_cached("SELECT ino FROM nodes WHERE dirty = 1")?;
         let rows = statement.query_map([], |row| Ok(Ino(record::number(row, 0)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// Whether a directory holds anything.
-    pub(super) fn has_children(&self, ino: Ino) -> Result<bool, Error> {
-        Ok(self
-            .db
-            .prepare_cached("SELECT 1 FROM entries WHERE parent = ?1 LIMIT 1")?
-            .exists([ino.0 as i64])?)
     }
 }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use lru::LruCache;
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::data::DataFiles;
+use super::entries::Freed;
 use super::kept::Kept;
 use super::live::Live;
+use super::meta::Counter;
 use super::record::{self, Record, Status};
 use super::{Error, Ino, content_rows, meta};
 
@@ -23,18 +25,16 @@ use super::{Error, Ino, content_rows, meta};
 const NODES_MAX: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("64 Ki is not zero");
 /// Entries, and names known to be free, that are kept in memory.
 const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::new(128 * 1024).expect("128 Ki is not zero");
-/// Inode numbers that are reserved in the database at once.
-const INO_BATCH: u64 = 4096;
 
 /// The tree, its caches, and the transaction in progress.
 pub(super) struct Tree {
     pub(super) db: Connection,
     pub(super) data: Arc<DataFiles>,
     nodes: LruCache<Ino, Record>,
-    entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
+    pub(super) entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
     pub(super) live: LruCache<Ino, Arc<Live>>,
-    next_ino: u64,
-    reserved_ino: u64,
+    inos: Counter,
+    pub(super) cookies: Counter,
     pub(super) cursor: u64,
     /// Closed inodes whose size and times are to be written with the next transaction.
     pub(super) unsettled: Vec<Ino>,
@@ -56,7 +56,8 @@ pub(super) struct Tree {
 pub(super) struct Transaction {
     touched: BTreeMap<Ino, Touched>,
     ids: HashMap<NodeId, Ino>,
-    entries: Vec<(Ino, Box<[u8]>)>,
+    pub(super) entries: Vec<(Ino, Box<[u8]>)>,
+    pub(super) freed: Freed,
     pub(super) settled: Vec<Arc<Live>>,
     graves: Vec<Ino>,
     cached: i64,
@@ -81,8 +82,9 @@ pub(super) enum Committed {
 impl Tree {
     /// The tree in an open database.
     pub(super) fn new(db: Connection, data: Arc<DataFiles>) -> Result<Self, Error> {
-        let next_ino = meta::number(&db, "next_ino")?.unwrap_or(Ino::ROOT.0 + 1);
         let cursor = meta::number(&db, "cursor")?.unwrap_or(0);
+        let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
+        let cookies = Counter::load(&db, "next_cookie", 1)?;
         Ok(Self {
             cached: content_rows::cached_bytes(&db)?,
             graves: content_rows::graves(&db)?,
@@ -91,8 +93,8 @@ impl Tree {
             nodes: LruCache::new(NODES_MAX),
             entries: LruCache::new(ENTRIES_MAX),
             live: LruCache::unbounded(),
-            next_ino,
-            reserved_ino: next_ino,
+            inos,
+            cookies,
             cursor,
             unsettled: Vec::new(),
             forgotten: Vec::new(),
@@ -186,6 +188,8 @@ impl Tree {
         for key in undone.entries {
             self.entries.pop(&key);
         }
+        self.inos.forget_reservation();
+        self.cookies.forget_reservation();
         for live in undone.settled {
             live.hot().unsettled = true;
             self.unsettled.push(live.ino);
@@ -257,9 +261,12 @@ impl Tree {
 
     /// Removes a row and all that belongs to it but its names.
     pub(super) fn erase(&mut self, ino: Ino) -> Result<(), Error> {
+        let id = self.record(ino).map(|record| record.id).ok();
         let transaction = self.begin()?;
         transaction.touched.insert(ino, Touched::Erased);
-        transaction.ids.retain(|_, other| *other != ino);
+        if let Some(id) = id {
+            transaction.ids.remove(&id);
+        }
         self.db.prepare_cached("DELETE FROM nodes WHERE ino = ?1")?.execute([ino.0 as i64])?;
         self.db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?;
         Ok(())
@@ -286,12 +293,7 @@ impl Tree {
     /// A number that no node ever had.
     pub(super) fn next_ino(&mut self) -> Result<Ino, Error> {
         self.begin()?;
-        if self.next_ino == self.reserved_ino {
-            meta::set_number(&self.db, "next_ino", self.reserved_ino + INO_BATCH)?;
-            self.reserved_ino += INO_BATCH;
-        }
-        self.next_ino += 1;
-        Ok(Ino(self.next_ino - 1))
+        self.inos.take(&self.db).map(Ino)
     }
 
     /// Counts bytes of clean content that came or went.
@@ -301,66 +303,6 @@ impl Tree {
             record.cached = record.cached.saturating_add_signed(difference);
             self.begin()?.cached += difference;
         }
-        Ok(())
-    }
-
-    // --- entries ---
-
-    /// The node that a name names.
-    pub(super) fn entry(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Error> {
-        let key = (parent, Box::from(name));
-        if let Some(known) = self.entries.get(&key) {
-            return Ok(*known);
-        }
-        let found: Option<i64> = self
-            .db
-            .prepare_cached("SELECT ino FROM entries WHERE parent = ?1 AND name = ?2")?
-            .query_row(params![parent.0 as i64, name], |row| row.get(0))
-            .optional()?;
-        let found = found.map(|ino| Ino(ino as u64));
-        self.entries.put(key, found);
-        Ok(found)
-    }
-
-    /// Adds an entry and counts the link.
-    pub(super) fn add_entry(&mut self, parent: Ino, name: &[u8], ino: Ino) -> Result<(), Error> {
-        let record = self.edit(ino)?;
-        record.links += 1;
-        let kind = record.attributes.kind;
-        if kind == Kind::Directory {
-            self.edit(parent)?.subdirectories += 1;
-        }
-        let kind = record::kind_to_number(kind);
-        self.db
-            .prepare_cached(
-                "INSERT INTO entries (parent, name, ino, kind) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![parent.0 as i64, name, ino.0 as i64, kind])?;
-        self.remember_entry(parent, name, Some(ino))
-    }
-
-    /// Removes an entry and counts the link.
-    pub(super) fn remove_entry(&mut self, parent: Ino, name: &[u8], ino: Ino) -> Result<(), Error> {
-        let record = self.edit(ino)?;
-        record.links = record.links.saturating_sub(1);
-        if record.attributes.kind == Kind::Directory {
-            match self.edit(parent) {
-                Ok(parent) => parent.subdirectories = parent.subdirectories.saturating_sub(1),
-                // The server deleted it before its children.
-                Err(Error::NoNode(_)) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.db
-            .prepare_cached("DELETE FROM entries WHERE parent = ?1 AND name = ?2")?
-            .execute(params![parent.0 as i64, name])?;
-        self.remember_entry(parent, name, None)
-    }
-
-    fn remember_entry(&mut self, parent: Ino, name: &[u8], to: Option<Ino>) -> Result<(), Error> {
-        let key: (Ino, Box<[u8]>) = (parent, Box::from(name));
-        self.entries.put(key.clone(), to);
-        self.begin()?.entries.push(key);
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! Consistent reads of the tree, answered from memory where they can be.
 
 use miaofs::protocol::ids::NodeId;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::OptionalExtension;
 
-use super::record::{self, Status};
+use super::record::Status;
 use super::tree::Tree;
 use super::{Child, Error, Ino, Node, content_rows};
 
@@ -48,20 +48,12 @@ impl View<'_> {
 
     /// Up to `limit` children with a cookie above `after` (0: from the first), by rising cookie.
     pub fn children(&mut self, parent: Ino, after: u64, limit: usize) -> Result<Vec<Child>, Error> {
-        let mut statement = self.tree.db.prepare_cached(
-            "SELECT cookie, name, ino, kind FROM entries WHERE parent = ?1 AND cookie > ?2 \
-             ORDER BY cookie LIMIT ?3",
-        )?;
-        let rows =
-            statement.query_map(params![parent.0 as i64, after as i64, limit as i64], |row| {
-                Ok(Child {
-                    cookie: record::number(row, 0)?,
-                    name: row.get(1)?,
-                    ino: Ino(record::number(row, 2)?),
-                    kind: record::kind_from(row, 3)?,
-                })
-            })?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.tree.children(parent, after, limit)
+    }
+
+    /// The highest cookie in a directory, 0 when it is empty: entries that come later have a higher one.
+    pub fn last_cookie(&mut self, parent: Ino) -> Result<u64, Error> {
+        self.tree.last_cookie(parent)
     }
 
     /// Whether a directory holds anything.

@@ -77,8 +77,8 @@ fn rename(
 }
 
 fn move_entry(change: &mut Change<'_>, from: Place<'_>, to: Place<'_>) -> Result<(), Error> {
-    let ino = change.unlink(from.parent, from.name)?;
-    Ok(change.link(to.parent, to.name, ino)?)
+    change.rename((from.parent, from.name), (to.parent, to.name))?;
+    Ok(())
 }
 
 fn exchange(

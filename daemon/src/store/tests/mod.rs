@@ -2,6 +2,7 @@
 
 mod content;
 mod local;
+mod migrations;
 mod pull;
 mod random;
 mod speed;
