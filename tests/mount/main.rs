@@ -11,6 +11,7 @@ mod callers;
 mod commands;
 mod contents;
 mod devices;
+mod directories;
 mod faults;
 mod offline;
 mod operations;

@@ -25,11 +25,11 @@ use crate::vfs::{
 };
 
 use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
-use super::capabilities::{OpenDirectories, negotiate};
+use super::capabilities::negotiate;
 use super::notify::Kernel;
 use super::translate::{
-    attributes, device, errno, file_type, ino, kind_of_mode, open_mode, rename_mode, set_xattr,
-    time,
+    attributes, device, directory_flags, errno, file_type, ino, kind_of_mode, open_mode,
+    rename_mode, set_xattr, time,
 };
 
 thread_local! {
@@ -42,12 +42,11 @@ pub(super) struct Adapter {
     vfs: Arc<Vfs>,
     runtime: Runtime,
     kernel: Kernel,
-    open_directories: OpenDirectories,
 }
 
 impl Adapter {
     pub(super) fn new(vfs: Arc<Vfs>, runtime: Runtime, kernel: Kernel) -> Self {
-        Self { vfs, runtime, kernel, open_directories: OpenDirectories::Asking }
+        Self { vfs, runtime, kernel }
     }
 
     /// Pages stay valid from one opening to the next, as news from the server invalidates them. `close`
@@ -109,7 +108,7 @@ fn handle(number: FileHandle) -> HandleId {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        self.open_directories = negotiate(config);
+        negotiate(config);
         Ok(())
     }
 
@@ -346,23 +345,31 @@ impl Filesystem for Adapter {
         self.sync_later(ino(node), reply, move |vfs| vfs.sync(id));
     }
 
-    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
-        match self.open_directories {
-            OpenDirectories::Unasked => reply.error(Errno::ENOSYS),
-            OpenDirectories::Asking => reply.opened(FileHandle(0), flags),
-        }
+    fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let opened = self.vfs.open_directory(ino(node));
+        reply.answer(opened.map(|(stream, keeping)| (stream, directory_flags(keeping))));
+    }
+
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        number: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        reply.answer(self.vfs.release_directory(handle(number)));
     }
 
     fn readdir(
         &self,
         _: &Request,
-        node: INodeNo,
-        _: FileHandle,
+        _: INodeNo,
+        stream: FileHandle,
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        let read = self.vfs.read_directory(ino(node), offset, |entry| {
+        let read = self.vfs.read_directory(handle(stream), offset, |entry| {
             let (number, kind) = (INodeNo(entry.ino.0), file_type(entry.kind));
             room(reply.add(number, entry.next, kind, OsStr::from_bytes(entry.name)))
         });
@@ -375,12 +382,12 @@ impl Filesystem for Adapter {
     fn readdirplus(
         &self,
         _: &Request,
-        node: INodeNo,
-        _: FileHandle,
+        _: INodeNo,
+        stream: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        let read = self.vfs.read_directory_stats(ino(node), offset, |entry, stat| {
+        let read = self.vfs.read_directory_stats(handle(stream), offset, |entry, stat| {
             let (number, name) = (INodeNo(entry.ino.0), OsStr::from_bytes(entry.name));
             let attributes = attributes(stat);
             room(reply.add(number, entry.next, name, &LIFETIME, &attributes, GENERATION))

@@ -12,9 +12,10 @@ const BACKGROUND_MAX: u16 = 64;
 /// What is used wherever the kernel has it.
 ///
 /// Not among them: the writeback cache, which excludes passthrough and would let a write that returned
-/// be lost with the daemon; `AUTO_INVAL_DATA`, which would drop pages at each local write.
+/// be lost with the daemon; `NO_OPENDIR_SUPPORT`, which keeps every reading of a directory, and so may end one
+/// that is in progress; `AUTO_INVAL_DATA`, which would drop pages at each local write.
 /// `POSIX_ACL` needs `DONT_MASK`: only where there is no default ACL does the umask count.
-const WANTED: [InitFlags; 12] = [
+const WANTED: [InitFlags; 11] = [
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
@@ -23,23 +24,13 @@ const WANTED: [InitFlags; 12] = [
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-    InitFlags::FUSE_NO_OPENDIR_SUPPORT,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
     InitFlags::FUSE_POSIX_ACL,
     InitFlags::FUSE_DONT_MASK,
 ];
 
-/// Whether the kernel opens directories without asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OpenDirectories {
-    /// It must ask.
-    Asking,
-    /// It asks once and is told that it need not (`ENOSYS`).
-    Unasked,
-}
-
-/// Asks for what is wanted and says how directories are opened.
-pub(super) fn negotiate(config: &mut KernelConfig) -> OpenDirectories {
+/// Asks for what is wanted.
+pub(super) fn negotiate(config: &mut KernelConfig) {
     for flag in WANTED {
         if config.add_capabilities(flag).is_err() {
             tracing::debug!(?flag, "the kernel does not offer this");
@@ -52,9 +43,5 @@ pub(super) fn negotiate(config: &mut KernelConfig) -> OpenDirectories {
     ];
     if granted != [true; 3] {
         tracing::debug!(?granted, "the kernel limits size, read-ahead or number of requests");
-    }
-    match config.capabilities().contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
-        true => OpenDirectories::Unasked,
-        false => OpenDirectories::Asking,
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{Errno, FileAttr, FileType, INodeNo, OpenAccMode, OpenFlags, RenameFlags, TimeOrNow};
+use fuser::{
+    Errno, FileAttr, FileType, FopenFlags, INodeNo, OpenAccMode, OpenFlags, RenameFlags, TimeOrNow,
+};
 use miaofs::protocol::files::Kind;
 
 use crate::store::{Access, Ino};
-use crate::vfs::{self, OpenMode, RenameMode, SetXattr, Stat, Time, Truncate};
+use crate::vfs::{self, Keeping, OpenMode, RenameMode, SetXattr, Stat, Time, Truncate};
 
 /// The size of I/O that programs are advised to use, in bytes.
 const PREFERRED_IO_SIZE: u32 = 128 * 1024;
@@ -41,6 +43,14 @@ pub(super) fn attributes(stat: &Stat) -> FileAttr {
         rdev: kernel_device(attributes.rdev),
         blksize: PREFERRED_IO_SIZE,
         flags: 0,
+    }
+}
+
+/// What is kept of a directory stays from one opening to the next, as news from the server invalidates it.
+pub(super) fn directory_flags(keeping: Keeping) -> FopenFlags {
+    match keeping {
+        Keeping::Kept => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+        Keeping::Asked => FopenFlags::FOPEN_KEEP_CACHE,
     }
 }
 

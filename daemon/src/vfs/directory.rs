@@ -1,14 +1,16 @@
 //! Reading directories.
 //!
-//! A place in a directory is a number that stays an entry's own while others come and go, so a
-//! stream needs no state here: 1 is after `.`, 2 after `..`, and then the store's cookies follow.
+//! A place in a directory is a number that stays an entry's own while others come and go: 1 is after
+//! `.`, 2 after `..`, and then the store's cookies follow. A reading ends at the entry that was the last
+//! when it began, so one that makes or renames what it meets comes to an end.
 
 use miaofs::protocol::files::Kind;
 
 use crate::store::{Child, Ino, View};
 
 use super::lookup::{directory, stat};
-use super::{Error, Stat, Vfs};
+use super::streams::Stream;
+use super::{Error, HandleId, Keeping, Stat, Vfs};
 
 const AFTER_DOT: u64 = 1;
 const AFTER_DOTS: u64 = 2;
@@ -38,20 +40,36 @@ pub enum Room {
 }
 
 impl Vfs {
-    /// Hands the entries after a place (0: from the start) to `take`, until it is full.
+    /// Opens a directory for reading, also one that is removed and that somebody has open.
     ///
     /// # Errors
     /// [`Error::NotDirectory`], [`Error::Stale`].
+    pub fn open_directory(&self, ino: Ino) -> Result<(HandleId, Keeping), Error> {
+        self.view(|view| match view.node(ino)?.attributes.kind {
+            Kind::Directory => Ok(self.streams.insert(ino, view.last_cookie(ino)?)),
+            _ => Err(Error::NotDirectory),
+        })
+    }
+
+    /// Closes it.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`].
+    pub fn release_directory(&self, id: HandleId) -> Result<(), Error> {
+        self.streams.remove(id)
+    }
+
+    /// Hands the entries after a place (0: from the start) to `take`, until it is full.
+    ///
+    /// # Errors
+    /// [`Error::BadHandle`], [`Error::Stale`] for a directory that is gone.
     pub fn read_directory(
         &self,
-        ino: Ino,
+        id: HandleId,
         after: u64,
         mut take: impl FnMut(Listed<'_>) -> Room,
     ) -> Result<(), Error> {
-        self.view(|view| {
-            directory(view, ino)?;
-            walk(view, ino, after, &mut |_view, listed| Ok(take(listed)))
-        })
+        self.walk(id, after, &mut |_view, listed| Ok(take(listed)))
     }
 
     /// Like [`Self::read_directory`], with what `stat` says about each entry.
@@ -60,31 +78,44 @@ impl Vfs {
     /// As [`Self::read_directory`].
     pub fn read_directory_stats(
         &self,
-        ino: Ino,
+        id: HandleId,
         after: u64,
         mut take: impl FnMut(Listed<'_>, &Stat) -> Room,
     ) -> Result<(), Error> {
+        self.walk(id, after, &mut |view, listed| {
+            let stat = stat(view, listed.ino)?;
+            Ok(take(listed, &stat))
+        })
+    }
+
+    fn walk(&self, id: HandleId, after: u64, take: &mut Take<'_>) -> Result<(), Error> {
+        let stream = self.streams.get(id)?;
         self.view(|view| {
-            directory(view, ino)?;
-            walk(view, ino, after, &mut |view, listed| {
-                let stat = stat(view, listed.ino)?;
-                Ok(take(listed, &stat))
-            })
+            directory(view, stream.ino)?;
+            if after == 0 {
+                stream.rewind(view.last_cookie(stream.ino)?);
+            }
+            walk(view, &stream, after, take)
         })
     }
 }
 
 type Take<'a> = dyn FnMut(&mut View<'_>, Listed<'_>) -> Result<Room, Error> + 'a;
 
-fn walk(view: &mut View<'_>, ino: Ino, after: u64, take: &mut Take<'_>) -> Result<(), Error> {
-    if walk_dots(view, ino, after, take)? == Room::Full {
+fn walk(
+    view: &mut View<'_>,
+    stream: &Stream,
+    after: u64,
+    take: &mut Take<'_>,
+) -> Result<(), Error> {
+    if walk_dots(view, stream.ino, after, take)? == Room::Full {
         return Ok(());
     }
     let mut cookie = after.saturating_sub(AFTER_DOTS);
     loop {
-        let children = view.children(ino, cookie, BATCH)?;
+        let children = view.children(stream.ino, cookie, BATCH)?;
         for child in &children {
-            if take(view, listed(child))? == Room::Full {
+            if child.cookie > stream.end() || take(view, listed(child))? == Room::Full {
                 return Ok(());
             }
             cookie = child.cookie;

@@ -23,6 +23,7 @@ mod remove;
 mod rename;
 mod replaced;
 mod space;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -47,11 +48,13 @@ pub use lookup::Stat;
 pub use open::{IfExists, OpenMode, Truncate};
 pub use rename::RenameMode;
 pub use space::{BLOCK_SIZE, Space};
+pub use streams::Keeping;
 pub use write::{Privileges, Written};
 pub use xattr::SetXattr;
 
 use handles::Handles;
 use replaced::Replaced;
+use streams::Streams;
 
 /// What `close` and `fsync` wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,14 +103,16 @@ pub struct Vfs {
     engine: Engine,
     handles: Handles,
     replaced: Replaced,
+    streams: Streams,
     settings: Settings,
 }
 
 impl Vfs {
     /// A file system over a store and the engine that keeps it equal with the server.
     pub fn new(store: Arc<Store>, engine: Engine, settings: Settings) -> Arc<Self> {
-        let (handles, replaced) = (Handles::default(), Replaced::default());
-        Arc::new(Self { store, engine, handles, replaced, settings })
+        let (handles, streams) = (Handles::default(), Streams::default());
+        let replaced = Replaced::default();
+        Arc::new(Self { store, engine, handles, replaced, streams, settings })
     }
 
     /// What `close` and `fsync` wait for.

@@ -34,7 +34,7 @@ struct File {
 
 /// A directory that is read in pieces.
 struct Stream {
-    ino: Ino,
+    id: HandleId,
     after: u64,
     seen: Vec<Vec<u8>>,
 }
@@ -54,6 +54,9 @@ impl Drop for Kernel<'_> {
         let Some(machine) = self.machine else { return };
         for file in self.handles.iter_mut().filter_map(Option::take) {
             machine.vfs.release(file.id).unwrap();
+        }
+        for stream in self.streams.iter_mut().filter_map(Option::take) {
+            machine.vfs.release_directory(stream.id).unwrap();
         }
     }
 }
@@ -233,20 +236,20 @@ impl<'a> Kernel<'a> {
     // --- streams of directories ---
 
     fn open_stream(&mut self, number: usize, path: &Path) -> Done {
-        self.streams[number] = None;
-        let found = self.follow(path)?;
-        if found.attributes.kind != files::Kind::Directory {
-            return Err(Errno::NOTDIR);
+        if let Some(former) = self.streams[number].take() {
+            self.vfs().release_directory(former.id).map_err(errno)?;
         }
-        self.streams[number] = Some(Stream { ino: found.ino, after: 0, seen: Vec::new() });
+        let found = self.follow(path)?;
+        let (id, _) = self.vfs().open_directory(found.ino).map_err(errno)?;
+        self.streams[number] = Some(Stream { id, after: 0, seen: Vec::new() });
         Ok(())
     }
 
     fn read_stream(&mut self, number: usize, entries: usize) -> Done {
         let vfs = Arc::clone(&self.machine().vfs);
-        let Stream { ino, after, seen } = self.streams[number].as_mut().ok_or(Errno::BADF)?;
+        let Stream { id, after, seen } = self.streams[number].as_mut().ok_or(Errno::BADF)?;
         let (from, mut count) = (*after, 0);
-        let read = vfs.read_directory(*ino, from, |entry| {
+        let read = vfs.read_directory(*id, from, |entry| {
             if count == entries {
                 return Room::Full;
             }
@@ -270,12 +273,14 @@ impl<'a> Kernel<'a> {
     fn end_stream(&mut self, number: usize) -> Answer {
         let read = self.read_stream(number, usize::MAX);
         let stream = self.streams[number].take().ok_or(Errno::BADF)?;
+        self.vfs().release_directory(stream.id).map_err(errno)?;
         read.map(|()| Value::Seen(stream.seen))
     }
 
     fn list(&self, path: &Path) -> Answer {
-        let (ino, mut entries, mut dots) = (self.follow(path)?.ino, BTreeMap::new(), 0);
-        let read = self.vfs().read_directory_stats(ino, 0, |entry, stat| {
+        let (mut entries, mut dots) = (BTreeMap::new(), 0);
+        let (id, _) = self.vfs().open_directory(self.follow(path)?.ino).map_err(errno)?;
+        let read = self.vfs().read_directory_stats(id, 0, |entry, stat| {
             match entry.name {
                 b"." | b".." => dots += 1,
                 name => {
@@ -286,6 +291,7 @@ impl<'a> Kernel<'a> {
             }
             Room::Left
         });
+        self.vfs().release_directory(id).map_err(errno)?;
         read.map_err(errno)?;
         assert_eq!(dots, 2);
         Ok(Value::Entries(entries))
