@@ -65,16 +65,16 @@ impl Tree {
 
     /// Writes the size and times of every inode that has newer ones in memory.
     pub(super) fn settle_all(&mut self) -> Result<(), Error> {
-        let unsettled: Vec<Ino> = self
-            .live
-            .iter()
-            .filter(|(_, live)| live.hot().unsettled)
-            .map(|(ino, _)| *ino)
-            .collect();
-        for ino in unsettled {
-            self.settle(ino)?;
+        for live in self.unsettled_lives() {
+            self.settle(live.ino)?;
         }
         Ok(())
+    }
+
+    /// The inodes whose size and times in memory are newer than their rows.
+    pub(super) fn unsettled_lives(&self) -> Vec<Arc<Live>> {
+        let unsettled = self.live.iter().filter(|(_, live)| live.hot().unsettled);
+        unsettled.map(|(_, live)| Arc::clone(live)).collect()
     }
 
     /// Writes the size and times of an inode to its row.

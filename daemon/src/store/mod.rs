@@ -23,6 +23,7 @@
 //! Locks, in order: the content of one inode (`live.rs`), the tree (`tree.rs`), size and times of one inode.
 //! Nothing waits for bytes to be read or written while the tree is locked.
 
+mod acknowledge;
 mod ahead;
 mod apply;
 mod change;

@@ -9,9 +9,9 @@ use miaofs::protocol::name::{Bytes, Name};
 use rusqlite::params;
 
 use super::chunks::ChunkState;
-use super::content_rows::{self, Row};
+use super::content_rows;
 use super::live::{Body, Live};
-use super::record::{self, Record, Status};
+use super::record::{self, Record};
 use super::tree::Tree;
 use super::{Error, Ino, Store, data};
 
@@ -108,6 +108,37 @@ impl Store {
         }
     }
 
+    /// How many nodes are dirty, and the bytes of their contents that the server does not have.
+    pub fn pending(&self) -> Result<(u64, u64), Error> {
+        let mut tree = self.tree();
+        let (nodes, mut bytes): (i64, i64) = tree
+            .db
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(CASE WHEN content_dirty = 1 AND links > 0 THEN size \
+                 ELSE 0 END), 0) FROM nodes WHERE dirty = 1",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for live in tree.unsettled_lives() {
+            let record = match tree.record(live.ino) {
+                Err(Error::NoNode(_)) => continue,
+                record => record?,
+            };
+            if record.is_dirty() && record.content_dirty && record.links > 0 {
+                bytes += live.hot().size as i64 - record.attributes.size as i64;
+            }
+        }
+        Ok((nodes as u64, bytes.max(0) as u64))
+    }
+
+    /// How many deletions the server is to be told of.
+    pub fn deletions(&self) -> Result<u64, Error> {
+        let tree = self.tree();
+        let mut statement = tree.db.prepare_cached(
+            "SELECT count(*) FROM nodes WHERE dirty = 1 AND links = 0 AND ino <> ?1",
+        )?;
+        Ok(statement.query_row([Ino::ROOT.0 as i64], |row| record::number(row, 0))?)
+    }
+
     /// Remembers the revisions of a commit before it is sent, so that a lost answer is recognised.
     ///
     /// # Errors
@@ -119,14 +150,6 @@ impl Store {
             }
             Ok(())
         })
-    }
-
-    /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
-    ///
-    /// From now on their bytes may be given up, so what is above the cache's limit goes.
-    pub fn pushed(&self, done: &[Pushed]) -> Result<(), Error> {
-        self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
-        self.keep_to_limit()
     }
 
     /// The content of a node now, to be hashed and uploaded.
@@ -175,38 +198,6 @@ impl Store {
         }
         Ok(ChunkRead::Unchanged)
     }
-
-    /// The server has the content of the snapshot: chunks not written since become clean.
-    ///
-    /// The node stays dirty until [`Store::pushed`] says that the server has it with this content.
-    pub fn content_known(&self, snapshot: &Snapshot, manifest: Arc<Manifest>) -> Result<(), Error> {
-        let mut body = snapshot.live.body_mut();
-        let size = snapshot.live.hot().size;
-        let states = states_after(&body, snapshot, size);
-        let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
-        let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
-        self.transact(|tree| {
-            tree.present(snapshot.ino)?;
-            tree.forget_previous(snapshot.ino)?;
-            let cached = write_states(tree, snapshot.ino, &body, &states, &manifest)?;
-            let before = tree.record(snapshot.ino)?.cached;
-            tree.count_cached(snapshot.ino, cached as i64 - before as i64)?;
-            if content.size > CHUNK_SIZE {
-                content_rows::save_manifest(&tree.db, &manifest)?;
-            }
-            let record = tree.edit_and_mark(snapshot.ino)?;
-            record.content = Some(content);
-            record.kept = states.len() as u64;
-            record.content_dirty = still_dirty;
-            Ok::<(), Error>(())
-        })?;
-        body.content = Some(content);
-        body.manifest = (content.size > CHUNK_SIZE).then_some(manifest);
-        body.content_dirty = still_dirty;
-        body.chunks.replace(states);
-        drop(body);
-        self.keep_to_limit()
-    }
 }
 
 fn take_snapshot(live: &Arc<Live>, body: &mut Body) -> Result<Snapshot, Error> {
@@ -234,76 +225,6 @@ pub(super) fn known_manifest(
     let manifest = Manifest::of_small(content.digest, content.size)
         .map_err(|_cause| Error::Damaged("the size of a content"))?;
     Ok(Some(Arc::new(manifest)))
-}
-
-/// States of the chunks once the content of a snapshot is known: as many as are as long now as then.
-fn states_after(body: &Body, snapshot: &Snapshot, size: u64) -> Vec<ChunkState> {
-    let kept = if size == snapshot.size {
-        chunk_count(size)
-    } else {
-        size.min(snapshot.size) / CHUNK_SIZE
-    };
-    let after = |index| {
-        if body.chunks.written_since(index, snapshot.generation) {
-            return ChunkState::Dirty;
-        }
-        match body.chunks.state(index) {
-            ChunkState::Dirty | ChunkState::Clean => ChunkState::Clean,
-            ChunkState::Absent => ChunkState::Absent,
-        }
-    };
-    (0..kept).map(after).collect()
-}
-
-/// Writes the rows of chunks whose state changes; how many bytes are clean and here then.
-fn write_states(
-    tree: &mut Tree,
-    ino: Ino,
-    body: &Body,
-    states: &[ChunkState],
-    manifest: &Manifest,
-) -> Result<u64, Error> {
-    content_rows::delete_chunks_from(&tree.db, ino, states.len() as u64)?;
-    let mut cached = 0;
-    for (index, state) in (0..).zip(states) {
-        let before = body.chunks.state(index);
-        let hole = manifest.is_hole(index);
-        match state {
-            ChunkState::Clean if hole => content_rows::delete_chunk(&tree.db, ino, index)?,
-            ChunkState::Clean => {
-                let was_hole = body.manifest.as_ref().is_some_and(|it| it.is_hole(index));
-                if was_hole || before != ChunkState::Clean {
-                    content_rows::set_chunk(&tree.db, ino, index, Row::Fresh)?;
-                }
-                cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
-            }
-            ChunkState::Dirty => content_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?,
-            ChunkState::Absent => {}
-        }
-    }
-    Ok(cached)
-}
-
-/// Makes a state that the server took the base of its node.
-fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
-    let ino = pushed.ino;
-    let record = match tree.edit(ino) {
-        Ok(record) => record,
-        Err(Error::NoNode(_)) => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    record.base = pushed.version;
-    record.in_flight = None;
-    record.acknowledged = pushed.change;
-    let is_gone = record.is_gone();
-    if pushed.state.is_none() && is_gone {
-        // The server has forgotten it: a row that was only to tell it of the end has done so.
-        record.base = 0;
-        if record.status == Status::Deleted {
-            return tree.erase(ino);
-        }
-    }
-    content_rows::set_base(&tree.db, ino, pushed.state.as_ref())
 }
 
 impl Tree {

@@ -30,8 +30,6 @@ use crate::store::{self, Content, Ino, News, Store};
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(30);
 /// For how long its answer is taken as true at this moment.
 const ACCOUNT_FRESH: Duration = Duration::from_secs(5);
-/// Dirty nodes read at once for the status.
-const STATUS_PAGE: usize = 1000;
 
 /// How the engine works.
 #[derive(Debug, Clone)]
@@ -214,13 +212,13 @@ impl Engine {
         Ok(if missing.is_empty() { NodeState::Synced } else { NodeState::Remote })
     }
 
-    /// How everything stands. Reads the store: not for the event loop when very much is dirty.
+    /// How everything stands. Reads the store: not for the event loop.
     ///
     /// # Errors
     /// The store's.
     pub fn status(&self) -> Result<Status, store::Error> {
         let core = &self.core;
-        let (pending_nodes, dirty_bytes) = self.pending()?;
+        let (pending_nodes, dirty_bytes) = core.store.pending()?;
         let uploading = self.uploading()?;
         let done: u64 = uploading.iter().map(|upload| upload.done).sum();
         let pending_bytes = dirty_bytes.saturating_sub(done);
@@ -257,19 +255,6 @@ impl Engine {
             }
         };
         Server { url: self.core.client.url().to_owned(), state, error }
-    }
-
-    /// Dirty nodes, and the bytes of their contents.
-    fn pending(&self) -> Result<(u64, u64), store::Error> {
-        let (mut nodes, mut bytes, mut after) = (0, 0, Ino(0));
-        loop {
-            let page = self.core.store.dirty_nodes(after, STATUS_PAGE)?;
-            let Some(last) = page.last() else { return Ok((nodes, bytes)) };
-            after = last.ino;
-            nodes += page.len() as u64;
-            let contents = page.iter().filter(|node| node.content_dirty && node.state.is_some());
-            bytes += contents.map(|node| node.size).sum::<u64>();
-        }
     }
 
     fn uploading(&self) -> Result<Vec<Uploading>, store::Error> {

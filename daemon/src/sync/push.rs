@@ -217,7 +217,7 @@ impl Pusher {
             let extent = if all { Extent::All } else { Extent::Part };
             let deletions = match extent {
                 Extent::All => deletions_in(&nodes),
-                Extent::Part => all_deletions(&core.store)?,
+                Extent::Part => core.store.deletions()?,
             };
             Ok::<_, store::Error>(Window { nodes, extent, deletions })
         })
@@ -426,14 +426,4 @@ fn dirty_from(store: &store::Store, after: Ino) -> Result<Vec<DirtyNode>, store:
 
 fn deletions_in(nodes: &[DirtyNode]) -> u64 {
     nodes.iter().filter(|node| node.state.is_none()).count() as u64
-}
-
-fn all_deletions(store: &store::Store) -> Result<u64, store::Error> {
-    let (mut deletions, mut after) = (0, Ino(0));
-    loop {
-        let nodes = store.dirty_nodes(after, PAGE)?;
-        let Some(last) = nodes.last() else { return Ok(deletions) };
-        after = last.ino;
-        deletions += deletions_in(&nodes);
-    }
 }

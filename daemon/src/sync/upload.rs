@@ -102,10 +102,14 @@ pub(super) async fn run(core: &Arc<Core>, job: Job) -> Vec<(Ino, Uploaded)> {
 fn outcome(core: &Core, result: &Result<(), UploadError>) -> Uploaded {
     match result {
         Ok(()) => Uploaded::Known,
-        Err(UploadError::Changed | UploadError::Store(store::Error::NoNode(_))) => {
-            Uploaded::Changed
-        }
-        Err(UploadError::Client(error)) => {
+        Err(error) => failed(core, error),
+    }
+}
+
+fn failed(core: &Core, error: &UploadError) -> Uploaded {
+    match error {
+        UploadError::Changed | UploadError::Store(store::Error::NoNode(_)) => Uploaded::Changed,
+        UploadError::Client(error) => {
             core.link.failed(error);
             match error {
                 client::Error::SignedOut => Uploaded::Away,
@@ -113,7 +117,7 @@ fn outcome(core: &Core, result: &Result<(), UploadError>) -> Uploaded {
                 error => Uploaded::Failed(reason(error)),
             }
         }
-        Err(error) => Uploaded::Failed(reason(error)),
+        error => Uploaded::Failed(reason(error)),
     }
 }
 
@@ -236,14 +240,17 @@ async fn settle(
 ) -> Vec<(Ino, Uploaded)> {
     let settling = Arc::clone(core);
     blocking(move || {
-        let settle_one = |small: Small| {
-            if changed.contains(&small.manifest.digest()) {
-                return (small.ino, Uploaded::Changed);
-            }
-            let known = settling.store.content_known(&small.snapshot, small.manifest);
-            (small.ino, outcome(&settling, &known.map_err(UploadError::from)))
-        };
-        contents.into_iter().map(settle_one).collect()
+        let (changed, known): (Vec<_>, Vec<_>) =
+            contents.into_iter().partition(|small| changed.contains(&small.manifest.digest()));
+        let changed = changed.into_iter().map(|small| (small.ino, Uploaded::Changed));
+        let known: Vec<_> = known.into_iter().map(|it| (it.snapshot, it.manifest)).collect();
+        let told = settling.store.contents_known(&known).map_err(UploadError::from);
+        let known = known.iter().map(|(snapshot, _)| match &told {
+            Ok(gone) if gone.contains(&snapshot.ino) => (snapshot.ino, Uploaded::Changed),
+            Ok(_) => (snapshot.ino, Uploaded::Known),
+            Err(error) => (snapshot.ino, failed(&settling, error)),
+        });
+        changed.chain(known).collect()
     })
     .await
 }

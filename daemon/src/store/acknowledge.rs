@@ -1,0 +1,170 @@
+//! What the server has taken: contents become clean, states become the base of their nodes.
+
+use std::sync::Arc;
+
+use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count};
+use miaofs::protocol::files::ContentRef;
+
+use super::chunks::ChunkState;
+use super::content_rows::{self, Row};
+use super::live::Body;
+use super::record::Status;
+use super::tree::Tree;
+use super::{Error, Ino, Pushed, Snapshot, Store};
+
+/// What a content that is known becomes in memory once the transaction is through.
+struct Known {
+    content: ContentRef,
+    states: Vec<ChunkState>,
+    still_dirty: bool,
+}
+
+impl Store {
+    /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
+    ///
+    /// From now on their bytes may be given up, so what is above the cache's limit goes.
+    pub fn pushed(&self, done: &[Pushed]) -> Result<(), Error> {
+        self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
+        self.keep_to_limit()
+    }
+
+    /// The server has the content of the snapshot: chunks not written since become clean.
+    ///
+    /// The node stays dirty until [`Store::pushed`] says that the server has it with this content.
+    pub fn content_known(&self, snapshot: &Snapshot, manifest: Arc<Manifest>) -> Result<(), Error> {
+        match self.contents_known(&[(snapshot.clone(), manifest)])?.first() {
+            Some(gone) => Err(Error::NoNode(*gone)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for many contents in one transaction; the nodes that are gone meanwhile.
+    ///
+    /// The contents are locked in order of their numbers, as [`Store::apply`] does it.
+    pub fn contents_known(&self, known: &[(Snapshot, Arc<Manifest>)]) -> Result<Vec<Ino>, Error> {
+        let mut known: Vec<_> = known.iter().collect();
+        known.sort_unstable_by_key(|(snapshot, _)| snapshot.ino);
+        known.dedup_by_key(|(snapshot, _)| snapshot.ino);
+        let mut bodies: Vec<_> = known.iter().map(|(it, _)| it.live.body_mut()).collect();
+        let outcomes = self.transact(|tree| {
+            let contents = known.iter().zip(&bodies);
+            contents.map(|((it, manifest), body)| take_known(tree, it, body, manifest)).collect()
+        });
+        let outcomes: Vec<Option<Known>> = outcomes.map_err(|error: Error| error)?;
+        let mut gone = Vec::new();
+        for (((snapshot, manifest), body), outcome) in known.iter().zip(&mut bodies).zip(outcomes) {
+            let Some(outcome) = outcome else {
+                gone.push(snapshot.ino);
+                continue;
+            };
+            body.content = Some(outcome.content);
+            body.manifest = (outcome.content.size > CHUNK_SIZE).then(|| Arc::clone(manifest));
+            body.content_dirty = outcome.still_dirty;
+            body.chunks.replace(outcome.states);
+        }
+        drop(bodies);
+        self.keep_to_limit()?;
+        Ok(gone)
+    }
+}
+
+/// Writes the rows of a content that is known; `None` when its node is gone.
+fn take_known(
+    tree: &mut Tree,
+    snapshot: &Snapshot,
+    body: &Body,
+    manifest: &Arc<Manifest>,
+) -> Result<Option<Known>, Error> {
+    let ino = snapshot.ino;
+    match tree.present(ino) {
+        Ok(_) => {}
+        Err(Error::NoNode(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let size = snapshot.live.hot().size;
+    let states = states_after(body, snapshot, size);
+    let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
+    let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
+    tree.forget_previous(ino)?;
+    let cached = write_states(tree, ino, body, &states, manifest)?;
+    let before = tree.record(ino)?.cached;
+    tree.count_cached(ino, cached as i64 - before as i64)?;
+    if content.size > CHUNK_SIZE {
+        content_rows::save_manifest(&tree.db, manifest)?;
+    }
+    let record = tree.edit_and_mark(ino)?;
+    record.content = Some(content);
+    record.kept = states.len() as u64;
+    record.content_dirty = still_dirty;
+    Ok(Some(Known { content, states, still_dirty }))
+}
+
+/// States of the chunks once the content of a snapshot is known: as many as are as long now as then.
+fn states_after(body: &Body, snapshot: &Snapshot, size: u64) -> Vec<ChunkState> {
+    let kept = if size == snapshot.size {
+        chunk_count(size)
+    } else {
+        size.min(snapshot.size) / CHUNK_SIZE
+    };
+    let after = |index| {
+        if body.chunks.written_since(index, snapshot.generation) {
+            return ChunkState::Dirty;
+        }
+        match body.chunks.state(index) {
+            ChunkState::Dirty | ChunkState::Clean => ChunkState::Clean,
+            ChunkState::Absent => ChunkState::Absent,
+        }
+    };
+    (0..kept).map(after).collect()
+}
+
+/// Writes the rows of chunks whose state changes; how many bytes are clean and here then.
+fn write_states(
+    tree: &mut Tree,
+    ino: Ino,
+    body: &Body,
+    states: &[ChunkState],
+    manifest: &Manifest,
+) -> Result<u64, Error> {
+    content_rows::delete_chunks_from(&tree.db, ino, states.len() as u64)?;
+    let mut cached = 0;
+    for (index, state) in (0..).zip(states) {
+        let before = body.chunks.state(index);
+        let hole = manifest.is_hole(index);
+        match state {
+            ChunkState::Clean if hole => content_rows::delete_chunk(&tree.db, ino, index)?,
+            ChunkState::Clean => {
+                let was_hole = body.manifest.as_ref().is_some_and(|it| it.is_hole(index));
+                if was_hole || before != ChunkState::Clean {
+                    content_rows::set_chunk(&tree.db, ino, index, Row::Fresh)?;
+                }
+                cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
+            }
+            ChunkState::Dirty => content_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?,
+            ChunkState::Absent => {}
+        }
+    }
+    Ok(cached)
+}
+
+/// Makes a state that the server took the base of its node.
+fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
+    let ino = pushed.ino;
+    let record = match tree.edit(ino) {
+        Ok(record) => record,
+        Err(Error::NoNode(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    record.base = pushed.version;
+    record.in_flight = None;
+    record.acknowledged = pushed.change;
+    let is_gone = record.is_gone();
+    if pushed.state.is_none() && is_gone {
+        // The server has forgotten it: a row that was only to tell it of the end has done so.
+        record.base = 0;
+        if record.status == Status::Deleted {
+            return tree.erase(ino);
+        }
+    }
+    content_rows::set_base(&tree.db, ino, pushed.state.as_ref())
+}
