@@ -197,7 +197,7 @@ fn requests_do_not_notice_that_processes_end_and_start_again() {
                 answered.load(Ordering::Relaxed) >= goal
             });
         };
-        for front in &mut cluster.fronts {
+        for front in cluster.fronts_of("files") {
             more(50);
             assert!(front.stop().success(), "a process ended badly");
             more(50);

@@ -20,8 +20,8 @@ use crate::harness::wait::{seconds, wait_until};
 pub const MIB: u64 = 1 << 20;
 /// How long what breaks is away: long enough for requests to fail, and for some to be tried again and fail.
 pub const OUTAGE: Duration = seconds(4);
-/// The size of the large file of a copy.
-const FILM_BYTES: u64 = 256 * MIB;
+/// The size of the large file of a copy in MiB; `MIAOFS_TEST_FILM_MIB` sets another.
+const FILM_MIB: u64 = 256;
 /// How much of a copy has arrived when something breaks.
 const BEFORE_BYTES: u64 = 32 * MIB;
 
@@ -57,7 +57,7 @@ impl Scene {
     /// Waits until everything that was uploaded is in the stores and nowhere else.
     pub fn wait_for_transfers(&self) {
         let staged = || self.server.staged().iter().sum::<u64>();
-        wait_until("nothing is staged any more", seconds(120), || staged() == 0);
+        wait_until("nothing is staged any more", seconds(400), || staged() == 0);
     }
 
     /// Panics unless `fsck --deep` finds nothing wrong.
@@ -71,7 +71,13 @@ impl Scene {
 pub fn plant_with_film(source: &Path, files: usize) {
     let seed = Seed::of_this_run();
     plant(source, seed, files);
-    seed.write_file(&source.join("film"), "film", FILM_BYTES);
+    seed.write_file(&source.join("film"), "film", film_bytes());
+}
+
+/// The size of the large file of a copy.
+fn film_bytes() -> u64 {
+    let given = std::env::var("MIAOFS_TEST_FILM_MIB").ok();
+    given.map_or(FILM_MIB, |mebibytes| mebibytes.parse().expect("a number of MiB")) * MIB
 }
 
 /// Copies what [`plant_with_film`] made into a mount, and does something to the server, a process or several,
@@ -86,7 +92,7 @@ pub fn copy_amid<S>(
 ) {
     thread::scope(|scope| {
         let copy = scope.spawn(|| run(Command::new("cp").arg("-a").args([source, target])));
-        wait_until("the copy is under way", seconds(60), || received(server) > BEFORE_BYTES);
+        wait_until("the copy is under way", seconds(200), || received(server) > BEFORE_BYTES);
         fault(server);
         copy.join().expect("cp succeeds");
     });

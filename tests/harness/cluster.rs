@@ -17,6 +17,8 @@ use super::wait::{seconds, wait_until};
 
 /// What the processes of a cluster are told about ending: long enough for nginx to see it.
 const DRAIN: [&str; 2] = ["--drain-delay", "1"];
+/// Seconds for which an access token is good.
+const ACCESS_TTL: &str = "10";
 
 /// An upload host: its staging disk, the process that fills it, and the one that empties it.
 pub struct Host {
@@ -28,6 +30,26 @@ pub struct Host {
     pub transfer: Server,
 }
 
+/// A process of the roles that keep nothing.
+pub struct Front {
+    /// Its roles, with commas between.
+    pub roles: &'static str,
+    /// The process.
+    pub process: Server,
+}
+
+/// How the roles that keep nothing are shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fronts {
+    /// Two processes, each with all of them.
+    TwoOfAll,
+    /// A process for each of them, so that no other one can do its work.
+    OneForEach,
+}
+
+/// The roles that keep nothing.
+const FRONT_ROLES: [&str; 3] = ["account", "files", "download"];
+
 /// The processes, ended when dropped.
 pub struct Cluster {
     directory: PathBuf,
@@ -36,8 +58,8 @@ pub struct Cluster {
     proxy: Proxy,
     /// The upload hosts.
     pub hosts: Vec<Host>,
-    /// Processes that are account, files and download.
-    pub fronts: Vec<Server>,
+    /// The processes for accounts, files and downloads.
+    pub fronts: Vec<Front>,
     /// What they stand on. Goes last.
     pub parts: Parts,
 }
@@ -45,16 +67,26 @@ pub struct Cluster {
 impl Cluster {
     /// Starts two upload hosts and two other processes.
     pub fn start(directory: &Path) -> Self {
+        Self::start_with(directory, Fronts::TwoOfAll)
+    }
+
+    /// Starts two upload hosts and other processes as `fronts` says.
+    pub fn start_with(directory: &Path, fronts: Fronts) -> Self {
         let parts = Parts::new(&directory.join("server.toml"), &["ceph"], Reads::ThroughTheServer);
         let key = directory.join("token.key");
         let common = vec!["--token-key-file".to_owned(), text(&key), "--config".to_owned()];
         let common = [common, vec![text(parts.configuration())]].concat();
-        let fronts = ["front-1", "front-2"].map(|name| {
-            let roles = ["--roles", "account,files,download", "--trusted-proxies", "127.0.0.1"];
-            start(&directory.join(name), &common, &[&roles[..], &DRAIN[..]].concat())
-        });
+        let fronts = match fronts {
+            Fronts::TwoOfAll => vec![
+                Front::start(directory, "front-1", "account,files,download", &common),
+                Front::start(directory, "front-2", "account,files,download", &common),
+            ],
+            Fronts::OneForEach => {
+                FRONT_ROLES.map(|role| Front::start(directory, role, role, &common)).into()
+            }
+        };
         let hosts = ["upload-1", "upload-2"].map(|name| Host::start(directory, name, &common));
-        let (hosts, fronts) = (Vec::from(hosts), Vec::from(fronts));
+        let hosts = Vec::from(hosts);
         let proxy = Proxy::start(directory, &hosts, &fronts);
         Self { directory: directory.to_owned(), common, proxy, hosts, fronts, parts }
     }
@@ -87,7 +119,13 @@ impl Cluster {
     /// All processes.
     pub fn processes(&mut self) -> impl Iterator<Item = &mut Server> {
         let hosts = self.hosts.iter_mut().flat_map(|host| [&mut host.upload, &mut host.transfer]);
-        hosts.chain(self.fronts.iter_mut())
+        hosts.chain(self.fronts.iter_mut().map(|front| &mut front.process))
+    }
+
+    /// The processes that have a role of those that keep nothing.
+    pub fn fronts_of<'a>(&'a mut self, role: &'a str) -> impl Iterator<Item = &'a mut Server> {
+        let of_role = self.fronts.iter_mut().filter(move |front| front.has(role));
+        of_role.map(|front| &mut front.process)
     }
 
     /// Panics unless `fsck --deep` on each of the upload hosts finds nothing wrong.
@@ -105,6 +143,20 @@ impl Cluster {
     /// The host of this name.
     pub fn host(&mut self, name: &str) -> &mut Host {
         self.hosts.iter_mut().find(|host| host.name == name).expect("a host of the cluster")
+    }
+}
+
+impl Front {
+    fn start(directory: &Path, name: &str, roles: &'static str, common: &[String]) -> Self {
+        let (data, told) = (directory.join(name), ["--trusted-proxies", "127.0.0.1"]);
+        // A token ends in the middle of a test: then its device needs a process for accounts.
+        let more = [&["--roles", roles, "--access-ttl", ACCESS_TTL], &told[..], &DRAIN[..]];
+        let (log, arguments) = (data.with_extension("log"), owned(common, &more.concat()));
+        Self { roles, process: Server::start_at(&data, &log, arguments, "127.0.0.1:0") }
+    }
+
+    fn has(&self, role: &str) -> bool {
+        self.roles.split(',').any(|of_its_own| of_its_own == role)
     }
 }
 
@@ -141,10 +193,6 @@ impl Host {
     }
 }
 
-fn start(data: &Path, common: &[String], more: &[&str]) -> Server {
-    Server::start_at(data, &data.with_extension("log"), owned(common, more), "127.0.0.1:0")
-}
-
 fn owned(common: &[String], more: &[&str]) -> Vec<String> {
     common.iter().cloned().chain(more.iter().map(ToString::to_string)).collect()
 }
@@ -166,7 +214,7 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(directory: &Path, hosts: &[Host], fronts: &[Server]) -> Self {
+    fn start(directory: &Path, hosts: &[Host], fronts: &[Front]) -> Self {
         let delivered = Path::new(env!("CARGO_MANIFEST_DIR")).join("server/deploy/nginx");
         let (home, port) = (directory.join("nginx"), free_port());
         std::fs::create_dir_all(&home).expect("room for a directory");
@@ -211,7 +259,7 @@ impl Drop for Proxy {
 }
 
 /// What `upstreams.conf` says in this cluster.
-fn upstreams(hosts: &[Host], fronts: &[Server]) -> String {
+fn upstreams(hosts: &[Host], fronts: &[Front]) -> String {
     let address = |server: &Server| server.url().replace("http://", "");
     let mut text = String::new();
     let mut group = |name: &str, servers: &[String]| {
@@ -221,9 +269,10 @@ fn upstreams(hosts: &[Host], fronts: &[Server]) -> String {
         }
         text.push_str("}\n");
     };
-    let fronts: Vec<String> = fronts.iter().map(address).collect();
-    for role in ["account", "files", "download"] {
-        group(&format!("miaofs_{role}"), &fronts);
+    for role in FRONT_ROLES {
+        let of_role = fronts.iter().filter(|front| front.has(role));
+        let servers: Vec<String> = of_role.map(|front| address(&front.process)).collect();
+        group(&format!("miaofs_{role}"), &servers);
     }
     let uploads: Vec<String> = hosts.iter().map(|host| address(&host.upload)).collect();
     group("miaofs_upload", &uploads);

@@ -15,7 +15,7 @@ use super::{binary, tail};
 /// The longest that any command but `sync` may take.
 const LIMIT: Duration = seconds(60);
 /// The longest that a sync of a test may take.
-const SYNC_LIMIT: Duration = seconds(240);
+const SYNC_LIMIT: Duration = seconds(400);
 
 /// A device of a test; dropping it kills its daemon and removes its mount.
 pub struct Device {
