@@ -22,12 +22,13 @@ const CRATES: [Crate; 3] = [
 ];
 
 /// What comes from outside (or from `miaofs`), and the only places that may use it.
-const OWNERS: [(&[&str], &[&str]); 11] = [
+const OWNERS: [(&[&str], &[&str]); 12] = [
     (&["fuser"], &["daemon/src/fuse/"]),
     (&["axum"], &["server/src/http/", "server/src/main.rs"]),
     (&["tower_http"], &["server/src/http/", "server/src/main.rs"]),
     (&["sqlx"], &["server/src/backend/"]),
     (&["object_store"], &["server/src/backend/"]),
+    (&["quick_xml"], &["server/src/backend/blobs/"]),
     (&["redis"], &["server/src/backend/tracker/"]),
     (&["lapin"], &["server/src/backend/queue/"]),
     (&["rusqlite"], &["daemon/src/store/"]),

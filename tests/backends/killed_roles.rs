@@ -13,6 +13,7 @@ use crate::harness::bucket::Bucket;
 use crate::harness::cluster::{Cluster, Fronts};
 use crate::harness::scratch;
 use crate::harness::server::Server;
+use crate::harness::services::sql;
 use crate::harness::wait::{seconds, wait_until};
 use crate::scene::{MIB, OUTAGE, copy_amid, difference, plant_with_film, received};
 
@@ -53,7 +54,7 @@ fn received_by_all(cluster: &Cluster) -> u64 {
 fn expect_sound(cluster: &Cluster) {
     for host in &cluster.hosts {
         let staged = || host.upload.staged().iter().sum::<u64>();
-        wait_until("nothing is staged any more", seconds(120), || staged() == 0);
+        wait_until("nothing is staged any more", seconds(400), || staged() == 0);
     }
     cluster.fsck();
 }
@@ -86,14 +87,19 @@ fn a_copy_survives_the_processes_that_take_uploads() {
 
 #[test]
 #[ignore = "needs scripts/services up"]
-fn a_copy_survives_the_processes_that_transfer() {
+fn a_copy_survives_the_processes_that_transfer_and_no_parts_of_theirs_are_left() {
     a_copy_survives(|cluster| {
         // The large file is moved when it is whole, not in the middle of the copy.
-        let prefix = cluster.parts.prefix();
-        wait_until("the large file is being moved", seconds(60), || {
-            Bucket::ceph().has_unfinished(prefix)
+        let prefix = cluster.parts.prefix().to_owned();
+        let begun = format!("select count(*) from {prefix}.transfers where put_id is not null");
+        wait_until("the large file is being moved", seconds(60), || sql(&begun).trim() != "0");
+        cluster.hosts.iter_mut().for_each(|host| host.transfer.kill());
+        assert!(Bucket::ceph().has_unfinished(&prefix), "nothing was killed in the middle");
+        thread::sleep(OUTAGE);
+        cluster.hosts.iter_mut().for_each(|host| host.transfer.restart());
+        wait_until("what was begun before is ended", seconds(200), || {
+            sql(&begun).trim() == "0" && !Bucket::ceph().has_unfinished(&prefix)
         });
-        outage_of(cluster.hosts.iter_mut().map(|host| &mut host.transfer));
     });
 }
 

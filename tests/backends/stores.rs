@@ -19,6 +19,8 @@ use crate::harness::services::{run, service};
 use crate::harness::wait::{seconds, wait_until};
 
 const MIB: usize = 1 << 20;
+/// Puts in parts that nobody ends: more than a page of a listing.
+const STRAY_PUTS: usize = 120;
 
 /// A server whose database and queue are embedded, and whose stores are real.
 struct Scene {
@@ -296,4 +298,22 @@ fn a_device_goes_on_when_urls_expire_and_when_the_store_is_not_reached() {
         read("30", "2");
         run(Command::new("cmp").arg(&source).arg(two.path("film")));
     }
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn parts_in_a_bucket_that_no_transfer_knows_are_found_and_removed() {
+    let scene = Scene::new("store = \"ceph\"", &service("CEPH_ENDPOINT"), None);
+    let bucket = Bucket::ceph();
+    let keys = (0..STRAY_PUTS).map(|number| format!("{}/00/{number:032x}", scene.prefix));
+    let urls: Vec<String> = keys.map(|key| format!("{}?uploads=", bucket.url(&key))).collect();
+    let mut arguments = vec!["--request", "POST"];
+    arguments.extend(urls.iter().map(String::as_str));
+    bucket.curl(&arguments);
+    let found = vec!["stray_parts".to_owned(); STRAY_PUTS];
+    assert_eq!(scene.fsck(&["--repair"]), (0, vec![]), "what is young is somebody's");
+    assert_eq!(scene.fsck(&["--grace-of-parts", "0"]), (4, found.clone()));
+    assert!(bucket.has_unfinished(&scene.prefix), "nothing is mended unasked");
+    assert_eq!(scene.fsck(&["--grace-of-parts", "0", "--repair"]), (1, found));
+    assert!(!bucket.has_unfinished(&scene.prefix));
 }

@@ -43,6 +43,9 @@ pub struct Args {
     /// Seconds for which bytes that belong to nothing are left alone: somebody may be about to use them.
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     grace: u64,
+    /// Seconds for which parts that were sent to a bucket, and that no transfer knows, are left alone.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    grace_of_parts: u64,
 }
 
 impl Args {
@@ -59,6 +62,7 @@ impl Args {
             depth: if self.deep { Depth::Digests } else { Depth::Sizes },
             repair: if self.repair { Repair::Safe } else { Repair::None },
             grace: Duration::from_secs(self.grace),
+            grace_of_parts: Duration::from_secs(self.grace_of_parts),
         };
         super::beside_server(&self.flags, async |backends, policy| {
             let mut screen = Screen::new(self.json);

@@ -334,8 +334,12 @@ mod tests {
         }
         assert!(named > 0 && freed > 0, "named {named}, freed {freed}, seed {seed}");
         collect(&scene.contents, Some(unix_now() + 1)).await.unwrap();
-        let options =
-            Options { depth: Depth::Digests, repair: Repair::None, grace: Duration::ZERO };
+        let options = Options {
+            depth: Depth::Digests,
+            repair: Repair::None,
+            grace: Duration::ZERO,
+            grace_of_parts: Duration::ZERO,
+        };
         let policy = scene.contents.policy.clone();
         let report = check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap();
         assert_eq!(report.findings, [], "seed {seed}");

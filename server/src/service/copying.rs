@@ -1,47 +1,89 @@
-//! Copying: a staged blob gets a verified copy in every store of the policy.
+//! Copying: a blob gets a verified copy in a store, and a staged one in every store of the policy.
 //!
 //! Each copy is written down as soon as it is verified, so a try after a failure makes only those that
 //! are missing. Whoever moves the blob drops its staged bytes only after all of them are there.
+//! A put in parts is written down before its first part is sent, so a try after one that was killed aborts it.
 
 use std::path::Path;
 
 use super::contents::Contents;
-use crate::backend::blobs::{StoreName, StoredCopy};
-use crate::backend::db::{self, copies};
-use crate::backend::{BlobId, Error, unix_now};
+use crate::backend::blobs::{PutInParts, StoreName, StoredCopy};
+use crate::backend::db::transfers::Transfer;
+use crate::backend::db::{self, copies, puts};
+use crate::backend::{BlobId, Error, TransferId, unix_now};
 
 /// Makes the copies of a blob of `size` bytes that the policy wants and that are not there yet.
 pub(super) async fn copy_to_stores(
     contents: &Contents,
-    blob: BlobId,
+    transfer: Transfer,
     size: u64,
 ) -> Result<(), Error> {
+    let blob = transfer.blob;
     let there = copies::of_blob(&mut *contents.db.read().await?, blob).await?;
     let file = contents.staging.path(blob);
     for name in contents.stores.policy() {
         if there.iter().all(|copy| copy.store != *name) {
-            copy_to_store(contents, *name, (blob, size), &file).await?;
+            let copy = put(contents, transfer, *name, (&file, size)).await?;
+            write_down(contents, transfer.id, &copy).await?;
         }
     }
     Ok(())
 }
 
-async fn copy_to_store(
+async fn write_down(
     contents: &Contents,
-    name: StoreName,
-    (blob, size): (BlobId, u64),
-    file: &Path,
+    transfer: TransferId,
+    copy: &StoredCopy,
 ) -> Result<(), Error> {
-    let copy = contents.stores.put(name, blob, file.to_owned()).await?;
-    if copy.size != size {
-        return Err(Error::Damaged { what: "size of a staged blob" });
-    }
     db::rerun(|| async {
         let mut transaction = contents.db.write().await?;
-        copies::put(&mut transaction, &copy, unix_now()).await?;
+        copies::put(&mut transaction, copy, unix_now()).await?;
+        puts::forget(&mut transaction, transfer).await?;
         transaction.commit().await
     })
     .await
+}
+
+/// Makes a verified copy of a synced file of `size` bytes in a store, for a transfer.
+pub(super) async fn put(
+    contents: &Contents,
+    transfer: Transfer,
+    name: StoreName,
+    (file, size): (&Path, u64),
+) -> Result<StoredCopy, Error> {
+    let begun = contents.stores.begin(name, transfer.blob, size).await?;
+    if let Some(put) = &begun
+        && let Err(error) = db::rerun(|| note(contents, transfer.id, put)).await
+    {
+        abort(contents, put).await;
+        return Err(error);
+    }
+    let (blob, file) = (transfer.blob, file.to_owned());
+    let copy = contents.stores.put_begun(name, blob, file, begun.as_ref()).await?;
+    if copy.size == size { Ok(copy) } else { Err(Error::Damaged { what: "size of a staged blob" }) }
+}
+
+async fn note(contents: &Contents, transfer: TransferId, put: &PutInParts) -> Result<(), Error> {
+    let mut transaction = contents.db.write().await?;
+    puts::note(&mut transaction, transfer, put).await?;
+    transaction.commit().await
+}
+
+/// Ends what a former try of a transfer has begun to put and could not end.
+pub(super) async fn abort_former(contents: &Contents, transfer: TransferId) -> Result<(), Error> {
+    let former = puts::of_transfer(&mut *contents.db.read().await?, transfer).await?;
+    if let Some(put) = former {
+        abort(contents, &put).await;
+    }
+    Ok(())
+}
+
+/// A store that does not answer holds nothing up here: it takes no new put either, so what is written
+/// down stays.
+async fn abort(contents: &Contents, put: &PutInParts) {
+    if let Err(error) = contents.stores.abort(put).await {
+        tracing::warn!(store = %put.store, key = put.key, %error, "parts of a put are left");
+    }
 }
 
 /// Removes a blob's copies from all stores, and what is known of them; the blob is condemned.

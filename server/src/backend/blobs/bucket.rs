@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{self, BoxStream, StreamExt as _, TryStreamExt as _};
+use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
-use object_store::multipart::{MultipartStore as _, PartId};
 use object_store::path::Path as Key;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 use object_store::{
@@ -25,6 +24,7 @@ use url::Url;
 
 use super::etag::{self, Md5Bytes};
 use super::failure::{Action, Cause, StoreFailure};
+use super::multipart::PutInParts;
 use super::parts::Parts;
 use super::rules::{Addressing, CompletedEtag, Rules};
 use super::{BucketSettings, Found, StoreName, StoredCopy, oss};
@@ -40,14 +40,16 @@ const PUT_IDLE: Duration = Duration::from_secs(300);
 /// A bucket with its keys.
 #[derive(Debug)]
 pub struct Bucket {
-    name: StoreName,
+    pub(super) name: StoreName,
     place: String,
     prefix: String,
-    rules: Rules,
+    pub(super) rules: Rules,
+    /// How requests are sent that the crate for stores does not know.
+    pub(super) client: ClientOptions,
     /// With little patience: another copy may be asked instead.
     reads: AmazonS3,
     /// With more.
-    writes: AmazonS3,
+    pub(super) writes: AmazonS3,
     /// The bucket as clients reach it. It only signs.
     public: Option<AmazonS3>,
 }
@@ -79,6 +81,7 @@ impl Bucket {
             reads: open(&settings.endpoint, retry(1, 5), READ_IDLE)?,
             writes: open(&settings.endpoint, retry(3, 120), PUT_IDLE)?,
             public: public.map(|public| open(public, retry(0, 0), READ_IDLE)).transpose()?,
+            client: client(settings, READ_IDLE).with_allow_http(true),
             prefix: settings.prefix.trim_end_matches('/').to_owned(),
             name,
             rules,
@@ -96,11 +99,17 @@ impl Bucket {
         self.public.is_some()
     }
 
-    /// Takes a file in under `key` and answers size and ETag once the object is known to be the same.
+    /// Takes a file in under `key` and answers size and ETag once the object is known to be the same. With
+    /// `begun`, by the parts of that put.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::File`].
-    pub async fn put(&self, key: &str, file: PathBuf) -> Result<Found, Error> {
+    pub async fn put(
+        &self,
+        key: &str,
+        file: PathBuf,
+        begun: Option<&PutInParts>,
+    ) -> Result<Found, Error> {
         let (file, size) = off_loop(move || {
             let opened = File::open(&file).and_then(|open| Ok((open.metadata()?.len(), open)));
             opened
@@ -109,10 +118,9 @@ impl Bucket {
         })
         .await?;
         let at = Key::from(key);
-        let parts = Parts::of(size, &self.rules);
-        let sent = match parts.is_one() {
-            true => Some(self.put_whole(&at, file, size).await?),
-            false => self.put_in_parts(&at, file, parts).await?,
+        let sent = match begun {
+            None => Some(self.put_whole(&at, file, size).await?),
+            Some(put) => self.send(put, file, Parts::of(size, &self.rules)).await?,
         };
         let found = self.head(key).await?.ok_or_else(|| {
             self.failure(
@@ -135,82 +143,6 @@ impl Bucket {
         let expected = etag::of_piece(&md5);
         self.same(at, "ETag", &etag::plain(put.e_tag.as_deref().unwrap_or("")), &expected)?;
         Ok(expected)
-    }
-
-    /// Answers the ETag that the object must have, if that can be known.
-    async fn put_in_parts(
-        &self,
-        at: &Key,
-        file: Arc<File>,
-        parts: Parts,
-    ) -> Result<Option<String>, Error> {
-        let begun = self.writes.create_multipart(at).await;
-        let id = begun.map_err(|error| self.refused(Action::Put, error))?;
-        let sent = self.send_parts(at, &id, file, parts).await;
-        let done = match sent {
-            Ok((ids, md5s)) => self.complete(at, &id, ids, &md5s).await,
-            Err(error) => Err(error),
-        };
-        if done.is_err() {
-            // Parts of an upload that was never completed take room that no listing shows.
-            if let Err(error) = self.writes.abort_multipart(at, &id).await {
-                tracing::warn!(store = %self.name, %error, "parts of a failed put may be left");
-            }
-        }
-        done
-    }
-
-    async fn send_parts(
-        &self,
-        at: &Key,
-        id: &String,
-        file: Arc<File>,
-        parts: Parts,
-    ) -> Result<(Vec<PartId>, Vec<Md5Bytes>), Error> {
-        let sending = parts.ranges().enumerate().map(|(index, range)| {
-            let file = file.clone();
-            async move {
-                let (bytes, md5) = read_part(file, range).await?;
-                let sent = self.writes.put_part(at, id, index, bytes.into()).await;
-                let part = sent.map_err(|error| self.refused(Action::Put, error))?;
-                self.same(
-                    at,
-                    "a part's ETag",
-                    &etag::plain(&part.content_id),
-                    &etag::of_piece(&md5),
-                )?;
-                Ok((part, md5))
-            }
-        });
-        stream::iter(sending)
-            .buffered(parts.at_once())
-            .try_collect::<Vec<_>>()
-            .await
-            .map(|sent| sent.into_iter().unzip())
-    }
-
-    async fn complete(
-        &self,
-        at: &Key,
-        id: &String,
-        parts: Vec<PartId>,
-        md5s: &[Md5Bytes],
-    ) -> Result<Option<String>, Error> {
-        let expected = match self.rules.completed_etag {
-            CompletedEtag::OfPartMd5s => Some(etag::of_parts(md5s)),
-            CompletedEtag::Opaque => None,
-        };
-        match self.writes.complete_multipart(at, id, parts).await {
-            Ok(_answer) => Ok(expected),
-            // Said again after a lost answer, it finds no such upload: then the object is there.
-            Err(error @ object_store::Error::NotFound { .. }) => {
-                match self.head(at.as_ref()).await? {
-                    Some(_completed) => Ok(expected),
-                    None => Err(self.refused(Action::Put, error)),
-                }
-            }
-            Err(error) => Err(self.refused(Action::Put, error)),
-        }
     }
 
     /// Makes sure that a file has the bytes of a copy, by the ETag that the copy has; one that a client
@@ -315,7 +247,13 @@ impl Bucket {
         signed.await.map(Some).map_err(|error| self.refused(Action::Sign, error))
     }
 
-    fn same(&self, at: &Key, what: &str, given: &str, expected: &str) -> Result<(), Error> {
+    pub(super) fn same(
+        &self,
+        at: &Key,
+        what: &str,
+        given: &str,
+        expected: &str,
+    ) -> Result<(), Error> {
         if given == expected {
             return Ok(());
         }
@@ -323,7 +261,7 @@ impl Bucket {
         Err(self.failure(Action::Put, Cause::NotTheSame(said)))
     }
 
-    fn unless_absent<T>(
+    pub(super) fn unless_absent<T>(
         &self,
         action: Action,
         error: object_store::Error,
@@ -334,11 +272,11 @@ impl Bucket {
         }
     }
 
-    fn refused(&self, action: Action, error: object_store::Error) -> Error {
+    pub(super) fn refused(&self, action: Action, error: object_store::Error) -> Error {
         self.failure(action, Cause::of(error))
     }
 
-    fn failure(&self, action: Action, cause: Cause) -> Error {
+    pub(super) fn failure(&self, action: Action, cause: Cause) -> Error {
         StoreFailure { store: self.name, place: self.place.clone(), action, cause }.into()
     }
 }
@@ -367,15 +305,6 @@ fn connect(
             })?
         }
     };
-    let client = match &settings.proxy {
-        Some(proxy) => ClientOptions::new().with_proxy_url(proxy),
-        None => ClientOptions::new(),
-    };
-    let client = client
-        .with_connect_timeout(CONNECT)
-        .with_timeout_disabled()
-        .with_read_timeout(idle)
-        .with_allow_http(url.scheme() == "http");
     AmazonS3Builder::new()
         .with_endpoint(endpoint)
         .with_bucket_name(&settings.bucket)
@@ -383,7 +312,7 @@ fn connect(
         .with_access_key_id(&settings.access_key)
         .with_secret_access_key(settings.secret_key.expose_secret())
         .with_virtual_hosted_style_request(rules.addressing == Addressing::VirtualHosted)
-        .with_client_options(client)
+        .with_client_options(client(settings, idle).with_allow_http(url.scheme() == "http"))
         .with_retry(retry)
         // The ETag proves what arrived; hashing everything a second time would prove no more.
         .with_unsigned_payload(true)
@@ -391,6 +320,14 @@ fn connect(
         .with_disable_bulk_delete(true)
         .build()
         .map_err(Cause::of)
+}
+
+fn client(settings: &BucketSettings, idle: Duration) -> ClientOptions {
+    let client = match &settings.proxy {
+        Some(proxy) => ClientOptions::new().with_proxy_url(proxy),
+        None => ClientOptions::new(),
+    };
+    client.with_connect_timeout(CONNECT).with_timeout_disabled().with_read_timeout(idle)
 }
 
 fn retry(times: usize, seconds: u64) -> RetryConfig {
@@ -401,7 +338,10 @@ fn retry(times: usize, seconds: u64) -> RetryConfig {
     }
 }
 
-async fn read_part(file: Arc<File>, range: Range<u64>) -> Result<(Bytes, Md5Bytes), Error> {
+pub(super) async fn read_part(
+    file: Arc<File>,
+    range: Range<u64>,
+) -> Result<(Bytes, Md5Bytes), Error> {
     off_loop(move || {
         let length = usize::try_from(range.end - range.start).expect("a part fits into memory");
         let mut bytes = vec![0; length];

@@ -75,6 +75,9 @@ pub enum Cause {
     /// What came back is not what was sent.
     #[error("its answer is not what was sent: {0}")]
     NotTheSame(String),
+    /// It answered something else than what was asked for.
+    #[error("it answered {0}")]
+    Unreadable(String),
     /// Anything else: no connection, a time-out, a full or broken store.
     #[error("{}", in_a_line(.0))]
     Other(#[source] object_store::Error),

@@ -9,6 +9,7 @@ mod etag;
 mod failure;
 mod health;
 mod local;
+mod multipart;
 mod oss;
 mod parts;
 mod rules;
@@ -17,6 +18,7 @@ mod settings;
 mod tests;
 
 pub use failure::{Action, Cause, StoreFailure};
+pub use multipart::{PutInParts, Unfinished};
 pub use settings::{BucketSettings, StoreName, StoresSettings};
 
 use std::collections::BTreeMap;
@@ -104,15 +106,8 @@ impl Stores {
     pub fn open(settings: &StoresSettings) -> Result<Self, Error> {
         let local = Store::Local(LocalStore::open(&settings.local)?);
         let mut named = BTreeMap::from([(StoreName::Local, Named::from(local))]);
-        let buckets = [
-            (StoreName::Ceph, &settings.ceph, rules::CEPH),
-            (StoreName::Oss, &settings.oss, oss::OSS),
-        ];
-        for (name, settings, rules) in buckets {
-            if let Some(settings) = settings {
-                let bucket = Bucket::new(name, settings, rules)?;
-                named.insert(name, Store::Bucket(Arc::new(bucket)).into());
-            }
+        for (name, bucket) in buckets(settings)? {
+            named.insert(name, Store::Bucket(Arc::new(bucket)).into());
         }
         let stores = Self { named: Arc::new(named), policy: settings.policy.as_slice().into() };
         for name in &settings.policy {
@@ -142,16 +137,76 @@ impl Stores {
         blob: BlobId,
         file: PathBuf,
     ) -> Result<StoredCopy, Error> {
+        let length = tokio::fs::metadata(&file).await.map_err(|error| Error::file(&file, error))?;
+        let begun = self.begin(name, blob, length.len()).await?;
+        self.put_begun(name, blob, file, begun.as_ref()).await
+    }
+
+    /// Begins a put of a blob of `size` bytes; `None` when it goes in one piece. What is sent of one that is
+    /// begun stays in the store until [`Self::put_begun`] or [`Self::abort`] ends it.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn begin(
+        &self,
+        name: StoreName,
+        blob: BlobId,
+        size: u64,
+    ) -> Result<Option<PutInParts>, Error> {
+        match self.store(name)? {
+            Store::Local(_) => Ok(None),
+            Store::Bucket(bucket) => bucket.begin(&self.key(name, blob)?, size).await,
+        }
+    }
+
+    /// Like [`Self::put`], by what [`Self::begin`] has begun. When it fails, what was begun is aborted, if
+    /// the store answers.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::NoRoom`], [`Error::File`].
+    pub async fn put_begun(
+        &self,
+        name: StoreName,
+        blob: BlobId,
+        file: PathBuf,
+        begun: Option<&PutInParts>,
+    ) -> Result<StoredCopy, Error> {
         let key = self.key(name, blob)?;
         let (size, etag) = match self.store(name)? {
             Store::Local(store) => (store.take_in(&key, file).await?, None),
             Store::Bucket(bucket) => {
-                let found = bucket.put(&key, file).await?;
+                let found = bucket.put(&key, file, begun).await?;
                 (found.size, found.etag)
             }
         };
         metrics::counter!("miaofs_store_put_bytes_total", "store" => name.as_str()).increment(size);
         Ok(StoredCopy { blob, store: name, key, size, etag })
+    }
+
+    /// Lets a store forget what was sent of a put that nobody goes on with.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn abort(&self, put: &PutInParts) -> Result<(), Error> {
+        match self.store(put.store)? {
+            Store::Local(_) => Ok(()),
+            Store::Bucket(bucket) => bucket.abort(put).await,
+        }
+    }
+
+    /// Some puts in parts that are begun and not ended, after one of them; none when there are no more.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn unfinished(
+        &self,
+        name: StoreName,
+        after: Option<&PutInParts>,
+    ) -> Result<Vec<Unfinished>, Error> {
+        match self.store(name)? {
+            Store::Local(_) => Ok(Vec::new()),
+            Store::Bucket(bucket) => bucket.unfinished(after).await,
+        }
     }
 
     /// Makes sure that a file has the bytes of a copy, as far as its store says what they are: their number,
@@ -322,6 +377,21 @@ impl Stores {
                 .into()
         })
     }
+}
+
+/// Makes sure that the settings of all buckets can be right, without connecting to any.
+///
+/// # Errors
+/// [`Error::Store`].
+pub fn check(settings: &StoresSettings) -> Result<(), Error> {
+    buckets(settings).map(|_all| ())
+}
+
+fn buckets(settings: &StoresSettings) -> Result<Vec<(StoreName, Bucket)>, Error> {
+    let all =
+        [(StoreName::Ceph, &settings.ceph, rules::CEPH), (StoreName::Oss, &settings.oss, oss::OSS)];
+    let set_up = all.into_iter().filter_map(|(name, of, rules)| Some((name, of.as_ref()?, rules)));
+    set_up.map(|(name, settings, rules)| Ok((name, Bucket::new(name, settings, rules)?))).collect()
 }
 
 /// The key of a blob below a store's prefix: fanned out, so that no directory grows too large.

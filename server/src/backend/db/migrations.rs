@@ -29,6 +29,7 @@ const CHANGES: &[Change] = &[
     change!(4, "sessions", "0004_sessions.sql"),
     change!(5, "removals", "0005_removals.sql"),
     change!(6, "relocations", "0006_relocations.sql"),
+    change!(7, "puts", "0007_puts.sql"),
 ];
 
 /// Asks for the number of the last change that was made.

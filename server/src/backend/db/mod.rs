@@ -21,6 +21,7 @@ pub mod files;
 pub mod hosts;
 mod migrations;
 mod mysql;
+pub mod puts;
 mod query;
 pub mod relocations;
 mod replica;

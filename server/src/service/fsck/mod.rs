@@ -10,6 +10,7 @@ mod contents;
 mod copies;
 mod drives;
 mod objects;
+mod puts;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -64,6 +65,9 @@ pub struct Options {
     pub repair: Repair,
     /// Bytes that belong to nothing are left alone for so long: somebody may be about to use them.
     pub grace: Duration,
+    /// Puts in parts that no transfer knows are left alone for so long: only they themselves know what they
+    /// are for.
+    pub grace_of_parts: Duration,
 }
 
 /// What happens during a check.
@@ -111,6 +115,7 @@ pub async fn check(
     fsck.check_strays_of_copies().await?;
     fsck.check_staging().await?;
     fsck.check_stores().await?;
+    fsck.check_puts().await?;
     Ok(fsck.report)
 }
 

@@ -3,6 +3,8 @@
 //! What is young is left alone, since an upload may be about to use it. A blob's id is never used again, so
 //! what belongs to nothing after two looks never will.
 
+use std::time::Duration;
+
 use futures::stream::StreamExt as _;
 use miaofs::protocol::ids::UploadId;
 
@@ -152,9 +154,14 @@ impl Fsck<'_> {
     }
 
     fn is_old(&self, changed_at: i64) -> bool {
-        let grace = i64::try_from(self.options.grace.as_secs()).unwrap_or(i64::MAX);
-        changed_at <= unix_now().saturating_sub(grace)
+        is_older(changed_at, self.options.grace)
     }
+}
+
+/// Whether a time in seconds since 1970 is so long ago.
+pub(super) fn is_older(time: i64, than: Duration) -> bool {
+    let seconds = i64::try_from(than.as_secs()).unwrap_or(i64::MAX);
+    time <= unix_now().saturating_sub(seconds)
 }
 
 /// A blob that contents stand on; `None` too when its row cannot be read, which is a finding.

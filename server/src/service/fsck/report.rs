@@ -67,6 +67,8 @@ pub enum Flaw {
     StrayStaged,
     /// An object of a store belongs to nothing.
     StrayObject,
+    /// A put in parts was begun, and no transfer goes on with it.
+    StrayParts,
 }
 
 /// What became of a finding.

@@ -52,7 +52,7 @@ async fn change(scene: &Scene, statements: &[&'static str]) {
 }
 
 async fn run(scene: &Scene, depth: Depth, repair: Repair) -> Report {
-    let options = Options { depth, repair, grace: Duration::ZERO };
+    let options = Options { depth, repair, grace: Duration::ZERO, grace_of_parts: Duration::ZERO };
     let policy = scene.contents.policy.clone();
     check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap()
 }
@@ -257,7 +257,8 @@ async fn bytes_that_belong_to_nothing_are_removed_when_they_are_old_and_no_other
     contents.stores.put(StoreName::Local, stored, path).await.unwrap();
     contents.staging.remove(stored).await.unwrap();
 
-    let options = Options { depth: Depth::Sizes, repair: Repair::Safe, grace: HOUR };
+    let options =
+        Options { depth: Depth::Sizes, repair: Repair::Safe, grace: HOUR, grace_of_parts: HOUR };
     let policy = contents.policy.clone();
     let young = check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap();
     assert_eq!(flaws(&young), [], "somebody may be about to use them");

@@ -19,8 +19,8 @@ use crate::backend::db::transfers::{self, Route, Transfer};
 use crate::backend::db::{self, blobs, copies};
 use crate::backend::queue::Lane;
 use crate::backend::{self, BlobId, off_loop, unix_now};
-use crate::service::Error;
 use crate::service::policy::after;
+use crate::service::{Error, copying};
 
 /// For how long a reader may be on its way to a place that it has looked up.
 const LOOKED_UP: Duration = Duration::from_secs(10);
@@ -44,7 +44,7 @@ impl Transfers {
         let Some(old) = copy_in(route.from) else { return self.forget(transfer.id).await };
         let new = match copy_in(route.to) {
             Some(copy) if self.is_whole(copy).await? => copy.clone(),
-            _ => self.copy_across(old, route.to).await?,
+            _ => self.copy_across(transfer, old, route.to).await?,
         };
         if !db::rerun(|| self.swap(transfer, old, &new)).await? {
             self.abandon(transfer, route).await?;
@@ -58,7 +58,12 @@ impl Transfers {
     }
 
     /// Copies by way of the staging disk, where the bytes are checked before they go on.
-    async fn copy_across(&self, old: &StoredCopy, to: StoreName) -> Result<StoredCopy, Error> {
+    async fn copy_across(
+        &self,
+        transfer: Transfer,
+        old: &StoredCopy,
+        to: StoreName,
+    ) -> Result<StoredCopy, Error> {
         let (stores, staging) = (&self.contents.stores, &self.contents.staging);
         let name = BlobId::random();
         let _removed_in_the_end = staging.draft(name).await?;
@@ -66,7 +71,7 @@ impl Transfers {
         self.fetch(old, name).await?;
         staging.sync(name).await?;
         stores.verify(old, &path).await?;
-        Ok(stores.put(to, old.blob, path).await?)
+        Ok(copying::put(&self.contents, transfer, to, (&path, old.size)).await?)
     }
 
     async fn fetch(&self, old: &StoredCopy, name: BlobId) -> Result<(), backend::Error> {

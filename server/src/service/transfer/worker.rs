@@ -129,6 +129,7 @@ impl Transfers {
 
     /// Moves one blob, from wherever a former try has left it.
     async fn transfer(&self, transfer: Transfer) -> Result<(), Error> {
+        copying::abort_former(&self.contents, transfer.id).await?;
         if let Some(route) = transfer.route {
             return self.relocate(transfer, route).await;
         }
@@ -150,7 +151,7 @@ impl Transfers {
     /// Copies a blob to the stores of the policy and says so; `false` when nobody needs it any more.
     async fn settle(&self, transfer: Transfer, row: Blob) -> Result<bool, Error> {
         let (contents, blob) = (&self.contents, transfer.blob);
-        copying::copy_to_stores(contents, blob, row.size).await?;
+        copying::copy_to_stores(contents, transfer, row.size).await?;
         let settle = || async {
             let mut transaction = contents.db.write().await?;
             let needed = blobs::settle(&mut transaction, blob).await?;

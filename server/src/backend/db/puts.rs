@@ -1,0 +1,69 @@
+//! Puts in parts that transfers have begun, in the rows of the outbox: at most one of each transfer.
+
+use super::{Connection, query};
+use crate::backend::blobs::{PutInParts, StoreName};
+use crate::backend::{Error, TransferId};
+
+/// Writes down what a transfer has begun; what it had begun before is forgotten.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn note(
+    db: &mut Connection,
+    transfer: TransferId,
+    put: &PutInParts,
+) -> Result<(), Error> {
+    query("UPDATE transfers SET put_place = ?, put_key = ?, put_id = ? WHERE id = ?")
+        .bind(put.store.as_str())
+        .bind(put.key.as_str())
+        .bind(put.id.as_str())
+        .bind(&transfer.as_bytes()[..])
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Says that a transfer has nothing begun any more.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn forget(db: &mut Connection, transfer: TransferId) -> Result<(), Error> {
+    query("UPDATE transfers SET put_place = NULL, put_key = NULL, put_id = NULL WHERE id = ?")
+        .bind(&transfer.as_bytes()[..])
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// What a transfer has begun, as far as is known.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub async fn of_transfer(
+    db: &mut Connection,
+    transfer: TransferId,
+) -> Result<Option<PutInParts>, Error> {
+    let row = query(
+        "SELECT put_place, put_key, put_id FROM transfers WHERE id = ? AND put_id IS NOT NULL",
+    )
+    .bind(&transfer.as_bytes()[..])
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let place: String = row.try_get(0)?;
+    let store = place.parse().map_err(|_no_store| Error::Damaged { what: "put of a transfer" })?;
+    Ok(Some(PutInParts { store, key: row.try_get(1)?, id: row.try_get(2)? }))
+}
+
+/// Whether a transfer has begun a put by this id.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn is_known(db: &mut Connection, store: StoreName, id: &str) -> Result<bool, Error> {
+    let row = query("SELECT 1 FROM transfers WHERE put_place = ? AND put_id = ? LIMIT 1")
+        .bind(store.as_str())
+        .bind(id)
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
+}
