@@ -8,7 +8,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::output;
 use crate::backend::Backends;
+use crate::backend::blobs;
 use crate::config::{Drain, Flags, ServingConfig, ServingFlags};
 use crate::http;
 use crate::service::Services;
@@ -20,6 +22,9 @@ pub struct Args {
     flags: Flags,
     #[command(flatten)]
     serving: ServingFlags,
+    /// Only say whether flags, environment and configuration file are right; open and start nothing.
+    #[arg(long)]
+    check: bool,
 }
 
 impl Args {
@@ -29,6 +34,11 @@ impl Args {
     /// What cannot be opened, or on what cannot be listened.
     pub fn run(&self) -> anyhow::Result<()> {
         let config = ServingConfig::load(&self.flags, &self.serving)?;
+        if self.check {
+            // A store's settings are read when it is opened, which connects to nothing.
+            blobs::check(&config.config.settings.stores)?;
+            return output::line("the configuration is right");
+        }
         super::block_on("info", serve(config))
     }
 }

@@ -200,7 +200,9 @@ fn default_data() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory as _, Parser};
 
     use super::*;
 
@@ -230,6 +232,48 @@ mod tests {
         assert_eq!(policy.sign_up, SignUps::Closed);
         assert_eq!(policy.max_file_size, TEBIBYTE);
         assert_eq!(loaded.roles, Roles::all());
+    }
+
+    /// The words of a text that are names of variables of ours.
+    fn variables(text: &str) -> BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.filter(|word| word.starts_with("MIAOFS_SERVER_")).collect()
+    }
+
+    /// The files below `server/deploy`, but for its documents.
+    fn deployed() -> Vec<(PathBuf, String)> {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        let (mut folders, mut files) = (vec![root], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_none_or(|kind| kind != "md") {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    files.push((path, text));
+                }
+            }
+        }
+        files
+    }
+
+    #[test]
+    fn each_variable_of_what_is_deployed_is_one_that_is_read() {
+        let command = Arguments::command();
+        let read: BTreeSet<&str> =
+            command.get_arguments().filter_map(|it| it.get_env()?.to_str()).collect();
+        let mut seen = 0;
+        for (path, text) in deployed() {
+            for variable in variables(&text) {
+                let is_read = read.contains(variable)
+                    || variable.starts_with("MIAOFS_SERVER_STORES_CEPH_")
+                    || variable.starts_with("MIAOFS_SERVER_STORES_OSS_");
+                assert!(is_read, "{}: nothing reads {variable}", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "only {seen} variables: the files were not found");
     }
 
     #[test]
