@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::allowance::Allowance;
 use super::{output, size};
 use crate::backend::blobs::StoreName;
 use crate::config::Flags;
@@ -63,10 +64,12 @@ impl Args {
     }
 
     async fn follow(&self, migration: &Migration) -> anyhow::Result<()> {
-        let mut allowance = Allowance::new(self.bwlimit);
+        let (mut allowance, mut since) = (Allowance::new(self.bwlimit), Instant::now());
         let mut shown = Shown::new(self.json);
         loop {
-            let all_begun = allowance.feed(migration).await?;
+            allowance.earn(since.elapsed());
+            since = Instant::now();
+            let all_begun = feed(&mut allowance, migration).await?;
             let progress = migration.progress().await?;
             shown.show(progress)?;
             if progress.is_done() {
@@ -97,37 +100,16 @@ impl Args {
     }
 }
 
-/// How much may begin to move.
-struct Allowance {
-    /// Bytes that are earned in a second; any number without a limit.
-    a_second: f64,
-    /// Bytes that may begin; what was too large for it is owed.
-    bytes: f64,
-    since: Instant,
-}
-
-impl Allowance {
-    fn new(a_second: Option<u64>) -> Self {
-        let a_second = a_second.map_or(f64::INFINITY, |bytes| bytes as f64);
-        Self { a_second, bytes: 1.0, since: Instant::now() }
-    }
-
-    /// Lets begin what may; answers whether there is nothing that has not begun.
-    async fn feed(&mut self, migration: &Migration) -> anyhow::Result<bool> {
-        let now = Instant::now();
-        let passed = now.duration_since(self.since).as_secs_f64().max(f64::MIN_POSITIVE);
-        // Time in which nothing had to begin is not saved up.
-        self.bytes = (self.bytes + self.a_second * passed).min(self.a_second);
-        self.since = now;
-        while self.bytes > 0.0 {
-            match migration.feed(self.bytes as u64).await? {
-                Fed::Bytes(fed) => self.bytes -= fed as f64,
-                Fed::Enough => return Ok(false),
-                Fed::AllHasBegun => return Ok(true),
-            }
+/// Lets begin what may; answers whether there is nothing that has not begun.
+async fn feed(allowance: &mut Allowance, migration: &Migration) -> anyhow::Result<bool> {
+    while let Some(bytes) = allowance.left() {
+        match migration.feed(bytes).await? {
+            Fed::Bytes(fed) => allowance.spend(fed),
+            Fed::Enough => return Ok(false),
+            Fed::AllHasBegun => return Ok(true),
         }
-        Ok(false)
     }
+    Ok(false)
 }
 
 /// What a person or a program is shown.
