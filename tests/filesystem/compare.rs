@@ -10,8 +10,6 @@ use super::{FileSystem, bytes::Bytes};
 
 /// The longest that is read at once.
 const READ_MAX: u64 = 1 << 20;
-/// Tries that shrinking may take.
-const TRIES_MAX: usize = 3000;
 
 /// The first answer that is not the model's.
 #[derive(Debug)]
@@ -46,8 +44,20 @@ pub fn compare(
     for (after, operation) in operations.iter().enumerate() {
         step(model, subject, operation, after)?;
     }
+    inspect(model, subject, operations.len())
+}
+
+/// Looks at everything that is there.
+///
+/// # Errors
+/// The first difference.
+pub fn inspect(
+    model: &mut Model,
+    subject: &mut dyn FileSystem,
+    after: usize,
+) -> Result<(), Box<Difference>> {
     for operation in inspection(model) {
-        step(model, subject, &operation, operations.len())?;
+        step(model, subject, &operation, after)?;
     }
     Ok(())
 }
@@ -67,13 +77,13 @@ fn step(
 }
 
 /// Operations that look at all that is there.
-pub fn inspection(model: &Model) -> Vec<Operation> {
+fn inspection(model: &Model) -> Vec<Operation> {
     let mut operations = Vec::new();
-    inspect(model, TOP, &Path(Vec::new()), &mut operations);
+    look_at(model, TOP, &Path(Vec::new()), &mut operations);
     operations
 }
 
-fn inspect(model: &Model, id: Id, path: &Path, operations: &mut Vec<Operation>) {
+fn look_at(model: &Model, id: Id, path: &Path, operations: &mut Vec<Operation>) {
     let node = &model.nodes[&id];
     let path = || path.clone();
     operations.push(Operation::Stat { path: path() });
@@ -88,7 +98,7 @@ fn inspect(model: &Model, id: Id, path: &Path, operations: &mut Vec<Operation>) 
         Kind::Directory => {
             operations.push(Operation::List { path: path() });
             for (name, child) in &node.children {
-                inspect(model, *child, &path().join(name), operations);
+                look_at(model, *child, &path().join(name), operations);
             }
         }
     }
@@ -106,15 +116,16 @@ fn read(bytes: &Bytes, path: Path, operations: &mut Vec<Operation>) {
     operations.push(Operation::Close { handle: 0 });
 }
 
-/// Takes out of a sequence whatever it fails without (Zeller, Hildebrandt 2002, much simplified).
+/// Takes out of a sequence whatever it fails without, in so many tries (Zeller, Hildebrandt 2002, much simplified).
 pub fn shrink(
     mut operations: Vec<Operation>,
+    tries_max: usize,
     mut fails: impl FnMut(&[Operation]) -> bool,
 ) -> Vec<Operation> {
     let (mut size, mut tries) = (operations.len().div_ceil(2), 0);
-    while size > 0 && tries < TRIES_MAX {
+    while size > 0 && tries < tries_max {
         let (mut at, mut shorter) = (0, false);
-        while at < operations.len() && tries < TRIES_MAX {
+        while at < operations.len() && tries < tries_max {
             let mut without = operations.clone();
             without.drain(at..(at + size).min(operations.len()));
             tries += 1;

@@ -29,39 +29,39 @@ pub enum Rights {
     User,
 }
 
-/// How often the daemon ends in a sequence.
+/// What sequences are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Restarts {
-    /// Once in so many operations it is killed.
+pub struct Habits {
+    /// How many operations each has.
+    pub length: usize,
+    /// What its caller may do.
+    pub rights: Rights,
+    /// Once in so many operations the daemon is killed.
     pub kill: u64,
     /// Once in so many operations it ends in order.
     pub remount: u64,
+    /// An offset that is far away, in bytes; what is before it is a hole mostly.
+    pub far: u64,
 }
 
 /// What makes sequences.
 pub struct Generator<'a> {
     random: &'a mut Random,
     model: Model,
-    rights: Rights,
-    restarts: Restarts,
+    habits: Habits,
 }
 
 /// A sequence of operations on an empty directory.
-pub fn sequence(
-    random: &mut Random,
-    length: usize,
-    rights: Rights,
-    restarts: Restarts,
-) -> Vec<Operation> {
-    let mut generator = Generator { random, model: Model::new(0, 0), rights, restarts };
-    (0..length).map(|_| generator.next()).collect()
+pub fn sequence(random: &mut Random, habits: Habits) -> Vec<Operation> {
+    let mut generator = Generator { random, model: Model::new(0, 0), habits };
+    (0..habits.length).map(|_| generator.next()).collect()
 }
 
 impl Generator<'_> {
     fn next(&mut self) -> Operation {
-        let operation = if self.random.one_in(self.restarts.kill) {
+        let operation = if self.random.one_in(self.habits.kill) {
             Operation::Kill
-        } else if self.random.one_in(self.restarts.remount) {
+        } else if self.random.one_in(self.habits.remount) {
             Operation::Remount
         } else {
             match self.random.below(100) {
@@ -100,7 +100,7 @@ impl Generator<'_> {
                 let mode = self.random.pick(&[0o755, 0o755, 0o700]);
                 Operation::MakeDirectory { path: self.new_path(), mode }
             }
-            _ => self.open(self.random.clone().one_in(2)),
+            _ => self.open(true),
         }
     }
 
@@ -161,7 +161,7 @@ impl Generator<'_> {
                 let modes = [0o700, 0o755, 0o777, 0o1777, 0o2755, 0o4755, 0o6744];
                 Operation::Chmod { path, mode: self.random.pick(&modes) }
             }
-            2..4 if self.rights == Rights::Root => {
+            2..4 if self.habits.rights == Rights::Root => {
                 let (uid, gid) = (self.random.pick(&OWNERS), self.random.pick(&OWNERS));
                 Operation::Chown { path, uid, gid: gid.or(uid.is_none().then_some(0)) }
             }
@@ -255,7 +255,7 @@ impl Generator<'_> {
             12..17 => (self.random.below(4) * CHUNK + self.random.below(3)).saturating_sub(1),
             17 => self.random.below(3) * CHUNK + self.random.below(CHUNK),
             18 => 0,
-            _ => (1 << 33) + self.random.below(1 << 33),
+            _ => self.habits.far + self.random.below(self.habits.far),
         }
     }
 

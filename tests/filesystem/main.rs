@@ -5,20 +5,17 @@ mod filesystem;
 
 use filesystem::compare::{compare, listing, shrink};
 use filesystem::disk::Disk;
-use filesystem::generate::{Restarts, Rights, sequence};
+use filesystem::generate::{Habits, Rights, sequence};
 use filesystem::model::Model;
 use filesystem::operation::Operation;
 use filesystem::random::{Random, seed_of_this_run, sequences};
-
-/// Operations of one sequence.
-const LENGTH: usize = 100;
-/// To a local disk they are nothing but closing what is open.
-const RESTARTS: Restarts = Restarts { kill: 100, remount: 100 };
 
 #[test]
 fn a_local_disk_does_what_the_model_says() {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let rights = if uid.is_root() { Rights::Root } else { Rights::User };
+    // To a local disk a restart is nothing but closing what is open.
+    let habits = Habits { length: 100, rights, kill: 100, remount: 100, far: 1 << 33 };
     let difference = |operations: &[Operation]| {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let top = directory.path().join("top");
@@ -29,9 +26,9 @@ fn a_local_disk_does_what_the_model_says() {
     let seed = seed_of_this_run();
     for number in 0..sequences(1000) {
         let seed = seed.wrapping_add(number);
-        let operations = sequence(&mut Random::new(seed), LENGTH, rights, RESTARTS);
+        let operations = sequence(&mut Random::new(seed), habits);
         if difference(&operations).is_some() {
-            let shortest = shrink(operations, |some| difference(some).is_some());
+            let shortest = shrink(operations, 3000, |some| difference(some).is_some());
             let difference = difference(&shortest).expect("it failed before");
             let listing = listing(&shortest);
             panic!("MIAOFS_TEST_SEED={seed}\n{listing}{difference}");

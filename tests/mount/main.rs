@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+#[path = "../filesystem/mod.rs"]
+mod filesystem;
 #[path = "../harness/mod.rs"]
 mod harness;
 
@@ -13,6 +15,7 @@ mod contents;
 mod devices;
 mod directories;
 mod faults;
+mod model;
 mod offline;
 mod operations;
 mod permissions;

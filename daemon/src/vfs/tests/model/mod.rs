@@ -12,7 +12,7 @@ mod filesystem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use filesystem::compare::{Difference, compare, listing, shrink};
-use filesystem::generate::{Restarts, Rights, sequence};
+use filesystem::generate::{Habits, Rights, sequence};
 use filesystem::model::Model;
 use filesystem::operation::Operation;
 use filesystem::random::{Random, seed_of_this_run, sequences};
@@ -20,11 +20,10 @@ use filesystem::random::{Random, seed_of_this_run, sequences};
 use kernel::Kernel;
 use machine::Machine;
 
-/// Operations of one sequence.
-const LENGTH: usize = 100;
 /// Sequences that share a store.
 const BATCH: u64 = 50;
-const RESTARTS: Restarts = Restarts { kill: 400, remount: 800 };
+const HABITS: Habits =
+    Habits { length: 100, rights: Rights::Root, kill: 400, remount: 800, far: 1 << 33 };
 /// Sequences that are tried. Without optimisation they take six times as long.
 const SEQUENCES: u64 = if cfg!(debug_assertions) { 1000 } else { 10_000 };
 
@@ -57,7 +56,7 @@ fn run_batch(seed: u64) {
     let mut random = Random::new(seed);
     let mut machine = None;
     for number in 0..BATCH {
-        let operations = sequence(&mut random, LENGTH, Rights::Root, RESTARTS);
+        let operations = sequence(&mut random, HABITS);
         if let Err(difference) = run(&mut machine, &operations) {
             panic!(
                 "MIAOFS_TEST_SEED={seed}, sequence {number}\n{}",
@@ -78,7 +77,7 @@ fn report(operations: Vec<Operation>, difference: &Difference) -> String {
         let listing = listing(&operations);
         return format!("only after the sequences before it:\n{listing}{difference}");
     }
-    let shortest = shrink(operations, |some| difference_of(some).is_some());
+    let shortest = shrink(operations, 3000, |some| difference_of(some).is_some());
     let difference = difference_of(&shortest).expect("it failed before");
     format!("{}{difference}", listing(&shortest))
 }
