@@ -28,8 +28,8 @@ use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
 use super::capabilities::negotiate;
 use super::notify::Kernel;
 use super::translate::{
-    attributes, device, directory_flags, errno, file_type, ino, kind_of_mode, open_mode,
-    rename_mode, set_xattr, time,
+    attributes, caller, device, directory_flags, errno, file_type, handle, ino, kind_of_mode,
+    maker, open_mode, place, rename_mode, set_xattr, time,
 };
 
 thread_local! {
@@ -87,24 +87,6 @@ impl Adapter {
 }
 
 type Synced = Result<crate::store::Durable, crate::vfs::Error>;
-
-fn caller(request: &Request) -> Caller {
-    let thread = Some(request.pid()).filter(|number| *number != 0);
-    Caller { uid: request.uid(), gid: request.gid(), umask: 0, thread }
-}
-
-/// Who makes something. The kernel leaves the umask to us (`DONT_MASK`).
-fn maker(request: &Request, umask: u32) -> Caller {
-    Caller { umask, ..caller(request) }
-}
-
-fn place(parent: INodeNo, name: &OsStr) -> Place<'_> {
-    Place { parent: ino(parent), name: name.as_bytes() }
-}
-
-fn handle(number: FileHandle) -> HandleId {
-    HandleId(number.0)
-}
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {

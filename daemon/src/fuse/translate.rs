@@ -1,20 +1,43 @@
 //! The kernel's words for the store's: attributes, kinds, times, errnos.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileType, FopenFlags, INodeNo, OpenAccMode, OpenFlags, RenameFlags, TimeOrNow,
+    Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, OpenAccMode, OpenFlags,
+    RenameFlags, Request, TimeOrNow,
 };
 use miaofs::protocol::files::Kind;
 
 use crate::store::{Access, Ino};
-use crate::vfs::{self, Keeping, OpenMode, RenameMode, SetXattr, Stat, Time, Truncate};
+use crate::vfs::{
+    self, Caller, HandleId, Keeping, OpenMode, Place, RenameMode, SetXattr, Stat, Time, Truncate,
+};
 
 /// The size of I/O that programs are advised to use, in bytes.
 const PREFERRED_IO_SIZE: u32 = 128 * 1024;
 
 pub(super) fn ino(number: INodeNo) -> Ino {
     Ino(number.0)
+}
+
+pub(super) fn caller(request: &Request) -> Caller {
+    let thread = Some(request.pid()).filter(|number| *number != 0);
+    Caller { uid: request.uid(), gid: request.gid(), umask: 0, thread }
+}
+
+/// Who makes something. The kernel leaves the umask to us (`DONT_MASK`).
+pub(super) fn maker(request: &Request, umask: u32) -> Caller {
+    Caller { umask, ..caller(request) }
+}
+
+pub(super) fn place(parent: INodeNo, name: &OsStr) -> Place<'_> {
+    Place { parent: ino(parent), name: name.as_bytes() }
+}
+
+pub(super) fn handle(number: FileHandle) -> HandleId {
+    HandleId(number.0)
 }
 
 /// The errno of an error; what broke is logged, here and only here.
