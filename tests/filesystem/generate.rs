@@ -158,7 +158,7 @@ impl Generator<'_> {
         let name = self.random.pick(&XATTRS);
         match self.random.below(12) {
             0..2 => {
-                let modes = [0o700, 0o755, 0o777, 0o1777, 0o2755, 0o4755, 0o6744];
+                let modes = [0o700, 0o755, 0o777, 0o1755, 0o2755, 0o4755, 0o6744];
                 Operation::Chmod { path, mode: self.random.pick(&modes) }
             }
             2..4 if self.habits.rights == Rights::Root => {
