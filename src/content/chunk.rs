@@ -46,6 +46,17 @@ impl Chunk {
         range.end - range.start
     }
 
+    /// Whether the same bytes have the same digest as the chunk at this index of a content of `other_size`
+    /// bytes: that depends on the chunk's length, and on whether it is the only one.
+    pub const fn is_alike_in(self, other_size: u64) -> bool {
+        match Self::new(self.index, other_size) {
+            Some(other) => {
+                self.length() == other.length() && self.is_only_one() == other.is_only_one()
+            }
+            None => false,
+        }
+    }
+
     const fn is_only_one(self) -> bool {
         self.content_size <= CHUNK_SIZE
     }

@@ -12,6 +12,7 @@ mod caching;
 mod callers;
 mod commands;
 mod contents;
+mod copies;
 mod devices;
 mod directories;
 mod faults;

@@ -18,7 +18,7 @@ use fuser::{
 use miaofs::protocol::files::Kind;
 use tokio::runtime::Handle as Runtime;
 
-use crate::store::{Ino, Outcome};
+use crate::store::{Ino, Outcome, Stretch};
 use crate::vfs::{
     AttributeChange, Caller, HandleId, IfExists, NewNode, Place, Privileges, Room, SyncMode,
     Truncate, Vfs,
@@ -415,9 +415,33 @@ impl Filesystem for Adapter {
         reply.answer(self.vfs.remove_xattr(ino(node), name.as_bytes()));
     }
 
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _: INodeNo,
+        source: FileHandle,
+        from: u64,
+        node: INodeNo,
+        target: FileHandle,
+        to: u64,
+        length: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let (caller, handles) = (caller(request), (handle(source), handle(target)));
+        let stretch = Stretch { from, to, length };
+        let (vfs, kernel, runtime) =
+            (Arc::clone(&self.vfs), self.kernel.clone(), self.runtime.clone());
+        self.runtime.spawn_blocking(move || {
+            let copied = runtime.block_on(vfs.copy(caller, handles, stretch));
+            let told = |(length, written)| kernel.told(node, written, length as u32);
+            reply.answer(copied.map(told));
+        });
+    }
+
     // What follows is not supported. `ENOSYS` makes the kernel remember that and do it in its own
-    // way: a loop of reads and writes for `copy_file_range`, `EOPNOTSUPP` for `fallocate`, "all is
-    // data" for `SEEK_DATA`, `ENOTTY` for `ioctl`, always ready for `poll`.
+    // way: `EOPNOTSUPP` for `fallocate`, "all is data" for `SEEK_DATA`, `ENOTTY` for `ioctl`, always
+    // ready for `poll`.
 
     fn fallocate(
         &self,
@@ -433,22 +457,6 @@ impl Filesystem for Adapter {
     }
 
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        reply.error(Errno::ENOSYS);
-    }
-
-    fn copy_file_range(
-        &self,
-        _: &Request,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
-        _: CopyFileRangeFlags,
-        reply: ReplyWrite,
-    ) {
         reply.error(Errno::ENOSYS);
     }
 

@@ -19,6 +19,13 @@ struct Known {
     still_dirty: bool,
 }
 
+/// Whether a content that the server has is still news of its node.
+enum News {
+    Known(Known),
+    /// It is not, and why.
+    Overtaken(Error),
+}
+
 impl Store {
     /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
     ///
@@ -31,17 +38,25 @@ impl Store {
     /// The server has the content of the snapshot: chunks not written since become clean.
     ///
     /// The node stays dirty until [`Store::pushed`] says that the server has it with this content.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`] when it is gone, [`Error::Replaced`] when a copy has put chunks of another content into
+    /// it that are not here.
     pub fn content_known(&self, snapshot: &Snapshot, manifest: Arc<Manifest>) -> Result<(), Error> {
-        match self.contents_known(&[(snapshot.clone(), manifest)])?.first() {
-            Some(gone) => Err(Error::NoNode(*gone)),
+        match self.contents_known(&[(snapshot.clone(), manifest)])?.pop() {
+            Some((_, overtaken)) => Err(overtaken),
             None => Ok(()),
         }
     }
 
-    /// The same for many contents in one transaction; the nodes that are gone meanwhile.
+    /// The same for many contents in one transaction; the nodes that were overtaken meanwhile, each with what
+    /// [`Store::content_known`] says of it.
     ///
     /// The contents are locked in order of their numbers, as [`Store::apply`] does it.
-    pub fn contents_known(&self, known: &[(Snapshot, Arc<Manifest>)]) -> Result<Vec<Ino>, Error> {
+    pub fn contents_known(
+        &self,
+        known: &[(Snapshot, Arc<Manifest>)],
+    ) -> Result<Vec<(Ino, Error)>, Error> {
         let mut known: Vec<_> = known.iter().collect();
         known.sort_unstable_by_key(|(snapshot, _)| snapshot.ino);
         known.dedup_by_key(|(snapshot, _)| snapshot.ino);
@@ -50,39 +65,43 @@ impl Store {
             let contents = known.iter().zip(&bodies);
             contents.map(|((it, manifest), body)| take_known(tree, it, body, manifest)).collect()
         });
-        let outcomes: Vec<Option<Known>> = outcomes.map_err(|error: Error| error)?;
-        let mut gone = Vec::new();
+        let outcomes: Vec<News> = outcomes.map_err(|error: Error| error)?;
+        let mut overtaken = Vec::new();
         for (((snapshot, manifest), body), outcome) in known.iter().zip(&mut bodies).zip(outcomes) {
-            let Some(outcome) = outcome else {
-                gone.push(snapshot.ino);
-                continue;
-            };
-            body.content = Some(outcome.content);
-            body.manifest = (outcome.content.size > CHUNK_SIZE).then(|| Arc::clone(manifest));
-            body.content_dirty = outcome.still_dirty;
-            body.chunks.replace(outcome.states);
+            match outcome {
+                News::Overtaken(error) => overtaken.push((snapshot.ino, error)),
+                News::Known(Known { content, states, still_dirty }) => {
+                    body.content = Some(content);
+                    body.manifest = (content.size > CHUNK_SIZE).then(|| Arc::clone(manifest));
+                    body.content_dirty = still_dirty;
+                    body.chunks.replace(states);
+                }
+            }
         }
         drop(bodies);
         self.keep_to_limit()?;
-        Ok(gone)
+        Ok(overtaken)
     }
 }
 
-/// Writes the rows of a content that is known; `None` when its node is gone.
+/// Writes the rows of a content that is known, unless it was overtaken.
 fn take_known(
     tree: &mut Tree,
     snapshot: &Snapshot,
     body: &Body,
     manifest: &Arc<Manifest>,
-) -> Result<Option<Known>, Error> {
+) -> Result<News, Error> {
     let ino = snapshot.ino;
     match tree.present(ino) {
         Ok(_) => {}
-        Err(Error::NoNode(_)) => return Ok(None),
+        Err(error @ Error::NoNode(_)) => return Ok(News::Overtaken(error)),
         Err(error) => return Err(error),
     }
     let size = snapshot.live.hot().size;
     let states = states_after(body, snapshot, size);
+    if is_replaced(body, &states) {
+        return Ok(News::Overtaken(Error::Replaced(ino)));
+    }
     let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
     let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
     tree.forget_previous(ino)?;
@@ -96,7 +115,15 @@ fn take_known(
     record.content = Some(content);
     record.kept = states.len() as u64;
     record.content_dirty = still_dirty;
-    Ok(Some(Known { content, states, still_dirty }))
+    Ok(News::Known(Known { content, states, still_dirty }))
+}
+
+/// Whether a chunk that counts as changed is not here: only what is here can be dirty, as it is sent from here.
+fn is_replaced(body: &Body, states: &[ChunkState]) -> bool {
+    let absent = body.chunks.in_state(ChunkState::Absent);
+    absent
+        .take_while(|index| *index < states.len() as u64)
+        .any(|index| states[index as usize] == ChunkState::Dirty)
 }
 
 /// States of the chunks once the content of a snapshot is known: as many as are as long now as then.

@@ -23,7 +23,7 @@ use super::live::{Body, Live};
 use super::{Error, Ino, Store};
 
 /// The largest size of a file: 16 TiB, which is also ext4's.
-const SIZE_MAX: u64 = 1 << 44;
+pub(super) const SIZE_MAX: u64 = 1 << 44;
 
 /// What a handle is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +61,11 @@ impl Content {
         self.live.ino
     }
 
+    /// What the handle is for.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
     /// Reads at `offset`; short only at the end of the file.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<Outcome<usize>, Error> {
         let body = self.live.body();
@@ -95,12 +100,7 @@ impl Content {
         self.store.make_room(bytes.len() as u64)?;
         let mut body = self.live.body_mut();
         let size = self.live.hot().size;
-        // Growing changes the digest of the last chunk, even when the bytes come far behind it.
-        let start = match edge(size, size.max(end)) {
-            Some(_) => offset.min(size - 1),
-            None => offset.min(size),
-        };
-        let range = start..end;
+        let range = changed_by(size, offset..end);
         if let Some(needed) = cut_by(&body, size, &range, offset) {
             return Ok(Outcome::Missing(needed));
         }
@@ -164,7 +164,12 @@ impl Content {
     }
 
     /// Has the row say that `range` is dirty, then takes its new size and times over.
-    fn become_dirty(&self, body: &mut Body, range: &Range<u64>, now: i64) -> Result<(), Error> {
+    pub(super) fn become_dirty(
+        &self,
+        body: &mut Body,
+        range: &Range<u64>,
+        now: i64,
+    ) -> Result<(), Error> {
         loop {
             let clean: Vec<u64> = chunks_of(range)
                 .take_while(|index| *index < body.chunks.kept())
@@ -259,7 +264,7 @@ impl Content {
     }
 
     /// After a failed write: the file is as long as it was, or as what was written made it.
-    fn keep_what_was_written(&self, file: &File, before: u64) -> Result<(), Error> {
+    pub(super) fn keep_what_was_written(&self, file: &File, before: u64) -> Result<(), Error> {
         let length = file.metadata().map_err(while_doing("looking at a data file"))?.len();
         let size = length.max(before);
         self.store.transact(|tree| {
@@ -295,16 +300,31 @@ impl Body {
 
 /// The chunk whose digest a change of size changes though its first bytes stay: the one that the
 /// nearer end falls into, or the first when it becomes the only one or is that no more.
-fn edge(old: u64, size: u64) -> Option<u64> {
+pub(super) fn edge(old: u64, size: u64) -> Option<u64> {
     let end = old.min(size);
     let keeps_digest = end.is_multiple_of(CHUNK_SIZE) && end != CHUNK_SIZE;
     (old != size && !keeps_digest).then(|| (end - 1) / CHUNK_SIZE)
 }
 
+/// What writing these bytes to a file of `size` bytes changes: growing changes the digest of the last chunk,
+/// even when the bytes come far behind it.
+pub(super) fn changed_by(size: u64, written: Range<u64>) -> Range<u64> {
+    let start = match edge(size, size.max(written.end)) {
+        Some(_) => written.start.min(size - 1),
+        None => written.start.min(size),
+    };
+    start..written.end
+}
+
 /// The first chunk that is not here and that a write changes in part, as bytes to be fetched.
 ///
 /// `range` is what changes, `offset` where the given bytes begin: what is before is zeros beyond the end.
-fn cut_by(body: &Body, size: u64, range: &Range<u64>, offset: u64) -> Option<Range<u64>> {
+pub(super) fn cut_by(
+    body: &Body,
+    size: u64,
+    range: &Range<u64>,
+    offset: u64,
+) -> Option<Range<u64>> {
     chunks_of(range)
         .take_while(|index| *index < body.chunks.kept())
         .filter(|index| body.chunks.state(*index) == ChunkState::Absent)

@@ -39,6 +39,13 @@ pub(super) fn delete_chunk(db: &Connection, ino: Ino, index: u64) -> Result<(), 
     Ok(())
 }
 
+/// Removes the rows of some chunks in a row.
+pub(super) fn delete_chunks(db: &Connection, ino: Ino, chunks: Range<u64>) -> Result<(), Error> {
+    db.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2 AND idx < ?3")?
+        .execute(params![ino.0 as i64, chunks.start as i64, chunks.end as i64])?;
+    Ok(())
+}
+
 /// Removes the rows of all chunks from `index` on.
 pub(super) fn delete_chunks_from(db: &Connection, ino: Ino, index: u64) -> Result<(), Error> {
     db.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2")?

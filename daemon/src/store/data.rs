@@ -156,11 +156,67 @@ pub(super) fn punch(file: &File, range: Range<u64>) -> Result<(), Error> {
         .map_err(|error| while_doing("punching a hole into a data file")(error.into()))
 }
 
-/// Whether a range has any data blocks.
-pub(super) fn has_data(file: &File, range: Range<u64>) -> Result<bool, Error> {
-    match rustix::fs::seek(file, SeekFrom::Data(range.start)) {
-        Ok(data) => Ok(data < range.end),
-        Err(rustix::io::Errno::NXIO) => Ok(false),
+/// Where data begins, from `offset` on; `None` when there is none up to the end of the file.
+pub(super) fn next_data(file: &File, offset: u64) -> Result<Option<u64>, Error> {
+    found(rustix::fs::seek(file, SeekFrom::Data(offset)))
+}
+
+/// Where a hole begins, from `offset` on, at the latest the end of the file; `None` behind that.
+pub(super) fn next_hole(file: &File, offset: u64) -> Result<Option<u64>, Error> {
+    found(rustix::fs::seek(file, SeekFrom::Hole(offset)))
+}
+
+fn found(answer: rustix::io::Result<u64>) -> Result<Option<u64>, Error> {
+    match answer {
+        Ok(offset) => Ok(Some(offset)),
+        Err(rustix::io::Errno::NXIO) => Ok(None),
         Err(error) => Err(while_doing("looking for data in a data file")(error.into())),
     }
+}
+
+/// Whether a range has any data blocks.
+pub(super) fn has_data(file: &File, range: Range<u64>) -> Result<bool, Error> {
+    Ok(next_data(file, range.start)?.is_some_and(|data| data < range.end))
+}
+
+/// Whether a range has any hole, or ends behind the file.
+pub(super) fn has_hole(file: &File, range: Range<u64>) -> Result<bool, Error> {
+    Ok(next_hole(file, range.start)?.is_none_or(|hole| hole < range.end))
+}
+
+/// Copies a range of one file to `offset` in another without passing the bytes: the disk shares blocks where
+/// it can, else the kernel copies (copy_file_range(2)). What is a hole, or behind the end, becomes a hole.
+pub(super) fn copy(from: &File, range: Range<u64>, to: &File, offset: u64) -> Result<(), Error> {
+    let there = |at: u64| offset + (at - range.start);
+    let mut at = range.start;
+    while at < range.end {
+        let data = next_data(from, at)?.unwrap_or(range.end).min(range.end);
+        if data > at && has_data(to, there(at)..there(data))? {
+            punch(to, there(at)..there(data))?;
+        }
+        at = data;
+        if data < range.end {
+            at = next_hole(from, data)?.unwrap_or(range.end).min(range.end);
+            copy_data(from, data..at, to, there(data))?;
+        }
+    }
+    let doing = while_doing("copying between data files");
+    if to.metadata().map_err(&doing)?.len() < there(range.end) {
+        to.set_len(there(range.end)).map_err(&doing)?;
+    }
+    Ok(())
+}
+
+fn copy_data(from: &File, range: Range<u64>, to: &File, mut offset: u64) -> Result<(), Error> {
+    let doing = while_doing("copying between data files");
+    let mut at = range.start;
+    while at < range.end {
+        let left = usize::try_from(range.end - at).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(from, Some(&mut at), to, Some(&mut offset), left) {
+            Ok(0) => return Err(doing(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(doing(error.into())),
+        }
+    }
+    Ok(())
 }

@@ -54,6 +54,9 @@ pub enum Error {
         /// Index of the chunk.
         index: u64,
     },
+    /// What a snapshot was taken of has been replaced by a copy of another content.
+    #[error("the content of node {0} was replaced meanwhile")]
+    Replaced(Ino),
     /// A record in the database cannot be read.
     #[error("a record of the store is damaged: {0}")]
     Damaged(&'static str),

@@ -15,6 +15,8 @@
 //!
 //! - A chunk is committed as dirty **before** its first byte changes: it is pushed though it is equal.
 //! - Fetched bytes are written **before** their chunk is committed as here: they are fetched again.
+//! - Chunks that a copy takes over by reference are committed as not here **before** the bytes in their place go,
+//!   and these go only after that is durable; bytes copied beside them are written **before** they are committed as here.
 //! - A file is cut **after** its new size is committed, and grows **before**: recovery makes it as long as the row says.
 //! - Size and times of a file being written are in memory; its row says so (`unsettled`), and they are read from the data file.
 //! - Bytes are destroyed (unlink, eviction) only **after** the commit that gives them up is durable: power loss never brings back a row whose bytes are gone.
@@ -30,6 +32,7 @@ mod change;
 mod chunks;
 mod content;
 mod content_rows;
+mod copy;
 mod data;
 mod entries;
 mod error;
@@ -49,6 +52,7 @@ mod pull;
 mod push;
 mod record;
 mod recovery;
+mod reference;
 mod schema;
 mod tree;
 mod view;
@@ -62,6 +66,7 @@ use tokio::sync::watch;
 pub use ahead::{Batch, Position};
 pub use change::Change;
 pub use content::{Access, Content, Durable, Outcome};
+pub use copy::{Copied, Stretch};
 pub use error::Error;
 pub use node::{Attributes, Child, Ino, NewNode, Node};
 pub use pull::{NameResolution, News, Resolution, Rules};

@@ -81,6 +81,8 @@ pub enum ChunkRead {
     Unchanged,
     /// Somebody wrote to the chunk since: take a new snapshot.
     ChangedSince,
+    /// It is one that the server is known to have, and not here.
+    Absent,
 }
 
 impl Store {
@@ -187,9 +189,11 @@ impl Store {
         };
         let range = chunk.range();
         let body = snapshot.live.body();
-        let changed = body.chunks.written_since(index, snapshot.generation);
-        if changed || !body.chunks.is_here(&range) {
+        if body.chunks.written_since(index, snapshot.generation) {
             return Ok(ChunkRead::ChangedSince);
+        }
+        if !body.chunks.is_here(&range) {
+            return Ok(ChunkRead::Absent);
         }
         buffer.resize(chunk.length() as usize, 0);
         match self.data.existing(snapshot.ino)? {

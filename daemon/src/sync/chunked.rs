@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream;
 use miaofs::client;
-use miaofs::content::{Chunk, Manifest};
+use miaofs::content::{CHUNK_SIZE, Chunk, Digest, Manifest};
 use miaofs::protocol::problem::Code;
 use miaofs::protocol::proof::Prover;
 use miaofs::protocol::uploads::{
@@ -22,7 +22,7 @@ use miaofs::protocol::uploads::{
 use super::engine::{Core, blocking};
 use super::hash::{self, Hashed};
 use super::status::UploadShown;
-use super::upload::{STREAMS, UploadError, hashed};
+use super::upload::{STREAMS, UploadError, bring_absent, hashed};
 use crate::store::{ChunkRead, Ino, Snapshot, Store};
 
 /// How often an upload is begun again without any new chunk having been sent.
@@ -88,6 +88,7 @@ impl Upload<'_> {
         let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
         let id = challenge.id;
         let proof = blocking(move || prove(&store, &snapshot, &challenge)).await?;
+        let Some(proof) = proof else { return Ok(false) };
         match self.core.client.prove(&Proof { id, proof }).await {
             Ok(_content) => Ok(true),
             Err(error) if error.is_offline() => Err(error.into()),
@@ -159,12 +160,23 @@ impl Upload<'_> {
         let _lane = self.core.lanes.streams.acquire().await.expect("lanes are never closed");
         let length = self.length(index);
         self.core.throttle.let_through(length).await;
-        let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
-        let bytes = blocking(move || read(&store, &snapshot, index)).await?;
+        let bytes = match self.read(index).await? {
+            Some(bytes) => bytes,
+            None => {
+                let start = index * CHUNK_SIZE;
+                bring_absent(self.core, self.snapshot.ino, start..start + length).await;
+                self.read(index).await?.ok_or(UploadError::Absent)?
+            }
+        };
         self.core.client.put_chunk(upload, index, bytes).await?;
         self.core.progress.chunks.add(length);
         self.shown.sent(length);
         Ok(())
+    }
+
+    async fn read(&self, index: u64) -> Result<Option<Bytes>, UploadError> {
+        let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
+        blocking(move || read(&store, &snapshot, index)).await
     }
 
     fn length(&self, index: u64) -> u64 {
@@ -172,32 +184,35 @@ impl Upload<'_> {
     }
 }
 
-fn read(store: &Store, snapshot: &Snapshot, index: u64) -> Result<Bytes, UploadError> {
+/// A chunk of a snapshot; `None` when it is not here.
+fn read(store: &Store, snapshot: &Snapshot, index: u64) -> Result<Option<Bytes>, UploadError> {
     let mut buffer = Vec::new();
     match store.read_chunk(snapshot, index, &mut buffer)? {
-        ChunkRead::Unchanged => Ok(buffer.into()),
+        ChunkRead::Unchanged => Ok(Some(buffer.into())),
+        ChunkRead::Absent => Ok(None),
         ChunkRead::ChangedSince => Err(UploadError::Changed),
     }
 }
 
-/// The answer to a challenge. A range may cross chunks; each is read as often as ranges touch it.
+/// The answer to a challenge; `None` when it takes bytes that are not here. A range may cross chunks; each is
+/// read as often as ranges touch it.
 fn prove(
     store: &Store,
     snapshot: &Snapshot,
     challenge: &Challenge,
-) -> Result<miaofs::content::Digest, UploadError> {
+) -> Result<Option<Digest>, UploadError> {
     let mut prover = Prover::new(challenge);
     for range in &challenge.ranges {
         let end = range.offset.saturating_add(range.length).min(snapshot.size);
         let mut at = range.offset;
         while at < end {
-            let index = at / miaofs::content::CHUNK_SIZE;
-            let bytes = read(store, snapshot, index)?;
-            let start = index * miaofs::content::CHUNK_SIZE;
+            let index = at / CHUNK_SIZE;
+            let Some(bytes) = read(store, snapshot, index)? else { return Ok(None) };
+            let start = index * CHUNK_SIZE;
             let until = end.min(start + bytes.len() as u64);
             prover.update(&bytes[(at - start) as usize..(until - start) as usize]);
             at = until;
         }
     }
-    Ok(prover.finalize())
+    Ok(Some(prover.finalize()))
 }

@@ -104,7 +104,7 @@ impl Hashes {
     fn resized(mut self, size: u64) -> Self {
         self.chunks.resize(chunk_count(size) as usize, None);
         for (index, chunk) in (0..).zip(&mut self.chunks) {
-            if !same_place(index, size, self.size) {
+            if !Chunk::new(index, size).is_some_and(|chunk| chunk.is_alike_in(self.size)) {
                 *chunk = None;
             }
         }
@@ -130,17 +130,6 @@ impl Hashes {
             self.chunks[index as usize] = Some(digest);
         }
         result
-    }
-}
-
-/// A chunk digest depends on the chunk's length, and on whether it is the only one.
-fn same_place(index: u64, size: u64, base_size: u64) -> bool {
-    let only_one = |size| chunk_count(size) == 1;
-    match (Chunk::new(index, size), Chunk::new(index, base_size)) {
-        (Some(now), Some(before)) => {
-            now.length() == before.length() && only_one(size) == only_one(base_size)
-        }
-        _ => false,
     }
 }
 
@@ -199,7 +188,8 @@ fn hash_one(
     buffer: &mut Vec<u8>,
 ) -> Result<Option<ChunkDigest>, HashError> {
     match store.read_chunk(snapshot, index, buffer)? {
-        ChunkRead::ChangedSince => Err(HashError::Changed),
+        // What is hashed is dirty, and so here, unless a copy has taken its place.
+        ChunkRead::ChangedSince | ChunkRead::Absent => Err(HashError::Changed),
         ChunkRead::Unchanged if is_zero(buffer) => Ok(None),
         ChunkRead::Unchanged => {
             let chunk = Chunk::new(index, snapshot.size).ok_or(HashError::Changed)?;

@@ -6,7 +6,9 @@
 //! - a node that takes over a name needs the change by which the former owner gave it up;
 //! - the deletion of a node whose name another took over needs that one: others see the old or the
 //!   new content at the name, never neither;
-//! - the deletion of a directory needs the departure of what it held.
+//! - the deletion of a directory needs the departure of what it held;
+//! - a node that gives a content up needs one of those that name it newly, if any do: a copy by reference may have no
+//!   bytes here, and until it is committed, what it was copied from is what keeps the content on the server.
 //!
 //! What needs a change that is not ready waits with it. The rest is cut into groups that need each
 //! other in a ring (Tarjan's strongly connected components, 1972, which come in the order that is
@@ -14,7 +16,7 @@
 
 use std::collections::HashMap;
 
-use miaofs::protocol::files::{COMMIT_NODES_MAX, Entry};
+use miaofs::protocol::files::{COMMIT_NODES_MAX, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
 
 use crate::store::DirtyNode;
@@ -39,6 +41,14 @@ fn needs(nodes: &[DirtyNode]) -> Vec<Vec<usize>> {
             former_owners.insert(entry, index);
         }
     }
+    let mut leaning: HashMap<ContentRef, usize> = HashMap::new();
+    for (index, node) in nodes.iter().enumerate() {
+        if let (Some(content), before) = contents(node)
+            && before != Some(content)
+        {
+            leaning.entry(content).or_insert(index);
+        }
+    }
     let mut needs = vec![Vec::new(); nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
         for entry in node.state.iter().flat_map(|state| &state.entries) {
@@ -54,6 +64,11 @@ fn needs(nodes: &[DirtyNode]) -> Vec<Vec<usize>> {
                 }
             }
         }
+        if let (now, Some(before)) = contents(node)
+            && now != Some(before)
+        {
+            needs[index].extend(leaning.get(&before));
+        }
         for entry in lost_entries(node) {
             if let Some(&parent) = by_id.get(&entry.parent)
                 && nodes[parent].state.is_none()
@@ -63,6 +78,12 @@ fn needs(nodes: &[DirtyNode]) -> Vec<Vec<usize>> {
         }
     }
     needs
+}
+
+/// The content that a node names now, and the one that the server knows it to name.
+fn contents(node: &DirtyNode) -> (Option<ContentRef>, Option<ContentRef>) {
+    let content = |state: &Option<NodeState>| state.as_ref().and_then(|state| state.content);
+    (content(&node.state), content(&node.base_state))
 }
 
 /// Names that the server still knows and the node has no more.

@@ -5,6 +5,7 @@
 //! has are never all in memory; a content that changed in between is left for the next look.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -54,6 +55,9 @@ pub(super) enum UploadError {
     /// Somebody wrote to it.
     #[error("the file changes while it is read")]
     Changed,
+    /// The server has it no more, and cannot give what is not here.
+    #[error("the server has lost this content, and not all of it is here")]
+    Absent,
     /// The server did not take it.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -108,7 +112,10 @@ fn outcome(core: &Core, result: &Result<(), UploadError>) -> Uploaded {
 
 fn failed(core: &Core, error: &UploadError) -> Uploaded {
     match error {
-        UploadError::Changed | UploadError::Store(store::Error::NoNode(_)) => Uploaded::Changed,
+        UploadError::Changed
+        | UploadError::Store(store::Error::NoNode(_) | store::Error::Replaced(_)) => {
+            Uploaded::Changed
+        }
         UploadError::Client(error) => {
             core.link.failed(error);
             match error {
@@ -130,6 +137,9 @@ struct Small {
 
 async fn group(core: &Arc<Core>, inos: &[Ino]) -> Vec<(Ino, Uploaded)> {
     let _lane = core.lanes.groups.acquire().await.expect("lanes are never closed");
+    for &ino in inos {
+        bring_absent(core, ino, 0..CHUNK_SIZE).await;
+    }
     let store = Arc::clone(&core.store);
     let wanted = inos.to_vec();
     let hashed = blocking(move || {
@@ -154,6 +164,16 @@ async fn group(core: &Arc<Core>, inos: &[Ino]) -> Vec<(Ino, Uploaded)> {
     outcomes
 }
 
+/// Fetches what must be sent though it is not here: the server knew it, and does not let it be named any more.
+pub(super) async fn bring_absent(core: &Arc<Core>, ino: Ino, range: Range<u64>) {
+    let missing = core.store.missing(ino, range.clone());
+    if missing.is_ok_and(|missing| !missing.is_empty())
+        && let Err(error) = download::bring(core, ino, range).await
+    {
+        tracing::debug!(%error, %ino, "what is to be sent cannot be fetched");
+    }
+}
+
 fn hash_small(store: &Store, ino: Ino) -> Result<Small, UploadError> {
     let snapshot = store.snapshot(ino)?;
     if snapshot.size > CHUNK_SIZE {
@@ -165,6 +185,7 @@ fn hash_small(store: &Store, ino: Ino) -> Result<Small, UploadError> {
         _ => match store.read_chunk(&snapshot, 0, &mut buffer)? {
             ChunkRead::Unchanged => Digest::of(&buffer),
             ChunkRead::ChangedSince => return Err(UploadError::Changed),
+            ChunkRead::Absent => return Err(UploadError::Absent),
         },
     };
     let manifest = Manifest::of_small(digest, snapshot.size).map_err(HashError::from)?;
@@ -224,7 +245,7 @@ fn batch_of(store: &Store, wanted: &[(Snapshot, Digest)]) -> (Bytes, u64, HashSe
                 batch::push(&mut body, *digest, &buffer);
                 bytes += buffer.len() as u64;
             }
-            Ok(ChunkRead::ChangedSince) | Err(_) => {
+            Ok(ChunkRead::ChangedSince | ChunkRead::Absent) | Err(_) => {
                 changed.insert(*digest);
             }
         }
@@ -246,7 +267,9 @@ async fn settle(
         let known: Vec<_> = known.into_iter().map(|it| (it.snapshot, it.manifest)).collect();
         let told = settling.store.contents_known(&known).map_err(UploadError::from);
         let known = known.iter().map(|(snapshot, _)| match &told {
-            Ok(gone) if gone.contains(&snapshot.ino) => (snapshot.ino, Uploaded::Changed),
+            Ok(overtaken) if overtaken.iter().any(|(ino, _)| *ino == snapshot.ino) => {
+                (snapshot.ino, Uploaded::Changed)
+            }
             Ok(_) => (snapshot.ino, Uploaded::Known),
             Err(error) => (snapshot.ino, failed(&settling, error)),
         });

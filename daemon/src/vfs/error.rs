@@ -41,8 +41,11 @@ pub enum Error {
     /// `readlink` of something else.
     #[error("not a symlink")]
     NotSymlink,
-    /// A handle that is not open.
-    #[error("the handle is not open")]
+    /// Bytes of a file would be copied over themselves.
+    #[error("the ranges to be copied overlap")]
+    Overlap,
+    /// A handle that is not open, or not open for this.
+    #[error("the handle is not open for this")]
     BadHandle,
     /// The mount is read-only.
     #[error("the mount is read-only")]
@@ -108,7 +111,7 @@ impl Error {
             Self::NotDirectory => Errno::NOTDIR,
             Self::IsDirectory => Errno::ISDIR,
             Self::NotEmpty => Errno::NOTEMPTY,
-            Self::IntoItself | Self::NotSymlink | Self::Acl => Errno::INVAL,
+            Self::IntoItself | Self::NotSymlink | Self::Acl | Self::Overlap => Errno::INVAL,
             Self::NameTooLong => Errno::NAMETOOLONG,
             Self::TooManyLinks => Errno::MLINK,
             Self::LinkToDirectory | Self::XattrReadOnly => Errno::PERM,
@@ -163,6 +166,7 @@ fn store_errno(error: &store::Error) -> Errno {
         | Store::Format { .. }
         | Store::NoManifest(_)
         | Store::Corrupt { .. }
+        | Store::Replaced(_)
         | Store::Damaged(_)
         | Store::Json(_)
         | Store::Database(_) => Errno::IO,

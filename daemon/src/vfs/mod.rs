@@ -11,6 +11,7 @@
 mod acl;
 mod attributes;
 mod caller;
+mod copy;
 mod create;
 mod directory;
 mod error;

@@ -6,7 +6,7 @@ use super::{Error, HandleId, Vfs};
 
 /// How often bytes are fetched for one operation; more than once only when they were evicted
 /// before they could be used.
-const FETCHES_MAX: usize = 8;
+pub(super) const FETCHES_MAX: usize = 8;
 
 impl Vfs {
     /// Reads at an offset; short only at the end of the file. `Missing` when bytes must be fetched.

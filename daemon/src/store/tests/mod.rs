@@ -1,6 +1,7 @@
 //! What the store promises, tried from outside; a crash is a copy of the directory while it is open.
 
 mod content;
+mod copies;
 mod local;
 mod migrations;
 mod pull;
@@ -16,8 +17,8 @@ use miaofs::protocol::ids::Revision;
 
 use super::fill::Filled;
 use super::{
-    Access, Batch, Change, ChunkRead, Content, Error, Ino, NewNode, Outcome, Pushed, Store,
-    StoreOptions,
+    Access, Batch, Change, ChunkRead, Content, Copied, Error, Ino, NewNode, Outcome, Pushed, Store,
+    StoreOptions, Stretch,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };

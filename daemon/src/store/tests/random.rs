@@ -1,6 +1,7 @@
 //! Random histories against models in memory; the seed is printed, and `MIAOFS_SEED` repeats a run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use miaofs::content::{CHUNK_SIZE, Digest};
 use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
@@ -44,7 +45,7 @@ struct Model {
     names: BTreeMap<String, Ino>,
     bytes: BTreeMap<Ino, Vec<u8>>,
     /// What the server has.
-    pushed: BTreeMap<Ino, Vec<u8>>,
+    server: HashMap<Digest, Vec<u8>>,
     version: u64,
 }
 
@@ -54,25 +55,74 @@ impl Model {
         self.bytes.retain(|ino, _| names.values().any(|named| named == ino));
     }
 
+    /// Fetches what is missing of a file.
+    fn fetch(&self, store: &Store, ino: Ino, range: Range<u64>) {
+        let digest = store.content_of(ino).unwrap().unwrap().digest;
+        let all = &self.server[&digest];
+        if store.manifest(ino).unwrap().is_none() {
+            store.set_manifest(manifest_of(all)).unwrap();
+        }
+        for run in store.missing(ino, range).unwrap() {
+            let part = &all[run.start as usize..run.end as usize];
+            store.fill(ino, digest, run.start, part).unwrap();
+        }
+    }
+
     /// Runs an operation again and again while it says what is missing, which is fetched.
     fn complete<T>(&self, store: &Store, ino: Ino, mut operation: impl FnMut() -> Outcome<T>) -> T {
         for _try in 0..10 {
             match operation() {
                 Outcome::Done(done) => return done,
-                Outcome::Missing(range) => {
-                    let all = &self.pushed[&ino];
-                    let digest = Digest::of(all);
-                    if store.manifest(ino).unwrap().is_none() {
-                        store.set_manifest(manifest_of(all)).unwrap();
-                    }
-                    for run in store.missing(ino, range).unwrap() {
-                        let part = &all[run.start as usize..run.end as usize];
-                        store.fill(ino, digest, run.start, part).unwrap();
-                    }
-                }
+                Outcome::Missing(range) => self.fetch(store, ino, range),
             }
         }
         panic!("bytes are missing after they were fetched ten times");
+    }
+
+    /// Copies a part of a file into another, or to another place of it: half of the times chunks to their places.
+    fn copy(&mut self, store: &Arc<Store>, source: Ino, target: Ino, random: &mut Random) {
+        let all = self.bytes[&source].clone();
+        let size = all.len() as u64;
+        let mut stretch = match random.below(4) {
+            0 => Stretch { from: 0, to: 0, length: size },
+            1 => {
+                let from = random.below(3) * CHUNK_SIZE;
+                Stretch { from, to: from, length: (1 + random.below(2)) * CHUNK_SIZE }
+            }
+            _ => Stretch {
+                from: random.below(size + 1),
+                to: random.below(2 * CHUNK_SIZE),
+                length: random.below(CHUNK_SIZE + 9000),
+            },
+        };
+        stretch.length = stretch.length.min(size.saturating_sub(stretch.from));
+        if source == target && stretch.from.abs_diff(stretch.to) < stretch.length {
+            return;
+        }
+        let into = store.open_content(target, Access::Write).unwrap();
+        let from = store.open_content(source, Access::Read).unwrap();
+        let mut left = stretch;
+        let mut fetches = 0;
+        while left.length > 0 {
+            match into.copy_from(&from, left, 7).unwrap() {
+                Copied::Done(count) => {
+                    assert!(count > 0, "nothing of {left:?} was copied");
+                    left.from += count;
+                    left.to += count;
+                    left.length -= count;
+                }
+                Copied::SourceMissing(range) => self.fetch(store, source, range),
+                Copied::TargetMissing(range) => self.fetch(store, target, range),
+            }
+            fetches += 1;
+            assert!(fetches < 100, "{left:?} is never done");
+        }
+        if stretch.length > 0 {
+            let part = &all[stretch.from as usize..][..stretch.length as usize];
+            let bytes = self.bytes.get_mut(&target).unwrap();
+            bytes.resize(bytes.len().max((stretch.to + stretch.length) as usize), 0);
+            bytes[stretch.to as usize..][..part.len()].copy_from_slice(part);
+        }
     }
 
     fn check(&self, store: &Arc<Store>) {
@@ -132,7 +182,10 @@ impl Model {
                 }
             }
             store.content_known(&snapshot, manifest).unwrap();
-            self.pushed.insert(ino, all);
+            self.server.insert(Digest::of(&all), all);
+        } else {
+            let content = dirty.state.as_ref().and_then(|state| state.content).unwrap();
+            assert_eq!(content.digest, Digest::of(&all), "the content that {ino} is said to have");
         }
         push(store, ino, self.version);
         assert_eq!(store.dirty_node(ino).unwrap(), None);
@@ -147,7 +200,7 @@ impl Model {
             self.bytes.insert(ino, Vec::new());
             return;
         };
-        match random.below(12) {
+        match random.below(15) {
             0 => {
                 store.change(|change| change.unlink(Ino::ROOT, name.as_bytes())).unwrap();
                 self.names.remove(&name);
@@ -170,6 +223,10 @@ impl Model {
                 store.evict(ino).unwrap();
             }
             6 | 7 => self.resize(store, ino, random),
+            8..=10 => {
+                let other = self.names.get(&target).copied().unwrap_or(ino);
+                self.copy(store, ino, other, random);
+            }
             _ => self.write(store, ino, random),
         }
         self.forget_unnamed();

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use miaofs::content::Digest;
 use miaofs::protocol::files::{Kind, NodeState};
 use miaofs::protocol::name::Name;
 use proptest::prelude::*;
@@ -113,6 +114,22 @@ fn a_directory_is_deleted_after_what_it_held() {
     assert_eq!(commit.len(), 3);
     assert_eq!(commit[2], 10);
     assert_eq!(order(&nodes, &[20]), vec![vec![30]]);
+}
+
+#[test]
+fn a_content_is_given_up_only_after_a_copy_of_it_names_it() {
+    let content = Some(ContentRef { digest: Digest::of_nothing(), size: 0 });
+    let mut source = node(10, Some((0, "source")), None);
+    source.base_state.as_mut().unwrap().content = content;
+    let mut copy = node(20, None, Some((0, "copy")));
+    copy.state.as_mut().unwrap().content = content;
+    let changed = node(30, Some((0, "changed")), Some((0, "changed")));
+    let mut nodes = [source, copy, changed];
+    nodes[2].base_state.as_mut().unwrap().content = content;
+    assert_eq!(order(&nodes, &[20]), Vec::<Vec<u64>>::new());
+    assert_eq!(order(&nodes, &[]).concat(), [20, 10, 30]);
+    nodes[1].base_state.clone_from(&nodes[1].state);
+    assert_eq!(order(&nodes, &[20]).concat(), [10, 30], "the server knows the copy already");
 }
 
 proptest! {

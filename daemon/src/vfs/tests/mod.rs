@@ -3,6 +3,7 @@
 mod acls;
 mod attributes;
 mod contents;
+mod copies;
 mod directories;
 mod model;
 mod names;
