@@ -168,7 +168,7 @@ fn a_daemon_killed_while_it_copies_leaves_the_beginning_of_the_source() {
     fs::copy(scene.directory.path().join("film"), scene.one.path("local")).unwrap();
     let expected = fs::read(scene.directory.path().join("film")).unwrap();
     for source in ["film", "local"] {
-        let (from, to) = (scene.one.path(source), scene.one.path("copy"));
+        let (from, to) = (scene.one.path(source), scene.one.path(&format!("copy of {source}")));
         let size = || fs::metadata(&to).map_or(0, |metadata| metadata.len());
         let mut copying = Command::new("cp").args([&from, &to]).spawn().unwrap();
         wait_until("the copy grows", seconds(20), || size() > 8 * MIB);
@@ -182,7 +182,11 @@ fn a_daemon_killed_while_it_copies_leaves_the_beginning_of_the_source() {
     }
     scene.server.restart();
     scene.one.sync();
-    let copied = fs::read(scene.one.path("copy")).unwrap();
-    let stored = scene.server.sign_in("ada").get("/file/download?path=/copy").expect(200).body;
-    assert!(stored == copied && expected.starts_with(&copied), "other bytes are on the server");
+    let api = scene.server.sign_in("ada");
+    for source in ["film", "local"] {
+        let copied = fs::read(scene.one.path(&format!("copy of {source}"))).unwrap();
+        let path = format!("/file/download?path=/copy%20of%20{source}");
+        let stored = api.get(&path).expect(200).body;
+        assert!(stored == copied && expected.starts_with(&copied), "the server has other bytes");
+    }
 }
