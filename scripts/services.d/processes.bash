@@ -94,8 +94,13 @@ listens() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# Fails when another program listens on the port that a part has had from the beginning.
+# Fails when another program listens on the port that a part has had from the beginning. One that was killed may
+# still do so for a moment: its first thread is gone before the last, which closes the port.
 require_port() {
-    ! listens "$2" || fail "port $2 of $1 is taken by another program: end that," \
-        "or 'scripts/services down --wipe' and 'up' to begin anew on other ports"
+    local limit=$((SECONDS + end_limit))
+    while listens "$2"; do
+        ((SECONDS < limit)) || fail "port $2 of $1 is taken by another program: end that," \
+            "or 'scripts/services down --wipe' and 'up' to begin anew on other ports"
+        sleep 0.1
+    done
 }
