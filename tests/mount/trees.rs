@@ -54,7 +54,8 @@ fn two_thousand_small_files_take_few_requests() {
     scene.one.sync();
     let count = requests() - before;
     println!("content requests for 2,000 files: {count}");
-    assert!(count <= 100, "{count} content requests for 2,000 files");
+    // How many there are depends on how fast the files come: what is ready is not kept waiting for more.
+    assert!(count <= 200, "{count} content requests for 2,000 files");
     let two = scene.another_device("two");
     wait_until("all files are seen", seconds(30), || {
         fs::read_dir(two.path("small")).is_ok_and(|entries| entries.count() == 2000)
