@@ -229,3 +229,21 @@ fn holes_take_no_room_on_the_way() {
     image.read_exact_at(&mut bytes[..7], (1 << 30) - 7).unwrap();
     assert_eq!(&bytes[..7], b"the end");
 }
+
+#[test]
+fn a_running_program_is_neither_written_to_nor_cut() {
+    let scene = Single::new();
+    let path = scene.one.path("sleep");
+    fs::copy("/bin/sleep", &path).unwrap();
+    let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
+    let before = fs::metadata(&path).unwrap().len();
+    let open = |flags| rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map(drop);
+    use rustix::fs::OFlags;
+    for flags in [OFlags::WRONLY, OFlags::RDWR, OFlags::TRUNC, OFlags::WRONLY | OFlags::TRUNC] {
+        assert_eq!(open(flags), Err(Errno::TXTBSY), "{flags:?}");
+        assert_eq!(fs::metadata(&path).unwrap().len(), before, "{flags:?}");
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), fs::read("/bin/sleep").unwrap());
+}

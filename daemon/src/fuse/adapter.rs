@@ -20,8 +20,7 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::store::{Ino, Outcome, Stretch};
 use crate::vfs::{
-    AttributeChange, Caller, HandleId, IfExists, NewNode, Place, Privileges, Room, SyncMode,
-    Truncate, Vfs,
+    AttributeChange, Caller, HandleId, IfExists, NewNode, Place, Privileges, Room, SyncMode, Vfs,
 };
 
 use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
@@ -222,11 +221,7 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let mode = open_mode(flags);
-        let opened = self.vfs.open(caller(request), ino(node), mode);
-        if mode.truncate == Truncate::Yes {
-            self.kernel.forget_attributes(node);
-        }
+        let opened = self.vfs.open(caller(request), ino(node), open_mode(flags));
         reply.answer(opened.map(|handle| (handle, self.open_flags())));
     }
 

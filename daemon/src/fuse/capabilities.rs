@@ -13,10 +13,10 @@ const BACKGROUND_MAX: u16 = 64;
 ///
 /// Not among them: the writeback cache, which excludes passthrough and would let a write that returned
 /// be lost with the daemon; `NO_OPENDIR_SUPPORT`, which keeps every reading of a directory, and so may end one
-/// that is in progress; `AUTO_INVAL_DATA`, which would drop pages at each local write.
+/// that is in progress; `AUTO_INVAL_DATA`, which would drop pages at each local write; `ATOMIC_O_TRUNC`, with which the kernel
+/// looks only after the file was emptied whether it is a program that runs (`ETXTBSY`).
 /// `POSIX_ACL` needs `DONT_MASK`: only where there is no default ACL does the umask count.
-const WANTED: [InitFlags; 11] = [
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
+const WANTED: [InitFlags; 10] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,

@@ -35,7 +35,7 @@ impl Kernel {
 
     /// Makes the kernel ask for a node's attributes again. It takes no lock for that which a request may
     /// hold, so a request may do it before it answers.
-    pub(super) fn forget_attributes(&self, node: INodeNo) {
+    fn forget_attributes(&self, node: INodeNo) {
         let told = self.0.get().map(|notifier| notifier.inval_inode(node, ATTRIBUTES_ONLY, 0));
         if let Some(Err(error)) = told {
             tracing::debug!(%error, %node, "the kernel refused an invalidation");
