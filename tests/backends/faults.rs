@@ -8,6 +8,7 @@ use crate::harness::device::Device;
 use crate::harness::parts::Reads;
 use crate::harness::server::Server;
 use crate::harness::services::services;
+use crate::harness::wait::{seconds, wait_until};
 use crate::scene::{OUTAGE, Scene, copy_amid, difference, plant_with_film, received};
 
 /// Small files that are copied beside the large one.
@@ -30,6 +31,7 @@ fn a_copy_survives(fault: impl FnOnce(&mut Server)) {
 
 #[track_caller]
 fn expect_same(device: &Device, scene: &Scene) {
+    wait_until("the copy is seen", seconds(60), || device.path("copy").exists());
     assert_eq!(difference(&scene.path("source"), &device.path("copy")), "", "the copy is another");
 }
 

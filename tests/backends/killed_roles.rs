@@ -41,6 +41,7 @@ fn a_copy_survives_with(fronts: Fronts, fault: impl FnOnce(&mut Cluster)) {
     copy_amid(&source, &target, &mut cluster, received_by_all, fault);
     one.sync();
     let two = cluster.device("two", "login");
+    wait_until("the copy is seen", seconds(60), || two.path("copy").exists());
     assert_eq!(difference(&source, &two.path("copy")), "", "the copy is another");
     expect_sound(&cluster);
 }
