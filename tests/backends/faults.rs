@@ -4,15 +4,11 @@
 
 use std::thread;
 
-use crate::harness::device::Device;
 use crate::harness::parts::Reads;
 use crate::harness::server::Server;
 use crate::harness::services::services;
-use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{OUTAGE, Scene, copy_amid, difference, plant_with_film, received};
-
-/// Small files that are copied beside the large one.
-const FILES: usize = 500;
+use crate::harness::tree::expect_arrived;
+use crate::scene::{OUTAGE, Scene, copy_amid, plant_with_film, received};
 
 /// Copies a tree and a large file into the mount, breaks something in the middle, mends it, and
 /// expects everything to be on the server afterwards, and nothing else.
@@ -20,19 +16,13 @@ const FILES: usize = 500;
 fn a_copy_survives(fault: impl FnOnce(&mut Server)) {
     let mut scene = Scene::new(&["ceph"], Reads::ThroughTheServer);
     let (source, target) = (scene.path("source"), scene.one.path("copy"));
-    plant_with_film(&source, FILES);
+    plant_with_film(&source);
     copy_amid(&source, &target, &mut scene.server, received, fault);
     scene.one.sync();
     let two = scene.another_device("two");
-    expect_same(&two, &scene);
+    expect_arrived(&source, &two.path("copy"));
     scene.wait_for_transfers();
     scene.expect_sound();
-}
-
-#[track_caller]
-fn expect_same(device: &Device, scene: &Scene) {
-    wait_until("the copy is seen", seconds(60), || device.path("copy").exists());
-    assert_eq!(difference(&scene.path("source"), &device.path("copy")), "", "the copy is another");
 }
 
 /// Kills a part and starts it again after a while.

@@ -14,11 +14,10 @@ use crate::harness::cluster::{Cluster, Fronts};
 use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::services::sql;
+use crate::harness::tree::expect_arrived;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{MIB, OUTAGE, copy_amid, difference, plant_with_film, received};
+use crate::scene::{MIB, OUTAGE, copy_amid, plant_with_film, received};
 
-/// Small files that are copied beside the large one.
-const FILES: usize = 100;
 /// How much has been read when the fault comes.
 const BEFORE_BYTES: u64 = 16 * MIB;
 
@@ -37,12 +36,11 @@ fn a_copy_survives_with(fronts: Fronts, fault: impl FnOnce(&mut Cluster)) {
     let mut cluster = Cluster::start_with(directory.path(), fronts);
     let one = cluster.device("one", "signup");
     let (source, target) = (directory.path().join("source"), one.path("copy"));
-    plant_with_film(&source, FILES);
+    plant_with_film(&source);
     copy_amid(&source, &target, &mut cluster, received_by_all, fault);
     one.sync();
     let two = cluster.device("two", "login");
-    wait_until("the copy is seen", seconds(60), || two.path("copy").exists());
-    assert_eq!(difference(&source, &two.path("copy")), "", "the copy is another");
+    expect_arrived(&source, &two.path("copy"));
     expect_sound(&cluster);
 }
 
@@ -128,13 +126,14 @@ fn what_is_read_while_the_process_for_downloads_is_killed_is_right_or_an_error()
     let mut cluster = Cluster::start_with(directory.path(), Fronts::OneForEach);
     let one = cluster.device("one", "signup");
     let source = directory.path().join("source");
-    plant_with_film(&source, FILES);
+    plant_with_film(&source);
     copy_amid(&source, &one.path("copy"), &mut cluster, received_by_all, |_cluster| ());
     one.sync();
     let two = cluster.device("two", "login");
+    let films = [source.join("film"), two.path("copy/film")];
+    wait_until("the film is seen", seconds(60), || films[1].exists());
     let refused = AtomicU64::new(0);
     thread::scope(|scope| {
-        let films = [source.join("film"), two.path("copy/film")];
         let reading = scope.spawn(|| read_all(films, &refused));
         wait_until("the film is being read", seconds(60), || {
             let sent = |front: &mut Server| front.metric("miaofs_download_bytes_total");
@@ -145,7 +144,7 @@ fn what_is_read_while_the_process_for_downloads_is_killed_is_right_or_an_error()
         cluster.fronts_of("download").for_each(Server::restart);
         reading.join().expect("all of the film could be read")
     });
-    assert_eq!(difference(&source, &two.path("copy")), "", "other bytes came back");
+    expect_arrived(&source, &two.path("copy"));
     expect_sound(&cluster);
 }
 

@@ -20,6 +20,8 @@ use crate::harness::wait::{seconds, wait_until};
 pub const MIB: u64 = 1 << 20;
 /// How long what breaks is away: long enough for requests to fail, and for some to be tried again and fail.
 pub const OUTAGE: Duration = seconds(4);
+/// Small files that are copied beside the large one.
+const FILES: usize = 500;
 /// The size of the large file of a copy in MiB; `MIAOFS_TEST_FILM_MIB` sets another.
 const FILM_MIB: u64 = 256;
 /// How much of a copy has arrived when something breaks.
@@ -67,10 +69,10 @@ impl Scene {
     }
 }
 
-/// Makes this many small files and a large one below `source`.
-pub fn plant_with_film(source: &Path, files: usize) {
+/// Makes 500 small files and a large one below `source`.
+pub fn plant_with_film(source: &Path) {
     let seed = Seed::of_this_run();
-    plant(source, seed, files);
+    plant(source, seed, FILES);
     seed.write_file(&source.join("film"), "film", film_bytes());
 }
 
@@ -107,13 +109,4 @@ pub fn received(server: &Server) -> u64 {
 /// What `b3sum` prints for a file.
 pub fn b3sum(path: &Path) -> String {
     run(Command::new("b3sum").arg("--no-names").arg(path)).trim().to_owned()
-}
-
-/// The first things that `rsync` would still have to do to make `target` equal to `source`, contents compared.
-pub fn difference(source: &Path, target: &Path) -> String {
-    let mut command = Command::new("rsync");
-    command.args(["-aHnc", "--delete", "--itemize-changes"]);
-    let slash = |path: &Path| format!("{}/", path.display());
-    let printed = run(command.args([slash(source), slash(target)]));
-    printed.lines().take(20).collect::<Vec<_>>().join("\n")
 }

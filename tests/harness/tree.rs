@@ -1,11 +1,14 @@
-//! A tree of files like that of a source repository, with everything that must survive the trip.
+//! A tree of files like that of a source repository, with everything that must survive the trip, and its comparison.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::random::Seed;
+use super::services::run;
+use super::wait::{seconds, wait_until};
 
 /// Files in one directory of the tree.
 const FILES_A_DIRECTORY: usize = 40;
@@ -59,4 +62,28 @@ fn set_time(path: &Path, nanoseconds: u64) {
     let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     let file = File::open(path).expect("own files can be read");
     file.set_modified(start + Duration::from_nanos(nanoseconds)).expect("own files");
+}
+
+/// The first things that `rsync` would still have to do to make `target` equal to `source`, contents compared.
+#[track_caller]
+pub fn difference(source: &Path, target: &Path) -> String {
+    to_do(&["--checksum"], source, target)
+}
+
+/// Waits until a device has heard of all of a tree, then expects the tree to be equal at once.
+#[track_caller]
+pub fn expect_arrived(source: &Path, target: &Path) {
+    wait_until("all of the tree is seen", seconds(60), || {
+        target.exists() && to_do(&[], source, target).is_empty()
+    });
+    assert_eq!(difference(source, target), "", "the tree is another");
+}
+
+#[track_caller]
+fn to_do(options: &[&str], source: &Path, target: &Path) -> String {
+    let slash = |path: &Path| format!("{}/", path.display());
+    let mut command = Command::new("rsync");
+    command.args(["-aHn", "--delete", "--itemize-changes"]).args(options);
+    let printed = run(command.args([slash(source), slash(target)]));
+    printed.lines().take(20).collect::<Vec<_>>().join("\n")
 }

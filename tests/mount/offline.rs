@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::harness::redis::{Memory, Redis};
+use crate::harness::tree::difference;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{Pair, Single, difference, names};
+use crate::scene::{Pair, Single, names};
 
 /// Whether two trees are equal; a tree that changes meanwhile is not.
 fn equal(one: &Path, two: &Path) -> bool {

@@ -110,11 +110,3 @@ pub fn names(directory: &Path) -> Vec<String> {
     names.sort();
     names
 }
-
-/// The first things that `rsync` would still have to do to make `target` equal to `source`.
-pub fn difference(source: &Path, target: &Path) -> String {
-    let slash = |path: &Path| format!("{}/", path.display());
-    let mut command = Command::new("rsync");
-    command.args(["-aHnc", "--delete", "--itemize-changes", &slash(source), &slash(target)]);
-    output(&mut command).lines().take(20).collect::<Vec<_>>().join("\n")
-}

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::random::Seed;
-use crate::harness::tree::plant;
+use crate::harness::tree::{difference, expect_arrived, plant};
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{Pair, Single, difference, output, run};
+use crate::scene::{Pair, Single, output, run};
 
 #[test]
 fn a_source_tree_is_equal_on_the_other_device() {
@@ -18,19 +18,7 @@ fn a_source_tree_is_equal_on_the_other_device() {
     output(Command::new("rsync").args(["-aH"]).arg(source.join("")).arg(target.join("")));
     assert_eq!(difference(&source, &target), "", "where it was written");
     scene.one.sync();
-    let seen = scene.two.path("tree");
-    let mut left = String::new();
-    let limit = std::time::Instant::now() + seconds(60);
-    while std::time::Instant::now() < limit {
-        if seen.exists() {
-            left = difference(&source, &seen);
-            if left.is_empty() {
-                return;
-            }
-        }
-        std::thread::sleep(seconds(1));
-    }
-    panic!("the second device differs:\n{left}");
+    expect_arrived(&source, &scene.two.path("tree"));
 }
 
 #[test]
