@@ -1,7 +1,6 @@
 //! Chunks: where a content is cut, and how one piece is hashed without the others.
 
 use std::ops::Range;
-use std::sync::LazyLock;
 
 use blake3::hazmat::HasherExt;
 
@@ -57,7 +56,7 @@ impl Chunk {
         }
     }
 
-    const fn is_only_one(self) -> bool {
+    pub(super) const fn is_only_one(self) -> bool {
         self.content_size <= CHUNK_SIZE
     }
 }
@@ -106,12 +105,6 @@ pub fn hash_chunk(chunk: Chunk, bytes: &[u8]) -> ChunkDigest {
     let mut hasher = ChunkHasher::new(chunk);
     hasher.update(bytes);
     hasher.finalize()
-}
-
-/// The digest of `chunk` when all of its bytes are zero: what a hole of a manifest stands for.
-pub fn zero_chunk(chunk: Chunk) -> ChunkDigest {
-    static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; CHUNK_SIZE as usize]);
-    hash_chunk(chunk, &ZEROS[..chunk.length() as usize])
 }
 
 /// Merges the digests of all chunks of a content, in order, to the digest of the content.

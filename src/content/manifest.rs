@@ -1,7 +1,7 @@
 //! The list of a content's chunks, which proves that it is of the content it says.
 
 use super::chunk::merge;
-use super::{Chunk, ChunkDigest, Digest, chunk_count, zero_chunk};
+use super::{Chunk, ChunkDigest, Digest, chunk_count, zero_chunks};
 
 /// Size and chunk digests of a content, in order.
 ///
@@ -41,28 +41,33 @@ pub enum ManifestError {
 impl Manifest {
     /// The manifest of a content of `size` bytes with these chunks; `None` stands for a hole.
     ///
-    /// Hashing the zeros of holes costs about a millisecond each, so call this off the event loop
-    /// when a manifest may have many.
+    /// Hashing the zeros of a hole costs about a millisecond when it is the first one at its place, so
+    /// call this off the event loop when a manifest may have many.
     ///
     /// # Errors
     /// [`ManifestError::ChunkCount`] when the list is too long or too short for the size.
     pub fn new(size: u64, chunks: &[Option<ChunkDigest>]) -> Result<Self, ManifestError> {
-        if chunk_count(size) != chunks.len() as u64 {
-            return Err(ManifestError::ChunkCount {
-                size,
-                expected: chunk_count(size),
-                given: chunks.len() as u64,
-            });
-        }
-        let holes = chunks.iter().map(Option::is_none).collect();
-        let chunks: Vec<ChunkDigest> = (0..)
+        check_count(size, chunks.len())?;
+        let holes: Vec<Chunk> = (0..)
             .zip(chunks)
-            .map(|(index, chunk)| {
-                chunk.unwrap_or_else(|| {
-                    zero_chunk(Chunk::new(index, size).expect("index is below the chunk count"))
-                })
-            })
+            .filter(|(_, chunk)| chunk.is_none())
+            .filter_map(|(index, _)| Chunk::new(index, size))
             .collect();
+        let mut zeros = zero_chunks(&holes).into_iter();
+        let chunks = chunks.iter().map(|chunk| match chunk {
+            Some(digest) => (*digest, false),
+            None => (zeros.next().expect("each hole was hashed"), true),
+        });
+        Self::hashed(size, chunks.collect())
+    }
+
+    /// Like [`Manifest::new`], with the digests of holes, for which `true` stands beside them.
+    ///
+    /// # Errors
+    /// [`ManifestError::ChunkCount`] when the list is too long or too short for the size.
+    pub fn hashed(size: u64, chunks: Vec<(ChunkDigest, bool)>) -> Result<Self, ManifestError> {
+        check_count(size, chunks.len())?;
+        let (chunks, holes): (Vec<_>, Vec<_>) = chunks.into_iter().unzip();
         Ok(Self { digest: merge(&chunks), size, chunks, holes })
     }
 
@@ -75,12 +80,7 @@ impl Manifest {
         size: u64,
         chunks: &[Option<ChunkDigest>],
     ) -> Result<Self, ManifestError> {
-        let manifest = Self::new(size, chunks)?;
-        if manifest.digest == digest {
-            Ok(manifest)
-        } else {
-            Err(ManifestError::Digest { expected: digest, actual: manifest.digest })
-        }
+        Self::new(size, chunks)?.checked(digest)
     }
 
     /// A manifest that was proven before and kept with the digests of its holes, each `true` here,
@@ -93,16 +93,14 @@ impl Manifest {
         size: u64,
         chunks: &[(ChunkDigest, bool)],
     ) -> Result<Self, ManifestError> {
-        let given = chunks.len() as u64;
-        if chunk_count(size) != given {
-            return Err(ManifestError::ChunkCount { size, expected: chunk_count(size), given });
+        Self::hashed(size, chunks.to_vec())?.checked(digest)
+    }
+
+    fn checked(self, expected: Digest) -> Result<Self, ManifestError> {
+        match self.digest == expected {
+            true => Ok(self),
+            false => Err(ManifestError::Digest { expected, actual: self.digest }),
         }
-        let (chunks, holes): (Vec<_>, Vec<_>) = chunks.iter().copied().unzip();
-        let actual = merge(&chunks);
-        if actual != digest {
-            return Err(ManifestError::Digest { expected: digest, actual });
-        }
-        Ok(Self { digest, size, chunks, holes })
     }
 
     /// The manifest of a content that is at most one chunk long: its digest says all.
@@ -144,9 +142,24 @@ impl Manifest {
         usize::try_from(index).ok().and_then(|index| self.holes.get(index)).copied() == Some(true)
     }
 
+    /// Bytes of all chunks that are no holes.
+    pub fn data_bytes(&self) -> u64 {
+        let chunks = (0..).zip(&self.holes).filter(|(_, hole)| !**hole);
+        chunks.filter_map(|(index, _)| Chunk::new(index, self.size)).map(Chunk::length).sum()
+    }
+
     /// The chunks as they travel: `None` for a hole.
     pub fn to_wire(&self) -> Vec<Option<ChunkDigest>> {
         self.chunks.iter().zip(&self.holes).map(|(chunk, hole)| (!hole).then_some(*chunk)).collect()
+    }
+}
+
+fn check_count(size: u64, given: usize) -> Result<(), ManifestError> {
+    let (expected, given) = (chunk_count(size), given as u64);
+    if expected == given {
+        Ok(())
+    } else {
+        Err(ManifestError::ChunkCount { size, expected, given })
     }
 }
 
@@ -211,6 +224,10 @@ mod tests {
         assert!(matches!(
             Manifest::new(CHUNK_SIZE + 1, &[None]),
             Err(ManifestError::ChunkCount { expected: 2, given: 1, .. })
+        ));
+        assert!(matches!(
+            Manifest::new(CHUNK_SIZE + 1, &[None; 3]),
+            Err(ManifestError::ChunkCount { expected: 2, given: 3, .. })
         ));
         assert!(Manifest::of_small(Digest::of_nothing(), 0).is_ok());
         assert!(Manifest::of_small(Digest::of(b"x"), CHUNK_SIZE + 1).is_err());

@@ -12,7 +12,11 @@
 mod chunk;
 mod digest;
 mod manifest;
+mod zeros;
 
-pub use chunk::{CHUNK_SIZE, Chunk, ChunkHasher, chunk_count, hash_chunk, zero_chunk};
+pub use chunk::{CHUNK_SIZE, Chunk, ChunkHasher, chunk_count, hash_chunk};
 pub use digest::{ChunkDigest, Digest, Md5, ParseDigestError};
 pub use manifest::{Manifest, ManifestError};
+pub use zeros::zero_chunk;
+
+use zeros::zero_chunks;
