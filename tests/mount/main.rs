@@ -16,6 +16,7 @@ mod copies;
 mod devices;
 mod directories;
 mod faults;
+mod holes;
 mod model;
 mod offline;
 mod operations;

@@ -18,17 +18,17 @@ use fuser::{
 use miaofs::protocol::files::Kind;
 use tokio::runtime::Handle as Runtime;
 
-use crate::store::{Ino, Outcome, Stretch};
+use crate::store::{Outcome, Stretch};
 use crate::vfs::{
-    AttributeChange, Caller, HandleId, IfExists, NewNode, Place, Privileges, Room, SyncMode, Vfs,
+    AttributeChange, Caller, IfExists, NewNode, Place, Privileges, Room, Span, SyncMode, Vfs,
 };
 
 use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
 use super::capabilities::negotiate;
 use super::notify::Kernel;
 use super::translate::{
-    attributes, caller, device, directory_flags, errno, file_type, handle, ino, kind_of_mode,
-    maker, open_mode, place, rename_mode, set_xattr, time,
+    allocation, attributes, caller, device, directory_flags, errno, file_type, handle, ino,
+    kind_of_mode, maker, open_mode, place, rename_mode, set_xattr, sought, time,
 };
 
 thread_local! {
@@ -38,9 +38,9 @@ thread_local! {
 
 /// The file system as the kernel calls it.
 pub(super) struct Adapter {
-    vfs: Arc<Vfs>,
-    runtime: Runtime,
-    kernel: Kernel,
+    pub(super) vfs: Arc<Vfs>,
+    pub(super) runtime: Runtime,
+    pub(super) kernel: Kernel,
 }
 
 impl Adapter {
@@ -60,32 +60,7 @@ impl Adapter {
     fn create_node(&self, caller: Caller, place: Place<'_>, new: NewNode<'_>, reply: ReplyEntry) {
         reply.answer(self.vfs.create(caller, place, new));
     }
-
-    /// Reads after fetching what is missing, on a task.
-    fn read_later(&self, handle: HandleId, offset: u64, size: usize, reply: ReplyData) {
-        let vfs = Arc::clone(&self.vfs);
-        self.runtime
-            .spawn(async move { reply.answer(vfs.read_fetching(handle, offset, size).await) });
-    }
-
-    /// Syncs on a thread that may wait for the disk, then waits for the server if that is asked for.
-    fn sync_later(
-        &self,
-        ino: Ino,
-        reply: ReplyEmpty,
-        sync: impl FnOnce(&Vfs) -> Synced + Send + 'static,
-    ) {
-        let (vfs, runtime) = (Arc::clone(&self.vfs), self.runtime.clone());
-        self.runtime.spawn_blocking(move || match (sync(&vfs), vfs.sync_mode()) {
-            (Ok(_durable), SyncMode::Remote) => {
-                runtime.spawn(async move { reply.answer(vfs.flush(ino).await) });
-            }
-            (synced, _) => reply.answer(synced.map(drop)),
-        });
-    }
 }
-
-type Synced = Result<crate::store::Durable, crate::vfs::Error>;
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
@@ -434,26 +409,40 @@ impl Filesystem for Adapter {
         });
     }
 
-    // What follows is not supported. `ENOSYS` makes the kernel remember that and do it in its own
-    // way: `EOPNOTSUPP` for `fallocate`, "all is data" for `SEEK_DATA`, `ENOTTY` for `ioctl`, always
-    // ready for `poll`.
-
     fn fallocate(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        number: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let (id, span) = (handle(number), Span { offset, length });
+        match allocation(mode) {
+            Some(what) => self.allocate(caller(request), node, (id, span, what), reply),
+            None => reply.error(Errno::EOPNOTSUPP),
+        }
+    }
+
+    fn lseek(
         &self,
         _: &Request,
         _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
-        _: i32,
-        reply: ReplyEmpty,
+        number: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
     ) {
-        reply.error(Errno::ENOSYS);
+        match sought(whence) {
+            Some(sought) => self.seek(handle(number), offset, sought, reply),
+            None => reply.error(Errno::EINVAL),
+        }
     }
 
-    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        reply.error(Errno::ENOSYS);
-    }
+    // What follows is not supported. `ENOSYS` makes the kernel remember that and do it in its own
+    // way: `ENOTTY` for `ioctl`, always ready for `poll`.
 
     fn ioctl(
         &self,

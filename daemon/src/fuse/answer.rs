@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fuser::{
     Errno, FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 use miaofs::protocol::name::NAME_MAX;
 
@@ -94,6 +94,16 @@ impl Answer<u32> for ReplyWrite {
     fn answer(self, result: Result<u32, Error>) {
         match result {
             Ok(length) => self.written(length),
+            Err(error) => self.error(errno(&error)),
+        }
+    }
+}
+
+impl Answer<u64> for ReplyLseek {
+    fn answer(self, result: Result<u64, Error>) {
+        match result {
+            // A size is at most 16 TiB.
+            Ok(offset) => self.offset(offset as i64),
             Err(error) => self.error(errno(&error)),
         }
     }

@@ -9,6 +9,7 @@
 mod adapter;
 mod answer;
 mod capabilities;
+mod later;
 mod mount;
 mod notify;
 mod translate;

@@ -44,11 +44,16 @@ impl Kernel {
 
     /// The length of a write, after the kernel has been told what else it changed.
     pub(super) fn told(&self, node: INodeNo, written: Written, length: u32) -> u32 {
+        self.hear_of(node, written);
+        length
+    }
+
+    /// Tells the kernel what changed besides content and times.
+    pub(super) fn hear_of(&self, node: INodeNo, written: Written) {
         match written {
             Written::Plainly => {}
             Written::WithNewMode => self.forget_attributes(node),
         }
-        length
     }
 }
 

@@ -10,9 +10,10 @@ use fuser::{
 };
 use miaofs::protocol::files::Kind;
 
-use crate::store::{Access, Ino};
+use crate::store::{Access, Growth, Ino, Sought};
 use crate::vfs::{
-    self, Caller, HandleId, Keeping, OpenMode, Place, RenameMode, SetXattr, Stat, Time, Truncate,
+    self, Allocation, Caller, HandleId, Keeping, OpenMode, Place, RenameMode, SetXattr, Stat, Time,
+    Truncate,
 };
 
 /// The size of I/O that programs are advised to use, in bytes.
@@ -107,6 +108,31 @@ pub(super) fn file_type(kind: Kind) -> FileType {
         Kind::Socket => FileType::Socket,
         Kind::CharDevice => FileType::CharDevice,
         Kind::BlockDevice => FileType::BlockDevice,
+    }
+}
+
+/// What `fallocate` asks for; `None` for what is not supported.
+pub(super) fn allocation(mode: i32) -> Option<Allocation> {
+    const RESERVE_AND_KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
+    const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
+    const ZERO_AND_KEEP: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+    match mode {
+        0 => Some(Allocation::Reserve(Growth::Grow)),
+        RESERVE_AND_KEEP => Some(Allocation::Reserve(Growth::Keep)),
+        PUNCH => Some(Allocation::Punch),
+        ZERO => Some(Allocation::Zero(Growth::Grow)),
+        ZERO_AND_KEEP => Some(Allocation::Zero(Growth::Keep)),
+        _ => None,
+    }
+}
+
+/// What `lseek` looks for; the kernel answers everything else by itself.
+pub(super) fn sought(whence: i32) -> Option<Sought> {
+    match whence {
+        libc::SEEK_DATA => Some(Sought::Data),
+        libc::SEEK_HOLE => Some(Sought::Hole),
+        _ => None,
     }
 }
 

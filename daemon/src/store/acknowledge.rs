@@ -37,7 +37,8 @@ impl Store {
 
     /// The server has the content of the snapshot: chunks not written since become clean.
     ///
-    /// The node stays dirty until [`Store::pushed`] says that the server has it with this content.
+    /// Those of zeros are holes then and give their blocks back. The node stays dirty until [`Store::pushed`] says
+    /// that the server has it with this content.
     ///
     /// # Errors
     /// [`Error::NoNode`] when it is gone, [`Error::Replaced`] when a copy has put chunks of another content into
@@ -61,11 +62,17 @@ impl Store {
         known.sort_unstable_by_key(|(snapshot, _)| snapshot.ino);
         known.dedup_by_key(|(snapshot, _)| snapshot.ino);
         let mut bodies: Vec<_> = known.iter().map(|(it, _)| it.live.body_mut()).collect();
-        let outcomes = self.transact(|tree| {
-            let contents = known.iter().zip(&bodies);
-            contents.map(|((it, manifest), body)| take_known(tree, it, body, manifest)).collect()
-        });
-        let outcomes: Vec<News> = outcomes.map_err(|error: Error| error)?;
+        let contents = known.iter().zip(&bodies);
+        let blocks = contents.map(|((it, manifest), body)| self.close_holes(it, body, manifest));
+        let blocks: Vec<Option<u64>> = blocks.collect::<Result<_, Error>>()?;
+        let outcomes = self.transact(|tree| -> Result<Vec<News>, Error> {
+            let contents = known.iter().zip(&bodies).zip(blocks);
+            contents
+                .map(|(((it, manifest), body), blocks)| {
+                    take_known(tree, it, body, (manifest, blocks))
+                })
+                .collect()
+        })?;
         let mut overtaken = Vec::new();
         for (((snapshot, manifest), body), outcome) in known.iter().zip(&mut bodies).zip(outcomes) {
             match outcome {
@@ -84,12 +91,13 @@ impl Store {
     }
 }
 
-/// Writes the rows of a content that is known, unless it was overtaken.
+/// Writes the rows of a content that is known, unless it was overtaken, and the blocks of its data file, if
+/// these are others now.
 fn take_known(
     tree: &mut Tree,
     snapshot: &Snapshot,
     body: &Body,
-    manifest: &Arc<Manifest>,
+    (manifest, blocks): (&Arc<Manifest>, Option<u64>),
 ) -> Result<News, Error> {
     let ino = snapshot.ino;
     match tree.present(ino) {
@@ -115,6 +123,7 @@ fn take_known(
     record.content = Some(content);
     record.kept = states.len() as u64;
     record.content_dirty = still_dirty;
+    record.blocks = blocks.unwrap_or(record.blocks);
     Ok(News::Known(Known { content, states, still_dirty }))
 }
 
@@ -127,7 +136,7 @@ fn is_replaced(body: &Body, states: &[ChunkState]) -> bool {
 }
 
 /// States of the chunks once the content of a snapshot is known: as many as are as long now as then.
-fn states_after(body: &Body, snapshot: &Snapshot, size: u64) -> Vec<ChunkState> {
+pub(super) fn states_after(body: &Body, snapshot: &Snapshot, size: u64) -> Vec<ChunkState> {
     let kept = if size == snapshot.size {
         chunk_count(size)
     } else {

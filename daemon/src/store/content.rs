@@ -121,14 +121,21 @@ impl Content {
         if size > SIZE_MAX {
             return Err(Error::TooLarge(size));
         }
-        let mut body = self.live.body_mut();
+        self.resize_locked(&mut self.live.body_mut(), size, now)
+    }
+
+    /// [`Self::resize`] to a size that is not too large.
+    pub(super) fn resize_locked(
+        &self,
+        body: &mut Body,
+        size: u64,
+        now: i64,
+    ) -> Result<Outcome<()>, Error> {
         let old = self.live.hot().size;
-        let edge = edge(old, size);
-        if let Some(chunk) = edge.and_then(|index| Chunk::new(index, old))
-            && body.chunks.state(chunk.index()) == ChunkState::Absent
-        {
-            return Ok(Outcome::Missing(chunk.range()));
+        if let Some(needed) = cut_by_end(body, old, size) {
+            return Ok(Outcome::Missing(needed));
         }
+        let edge = edge(old, size);
         if size > old {
             self.store
                 .data
@@ -136,9 +143,11 @@ impl Content {
                 .set_len(size)
                 .map_err(while_doing("extending a data file"))?;
         }
-        self.commit_size(&mut body, size, edge, now)?;
-        let first = edge.unwrap_or(old.min(size) / CHUNK_SIZE);
-        body.chunks.note_written(first..chunk_count(old.max(size)));
+        self.commit_size(body, size, edge, now)?;
+        if size != old {
+            let first = edge.unwrap_or(old.min(size) / CHUNK_SIZE);
+            body.chunks.note_written(first..chunk_count(old.max(size)));
+        }
         if size < old
             && let Some(file) = self.store.data.existing(self.live.ino)?
         {
@@ -314,6 +323,12 @@ pub(super) fn changed_by(size: u64, written: Range<u64>) -> Range<u64> {
         None => written.start.min(size),
     };
     start..written.end
+}
+
+/// The chunk that is not here and whose digest a change of size changes, as bytes to be fetched.
+pub(super) fn cut_by_end(body: &Body, old: u64, size: u64) -> Option<Range<u64>> {
+    let chunk = Chunk::new(edge(old, size)?, old)?;
+    (body.chunks.state(chunk.index()) == ChunkState::Absent).then(|| chunk.range())
 }
 
 /// The first chunk that is not here and that a write changes in part, as bytes to be fetched.

@@ -8,11 +8,11 @@ use miaofs::protocol::files::NodeState;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chunks::{ChunkState, Chunks};
-use super::data::{self, DataFiles};
+use super::data::DataFiles;
 use super::error::while_doing;
 use super::live::Live;
 use super::record::{self, Record};
-use super::{Error, Ino};
+use super::{Error, Ino, holes};
 
 /// How a chunk that is here stands in its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,13 +134,8 @@ pub(super) fn open_holes(
     if holes.is_empty() {
         return Ok(());
     }
-    let file = data.existing(ino)?;
-    for run in runs(&holes, manifest.size()) {
-        if let Some(file) = &file
-            && data::has_data(file, run.clone())?
-        {
-            data::punch(file, run)?;
-        }
+    if let Some(file) = data.existing(ino)? {
+        holes::give_back(&file, runs(&holes, manifest.size()))?;
     }
     for index in holes {
         chunks.set(index, ChunkState::Clean);

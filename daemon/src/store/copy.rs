@@ -207,7 +207,10 @@ impl Step<'_> {
             record.content = Some(reference.content);
             record.kept = reference.states.len() as u64;
             record.content_dirty = !is_whole;
-            Ok::<(), Error>(())
+            match &reference.manifest {
+                Some(manifest) => tree.count_blocks(ino, manifest),
+                None => Ok(()),
+            }
         })?;
         into.content = Some(reference.content);
         into.manifest = reference.manifest.clone();

@@ -156,6 +156,28 @@ pub(super) fn punch(file: &File, range: Range<u64>) -> Result<(), Error> {
         .map_err(|error| while_doing("punching a hole into a data file")(error.into()))
 }
 
+/// Has a range read as zeros and keeps blocks for it, where the disk can; it is no longer than before.
+///
+/// Where the disk cannot do both at once (tmpfs), the blocks are given back and taken again.
+pub(super) fn zero(file: &File, range: Range<u64>) -> Result<(), Error> {
+    let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+    match rustix::fs::fallocate(file, flags, range.start, range.end - range.start) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP) => {
+            punch(file, range.clone())?;
+            reserve(file, range)
+        }
+        Err(error) => Err(while_doing("writing zeros into a data file")(error.into())),
+    }
+}
+
+/// Keeps blocks for a range that has none; it reads as before, and the file is no longer than before.
+pub(super) fn reserve(file: &File, range: Range<u64>) -> Result<(), Error> {
+    let length = range.end - range.start;
+    rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, range.start, length)
+        .map_err(|error| while_doing("reserving room for a data file")(error.into()))
+}
+
 /// Where data begins, from `offset` on; `None` when there is none up to the end of the file.
 pub(super) fn next_data(file: &File, offset: u64) -> Result<Option<u64>, Error> {
     found(rustix::fs::seek(file, SeekFrom::Data(offset)))

@@ -71,6 +71,11 @@ impl Store {
         }
         let needed = self.options.free_floor.saturating_add(bytes).saturating_add(ASK_EVERY);
         let free = self.free_bytes()?;
+        let floor = self.options.free_floor;
+        if free.saturating_add(self.tree().cached) < floor.saturating_add(bytes) {
+            // Giving up the whole cache would not help.
+            return Err(Error::NoSpace);
+        }
         if free < needed {
             self.evict_bytes(needed - free)?;
         }

@@ -62,7 +62,10 @@ impl Store {
         if body.content.is_none_or(|content| content.digest != manifest.digest()) {
             return Ok(());
         }
-        let dropped = self.transact(|tree| tree.compare_previous(live.ino, manifest))?;
+        let dropped = self.transact(|tree| {
+            tree.count_blocks(live.ino, manifest)?;
+            tree.compare_previous(live.ino, manifest)
+        })?;
         if !dropped.is_empty() {
             self.journal.sync()?;
             if let Some(file) = self.data.existing(live.ino)? {

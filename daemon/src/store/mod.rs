@@ -19,6 +19,8 @@
 //!   and these go only after that is durable; bytes copied beside them are written **before** they are committed as here.
 //! - A file is cut **after** its new size is committed, and grows **before**: recovery makes it as long as the row says.
 //! - Size and times of a file being written are in memory; its row says so (`unsettled`), and they are read from the data file.
+//! - A hole is punched **after** its chunks are committed as dirty; where one was clean, after that is durable.
+//! - Blocks of zeros are given back whenever nobody can write there: it changes no byte.
 //! - Bytes are destroyed (unlink, eviction) only **after** the commit that gives them up is durable: power loss never brings back a row whose bytes are gone.
 //! - A chunk committed as here counts as `fresh` until its bytes are known to be on the disk: after power loss it is fetched again.
 //!
@@ -38,6 +40,7 @@ mod entries;
 mod error;
 mod evict;
 mod fill;
+mod holes;
 mod journal;
 mod kept;
 mod live;
@@ -54,6 +57,7 @@ mod record;
 mod recovery;
 mod reference;
 mod schema;
+mod seek;
 mod tree;
 mod view;
 
@@ -68,9 +72,11 @@ pub use change::Change;
 pub use content::{Access, Content, Durable, Outcome};
 pub use copy::{Copied, Stretch};
 pub use error::Error;
+pub use holes::Growth;
 pub use node::{Attributes, Child, Ino, NewNode, Node};
 pub use pull::{NameResolution, News, Resolution, Rules};
 pub use push::{ChunkRead, DirtyNode, Pushed, Snapshot};
+pub use seek::Sought;
 pub use view::View;
 
 use data::DataFiles;

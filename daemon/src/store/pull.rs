@@ -243,7 +243,10 @@ impl Tree {
             return Ok(Some(FileWork::Wipe));
         }
         match content_rows::manifest(&self.db, content.digest)? {
-            Some(manifest) => Ok(Some(FileWork::Cut(self.compare_previous(ino, &manifest)?))),
+            Some(manifest) => {
+                self.count_blocks(ino, &manifest)?;
+                Ok(Some(FileWork::Cut(self.compare_previous(ino, &manifest)?)))
+            }
             None => Ok(Some(FileWork::Cut(Vec::new()))),
         }
     }

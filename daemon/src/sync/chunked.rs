@@ -68,8 +68,13 @@ async fn transfer(core: &Arc<Core>, hashed: Hashed) -> Result<(), UploadError> {
         upload.in_chunks().await?;
     }
     let Upload { snapshot, manifest, .. } = upload;
-    let store = Arc::clone(&core.store);
-    Ok(blocking(move || store.content_known(&snapshot, manifest)).await?)
+    let (store, ino) = (Arc::clone(&core.store), snapshot.ino);
+    let has_holes = manifest.data_bytes() < manifest.size();
+    blocking(move || store.content_known(&snapshot, manifest)).await?;
+    if has_holes {
+        core.tell_attributes(ino);
+    }
+    Ok(())
 }
 
 impl Upload<'_> {

@@ -144,6 +144,18 @@ pub(super) async fn bring(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Resu
     Ok(())
 }
 
+/// Returns when the manifest of a node's content is here, which tells where it has holes.
+pub(super) async fn learn_holes(core: &Arc<Core>, ino: Ino) -> Result<(), FetchError> {
+    let mut patience = Patience::new();
+    while let Some(content) = core.store.content_of(ino)? {
+        match know_manifest(core, ino, content).await {
+            Ok(()) => break,
+            Err(fault) => patience.bear(core, ino, content, &fault).await?,
+        }
+    }
+    Ok(())
+}
+
 /// Waits until the flight that brings the first byte of `wanted` has moved.
 async fn fly_for(
     core: &Arc<Core>,
@@ -374,11 +386,17 @@ async fn know_manifest(core: &Arc<Core>, ino: Ino, content: ContentRef) -> Resul
         chunks.extend(located.chunks.into_iter().map(|chunk| chunk.digest));
     }
     let store = Arc::clone(&core.store);
-    blocking(move || {
+    let data_bytes = blocking(move || {
         let manifest = Manifest::proven(content.digest, content.size, &chunks)?;
-        Ok(store.set_manifest(Arc::new(manifest))?)
+        let data_bytes = manifest.data_bytes();
+        store.set_manifest(Arc::new(manifest))?;
+        Ok::<_, Fault>(data_bytes)
     })
-    .await
+    .await?;
+    if data_bytes < content.size {
+        core.tell_attributes(ino);
+    }
+    Ok(())
 }
 
 /// What a reader puts up with before it gets an error.

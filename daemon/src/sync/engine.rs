@@ -97,6 +97,12 @@ impl Core {
         }
     }
 
+    /// Has the kernel ask for the attributes of a node again.
+    pub(super) fn tell_attributes(&self, ino: Ino) {
+        // Nobody listens when nothing is mounted.
+        let _not_mounted = self.news.send(News::Attributes(ino));
+    }
+
     /// Runs a task until it ends or the engine stops.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
@@ -160,6 +166,14 @@ impl Engine {
     /// [`FetchError`]; soon, when the server is away.
     pub async fn fetch(&self, content: &Content, range: Range<u64>) -> Result<(), FetchError> {
         download::fetch(&self.core, content.ino(), range).await
+    }
+
+    /// Returns when it is known which chunks of the content are holes.
+    ///
+    /// # Errors
+    /// [`FetchError`]; soon, when the server is away.
+    pub async fn learn_holes(&self, content: &Content) -> Result<(), FetchError> {
+        download::learn_holes(&self.core, content.ino()).await
     }
 
     /// Returns when all that is dirty now, and in the scope, is on the server. Waits for a server

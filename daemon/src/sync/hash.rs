@@ -1,11 +1,14 @@
 //! Hashes the content of a snapshot: the chunks that may have changed, in parallel, each read once.
 //!
-//! Each thread holds one chunk. A chunk of nothing but zeros becomes a hole.
+//! Each thread holds one chunk. A chunk of nothing but zeros becomes a hole; one that has no data on
+//! the disk is not read for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use miaofs::content::{Chunk, ChunkDigest, Manifest, ManifestError, chunk_count, hash_chunk};
+use miaofs::content::{
+    Chunk, ChunkDigest, Manifest, ManifestError, chunk_count, hash_chunk, zero_chunk,
+};
 
 use crate::store::{self, ChunkRead, Snapshot, Store};
 
@@ -60,8 +63,9 @@ fn finish(store: &Store, mut snapshot: Snapshot, mut hashes: Hashes) -> Result<H
     for _again in 0..AGAIN_MAX {
         match hashes.complete(store, &snapshot) {
             Ok(()) => {
-                let chunks: Vec<_> = hashes.chunks.into_iter().map(Option::flatten).collect();
-                let manifest = Arc::new(Manifest::new(snapshot.size, &chunks)?);
+                // One that is missing makes the list too short for the size.
+                let chunks = hashes.chunks.into_iter().flatten().collect();
+                let manifest = Arc::new(Manifest::hashed(snapshot.size, chunks)?);
                 return Ok(Hashed { snapshot, manifest });
             }
             Err(HashError::Changed) => {
@@ -75,11 +79,14 @@ fn finish(store: &Store, mut snapshot: Snapshot, mut hashes: Hashes) -> Result<H
     Err(HashError::Changed)
 }
 
-/// What is known of each chunk of a content: `None` when it must be hashed, `Some(None)` for a hole.
+/// What is known of each chunk of a content: `None` when it must be hashed.
 struct Hashes {
     size: u64,
-    chunks: Vec<Option<Option<ChunkDigest>>>,
+    chunks: Vec<Option<Hash>>,
 }
+
+/// The digest of a chunk, and whether it is a hole.
+type Hash = (ChunkDigest, bool);
 
 impl Hashes {
     /// What the base of a snapshot tells.
@@ -95,8 +102,9 @@ impl Hashes {
 
     /// What a manifest tells of a content of `size` bytes that grew from it.
     fn of_manifest(manifest: &Manifest, size: u64) -> Self {
-        let known = |index| if manifest.is_hole(index) { None } else { manifest.chunk(index) };
-        let chunks = (0..manifest.chunk_count()).map(|index| Some(known(index))).collect();
+        let chunks = (0..).zip(manifest.chunks());
+        let chunks =
+            chunks.map(|(index, digest)| Some((*digest, manifest.is_hole(index)))).collect();
         Self { size: manifest.size(), chunks }.resized(size)
     }
 
@@ -124,76 +132,77 @@ impl Hashes {
     /// Hashes what is not known; what was hashed before an error stays known.
     fn complete(&mut self, store: &Store, snapshot: &Snapshot) -> Result<(), HashError> {
         let unknown = (0..).zip(&self.chunks).filter(|(_, chunk)| chunk.is_none());
-        let to_hash: Vec<u64> = unknown.map(|(index, _)| index).collect();
-        let (hashed, result) = hash_all(store, snapshot, &to_hash);
-        for (index, digest) in hashed {
-            self.chunks[index as usize] = Some(digest);
+        let indexes: Vec<u64> = unknown.map(|(index, _)| index).collect();
+        let holes = store.holes_of(snapshot, &indexes)?;
+        let work = Work { store, snapshot, indexes: &indexes, holes: &holes };
+        let (hashed, result) = work.do_all();
+        for (index, hash) in hashed {
+            self.chunks[index as usize] = Some(hash);
         }
         result
     }
 }
 
-type Digests = Vec<(u64, Option<ChunkDigest>)>;
-
-fn hash_all(
-    store: &Store,
-    snapshot: &Snapshot,
-    indexes: &[u64],
-) -> (Digests, Result<(), HashError>) {
-    let next = AtomicUsize::new(0);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(THREADS_MAX).min(indexes.len());
-    let work = || hash_some(store, snapshot, indexes, &next);
-    if threads <= 1 {
-        return work();
-    }
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut digests = Vec::with_capacity(indexes.len());
-        let mut result = Ok(());
-        for worker in workers {
-            let (hashed, ended) = worker.join().expect("hashing does not panic");
-            digests.extend(hashed);
-            result = result.and(ended);
-        }
-        (digests, result)
-    })
+/// What is to be hashed, by several threads.
+struct Work<'a> {
+    store: &'a Store,
+    snapshot: &'a Snapshot,
+    indexes: &'a [u64],
+    /// Those of them that are known to be zeros.
+    holes: &'a [u64],
 }
 
-/// Takes the next index again and again until there is none or one fails.
-fn hash_some(
-    store: &Store,
-    snapshot: &Snapshot,
-    indexes: &[u64],
-    next: &AtomicUsize,
-) -> (Digests, Result<(), HashError>) {
-    let mut digests = Vec::new();
-    let mut buffer = Vec::new();
-    while let Some(&index) = indexes.get(next.fetch_add(1, Ordering::Relaxed)) {
-        match hash_one(store, snapshot, index, &mut buffer) {
-            Ok(digest) => digests.push((index, digest)),
-            Err(error) => {
-                next.store(indexes.len(), Ordering::Relaxed);
-                return (digests, Err(error));
+/// What was hashed, and whether that was all.
+type Progress = (Vec<(u64, Hash)>, Result<(), HashError>);
+
+impl Work<'_> {
+    fn do_all(&self) -> Progress {
+        let next = AtomicUsize::new(0);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = cores.min(THREADS_MAX).min(self.indexes.len());
+        if threads <= 1 {
+            return self.do_some(&next);
+        }
+        std::thread::scope(|scope| {
+            let workers: Vec<_> =
+                (0..threads).map(|_| scope.spawn(|| self.do_some(&next))).collect();
+            let mut hashes = Vec::with_capacity(self.indexes.len());
+            let mut result = Ok(());
+            for worker in workers {
+                let (hashed, ended) = worker.join().expect("hashing does not panic");
+                hashes.extend(hashed);
+                result = result.and(ended);
+            }
+            (hashes, result)
+        })
+    }
+
+    /// Takes the next index again and again until there is none or one fails.
+    fn do_some(&self, next: &AtomicUsize) -> Progress {
+        let mut hashes = Vec::new();
+        let mut buffer = Vec::new();
+        while let Some(&index) = self.indexes.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match self.do_one(index, &mut buffer) {
+                Ok(hash) => hashes.push((index, hash)),
+                Err(error) => {
+                    next.store(self.indexes.len(), Ordering::Relaxed);
+                    return (hashes, Err(error));
+                }
             }
         }
+        (hashes, Ok(()))
     }
-    (digests, Ok(()))
-}
 
-fn hash_one(
-    store: &Store,
-    snapshot: &Snapshot,
-    index: u64,
-    buffer: &mut Vec<u8>,
-) -> Result<Option<ChunkDigest>, HashError> {
-    match store.read_chunk(snapshot, index, buffer)? {
-        // What is hashed is dirty, and so here, unless a copy has taken its place.
-        ChunkRead::ChangedSince | ChunkRead::Absent => Err(HashError::Changed),
-        ChunkRead::Unchanged if is_zero(buffer) => Ok(None),
-        ChunkRead::Unchanged => {
-            let chunk = Chunk::new(index, snapshot.size).ok_or(HashError::Changed)?;
-            Ok(Some(hash_chunk(chunk, buffer)))
+    fn do_one(&self, index: u64, buffer: &mut Vec<u8>) -> Result<Hash, HashError> {
+        let chunk = Chunk::new(index, self.snapshot.size).ok_or(HashError::Changed)?;
+        if self.holes.binary_search(&index).is_ok() {
+            return Ok((zero_chunk(chunk), true));
+        }
+        match self.store.read_chunk(self.snapshot, index, buffer)? {
+            // What is hashed is dirty, and so here, unless a copy has taken its place.
+            ChunkRead::ChangedSince | ChunkRead::Absent => Err(HashError::Changed),
+            ChunkRead::Unchanged if is_zero(buffer) => Ok((zero_chunk(chunk), true)),
+            ChunkRead::Unchanged => Ok((hash_chunk(chunk, buffer), false)),
         }
     }
 }

@@ -65,6 +65,12 @@ pub enum Error {
     /// It is no valid POSIX ACL.
     #[error("not a valid access control list")]
     Acl,
+    /// Room for no bytes was asked for.
+    #[error("the range is empty")]
+    EmptyRange,
+    /// Data or a hole was sought where no file is any more, or data where none follows.
+    #[error("there is nothing from there on")]
+    NothingBehind,
     /// The drive cannot do this.
     #[error("not supported")]
     Unsupported,
@@ -111,7 +117,9 @@ impl Error {
             Self::NotDirectory => Errno::NOTDIR,
             Self::IsDirectory => Errno::ISDIR,
             Self::NotEmpty => Errno::NOTEMPTY,
-            Self::IntoItself | Self::NotSymlink | Self::Acl | Self::Overlap => Errno::INVAL,
+            Self::IntoItself | Self::NotSymlink | Self::Acl | Self::Overlap | Self::EmptyRange => {
+                Errno::INVAL
+            }
             Self::NameTooLong => Errno::NAMETOOLONG,
             Self::TooManyLinks => Errno::MLINK,
             Self::LinkToDirectory | Self::XattrReadOnly => Errno::PERM,
@@ -119,6 +127,7 @@ impl Error {
             Self::ReadOnly => Errno::ROFS,
             Self::NoXattr => Errno::NODATA,
             Self::XattrsFull => Errno::NOSPC,
+            Self::NothingBehind => Errno::NXIO,
             Self::Unsupported => Errno::OPNOTSUPP,
             Self::NotHere => Errno::IO,
             Self::Fetch(error) => fetch_errno(error),

@@ -9,6 +9,7 @@
 //! the mount option `noatime`.
 
 mod acl;
+mod allocate;
 mod attributes;
 mod caller;
 mod copy;
@@ -23,6 +24,7 @@ mod read;
 mod remove;
 mod rename;
 mod replaced;
+mod seek;
 mod space;
 mod streams;
 #[cfg(test)]
@@ -39,6 +41,7 @@ use miaofs::protocol::name::NAME_MAX;
 use crate::store::{Change, Ino, Store, View};
 use crate::sync::Engine;
 
+pub use allocate::{Allocation, Span};
 pub use attributes::{AttributeChange, Time};
 pub use caller::Caller;
 pub use create::NewNode;

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use miaofs::content::{CHUNK_SIZE, Digest};
+use miaofs::content::Digest;
 
 use super::*;
 

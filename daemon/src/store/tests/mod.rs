@@ -2,6 +2,7 @@
 
 mod content;
 mod copies;
+mod holes;
 mod local;
 mod migrations;
 mod pull;
@@ -11,14 +12,14 @@ mod speed;
 use std::path::Path;
 use std::sync::Arc;
 
-use miaofs::content::{Chunk, Manifest, chunk_count, hash_chunk};
+use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count, hash_chunk};
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::Revision;
 
 use super::fill::Filled;
 use super::{
-    Access, Batch, Change, ChunkRead, Content, Copied, Error, Ino, NewNode, Outcome, Pushed, Store,
-    StoreOptions, Stretch,
+    Access, Batch, Change, ChunkRead, Content, Copied, Error, Growth, Ino, NewNode, Outcome,
+    Pushed, Sought, Store, StoreOptions, Stretch,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
@@ -114,6 +115,18 @@ fn manifest_of(bytes: &[u8]) -> Arc<Manifest> {
     Arc::new(Manifest::new(size, &chunks).unwrap())
 }
 
+/// The same, in which chunks of zeros are holes, as the engine makes it.
+fn manifest_with_holes(bytes: &[u8]) -> Arc<Manifest> {
+    let size = bytes.len() as u64;
+    let plain = manifest_of(bytes);
+    let chunks = (0..).zip(plain.chunks()).map(|(index, digest)| {
+        let range = Chunk::new(index, size).unwrap().range();
+        let part = &bytes[range.start as usize..range.end as usize];
+        (*digest, size > CHUNK_SIZE && part.iter().all(|byte| *byte == 0))
+    });
+    Arc::new(Manifest::hashed(size, chunks.collect()).unwrap())
+}
+
 /// Tells the store that the server has a node as it is now.
 fn push(store: &Store, ino: Ino, version: u64) {
     let dirty = store.dirty_node(ino).unwrap().expect("dirty");
@@ -128,7 +141,7 @@ fn push(store: &Store, ino: Ino, version: u64) {
             );
             all.extend_from_slice(&buffer);
         }
-        store.content_known(&snapshot, manifest_of(&all)).unwrap();
+        store.content_known(&snapshot, manifest_with_holes(&all)).unwrap();
     }
     let dirty = store.dirty_node(ino).unwrap().expect("dirty until pushed");
     let revision = Revision::random();

@@ -41,7 +41,7 @@ pub(super) fn node(id: NodeId, version: u64, state: Option<NodeState>) -> files:
     files::Node { id, version, revision: Revision::random(), state }
 }
 
-fn with_content(mut state: NodeState, bytes: &[u8]) -> NodeState {
+pub(super) fn with_content(mut state: NodeState, bytes: &[u8]) -> NodeState {
     state.content = Some(ContentRef { digest: Digest::of(bytes), size: bytes.len() as u64 });
     state
 }

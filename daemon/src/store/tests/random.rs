@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use miaofs::content::{CHUNK_SIZE, Digest};
+use miaofs::content::Digest;
 use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
@@ -60,7 +60,7 @@ impl Model {
         let digest = store.content_of(ino).unwrap().unwrap().digest;
         let all = &self.server[&digest];
         if store.manifest(ino).unwrap().is_none() {
-            store.set_manifest(manifest_of(all)).unwrap();
+            store.set_manifest(manifest_with_holes(all)).unwrap();
         }
         for run in store.missing(ino, range).unwrap() {
             let part = &all[run.start as usize..run.end as usize];
@@ -136,8 +136,10 @@ impl Model {
             let content = store.open_content(*ino, Access::Read).unwrap();
             assert_eq!(size(store, *ino), expected.len() as u64);
             let mut bytes = vec![0xee; expected.len()];
+            self.check_holes(store, *ino);
             self.complete(store, *ino, || content.read_at(0, &mut bytes).unwrap());
             assert!(bytes == *expected, "the bytes of {ino}");
+            self.check_holes(store, *ino);
         }
     }
 
@@ -163,13 +165,55 @@ impl Model {
         self.bytes.get_mut(&ino).unwrap().resize(size as usize, 0);
     }
 
+    /// Punches, makes zeros of, or reserves a range, which may lie behind the end or begin with a chunk.
+    fn allocate(&mut self, store: &Arc<Store>, ino: Ino, random: &mut Random) {
+        let start = match random.below(3) {
+            0 => random.below(3) * CHUNK_SIZE,
+            _ => random.below(2 * CHUNK_SIZE + 200_000),
+        };
+        let longest = if random.below(2) == 0 { 2 * CHUNK_SIZE } else { 20_000 };
+        let range = start..start + 1 + random.below(longest);
+        let growth = if random.below(2) == 0 { Growth::Grow } else { Growth::Keep };
+        let content = store.open_content(ino, Access::Write).unwrap();
+        let what = random.below(3);
+        self.complete(store, ino, || match what {
+            0 => content.punch(range.clone(), 7).unwrap(),
+            1 => content.zero(range.clone(), growth, 7).unwrap(),
+            _ => content.reserve(range.clone(), growth, 7).unwrap(),
+        });
+        let all = self.bytes.get_mut(&ino).unwrap();
+        if what < 2 {
+            let inside = range.start.min(all.len() as u64)..range.end.min(all.len() as u64);
+            all[inside.start as usize..inside.end as usize].fill(0);
+        }
+        if what > 0 && growth == Growth::Grow {
+            all.resize(all.len().max(range.end as usize), 0);
+        }
+    }
+
+    /// Where data is said to be must be all that is not zero.
+    fn check_holes(&self, store: &Arc<Store>, ino: Ino) {
+        let (content, all) = (store.open_content(ino, Access::Read).unwrap(), &self.bytes[&ino]);
+        let mut at = 0;
+        while at < all.len() as u64 {
+            let data = content.seek(at, Sought::Data).unwrap();
+            let until = data.unwrap_or(all.len() as u64);
+            let hole = &all[at as usize..until as usize];
+            assert!(hole.iter().all(|byte| *byte == 0), "data in a hole of {ino} behind {at}");
+            at = match data {
+                Some(data) => content.seek(data, Sought::Hole).unwrap().expect("the end at least"),
+                None => break,
+            };
+        }
+    }
+
     fn push(&mut self, store: &Store, ino: Ino) {
         let Some(dirty) = store.dirty_node(ino).unwrap() else { return };
         self.version += 1;
         let all = self.bytes[&ino].clone();
         if dirty.content_dirty {
             let snapshot = store.snapshot(ino).unwrap();
-            let manifest = manifest_of(&all);
+            let manifest = manifest_with_holes(&all);
             let mut buffer = Vec::new();
             for (index, digest) in (0..).zip(manifest.chunks()) {
                 let chunk = Chunk::new(index, snapshot.size).unwrap();
@@ -200,7 +244,7 @@ impl Model {
             self.bytes.insert(ino, Vec::new());
             return;
         };
-        match random.below(15) {
+        match random.below(18) {
             0 => {
                 store.change(|change| change.unlink(Ino::ROOT, name.as_bytes())).unwrap();
                 self.names.remove(&name);
@@ -227,6 +271,7 @@ impl Model {
                 let other = self.names.get(&target).copied().unwrap_or(ino);
                 self.copy(store, ino, other, random);
             }
+            11..=13 => self.allocate(store, ino, random),
             _ => self.write(store, ino, random),
         }
         self.forget_unnamed();

@@ -1,6 +1,7 @@
 //! What the file system promises, tried on a real store and an engine whose server is not there.
 
 mod acls;
+mod allocation;
 mod attributes;
 mod contents;
 mod copies;

@@ -1,0 +1,204 @@
+//! Zeros and room in a content: punching holes, writing zeros, reserving blocks of the disk.
+//!
+//! Zeros are a write like any other: the chunks are committed as dirty before a byte changes, and one
+//! that is not here is fetched first unless all of it becomes zeros. Unlike bytes that are written,
+//! blocks that are given back may be gone for good before the journal has reached the disk, so where
+//! a chunk was equal to the server's, the journal is made durable in between.
+//!
+//! Reserved blocks read as zeros, also behind the end of the file, and belong to nothing but the data
+//! file: it is as long as its row says all the same, so recovery knows nothing of them. They stay
+//! until the file is cut, or its bytes are given up as cache because the server has them.
+
+use std::fs::File;
+use std::ops::Range;
+
+use miaofs::content::Manifest;
+
+use super::acknowledge::states_after;
+use super::chunks::{ChunkState, chunks_of};
+use super::content::{SIZE_MAX, cut_by, cut_by_end};
+use super::live::Body;
+use super::tree::Tree;
+use super::{Content, Error, Ino, Outcome, Snapshot, Store, content_rows, data};
+
+/// What becomes of the size of a file when a range that ends behind it is reserved or made zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// It grows up to the end of the range.
+    Grow,
+    /// It stays.
+    Keep,
+}
+
+impl Growth {
+    fn size_after(self, size: u64, end: u64) -> u64 {
+        match self {
+            Self::Grow => size.max(end),
+            Self::Keep => size,
+        }
+    }
+}
+
+impl Content {
+    /// Reserves blocks of this machine's disk for a range; its bytes stay. mtime and ctime become `now`.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] when less than the floor would stay free; [`Error::TooLarge`].
+    pub fn reserve(
+        &self,
+        range: Range<u64>,
+        growth: Growth,
+        now: i64,
+    ) -> Result<Outcome<()>, Error> {
+        self.make_room_for(&range)?;
+        let mut body = self.live.body_mut();
+        let size = self.live.hot().size;
+        let after = growth.size_after(size, range.end);
+        if let Some(needed) = cut_by_end(&body, size, after) {
+            return Ok(Outcome::Missing(needed));
+        }
+        let file = self.store.data.open(self.live.ino, size)?;
+        data::reserve(&file, range)?;
+        self.resize_locked(&mut body, after, now)
+    }
+
+    /// Makes a range a hole: it reads as zeros and takes no room. The size stays; mtime and ctime
+    /// become `now`.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    pub fn punch(&self, range: Range<u64>, now: i64) -> Result<Outcome<()>, Error> {
+        check_end(&range)?;
+        let mut body = self.live.body_mut();
+        let size = self.live.hot().size;
+        self.clear(&mut body, range, (size, now), data::punch)
+    }
+
+    /// Makes a range read as zeros and keeps blocks for it. mtime and ctime become `now`.
+    ///
+    /// # Errors
+    /// As [`Content::reserve`].
+    pub fn zero(&self, range: Range<u64>, growth: Growth, now: i64) -> Result<Outcome<()>, Error> {
+        self.make_room_for(&range)?;
+        let mut body = self.live.body_mut();
+        let after = growth.size_after(self.live.hot().size, range.end);
+        self.clear(&mut body, range, (after, now), data::zero)
+    }
+
+    /// Makes a range zeros in the way of `erase`, then has the file be of size `after`.
+    fn clear(
+        &self,
+        body: &mut Body,
+        range: Range<u64>,
+        (after, now): (u64, i64),
+        erase: impl FnOnce(&File, Range<u64>) -> Result<(), Error>,
+    ) -> Result<Outcome<()>, Error> {
+        let size = self.live.hot().size;
+        let inside = range.start.min(size)..range.end.min(size);
+        let needed = match inside.is_empty() {
+            true => cut_by_end(body, size, after),
+            false => cut_by(body, size, &inside, inside.start),
+        };
+        if let Some(needed) = needed {
+            return Ok(Outcome::Missing(needed));
+        }
+        let file = self.store.data.open(self.live.ino, size)?;
+        if !inside.is_empty() {
+            let chunks = chunks_of(&inside);
+            let is_clean = |index| body.chunks.state(index) == ChunkState::Clean;
+            let gives_up_clean = chunks.clone().any(is_clean);
+            self.become_dirty(body, &inside, now)?;
+            body.chunks.note_written(chunks);
+            if gives_up_clean {
+                self.store.journal.sync()?;
+            }
+        }
+        erase(&file, range)?;
+        if inside.is_empty() || after != size {
+            return self.resize_locked(body, after, now);
+        }
+        Ok(Outcome::Done(()))
+    }
+
+    /// Sees to it that the disk has room for what of a range has no blocks yet.
+    fn make_room_for(&self, range: &Range<u64>) -> Result<(), Error> {
+        check_end(range)?;
+        let bytes = match self.store.data.existing(self.live.ino)? {
+            Some(file) => holes_in(&file, range)?,
+            None => range.end - range.start,
+        };
+        self.store.make_room(bytes)
+    }
+}
+
+fn check_end(range: &Range<u64>) -> Result<(), Error> {
+    if range.end > SIZE_MAX { Err(Error::TooLarge(range.end)) } else { Ok(()) }
+}
+
+/// Bytes of a range that the disk has no data of. Blocks that are reserved only count, too: asking
+/// for more room than is needed is safe.
+fn holes_in(file: &File, range: &Range<u64>) -> Result<u64, Error> {
+    let mut bytes = 0;
+    let mut at = range.start;
+    while at < range.end {
+        let data = data::next_data(file, at)?.unwrap_or(range.end).min(range.end);
+        bytes += data - at;
+        at = match data < range.end {
+            true => data::next_hole(file, data)?.unwrap_or(range.end),
+            false => range.end,
+        };
+    }
+    Ok(bytes)
+}
+
+/// Gives blocks of zeros back to the disk, where it has any.
+pub(super) fn give_back(
+    file: &File,
+    zeros: impl IntoIterator<Item = Range<u64>>,
+) -> Result<(), Error> {
+    for range in zeros {
+        if data::has_data(file, range.clone())? {
+            data::punch(file, range)?;
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Gives back the blocks of the chunks that are clean holes once the content of a snapshot is known; how
+    /// many the data file has then, if it had any of them.
+    ///
+    /// Nobody writes to them while `body` is locked, and they are zeros before and after: it need not wait
+    /// for a commit.
+    pub(super) fn close_holes(
+        &self,
+        snapshot: &Snapshot,
+        body: &Body,
+        manifest: &Manifest,
+    ) -> Result<Option<u64>, Error> {
+        if manifest.data_bytes() == manifest.size() {
+            return Ok(None);
+        }
+        let states = states_after(body, snapshot, snapshot.live.hot().size);
+        let is_hole = |(index, state): (u64, &ChunkState)| {
+            (*state == ChunkState::Clean && manifest.is_hole(index)).then_some(index)
+        };
+        let holes: Vec<u64> = (0..).zip(&states).filter_map(is_hole).collect();
+        let Some(file) = self.data.existing(snapshot.ino)? else { return Ok(None) };
+        give_back(&file, content_rows::runs(&holes, manifest.size()))?;
+        Ok(self.data.blocks(snapshot.ino))
+    }
+}
+
+impl Tree {
+    /// Counts the blocks of a content that came from the server without its holes, which the manifest
+    /// tells of. Being given up changes nothing: they are the blocks that it takes with all of it here.
+    pub(super) fn count_blocks(&mut self, ino: Ino, manifest: &Manifest) -> Result<(), Error> {
+        let record = self.record(ino)?;
+        let blocks = manifest.data_bytes().div_ceil(512);
+        if !record.content_dirty && record.blocks > blocks {
+            self.edit(ino)?.blocks = blocks;
+        }
+        Ok(())
+    }
+}

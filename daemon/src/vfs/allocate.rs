@@ -1,0 +1,92 @@
+//! Reserving room, punching holes and writing zeros, as fallocate(2) says.
+//!
+//! Room is reserved on this machine's disk, which everything that is written passes through. Moving
+//! what is behind a range (`COLLAPSE_RANGE`, `INSERT_RANGE`) is not among what a local disk need do.
+
+use std::sync::atomic::Ordering;
+
+use crate::store::{self, Growth, Outcome};
+
+use super::handles::Handle;
+use super::{Caller, Error, HandleId, Privileges, Vfs, Written, now};
+
+/// What is to be done with a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocation {
+    /// Later writes to it find room; what is behind the end reads as zeros if the file grows.
+    Reserve(Growth),
+    /// It becomes zeros that take no room; the size stays.
+    Punch,
+    /// It becomes zeros, and later writes to it find room.
+    Zero(Growth),
+}
+
+/// A range of bytes as a program gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Where it begins.
+    pub offset: u64,
+    /// Bytes in it.
+    pub length: u64,
+}
+
+impl Vfs {
+    /// Reserves room for a range, or makes it zeros. `Missing` when bytes must be fetched first.
+    ///
+    /// # Errors
+    /// [`Error::EmptyRange`], [`Error::BadHandle`], [`Error::ReadOnly`]; of the store, no room and a
+    /// range that ends behind the largest size.
+    pub fn allocate(
+        &self,
+        caller: Caller,
+        id: HandleId,
+        span: Span,
+        what: Allocation,
+    ) -> Result<Outcome<Written>, Error> {
+        self.allocate_in(caller, &*self.handles.get(id)?, span, what)
+    }
+
+    /// Like [`Self::allocate`], fetching what is missing.
+    ///
+    /// # Errors
+    /// Those, and [`Error::Fetch`].
+    pub async fn allocate_fetching(
+        &self,
+        caller: Caller,
+        id: HandleId,
+        span: Span,
+        what: Allocation,
+    ) -> Result<Written, Error> {
+        let handle = self.handles.get(id)?;
+        let allocate = || self.allocate_in(caller, &handle, span, what);
+        self.fetching(&handle.content, allocate).await
+    }
+
+    fn allocate_in(
+        &self,
+        caller: Caller,
+        handle: &Handle,
+        Span { offset, length }: Span,
+        what: Allocation,
+    ) -> Result<Outcome<Written>, Error> {
+        self.require_writable()?;
+        if length == 0 {
+            return Err(Error::EmptyRange);
+        }
+        let end = offset.checked_add(length).ok_or(store::Error::TooLarge(u64::MAX))?;
+        let (range, content) = (offset..end, &handle.content);
+        let written = self.drop_privileges(content.ino(), Privileges::Drop(caller))?;
+        let outcome = match what {
+            Allocation::Reserve(growth) => content.reserve(range, growth, now())?,
+            Allocation::Punch => content.punch(range, now())?,
+            Allocation::Zero(growth) => content.zero(range, growth, now())?,
+        };
+        match outcome {
+            Outcome::Done(()) => {
+                handle.written.store(true, Ordering::Relaxed);
+                Ok(Outcome::Done(written))
+            }
+            Outcome::Missing(range) => Ok(Outcome::Missing(range)),
+        }
+    }
+}
