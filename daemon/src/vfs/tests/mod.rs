@@ -11,6 +11,7 @@ mod names;
 mod renames;
 mod xattrs;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use miaofs::client::Client;
@@ -29,6 +30,21 @@ const ADA: Caller = Caller { uid: 1000, gid: 100, umask: 0, thread: None };
 const READ: OpenMode = OpenMode { access: Access::Read, truncate: Truncate::No };
 const WRITE: OpenMode = OpenMode { access: Access::Write, truncate: Truncate::No };
 
+/// A file system on a store whose server is not there.
+fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path, writable: Writable) -> Arc<Vfs> {
+    let settings = sync::Settings {
+        account: "ada".to_owned(),
+        device: "desk".to_owned(),
+        bwlimit: None,
+        deletions_limit: 1000,
+    };
+    let _entered = runtime.enter();
+    let client = Client::new("http://127.0.0.1:1").unwrap();
+    let (engine, ..) = Engine::start(Arc::clone(&store), client, settings);
+    let control_socket = dir.join("control.sock");
+    Vfs::new(store, engine, Settings { sync: SyncMode::Local, writable, control_socket })
+}
+
 /// A drive in a directory of its own, offline.
 struct Drive {
     vfs: Arc<Vfs>,
@@ -46,20 +62,8 @@ impl Drive {
         let options = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
         let store = Store::open(dir.path(), options).unwrap();
         let runtime = Runtime::new().unwrap();
-        let client = Client::new("http://127.0.0.1:1").unwrap();
-        let settings = sync::Settings {
-            account: "ada".to_owned(),
-            device: "desk".to_owned(),
-            bwlimit: None,
-            deletions_limit: 1000,
-        };
-        let engine = {
-            let _entered = runtime.enter();
-            Engine::start(Arc::clone(&store), client, settings).0
-        };
-        let control_socket = dir.path().join("control.sock");
-        let settings = Settings { sync: SyncMode::Local, writable, control_socket };
-        Self { vfs: Vfs::new(store, engine, settings), runtime, _dir: dir }
+        let vfs = offline(store, &runtime, dir.path(), writable);
+        Self { vfs, runtime, _dir: dir }
     }
 
     fn make(&self, caller: Caller, parent: Ino, name: &str, (kind, mode): (Kind, u32)) -> Stat {

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use miaofs::client::Client;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::store::{Error, Store, StoreOptions};
-use crate::sync::{self, Engine};
-use crate::vfs::{Settings, SyncMode, Vfs, Writable};
+use crate::vfs::tests::offline;
+use crate::vfs::{Vfs, Writable};
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
 
@@ -37,20 +36,7 @@ impl Machine {
     fn on(dir: TempDir, sequences: u64) -> Self {
         let store = open(dir.path());
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let settings = sync::Settings {
-            account: "ada".to_owned(),
-            device: "desk".to_owned(),
-            bwlimit: None,
-            deletions_limit: 1000,
-        };
-        let engine = {
-            let _entered = runtime.enter();
-            Engine::start(Arc::clone(&store), Client::new("http://127.0.0.1:1").unwrap(), settings)
-                .0
-        };
-        let control_socket = dir.path().join("control.sock");
-        let settings = Settings { sync: SyncMode::Local, writable: Writable::Yes, control_socket };
-        let vfs = Vfs::new(Arc::clone(&store), engine, settings);
+        let vfs = offline(Arc::clone(&store), &runtime, dir.path(), Writable::Yes);
         Self { vfs, sequences, store, runtime, dir }
     }
 
