@@ -11,7 +11,7 @@ use crate::harness::drive::head;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use crate::harness::wait::seconds;
+use crate::harness::wait::{seconds, wait_until};
 
 const ROUTES: [&str; 27] = [
     routes::SIGN_UP,
@@ -108,10 +108,8 @@ fn a_server_asked_to_end_finishes_what_is_in_flight() {
     let head_of_poll =
         head_of("GET", &format!("/fs/changes?since={start}&wait=50"), ada.token(), 0);
     let mut poll = send(&server, head_of_poll.as_bytes());
-    for _ in 0..5 {
-        // Whoever answers this has taken up the two before.
-        server.api().get("/healthz").expect(200);
-    }
+    // It has then taken up the put as well, which came before.
+    wait_until("the client waits", seconds(20), || server.metric("miaofs_changes_waiting") == 1);
     server.terminate();
     let mut answer = String::new();
     poll.read_to_string(&mut answer).unwrap();

@@ -28,7 +28,8 @@ const COUNTERS: [(&str, &str); 6] = [
 ];
 
 /// Gauges that stand at 0 from the start.
-const GAUGES: [(&str, &str); 2] = [
+const GAUGES: [(&str, &str); 3] = [
+    ("miaofs_changes_waiting", "Clients that wait for changes of their drive"),
     ("miaofs_uploads_active", "Chunked uploads that have begun and not ended"),
     ("miaofs_staged_bytes", "Bytes on the staging disk"),
 ];

@@ -67,6 +67,7 @@ impl Changes {
             if ending {
                 return Err(Error::Unavailable);
             }
+            let _waiting = Waiting::begin();
             tokio::select! {
                 _ = news.changed() => (),
                 () = tokio::time::sleep(LOOK) => (),
@@ -91,5 +92,23 @@ impl Changes {
         let cursor = end.unwrap_or(head);
         let nodes = db::files::changed(&mut read, user, since, cursor).await?;
         Ok(Page { nodes, cursor, head })
+    }
+}
+
+/// Counts a client as waiting for changes while it lives.
+struct Waiting;
+
+impl Waiting {
+    const GAUGE: &str = "miaofs_changes_waiting";
+
+    fn begin() -> Self {
+        metrics::gauge!(Self::GAUGE).increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        metrics::gauge!(Self::GAUGE).decrement(1.0);
     }
 }
