@@ -130,7 +130,7 @@ fn a_transfer_that_a_kill_interrupted_is_finished_after_the_restart() {
     server.kill();
     server.restart();
     let moved = || server.stored().contains(&content.size());
-    wait_until("the blob is in the store", seconds(60), moved);
+    wait_until("the blob is in the store", seconds(120), moved);
     let path = format!("/file/download?digest={}", content.digest);
     assert!(ada.get(&path).expect(200).body == content.bytes, "other bytes came back");
 }

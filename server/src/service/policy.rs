@@ -60,6 +60,9 @@ pub struct Policy {
     pub transfer: TransferPolicy,
 }
 
+/// Longer than a queue that answers at all takes to confirm a message.
+const UNCONFIRMED_AFTER: Duration = Duration::from_secs(60);
+
 /// How many transfers run at once, and when failed ones are tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransferPolicy {
@@ -86,6 +89,17 @@ impl TransferPolicy {
     /// When a transfer that is published `now` counts as lost.
     pub fn lost_at(&self, now: i64) -> i64 {
         after(now, self.lost_after)
+    }
+
+    /// When a transfer that is taken `now` to be published counts as never published, unless the queue has
+    /// confirmed it before.
+    pub fn unconfirmed_at(&self, now: i64) -> i64 {
+        after(now, UNCONFIRMED_AFTER.min(self.lost_after))
+    }
+
+    /// How often a worker says that it still moves a blob.
+    pub fn sign_of_life(&self) -> Duration {
+        UNCONFIRMED_AFTER.min(self.lost_after) / 3
     }
 }
 

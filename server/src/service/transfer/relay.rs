@@ -44,7 +44,11 @@ impl Transfers {
     }
 
     /// Publishes at most [`AT_ONCE`] transfers and answers how many.
-    async fn publish_due(&self, lane: &Lane, restarted: bool) -> Result<usize, backend::Error> {
+    pub(super) async fn publish_due(
+        &self,
+        lane: &Lane,
+        restarted: bool,
+    ) -> Result<usize, backend::Error> {
         let due = self.take_due(lane, restarted).await?;
         let publish = |transfer: Transfer| async move {
             let message = Message { transfer: transfer.id, attempts: transfer.attempts };
@@ -52,17 +56,25 @@ impl Transfers {
         };
         let mut published =
             stream::iter(due.iter().copied()).map(publish).buffer_unordered(AT_ONCE);
-        let mut failed = Ok(());
+        let (mut confirmed, mut refused) = (Vec::with_capacity(due.len()), Vec::new());
+        let mut outcome = Ok(due.len());
         while let Some((transfer, result)) = published.next().await {
-            if let Err(error) = result {
-                self.put_back(transfer).await?;
-                failed = Err(error);
+            match result {
+                Ok(()) => confirmed.push(transfer),
+                Err(error) => {
+                    refused.push(transfer);
+                    outcome = Err(error);
+                }
             }
         }
-        failed.map(|()| due.len())
+        let now = unix_now();
+        self.set_due(&confirmed, self.contents.policy.transfer.lost_at(now)).await?;
+        // A message may have arrived all the same: then the next one is void, or this one is.
+        self.set_due(&refused, now).await?;
+        outcome
     }
 
-    async fn take_due(
+    pub(super) async fn take_due(
         &self,
         lane: &Lane,
         restarted: bool,
@@ -76,26 +88,30 @@ impl Transfers {
         if !due || room < AT_ONCE && !restarted {
             return Ok(Vec::new());
         }
-        let lost_at = self.contents.policy.transfer.lost_at(now);
+        // A process that ends before the queue has confirmed does not keep them for as long as a lost message.
+        let again_at = self.contents.policy.transfer.unconfirmed_at(now);
         let take = || async {
             let mut transaction = db.write().await?;
             if restarted {
                 transfers::republish(&mut transaction, host, now).await?;
             }
             let taken =
-                transfers::take_due(&mut transaction, host, (now, lost_at), AT_ONCE).await?;
+                transfers::take_due(&mut transaction, host, (now, again_at), AT_ONCE).await?;
             transaction.commit().await?;
             Ok(taken)
         };
         db::rerun(take).await
     }
 
-    /// The message may have arrived all the same: then the next one is void, or this one is.
-    async fn put_back(&self, transfer: Transfer) -> Result<(), backend::Error> {
-        let now = unix_now();
+    async fn set_due(&self, transfers: &[Transfer], at: i64) -> Result<(), backend::Error> {
+        if transfers.is_empty() {
+            return Ok(());
+        }
         db::rerun(|| async {
             let mut transaction = self.contents.db.write().await?;
-            transfers::due_at(&mut transaction, transfer, now).await?;
+            for &transfer in transfers {
+                transfers::due_at(&mut transaction, transfer, at).await?;
+            }
             transaction.commit().await
         })
         .await

@@ -251,6 +251,28 @@ async fn a_transfer_whose_message_is_lost_is_published_again() {
 }
 
 #[tokio::test]
+async fn what_a_killed_relay_has_taken_and_not_published_is_due_before_what_is_lost() {
+    let scene = Scene::new(HOUR).await;
+    let (relay, lane) = (Transfers::new(scene.contents.clone()), Lane::of_host("local"));
+    scene.bring(b"taken").await;
+    assert_eq!(relay.take_due(&lane, false).await.unwrap().len(), 1);
+    assert!(!is_due_in(&scene, 30).await);
+    assert!(is_due_in(&scene, 70).await);
+
+    let scene = Scene::new(HOUR).await;
+    let relay = Transfers::new(scene.contents.clone());
+    scene.bring(b"published").await;
+    assert_eq!(relay.publish_due(&lane, false).await.unwrap(), 1);
+    assert!(!is_due_in(&scene, 500).await);
+    assert!(is_due_in(&scene, 700).await);
+}
+
+async fn is_due_in(scene: &Scene, seconds: i64) -> bool {
+    let mut db = scene.contents.db.read().await.unwrap();
+    transfers::any_due(&mut db, "local", unix_now() + seconds).await.unwrap()
+}
+
+#[tokio::test]
 async fn a_message_about_what_is_over_changes_nothing() {
     for (queue, broker) in queues() {
         let scene = impatient(&queue).await;

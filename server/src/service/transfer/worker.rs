@@ -104,9 +104,9 @@ impl Transfers {
     /// Moves one blob and says meanwhile that its message is not lost.
     async fn transfer_and_renew(&self, transfer: Transfer) -> Result<(), Error> {
         let mut moving = pin!(self.transfer(transfer));
-        let lost_after = self.contents.policy.transfer.lost_after;
+        let sign_of_life = self.contents.policy.transfer.sign_of_life();
         loop {
-            match tokio::time::timeout(lost_after / 3, &mut moving).await {
+            match tokio::time::timeout(sign_of_life, &mut moving).await {
                 Ok(moved) => return moved,
                 Err(_elapsed) => {
                     if let Err(error) = self.renew(transfer).await {
