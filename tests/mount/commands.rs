@@ -1,14 +1,16 @@
 //! The commands around the mount, as scripts use them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::harness::device::Device;
 use crate::harness::server::Server;
+use crate::harness::wait::{seconds, wait_until};
 use crate::harness::{binary, scratch};
-use crate::scene::{MIB, Single, output};
+use crate::scene::{MIB, Single, b3sum, output, received};
 
 #[test]
 fn status_in_json_tells_what_is_so() {
@@ -40,6 +42,18 @@ fn sync_of_a_path_waits_for_it() {
     scene.one.run(&["sync", path.to_str().unwrap()]).expect_success();
     let api = scene.server.sign_in("ada");
     assert_eq!(api.get("/file/download?path=/d/file").expect(200).body, vec![1; 5_000_000]);
+}
+
+#[test]
+fn sync_waits_for_what_was_written_while_a_file_was_on_its_way() {
+    let scene = Single::new();
+    scene.copy_in(256 * MIB);
+    wait_until("the upload is under way", seconds(60), || received(&scene.server) > 16 * MIB);
+    let film = scene.one.path("film");
+    File::options().write(true).open(&film).unwrap().write_all_at(b"the last word", 0).unwrap();
+    scene.one.sync();
+    let node = scene.server.sign_in("ada").get("/file/meta?path=/film").expect(200).json();
+    assert_eq!(node["state"]["content"]["digest"], b3sum(&film).as_str());
 }
 
 #[test]

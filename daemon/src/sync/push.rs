@@ -284,8 +284,11 @@ impl Pusher {
                 state: node.state.clone(),
             });
             self.planner.acknowledged(node, Instant::now());
-            for flush in &mut self.flushes {
-                flush.acknowledged(node.ino, self.rounds);
+            // One that was written to while it was uploaded was committed with what it held before.
+            if !node.content_dirty {
+                for flush in &mut self.flushes {
+                    flush.acknowledged(node.ino, self.rounds);
+                }
             }
         }
         let core = Arc::clone(&self.core);
