@@ -41,6 +41,16 @@ impl Bytes {
         self.size = self.size.max(end);
     }
 
+    /// Makes a range zeros; the size stays.
+    pub fn clear(&mut self, range: Range<u64>) {
+        let (first, behind) = (range.start / PAGE, range.end.div_ceil(PAGE));
+        for (page, bytes) in self.pages.range_mut(first..behind) {
+            let start = range.start.max(page * PAGE) - page * PAGE;
+            let end = range.end.min((page + 1) * PAGE) - page * PAGE;
+            bytes[start as usize..end as usize].fill(0);
+        }
+    }
+
     /// Cuts, or extends with zeros.
     pub fn resize(&mut self, size: u64) {
         self.pages.retain(|page, _| page * PAGE < size);

@@ -9,16 +9,16 @@ use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::PathBuf;
 
 use rustix::fs::{
-    self, AtFlags, CWD, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, Timespec, Timestamps,
-    UTIME_NOW, UTIME_OMIT, Uid, XattrFlags,
+    self, AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, OFlags, RawDir, RenameFlags, Timespec,
+    Timestamps, UTIME_NOW, UTIME_OMIT, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
 use super::FileSystem;
 use super::answer::{Answer, Kind, Stat, Time, Value};
 use super::operation::{
-    Access, Creation, HANDLES, NewTime, Open, Operation, Path, Rename, STREAMS, SetXattr, pattern,
-    target,
+    Access, Allocation, Creation, HANDLES, NewTime, Open, Operation, Path, Rename, STREAMS,
+    SetXattr, pattern, target,
 };
 
 /// Room for one entry, however long its name is.
@@ -245,6 +245,15 @@ impl<'a> Disk<'a> {
                 self.write(*handle, *offset, (*fill, *length))
             }
             Operation::Resize { handle, size } => fs::ftruncate(&self.file(*handle)?.0, *size),
+            Operation::Allocate { handle, offset, length, what } => {
+                let what = match what {
+                    Allocation::Reserve => FallocateFlags::empty(),
+                    Allocation::ReserveKeepingSize => FallocateFlags::KEEP_SIZE,
+                    Allocation::Punch => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+                    Allocation::Zero => FallocateFlags::ZERO_RANGE,
+                };
+                fs::fallocate(&self.file(*handle)?.0, what, *offset, *length)
+            }
             Operation::Sync { handle } => fs::fsync(&self.file(*handle)?.0),
             Operation::Truncate { path, size } => self.truncate(path, *size),
             Operation::MakeDirectory { path, mode } => {

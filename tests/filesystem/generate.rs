@@ -6,8 +6,8 @@ use super::answer::Kind;
 use super::model::{Model, TOP};
 use super::node::Id;
 use super::operation::{
-    Access, Creation, GOOD_NAMES, HANDLES, NAMES, NewTime, Open, Operation, Path, Rename, STREAMS,
-    SetXattr,
+    Access, Allocation, Creation, GOOD_NAMES, HANDLES, NAMES, NewTime, Open, Operation, Path,
+    Rename, STREAMS, SetXattr,
 };
 use super::random::Random;
 
@@ -106,7 +106,7 @@ impl Generator<'_> {
 
     fn on_contents(&mut self) -> Operation {
         let handle = self.random.below(HANDLES as u64) as usize;
-        match self.random.below(24) {
+        match self.random.below(26) {
             0..4 => self.open(false),
             4..6 => Operation::Close { handle },
             6..11 => {
@@ -121,11 +121,23 @@ impl Generator<'_> {
             17..19 => Operation::Resize { handle, size: self.offset() },
             19..21 => Operation::StatHandle { handle },
             21 => Operation::Sync { handle },
+            22..24 => self.allocate(handle),
             _ => {
                 let kinds = [Kind::File, Kind::File, Kind::File, Kind::Fifo, Kind::Directory];
                 Operation::Truncate { path: self.path(&kinds), size: self.offset() }
             }
         }
+    }
+
+    fn allocate(&mut self, handle: usize) -> Operation {
+        use Allocation::{Punch, Reserve, ReserveKeepingSize, Zero};
+        let what = self.random.pick(&[Reserve, ReserveKeepingSize, Punch, Punch, Zero]);
+        let (offset, mut length) = (self.offset(), self.length() as u64);
+        // A large hole takes no room.
+        if what == Punch && self.random.one_in(3) {
+            length += self.random.below(3) * CHUNK;
+        }
+        Operation::Allocate { handle, offset, length, what }
     }
 
     fn open(&mut self, anew: bool) -> Operation {

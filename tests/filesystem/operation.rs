@@ -85,6 +85,19 @@ pub enum Rename {
     Exchange,
 }
 
+/// What becomes of a range of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allocation {
+    /// It has room; the file grows up to its end.
+    Reserve,
+    /// `FALLOC_FL_KEEP_SIZE`: it has room, also behind the end.
+    ReserveKeepingSize,
+    /// `FALLOC_FL_PUNCH_HOLE`
+    Punch,
+    /// `FALLOC_FL_ZERO_RANGE`: it is zeros; the file grows up to its end.
+    Zero,
+}
+
 /// A time to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewTime {
@@ -135,6 +148,13 @@ pub enum Operation {
     Resize {
         handle: usize,
         size: u64,
+    },
+    /// fallocate(2)
+    Allocate {
+        handle: usize,
+        offset: u64,
+        length: u64,
+        what: Allocation,
     },
     StatHandle {
         handle: usize,

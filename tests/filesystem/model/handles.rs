@@ -1,10 +1,12 @@
 //! Open files, and directories that are read in pieces.
 
+use std::ops::Range;
+
 use rustix::io::Errno;
 
 use super::super::answer::{Expected, Kind};
 use super::super::node::{Handle, Id, Stream};
-use super::super::operation::{Access, Creation, Open, Path};
+use super::super::operation::{Access, Allocation, Creation, Open, Path};
 use super::{Done, Model};
 
 impl Model {
@@ -70,6 +72,23 @@ impl Model {
             return Err(Errno::INVAL);
         }
         self.set_size(handle.id, size);
+        Ok(())
+    }
+
+    pub(super) fn allocate(&mut self, number: usize, range: Range<u64>, what: Allocation) -> Done {
+        let handle = self.handle(number)?;
+        if !handle.writes {
+            return Err(Errno::BADF);
+        }
+        let step = self.step;
+        let node = self.node(handle.id);
+        if matches!(what, Allocation::Punch | Allocation::Zero) {
+            node.bytes.clear(range.clone());
+        }
+        if matches!(what, Allocation::Reserve | Allocation::Zero) {
+            node.bytes.resize(node.bytes.size().max(range.end));
+        }
+        node.touch(step);
         Ok(())
     }
 

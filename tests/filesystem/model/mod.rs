@@ -59,6 +59,9 @@ impl Model {
                 self.write(*handle, *offset, &|offset| pattern(*fill, offset, *length))
             }
             Operation::Resize { handle, size } => self.resize(*handle, *size),
+            Operation::Allocate { handle, offset, length, what } => {
+                self.allocate(*handle, *offset..*offset + *length, *what)
+            }
             Operation::Sync { handle } => self.handle(*handle).map(drop),
             Operation::Truncate { path, size } => self.truncate(path, *size),
             Operation::MakeDirectory { path, mode } => {

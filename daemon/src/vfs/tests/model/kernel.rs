@@ -11,14 +11,14 @@ use rustix::io::Errno;
 use super::filesystem::FileSystem;
 use super::filesystem::answer::{self, Answer, Kind, Value};
 use super::filesystem::operation::{
-    Access, Creation, HANDLES, NewTime, Open, Operation, Path, Rename, STREAMS, SetXattr, pattern,
-    target,
+    self, Access, Creation, HANDLES, NewTime, Open, Operation, Path, Rename, STREAMS, SetXattr,
+    pattern, target,
 };
 use super::machine::Machine;
-use crate::store::{self, Ino, Outcome};
+use crate::store::{self, Growth, Ino, Outcome};
 use crate::vfs::{
-    self, AttributeChange, Caller, HandleId, IfExists, NewNode, OpenMode, Place, Privileges,
-    RenameMode, Room, Stat, Time, Truncate, Vfs,
+    self, Allocation, AttributeChange, Caller, HandleId, IfExists, NewNode, OpenMode, Place,
+    Privileges, RenameMode, Room, Span, Stat, Time, Truncate, Vfs,
 };
 
 const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
@@ -228,6 +228,21 @@ impl<'a> Kernel<'a> {
         self.set(file.ino, AttributeChange { size: Some(size), ..AttributeChange::default() })
     }
 
+    fn allocate(&self, number: usize, span: Span, what: operation::Allocation) -> Done {
+        let file = self.file(number)?;
+        if file.access == Access::Read {
+            return Err(Errno::BADF);
+        }
+        let what = match what {
+            operation::Allocation::Reserve => Allocation::Reserve(Growth::Grow),
+            operation::Allocation::ReserveKeepingSize => Allocation::Reserve(Growth::Keep),
+            operation::Allocation::Punch => Allocation::Punch,
+            operation::Allocation::Zero => Allocation::Zero(Growth::Grow),
+        };
+        done(self.vfs().allocate(ROOT_USER, file.id, span, what).map_err(errno)?);
+        Ok(())
+    }
+
     fn truncate(&self, path: &Path, size: u64) -> Done {
         let ino = self.follow(path)?.ino;
         self.set(ino, AttributeChange { size: Some(size), ..AttributeChange::default() })
@@ -374,6 +389,9 @@ impl<'a> Kernel<'a> {
                 self.write(*handle, *offset, (*fill, *length))
             }
             Operation::Resize { handle, size } => self.resize(*handle, *size),
+            Operation::Allocate { handle, offset, length, what } => {
+                self.allocate(*handle, Span { offset: *offset, length: *length }, *what)
+            }
             Operation::Sync { handle } => {
                 self.vfs().sync(self.file(*handle)?.id).map(drop).map_err(errno)
             }
