@@ -32,9 +32,11 @@ pub fn zero_chunk(chunk: Chunk) -> ChunkDigest {
 
 /// The digests of many chunks of zeros, in the same order, hashed in parallel.
 pub(super) fn zero_chunks(chunks: &[Chunk]) -> Vec<ChunkDigest> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = cores.min(THREADS_MAX).min(chunks.len() / HOLES_A_THREAD);
-    if threads <= 1 {
+    let worth = THREADS_MAX.min(chunks.len() / HOLES_A_THREAD);
+    // Asking for the number of cores reads files.
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    let threads = if worth > 1 { worth.min(cores()) } else { 1 };
+    if threads == 1 {
         return chunks.iter().copied().map(zero_chunk).collect();
     }
     thread::scope(|scope| {
