@@ -88,18 +88,19 @@ pub enum ChunkRead {
 impl Store {
     /// Dirty nodes by rising number, beginning after `after`.
     pub fn dirty_nodes(&self, after: Ino, limit: usize) -> Result<Vec<DirtyNode>, Error> {
-        let mut tree = self.tree();
-        let inos: Vec<Ino> = {
-            let mut statement = tree.db.prepare_cached(
-                "SELECT ino FROM nodes WHERE dirty = 1 AND ino > ?1 ORDER BY ino LIMIT ?2",
-            )?;
-            let rows = statement.query_map(params![after.0 as i64, limit as i64], |row| {
-                Ok(Ino(record::number(row, 0)?))
-            })?;
-            rows.collect::<Result<_, _>>()?
-        };
-        let nodes = inos.into_iter().map(|ino| tree.dirty_node(ino));
-        nodes.filter_map(Result::transpose).collect()
+        self.tree().reading(|tree| {
+            let inos: Vec<Ino> = {
+                let mut statement = tree.db.prepare_cached(
+                    "SELECT ino FROM nodes WHERE dirty = 1 AND ino > ?1 ORDER BY ino LIMIT ?2",
+                )?;
+                let rows = statement.query_map(params![after.0 as i64, limit as i64], |row| {
+                    Ok(Ino(record::number(row, 0)?))
+                })?;
+                rows.collect::<Result<_, _>>()?
+            };
+            let nodes = inos.into_iter().map(|ino| tree.dirty_node(ino));
+            nodes.filter_map(Result::transpose).collect()
+        })
     }
 
     /// One node, if it is dirty.

@@ -164,6 +164,18 @@ impl Tree {
         Ok(if done.made_dirty { Committed::Dirty } else { Committed::Quiet })
     }
 
+    /// Runs many queries as one transaction that changes nothing: each by itself would take and give back
+    /// the database's locks.
+    pub(super) fn reading<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.db.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+        let answer = read(self);
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        answer
+    }
+
     /// Writes the edited rows, so that queries see them.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
         let Some(transaction) = &mut self.transaction else { return Ok(()) };

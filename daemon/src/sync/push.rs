@@ -24,14 +24,17 @@ use super::status::path_of;
 use super::upload;
 use crate::store::{self, DirtyNode, Ino, Pushed};
 
-/// Pause between looks at the least; one that took long is followed by a longer one.
+/// Pause between looks at the least.
 const GAP: Duration = Duration::from_millis(20);
+/// Pause at the most. A look that kept the store busy for long is followed by a long one, so that programs that
+/// make very many files have the store to themselves most of the time.
+const GAP_MAX: Duration = Duration::from_millis(600);
 /// Pause before the next window when there was nothing to do in this one.
 const NEXT_WINDOW: Duration = Duration::from_millis(500);
 /// With more deletions than this waiting, the size of the drive must be fresh.
 const DELETIONS_FEW: u64 = 100;
-/// Dirty nodes read from the store at once.
-const PAGE: usize = 500;
+/// Dirty nodes read from the store at once: others wait about two milliseconds for it.
+const PAGE: usize = 100;
 
 /// What others want of the loop, or tell it.
 #[derive(Debug)]
@@ -61,12 +64,21 @@ struct Pusher {
     /// Where the next window begins when not all fits into one.
     after: Ino,
     rounds: u64,
+    /// How long the last window took to read.
+    reading: Duration,
 }
 
 /// Runs until it is dropped.
 pub(super) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Order>) {
     let planner = Planner::new(core.settings.deletions_limit);
-    let mut pusher = Pusher { core, planner, flushes: Vec::new(), after: Ino(0), rounds: 0 };
+    let mut pusher = Pusher {
+        core,
+        planner,
+        flushes: Vec::new(),
+        after: Ino(0),
+        rounds: 0,
+        reading: Duration::ZERO,
+    };
     let mut changed = pusher.core.store.subscribe();
     let mut link = pusher.core.link.watch();
     let mut caught_up = pusher.core.caught_up.subscribe();
@@ -93,9 +105,8 @@ pub(super) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Ord
         while let Ok(order) = orders.try_recv() {
             pusher.take(order).await;
         }
-        let started = Instant::now();
         next = pusher.round().await;
-        tokio::time::sleep(GAP + started.elapsed().min(GAP * 10)).await;
+        tokio::time::sleep(pusher.pause()).await;
     }
 }
 
@@ -143,6 +154,12 @@ impl Pusher {
             }
         })
         .await
+    }
+
+    /// How long to leave the store alone: as long as it was read, and thrice that while nobody waits.
+    fn pause(&self) -> Duration {
+        let share = if self.flushes.is_empty() { 3 } else { 1 };
+        (GAP + self.reading * share).min(GAP_MAX)
     }
 
     /// One look at what is dirty. Answers when to look again though nothing happens.
@@ -211,6 +228,7 @@ impl Pusher {
 
     async fn window(&mut self) -> Result<Window, store::Error> {
         let (core, after) = (Arc::clone(&self.core), self.after);
+        let started = Instant::now();
         let window = blocking(move || {
             let nodes = dirty_from(&core.store, after)?;
             let all = after == Ino(0) && nodes.len() < WINDOW;
@@ -222,6 +240,7 @@ impl Pusher {
             Ok::<_, store::Error>(Window { nodes, extent, deletions })
         })
         .await?;
+        self.reading = started.elapsed();
         self.after = match (window.extent, window.nodes.last()) {
             (Extent::Part, Some(last)) if window.nodes.len() == WINDOW => last.ino,
             _ => Ino(0),
