@@ -27,13 +27,13 @@ use crate::store::{self, DirtyNode, Ino, Pushed};
 /// Pause between looks at the least.
 const GAP: Duration = Duration::from_millis(20);
 /// Pause at the most. A look that kept the store busy for long is followed by a long one, so that programs that
-/// make very many files have the store to themselves most of the time.
+/// make very many files have the store to themselves most of the time. A flush that comes meanwhile waits for its end.
 const GAP_MAX: Duration = Duration::from_millis(600);
 /// Pause before the next window when there was nothing to do in this one.
 const NEXT_WINDOW: Duration = Duration::from_millis(500);
 /// With more deletions than this waiting, the size of the drive must be fresh.
 const DELETIONS_FEW: u64 = 100;
-/// Dirty nodes read from the store at once: others wait about two milliseconds for it.
+/// Dirty nodes read from the store at once, while others wait for it.
 const PAGE: usize = 100;
 
 /// What others want of the loop, or tell it.
