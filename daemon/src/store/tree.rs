@@ -172,8 +172,16 @@ impl Tree {
     ) -> Result<T, Error> {
         self.db.prepare_cached("BEGIN DEFERRED")?.execute([])?;
         let answer = read(self);
-        self.db.prepare_cached("COMMIT")?.execute([])?;
-        answer
+        // Some errors have ended it already.
+        let ended = match self.db.is_autocommit() {
+            true => Ok(()),
+            false => {
+                self.db.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]).map(drop))
+            }
+        };
+        let answer = answer?;
+        ended?;
+        Ok(answer)
     }
 
     /// Writes the edited rows, so that queries see them.
