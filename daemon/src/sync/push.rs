@@ -27,7 +27,7 @@ use crate::store::{self, DirtyNode, Ino, Pushed};
 /// Pause between looks at the least.
 const GAP: Duration = Duration::from_millis(20);
 /// Pause at the most. A look that kept the store busy for long is followed by a long one, so that programs that
-/// make very many files have the store to themselves most of the time. A flush that comes meanwhile waits for its end.
+/// make very many files have the store to themselves most of the time.
 const GAP_MAX: Duration = Duration::from_millis(600);
 /// Pause before the next window when there was nothing to do in this one.
 const NEXT_WINDOW: Duration = Duration::from_millis(500);
@@ -55,6 +55,15 @@ struct Window {
     extent: Extent,
     /// Deletions in the whole store.
     deletions: u64,
+}
+
+/// What happened in a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rested {
+    /// Nothing.
+    Undisturbed,
+    /// An order came, so there may be something to do.
+    Called,
 }
 
 struct Pusher {
@@ -106,7 +115,9 @@ pub(super) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Ord
             pusher.take(order).await;
         }
         next = pusher.round().await;
-        tokio::time::sleep(pusher.pause()).await;
+        if pusher.rest(&mut orders).await == Rested::Called {
+            next = Some(Instant::now());
+        }
     }
 }
 
@@ -154,6 +165,18 @@ impl Pusher {
             }
         })
         .await
+    }
+
+    /// Leaves the store alone for a while, a shorter one from when somebody begins to wait.
+    async fn rest(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> Rested {
+        let (began, mut rested) = (Instant::now(), Rested::Undisturbed);
+        while let Ok(Some(order)) =
+            tokio::time::timeout_at((began + self.pause()).into(), orders.recv()).await
+        {
+            self.take(order).await;
+            rested = Rested::Called;
+        }
+        rested
     }
 
     /// How long to leave the store alone: as long as it was read, and thrice that while nobody waits.
