@@ -1,7 +1,6 @@
 //! A server of several processes: which disk has what, what a host that is down delays, and restarts that
 //! nobody notices.
 
-use std::collections::HashSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
@@ -22,7 +21,7 @@ use crate::harness::wait::{seconds, wait_until};
 const CHUNK: usize = CHUNK_SIZE as usize;
 /// Uploads that are begun before it counts as a fault that one host got none of them.
 const UPLOADS_MAX: usize = 64;
-/// Enough that all of them on one host by chance is out of the question.
+/// Uploads of a test, half of them on each host.
 const CONTENTS: usize = 12;
 /// Most of the time for which a host that is silent counts as one that restarts.
 const AWAY_SECONDS: u32 = 25;
@@ -54,28 +53,25 @@ fn put_all(content: &Content, upload: &Upload) {
 
 /// Sends all chunks of a content, the last one after the upload was begun a second time: by way of whichever
 /// process the proxy takes, it is the same upload.
-fn fill_by_two_ways<'a>(api: &'a Api, content: &Content) -> Upload<'a> {
-    let upload = Upload::begin(api, &content.init());
+fn fill_by_two_ways(api: &Api, content: &Content, upload: &Upload) {
     for index in [2, 0] {
         upload.put(index, content.chunk(index)).expect(204);
     }
     let again = Upload::begin(api, &content.init());
     assert_eq!((&again.path, &again.missing), (&upload.path, &vec![1]));
     again.put(1, content.chunk(1)).expect(204);
-    upload
 }
 
-/// Panics unless what was uploaded is on the disk of the upload's host, and on no other; answers the host.
+/// Panics unless what was uploaded is on the disk of the upload's host, and on no other.
 #[track_caller]
-fn expect_on_one_disk(cluster: &Cluster, upload: &Upload) -> String {
-    let host = upload.host.clone().expect("a cluster says which host it is");
+fn expect_on_one_disk(cluster: &Cluster, upload: &Upload) {
+    let host = upload.host.as_deref().expect("a cluster says which host it is");
     let id = upload.path.rsplit('/').next().expect("a path has an end");
     let blob = format!("{id}.blob");
     for disk in &cluster.hosts {
         let here = disk.staging().join(&blob).exists();
         assert_eq!(here, disk.name == host, "{blob} of {host} on the disk of {}", disk.name);
     }
-    host
 }
 
 /// Where something listens, of its URL.
@@ -93,25 +89,28 @@ fn the_chunks_of_one_upload_meet_on_one_disk_and_leave_it_by_its_own_transfer() 
     let directory = scratch();
     let cluster = Cluster::start(directory.path());
     let (ada, seed) = (cluster.sign_up("ada"), Seed::of_this_run());
-    let random = |at: usize| Content::random(seed, &at.to_string(), 3 * CHUNK);
-    let contents: Vec<Content> = (0..CONTENTS).map(random).collect();
-    let begun: Vec<Upload> =
-        contents.iter().map(|content| fill_by_two_ways(&ada, content)).collect();
-    let used: HashSet<_> =
-        begun.iter().map(|upload| expect_on_one_disk(&cluster, upload)).collect();
-    assert_eq!(used.len(), 2, "all uploads began on one host: {used:?}");
-    for (content, upload) in contents.iter().zip(&begun) {
+    let hosts = cluster.hosts.iter().map(|host| host.name.as_str()).cycle();
+    let begun: Vec<(Content, Upload)> = hosts
+        .enumerate()
+        .map(|(at, host)| begin_on(&ada, seed, host, &at.to_string()))
+        .take(CONTENTS)
+        .collect();
+    for (content, upload) in &begun {
+        fill_by_two_ways(&ada, content, upload);
+        expect_on_one_disk(&cluster, upload);
+    }
+    for (content, upload) in &begun {
         upload.complete().expect(200);
         assert_eq!(download(&ada, content), 200);
     }
     for host in &cluster.hosts {
         wait_until_moved("what is staged has moved", &host.staging());
     }
-    for content in &contents {
+    for (content, _upload) in &begun {
         assert_eq!(download(&ada, content), 200);
     }
-    let stored: u64 = cluster.parts.stored().iter().sum();
-    assert_eq!(stored, CONTENTS as u64 * 3 * CHUNK_SIZE);
+    let sizes = begun.iter().map(|(content, _upload)| content.bytes.len() as u64);
+    assert_eq!(cluster.parts.stored().iter().sum::<u64>(), sizes.sum());
 }
 
 #[test]
