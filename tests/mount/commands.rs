@@ -57,6 +57,23 @@ fn sync_waits_for_what_was_written_while_a_file_was_on_its_way() {
 }
 
 #[test]
+fn a_file_that_changes_whenever_it_is_sent_leaves_no_upload_begun() {
+    let scene = Single::with_server(&["--max-uploads", "2"]);
+    scene.copy_in(64 * MIB);
+    let film = File::options().write(true).open(scene.one.path("film")).unwrap();
+    for round in 0..4 {
+        let before = received(&scene.server);
+        let is_sent = || received(&scene.server) > before + 8 * MIB;
+        wait_until("the next upload is under way", seconds(60), is_sent);
+        for place in (0..64 * MIB).step_by(MIB as usize) {
+            film.write_all_at(&[round], place).unwrap();
+        }
+    }
+    scene.one.sync();
+    assert_eq!(scene.server.metric("miaofs_uploads_active"), 0);
+}
+
+#[test]
 fn mounting_returns_to_a_shell_that_captures_its_output() {
     let directory = scratch();
     let server = Server::start(&directory.path().join("data"));

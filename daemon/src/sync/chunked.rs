@@ -131,17 +131,35 @@ impl Upload<'_> {
 
     async fn try_once(&self) -> Result<(), UploadError> {
         let begun = self.begin().await?;
-        let missing: u64 = begun.missing.iter().map(|index| self.length(*index)).sum();
-        self.shown.done(self.manifest.size() - missing.min(self.manifest.size()));
         let address = begun.address();
-        let mut sending = stream::iter(begun.missing)
-            .map(|index| self.send(&address, index))
-            .buffer_unordered(STREAMS);
+        match self.fill(&address, begun.missing).await {
+            Err(error @ UploadError::Client(_)) => Err(error),
+            Err(error) => {
+                self.give_up(&address).await;
+                Err(error)
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn fill(&self, address: &UploadAddress, missing: Vec<u64>) -> Result<(), UploadError> {
+        let bytes: u64 = missing.iter().map(|index| self.length(*index)).sum();
+        self.shown.done(self.manifest.size() - bytes.min(self.manifest.size()));
+        let mut sending =
+            stream::iter(missing).map(|index| self.send(address, index)).buffer_unordered(STREAMS);
         while let Some(sent) = sending.next().await {
             sent?;
         }
-        self.core.client.complete_upload(&address).await?;
+        self.core.client.complete_upload(address).await?;
         Ok(())
+    }
+
+    /// Ends an upload of a content that is no more: the next one is of another digest and does not use it.
+    /// The server takes only so many at once. One that it cannot be told of is swept in time.
+    async fn give_up(&self, address: &UploadAddress) {
+        if let Err(error) = self.core.client.cancel_upload(address).await {
+            tracing::debug!(%error, ino = %self.snapshot.ino, "cannot give an upload up");
+        }
     }
 
     /// Begins the upload, based on the content that it grew from if the server still has that.
