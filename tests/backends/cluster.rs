@@ -109,8 +109,8 @@ fn the_chunks_of_one_upload_meet_on_one_disk_and_leave_it_by_its_own_transfer() 
     for (content, _upload) in &begun {
         assert_eq!(download(&ada, content), 200);
     }
-    let sizes = begun.iter().map(|(content, _upload)| content.bytes.len() as u64);
-    assert_eq!(cluster.parts.stored().iter().sum::<u64>(), sizes.sum());
+    let sent: u64 = begun.iter().map(|(content, _upload)| content.bytes.len() as u64).sum();
+    assert_eq!(cluster.parts.stored().iter().sum::<u64>(), sent);
 }
 
 #[test]
