@@ -112,6 +112,8 @@ fn take_known(
     }
     let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
     let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
+    // A row that no chunk is left of, a hole or given up, is believed after a kill.
+    tree.settle(ino)?;
     tree.forget_previous(ino)?;
     let cached = write_states(tree, ino, body, &states, manifest)?;
     let before = tree.record(ino)?.cached;

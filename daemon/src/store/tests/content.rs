@@ -128,6 +128,21 @@ fn bytes_are_given_up_only_when_the_server_has_them() {
     }
 }
 
+#[test]
+fn a_file_that_is_open_and_of_which_nothing_is_here_keeps_its_size_when_killed() {
+    for all in [bytes(5, SIZE), vec![0; SIZE as usize]] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let content = create(&store, "file");
+        content.write_at(0, &all, 1).unwrap();
+        push(&store, content.ino(), 7);
+        store.evict(content.ino()).unwrap();
+        let (_copy, after) = crashed(dir.path());
+        fetch(&after, content.ino(), &all);
+        assert_eq!(read_all(&after, content.ino()), all);
+    }
+}
+
 /// The digest of an only chunk is another than that of the same bytes with more behind them.
 #[test]
 fn a_chunk_that_becomes_the_only_one_or_is_that_no_more_is_dirty() {
