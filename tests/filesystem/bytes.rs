@@ -14,6 +14,17 @@ pub struct Bytes {
 }
 
 impl Bytes {
+    /// These bytes; pages of zeros take no room.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut all = Self { size: bytes.len() as u64, ..Self::default() };
+        for (page, part) in (0..).zip(bytes.chunks(PAGE as usize)) {
+            if part.iter().any(|byte| *byte != 0) {
+                all.write(page * PAGE, part);
+            }
+        }
+        all
+    }
+
     /// How many there are.
     pub fn size(&self) -> u64 {
         self.size

@@ -300,6 +300,8 @@ impl FileSystem for Disk<'_> {
             Operation::EndStream { stream } => self.end_stream(*stream),
             Operation::GetXattr { path, name } => self.xattr(path, name),
             Operation::ListXattrs { path } => self.xattr_names(path),
+            // A local disk has nowhere to send it, and a mount does it without being told.
+            Operation::Send | Operation::SendAway => Ok(Value::Nothing),
             Operation::Remount => {
                 self.restart(End::Unmounted);
                 Ok(Value::Nothing)

@@ -40,6 +40,8 @@ pub struct Habits {
     pub kill: u64,
     /// Once in so many operations it ends in order.
     pub remount: u64,
+    /// Once in so many operations everything is sent to where it is fetched from again, or begins to be.
+    pub send: u64,
     /// An offset that is far away, in bytes; what is before it is a hole mostly.
     pub far: u64,
 }
@@ -49,11 +51,13 @@ pub struct Generator<'a> {
     random: &'a mut Random,
     model: Model,
     habits: Habits,
+    /// Whether something is on its way to where it is stored too.
+    sending: bool,
 }
 
 /// A sequence of operations on an empty directory.
 pub fn sequence(random: &mut Random, habits: Habits) -> Vec<Operation> {
-    let mut generator = Generator { random, model: Model::new(0, 0), habits };
+    let mut generator = Generator { random, model: Model::new(0, 0), habits, sending: false };
     (0..habits.length).map(|_| generator.next()).collect()
 }
 
@@ -63,6 +67,11 @@ impl Generator<'_> {
             Operation::Kill
         } else if self.random.one_in(self.habits.remount) {
             Operation::Remount
+        } else if self.sending {
+            // What is on its way is often written to, and gone soon.
+            if self.random.one_in(4) { Operation::SendAway } else { self.on_contents() }
+        } else if self.random.one_in(self.habits.send) {
+            self.random.pick(&[Operation::Send, Operation::Send, Operation::SendAway])
         } else {
             match self.random.below(100) {
                 0..32 => self.on_names(),
@@ -71,6 +80,11 @@ impl Generator<'_> {
                 80..92 => self.on_attributes(),
                 _ => self.on_nothing(),
             }
+        };
+        self.sending = match operation {
+            Operation::Send => true,
+            Operation::SendAway | Operation::Kill | Operation::Remount => false,
+            _ => self.sending,
         };
         self.model.apply(&operation);
         operation

@@ -14,8 +14,9 @@ use filesystem::random::{Random, seed_of_this_run, sequences};
 fn a_local_disk_does_what_the_model_says() {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let rights = if uid.is_root() { Rights::Root } else { Rights::User };
-    // To a local disk a restart is nothing but closing what is open.
-    let habits = Habits { length: 100, rights, kill: 100, remount: 100, far: 1 << 33 };
+    // To a local disk a restart is nothing but closing what is open, and it sends nothing anywhere.
+    let habits =
+        Habits { length: 100, rights, kill: 100, remount: 100, send: u64::MAX, far: 1 << 33 };
     let difference = |operations: &[Operation]| {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let top = directory.path().join("top");

@@ -257,6 +257,10 @@ pub enum Operation {
         path: Path,
         name: &'static str,
     },
+    /// What is here is sent to where it is stored too; that it arrived is learned with the next one of these.
+    Send,
+    /// What is stored elsewhere too is brought up to date there, and the bytes leave this machine.
+    SendAway,
     /// The daemon ends in order, and begins again.
     Remount,
     /// The daemon is killed, and begins again.

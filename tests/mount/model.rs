@@ -47,7 +47,7 @@ fn a_mount_does_what_a_local_disk_does_and_another_device_sees_it() {
 
 fn habits() -> Habits {
     let rights = if rustix::process::geteuid().is_root() { Rights::Root } else { Rights::User };
-    Habits { length: 100, rights, kill: 1500, remount: 1500, far: 32 * MIB }
+    Habits { length: 100, rights, kill: 1500, remount: 1500, send: u64::MAX, far: 32 * MIB }
 }
 
 fn new_model() -> Model {

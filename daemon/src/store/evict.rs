@@ -53,7 +53,7 @@ impl Store {
     /// Gives up the local bytes of a node that the server has; how many there were. Nothing but the
     /// tests asks for one node yet.
     #[cfg(test)]
-    pub(super) fn evict(&self, ino: Ino) -> Result<u64, Error> {
+    pub fn evict(&self, ino: Ino) -> Result<u64, Error> {
         let mut given_up = Vec::new();
         let bytes = self.give_up(ino, u64::MAX, 0, &mut given_up)?;
         self.punch(given_up)?;

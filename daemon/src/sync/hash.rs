@@ -19,7 +19,7 @@ const AGAIN_MAX: u32 = 16;
 
 /// Why there is no manifest of a snapshot.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HashError {
+pub enum HashError {
     /// Somebody writes to it.
     #[error("the file changes while it is read")]
     Changed,
@@ -33,9 +33,11 @@ pub(super) enum HashError {
 
 /// A snapshot that has been hashed.
 #[derive(Debug, Clone)]
-pub(super) struct Hashed {
-    pub(super) snapshot: Snapshot,
-    pub(super) manifest: Arc<Manifest>,
+pub struct Hashed {
+    /// What was hashed.
+    pub snapshot: Snapshot,
+    /// Its manifest.
+    pub manifest: Arc<Manifest>,
 }
 
 /// Hashes a snapshot. Blocks, so it is called off the event loop.
@@ -44,7 +46,7 @@ pub(super) struct Hashed {
 ///
 /// # Errors
 /// [`HashError::Changed`] when the file keeps changing too fast for that.
-pub(super) fn hash(store: &Store, snapshot: Snapshot) -> Result<Hashed, HashError> {
+pub fn hash(store: &Store, snapshot: Snapshot) -> Result<Hashed, HashError> {
     let hashes = Hashes::of_base(&snapshot);
     finish(store, snapshot, hashes)
 }

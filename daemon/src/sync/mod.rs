@@ -42,5 +42,7 @@ pub use download::FetchError;
 pub use engine::{Engine, Settings};
 pub use flush::{FlushError, Scope};
 #[cfg(test)]
+pub use hash::{Hashed, hash};
+#[cfg(test)]
 pub use status::{Cache, Counters, NodeError};
 pub use status::{NodeState, Server, ServerState, Status};

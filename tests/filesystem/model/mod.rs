@@ -83,6 +83,7 @@ impl Model {
                 self.set_xattr(path, (name, pattern(*fill, 0, *length)), *when)
             }
             Operation::RemoveXattr { path, name } => self.remove_xattr(path, name),
+            Operation::Send | Operation::SendAway => Ok(()),
             Operation::Remount => self.restart(),
             Operation::Kill => {
                 // What was being written has other times then.

@@ -15,13 +15,17 @@ use super::filesystem::operation::{
     pattern, target,
 };
 use super::machine::Machine;
+use super::words::{errno, kind, time};
 use crate::store::{self, Growth, Ino, Outcome};
 use crate::vfs::{
     self, Allocation, AttributeChange, Caller, HandleId, IfExists, NewNode, OpenMode, Place,
-    Privileges, RenameMode, Room, Span, Stat, Time, Truncate, Vfs,
+    Privileges, RenameMode, Room, Span, Stat, Truncate, Vfs,
 };
 
 const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
+
+/// How often an operation may say that bytes are missing. One that still does after it cannot be done.
+const FETCHES_MAX: u32 = 10;
 
 type Done = Result<(), Errno>;
 
@@ -76,6 +80,10 @@ impl<'a> Kernel<'a> {
 
     fn machine(&self) -> &Machine {
         self.machine.as_ref().expect("it is there between operations")
+    }
+
+    fn machine_mut(&mut self) -> &mut Machine {
+        self.machine.as_mut().expect("it is there between operations")
     }
 
     fn vfs(&self) -> &Vfs {
@@ -200,27 +208,43 @@ impl<'a> Kernel<'a> {
         self.vfs().release(file.id).map_err(errno)
     }
 
-    fn read(&self, number: usize, offset: u64, length: usize) -> Answer {
+    /// Does what may need bytes that are not here, which are fetched then.
+    fn complete<T>(
+        &mut self,
+        ino: Ino,
+        mut operation: impl FnMut(&Vfs) -> Result<Outcome<T>, vfs::Error>,
+    ) -> Result<T, Errno> {
+        for _try in 0..FETCHES_MAX {
+            match operation(self.vfs()).map_err(errno)? {
+                Outcome::Done(done) => return Ok(done),
+                Outcome::Missing(range) => {
+                    self.machine_mut().fetch(ino, range);
+                }
+            }
+        }
+        Err(Errno::IO)
+    }
+
+    fn read(&mut self, number: usize, offset: u64, length: usize) -> Answer {
+        let File { id, ino, .. } = *self.file(number)?;
         let mut bytes = vec![0xee; length];
-        let read = self.vfs().read(self.file(number)?.id, offset, &mut bytes).map_err(errno)?;
-        bytes.truncate(done(read));
+        let read = self.complete(ino, |vfs| vfs.read(id, offset, &mut bytes))?;
+        bytes.truncate(read);
         Ok(Value::Bytes(bytes))
     }
 
-    fn write(&self, number: usize, offset: u64, (fill, length): (u8, usize)) -> Done {
-        let file = self.file(number)?;
-        let offset = match file.access {
+    fn write(&mut self, number: usize, offset: u64, (fill, length): (u8, usize)) -> Done {
+        let File { id, ino, access } = *self.file(number)?;
+        let offset = match access {
             Access::Read => return Err(Errno::BADF),
             Access::Write => offset,
-            Access::Append => self.vfs().stat(file.ino).map_err(errno)?.attributes.size,
+            Access::Append => self.vfs().stat(ino).map_err(errno)?.attributes.size,
         };
         let bytes = pattern(fill, offset, length);
-        let written = self.vfs().write(file.id, offset, &bytes, Privileges::Keep).map_err(errno)?;
-        done(written);
-        Ok(())
+        self.complete(ino, |vfs| vfs.write(id, offset, &bytes, Privileges::Keep)).map(drop)
     }
 
-    fn resize(&self, number: usize, size: u64) -> Done {
+    fn resize(&mut self, number: usize, size: u64) -> Done {
         let file = self.file(number)?;
         if file.access == Access::Read {
             return Err(Errno::INVAL);
@@ -228,9 +252,9 @@ impl<'a> Kernel<'a> {
         self.set(file.ino, AttributeChange { size: Some(size), ..AttributeChange::default() })
     }
 
-    fn allocate(&self, number: usize, span: Span, what: operation::Allocation) -> Done {
-        let file = self.file(number)?;
-        if file.access == Access::Read {
+    fn allocate(&mut self, number: usize, span: Span, what: operation::Allocation) -> Done {
+        let File { id, ino, access } = *self.file(number)?;
+        if access == Access::Read {
             return Err(Errno::BADF);
         }
         let what = match what {
@@ -239,11 +263,10 @@ impl<'a> Kernel<'a> {
             operation::Allocation::Punch => Allocation::Punch,
             operation::Allocation::Zero => Allocation::Zero(Growth::Grow),
         };
-        done(self.vfs().allocate(ROOT_USER, file.id, span, what).map_err(errno)?);
-        Ok(())
+        self.complete(ino, |vfs| vfs.allocate(ROOT_USER, id, span, what)).map(drop)
     }
 
-    fn truncate(&self, path: &Path, size: u64) -> Done {
+    fn truncate(&mut self, path: &Path, size: u64) -> Done {
         let ino = self.follow(path)?.ino;
         self.set(ino, AttributeChange { size: Some(size), ..AttributeChange::default() })
     }
@@ -314,17 +337,16 @@ impl<'a> Kernel<'a> {
 
     // --- attributes ---
 
-    fn set(&self, ino: Ino, wanted: AttributeChange) -> Done {
-        done(self.vfs().set_attributes(ROOT_USER, ino, wanted).map_err(errno)?);
-        Ok(())
+    fn set(&mut self, ino: Ino, wanted: AttributeChange) -> Done {
+        self.complete(ino, |vfs| vfs.set_attributes(ROOT_USER, ino, wanted)).map(drop)
     }
 
-    fn chown(&self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Done {
+    fn chown(&mut self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Done {
         let ino = self.find(path)?.ino;
         self.set(ino, AttributeChange { uid, gid, ..AttributeChange::default() })
     }
 
-    fn set_times(&self, path: &Path, atime: NewTime, mtime: NewTime) -> Done {
+    fn set_times(&mut self, path: &Path, atime: NewTime, mtime: NewTime) -> Done {
         let ino = self.find(path)?.ino;
         let (atime, mtime) = (time(atime), time(mtime));
         self.set(ino, AttributeChange { atime, mtime, ..AttributeChange::default() })
@@ -453,6 +475,14 @@ impl FileSystem for Kernel<'_> {
                 self.vfs().xattr(ino, name.as_bytes()).map(Value::Bytes).map_err(errno)
             }
             Operation::ListXattrs { path } => self.xattr_names(path),
+            Operation::Send => {
+                self.machine_mut().send();
+                Ok(Value::Nothing)
+            }
+            Operation::SendAway => {
+                self.machine_mut().send_away();
+                Ok(Value::Nothing)
+            }
             Operation::Remount => {
                 self.restart(Machine::remount);
                 Ok(Value::Nothing)
@@ -465,35 +495,5 @@ impl FileSystem for Kernel<'_> {
             }
             changing => self.change(changing).map(|()| Value::Nothing),
         }
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
-fn errno(error: vfs::Error) -> Errno {
-    error.errno()
-}
-
-fn done<T>(outcome: Outcome<T>) -> T {
-    match outcome {
-        Outcome::Done(done) => done,
-        Outcome::Missing(range) => panic!("{range:?} is missing"),
-    }
-}
-
-fn kind(kind: files::Kind) -> Kind {
-    match kind {
-        files::Kind::File => Kind::File,
-        files::Kind::Directory => Kind::Directory,
-        files::Kind::Symlink => Kind::Symlink,
-        files::Kind::Fifo => Kind::Fifo,
-        other => panic!("nobody made a {other:?}"),
-    }
-}
-
-fn time(time: NewTime) -> Option<Time> {
-    match time {
-        NewTime::Omit => None,
-        NewTime::Now => Some(Time::Now),
-        NewTime::At(nanoseconds) => Some(Time::At(nanoseconds)),
     }
 }

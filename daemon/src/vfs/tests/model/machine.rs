@@ -1,6 +1,7 @@
 //! A file system on a store that can be killed and opened again.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::store::{Error, Store, StoreOptions};
+use super::remote::Remote;
+use crate::store::{Error, Ino, Store, StoreOptions};
 use crate::vfs::tests::offline;
 use crate::vfs::{Vfs, Writable};
 
@@ -22,6 +24,7 @@ pub(super) struct Machine {
     /// How many sequences have run on it.
     pub(super) sequences: u64,
     store: Arc<Store>,
+    remote: Remote,
     /// Never driven, so the engine's tasks begin nothing.
     runtime: Runtime,
     dir: TempDir,
@@ -30,21 +33,22 @@ pub(super) struct Machine {
 impl Machine {
     /// A new state directory, in memory where that can be.
     pub(super) fn new() -> Self {
-        Self::on(scratch(), 0)
+        Self::on(scratch(), 0, Remote::default())
     }
 
-    fn on(dir: TempDir, sequences: u64) -> Self {
+    fn on(dir: TempDir, sequences: u64, mut remote: Remote) -> Self {
+        remote.forget_begun();
         let store = open(dir.path());
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let vfs = offline(Arc::clone(&store), &runtime, dir.path(), Writable::Yes);
-        Self { vfs, sequences, store, runtime, dir }
+        Self { vfs, sequences, store, remote, runtime, dir }
     }
 
     /// Ends everything in order and begins again.
     pub(super) fn remount(self) -> Self {
-        let Self { vfs, sequences, store, runtime, dir } = self;
+        let Self { vfs, sequences, store, remote, runtime, dir } = self;
         drop((vfs, store, runtime));
-        Self::on(dir, sequences)
+        Self::on(dir, sequences, remote)
     }
 
     /// Begins again with what is on the disk now.
@@ -52,7 +56,22 @@ impl Machine {
         let dir = scratch();
         // Nobody writes while the tree is locked.
         self.store.view(|_locked| take(self.dir.path(), dir.path()).map_err(failed)).unwrap();
-        Self::on(dir, self.sequences)
+        Self::on(dir, self.sequences, self.remote)
+    }
+
+    /// Sends everything to the server, which does not say yet that it arrived.
+    pub(super) fn send(&mut self) {
+        self.remote.begin(&self.store);
+    }
+
+    /// Sends everything to the server, and keeps no bytes that it has.
+    pub(super) fn send_away(&mut self) {
+        self.remote.take_all(&self.store);
+    }
+
+    /// Fetches what is missing of a range of a file.
+    pub(super) fn fetch(&mut self, ino: Ino, range: Range<u64>) {
+        self.remote.fetch(&self.store, ino, range);
     }
 }
 

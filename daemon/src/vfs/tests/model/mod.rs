@@ -1,10 +1,13 @@
 //! Sequences of operations on the file system itself, without a kernel, against the model.
 //!
-//! Many short sequences share a store, each in a directory of its own, and the daemon is killed and
-//! begun again in between. `MIAOFS_TEST_SEED` repeats a batch of them, `MIAOFS_TEST_SEQUENCES` says how many.
+//! Many short sequences share a store, each in a directory of its own. The daemon is killed and begun
+//! again in between, and the bytes leave the disk for what stands for the server and gives them back.
+//! `MIAOFS_TEST_SEED` repeats a batch of them, `MIAOFS_TEST_SEQUENCES` says how many.
 
 mod kernel;
 mod machine;
+mod remote;
+mod words;
 
 #[path = "../../../../../tests/filesystem/mod.rs"]
 mod filesystem;
@@ -23,7 +26,7 @@ use machine::Machine;
 /// Sequences that share a store.
 const BATCH: u64 = 50;
 const HABITS: Habits =
-    Habits { length: 100, rights: Rights::Root, kill: 400, remount: 800, far: 1 << 33 };
+    Habits { length: 100, rights: Rights::Root, kill: 400, remount: 800, send: 70, far: 1 << 33 };
 /// Sequences that are tried. Without optimisation they take six times as long.
 const SEQUENCES: u64 = if cfg!(debug_assertions) { 1000 } else { 10_000 };
 
@@ -52,7 +55,19 @@ fn the_file_system_does_what_the_model_says() {
     });
 }
 
+/// Names a seed if the thread panics before it is dropped.
+struct Named(u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("MIAOFS_TEST_SEED={} repeats the batch that panicked", self.0);
+        }
+    }
+}
+
 fn run_batch(seed: u64) {
+    let _named = Named(seed);
     let mut random = Random::new(seed);
     let mut machine = None;
     for number in 0..BATCH {
