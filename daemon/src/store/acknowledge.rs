@@ -174,7 +174,7 @@ fn write_states(
             ChunkState::Clean => {
                 let was_hole = body.manifest.as_ref().is_some_and(|it| it.is_hole(index));
                 if was_hole || before != ChunkState::Clean {
-                    content_rows::set_chunk(&tree.db, ino, index, Row::Fresh)?;
+                    tree.set_fresh(ino, index)?;
                 }
                 cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
             }

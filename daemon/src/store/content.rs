@@ -156,22 +156,6 @@ impl Content {
         Ok(Outcome::Done(()))
     }
 
-    /// Makes what was acknowledged of this file, and all of the tree, survive power loss.
-    ///
-    /// The bytes go first: a row must not tell of bytes that are not there. Then the row, then the
-    /// log that holds it.
-    pub fn sync(&self) -> Result<Durable, Error> {
-        let ino = self.live.ino;
-        if let Some(file) = self.store.data.existing(ino)? {
-            file.sync_data().map_err(while_doing("syncing a data file"))?;
-            self.store.transact(|tree| {
-                tree.begin()?;
-                content_rows::believe_fresh(&tree.db, ino)
-            })?;
-        }
-        self.store.sync_tree()
-    }
-
     /// Has the row say that `range` is dirty, then takes its new size and times over.
     pub(super) fn become_dirty(
         &self,
@@ -185,6 +169,7 @@ impl Content {
                 .filter(|index| body.chunks.state(*index) != ChunkState::Dirty)
                 .collect();
             if !clean.is_empty() || !body.content_dirty || !self.live.hot().unsettled {
+                self.keep_old_bytes(&clean)?;
                 self.commit_dirty(body, &clean, now)?;
             }
             let mut hot = self.live.hot();
@@ -237,6 +222,11 @@ impl Content {
         let ino = self.live.ino;
         let kept = body.chunks.kept().min(chunk_count(size));
         let edge = edge.filter(|index| *index < kept);
+        if let Some(index) = edge
+            && body.chunks.state(index) != ChunkState::Dirty
+        {
+            self.keep_old_bytes(&[index])?;
+        }
         let dirties = size != self.live.hot().size;
         let given_up: u64 =
             (kept..body.chunks.kept()).chain(edge).map(|index| body.cached_bytes(index)).sum();

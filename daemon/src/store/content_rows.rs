@@ -1,6 +1,6 @@
 //! Rows that tell of contents: states of chunks, manifests, and data files to be unlinked.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Digest, Manifest};
@@ -73,6 +73,20 @@ pub(super) fn believe_fresh(db: &Connection, ino: Ino) -> Result<(), Error> {
     db.prepare_cached("UPDATE chunks SET state = ?2 WHERE ino = ?1 AND state = 3")?
         .execute([ino.0 as i64, Row::Clean as i64])?;
     Ok(())
+}
+
+/// Whether one of some chunks is fresh.
+pub(super) fn any_fresh(
+    db: &Connection,
+    ino: Ino,
+    chunks: RangeInclusive<u64>,
+) -> Result<bool, Error> {
+    let (first, last) = (*chunks.start() as i64, *chunks.end() as i64);
+    Ok(db
+        .prepare_cached(
+            "SELECT 1 FROM chunks WHERE ino = ?1 AND idx BETWEEN ?2 AND ?3 AND state = 3",
+        )?
+        .exists([ino.0 as i64, first, last])?)
 }
 
 /// Bytes of clean content that are here, of all nodes.

@@ -172,6 +172,12 @@ impl Step<'_> {
         if file.metadata().map_err(&doing)?.len() < reference.size {
             file.set_len(reference.size).map_err(&doing)?;
         }
+        let is_dirtied = |(index, state): (u64, &ChunkState)| {
+            let was_dirty = into.chunks.state(index) == ChunkState::Dirty;
+            (*state == ChunkState::Dirty && !was_dirty).then_some(index)
+        };
+        let dirtied: Vec<u64> = (0..).zip(&reference.states).filter_map(is_dirtied).collect();
+        self.target.keep_old_bytes(&dirtied)?;
         self.commit(&reference, into)?;
         if data::has_data(&file, range.clone())? {
             self.target.store.journal.sync()?;
@@ -246,7 +252,7 @@ impl Step<'_> {
         }
         self.target.store.transact(|tree| {
             for index in &reference.here {
-                content_rows::set_chunk(&tree.db, ino, *index, Row::Fresh)?;
+                tree.set_fresh(ino, *index)?;
                 tree.count_cached(ino, reference.length(*index) as i64)?;
             }
             tree.edit(ino)?.used_at = meta::now();

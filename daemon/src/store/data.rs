@@ -3,7 +3,7 @@
 //! A data file appears with its full length at once: one that must not be empty is made as
 //! `INO.new`, extended and renamed, so that recovery can trust the length of what it finds.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -85,6 +85,15 @@ impl DataFiles {
         self.lock().contains(&ino) || self.path(ino).exists()
     }
 
+    /// When the data file of a node was changed last, in nanoseconds since 1970, if it has one.
+    pub(super) fn modified(&self, ino: Ino) -> Result<Option<i64>, Error> {
+        match fs::metadata(self.path(ino)) {
+            Ok(metadata) => Ok(Some(modified(&metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(while_doing("looking at a data file")(error)),
+        }
+    }
+
     /// Removes the data file of a node that is gone.
     pub(super) fn remove(&self, ino: Ino) -> Result<(), Error> {
         self.lock().pop(&ino);
@@ -116,6 +125,11 @@ impl DataFiles {
     fn lock(&self) -> MutexGuard<'_, LruCache<Ino, Arc<File>>> {
         self.open.lock().expect("nothing panics while the open data files are locked")
     }
+}
+
+/// When a file was changed last, in nanoseconds since 1970.
+pub(super) fn modified(metadata: &Metadata) -> i64 {
+    metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec()
 }
 
 fn create(path: &Path) -> io::Result<File> {

@@ -9,7 +9,7 @@ use miaofs::content::{Chunk, Digest, Manifest, hash_chunk};
 use miaofs::protocol::files::ContentRef;
 
 use super::chunks::{ChunkState, chunks_of};
-use super::content_rows::{self, Row};
+use super::content_rows;
 use super::error::while_doing;
 use super::live::{Body, Live};
 use super::push::known_manifest;
@@ -145,7 +145,7 @@ impl Store {
             self.transact(|tree| {
                 for chunk in &complete {
                     tree.count_cached(piece.ino, chunk.length() as i64)?;
-                    content_rows::set_chunk(&tree.db, piece.ino, chunk.index(), Row::Fresh)?;
+                    tree.set_fresh(piece.ino, chunk.index())?;
                 }
                 tree.edit(piece.ino)?.used_at = meta::now();
                 Ok::<(), Error>(())

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::error::while_doing;
-use super::{Error, Store, content_rows, schema};
+use super::{Error, Store, content_rows, recovery, schema};
 
 /// How long a commit may be in memory only, when nobody asks for more.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -100,7 +100,7 @@ impl Timer {
 
 fn tick(store: &Weak<Store>, connection: &mut Option<Connection>) {
     let Some(store) = store.upgrade() else { return };
-    if let Err(error) = store.sync_tree() {
+    if let Err(error) = store.note_time().and_then(|()| store.sync_tree()) {
         tracing::warn!(error = &error as &dyn std::error::Error, "the journal could not be synced");
     }
     if let Err(error) = store.checkpoint(connection) {
@@ -133,6 +133,19 @@ impl Store {
             })?;
         }
         Ok(super::Durable(()))
+    }
+
+    /// Writes the time down if something was committed since that was done.
+    fn note_time(&self) -> Result<(), Error> {
+        let mut tree = self.tree();
+        if tree.has_committed {
+            tree.transact(|tree| {
+                tree.begin()?;
+                recovery::note_time(&tree.db)
+            })?;
+            tree.has_committed = false;
+        }
+        Ok(())
     }
 
     fn checkpoint(&self, connection: &mut Option<Connection>) -> Result<(), Error> {

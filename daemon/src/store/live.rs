@@ -27,6 +27,8 @@ pub(super) struct Live {
     writers: AtomicU32,
     /// Chunk that was read last: its neighbourhood is evicted last.
     pub(super) last_read: AtomicU64,
+    /// How often a chunk became fresh; changed with the tree locked.
+    freshened: AtomicU64,
     hot: Mutex<Hot>,
     body: RwLock<Body>,
 }
@@ -61,6 +63,7 @@ impl Live {
             readers: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             last_read: AtomicU64::new(0),
+            freshened: AtomicU64::new(0),
             hot: Mutex::new(Hot {
                 size: attributes.size,
                 mtime: attributes.mtime,
@@ -95,6 +98,16 @@ impl Live {
     /// The content, to change.
     pub(super) fn body_mut(&self) -> RwLockWriteGuard<'_, Body> {
         self.body.write().expect("a writer that panicked left the content in an unknown state")
+    }
+
+    /// How often a chunk became fresh.
+    pub(super) fn freshened(&self) -> u64 {
+        self.freshened.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that a chunk became fresh.
+    pub(super) fn note_freshened(&self) {
+        self.freshened.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one handle more.

@@ -23,6 +23,8 @@
 //! - Blocks of zeros are given back whenever nobody can write there: it changes no byte.
 //! - Bytes are destroyed (unlink, eviction) only **after** the commit that gives them up is durable: power loss never brings back a row whose bytes are gone.
 //! - A chunk committed as here counts as `fresh` until its bytes are known to be on the disk: after power loss it is fetched again.
+//! - What a chunk held is on the disk **before** it is committed as dirty: power loss takes only what was written since.
+//! - A data file that changed **after** the last commit that power loss left is not believed: its clean chunks are fetched again.
 //!
 //! Locks, in order: the content of one inode (`live.rs`), the tree (`tree.rs`), size and times of one inode.
 //! Nothing waits for bytes to be read or written while the tree is locked.
@@ -36,6 +38,7 @@ mod content;
 mod content_rows;
 mod copy;
 mod data;
+mod durable;
 mod entries;
 mod error;
 mod evict;

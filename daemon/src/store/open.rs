@@ -27,9 +27,12 @@ impl Store {
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
         recovery::recover(&db, &data, dir)?;
         content_rows::sweep_manifests(&db)?;
+        let journal = Journal::new(&database)?;
+        // That it is open must be known before anything else can change.
+        journal.sync()?;
         let store = Arc::new(Self {
             options,
-            journal: Journal::new(&database)?,
+            journal,
             tree: Mutex::new(Tree::new(db, Arc::clone(&data))?),
             data,
             dirtied: watch::Sender::new(0),

@@ -2,16 +2,21 @@
 //!
 //! After a kill, all commits are there and all bytes: only sizes and times that were in memory are
 //! read back from the data files, and nodes without a name, which nobody has open any more, end.
-//! After a reboot, commits that were not synced may be missing, and bytes of fresh chunks.
+//! After a reboot, commits that were not synced may be missing, and bytes of fresh chunks; and there may be
+//! changes of data files whose commits are missing.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use miaofs::content::{Chunk, chunk_count};
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 use rusqlite::{Connection, params};
 
-use super::data::{DataFiles, UNFINISHED};
+use super::chunks::ChunkState;
+use super::data::{DataFiles, UNFINISHED, modified};
 use super::error::while_doing;
 use super::record::{self, Record, Status};
 use super::{Error, Ino, NewNode, content_rows, meta};
@@ -20,6 +25,10 @@ use super::{Error, Ino, NewNode, content_rows, meta};
 pub(super) const CLOSED: &str = "closed_in_boot";
 /// Key of the boot in which it was last opened.
 const OPENED: &str = "opened_in_boot";
+/// Key of a time, in nanoseconds since 1970: whatever was committed before it is in the database.
+const COMMITTED: &str = "committed_at";
+/// How far the time of a change of a data file may be behind the clock, in nanoseconds.
+const CLOCK_LAG: i64 = 1_000_000_000;
 /// Columns of `nodes` that say a data file belongs to the row.
 const HAS_DATA: &str = "kind = 0 AND status IN (0, 3)";
 
@@ -58,6 +67,7 @@ pub(super) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(
     sweep(db)?;
     meta::set_text(db, CLOSED, "")?;
     meta::set_text(db, OPENED, &boot)?;
+    note_time(db)?;
     db.execute_batch("COMMIT")?;
     match left {
         Left::New | Left::Closed => Ok(()),
@@ -66,6 +76,11 @@ pub(super) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(
             rescue_strays(db, data, dir)
         }
     }
+}
+
+/// Writes down when this was committed, and with it all that was committed before.
+pub(super) fn note_time(db: &Connection) -> Result<(), Error> {
+    meta::set_number(db, COMMITTED, meta::now() as u64)
 }
 
 fn make_root(db: &Connection) -> Result<(), Error> {
@@ -92,7 +107,7 @@ fn mend(db: &Connection, data: &DataFiles, left: Left) -> Result<(), Error> {
         end_orphan(db, data, ino)?;
     }
     if left == Left::Rebooted {
-        forget_fresh(db)?;
+        forget_unsure(db, data)?;
     }
     for ino in inos(db, &format!("SELECT ino FROM nodes WHERE content_dirty = 1 AND {HAS_DATA}"))? {
         if let Some(mut record) = record::load(db, ino)? {
@@ -132,31 +147,38 @@ fn end_orphan(db: &Connection, data: &DataFiles, ino: Ino) -> Result<(), Error> 
     }
 }
 
-/// Chunks whose bytes may not have reached the disk are fetched again.
-fn forget_fresh(db: &Connection) -> Result<(), Error> {
-    let mut nodes = Vec::new();
-    {
-        let mut statement = db.prepare("SELECT DISTINCT ino FROM chunks WHERE state = 3")?;
-        let rows = statement.query_map([], |row| record::number(row, 0))?;
-        for ino in rows {
-            nodes.push(Ino(ino?));
+/// Clean chunks that may not be what their rows say are fetched again.
+///
+/// The bytes of fresh ones may not have reached the disk. Those of others may have been changed or cut off by a
+/// write whose commit is lost: then their data file was changed after the last commit that is not.
+fn forget_unsure(db: &Connection, data: &DataFiles) -> Result<(), Error> {
+    let mut nodes: BTreeSet<Ino> =
+        inos(db, "SELECT DISTINCT ino FROM chunks WHERE state = 3")?.into_iter().collect();
+    let certain = meta::number(db, COMMITTED)?.unwrap_or(0) as i64 - CLOCK_LAG;
+    for ino in inos(db, "SELECT DISTINCT ino FROM chunks WHERE state = 2")? {
+        if data.modified(ino)?.is_none_or(|modified| modified > certain) {
+            db.execute("DELETE FROM chunks WHERE ino = ?1 AND state = 2", [ino.0 as i64])?;
+            nodes.insert(ino);
         }
     }
     db.execute("DELETE FROM chunks WHERE state = 3", [])?;
-    for ino in nodes {
-        let Some(record) = record::load(db, ino)? else { continue };
-        let size = record.content.map_or(0, |content| content.size);
-        let cached: u64 = content_rows::chunk_rows(db, ino)?
-            .into_iter()
-            .filter(|(_, state)| *state == super::chunks::ChunkState::Clean)
-            .filter_map(|(index, _)| miaofs::content::Chunk::new(index, size))
-            .map(miaofs::content::Chunk::length)
-            .sum();
-        db.execute(
-            "UPDATE nodes SET cached = ?2 WHERE ino = ?1",
-            params![ino.0 as i64, cached as i64],
-        )?;
-    }
+    nodes.into_iter().try_for_each(|ino| count_cached(db, ino))
+}
+
+/// Counts again how many bytes of clean content a node has here.
+fn count_cached(db: &Connection, ino: Ino) -> Result<(), Error> {
+    let Some(record) = record::load(db, ino)? else { return Ok(()) };
+    let size = record.content.map_or(0, |content| content.size);
+    let cached: u64 = content_rows::chunk_rows(db, ino)?
+        .into_iter()
+        .filter(|(_, state)| *state == ChunkState::Clean)
+        .filter_map(|(index, _)| Chunk::new(index, size))
+        .map(Chunk::length)
+        .sum();
+    db.execute(
+        "UPDATE nodes SET cached = ?2 WHERE ino = ?1",
+        params![ino.0 as i64, cached as i64],
+    )?;
     Ok(())
 }
 
@@ -167,7 +189,6 @@ fn agree_on_size(
     record: &mut Record,
     left: Left,
 ) -> Result<(), Error> {
-    use std::os::unix::fs::MetadataExt;
     let Some(file) = data.existing(record.ino)? else { return Ok(()) };
     let found = file.metadata().map_err(while_doing("looking at a data file"))?;
     let row_rules =
@@ -178,7 +199,7 @@ fn agree_on_size(
         }
         return Ok(());
     }
-    let modified = found.mtime() * 1_000_000_000 + found.mtime_nsec();
+    let modified = modified(&found);
     if record.unsettled {
         record.attributes.mtime = modified;
         record.attributes.ctime = record.attributes.ctime.max(modified);
@@ -186,7 +207,7 @@ fn agree_on_size(
     }
     record.attributes.size = found.len();
     record.blocks = found.blocks();
-    record.kept = record.kept.min(miaofs::content::chunk_count(found.len()));
+    record.kept = record.kept.min(chunk_count(found.len()));
     content_rows::delete_chunks_from(db, record.ino, record.kept)?;
     record.unsettled = false;
     record.mark();

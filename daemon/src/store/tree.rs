@@ -48,6 +48,8 @@ pub(super) struct Tree {
     pub(super) cached: u64,
     /// When nodes were opened, to be written with the next transaction.
     pub(super) used: Vec<(Ino, i64)>,
+    /// Whether anything was committed since the time was last written down.
+    pub(super) has_committed: bool,
     transaction: Option<Transaction>,
 }
 
@@ -100,6 +102,7 @@ impl Tree {
             forgotten: Vec::new(),
             kept: Kept::default(),
             used: Vec::new(),
+            has_committed: false,
             transaction: None,
         })
     }
@@ -148,6 +151,7 @@ impl Tree {
         let touched = std::mem::take(&mut self.begin()?.touched);
         self.db.prepare_cached("COMMIT")?.execute([])?;
         let done = self.transaction.take().unwrap_or_default();
+        self.has_committed = true;
         for (ino, record) in touched {
             match record {
                 Touched::New(record) | Touched::Edited(record) => {

@@ -5,6 +5,7 @@ mod copies;
 mod holes;
 mod local;
 mod migrations;
+mod power;
 mod pull;
 mod random;
 mod speed;

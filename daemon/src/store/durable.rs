@@ -1,0 +1,59 @@
+//! What power loss must not undo: how bytes that the kernel has reach the disk, and when rows say that they did.
+//!
+//! A clean chunk counts as fresh until its bytes are on the disk: after power loss it is fetched again. Nobody
+//! fetches a dirty one, so what it held before must be on the disk before the first of its bytes changes: then
+//! power loss takes what was written since, and nothing that was safe on the server.
+
+use super::content_rows::{self, Row};
+use super::error::while_doing;
+use super::tree::Tree;
+use super::{Content, Durable, Error, Ino};
+
+impl Content {
+    /// Makes what was acknowledged of this file, and all of the tree, survive power loss.
+    ///
+    /// The bytes go first: a row must not tell of bytes that are not there. Then the row, then the
+    /// log that holds it.
+    pub fn sync(&self) -> Result<Durable, Error> {
+        let ino = self.live.ino;
+        if let Some(file) = self.store.data.existing(ino)? {
+            let before = self.live.freshened();
+            file.sync_data().map_err(while_doing("syncing a data file"))?;
+            self.store.transact(|tree| {
+                // Bytes of those that became fresh meanwhile may have come behind the sync.
+                if self.live.freshened() == before {
+                    tree.begin()?;
+                    content_rows::believe_fresh(&tree.db, ino)?;
+                }
+                Ok::<(), Error>(())
+            })?;
+        }
+        self.store.sync_tree()
+    }
+
+    /// Has the bytes of some chunks, given in order, be on the disk before they become dirty. The content is locked.
+    pub(super) fn keep_old_bytes(&self, chunks: &[u64]) -> Result<(), Error> {
+        let ino = self.live.ino;
+        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(()) };
+        if !content_rows::any_fresh(&self.store.tree().db, ino, *first..=*last)? {
+            return Ok(());
+        }
+        if let Some(file) = self.store.data.existing(ino)? {
+            file.sync_data().map_err(while_doing("syncing a data file"))?;
+        }
+        self.store.transact(|tree| {
+            tree.begin()?;
+            content_rows::believe_fresh(&tree.db, ino)
+        })
+    }
+}
+
+impl Tree {
+    /// Has the row of a chunk say that it is here and clean, though its bytes may not be on the disk yet.
+    pub(super) fn set_fresh(&mut self, ino: Ino, index: u64) -> Result<(), Error> {
+        if let Some(live) = self.living(ino) {
+            live.note_freshened();
+        }
+        content_rows::set_chunk(&self.db, ino, index, Row::Fresh)
+    }
+}
