@@ -151,6 +151,10 @@ impl Content {
         if size < old
             && let Some(file) = self.store.data.existing(self.live.ino)?
         {
+            // A chunk of the server's that is cut through, with no row that says so, is nothing that can be fetched.
+            if edge.is_some_and(|index| index < body.chunks.kept()) {
+                self.store.journal.sync()?;
+            }
             file.set_len(size).map_err(while_doing("cutting a data file"))?;
         }
         Ok(Outcome::Done(()))
@@ -169,7 +173,7 @@ impl Content {
                 .filter(|index| body.chunks.state(*index) != ChunkState::Dirty)
                 .collect();
             if !clean.is_empty() || !body.content_dirty || !self.live.hot().unsettled {
-                self.keep_old_bytes(&clean)?;
+                self.keep_old_bytes(body, &clean)?;
                 self.commit_dirty(body, &clean, now)?;
             }
             let mut hot = self.live.hot();
@@ -225,7 +229,7 @@ impl Content {
         if let Some(index) = edge
             && body.chunks.state(index) != ChunkState::Dirty
         {
-            self.keep_old_bytes(&[index])?;
+            self.keep_old_bytes(body, &[index])?;
         }
         let dirties = size != self.live.hot().size;
         let given_up: u64 =
@@ -250,6 +254,7 @@ impl Content {
             Ok::<(), Error>(())
         })?;
         body.chunks.keep_below(kept);
+        body.synced_size = body.synced_size.min(size);
         if let Some(index) = edge {
             body.chunks.set(index, ChunkState::Dirty);
         }

@@ -177,7 +177,7 @@ impl Step<'_> {
             (*state == ChunkState::Dirty && !was_dirty).then_some(index)
         };
         let dirtied: Vec<u64> = (0..).zip(&reference.states).filter_map(is_dirtied).collect();
-        self.target.keep_old_bytes(&dirtied)?;
+        self.target.keep_old_bytes(into, &dirtied)?;
         self.commit(&reference, into)?;
         if data::has_data(&file, range.clone())? {
             self.target.store.journal.sync()?;

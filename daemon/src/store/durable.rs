@@ -6,6 +6,7 @@
 
 use super::content_rows::{self, Row};
 use super::error::while_doing;
+use super::live::Body;
 use super::tree::Tree;
 use super::{Content, Durable, Error, Ino};
 
@@ -31,16 +32,22 @@ impl Content {
         self.store.sync_tree()
     }
 
-    /// Has the bytes of some chunks, given in order, be on the disk before they become dirty. The content is locked.
-    pub(super) fn keep_old_bytes(&self, chunks: &[u64]) -> Result<(), Error> {
+    /// Has the bytes of some chunks, given in order, be on the disk before they become dirty, and the length of all
+    /// that the server has: the end of a hole is nothing else.
+    pub(super) fn keep_old_bytes(&self, body: &mut Body, chunks: &[u64]) -> Result<(), Error> {
         let ino = self.live.ino;
         let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(()) };
-        if !content_rows::any_fresh(&self.store.tree().db, ino, *first..=*last)? {
+        let size = self.live.hot().size;
+        let needed = body.content.map_or(0, |content| content.size.min(size));
+        if body.synced_size >= needed
+            && !content_rows::any_fresh(&self.store.tree().db, ino, *first..=*last)?
+        {
             return Ok(());
         }
         if let Some(file) = self.store.data.existing(ino)? {
             file.sync_data().map_err(while_doing("syncing a data file"))?;
         }
+        body.synced_size = size;
         self.store.transact(|tree| {
             tree.begin()?;
             content_rows::believe_fresh(&tree.db, ino)

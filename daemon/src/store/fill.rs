@@ -276,6 +276,7 @@ impl Tree {
         body.manifest = fresh.manifest;
         body.content_dirty = fresh.content_dirty;
         body.chunks.take_states(fresh.chunks);
+        body.synced_size = fresh.synced_size;
         Ok(())
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Body {
     pub(super) manifest: Option<Arc<Manifest>>,
     pub(super) content_dirty: bool,
     pub(super) chunks: Chunks,
+    /// How long the data file is on the disk, at the least.
+    pub(super) synced_size: u64,
 }
 
 impl Live {
@@ -76,6 +78,7 @@ impl Live {
                 manifest,
                 content_dirty: record.content_dirty,
                 chunks,
+                synced_size: 0,
             }),
         }
     }

@@ -5,7 +5,7 @@
 //! After a reboot, commits that were not synced may be missing, and bytes of fresh chunks; and there may be
 //! changes of data files whose commits are missing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -182,7 +182,7 @@ fn count_cached(db: &Connection, ino: Ino) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the row and the data file agree on the size of a content.
+/// Makes the row and the data file of a content that is dirty agree on its size.
 fn agree_on_size(
     db: &Connection,
     data: &DataFiles,
@@ -193,25 +193,54 @@ fn agree_on_size(
     let found = file.metadata().map_err(while_doing("looking at a data file"))?;
     let row_rules =
         !record.unsettled && (left == Left::Killed || found.len() > record.attributes.size);
+    let size = match left {
+        _ if row_rules => record.attributes.size,
+        Left::Rebooted => size_with_what_can_be_fetched(db, record, found.len())?,
+        _ => found.len(),
+    };
+    if size != found.len() {
+        file.set_len(size).map_err(while_doing("mending a data file"))?;
+    }
     if row_rules {
-        if found.len() != record.attributes.size {
-            file.set_len(record.attributes.size).map_err(while_doing("mending a data file"))?;
-        }
         return Ok(());
     }
-    let modified = modified(&found);
     if record.unsettled {
+        let modified = modified(&found);
         record.attributes.mtime = modified;
         record.attributes.ctime = record.attributes.ctime.max(modified);
         record.written_at = modified;
     }
-    record.attributes.size = found.len();
+    record.attributes.size = size;
     record.blocks = found.blocks();
-    record.kept = record.kept.min(chunk_count(found.len()));
+    record.kept = record.kept.min(chunk_count(size));
     content_rows::delete_chunks_from(db, record.ino, record.kept)?;
     record.unsettled = false;
     record.mark();
     record::update(db, record)
+}
+
+/// The size of a content whose data file had `found` bytes after a reboot: chunks that can be fetched are not cut
+/// off with bytes behind them that never reached the disk; nor is the last of them, in a size that it was not
+/// committed for, followed by bytes that did.
+fn size_with_what_can_be_fetched(
+    db: &Connection,
+    record: &Record,
+    found: u64,
+) -> Result<u64, Error> {
+    let Some(content) = record.content else { return Ok(found) };
+    let rows = content_rows::chunk_rows(db, record.ino)?;
+    let dirty: HashSet<u64> = rows
+        .into_iter()
+        .filter(|(_, state)| *state == ChunkState::Dirty)
+        .map(|(index, _)| index)
+        .collect();
+    let last = (0..record.kept).rev().find(|index| !dirty.contains(index));
+    let Some(chunk) = last.and_then(|index| Chunk::new(index, content.size)) else {
+        return Ok(found);
+    };
+    let size = found.max(chunk.range().end);
+    let is_alike = Chunk::new(chunk.index(), size).is_some_and(|it| it.is_alike_in(content.size));
+    Ok(if is_alike { size } else { chunk.range().end })
 }
 
 /// Moves data files that no row tells of to `lost+found/`.

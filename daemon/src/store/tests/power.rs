@@ -2,6 +2,7 @@
 //! which only what was written to it comes back. To mount it takes root, or sudo.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -9,6 +10,7 @@ use rusqlite::Connection;
 use rustix::process::{getegid, geteuid};
 use tempfile::TempDir;
 
+use super::random::Random;
 use super::*;
 
 const SIZE: u64 = 2 * CHUNK_SIZE + 100_000;
@@ -98,6 +100,13 @@ fn reuse_log(disk: &Disk) {
 fn write_metadata(disk: &Disk) {
     let file = File::create(disk.path().join("another")).unwrap();
     file.sync_all().unwrap();
+}
+
+/// Has the disk write down the bytes of a file, as it does when they have been in memory for a while.
+fn write_bytes(store: &Store, ino: Ino) {
+    if let Some(file) = store.data.existing(ino).unwrap() {
+        file.sync_data().unwrap();
+    }
 }
 
 #[test]
@@ -212,12 +221,204 @@ fn a_change_whose_commit_is_lost_is_lost_or_is_sent() {
     push(&store, content.ino(), 7);
     content.sync().unwrap();
     content.write_at(5, b"later", 2).unwrap();
-    File::open(store.data.path(content.ino())).unwrap().sync_data().unwrap();
+    write_bytes(&store, content.ino());
 
     let after = disk.without_power();
     let after = open(&after.path());
     if after.dirty_node(content.ino()).unwrap().is_none() {
         fetch(&after, content.ino(), &all);
         assert!(read_all(&after, content.ino()) == all);
+    }
+}
+
+/// A file that the server has and that is here, of which one chunk was changed since, and that was synced.
+fn changed_in_the_middle(store: &Arc<Store>, all: &mut [u8]) -> Content {
+    let content = evicted(store, all);
+    fetch(store, content.ino(), all);
+    content.write_at(CHUNK_SIZE + 5, b"later", 2).unwrap();
+    content.sync().unwrap();
+    all[CHUNK_SIZE as usize + 5..][..5].copy_from_slice(b"later");
+    content
+}
+
+#[test]
+fn a_cut_through_a_chunk_is_done_or_is_not() {
+    let disk = Disk::new();
+    let store = open(&disk.path());
+    let mut all = bytes(9, SIZE);
+    let content = changed_in_the_middle(&store, &mut all);
+    content.resize(100, 3).unwrap();
+    write_metadata(&disk);
+
+    let after = disk.without_power();
+    let after = open(&after.path());
+    let left = size(&after, content.ino());
+    assert!(left == 100 || left == SIZE, "{left}");
+    fetch(&after, content.ino(), &all);
+    assert!(read_all(&after, content.ino()) == all[..left as usize]);
+}
+
+#[test]
+fn growth_whose_commit_is_lost_leaves_what_can_be_fetched() {
+    let disk = Disk::new();
+    let store = open(&disk.path());
+    let mut all = bytes(10, SIZE);
+    let content = changed_in_the_middle(&store, &mut all);
+    content.write_at(CHUNK_SIZE + 5, b"later", 3).unwrap();
+    store.journal.sync().unwrap();
+    content.resize(SIZE + CHUNK_SIZE, 4).unwrap();
+    write_metadata(&disk);
+
+    let after = disk.without_power();
+    let after = open(&after.path());
+    let left = size(&after, content.ino());
+    assert!(left == SIZE || left == SIZE + CHUNK_SIZE, "{left}");
+    fetch(&after, content.ino(), &all);
+    assert!(read_all(&after, content.ino())[..SIZE as usize] == all);
+}
+
+/// A file with what it is now, and what of it a loss of power must leave.
+struct Written {
+    content: Content,
+    bytes: Vec<u8>,
+    /// As it was when it was last made safe, with fsync or by the server.
+    safe: Vec<u8>,
+    /// Bytes that were changed since.
+    changed: Vec<Range<u64>>,
+    /// All sizes since.
+    sizes: Vec<u64>,
+    /// What the server has.
+    served: Vec<u8>,
+}
+
+impl Written {
+    fn new(store: &Arc<Store>) -> Self {
+        let content = create(store, "file");
+        let all = bytes(8, SIZE);
+        content.write_at(0, &all, 1).unwrap();
+        content.sync().unwrap();
+        let (changed, sizes, served) = (Vec::new(), vec![SIZE], Vec::new());
+        Self { content, bytes: all.clone(), safe: all, changed, sizes, served }
+    }
+
+    fn is_safe(&mut self) {
+        self.safe.clone_from(&self.bytes);
+        self.changed.clear();
+        self.sizes = vec![self.bytes.len() as u64];
+    }
+
+    /// Does what may need bytes that are not here.
+    fn complete(&self, operation: impl Fn(&Content) -> Outcome<()>) {
+        while let Outcome::Missing(_range) = operation(&self.content) {
+            fetch(&self.content.store, self.content.ino(), &self.served);
+        }
+    }
+
+    fn change(&mut self, range: Range<u64>, fill: impl FnOnce(&mut [u8])) {
+        let size = (self.bytes.len() as u64).max(range.end);
+        self.bytes.resize(size as usize, 0);
+        fill(&mut self.bytes[range.start as usize..range.end as usize]);
+        self.changed.push(range);
+        self.sizes.push(size);
+    }
+
+    fn write(&mut self, random: &mut Random) {
+        let start = random.below(self.bytes.len() as u64 + 9000);
+        let part = bytes(random.below(1 << 32), 1 + random.below(9000));
+        self.complete(|content| content.write_at(start, &part, 2).unwrap());
+        self.change(start..start + part.len() as u64, |there| there.copy_from_slice(&part));
+    }
+
+    fn punch(&mut self, random: &mut Random) {
+        let size = self.bytes.len() as u64;
+        let start = random.below(size + 1);
+        let start = if random.below(2) == 0 { start } else { start / CHUNK_SIZE * CHUNK_SIZE };
+        let end = size.min(start + random.below(2 * CHUNK_SIZE));
+        self.complete(|content| content.punch(start..end, 2).unwrap());
+        self.change(start..end, |there| there.fill(0));
+    }
+
+    fn resize(&mut self, random: &mut Random) {
+        let size = match random.below(3) {
+            0 => random.below(3) * CHUNK_SIZE,
+            _ => random.below(3 * CHUNK_SIZE),
+        };
+        self.complete(|content| content.resize(size, 2).unwrap());
+        self.bytes.resize(size as usize, 0);
+        self.changed.push(size..u64::MAX);
+        self.sizes.push(size);
+    }
+
+    /// Has the server take it as it is.
+    fn push(&mut self, store: &Arc<Store>, version: u64) {
+        let ino = self.content.ino();
+        if store.dirty_node(ino).unwrap().is_some() {
+            fetch_if_known(store, ino, &self.served);
+            push(store, ino, version);
+            self.served.clone_from(&self.bytes);
+            store.sync_tree().unwrap();
+            self.is_safe();
+        }
+    }
+
+    /// Compares with what is there after a loss of power.
+    fn check(&self, after: &Arc<Store>) {
+        let ino = self.content.ino();
+        assert_eq!(entry(after, Ino::ROOT, "file"), Some(ino));
+        let found_size = size(after, ino);
+        assert!(self.sizes.contains(&found_size), "{found_size} is none of {:?}", self.sizes);
+        fetch_if_known(after, ino, &self.served);
+        let found = read_all(after, ino);
+        if after.dirty_node(ino).unwrap().is_none() {
+            assert!(found == self.served, "it counts as what the server has and is not");
+        }
+        let mut expected = self.safe.clone();
+        expected.resize(found.len(), 0);
+        for range in &self.changed {
+            let end = range.end.min(found_size) as usize;
+            if let Some(part) = found.get(range.start as usize..end) {
+                expected[range.start as usize..end].copy_from_slice(part);
+            }
+        }
+        let difference =
+            found.iter().zip(&expected).position(|(found, expected)| found != expected);
+        assert_eq!(difference, None, "a byte that nobody changed is another");
+    }
+}
+
+/// Fetches what is missing of a file that the server has.
+fn fetch_if_known(store: &Store, ino: Ino, served: &[u8]) {
+    if store.content_of(ino).unwrap().is_some() {
+        fetch(store, ino, served);
+    }
+}
+
+#[test]
+fn a_loss_of_power_at_any_time_takes_only_what_was_changed_since_it_was_safe() {
+    let mut random = Random::seeded("power");
+    for _disk in 0..2 {
+        let disk = Disk::new();
+        let store = open(&disk.path());
+        let mut file = Written::new(&store);
+        for step in 0..60 {
+            match random.below(12) {
+                0..4 => file.write(&mut random),
+                4 => file.punch(&mut random),
+                5 => file.resize(&mut random),
+                6 => {
+                    file.content.sync().unwrap();
+                    file.is_safe();
+                }
+                7 => file.push(&store, step + 1),
+                8 => drop(store.evict(file.content.ino()).unwrap()),
+                9 => write_metadata(&disk),
+                10 => write_bytes(&store, file.content.ino()),
+                _ => reuse_log(&disk),
+            }
+            if random.below(4) == 0 {
+                let after = disk.without_power();
+                file.check(&open(&after.path()));
+            }
+        }
     }
 }

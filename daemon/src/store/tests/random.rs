@@ -13,10 +13,10 @@ use super::pull::{NEVER, node, state};
 use super::*;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
-    fn seeded(test: &str) -> Self {
+    pub(super) fn seeded(test: &str) -> Self {
         let seed = std::env::var("MIAOFS_SEED").map_or_else(
             |_unset| NodeId::random().to_bytes()[..8].try_into().map(u64::from_be_bytes).unwrap(),
             |seed| seed.parse().unwrap(),
@@ -25,7 +25,7 @@ impl Random {
         Self(seed)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
