@@ -6,7 +6,7 @@
 
 /// One word or sign of the code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
+pub(crate) struct Token {
     /// An identifier, keyword or number; `::`; or a single sign.
     pub text: String,
     /// The line on which it stands, from 1.
@@ -15,7 +15,7 @@ pub struct Token {
 
 /// A path such as `crate::store::tree`, with groups spelt out; a glob ends with `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
+pub(crate) struct Path {
     /// Its words in order.
     pub words: Vec<String>,
     /// The line of its first word.
@@ -24,7 +24,7 @@ pub struct Path {
 
 /// A function with a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Function {
+pub(crate) struct Function {
     /// Its name.
     pub name: String,
     /// The line of `fn`.
@@ -34,7 +34,7 @@ pub struct Function {
 }
 
 /// Cuts `source` into tokens, leaving comments, strings and character literals out.
-pub fn tokens(source: &str) -> Vec<Token> {
+pub(crate) fn tokens(source: &str) -> Vec<Token> {
     let characters: Vec<char> = source.chars().collect();
     let mut tokens = Vec::new();
     let (mut at, mut line) = (0, 1);
@@ -134,7 +134,7 @@ fn word(rest: &[char]) -> usize {
 }
 
 /// The tokens that are compiled outside of tests: items under `#[cfg(test)]` are left out.
-pub fn without_tests(tokens: &[Token]) -> Vec<Token> {
+pub(crate) fn without_tests(tokens: &[Token]) -> Vec<Token> {
     let mut kept = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
@@ -149,7 +149,7 @@ pub fn without_tests(tokens: &[Token]) -> Vec<Token> {
 }
 
 /// The names of modules in files of their own that are declared for tests only.
-pub fn test_modules(tokens: &[Token]) -> Vec<String> {
+pub(crate) fn test_modules(tokens: &[Token]) -> Vec<String> {
     let starts = (0..tokens.len()).filter(|at| is_test_attribute(&tokens[*at..]));
     let items = starts.map(|at| &tokens[at..end_of_item(tokens, at)]);
     let declared = items.filter_map(|item| match item {
@@ -188,7 +188,7 @@ fn end_of_item(tokens: &[Token], from: usize) -> usize {
 }
 
 /// All functions with a body.
-pub fn functions(tokens: &[Token]) -> Vec<Function> {
+pub(crate) fn functions(tokens: &[Token]) -> Vec<Function> {
     let named = |pair: &&[Token]| pair[0].text == "fn" && is_word(&pair[1].text);
     let starts = (0..).zip(tokens.windows(2)).filter(|(_, pair)| named(pair));
     starts
@@ -202,7 +202,7 @@ pub fn functions(tokens: &[Token]) -> Vec<Function> {
 }
 
 /// All paths of two words or more, and single words that are imported.
-pub fn paths(tokens: &[Token]) -> Vec<Path> {
+pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {

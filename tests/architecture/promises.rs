@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// A row of a table of promises that proves nothing, and why.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Unproven {
+pub(crate) enum Unproven {
     /// The row names no test.
     NoTest(String),
     /// The row names a test that is not there.
@@ -16,7 +16,10 @@ pub enum Unproven {
 ///
 /// A test is written as its path, in backticks: `mount::operations::name` is `fn name` in
 /// `tests/mount/operations.rs`, `daemon::vfs::tests::renames::name` is in `daemon/src/vfs/tests/renames.rs`.
-pub fn unproven(text: &str, read: impl Fn(&Path) -> Option<String>) -> (usize, Vec<Unproven>) {
+pub(crate) fn unproven(
+    text: &str,
+    read: impl Fn(&Path) -> Option<String>,
+) -> (usize, Vec<Unproven>) {
     let mut in_table = false;
     let (mut rows, mut found) = (0, Vec::new());
     for line in text.lines() {

@@ -47,7 +47,7 @@ const OWNERS: [(&[&str], &[&str]); 12] = [
 ];
 
 /// One file of the workspace.
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// Its path from the root of the repository, with `/`.
     pub path: &'a str,
     /// What stands in it.
@@ -56,7 +56,7 @@ pub struct Source<'a> {
 
 /// A rule that a file breaks, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation {
+pub(crate) struct Violation {
     /// Where: path and line.
     pub place: String,
     /// What is wrong there.
@@ -65,7 +65,7 @@ pub struct Violation {
 
 /// What can be wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The file does not begin with `//!` and a sentence.
     NoHeader,
     /// The file has too many lines.
@@ -106,7 +106,7 @@ impl fmt::Display for Violation {
 
 /// Whether a file is compiled for all builds or for tests only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// For all builds.
     Production,
     /// For tests only.
@@ -114,7 +114,7 @@ pub enum Purpose {
 }
 
 /// The beginnings of the paths of files that `source` declares for tests only.
-pub fn test_files(source: &Source) -> Vec<String> {
+pub(crate) fn test_files(source: &Source) -> Vec<String> {
     let stem = source.path.trim_end_matches(".rs");
     let folder = ["/mod", "/main", "/lib"].iter().find_map(|name| stem.strip_suffix(name));
     let folder = folder.unwrap_or(stem);
@@ -134,7 +134,7 @@ fn test_files_by_path(source: &Source) -> Vec<String> {
 }
 
 /// Everything that is wrong with a file.
-pub fn check(source: &Source, purpose: Purpose) -> Vec<Violation> {
+pub(crate) fn check(source: &Source, purpose: Purpose) -> Vec<Violation> {
     let all = code::tokens(source.text);
     let production = match purpose {
         Purpose::Tests => Vec::new(),

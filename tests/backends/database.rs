@@ -7,40 +7,40 @@ use crate::harness::server::Server;
 use crate::harness::services::{service, sql};
 
 /// A database that goes when this is dropped; the first server that opens it makes it.
-pub struct Database {
+pub(crate) struct Database {
     name: String,
 }
 
 impl Database {
     /// A name that nobody else has.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap();
         Self { name: format!("miaofs_{}", &id.replace('-', "")[..16]) }
     }
 
     /// Its URL on the primary.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}/{}", service("DATABASE_URL"), self.name)
     }
 
     /// Its URL on the replica.
-    pub fn replica_url(&self) -> String {
+    pub(crate) fn replica_url(&self) -> String {
         format!("{}/{}", service("REPLICA_URL"), self.name)
     }
 
     /// A server on it, with more arguments to `serve`.
-    pub fn serve(&self, data: &Path, arguments: &[&str]) -> Server {
+    pub(crate) fn serve(&self, data: &Path, arguments: &[&str]) -> Server {
         Server::start_embedded(data, &[&["--database-url", &self.url()], arguments].concat())
     }
 
     /// The numbers in the row that a query answers.
-    pub fn numbers(&self, query: &str) -> Vec<i64> {
+    pub(crate) fn numbers(&self, query: &str) -> Vec<i64> {
         let row = sql(&format!("USE {}; {query}", self.name));
         row.split_whitespace().map(|number| number.parse().unwrap()).collect()
     }
 
     /// Panics unless all that the server keeps is right, to the last byte. The server has ended.
-    pub fn check(&self, data: &Path) {
+    pub(crate) fn check(&self, data: &Path) {
         let mut fsck = Command::new(Server::binary());
         fsck.args(["fsck", "--deep", "--json", "--grace", "0", "--data"]).arg(data);
         fsck.args(["--database-url", &self.url()]);

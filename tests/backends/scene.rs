@@ -17,9 +17,9 @@ use crate::harness::tree::plant;
 use crate::harness::wait::{seconds, wait_until};
 
 /// 1 MiB.
-pub const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 /// How long what breaks is away: long enough for requests to fail, and for some to be tried again and fail.
-pub const OUTAGE: Duration = seconds(4);
+pub(crate) const OUTAGE: Duration = seconds(4);
 /// Small files that are copied beside the large one.
 const FILES: usize = 500;
 /// The size of the large file of a copy in MiB; `MIAOFS_TEST_FILM_MIB` sets another.
@@ -28,7 +28,7 @@ const FILM_MIB: u64 = 256;
 const BEFORE_BYTES: u64 = 32 * MIB;
 
 /// One account, mounted on one device. The device ends before the server, and the directory goes last.
-pub struct Scene {
+pub(crate) struct Scene {
     /// The device.
     pub one: Device,
     /// Its server.
@@ -39,7 +39,7 @@ pub struct Scene {
 
 impl Scene {
     /// Starts everything; what is uploaded goes to these stores.
-    pub fn new(stores: &'static [&'static str], reads: Reads) -> Self {
+    pub(crate) fn new(stores: &'static [&'static str], reads: Reads) -> Self {
         let directory = scratch();
         let server = Server::start_on_real(&directory.path().join("data"), stores, reads);
         let one = Device::signed_up(directory.path(), "one", &server, "ada");
@@ -47,30 +47,30 @@ impl Scene {
     }
 
     /// A path outside of the mount.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// Mounts the drive of the same account on another device.
-    pub fn another_device(&self, name: &str) -> Device {
+    pub(crate) fn another_device(&self, name: &str) -> Device {
         Device::signed_in(self.directory.path(), name, &self.server, "ada")
     }
 
     /// Waits until everything that was uploaded is in the stores and nowhere else.
-    pub fn wait_for_transfers(&self) {
+    pub(crate) fn wait_for_transfers(&self) {
         let staged = || self.server.staged().iter().sum::<u64>();
         wait_until("nothing is staged any more", seconds(400), || staged() == 0);
     }
 
     /// Panics unless `fsck --deep` finds nothing wrong.
     #[track_caller]
-    pub fn expect_sound(&self) {
+    pub(crate) fn expect_sound(&self) {
         run(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
     }
 }
 
 /// Makes 500 small files and a large one below `source`.
-pub fn plant_with_film(source: &Path) {
+pub(crate) fn plant_with_film(source: &Path) {
     let seed = Seed::of_this_run();
     plant(source, seed, FILES);
     seed.write_file(&source.join("film"), "film", film_bytes());
@@ -85,7 +85,7 @@ fn film_bytes() -> u64 {
 /// Copies what [`plant_with_film`] made into a mount, and does something to the server, a process or several,
 /// once a part of it was `received`.
 #[track_caller]
-pub fn copy_amid<S>(
+pub(crate) fn copy_amid<S>(
     source: &Path,
     target: &Path,
     server: &mut S,
@@ -101,12 +101,12 @@ pub fn copy_amid<S>(
 }
 
 /// Content bytes that a process has received, by any way.
-pub fn received(server: &Server) -> u64 {
+pub(crate) fn received(server: &Server) -> u64 {
     let chunks = server.metric("miaofs_chunk_bytes_received_total");
     chunks + server.metric("miaofs_batch_bytes_received_total")
 }
 
 /// What `b3sum` prints for a file.
-pub fn b3sum(path: &Path) -> String {
+pub(crate) fn b3sum(path: &Path) -> String {
     run(Command::new("b3sum").arg("--no-names").arg(path)).trim().to_owned()
 }

@@ -6,11 +6,11 @@ use std::fmt;
 use rustix::io::Errno;
 
 /// An operation's result.
-pub type Answer = Result<Value, Errno>;
+pub(crate) type Answer = Result<Value, Errno>;
 
 /// What an operation that succeeded tells.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     Nothing,
     Bytes(Vec<u8>),
     Stat(Stat),
@@ -22,7 +22,7 @@ pub enum Value {
 
 /// What a node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     File,
     Directory,
     Symlink,
@@ -31,7 +31,7 @@ pub enum Kind {
 
 /// What `stat` says, as far as it is the same everywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stat {
+pub(crate) struct Stat {
     pub kind: Kind,
     pub mode: u32,
     pub uid: u32,
@@ -45,7 +45,7 @@ pub struct Stat {
 
 /// A time that `stat` tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Time {
+pub(crate) enum Time {
     /// Somebody set it to this.
     Set(i64),
     /// It is of the clock.
@@ -54,7 +54,7 @@ pub enum Time {
 
 /// What a time of the clock tells by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moved {
+pub(crate) enum Moved {
     /// It is another one than when it was asked for before, or is asked for the first time.
     Yes,
     /// It is the same.
@@ -68,7 +68,7 @@ const FIRST_OF_CLOCK: i64 = 1_500_000_000_000_000_000;
 
 impl Time {
     /// A time that is told as nanoseconds since 1970; `before` is what was told before.
-    pub fn told(nanoseconds: i64, before: Option<i64>) -> Self {
+    pub(crate) fn told(nanoseconds: i64, before: Option<i64>) -> Self {
         match before {
             _ if nanoseconds < FIRST_OF_CLOCK => Self::Set(nanoseconds),
             Some(before) if before == nanoseconds => Self::Clock(Moved::No),
@@ -77,7 +77,7 @@ impl Time {
     }
 
     /// The same, where the clock is too coarse to tell one moment from the next.
-    pub fn told_coarsely(nanoseconds: i64) -> Self {
+    pub(crate) fn told_coarsely(nanoseconds: i64) -> Self {
         match nanoseconds < FIRST_OF_CLOCK {
             true => Self::Set(nanoseconds),
             false => Self::Clock(Moved::Unknown),
@@ -94,7 +94,7 @@ impl Time {
 
 /// What the model says that an operation answers.
 #[derive(Debug, Clone)]
-pub enum Expected {
+pub(crate) enum Expected {
     /// This.
     Exactly(Answer),
     /// Each name of `always` once, and none that is not in `ever`.
@@ -110,7 +110,7 @@ pub enum Expected {
 
 impl Expected {
     /// Whether an answer is as expected.
-    pub fn agrees(&self, found: &Answer) -> bool {
+    pub(crate) fn agrees(&self, found: &Answer) -> bool {
         match (self, found) {
             (Self::Anything, _) => true,
             (Self::Exactly(Ok(Value::Stat(expected))), Ok(Value::Stat(found))) => {

@@ -7,7 +7,7 @@ const PAGE: u64 = 4096;
 
 /// The bytes of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bytes {
+pub(crate) struct Bytes {
     size: u64,
     /// What was written; all else is zeros, and so is what is behind the end.
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
@@ -15,7 +15,7 @@ pub struct Bytes {
 
 impl Bytes {
     /// These bytes; pages of zeros take no room.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut all = Self { size: bytes.len() as u64, ..Self::default() };
         for (page, part) in (0..).zip(bytes.chunks(PAGE as usize)) {
             if part.iter().any(|byte| *byte != 0) {
@@ -26,12 +26,12 @@ impl Bytes {
     }
 
     /// How many there are.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// What a read answers.
-    pub fn read(&self, offset: u64, length: usize) -> Vec<u8> {
+    pub(crate) fn read(&self, offset: u64, length: usize) -> Vec<u8> {
         let end = self.size.min(offset + length as u64).max(offset);
         let mut bytes = vec![0; (end - offset) as usize];
         for (page, inside, outside) in parts(offset..end) {
@@ -43,7 +43,7 @@ impl Bytes {
     }
 
     /// Writes, growing if need be.
-    pub fn write(&mut self, offset: u64, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, offset: u64, bytes: &[u8]) {
         let end = offset + bytes.len() as u64;
         for (page, inside, outside) in parts(offset..end) {
             let page = self.pages.entry(page).or_insert_with(|| Box::new([0; PAGE as usize]));
@@ -53,7 +53,7 @@ impl Bytes {
     }
 
     /// Makes a range zeros; the size stays.
-    pub fn clear(&mut self, range: Range<u64>) {
+    pub(crate) fn clear(&mut self, range: Range<u64>) {
         let (first, behind) = (range.start / PAGE, range.end.div_ceil(PAGE));
         for (page, bytes) in self.pages.range_mut(first..behind) {
             let start = range.start.max(page * PAGE) - page * PAGE;
@@ -63,7 +63,7 @@ impl Bytes {
     }
 
     /// Cuts, or extends with zeros.
-    pub fn resize(&mut self, size: u64) {
+    pub(crate) fn resize(&mut self, size: u64) {
         self.pages.retain(|page, _| page * PAGE < size);
         if let Some(last) = self.pages.get_mut(&(size / PAGE)) {
             last[(size % PAGE) as usize..].fill(0);
@@ -73,7 +73,7 @@ impl Bytes {
 
     /// What is worth reading to see whether all is right: the written pages and what is around them,
     /// and both ends of what is here.
-    pub fn interesting(&self) -> Vec<Range<u64>> {
+    pub(crate) fn interesting(&self) -> Vec<Range<u64>> {
         let around = |page: &u64| (page * PAGE).saturating_sub(9)..page * PAGE + PAGE + 9;
         let end = self.size.saturating_sub(PAGE)..self.size + 1;
         let mut ranges: Vec<Range<u64>> = Vec::new();

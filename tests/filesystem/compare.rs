@@ -13,7 +13,7 @@ const READ_MAX: u64 = 1 << 20;
 
 /// The first answer that is not the model's.
 #[derive(Debug)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// How many operations were right before.
     pub after: usize,
     /// What was asked.
@@ -36,7 +36,7 @@ impl fmt::Display for Difference {
 ///
 /// # Errors
 /// The first difference.
-pub fn compare(
+pub(crate) fn compare(
     model: &mut Model,
     subject: &mut dyn FileSystem,
     operations: &[Operation],
@@ -51,7 +51,7 @@ pub fn compare(
 ///
 /// # Errors
 /// The first difference.
-pub fn inspect(
+pub(crate) fn inspect(
     model: &mut Model,
     subject: &mut dyn FileSystem,
     after: usize,
@@ -117,7 +117,7 @@ fn read(bytes: &Bytes, path: Path, operations: &mut Vec<Operation>) {
 }
 
 /// Takes out of a sequence whatever it fails without, in so many tries (Zeller, Hildebrandt 2002, much simplified).
-pub fn shrink(
+pub(crate) fn shrink(
     mut operations: Vec<Operation>,
     tries_max: usize,
     mut fails: impl FnMut(&[Operation]) -> bool,
@@ -143,6 +143,6 @@ pub fn shrink(
 }
 
 /// A sequence, one operation a line.
-pub fn listing(operations: &[Operation]) -> String {
+pub(crate) fn listing(operations: &[Operation]) -> String {
     operations.iter().map(|operation| format!("    {operation:?}\n")).collect()
 }

@@ -29,7 +29,7 @@ const NANOSECONDS: i64 = 1_000_000_000;
 
 /// How the daemon below the directory ends before it begins again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// In order.
     Unmounted,
     /// By `kill -9`.
@@ -37,7 +37,7 @@ pub enum End {
 }
 
 /// A directory, and what is open in it.
-pub struct Disk<'a> {
+pub(crate) struct Disk<'a> {
     root: PathBuf,
     handles: [Option<(File, Access)>; HANDLES],
     streams: [Option<(File, Vec<Vec<u8>>)>; STREAMS],
@@ -48,7 +48,7 @@ type Done = Result<(), Errno>;
 
 impl<'a> Disk<'a> {
     /// A directory that is empty; `restart` ends what it is served by and begins again.
-    pub fn new(root: PathBuf, restart: impl FnMut(End) + 'a) -> Self {
+    pub(crate) fn new(root: PathBuf, restart: impl FnMut(End) + 'a) -> Self {
         let (handles, streams) = Default::default();
         Self { root, handles, streams, restart: Box::new(restart) }
     }

@@ -22,7 +22,7 @@ const OWNERS: [Option<u32>; 4] = [None, Some(0), Some(7), Some(1_000_000)];
 
 /// Whose sequences: only root may give files away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rights {
+pub(crate) enum Rights {
     /// Root's.
     Root,
     /// Anybody's.
@@ -31,7 +31,7 @@ pub enum Rights {
 
 /// What sequences are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Habits {
+pub(crate) struct Habits {
     /// How many operations each has.
     pub length: usize,
     /// What its caller may do.
@@ -47,7 +47,7 @@ pub struct Habits {
 }
 
 /// What makes sequences.
-pub struct Generator<'a> {
+pub(crate) struct Generator<'a> {
     random: &'a mut Random,
     model: Model,
     habits: Habits,
@@ -56,7 +56,7 @@ pub struct Generator<'a> {
 }
 
 /// A sequence of operations on an empty directory.
-pub fn sequence(random: &mut Random, habits: Habits) -> Vec<Operation> {
+pub(crate) fn sequence(random: &mut Random, habits: Habits) -> Vec<Operation> {
     let mut generator = Generator { random, model: Model::new(0, 0), habits, sending: false };
     (0..habits.length).map(|_| generator.next()).collect()
 }

@@ -6,21 +6,21 @@
 
 #![allow(dead_code, reason = "the daemon's tests and those of the mount use a part each")]
 
-pub mod answer;
-pub mod bytes;
-pub mod compare;
-pub mod disk;
-pub mod generate;
-pub mod model;
-pub mod node;
-pub mod operation;
-pub mod random;
+pub(crate) mod answer;
+pub(crate) mod bytes;
+pub(crate) mod compare;
+pub(crate) mod disk;
+pub(crate) mod generate;
+pub(crate) mod model;
+pub(crate) mod node;
+pub(crate) mod operation;
+pub(crate) mod random;
 
 use answer::Answer;
 use operation::Operation;
 
 /// What can be compared with the model. It is an empty directory at first.
-pub trait FileSystem {
+pub(crate) trait FileSystem {
     /// Does an operation.
     fn apply(&mut self, operation: &Operation) -> Answer;
 }

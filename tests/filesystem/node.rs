@@ -6,11 +6,11 @@ use super::answer::{Kind, Moved, Stat, Time};
 use super::bytes::Bytes;
 
 /// Number of a node of the model.
-pub type Id = u64;
+pub(crate) type Id = u64;
 
 /// A node.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its parts that `stat` tells as they are.
     pub kind: Kind,
     /// Permissions with setuid, setgid and sticky.
@@ -39,7 +39,7 @@ pub struct Node {
 
 /// A moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stamp {
+pub(crate) enum Stamp {
     /// When the operation of this number was done.
     Step(u64),
     /// What a program set, in nanoseconds since 1970.
@@ -48,7 +48,7 @@ pub enum Stamp {
 
 impl Node {
     /// A node made at a step, with no content and one name.
-    pub fn new(kind: Kind, mode: u32, (uid, gid): (u32, u32), step: u64) -> Self {
+    pub(crate) fn new(kind: Kind, mode: u32, (uid, gid): (u32, u32), step: u64) -> Self {
         Self {
             kind,
             mode,
@@ -66,13 +66,13 @@ impl Node {
     }
 
     /// The content, or the names in it, changed.
-    pub fn touch(&mut self, step: u64) {
+    pub(crate) fn touch(&mut self, step: u64) {
         self.mtime = Stamp::Step(step);
         self.ctime = Stamp::Step(step);
     }
 
     /// Takes away what a new owner may not have.
-    pub fn drop_privileges(&mut self) {
+    pub(crate) fn drop_privileges(&mut self) {
         if self.kind != Kind::Directory {
             let group = if self.mode & 0o010 != 0 { 0o2000 } else { 0 };
             self.mode &= !(0o4000 | group);
@@ -80,7 +80,7 @@ impl Node {
     }
 
     /// What `stat` tells, given how many directories are in this one.
-    pub fn stat(&mut self, directories: u32) -> Stat {
+    pub(crate) fn stat(&mut self, directories: u32) -> Stat {
         let told = self.told.replace((self.mtime, self.ctime));
         let size = match self.kind {
             Kind::File => self.bytes.size(),
@@ -114,7 +114,7 @@ fn time(now: Stamp, before: Option<Stamp>) -> Time {
 
 /// An open file.
 #[derive(Debug, Clone, Copy)]
-pub struct Handle {
+pub(crate) struct Handle {
     /// What is open.
     pub id: Id,
     /// Whether it may be written to.
@@ -125,7 +125,7 @@ pub struct Handle {
 
 /// An open directory, and what a stream of it has to tell.
 #[derive(Debug, Clone)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// What is open.
     pub id: Id,
     /// Names that were there all the time.
@@ -136,7 +136,7 @@ pub struct Stream {
 
 impl Stream {
     /// A stream that begins with these names.
-    pub fn new(id: Id, names: impl Iterator<Item = &'static [u8]>) -> Self {
+    pub(crate) fn new(id: Id, names: impl Iterator<Item = &'static [u8]>) -> Self {
         let always: BTreeSet<_> = names.collect();
         Self { id, ever: always.clone(), always }
     }

@@ -4,25 +4,26 @@
 use std::fmt;
 
 /// Handles that a sequence has.
-pub const HANDLES: usize = 4;
+pub(crate) const HANDLES: usize = 4;
 /// Streams of directories that a sequence has.
-pub const STREAMS: usize = 2;
+pub(crate) const STREAMS: usize = 2;
 
 /// Names that paths are made of.
-pub const NAMES: [&[u8]; 7] = [b"a", b"b", b"c", b"d", b"\xff \n\xfe", &[b'n'; 255], &[b'x'; 256]];
+pub(crate) const NAMES: [&[u8]; 7] =
+    [b"a", b"b", b"c", b"d", b"\xff \n\xfe", &[b'n'; 255], &[b'x'; 256]];
 /// Of them, those that an entry can have.
-pub const GOOD_NAMES: usize = 6;
+pub(crate) const GOOD_NAMES: usize = 6;
 
 /// The longest name that an entry can have, in bytes.
-pub const NAME_MAX: usize = 255;
+pub(crate) const NAME_MAX: usize = 255;
 
 /// The names from the top of the sequence's directory down; none at all is that directory.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Path(pub Vec<&'static [u8]>);
+pub(crate) struct Path(pub Vec<&'static [u8]>);
 
 impl Path {
     /// The path of an entry in this directory.
-    pub fn join(&self, name: &'static [u8]) -> Self {
+    pub(crate) fn join(&self, name: &'static [u8]) -> Self {
         Self(self.0.iter().copied().chain([name]).collect())
     }
 }
@@ -43,7 +44,7 @@ impl fmt::Debug for Path {
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Open {
+pub(crate) struct Open {
     /// For reading, or for writing as well.
     pub access: Access,
     /// What happens when there is no such file, or one.
@@ -54,7 +55,7 @@ pub struct Open {
 
 /// What a handle is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// `O_RDONLY`
     Read,
     /// `O_RDWR`
@@ -65,7 +66,7 @@ pub enum Access {
 
 /// Whether opening makes a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Creation {
+pub(crate) enum Creation {
     /// It must be there.
     No,
     /// `O_CREAT`, with these permissions.
@@ -76,7 +77,7 @@ pub enum Creation {
 
 /// What becomes of what has the new name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rename {
+pub(crate) enum Rename {
     /// It loses the name.
     Over,
     /// `RENAME_NOREPLACE`
@@ -87,7 +88,7 @@ pub enum Rename {
 
 /// What becomes of a range of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allocation {
+pub(crate) enum Allocation {
     /// It has room; the file grows up to its end.
     Reserve,
     /// `FALLOC_FL_KEEP_SIZE`: it has room, also behind the end.
@@ -100,7 +101,7 @@ pub enum Allocation {
 
 /// A time to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NewTime {
+pub(crate) enum NewTime {
     /// It stays.
     Omit,
     /// That of the clock.
@@ -111,7 +112,7 @@ pub enum NewTime {
 
 /// When an xattr is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetXattr {
+pub(crate) enum SetXattr {
     /// Always.
     Always,
     /// `XATTR_CREATE`
@@ -122,7 +123,7 @@ pub enum SetXattr {
 
 /// One call of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Opens a regular file, never following a symlink; the handle's file of before is closed.
     Open {
         handle: usize,
@@ -268,14 +269,14 @@ pub enum Operation {
 }
 
 /// The target of the symlink that is so long: an absolute path that is not there.
-pub fn target(length: usize) -> Vec<u8> {
+pub(crate) fn target(length: usize) -> Vec<u8> {
     let mut target = b"/nowhere/".to_vec();
     target.extend((target.len()..length).map(|at| b'a' + (at % 26) as u8));
     target
 }
 
 /// The bytes of a write or of an xattr: none is zero, and each place has its own.
-pub fn pattern(fill: u8, offset: u64, length: usize) -> Vec<u8> {
+pub(crate) fn pattern(fill: u8, offset: u64, length: usize) -> Vec<u8> {
     let word = |at: u64| (at ^ (u64::from(fill) << 48)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (offset..).take(length).map(|at| (word(at) >> 56) as u8 | 1).collect()
 }

@@ -2,16 +2,16 @@
 
 /// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
     /// Numbers that follow from a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// A number below `limit`.
-    pub fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,24 +20,24 @@ impl Random {
     }
 
     /// True once in `times` times.
-    pub fn one_in(&mut self, times: u64) -> bool {
+    pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
     /// One of some things.
-    pub fn pick<T: Clone>(&mut self, things: &[T]) -> T {
+    pub(crate) fn pick<T: Clone>(&mut self, things: &[T]) -> T {
         things[self.below(things.len() as u64) as usize].clone()
     }
 }
 
 /// The seed of the environment, else a new one.
-pub fn seed_of_this_run() -> u64 {
+pub(crate) fn seed_of_this_run() -> u64 {
     let given = std::env::var("MIAOFS_TEST_SEED").ok();
     given.map_or_else(rand::random, |seed| seed.parse().expect("a number"))
 }
 
 /// How many sequences to try: what the environment says, else `usual`.
-pub fn sequences(usual: u64) -> u64 {
+pub(crate) fn sequences(usual: u64) -> u64 {
     let given = std::env::var("MIAOFS_TEST_SEQUENCES").ok();
     given.map_or(usual, |count| count.parse().expect("a number"))
 }

@@ -20,14 +20,14 @@ static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
 
 /// A server, and a token when somebody is signed in.
 #[derive(Debug, Clone)]
-pub struct Api {
+pub(crate) struct Api {
     url: String,
     token: Option<String>,
 }
 
 /// What the server answered.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status of HTTP.
     pub status: u16,
     headers: HeaderMap,
@@ -37,22 +37,22 @@ pub struct Answer {
 
 impl Api {
     /// The API at `url`, nobody signed in.
-    pub fn new(url: &str) -> Self {
+    pub(crate) fn new(url: &str) -> Self {
         Self { url: url.to_owned(), token: None }
     }
 
     /// The same server with another token.
-    pub fn with_token(&self, token: &str) -> Self {
+    pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { url: self.url.clone(), token: Some(token.to_owned()) }
     }
 
     /// The token that is sent; panics when nobody is signed in.
-    pub fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         self.token.as_deref().expect("somebody is signed in")
     }
 
     /// `GET`.
-    pub fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], Vec::new())
     }
 
@@ -60,32 +60,32 @@ impl Api {
     ///
     /// # Errors
     /// When no answer came.
-    pub fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
+    pub(crate) fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
         self.try_send(Method::GET, path, &[], Vec::new())
     }
 
     /// `POST` with a JSON body.
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Answer {
         self.send_json(path, body.to_string().into_bytes())
     }
 
     /// `POST` with a body that is called JSON.
-    pub fn send_json(&self, path: &str, body: Vec<u8>) -> Answer {
+    pub(crate) fn send_json(&self, path: &str, body: Vec<u8>) -> Answer {
         self.send(Method::POST, path, &[("content-type", "application/json")], body)
     }
 
     /// `PUT` with bytes.
-    pub fn put(&self, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn put(&self, path: &str, body: &[u8]) -> Answer {
         self.send(Method::PUT, path, &[], body.to_vec())
     }
 
     /// `DELETE`.
-    pub fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.send(Method::DELETE, path, &[], Vec::new())
     }
 
     /// Any request; panics when there is no answer.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         method: Method,
         path: &str,
@@ -100,7 +100,7 @@ impl Api {
     ///
     /// # Errors
     /// When no answer came: no server, or a connection that broke.
-    pub fn try_send(
+    pub(crate) fn try_send(
         &self,
         method: Method,
         path: &str,
@@ -122,13 +122,13 @@ impl Api {
     }
 
     /// Sends bytes as they are and answers all that comes back.
-    pub fn raw(&self, request: &[u8]) -> String {
+    pub(crate) fn raw(&self, request: &[u8]) -> String {
         read_all(self.connect_and_send(request))
     }
 
     /// Sends bytes as they are and ends the sending; answers what came back, if anything. A server
     /// may take the end for the end of the connection.
-    pub fn raw_cut_off(&self, request: &[u8]) -> String {
+    pub(crate) fn raw_cut_off(&self, request: &[u8]) -> String {
         let stream = self.connect_and_send(request);
         let _ended = stream.shutdown(std::net::Shutdown::Write);
         read_all(stream)
@@ -153,14 +153,14 @@ fn read_all(mut stream: TcpStream) -> String {
 impl Answer {
     /// Panics unless the status is this.
     #[track_caller]
-    pub fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         self
     }
 
     /// Panics unless it is a problem with this status and code. Answers the problem.
     #[track_caller]
-    pub fn expect_problem(self, status: u16, code: &str) -> Value {
+    pub(crate) fn expect_problem(self, status: u16, code: &str) -> Value {
         let text = String::from_utf8_lossy(&self.body).into_owned();
         assert_eq!(self.status, status, "{text}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{text}");
@@ -172,13 +172,13 @@ impl Answer {
 
     /// The body as JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in: {text}"))
     }
 
     /// A header, if it is there.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().expect("headers of ours are ASCII"))
     }
 }

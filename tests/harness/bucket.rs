@@ -10,7 +10,7 @@ const KEYS_A_PAGE: usize = 1000;
 
 /// A bucket of one of the gateways, with the keys of its user.
 #[derive(Debug, Clone)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     url: String,
     region: String,
     keys: String,
@@ -19,7 +19,7 @@ pub struct Bucket {
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
+pub(crate) struct Object {
     /// Its key.
     pub key: String,
     /// Its size in bytes.
@@ -28,14 +28,14 @@ pub struct Object {
 
 impl Bucket {
     /// The bucket in Ceph, by path.
-    pub fn ceph() -> Self {
+    pub(crate) fn ceph() -> Self {
         let url = format!("{}/{}", service("CEPH_ENDPOINT"), service("CEPH_BUCKET"));
         let keys = format!("{}:{}", service("CEPH_ACCESS_KEY"), service("CEPH_SECRET_KEY"));
         Self { url, region: service("CEPH_REGION"), keys, proxy: None }
     }
 
     /// The bucket in what stands in for OSS, by the name of its host, which only the front resolves.
-    pub fn oss() -> Self {
+    pub(crate) fn oss() -> Self {
         let (endpoint, bucket) = (service("OSS_ENDPOINT"), service("OSS_BUCKET"));
         let url = endpoint.replacen("http://", &format!("http://{bucket}."), 1);
         let keys = format!("{}:{}", service("OSS_ACCESS_KEY"), service("OSS_SECRET_KEY"));
@@ -43,12 +43,12 @@ impl Bucket {
     }
 
     /// The address of an object.
-    pub fn url(&self, key: &str) -> String {
+    pub(crate) fn url(&self, key: &str) -> String {
         format!("{}/{key}", self.url)
     }
 
     /// All objects whose keys begin with `prefix`, which is of letters, digits, `_`, `-` and `/`.
-    pub fn list(&self, prefix: &str) -> Vec<Object> {
+    pub(crate) fn list(&self, prefix: &str) -> Vec<Object> {
         let mut objects = Vec::new();
         loop {
             let after = objects.last().map_or("", |object: &Object| &object.key);
@@ -69,19 +69,19 @@ impl Bucket {
     }
 
     /// Whether an upload in parts is begun and not ended, of an object whose key begins with `prefix`.
-    pub fn has_unfinished(&self, prefix: &str) -> bool {
+    pub(crate) fn has_unfinished(&self, prefix: &str) -> bool {
         let query = format!("prefix={}&uploads=", prefix.replace('/', "%2F"));
         self.curl(&[&format!("{}/?{query}", self.url)]).contains("<UploadId>")
     }
 
     /// Writes an object's bytes to a file.
-    pub fn fetch(&self, key: &str, target: &Path) {
+    pub(crate) fn fetch(&self, key: &str, target: &Path) {
         let target = target.to_str().expect("paths of tests are UTF-8");
         self.curl(&["--output", target, &self.url(key)]);
     }
 
     /// The digest of an object's bytes, which are kept nowhere.
-    pub fn b3sum(&self, key: &str) -> String {
+    pub(crate) fn b3sum(&self, key: &str) -> String {
         let mut fetch = self.command(&[&self.url(key)]);
         let mut fetch = fetch.stdout(Stdio::piped()).spawn().expect("curl is installed");
         let bytes = fetch.stdout.take().expect("stdout is a pipe");
@@ -92,7 +92,7 @@ impl Bucket {
     }
 
     /// Removes all objects whose keys begin with `prefix`.
-    pub fn empty(&self, prefix: &str) {
+    pub(crate) fn empty(&self, prefix: &str) {
         let keys: Vec<String> = self.list(prefix).into_iter().map(|object| object.key).collect();
         for keys in keys.chunks(100) {
             let urls: Vec<String> = keys.iter().map(|key| self.url(key)).collect();
@@ -106,7 +106,7 @@ impl Bucket {
     ///
     /// # Errors
     /// What the service said to the completion, when it refused.
-    pub fn put_in_parts(&self, key: &str, parts: &[&Path]) -> Result<(), String> {
+    pub(crate) fn put_in_parts(&self, key: &str, parts: &[&Path]) -> Result<(), String> {
         let url = self.url(key);
         let begun = self.curl(&["--request", "POST", &format!("{url}?uploads=")]);
         let id = between(&begun, "UploadId");
@@ -125,7 +125,7 @@ impl Bucket {
 
     /// What the service answers to curl with these arguments; panics when it refuses.
     #[track_caller]
-    pub fn curl(&self, arguments: &[&str]) -> String {
+    pub(crate) fn curl(&self, arguments: &[&str]) -> String {
         self.try_curl(arguments).unwrap_or_else(|said| panic!("curl {arguments:?}: {said}"))
     }
 

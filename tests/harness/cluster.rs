@@ -21,7 +21,7 @@ const DRAIN: [&str; 2] = ["--drain-delay", "1"];
 const ACCESS_TTL: &str = "10";
 
 /// An upload host: its staging disk, the process that fills it, and the one that empties it.
-pub struct Host {
+pub(crate) struct Host {
     /// Its name.
     pub name: String,
     /// Takes chunks.
@@ -31,7 +31,7 @@ pub struct Host {
 }
 
 /// A process of the roles that keep nothing.
-pub struct Front {
+pub(crate) struct Front {
     /// Its roles, with commas between.
     pub roles: &'static str,
     /// The process.
@@ -40,7 +40,7 @@ pub struct Front {
 
 /// How the roles that keep nothing are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fronts {
+pub(crate) enum Fronts {
     /// Two processes, each with all of them.
     TwoOfAll,
     /// A process for each of them, so that no other one can do its work.
@@ -51,7 +51,7 @@ pub enum Fronts {
 const FRONT_ROLES: [&str; 3] = ["account", "files", "download"];
 
 /// The processes, ended when dropped.
-pub struct Cluster {
+pub(crate) struct Cluster {
     directory: PathBuf,
     /// What all processes are told.
     common: Vec<String>,
@@ -66,12 +66,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// Starts two upload hosts and two other processes.
-    pub fn start(directory: &Path) -> Self {
+    pub(crate) fn start(directory: &Path) -> Self {
         Self::start_with(directory, Fronts::TwoOfAll)
     }
 
     /// Starts two upload hosts and other processes as `fronts` says.
-    pub fn start_with(directory: &Path, fronts: Fronts) -> Self {
+    pub(crate) fn start_with(directory: &Path, fronts: Fronts) -> Self {
         let parts = Parts::new(&directory.join("server.toml"), &["ceph"], Reads::ThroughTheServer);
         let key = directory.join("token.key");
         let common = vec!["--token-key-file".to_owned(), text(&key), "--config".to_owned()];
@@ -92,24 +92,24 @@ impl Cluster {
     }
 
     /// Where clients reach it.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.proxy.url()
     }
 
     /// Its API, nobody signed in.
-    pub fn api(&self) -> Api {
+    pub(crate) fn api(&self) -> Api {
         Api::new(&self.url())
     }
 
     /// Its API with a new account signed in.
-    pub fn sign_up(&self, name: &str) -> Api {
+    pub(crate) fn sign_up(&self, name: &str) -> Api {
         let body = json!({ "name": name, "password": PASSWORD, "device": { "name": "test" } });
         let session = self.api().post("/user/signup", &body).expect(200).json();
         self.api().with_token(session["access_token"].as_str().expect("a token"))
     }
 
     /// A device that signs up or in to one account (`verb`), with the drive of it mounted.
-    pub fn device(&self, name: &str, verb: &str) -> Device {
+    pub(crate) fn device(&self, name: &str, verb: &str) -> Device {
         let device = Device::new(&self.directory, name);
         device.sign(verb, &self.url(), "ada").expect_success();
         device.mount();
@@ -117,20 +117,23 @@ impl Cluster {
     }
 
     /// All processes.
-    pub fn processes(&mut self) -> impl Iterator<Item = &mut Server> {
+    pub(crate) fn processes(&mut self) -> impl Iterator<Item = &mut Server> {
         let hosts = self.hosts.iter_mut().flat_map(|host| [&mut host.upload, &mut host.transfer]);
         hosts.chain(self.fronts.iter_mut().map(|front| &mut front.process))
     }
 
     /// The processes that have a role of those that keep nothing.
-    pub fn fronts_of<'a>(&'a mut self, role: &'a str) -> impl Iterator<Item = &'a mut Server> {
+    pub(crate) fn fronts_of<'a>(
+        &'a mut self,
+        role: &'a str,
+    ) -> impl Iterator<Item = &'a mut Server> {
         let of_role = self.fronts.iter_mut().filter(move |front| front.has(role));
         of_role.map(|front| &mut front.process)
     }
 
     /// Panics unless `fsck --deep` on each of the upload hosts finds nothing wrong.
     #[track_caller]
-    pub fn fsck(&self) {
+    pub(crate) fn fsck(&self) {
         for host in &self.hosts {
             let mut command = Command::new(Server::binary());
             command
@@ -141,7 +144,7 @@ impl Cluster {
     }
 
     /// The host of this name.
-    pub fn host(&mut self, name: &str) -> &mut Host {
+    pub(crate) fn host(&mut self, name: &str) -> &mut Host {
         self.hosts.iter_mut().find(|host| host.name == name).expect("a host of the cluster")
     }
 }
@@ -176,18 +179,18 @@ impl Host {
     }
 
     /// The directory that chunks are staged in.
-    pub fn staging(&self) -> PathBuf {
+    pub(crate) fn staging(&self) -> PathBuf {
         self.upload.data().join("staging")
     }
 
     /// `kill -9` of both processes.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.upload.kill();
         self.transfer.kill();
     }
 
     /// Starts both processes again.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.upload.restart();
         self.transfer.restart();
     }

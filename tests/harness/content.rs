@@ -9,7 +9,7 @@ use super::random::Seed;
 
 /// Bytes with their digests.
 #[derive(Debug, Clone)]
-pub struct Content {
+pub(crate) struct Content {
     /// The bytes.
     pub bytes: Vec<u8>,
     /// Their BLAKE3.
@@ -20,7 +20,7 @@ pub struct Content {
 
 impl Content {
     /// The content of these bytes.
-    pub fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         let size = bytes.len() as u64;
         let chunks = (0..chunk_count(size)).filter_map(|index| Chunk::new(index, size));
         let hash = |chunk: Chunk| hash_chunk(chunk, &bytes[range(chunk)]);
@@ -29,32 +29,32 @@ impl Content {
     }
 
     /// `size` random bytes; others for each `label`.
-    pub fn random(seed: Seed, label: &str, size: usize) -> Self {
+    pub(crate) fn random(seed: Seed, label: &str, size: usize) -> Self {
         Self::new(seed.bytes(label, size))
     }
 
     /// Its size in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
 
     /// The bytes of one chunk.
-    pub fn chunk(&self, index: u64) -> &[u8] {
+    pub(crate) fn chunk(&self, index: u64) -> &[u8] {
         &self.bytes[range(Chunk::new(index, self.size()).expect("a chunk of the content"))]
     }
 
     /// Its name and size, as a node refers to it.
-    pub fn reference(&self) -> Value {
+    pub(crate) fn reference(&self) -> Value {
         json!({ "digest": self.digest, "size": self.size() })
     }
 
     /// The body that begins its chunked upload.
-    pub fn init(&self) -> Value {
+    pub(crate) fn init(&self) -> Value {
         json!({ "digest": self.digest, "size": self.size(), "chunks": self.chunks })
     }
 
     /// The answer to a challenge over it.
-    pub fn proof(&self, challenge: &Value) -> Value {
+    pub(crate) fn proof(&self, challenge: &Value) -> Value {
         let nonce: Digest = serde_json::from_value(challenge["nonce"].clone()).expect("a nonce");
         let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
         for range in challenge["ranges"].as_array().expect("ranges") {
@@ -71,7 +71,7 @@ fn range(chunk: Chunk) -> std::ops::Range<usize> {
 }
 
 /// A chunked upload that was begun.
-pub struct Upload<'a> {
+pub(crate) struct Upload<'a> {
     api: &'a Api,
     /// Its path in the API.
     pub path: String,
@@ -84,7 +84,7 @@ pub struct Upload<'a> {
 impl<'a> Upload<'a> {
     /// Begins the upload that `body` describes, on the host that has begun it when one has.
     #[track_caller]
-    pub fn begin(api: &'a Api, body: &Value) -> Self {
+    pub(crate) fn begin(api: &'a Api, body: &Value) -> Self {
         let mut answer = api.post("/file/multipart/init", body);
         if answer.status == 421 {
             let host = answer.json()["host"].as_str().expect("the right host").to_owned();
@@ -99,29 +99,29 @@ impl<'a> Upload<'a> {
     }
 
     /// Sends one chunk.
-    pub fn put(&self, index: u64, bytes: &[u8]) -> Answer {
+    pub(crate) fn put(&self, index: u64, bytes: &[u8]) -> Answer {
         self.api.put(&format!("{}/{index}", self.path), bytes)
     }
 
     /// Asks how far it is.
-    pub fn status(&self) -> Answer {
+    pub(crate) fn status(&self) -> Answer {
         self.api.get(&self.path)
     }
 
     /// Says that all is there.
-    pub fn complete(&self) -> Answer {
+    pub(crate) fn complete(&self) -> Answer {
         self.api.post(&format!("{}/complete", self.path), &json!({}))
     }
 
     /// Gives it up.
-    pub fn cancel(&self) -> Answer {
+    pub(crate) fn cancel(&self) -> Answer {
         self.api.delete(&self.path)
     }
 }
 
 /// Uploads a content chunk by chunk.
 #[track_caller]
-pub fn upload(api: &Api, content: &Content) {
+pub(crate) fn upload(api: &Api, content: &Content) {
     let upload = Upload::begin(api, &content.init());
     for index in &upload.missing {
         upload.put(*index, content.chunk(*index)).expect(204);
@@ -131,7 +131,7 @@ pub fn upload(api: &Api, content: &Content) {
 }
 
 /// The body of a batch of these contents.
-pub fn batch_of(contents: &[&Content]) -> Vec<u8> {
+pub(crate) fn batch_of(contents: &[&Content]) -> Vec<u8> {
     let mut body = Vec::new();
     for content in contents {
         batch::push(&mut body, content.digest, &content.bytes);
@@ -140,7 +140,7 @@ pub fn batch_of(contents: &[&Content]) -> Vec<u8> {
 }
 
 /// Sends the body of a batch.
-pub fn send_batch(api: &Api, body: Vec<u8>) -> Answer {
+pub(crate) fn send_batch(api: &Api, body: Vec<u8>) -> Answer {
     let headers = [("content-type", batch::MEDIA_TYPE)];
     api.send(reqwest::Method::POST, "/file/batch", &headers, body)
 }

@@ -18,7 +18,7 @@ const LIMIT: Duration = seconds(60);
 const SYNC_LIMIT: Duration = seconds(400);
 
 /// A device of a test; dropping it kills its daemon and removes its mount.
-pub struct Device {
+pub(crate) struct Device {
     name: String,
     state: PathBuf,
     mount: PathBuf,
@@ -26,7 +26,7 @@ pub struct Device {
 
 /// What a command of `miaofs` did.
 #[derive(Debug)]
-pub struct Finished {
+pub(crate) struct Finished {
     /// How it ended.
     pub status: ExitStatus,
     /// What it printed.
@@ -37,14 +37,14 @@ pub struct Finished {
 
 impl Device {
     /// A device that knows no account yet; its mount point is an empty directory.
-    pub fn new(directory: &Path, name: &str) -> Self {
+    pub(crate) fn new(directory: &Path, name: &str) -> Self {
         let (state, mount) = (directory.join(format!("{name}.state")), directory.join(name));
         std::fs::create_dir_all(&mount).expect("a mount point");
         Self { name: name.to_owned(), state, mount }
     }
 
     /// A device that has made the account `user` on `server` and mounted its drive.
-    pub fn signed_up(directory: &Path, name: &str, server: &Server, user: &str) -> Self {
+    pub(crate) fn signed_up(directory: &Path, name: &str, server: &Server, user: &str) -> Self {
         let device = Self::new(directory, name);
         device.sign("signup", &server.url(), user).expect_success();
         device.mount();
@@ -52,7 +52,7 @@ impl Device {
     }
 
     /// A device that has signed in to the account `user` on `server` and mounted its drive.
-    pub fn signed_in(directory: &Path, name: &str, server: &Server, user: &str) -> Self {
+    pub(crate) fn signed_in(directory: &Path, name: &str, server: &Server, user: &str) -> Self {
         let device = Self::new(directory, name);
         device.sign("login", &server.url(), user).expect_success();
         device.mount();
@@ -60,12 +60,12 @@ impl Device {
     }
 
     /// Signs up or in with the password of all tests.
-    pub fn sign(&self, verb: &str, url: &str, user: &str) -> Finished {
+    pub(crate) fn sign(&self, verb: &str, url: &str, user: &str) -> Finished {
         self.sign_with(verb, url, user, PASSWORD)
     }
 
     /// Signs up or in with a password.
-    pub fn sign_with(&self, verb: &str, url: &str, user: &str, password: &str) -> Finished {
+    pub(crate) fn sign_with(&self, verb: &str, url: &str, user: &str, password: &str) -> Finished {
         let mut command = self.command(&[verb, url, "--user", user, "--password-stdin"]);
         command.args(["--device", &self.name]);
         let input = self.state.with_extension("password");
@@ -75,14 +75,14 @@ impl Device {
     }
 
     /// A command of `miaofs` for this device.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("miaofs"));
         command.env("MIAOFS_STATE_DIR", &self.state).args(arguments).stdin(Stdio::null());
         command
     }
 
     /// Runs a command of `miaofs` for this device.
-    pub fn run(&self, arguments: &[&str]) -> Finished {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Finished {
         self.finish(self.command(arguments), LIMIT)
     }
 
@@ -91,75 +91,75 @@ impl Device {
     }
 
     /// Mounts the drive.
-    pub fn mount(&self) {
+    pub(crate) fn mount(&self) {
         self.mount_with(&[]).expect_success();
         assert!(self.is_mounted(), "mount returned, but {} is no mount", self.mount.display());
     }
 
     /// Mounts the drive with options.
-    pub fn mount_with(&self, options: &[&str]) -> Finished {
+    pub(crate) fn mount_with(&self, options: &[&str]) -> Finished {
         let mut command = self.command(&["mount"]);
         command.args(options).arg(&self.mount);
         self.finish(command, LIMIT)
     }
 
     /// Unmounts the drive and waits until the daemon has ended.
-    pub fn umount(&self) {
+    pub(crate) fn umount(&self) {
         self.run(&["umount", &self.mount.to_string_lossy()]).expect_success();
         self.wait_for_end();
         assert!(!self.is_mounted());
     }
 
     /// `kill -9` of the daemon; the mount point stays behind, dead.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let daemon = self.daemon().expect("the daemon runs");
         rustix::process::kill_process(daemon, Signal::KILL).expect("the daemon runs");
         self.wait_for_end();
     }
 
     /// Waits until nothing runs with this device's state directory any more.
-    pub fn wait_for_end(&self) {
+    pub(crate) fn wait_for_end(&self) {
         wait_until("the daemon ends", LIMIT, || self.processes().is_empty());
     }
 
     /// Waits until everything is on the server.
     #[track_caller]
-    pub fn sync(&self) {
+    pub(crate) fn sync(&self) {
         let limit = SYNC_LIMIT.as_secs().to_string();
         let command = self.command(&["sync", "--timeout", &limit]);
         self.finish(command, SYNC_LIMIT + seconds(10)).expect_success();
     }
 
     /// What `status --json` says.
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let finished = self.run(&["status", "--json"]).expect_success();
         serde_json::from_str(&finished.stdout).expect("JSON")
     }
 
     /// A path in the mount.
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.mount.clone() } else { self.mount.join(path) }
     }
 
     /// Its state directory.
-    pub fn state(&self) -> &Path {
+    pub(crate) fn state(&self) -> &Path {
         &self.state
     }
 
     /// Whether the kernel has the mount.
-    pub fn is_mounted(&self) -> bool {
+    pub(crate) fn is_mounted(&self) -> bool {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("a list of mounts");
         let point = self.mount.to_string_lossy();
         mounts.lines().any(|line| line.split(' ').nth(4) == Some(&point))
     }
 
     /// The most memory that the daemon has had resident, in KiB.
-    pub fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         peak_memory(self.daemon().expect("the daemon runs"))
     }
 
     /// The process that serves the mount: the one of ours that has the FUSE device open.
-    pub fn daemon(&self) -> Option<Pid> {
+    pub(crate) fn daemon(&self) -> Option<Pid> {
         self.processes().into_iter().find(|process| {
             let folder = format!("/proc/{}/fd", process.as_raw_nonzero());
             let Ok(descriptors) = std::fs::read_dir(folder) else { return false };
@@ -206,7 +206,7 @@ impl Drop for Device {
 }
 
 /// Runs a command with its output in files beside `output`; panics when it takes too long.
-pub fn finish(mut command: Command, output: &Path, limit: Duration) -> Finished {
+pub(crate) fn finish(mut command: Command, output: &Path, limit: Duration) -> Finished {
     let (stdout, stderr) = (output.with_extension("stdout"), output.with_extension("stderr"));
     command.stdout(File::create(&stdout).expect("room for output"));
     command.stderr(File::create(&stderr).expect("room for output"));
@@ -235,14 +235,14 @@ impl Drop for Running {
 impl Finished {
     /// Panics unless the command succeeded.
     #[track_caller]
-    pub fn expect_success(self) -> Self {
+    pub(crate) fn expect_success(self) -> Self {
         assert!(self.status.success(), "{}\n{}{}", self.status, self.stdout, self.stderr);
         self
     }
 
     /// Panics unless the command failed, and complained with all of these words.
     #[track_caller]
-    pub fn expect_failure(self, words: &[&str]) -> Self {
+    pub(crate) fn expect_failure(self, words: &[&str]) -> Self {
         assert!(!self.status.success(), "it succeeded\n{}{}", self.stdout, self.stderr);
         assert!(self.status.code().is_some(), "it was killed: {}", self.status);
         let complaint = self.stderr.to_lowercase();

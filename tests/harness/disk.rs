@@ -5,12 +5,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// The lengths of all files below a directory; none when there is no such directory.
-pub fn lengths_below(directory: &Path) -> Vec<u64> {
+pub(crate) fn lengths_below(directory: &Path) -> Vec<u64> {
     files_below(directory).iter().map(Metadata::len).collect()
 }
 
 /// The bytes of disk that all files below a directory take, holes not counted.
-pub fn room_taken(directory: &Path) -> u64 {
+pub(crate) fn room_taken(directory: &Path) -> u64 {
     files_below(directory).iter().map(|file| file.blocks() * 512).sum()
 }
 

@@ -5,31 +5,31 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part of the harness")]
 
-pub mod api;
-pub mod bucket;
-pub mod cluster;
-pub mod content;
-pub mod device;
-pub mod disk;
-pub mod drive;
-pub mod parts;
-pub mod rabbit;
-pub mod random;
-pub mod redis;
-pub mod server;
-pub mod services;
-pub mod tree;
-pub mod wait;
+pub(crate) mod api;
+pub(crate) mod bucket;
+pub(crate) mod cluster;
+pub(crate) mod content;
+pub(crate) mod device;
+pub(crate) mod disk;
+pub(crate) mod drive;
+pub(crate) mod parts;
+pub(crate) mod rabbit;
+pub(crate) mod random;
+pub(crate) mod redis;
+pub(crate) mod server;
+pub(crate) mod services;
+pub(crate) mod tree;
+pub(crate) mod wait;
 
 use std::path::{Path, PathBuf};
 
 /// A directory of the test's own, removed when the test ends.
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("miaofs-test-").tempdir().expect("a temporary directory")
 }
 
 /// The binary `name` of the workspace, of the profile that the test was built with.
-pub fn binary(name: &str) -> PathBuf {
+pub(crate) fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test has an executable");
     let profile = test.parent().and_then(Path::parent).expect("tests are built into PROFILE/deps");
     let binary = profile.join(name);

@@ -9,7 +9,7 @@ use super::services::{run, service, sql};
 /// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and in the stores; all of
 /// it goes when this is dropped.
 #[derive(Debug)]
-pub struct Parts {
+pub(crate) struct Parts {
     name: String,
     stores: &'static [&'static str],
     reads: Reads,
@@ -18,7 +18,7 @@ pub struct Parts {
 
 /// How clients get the bytes of a blob that is in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reads {
+pub(crate) enum Reads {
     /// The server passes them on.
     ThroughTheServer,
     /// By a signed URL, from the store itself.
@@ -33,7 +33,7 @@ const FORGET: &str = "local cursor = '0' repeat \
 impl Parts {
     /// Makes them, and writes the configuration that names them to `configuration`. What is uploaded
     /// goes to these `stores`: `ceph`, `oss` or both.
-    pub fn new(configuration: &Path, stores: &'static [&'static str], reads: Reads) -> Self {
+    pub(crate) fn new(configuration: &Path, stores: &'static [&'static str], reads: Reads) -> Self {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("random ids");
         let name = format!("miaofs_{}", &id.replace('-', "")[..16]);
         let parts = Self { name, stores, reads, configuration: configuration.to_owned() };
@@ -46,18 +46,18 @@ impl Parts {
     }
 
     /// The configuration file of a server on these parts.
-    pub fn configuration(&self) -> &Path {
+    pub(crate) fn configuration(&self) -> &Path {
         &self.configuration
     }
 
     /// The sizes of the objects that the server keeps in Ceph.
-    pub fn stored(&self) -> Vec<u64> {
+    pub(crate) fn stored(&self) -> Vec<u64> {
         let objects = Bucket::ceph().list(&self.name);
         objects.into_iter().map(|object| object.size).collect()
     }
 
     /// What all keys of its objects begin with.
-    pub fn prefix(&self) -> &str {
+    pub(crate) fn prefix(&self) -> &str {
         &self.name
     }
 

@@ -6,20 +6,20 @@ use std::process::Command;
 use super::services::run;
 
 /// A running node, ended when dropped.
-pub struct Rabbit {
+pub(crate) struct Rabbit {
     directory: PathBuf,
 }
 
 impl Rabbit {
     /// Starts one that keeps everything in `directory`.
-    pub fn start(directory: &Path) -> Self {
+    pub(crate) fn start(directory: &Path) -> Self {
         let rabbit = Self { directory: directory.to_owned() };
         rabbit.start_again();
         rabbit
     }
 
     /// Where it is.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let settings = std::fs::read_to_string(self.directory.join("services.env"));
         let settings = settings.expect("scripts/services says where the parts are");
         let url = settings.lines().find_map(|line| line.strip_prefix("MIAOFS_TEST_AMQP_URL="));
@@ -27,12 +27,12 @@ impl Rabbit {
     }
 
     /// `kill -9`.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.services(&["kill", "rabbitmq"]);
     }
 
     /// Starts it again where it was, after [`Self::kill`], with what it had confirmed.
-    pub fn start_again(&self) {
+    pub(crate) fn start_again(&self) {
         self.services(&["start", "rabbitmq"]);
     }
 

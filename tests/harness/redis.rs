@@ -10,7 +10,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// What a Redis that starts again still knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Memory {
+pub(crate) enum Memory {
     /// Everything that it had answered for.
     Kept,
     /// Nothing.
@@ -18,7 +18,7 @@ pub enum Memory {
 }
 
 /// A running `redis-server`, ended when dropped.
-pub struct Redis {
+pub(crate) struct Redis {
     directory: tempfile::TempDir,
     port: u16,
     child: Child,
@@ -26,7 +26,7 @@ pub struct Redis {
 
 impl Redis {
     /// Starts one on a free port of the loopback address.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = free.local_addr().expect("it is bound").port();
@@ -36,18 +36,18 @@ impl Redis {
     }
 
     /// Where it is.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
     }
 
     /// Starts it again where it was, after [`Self::kill`].
-    pub fn start_again(&mut self, memory: Memory) {
+    pub(crate) fn start_again(&mut self, memory: Memory) {
         if memory == Memory::Lost {
             let log = self.directory.path().join("appendonlydir");
             std::fs::remove_dir_all(log).expect("its log can be removed");

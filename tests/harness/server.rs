@@ -18,10 +18,10 @@ use super::wait::{seconds, wait_until};
 use super::{binary, tail};
 
 /// The password of every account that a test makes.
-pub const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// A running `miaofs-server serve`, ended when dropped.
-pub struct Server {
+pub(crate) struct Server {
     data: PathBuf,
     arguments: Vec<String>,
     address: SocketAddr,
@@ -33,12 +33,12 @@ pub struct Server {
 
 impl Server {
     /// Starts a server with its data in `data`, on a port of its choice.
-    pub fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         Self::start_with(data, &[])
     }
 
     /// Starts a server with more arguments to `serve`.
-    pub fn start_with(data: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
         let configuration = configuration_of(data);
         let make = || Parts::new(&configuration, &["ceph"], Reads::ThroughTheServer);
         let parts = real_backends().then(make);
@@ -46,18 +46,22 @@ impl Server {
     }
 
     /// Starts a server whose files the test looks into, whatever the others of this run stand on.
-    pub fn start_embedded(data: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start_embedded(data: &Path, arguments: &[&str]) -> Self {
         Self::spawn(data, arguments, None)
     }
 
     /// Starts a server on real parts, whatever the others of this run stand on. What is uploaded goes
     /// to these `stores`.
-    pub fn start_on_real(data: &Path, stores: &'static [&'static str], reads: Reads) -> Self {
+    pub(crate) fn start_on_real(
+        data: &Path,
+        stores: &'static [&'static str],
+        reads: Reads,
+    ) -> Self {
         Self::spawn(data, &[], Some(Parts::new(&configuration_of(data), stores, reads)))
     }
 
     /// Starts a server as a configuration file says, whatever the others of this run stand on.
-    pub fn start_configured(data: &Path, configuration: &Path) -> Self {
+    pub(crate) fn start_configured(data: &Path, configuration: &Path) -> Self {
         let configuration = configuration.to_str().expect("paths of tests are UTF-8");
         Self::spawn(data, &["--config", configuration], None)
     }
@@ -75,14 +79,14 @@ impl Server {
     }
 
     /// Starts a process of a server on parts that are somebody else's.
-    pub fn start_at(data: &Path, log: &Path, arguments: Vec<String>, listen: &str) -> Self {
+    pub(crate) fn start_at(data: &Path, log: &Path, arguments: Vec<String>, listen: &str) -> Self {
         let (child, address) = spawn(data, log, &arguments, listen);
         let (data, log) = (data.to_owned(), log.to_owned());
         Self { data, arguments, address, log, child, parts: None }
     }
 
     /// Starts it again where it was, after [`Self::kill`] or [`Self::stop`].
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let (child, address) =
             spawn(&self.data, &self.log, &self.arguments, &self.address.to_string());
         assert_eq!(address, self.address);
@@ -90,24 +94,24 @@ impl Server {
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("a child can be killed");
         self.child.wait().expect("a child can be waited for");
     }
 
     /// Asks it to end, without waiting.
-    pub fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         rustix::process::kill_process(self.pid(), Signal::TERM).expect("the server runs");
     }
 
     /// Asks it to end and waits until it has; answers how it ended.
-    pub fn stop(&mut self) -> ExitStatus {
+    pub(crate) fn stop(&mut self) -> ExitStatus {
         self.terminate();
         self.wait()
     }
 
     /// Waits until it has ended.
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the server ends", seconds(40), || {
             status = self.child.try_wait().expect("a child can be waited for");
@@ -117,12 +121,12 @@ impl Server {
     }
 
     /// The program, for runs of it that are expected to fail.
-    pub fn binary() -> PathBuf {
+    pub(crate) fn binary() -> PathBuf {
         binary("miaofs-server")
     }
 
     /// A command of the program on the same data and parts as the server that has its data in `data`.
-    pub fn command(data: &Path, arguments: &[&str]) -> Command {
+    pub(crate) fn command(data: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(Self::binary());
         command.args(arguments).arg("--data").arg(data);
         let configuration = configuration_of(data);
@@ -133,27 +137,27 @@ impl Server {
     }
 
     /// Its process id.
-    pub fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
     /// Its address as a URL.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Its data directory.
-    pub fn data(&self) -> &Path {
+    pub(crate) fn data(&self) -> &Path {
         &self.data
     }
 
     /// What it has of the real parts; panics when it stands on embedded ones.
-    pub fn parts(&self) -> &Parts {
+    pub(crate) fn parts(&self) -> &Parts {
         self.parts.as_ref().expect("the server stands on real parts")
     }
 
     /// The sizes of the blobs that it has moved to its store.
-    pub fn stored(&self) -> Vec<u64> {
+    pub(crate) fn stored(&self) -> Vec<u64> {
         match &self.parts {
             Some(parts) => parts.stored(),
             None => lengths_below(&self.data.join("store")),
@@ -161,17 +165,17 @@ impl Server {
     }
 
     /// The sizes of the files on its staging disk.
-    pub fn staged(&self) -> Vec<u64> {
+    pub(crate) fn staged(&self) -> Vec<u64> {
         lengths_below(&self.data.join("staging"))
     }
 
     /// Its API, nobody signed in.
-    pub fn api(&self) -> Api {
+    pub(crate) fn api(&self) -> Api {
         Api::new(&self.url())
     }
 
     /// Its API with a new account signed in.
-    pub fn sign_up(&self, name: &str) -> Api {
+    pub(crate) fn sign_up(&self, name: &str) -> Api {
         let device = json!({ "name": "test" });
         let body = json!({ "name": name, "password": PASSWORD, "device": device });
         let session = self.api().post("/user/signup", &body).expect(200).json();
@@ -179,7 +183,7 @@ impl Server {
     }
 
     /// Its API with an account signed in that is there already.
-    pub fn sign_in(&self, name: &str) -> Api {
+    pub(crate) fn sign_in(&self, name: &str) -> Api {
         let device = json!({ "name": "test" });
         let body = json!({ "name": name, "password": PASSWORD, "device": device });
         let session = self.api().post("/user/signin", &body).expect(200).json();
@@ -188,12 +192,12 @@ impl Server {
 
     /// The value of a counter or gauge, summed over its labels; panics when it is not there.
     #[track_caller]
-    pub fn metric(&self, name: &str) -> u64 {
+    pub(crate) fn metric(&self, name: &str) -> u64 {
         self.metric_where(name, "").unwrap_or_else(|| panic!("no metric {name}"))
     }
 
     /// The value of a counter or gauge, summed over the label sets that hold `label`.
-    pub fn metric_where(&self, name: &str, label: &str) -> Option<u64> {
+    pub(crate) fn metric_where(&self, name: &str, label: &str) -> Option<u64> {
         let text = String::from_utf8(self.api().get("/metrics").expect(200).body).expect("text");
         let values = text.lines().filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;
@@ -205,7 +209,7 @@ impl Server {
     }
 
     /// The most memory that it has had resident, in KiB.
-    pub fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         peak_memory(self.pid())
     }
 }
@@ -256,7 +260,7 @@ fn listening(stdout: ChildStdout) -> Option<SocketAddr> {
 }
 
 /// The most memory that a process has had resident, in KiB.
-pub fn peak_memory(process: Pid) -> u64 {
+pub(crate) fn peak_memory(process: Pid) -> u64 {
     let path = format!("/proc/{}/status", process.as_raw_nonzero());
     let status =
         std::io::read_to_string(File::open(path).expect("the process runs")).expect("text");

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 /// The setting `MIAOFS_TEST_{name}`; panics when nobody has read the file that `scripts/services up` wrote.
-pub fn service(name: &str) -> String {
+pub(crate) fn service(name: &str) -> String {
     std::env::var(format!("MIAOFS_TEST_{name}")).unwrap_or_else(|_missing| {
         panic!(
             "MIAOFS_TEST_{name} is not set: this test needs the real parts. Run `scripts/services up`, \
@@ -13,7 +13,7 @@ pub fn service(name: &str) -> String {
 }
 
 /// Whether the servers of this run stand on the real parts (`MIAOFS_TEST_BACKENDS=real`) or on embedded ones.
-pub fn real_backends() -> bool {
+pub(crate) fn real_backends() -> bool {
     match std::env::var("MIAOFS_TEST_BACKENDS").as_deref() {
         Ok("real") => true,
         Ok("embedded" | "") | Err(_) => false,
@@ -24,14 +24,14 @@ pub fn real_backends() -> bool {
 }
 
 /// Does something to the parts: `services(&["kill", "redis"])`.
-pub fn services(arguments: &[&str]) {
+pub(crate) fn services(arguments: &[&str]) {
     let mut command = Command::new(service("SERVICES"));
     command.args(arguments).arg(service("SERVICES_DIR"));
     run(&mut command);
 }
 
 /// Runs SQL on the primary of MariaDB; answers the rows, a line each, columns parted by tabs.
-pub fn sql(statement: &str) -> String {
+pub(crate) fn sql(statement: &str) -> String {
     let url = service("DATABASE_URL");
     let (user, rest) = url.trim_start_matches("mysql://").split_once(':').expect("a user");
     let (password, address) = rest.split_once('@').expect("a password");
@@ -45,7 +45,7 @@ pub fn sql(statement: &str) -> String {
 }
 
 /// Runs a command that must succeed; answers what it printed.
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&output.stderr);

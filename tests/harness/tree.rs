@@ -17,7 +17,7 @@ const TIMES: u64 = 700_000_000_000_000_000;
 
 /// Makes `files` regular files of random sizes below `root`, with directories between them, and for
 /// every 25th file a symlink and a hard link; some files are executable or read-only. All have times of their own.
-pub fn plant(root: &Path, seed: Seed, files: usize) {
+pub(crate) fn plant(root: &Path, seed: Seed, files: usize) {
     fs::create_dir_all(root).expect("a new directory");
     for number in 0..files {
         let group = number / FILES_A_DIRECTORY;
@@ -66,13 +66,13 @@ fn set_time(path: &Path, nanoseconds: u64) {
 
 /// The first things that `rsync` would still have to do to make `target` equal to `source`, contents compared.
 #[track_caller]
-pub fn difference(source: &Path, target: &Path) -> String {
+pub(crate) fn difference(source: &Path, target: &Path) -> String {
     to_do(&["--checksum"], source, target)
 }
 
 /// Waits until a device has heard of all of a tree, then expects the tree to be equal at once.
 #[track_caller]
-pub fn expect_arrived(source: &Path, target: &Path) {
+pub(crate) fn expect_arrived(source: &Path, target: &Path) {
     wait_until("all of the tree is seen", seconds(60), || {
         target.exists() && to_do(&[], source, target).is_empty()
     });

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::process::Command;
 
 /// Root, as the tests are.
-pub const ROOT: &[&str] = &[];
+pub(crate) const ROOT: &[&str] = &[];
 /// A user in no group but its own.
-pub const ADA: &[&str] = &["--reuid=1234", "--regid=1234", "--clear-groups"];
+pub(crate) const ADA: &[&str] = &["--reuid=1234", "--regid=1234", "--clear-groups"];
 /// Another one.
-pub const BOB: &[&str] = &["--reuid=1235", "--regid=1235", "--clear-groups"];
+pub(crate) const BOB: &[&str] = &["--reuid=1235", "--regid=1235", "--clear-groups"];
 
 /// What a shell script says, errors without the name of who complains. The caller changes its user in the directory, so
 /// what is above needs to let nobody in.
-pub fn said(caller: &[&str], directory: &Path, script: &str) -> String {
+pub(crate) fn said(caller: &[&str], directory: &Path, script: &str) -> String {
     let mut command = Command::new("setpriv");
     command.args(caller).args(["sh", "-c", &format!("exec 2>&1\numask 022\n{script}")]);
     let output = command.current_dir(directory).env("LC_ALL", "C").output().unwrap();
@@ -23,7 +23,7 @@ pub fn said(caller: &[&str], directory: &Path, script: &str) -> String {
 
 /// Asserts what a script says, line by line.
 #[track_caller]
-pub fn says(caller: &[&str], directory: &Path, script: &str, expected: &str) {
+pub(crate) fn says(caller: &[&str], directory: &Path, script: &str, expected: &str) {
     let lines = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
     let (found, expected) = (lines(&said(caller, directory, script)), lines(expected));
     let expected: Vec<String> = expected.into_iter().filter(|line| !line.is_empty()).collect();

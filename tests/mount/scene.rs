@@ -10,12 +10,12 @@ use crate::harness::server::Server;
 use crate::harness::{random::Seed, scratch};
 
 /// 1 MiB.
-pub const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 /// 1 GiB.
-pub const GIB: u64 = 1 << 30;
+pub(crate) const GIB: u64 = 1 << 30;
 
 /// One account, mounted on two devices. Devices end before the server, and the directory goes last.
-pub struct Pair {
+pub(crate) struct Pair {
     /// The device that made the account.
     pub one: Device,
     /// Another device of the same account.
@@ -28,7 +28,7 @@ pub struct Pair {
 
 impl Pair {
     /// Starts everything.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = scratch();
         let server = Server::start(&directory.path().join("data"));
         let one = Device::signed_up(directory.path(), "one", &server, "ada");
@@ -38,7 +38,7 @@ impl Pair {
 }
 
 /// One account, mounted on one device.
-pub struct Single {
+pub(crate) struct Single {
     /// The device.
     pub one: Device,
     /// Its server.
@@ -49,12 +49,12 @@ pub struct Single {
 
 impl Single {
     /// Starts everything.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_server(&[])
     }
 
     /// Starts everything, the server with these arguments.
-    pub fn with_server(arguments: &[&str]) -> Self {
+    pub(crate) fn with_server(arguments: &[&str]) -> Self {
         let directory = scratch();
         let server = Server::start_with(&directory.path().join("data"), arguments);
         let one = Device::signed_up(directory.path(), "one", &server, "ada");
@@ -62,12 +62,12 @@ impl Single {
     }
 
     /// Mounts the drive of the same account on another device.
-    pub fn another_device(&self, name: &str) -> Device {
+    pub(crate) fn another_device(&self, name: &str) -> Device {
         Device::signed_in(self.directory.path(), name, &self.server, "ada")
     }
 
     /// Makes a file of random bytes outside of the mount and copies it to `film` in it.
-    pub fn copy_in(&self, size: u64) {
+    pub(crate) fn copy_in(&self, size: u64) {
         let source = self.directory.path().join("film");
         Seed::of_this_run().write_file(&source, "film", size);
         run("cp", &[&source, &self.one.path("film")]);
@@ -76,13 +76,13 @@ impl Single {
 
 /// Runs a program that must succeed; answers what it printed.
 #[track_caller]
-pub fn run(program: &str, arguments: &[&Path]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&Path]) -> String {
     output(Command::new(program).args(arguments))
 }
 
 /// Runs a command that must succeed; answers what it printed.
 #[track_caller]
-pub fn output(command: &mut Command) -> String {
+pub(crate) fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {}\n{complaint}", output.status);
@@ -90,20 +90,20 @@ pub fn output(command: &mut Command) -> String {
 }
 
 /// What `b3sum` prints for a file.
-pub fn b3sum(path: &Path) -> String {
+pub(crate) fn b3sum(path: &Path) -> String {
     let printed = run("b3sum", &[Path::new("--no-names"), path]);
     printed.trim().to_owned()
 }
 
 /// Content bytes that the server has received by any way.
-pub fn received(server: &Server) -> u64 {
+pub(crate) fn received(server: &Server) -> u64 {
     server.metric("miaofs_chunk_bytes_received_total")
         + server.metric("miaofs_batch_bytes_received_total")
         + server.metric("miaofs_upload_bytes_received_total")
 }
 
 /// The names in a directory, in order.
-pub fn names(directory: &Path) -> Vec<String> {
+pub(crate) fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();

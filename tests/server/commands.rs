@@ -14,7 +14,7 @@ use crate::harness::scratch;
 use crate::harness::server::{PASSWORD, Server};
 
 /// Runs a command on the data of a server, with a text on stdin.
-pub fn run_with(data: &Path, arguments: &[&str], input: &str) -> Output {
+pub(crate) fn run_with(data: &Path, arguments: &[&str], input: &str) -> Output {
     let mut child = Server::command(data, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

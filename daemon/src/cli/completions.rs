@@ -7,13 +7,13 @@ use super::{Cli, output};
 
 /// What `completions` is told.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The shell
     shell: Shell,
 }
 
 /// Runs the command.
-pub fn run(args: &Args) {
+pub(super) fn run(args: &Args) {
     let mut command = Cli::command();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "miaofs", &mut script);

@@ -10,7 +10,7 @@ use super::state_dir::StateDir;
 
 /// What `config` is told.
 #[derive(Debug, ClapArgs)]
-pub struct Args {
+pub(super) struct Args {
     /// Print JSON
     #[arg(long, global = true, env = "MIAOFS_JSON", value_parser = clap::builder::FalseyValueParser::new())]
     json: bool,
@@ -63,7 +63,7 @@ impl Source {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     match &args.action {
         Some(Action::Get { key }) => {
             let shown = show(*key, &Settings::load(state)?);

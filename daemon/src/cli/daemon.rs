@@ -50,7 +50,7 @@ const GREETING_STEP: Duration = Duration::from_millis(10);
 
 /// A mount that is usable, as its daemon describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ready {
+pub(super) struct Ready {
     /// Where.
     pub mountpoint: PathBuf,
     /// Whose files.
@@ -70,7 +70,7 @@ impl fmt::Display for Ready {
 }
 
 /// Runs the daemon until it is unmounted or told to end.
-pub fn run(plan: &Plan, reporting: Reporting) -> Result<(), Error> {
+pub(super) fn run(plan: &Plan, reporting: Reporting) -> Result<(), Error> {
     let settings = Settings::load(&plan.state)?;
     let store = open_store(plan, &settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -32,7 +32,7 @@ enum Outcome {
 }
 
 /// Starts the daemon and returns when the mount is usable.
-pub fn start(plan: &Plan) -> Result<Ready, Error> {
+pub(super) fn start(plan: &Plan) -> Result<Ready, Error> {
     let failed = |source| Error::System { action: "start the daemon", source };
     let mut child = command(plan)?.spawn().map_err(failed)?;
     let mut line = String::new();
@@ -76,7 +76,7 @@ fn open_log(state: &StateDir) -> Result<File, Error> {
 
 /// To whom a foreground daemon says that it is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reporting {
+pub(super) enum Reporting {
     /// To a person, on stdout.
     Person,
     /// To the process that started it in the background.
@@ -85,7 +85,7 @@ pub enum Reporting {
 
 impl Reporting {
     /// Leaves the session of the parent, so that closing its terminal does not end the daemon.
-    pub fn begin(self) {
+    pub(super) fn begin(self) {
         if self == Self::Parent
             && let Err(error) = rustix::process::setsid()
         {
@@ -94,7 +94,7 @@ impl Reporting {
     }
 
     /// Says that the mount is usable.
-    pub fn ready(self, ready: &Ready) {
+    pub(super) fn ready(self, ready: &Ready) {
         match self {
             Self::Person => output::line(ready),
             Self::Parent => tell_parent(&Outcome::Ready(ready.clone())),
@@ -102,7 +102,7 @@ impl Reporting {
     }
 
     /// Says why there is no mount; a person is told by whoever gets the error.
-    pub fn failed(self, error: &Error) {
+    pub(super) fn failed(self, error: &Error) {
         if self == Self::Parent {
             tell_parent(&Outcome::Failed(error.report()));
         }

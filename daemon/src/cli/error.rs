@@ -46,7 +46,7 @@ impl From<Exit> for ExitCode {
 
 /// An error as it is told: by the daemon to a command, and by a command to a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub(super) struct Report {
     /// How the command shall end.
     pub exit: Exit,
     /// What is wrong, with its causes, on one line.
@@ -64,7 +64,7 @@ impl fmt::Display for Report {
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// A file of the state directory, or one named by the user, could not be used.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -198,12 +198,12 @@ pub enum Error {
 
 impl Error {
     /// Makes a [`Error::File`] of an I/O error.
-    pub fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 
     /// How the command ends.
-    pub fn exit(&self) -> Exit {
+    pub(super) fn exit(&self) -> Exit {
         match self {
             Self::File { .. }
             | Self::Malformed { .. }
@@ -227,7 +227,7 @@ impl Error {
     }
 
     /// What to do next, where there is something.
-    pub fn next(&self) -> Option<String> {
+    pub(super) fn next(&self) -> Option<String> {
         let next = match self {
             Self::NotSignedIn(_) => {
                 "sign in with: miaofs login URL --user NAME (or make an account: miaofs signup)"
@@ -275,7 +275,7 @@ impl Error {
     }
 
     /// The error in the form in which it travels and is printed.
-    pub fn report(&self) -> Report {
+    pub(super) fn report(&self) -> Report {
         Report { exit: self.exit(), message: with_causes(self), next: self.next() }
     }
 }
@@ -310,7 +310,7 @@ fn server_next(error: &client::Error) -> Option<&'static str> {
 }
 
 /// An error and its causes on one line.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

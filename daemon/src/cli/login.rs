@@ -16,7 +16,7 @@ use super::state_dir::StateDir;
 
 /// What `login` is told.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// URL of the server [default: the last one]
     #[arg(env = "MIAOFS_SERVER")]
     url: Option<String>,
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let known = Account::load(state)?;
     let last = known.as_ref();
     let url = args.url.as_deref().or(last.map(|account| account.server.as_str()));

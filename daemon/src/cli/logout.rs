@@ -9,7 +9,7 @@ use super::session;
 use super::state_dir::StateDir;
 
 /// Runs the command. The local files stay.
-pub fn run(state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(state: &StateDir) -> Result<(), Error> {
     let (account, refresh_token) = Account::signed_in(state)?;
     let client = session::client(state, &account, refresh_token)?.with_retry(Retry::NEVER);
     let ended = session::converse(client.sign_out())?;

@@ -62,7 +62,7 @@ Exit codes:
 /// A cloud drive that you mount
 #[derive(Debug, Parser)]
 #[command(name = "miaofs", version, after_help = AFTER_HELP, max_term_width = 100)]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Where this device keeps its account, its changes and its cache
     #[arg(long, global = true, value_name = "DIR", env = "MIAOFS_STATE_DIR")]
     state_dir: Option<PathBuf>,
@@ -105,7 +105,7 @@ impl Command {
 }
 
 /// Runs the program as its command line says.
-pub fn run() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     if arguments.first().is_some_and(|name| mount_helper::is_called_as(name)) {
         return mount_helper::run(&arguments);

@@ -26,7 +26,7 @@ Options of mount(8) and fstab that mean nothing here (_netdev, nofail, user, x-â
 /// What `mount` is told.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "miaofs mount [OPTIONS] [URL] <DIR>", after_help = OPTIONS_HELP)]
-pub struct Args {
+pub(super) struct Args {
     /// The server, to be sure that it is the one meant, and the directory to mount on
     #[arg(required = true, num_args = 1..=2, value_name = "[URL] DIR")]
     target: Vec<OsString>,
@@ -60,7 +60,7 @@ fn parse_rate(text: &str) -> Result<RateLimit, size::ParseError> {
 
 /// What shall be mounted where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plan {
+pub(super) struct Plan {
     /// The state directory of the account.
     pub state: StateDir,
     /// An empty directory.
@@ -70,7 +70,7 @@ pub struct Plan {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let options = args.mount_options()?;
     let state = match &options.state_dir {
         Some(path) => StateDir::at(path)?,
@@ -104,7 +104,7 @@ fn foreground(plan: &Plan, url: Option<&str>, reporting: Reporting) -> Result<()
 }
 
 /// Mounts in the background, unless that is mounted there already; says what is so then.
-pub fn background(plan: Plan, url: Option<&str>) -> Result<String, Error> {
+pub(super) fn background(plan: Plan, url: Option<&str>) -> Result<String, Error> {
     match check(plan, url)? {
         Checked::MountedAlready(path) => Ok(format!("{}: mounted already", path.display())),
         Checked::Mount(plan) => daemonize::start(&plan).map(|ready| ready.to_string()),
@@ -136,7 +136,7 @@ fn check(plan: Plan, url: Option<&str>) -> Result<Checked, Error> {
 
 impl Args {
     /// Whether this process is the daemon, rather than one that starts it.
-    pub fn becomes_the_daemon(&self) -> bool {
+    pub(super) fn becomes_the_daemon(&self) -> bool {
         self.foreground || self.report_readiness
     }
 
@@ -164,13 +164,17 @@ impl Args {
 }
 
 /// Reads an option list of the command line.
-pub fn read_options(options: &mut MountOptions, list: &str, unknown: Unknown) -> Result<(), Error> {
+pub(super) fn read_options(
+    options: &mut MountOptions,
+    list: &str,
+    unknown: Unknown,
+) -> Result<(), Error> {
     options
         .read(list, unknown)
         .map_err(|error| Error::Value { name: "-o".into(), why: error.to_string() })
 }
 
 /// Root mounts for everybody: a drive in fstab is there to be used.
-pub fn default_audience() -> Option<Audience> {
+pub(super) fn default_audience() -> Option<Audience> {
     rustix::process::geteuid().is_root().then_some(Audience::Everybody)
 }

@@ -55,13 +55,13 @@ struct Call {
 }
 
 /// Whether the program was called by a helper's name.
-pub fn is_called_as(name: &OsStr) -> bool {
+pub(super) fn is_called_as(name: &OsStr) -> bool {
     let name = Path::new(name).file_name().unwrap_or_default();
     NAMES.iter().any(|known| name == *known)
 }
 
 /// Does what mount(8) asked for.
-pub fn run(arguments: &[OsString]) -> ExitCode {
+pub(super) fn run(arguments: &[OsString]) -> ExitCode {
     let call = match Call::try_parse_from(arguments) {
         Ok(call) => call,
         Err(error) => {

@@ -12,7 +12,7 @@ use super::size;
 
 /// What is wrong with an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum OptionError {
+pub(super) enum OptionError {
     /// Nobody knows it.
     #[error("unknown mount option `{0}`")]
     Unknown(String),
@@ -28,7 +28,7 @@ pub enum OptionError {
 
 /// Whether programs may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(super) enum Access {
     /// `rw`
     ReadWrite,
     /// `ro`
@@ -37,7 +37,7 @@ pub enum Access {
 
 /// Who may use the mount beside the user who mounted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Audience {
+pub(super) enum Audience {
     /// Root: `allow_root`.
     Root,
     /// Everybody, as permissions of the files say: `allow_other`.
@@ -46,7 +46,7 @@ pub enum Audience {
 
 /// What `close` and `fsync` wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SyncMode {
+pub(super) enum SyncMode {
     /// This machine's disk.
     Local,
     /// The server as well: `sync=remote`.
@@ -92,7 +92,7 @@ const IGNORED_OPTIONS: [&str; 27] = [
 
 /// The options of one mount; none where nobody said anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MountOptions {
+pub(super) struct MountOptions {
     /// `ro`, `rw`
     pub access: Option<Access>,
     /// `allow_other`, `allow_root`
@@ -117,7 +117,7 @@ pub struct MountOptions {
 
 /// What to do with an option that nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unknown {
+pub(super) enum Unknown {
     /// It is an error.
     Refuse,
     /// It is ignored: mount(8) was called with `-s`.
@@ -126,7 +126,7 @@ pub enum Unknown {
 
 impl MountOptions {
     /// Reads a list into these options; what comes later wins.
-    pub fn read(&mut self, list: &str, unknown: Unknown) -> Result<(), OptionError> {
+    pub(super) fn read(&mut self, list: &str, unknown: Unknown) -> Result<(), OptionError> {
         for option in split(list) {
             match self.read_one(&option) {
                 Err(OptionError::Unknown(_)) if unknown == Unknown::Ignore => {}

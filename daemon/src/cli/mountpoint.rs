@@ -14,14 +14,14 @@ use super::state_dir::StateDir;
 use super::unmount::{Manner, take_away};
 
 /// The root directory's xattr that names its daemon's control socket.
-pub const CONTROL_XATTR: &str = "user.miaofs.control";
+pub(super) const CONTROL_XATTR: &str = "user.miaofs.control";
 
 /// Dead mounts that may lie on one another at one place.
 const DEAD_MOUNTS_MAX: usize = 8;
 
 /// Why a directory cannot be mounted on.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
+pub(super) enum Unusable {
     /// It is not there.
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
@@ -59,7 +59,7 @@ pub enum Unusable {
 
 impl Unusable {
     /// What to do next.
-    pub fn next(&self) -> String {
+    pub(super) fn next(&self) -> String {
         match self {
             Self::Missing(path) => format!("make it with: mkdir -p {}", path.display()),
             Self::NotDirectory(_) => "name a directory".into(),
@@ -80,7 +80,7 @@ impl Unusable {
 
 /// What was found at a directory that someone wants to mount on.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Found {
+pub(super) enum Found {
     /// Nothing in the way.
     Free(PathBuf),
     /// The same state directory is mounted there already.
@@ -89,7 +89,7 @@ pub enum Found {
 
 /// Whether files in the directory may be hidden by the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Contents {
+pub(super) enum Contents {
     /// No: the directory must be empty.
     #[default]
     MustBeEmpty,
@@ -98,7 +98,11 @@ pub enum Contents {
 }
 
 /// Looks at the directory, and takes away dead mounts of ours.
-pub fn prepare(directory: &Path, contents: Contents, state: &StateDir) -> Result<Found, Error> {
+pub(super) fn prepare(
+    directory: &Path,
+    contents: Contents,
+    state: &StateDir,
+) -> Result<Found, Error> {
     for _ in 0..DEAD_MOUNTS_MAX {
         let path = real_path(directory)?;
         let mounts = mountinfo::mounts()?;
@@ -126,7 +130,7 @@ fn real_path(directory: &Path) -> Result<PathBuf, Error> {
 
 /// Whether the daemon of the mount at this path is gone. It is asked for its free space: names and attributes
 /// the kernel may go on answering from memory.
-pub fn is_dead(mountpoint: &Path) -> bool {
+pub(super) fn is_dead(mountpoint: &Path) -> bool {
     matches!(rustix::fs::statfs(mountpoint), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
@@ -143,7 +147,7 @@ fn taken(mountpoint: &Path, what: String) -> Error {
 }
 
 /// The state directory of the live mount of ours at a path.
-pub fn state_of(mountpoint: &Path) -> Option<StateDir> {
+pub(super) fn state_of(mountpoint: &Path) -> Option<StateDir> {
     let socket = PathBuf::from(mountinfo::xattr(mountpoint, CONTROL_XATTR)?);
     StateDir::at(socket.parent()?).ok()
 }

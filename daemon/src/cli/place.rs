@@ -11,7 +11,7 @@ use super::state_dir::StateDir;
 
 /// A path in a mount.
 #[derive(Debug)]
-pub struct Place {
+pub(super) struct Place {
     /// The path without links in its directories.
     pub path: PathBuf,
     /// The state directory of the mount's daemon.
@@ -21,7 +21,7 @@ pub struct Place {
 }
 
 /// Finds out where a path is. A link at its end is itself what is meant.
-pub fn of(path: &Path) -> Result<Place, Error> {
+pub(super) fn of(path: &Path) -> Result<Place, Error> {
     let real = real_path(path)?;
     let mounts = mountinfo::mounts()?;
     let not_mounted = || Error::NotMounted(real.clone());

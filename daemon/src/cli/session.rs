@@ -13,7 +13,7 @@ use super::error::Error;
 use super::state_dir::StateDir;
 
 /// The device of a state directory as it presents itself to the server.
-pub fn device(known: Option<&Account>, name: Option<&str>) -> Device {
+pub(super) fn device(known: Option<&Account>, name: Option<&str>) -> Device {
     let id = known.map_or_else(DeviceId::random, |account| account.device.id);
     let kept = known.map(|account| account.device.name.as_str());
     let name = name.or(kept).map_or_else(host_name, str::to_owned);
@@ -34,7 +34,7 @@ impl From<&Device> for PresentedDevice {
 }
 
 /// Refuses to put another account's files into a state directory that holds files already.
-pub fn check_owner(
+pub(super) fn check_owner(
     state: &StateDir,
     known: Option<&Account>,
     server: &str,
@@ -53,7 +53,7 @@ pub fn check_owner(
 }
 
 /// Remembers a session that was just made.
-pub fn remember(
+pub(super) fn remember(
     state: &StateDir,
     server: &str,
     device: Device,
@@ -70,13 +70,17 @@ pub fn remember(
 }
 
 /// The server's API with the session of the signed-in account; a renewed session is remembered.
-pub fn client(state: &StateDir, account: &Account, refresh_token: String) -> Result<Client, Error> {
+pub(super) fn client(
+    state: &StateDir,
+    account: &Account,
+    refresh_token: String,
+) -> Result<Client, Error> {
     let client = Client::new(&account.server).map_err(Error::Server)?;
     Ok(client.signed_in(refresh_token, persist(state.clone())))
 }
 
 /// Writes each new refresh token where the next start finds it.
-pub fn persist(state: StateDir) -> Persist {
+pub(super) fn persist(state: StateDir) -> Persist {
     Arc::new(move |session| {
         let stored = Account::load(&state).and_then(|account| match account {
             Some(account) => {
@@ -90,7 +94,7 @@ pub fn persist(state: StateDir) -> Persist {
 }
 
 /// Runs one conversation with the server to its end, on this thread.
-pub fn converse<T>(conversation: impl Future<Output = T>) -> Result<T, Error> {
+pub(super) fn converse<T>(conversation: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

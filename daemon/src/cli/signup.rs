@@ -12,7 +12,7 @@ use super::state_dir::StateDir;
 
 /// What `signup` is told.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// URL of the server
     #[arg(env = "MIAOFS_SERVER")]
     url: String,
@@ -25,7 +25,7 @@ pub struct Args {
 
 /// What signing up and in have in common.
 #[derive(Debug, clap::Args)]
-pub struct Identity {
+pub(super) struct Identity {
     /// Read the password from the first line of stdin
     #[arg(long, env = "MIAOFS_PASSWORD_STDIN", value_parser = clap::builder::FalseyValueParser::new())]
     pub password_stdin: bool,
@@ -35,7 +35,7 @@ pub struct Identity {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let client = Client::new(&args.url).map_err(Error::Server)?;
     let known = Account::load(state)?;
     session::check_owner(state, known.as_ref(), client.url(), &args.user)?;

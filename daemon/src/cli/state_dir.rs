@@ -16,11 +16,11 @@ const ROOTS_STATE: &str = "/var/lib/miaofs/default";
 
 /// A state directory; it need not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StateDir(PathBuf);
+pub(super) struct StateDir(PathBuf);
 
 impl StateDir {
     /// The directory asked for, or the user's default one.
-    pub fn choose(asked: Option<&Path>) -> Result<Self, Error> {
+    pub(super) fn choose(asked: Option<&Path>) -> Result<Self, Error> {
         match asked {
             Some(path) => Self::at(path),
             None if rustix::process::geteuid().is_root() => Ok(Self(ROOTS_STATE.into())),
@@ -32,13 +32,13 @@ impl StateDir {
     }
 
     /// The directory of this path, made absolute; links in it are followed as far as it exists.
-    pub fn at(path: &Path) -> Result<Self, Error> {
+    pub(super) fn at(path: &Path) -> Result<Self, Error> {
         let absolute = std::path::absolute(path).map_err(Error::file("find", path))?;
         Ok(Self(fs::canonicalize(&absolute).unwrap_or(absolute)))
     }
 
     /// Makes the directory, for its owner only, if it is not there.
-    pub fn create(&self) -> Result<(), Error> {
+    pub(super) fn create(&self) -> Result<(), Error> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -47,32 +47,32 @@ impl StateDir {
     }
 
     /// The directory itself.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Who is signed in.
-    pub fn account(&self) -> PathBuf {
+    pub(super) fn account(&self) -> PathBuf {
         self.0.join("account.json")
     }
 
     /// The settings.
-    pub fn config(&self) -> PathBuf {
+    pub(super) fn config(&self) -> PathBuf {
         self.0.join("config.toml")
     }
 
     /// The running daemon's socket.
-    pub fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         self.0.join("control.sock")
     }
 
     /// What a daemon in the background says.
-    pub fn log(&self) -> PathBuf {
+    pub(super) fn log(&self) -> PathBuf {
         self.0.join("daemon.log")
     }
 
     /// Whether files of an account are kept here.
-    pub fn holds_files(&self) -> bool {
+    pub(super) fn holds_files(&self) -> bool {
         self.0.join("state.db").exists()
     }
 }

@@ -21,7 +21,7 @@ const LINES_MAX: usize = 10;
 
 /// What `status` is told.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// A path in the mount; the mount point itself stands for the whole drive
     path: Option<PathBuf>,
     /// Print JSON
@@ -30,7 +30,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let result = match args.path.as_deref().map(place::of).transpose() {
         Ok(Some(Place { path, state, ino: Some(ino) })) => of_node(args, path, &state, ino),
         Ok(Some(Place { state, ino: None, .. })) => of_drive(args, &state),

@@ -12,7 +12,7 @@ use super::state_dir::StateDir;
 
 /// What `sync` is told.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Only this file, or this directory and all in it
     path: Option<PathBuf>,
     /// Give up after this many seconds, with exit code 124; the daemon goes on
@@ -25,20 +25,20 @@ pub struct Args {
 
 /// How long to wait, and what may be deleted.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub(super) struct Limits {
     seconds: Option<u64>,
     deletions: Deletions,
 }
 
 impl Limits {
     /// At most so many seconds; deletions that wait for permission go on waiting.
-    pub fn seconds(seconds: Option<u64>) -> Self {
+    pub(super) fn seconds(seconds: Option<u64>) -> Self {
         Self { seconds, deletions: Deletions::Ask }
     }
 }
 
 /// Runs the command.
-pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let deletions = if args.allow_deletions { Deletions::Allow } else { Deletions::Ask };
     let limits = Limits { seconds: args.timeout, deletions };
     match args.path.as_deref().map(place::of).transpose()? {
@@ -48,7 +48,7 @@ pub fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
 }
 
 /// Waits until what is dirty now, of the whole drive or of one node and all below it, is on the server.
-pub fn wait(state: &StateDir, ino: Option<u64>, limits: Limits) -> Result<(), Error> {
+pub(super) fn wait(state: &StateDir, ino: Option<u64>, limits: Limits) -> Result<(), Error> {
     // A limit beyond the end of time is none.
     let deadline =
         limits.seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));

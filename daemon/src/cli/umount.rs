@@ -23,7 +23,7 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// What `umount` is told.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Where the drive is mounted
     directory: PathBuf,
     /// First wait until everything is on the server
@@ -38,7 +38,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<(), Error> {
+pub(super) fn run(args: &Args) -> Result<(), Error> {
     let path = mountinfo::real_path(&args.directory)?;
     let mounts = mountinfo::mounts()?;
     if !mountinfo::at(&mounts, &path).is_some_and(mountinfo::Mounted::is_ours) {

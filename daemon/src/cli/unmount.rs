@@ -10,7 +10,7 @@ use super::error::Error;
 
 /// Whether a mount in use stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub(super) enum Manner {
     /// In use, it stays, and that is an error.
     Orderly,
     /// It goes from sight now, and for good when nothing uses it.
@@ -18,7 +18,7 @@ pub enum Manner {
 }
 
 /// Takes the mount at this directory away.
-pub fn take_away(mountpoint: &Path, manner: Manner) -> Result<(), Error> {
+pub(super) fn take_away(mountpoint: &Path, manner: Manner) -> Result<(), Error> {
     let result = if rustix::process::geteuid().is_root() {
         by_ourselves(mountpoint, manner)
     } else {

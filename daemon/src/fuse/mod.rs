@@ -14,4 +14,4 @@ mod mount;
 mod notify;
 mod translate;
 
-pub use mount::{Audience, Error, Mount, Options};
+pub(crate) use mount::{Audience, Error, Mount, Options};

@@ -28,7 +28,7 @@ const READ_AHEAD_KIB: u32 = 1024;
 
 /// Who may use a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Audience {
+pub(crate) enum Audience {
     /// The user who mounted it.
     #[default]
     Owner,
@@ -40,7 +40,7 @@ pub enum Audience {
 
 /// How a drive is mounted.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub(crate) struct Options {
     /// What stands as source in the list of mounts.
     pub source: String,
     /// Who may use it.
@@ -54,7 +54,7 @@ pub struct Options {
 
 /// Why a drive could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The kernel has no such option.
     #[error("unknown mount option `{0}`")]
     Option(&'static str),
@@ -81,7 +81,7 @@ pub enum Error {
 
 /// A mounted drive. It stays mounted until [`Mount::unmount`], or until somebody else unmounts it.
 #[derive(Debug)]
-pub struct Mount {
+pub(crate) struct Mount {
     mountpoint: PathBuf,
     unmounter: Mutex<SessionUnmounter>,
     session: Mutex<Option<JoinHandle<io::Result<()>>>>,
@@ -93,7 +93,7 @@ impl Mount {
     ///
     /// # Errors
     /// [`Error::Option`], and [`Error::Mount`] where the kernel or fusermount3 refuses.
-    pub fn start(
+    pub(crate) fn start(
         vfs: Arc<Vfs>,
         news: UnboundedReceiver<News>,
         mountpoint: &Path,
@@ -122,7 +122,7 @@ impl Mount {
     ///
     /// # Errors
     /// [`Error::Unmount`].
-    pub fn unmount(&self) -> Result<(), Error> {
+    pub(crate) fn unmount(&self) -> Result<(), Error> {
         let mut unmounter = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
         unmounter.unmount().or_else(|error| self.detach(error))
     }
@@ -138,7 +138,7 @@ impl Mount {
     ///
     /// # Errors
     /// [`Error::Session`].
-    pub fn wait(&self) -> Result<(), Error> {
+    pub(crate) fn wait(&self) -> Result<(), Error> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take();
         match session.map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => Ok(()),

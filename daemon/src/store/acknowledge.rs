@@ -30,7 +30,7 @@ impl Store {
     /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
     ///
     /// From now on their bytes may be given up, so what is above the cache's limit goes.
-    pub fn pushed(&self, done: &[Pushed]) -> Result<(), Error> {
+    pub(crate) fn pushed(&self, done: &[Pushed]) -> Result<(), Error> {
         self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
         self.keep_to_limit()
     }
@@ -43,7 +43,11 @@ impl Store {
     /// # Errors
     /// [`Error::NoNode`] when it is gone, [`Error::Replaced`] when a copy has put chunks of another content into
     /// it that are not here.
-    pub fn content_known(&self, snapshot: &Snapshot, manifest: Arc<Manifest>) -> Result<(), Error> {
+    pub(crate) fn content_known(
+        &self,
+        snapshot: &Snapshot,
+        manifest: Arc<Manifest>,
+    ) -> Result<(), Error> {
         match self.contents_known(&[(snapshot.clone(), manifest)])?.pop() {
             Some((_, overtaken)) => Err(overtaken),
             None => Ok(()),
@@ -54,7 +58,7 @@ impl Store {
     /// [`Store::content_known`] says of it.
     ///
     /// The contents are locked in order of their numbers, as [`Store::apply`] does it.
-    pub fn contents_known(
+    pub(crate) fn contents_known(
         &self,
         known: &[(Snapshot, Arc<Manifest>)],
     ) -> Result<Vec<(Ino, Error)>, Error> {

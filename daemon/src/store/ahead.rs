@@ -9,7 +9,7 @@ const LOOK_MAX: i64 = 1024;
 
 /// Where a file stands in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub(crate) struct Position {
     /// The directory.
     pub parent: Ino,
     /// The cookie of its entry: the order in which the directory is listed.
@@ -18,7 +18,7 @@ pub struct Position {
 
 /// How many files may be fetched ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// Files at the most.
     pub files: usize,
     /// Bytes of all of them at the most.
@@ -29,7 +29,7 @@ pub struct Batch {
 
 impl Store {
     /// Where the first name of a node stands; `None` when it has none.
-    pub fn position(&self, ino: Ino) -> Result<Option<Position>, Error> {
+    pub(crate) fn position(&self, ino: Ino) -> Result<Option<Position>, Error> {
         let tree = self.tree();
         let position = tree
             .db
@@ -45,7 +45,11 @@ impl Store {
     }
 
     /// Files listed after `position` of which nothing is here; when they are few, those listed before as well.
-    pub fn absent_after(&self, position: Position, batch: Batch) -> Result<Vec<(Ino, u64)>, Error> {
+    pub(crate) fn absent_after(
+        &self,
+        position: Position,
+        batch: Batch,
+    ) -> Result<Vec<(Ino, u64)>, Error> {
         let mut found = self.absent_from(position, batch)?;
         if found.len() < batch.files {
             let start = Position { cookie: 0, ..position };

@@ -12,7 +12,7 @@ use super::record::Record;
 use super::{Attributes, Error, Ino, NewNode, View};
 
 /// A transaction in progress; reads through [`View`] see what it has done so far.
-pub struct Change<'a> {
+pub(crate) struct Change<'a> {
     pub(super) view: View<'a>,
 }
 
@@ -32,7 +32,7 @@ impl DerefMut for Change<'_> {
 
 impl Change<'_> {
     /// Makes a node that has no entry yet; without one (or an open handle) it is gone at the end of the change.
-    pub fn insert(&mut self, new: NewNode) -> Result<Ino, Error> {
+    pub(crate) fn insert(&mut self, new: NewNode) -> Result<Ino, Error> {
         let ino = self.tree.next_ino()?;
         let id = NodeId::made_at(new.now);
         self.tree.add(Record::new(ino, id, new))?;
@@ -40,7 +40,7 @@ impl Change<'_> {
     }
 
     /// Gives a node a name; [`Error::NameTaken`] when another has it.
-    pub fn link(&mut self, parent: Ino, name: &[u8], ino: Ino) -> Result<(), Error> {
+    pub(crate) fn link(&mut self, parent: Ino, name: &[u8], ino: Ino) -> Result<(), Error> {
         if self.tree.entry(parent, name)?.is_some() {
             return Err(Error::NameTaken(parent));
         }
@@ -49,7 +49,7 @@ impl Change<'_> {
     }
 
     /// Takes a name away and says whose it was; [`Error::NoEntry`] when it was nobody's.
-    pub fn unlink(&mut self, parent: Ino, name: &[u8]) -> Result<Ino, Error> {
+    pub(crate) fn unlink(&mut self, parent: Ino, name: &[u8]) -> Result<Ino, Error> {
         let ino = self.tree.entry(parent, name)?.ok_or(Error::NoEntry(parent))?;
         self.tree.edit_and_mark(ino)?;
         self.tree.remove_entry(parent, name, ino)?;
@@ -58,7 +58,7 @@ impl Change<'_> {
 
     /// Gives the node at a name another name, which must be free; within a directory its place in the order
     /// of reading stays. [`Error::NoEntry`] and [`Error::NameTaken`] as for the other two.
-    pub fn rename(&mut self, from: (Ino, &[u8]), to: (Ino, &[u8])) -> Result<Ino, Error> {
+    pub(crate) fn rename(&mut self, from: (Ino, &[u8]), to: (Ino, &[u8])) -> Result<Ino, Error> {
         // A name that this transaction took from another node keeps its own place.
         if from.0 != to.0 || self.tree.is_freed(to.0, to.1)? {
             let ino = self.unlink(from.0, from.1)?;
@@ -75,7 +75,11 @@ impl Change<'_> {
     }
 
     /// Sets mode, owner, group and times; kind, rdev and size are ignored. It will be pushed.
-    pub fn set_attributes(&mut self, ino: Ino, attributes: &Attributes) -> Result<(), Error> {
+    pub(crate) fn set_attributes(
+        &mut self,
+        ino: Ino,
+        attributes: &Attributes,
+    ) -> Result<(), Error> {
         self.tree.present(ino)?;
         self.tree.settle(ino)?;
         let now = &mut self.tree.edit_and_mark(ino)?.attributes;
@@ -85,7 +89,7 @@ impl Change<'_> {
     }
 
     /// Sets mtime and ctime of a directory whose entries changed. They will be pushed.
-    pub fn touch(&mut self, ino: Ino, mtime: i64, ctime: i64) -> Result<(), Error> {
+    pub(crate) fn touch(&mut self, ino: Ino, mtime: i64, ctime: i64) -> Result<(), Error> {
         self.tree.present(ino)?;
         self.tree.settle(ino)?;
         let attributes = &mut self.tree.edit_and_mark(ino)?.attributes;
@@ -95,7 +99,7 @@ impl Change<'_> {
     }
 
     /// Sets atime and the ctime that goes with it: neither is pushed by itself.
-    pub fn set_atime(&mut self, ino: Ino, atime: i64, ctime: i64) -> Result<(), Error> {
+    pub(crate) fn set_atime(&mut self, ino: Ino, atime: i64, ctime: i64) -> Result<(), Error> {
         self.tree.present(ino)?;
         self.tree.settle(ino)?;
         let attributes = &mut self.tree.edit(ino)?.attributes;
@@ -105,7 +109,7 @@ impl Change<'_> {
     }
 
     /// Sets an extended attribute; [`Error::XattrName`] when the name is not UTF-8.
-    pub fn set_xattr(&mut self, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), Error> {
+    pub(crate) fn set_xattr(&mut self, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), Error> {
         let Ok(name) = std::str::from_utf8(name) else { return Err(Error::XattrName) };
         self.tree.present(ino)?;
         let xattrs = self.tree.edit_and_mark(ino)?.xattrs.get_or_insert_default();
@@ -114,7 +118,7 @@ impl Change<'_> {
     }
 
     /// Removes an extended attribute; [`Error::NoXattr`] when there is none of the name.
-    pub fn remove_xattr(&mut self, ino: Ino, name: &[u8]) -> Result<(), Error> {
+    pub(crate) fn remove_xattr(&mut self, ino: Ino, name: &[u8]) -> Result<(), Error> {
         let Ok(name) = std::str::from_utf8(name) else { return Err(Error::NoXattr) };
         self.tree.present(ino)?;
         let record = self.tree.edit_and_mark(ino)?;

@@ -27,7 +27,7 @@ pub(super) const SIZE_MAX: u64 = 1 << 44;
 
 /// What a handle is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Reading only.
     Read,
     /// Reading and writing.
@@ -36,7 +36,7 @@ pub enum Access {
 
 /// What an operation on content came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome<T> {
+pub(crate) enum Outcome<T> {
     /// It is done.
     Done(T),
     /// These bytes must be fetched first; then try again.
@@ -45,11 +45,11 @@ pub enum Outcome<T> {
 
 /// Proof that all that was acknowledged before survives power loss. Only the store makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Durable(pub(super) ());
+pub(crate) struct Durable(pub(super) ());
 
 /// An open handle. Dropping it closes it: never inside `Store::view` or `Store::change`.
 #[derive(Debug)]
-pub struct Content {
+pub(crate) struct Content {
     pub(super) store: Arc<Store>,
     pub(super) live: Arc<Live>,
     pub(super) access: Access,
@@ -57,17 +57,17 @@ pub struct Content {
 
 impl Content {
     /// The node.
-    pub fn ino(&self) -> Ino {
+    pub(crate) fn ino(&self) -> Ino {
         self.live.ino
     }
 
     /// What the handle is for.
-    pub fn access(&self) -> Access {
+    pub(crate) fn access(&self) -> Access {
         self.access
     }
 
     /// Reads at `offset`; short only at the end of the file.
-    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<Outcome<usize>, Error> {
+    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<Outcome<usize>, Error> {
         let body = self.live.body();
         let size = self.live.hot().size;
         let end = size.min(offset.saturating_add(buffer.len() as u64));
@@ -89,7 +89,12 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::NoSpace`] and [`Error::TooLarge`]; nothing is written then, or a part of `bytes`.
-    pub fn write_at(&self, offset: u64, bytes: &[u8], now: i64) -> Result<Outcome<()>, Error> {
+    pub(crate) fn write_at(
+        &self,
+        offset: u64,
+        bytes: &[u8],
+        now: i64,
+    ) -> Result<Outcome<()>, Error> {
         let end = offset.saturating_add(bytes.len() as u64);
         if end > SIZE_MAX {
             return Err(Error::TooLarge(end));
@@ -117,7 +122,7 @@ impl Content {
     }
 
     /// Cuts or extends with zeros; mtime and ctime become `now`.
-    pub fn resize(&self, size: u64, now: i64) -> Result<Outcome<()>, Error> {
+    pub(crate) fn resize(&self, size: u64, now: i64) -> Result<Outcome<()>, Error> {
         if size > SIZE_MAX {
             return Err(Error::TooLarge(size));
         }

@@ -28,7 +28,7 @@ const STEP: u64 = 8 * CHUNK_SIZE;
 
 /// Which bytes are to be copied, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stretch {
+pub(crate) struct Stretch {
     /// Where they are in the source.
     pub from: u64,
     /// Where they go in the target.
@@ -39,7 +39,7 @@ pub struct Stretch {
 
 /// What a step of copying came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Copied {
+pub(crate) enum Copied {
     /// So many bytes are copied; none at the end of the source only.
     Done(u64),
     /// These bytes of the source must be fetched first; then try again.
@@ -54,7 +54,12 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::NoSpace`] and [`Error::TooLarge`]; nothing is copied then, or a part.
-    pub fn copy_from(&self, source: &Self, stretch: Stretch, now: i64) -> Result<Copied, Error> {
+    pub(crate) fn copy_from(
+        &self,
+        source: &Self,
+        stretch: Stretch,
+        now: i64,
+    ) -> Result<Copied, Error> {
         let rest = source.live.hot().size.saturating_sub(stretch.from);
         let stretch = Stretch { length: stretch.length.min(rest), ..stretch };
         let end = stretch.to.saturating_add(stretch.length);

@@ -15,7 +15,7 @@ impl Content {
     ///
     /// The bytes go first: a row must not tell of bytes that are not there. Then the row, then the
     /// log that holds it.
-    pub fn sync(&self) -> Result<Durable, Error> {
+    pub(crate) fn sync(&self) -> Result<Durable, Error> {
         let ino = self.live.ino;
         if let Some(file) = self.store.data.existing(ino)? {
             let before = self.live.freshened();

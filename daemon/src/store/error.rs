@@ -7,7 +7,7 @@ use super::Ino;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Another process has the state directory open.
     #[error("{0} is in use by another process")]
     Locked(PathBuf),

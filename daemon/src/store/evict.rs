@@ -21,7 +21,7 @@ const NEAR: u64 = 8;
 
 /// Bytes of clean content that are here, and how many may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CacheUsage {
+pub(crate) struct CacheUsage {
     /// Bytes here that could be fetched again.
     pub bytes: u64,
     /// How many may be here.
@@ -46,14 +46,14 @@ struct GivenUp {
 
 impl Store {
     /// How full the cache is.
-    pub fn cache_usage(&self) -> CacheUsage {
+    pub(crate) fn cache_usage(&self) -> CacheUsage {
         CacheUsage { bytes: self.tree().cached, limit: self.options.cache_limit }
     }
 
     /// Gives up the local bytes of a node that the server has; how many there were. Nothing but the
     /// tests asks for one node yet.
     #[cfg(test)]
-    pub fn evict(&self, ino: Ino) -> Result<u64, Error> {
+    pub(crate) fn evict(&self, ino: Ino) -> Result<u64, Error> {
         let mut given_up = Vec::new();
         let bytes = self.give_up(ino, u64::MAX, 0, &mut given_up)?;
         self.punch(given_up)?;

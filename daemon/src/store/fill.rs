@@ -18,7 +18,7 @@ use super::{Error, Ino, Store, data, meta, record};
 
 /// What became of bytes that were fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filled {
+pub(crate) enum Filled {
     /// They are here now.
     Stored,
     /// They were not needed: the content changed meanwhile, or they are here already.
@@ -28,19 +28,19 @@ pub enum Filled {
 impl Store {
     /// The content that the server is known to have for a node, dirty chunks aside: what its absent
     /// chunks are fetched of.
-    pub fn content_of(&self, ino: Ino) -> Result<Option<ContentRef>, Error> {
+    pub(crate) fn content_of(&self, ino: Ino) -> Result<Option<ContentRef>, Error> {
         Ok(self.tree().present(ino)?.content)
     }
 
     /// The manifest of a node's content, if it is known or follows from the digest.
-    pub fn manifest(&self, ino: Ino) -> Result<Option<Arc<Manifest>>, Error> {
+    pub(crate) fn manifest(&self, ino: Ino) -> Result<Option<Arc<Manifest>>, Error> {
         let live = self.live(ino)?;
         let body = live.body();
         body.content.map_or(Ok(None), |content| known_manifest(&body, content))
     }
 
     /// Remembers a manifest. Chunks of an older content of a node that are equal in it count as here.
-    pub fn set_manifest(&self, manifest: Arc<Manifest>) -> Result<(), Error> {
+    pub(crate) fn set_manifest(&self, manifest: Arc<Manifest>) -> Result<(), Error> {
         let waiting = self.transact(|tree| {
             tree.begin()?;
             content_rows::save_manifest(&tree.db, &manifest)?;
@@ -78,7 +78,7 @@ impl Store {
     }
 
     /// The runs of `range` that are not here, aligned to [`super::BLOCK_SIZE`] but for the end of the file.
-    pub fn missing(&self, ino: Ino, range: Range<u64>) -> Result<Vec<Range<u64>>, Error> {
+    pub(crate) fn missing(&self, ino: Ino, range: Range<u64>) -> Result<Vec<Range<u64>>, Error> {
         let live = self.live(ino)?;
         let body = live.body();
         let size = live.hot().size;
@@ -89,7 +89,7 @@ impl Store {
     /// [`super::BLOCK_SIZE`], and so is the end unless it is the end of the content.
     ///
     /// A chunk that has all of its bytes is checked; a damaged one is dropped ([`Error::Corrupt`]).
-    pub fn fill(
+    pub(crate) fn fill(
         &self,
         ino: Ino,
         digest: Digest,

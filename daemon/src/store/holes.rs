@@ -23,7 +23,7 @@ use super::{Content, Error, Ino, Outcome, Snapshot, Store, content_rows, data};
 
 /// What becomes of the size of a file when a range that ends behind it is reserved or made zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Growth {
+pub(crate) enum Growth {
     /// It grows up to the end of the range.
     Grow,
     /// It stays.
@@ -44,7 +44,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::NoSpace`] when less than the floor would stay free; [`Error::TooLarge`].
-    pub fn reserve(
+    pub(crate) fn reserve(
         &self,
         range: Range<u64>,
         growth: Growth,
@@ -67,7 +67,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::TooLarge`].
-    pub fn punch(&self, range: Range<u64>, now: i64) -> Result<Outcome<()>, Error> {
+    pub(crate) fn punch(&self, range: Range<u64>, now: i64) -> Result<Outcome<()>, Error> {
         check_end(&range)?;
         let mut body = self.live.body_mut();
         let size = self.live.hot().size;
@@ -78,7 +78,12 @@ impl Content {
     ///
     /// # Errors
     /// As [`Content::reserve`].
-    pub fn zero(&self, range: Range<u64>, growth: Growth, now: i64) -> Result<Outcome<()>, Error> {
+    pub(crate) fn zero(
+        &self,
+        range: Range<u64>,
+        growth: Growth,
+        now: i64,
+    ) -> Result<Outcome<()>, Error> {
         self.make_room_for(&range)?;
         let mut body = self.live.body_mut();
         let after = growth.size_after(self.live.hot().size, range.end);

@@ -113,7 +113,7 @@ fn tick(store: &Weak<Store>, connection: &mut Option<Connection>) {
 
 impl Store {
     /// Makes the tree (names, attributes, what is dirty) survive power loss, not the bytes of files.
-    pub fn sync_tree(&self) -> Result<super::Durable, Error> {
+    pub(crate) fn sync_tree(&self) -> Result<super::Durable, Error> {
         let graves = {
             let mut tree = self.tree();
             tree.transact(|tree| tree.bury_forgotten().and_then(|()| tree.settle_all()))?;

@@ -44,14 +44,14 @@ impl Kept {
 
 impl Change<'_> {
     /// Keeps a node of which the kernel may know more than names, until [`Store::forget`].
-    pub fn keep(&mut self, ino: Ino) {
+    pub(crate) fn keep(&mut self, ino: Ino) {
         self.tree.kept.inos.insert(ino);
     }
 }
 
 impl Store {
     /// The kernel does not know this number any more. Without a name the node ends with the next change, or soon.
-    pub fn forget(&self, ino: Ino) {
+    pub(crate) fn forget(&self, ino: Ino) {
         self.tree().kept.forget(ino);
     }
 }

@@ -70,17 +70,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use miaofs::protocol::files::Kind;
 use tokio::sync::watch;
 
-pub use ahead::{Batch, Position};
-pub use change::Change;
-pub use content::{Access, Content, Durable, Outcome};
-pub use copy::{Copied, Stretch};
-pub use error::Error;
-pub use holes::Growth;
-pub use node::{Attributes, Child, Ino, NewNode, Node};
-pub use pull::{NameResolution, News, Resolution, Rules};
-pub use push::{ChunkRead, DirtyNode, Pushed, Snapshot};
-pub use seek::Sought;
-pub use view::View;
+pub(crate) use ahead::{Batch, Position};
+pub(crate) use change::Change;
+pub(crate) use content::{Access, Content, Durable, Outcome};
+pub(crate) use copy::{Copied, Stretch};
+pub(crate) use error::Error;
+pub(crate) use holes::Growth;
+pub(crate) use node::{Attributes, Child, Ino, NewNode, Node};
+pub(crate) use pull::{NameResolution, News, Resolution, Rules};
+pub(crate) use push::{ChunkRead, DirtyNode, Pushed, Snapshot};
+pub(crate) use seek::Sought;
+pub(crate) use view::View;
 
 use data::DataFiles;
 use error::while_doing;
@@ -90,14 +90,14 @@ use lock::Lock;
 use tree::{Committed, Tree};
 
 /// Bytes that are fetched and kept track of as one: 64 KiB.
-pub const BLOCK_SIZE: u64 = 64 * 1024;
+pub(crate) const BLOCK_SIZE: u64 = 64 * 1024;
 
 /// Closed inodes that may wait for a transaction to write their size and times.
 const WAITING_MAX: usize = 256;
 
 /// How much room the store may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StoreOptions {
+pub(crate) struct StoreOptions {
     /// Bytes of clean content that may be kept.
     pub cache_limit: u64,
     /// Bytes of the disk that are left free.
@@ -105,7 +105,7 @@ pub struct StoreOptions {
 }
 
 /// One state directory, open.
-pub struct Store {
+pub(crate) struct Store {
     options: StoreOptions,
     tree: Mutex<Tree>,
     data: Arc<DataFiles>,
@@ -126,7 +126,7 @@ impl std::fmt::Debug for Store {
 
 impl Store {
     /// Reads the tree at one moment.
-    pub fn view<T, E: From<Error>>(
+    pub(crate) fn view<T, E: From<Error>>(
         &self,
         read: impl FnOnce(&mut View<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// Changes the tree in one transaction; an `Err` undoes all of it.
-    pub fn change<T, E: From<Error>>(
+    pub(crate) fn change<T, E: From<Error>>(
         &self,
         change: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Like [`Store::change`], then opens the node that it answers, even one without an entry (`O_TMPFILE`).
-    pub fn change_and_open<T, E: From<Error>>(
+    pub(crate) fn change_and_open<T, E: From<Error>>(
         self: &Arc<Self>,
         access: Access,
         change: impl FnOnce(&mut Change<'_>) -> Result<(T, Ino), E>,
@@ -156,13 +156,17 @@ impl Store {
     }
 
     /// Opens the content of a regular file.
-    pub fn open_content(self: &Arc<Self>, ino: Ino, access: Access) -> Result<Content, Error> {
+    pub(crate) fn open_content(
+        self: &Arc<Self>,
+        ino: Ino,
+        access: Access,
+    ) -> Result<Content, Error> {
         let live = opened(&mut self.tree(), ino, access)?;
         Ok(Content { store: Arc::clone(self), live, access })
     }
 
     /// Makes all that was acknowledged survive power loss.
-    pub fn sync_all(&self) -> Result<Durable, Error> {
+    pub(crate) fn sync_all(&self) -> Result<Durable, Error> {
         let folder = std::fs::File::open(self.data.folder())
             .map_err(while_doing("opening the folder of data files"))?;
         rustix::fs::syncfs(&folder)
@@ -171,7 +175,7 @@ impl Store {
     }
 
     /// A signal that changes whenever something became dirty.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.dirtied.subscribe()
     }
 

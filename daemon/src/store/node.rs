@@ -8,11 +8,11 @@ use miaofs::protocol::ids::NodeId;
 
 /// Number of a node on this machine: stable, never used again, the inode number of the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ino(pub u64);
+pub(crate) struct Ino(pub u64);
 
 impl Ino {
     /// The root directory.
-    pub const ROOT: Self = Self(1);
+    pub(crate) const ROOT: Self = Self(1);
 }
 
 impl fmt::Display for Ino {
@@ -23,7 +23,7 @@ impl fmt::Display for Ino {
 
 /// What `stat` tells of a node. Times are nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attributes {
+pub(crate) struct Attributes {
     /// What it is.
     pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky: `0o7777` at the most.
@@ -48,7 +48,7 @@ pub struct Attributes {
 
 /// A node as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its number on this machine.
     pub ino: Ino,
     /// Its id on all machines.
@@ -65,7 +65,7 @@ pub struct Node {
 
 /// What a new node starts as; all its times are `now`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewNode {
+pub(crate) struct NewNode {
     /// What it is.
     pub kind: Kind,
     /// Permission bits.
@@ -99,7 +99,7 @@ impl NewNode {
 
 /// One entry of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Child {
+pub(crate) struct Child {
     /// Place in the directory: children come by rising cookie, and an entry keeps its own.
     pub cookie: u64,
     /// The name.

@@ -19,7 +19,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it open.
-    pub fn open(dir: &Path, options: StoreOptions) -> Result<Arc<Self>, Error> {
+    pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Arc<Self>, Error> {
         fs::create_dir_all(dir).map_err(while_doing("making the state directory"))?;
         let lock = Lock::take(dir)?;
         let database = dir.join("state.db");

@@ -17,7 +17,7 @@ use super::{DirtyNode, Error, Ino, Store, content_rows, data, meta};
 
 /// What shall become of a node that changed here and there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Resolution {
+pub(crate) enum Resolution {
     /// The server's state; local edits are equal or given up.
     Take,
     /// Local state becomes this, base the server's; dirty if they differ.
@@ -33,7 +33,7 @@ pub enum Resolution {
 
 /// What shall become of a dirty node whose name the server gave to another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NameResolution {
+pub(crate) enum NameResolution {
     /// The local node takes this name.
     RenameLocal(Vec<u8>),
     /// They are the same thing: the local node becomes the server's node.
@@ -41,7 +41,7 @@ pub enum NameResolution {
 }
 
 /// The rules by which conflicts are settled: pure functions, called inside the transaction.
-pub struct Rules<'a> {
+pub(crate) struct Rules<'a> {
     /// A node that is dirty here and changed there.
     pub node: &'a dyn Fn(&DirtyNode, &files::Node) -> Resolution,
     /// A dirty node whose name another node took.
@@ -50,7 +50,7 @@ pub struct Rules<'a> {
 
 /// What changed under the kernel's feet, so that its caches can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// Attributes of a node.
     Attributes(Ino),
     /// Content of a node (and its attributes).
@@ -75,7 +75,7 @@ pub enum News {
 
 impl Store {
     /// How far the changes of the server have been applied.
-    pub fn cursor(&self) -> u64 {
+    pub(crate) fn cursor(&self) -> u64 {
         self.tree().cursor
     }
 
@@ -83,7 +83,7 @@ impl Store {
     ///
     /// The contents of files that it may change are locked first, in order of their numbers, because
     /// nobody waits for a content while the tree is locked. A file that is opened meanwhile has it begin again.
-    pub fn apply(
+    pub(crate) fn apply(
         &self,
         nodes: &[files::Node],
         rules: &Rules<'_>,

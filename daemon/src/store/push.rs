@@ -17,7 +17,7 @@ use super::{Error, Ino, Store, data};
 
 /// A node that the server does not have as it is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DirtyNode {
+pub(crate) struct DirtyNode {
     /// The node.
     pub ino: Ino,
     /// Its id.
@@ -45,7 +45,7 @@ pub struct DirtyNode {
 
 /// A push that the server has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
+pub(crate) struct Pushed {
     /// The node.
     pub ino: Ino,
     /// [`DirtyNode::change`] of what was pushed.
@@ -60,7 +60,7 @@ pub struct Pushed {
 
 /// A content at one moment, as long as nobody writes to it.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The node.
     pub ino: Ino,
     /// Size of the content in bytes.
@@ -76,7 +76,7 @@ pub struct Snapshot {
 
 /// What reading a chunk of a snapshot gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChunkRead {
+pub(crate) enum ChunkRead {
     /// The bytes are those of the snapshot.
     Unchanged,
     /// Somebody wrote to the chunk since: take a new snapshot.
@@ -87,7 +87,7 @@ pub enum ChunkRead {
 
 impl Store {
     /// Dirty nodes by rising number, beginning after `after`.
-    pub fn dirty_nodes(&self, after: Ino, limit: usize) -> Result<Vec<DirtyNode>, Error> {
+    pub(crate) fn dirty_nodes(&self, after: Ino, limit: usize) -> Result<Vec<DirtyNode>, Error> {
         self.tree().reading(|tree| {
             let inos: Vec<Ino> = {
                 let mut statement = tree.db.prepare_cached(
@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// One node, if it is dirty.
-    pub fn dirty_node(&self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
+    pub(crate) fn dirty_node(&self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
         match self.tree().dirty_node(ino) {
             Err(Error::NoNode(_)) => Ok(None),
             other => other,
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// How many nodes are dirty, and the bytes of their contents that the server does not have.
-    pub fn pending(&self) -> Result<(u64, u64), Error> {
+    pub(crate) fn pending(&self) -> Result<(u64, u64), Error> {
         let mut tree = self.tree();
         let (nodes, mut bytes): (i64, i64) = tree
             .db
@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// How many deletions the server is to be told of.
-    pub fn deletions(&self) -> Result<u64, Error> {
+    pub(crate) fn deletions(&self) -> Result<u64, Error> {
         let tree = self.tree();
         let mut statement = tree.db.prepare_cached(
             "SELECT count(*) FROM nodes WHERE dirty = 1 AND links = 0 AND ino <> ?1",
@@ -146,7 +146,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoNode`] when one of the nodes is gone without a trace; nothing is remembered then.
-    pub fn begin_push(&self, pushes: &[(Ino, Revision)]) -> Result<(), Error> {
+    pub(crate) fn begin_push(&self, pushes: &[(Ino, Revision)]) -> Result<(), Error> {
         self.transact(|tree| {
             for (ino, revision) in pushes {
                 tree.edit(*ino)?.in_flight = Some(*revision);
@@ -159,7 +159,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest.
-    pub fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
+    pub(crate) fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
         let live = self.live(ino)?;
         take_snapshot(&live, &mut live.body_mut())
     }
@@ -169,7 +169,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::snapshot`].
-    pub fn snapshot_again(&self, earlier: &Snapshot) -> Result<(Snapshot, Vec<u64>), Error> {
+    pub(crate) fn snapshot_again(&self, earlier: &Snapshot) -> Result<(Snapshot, Vec<u64>), Error> {
         let live = &earlier.live;
         let mut body = live.body_mut();
         let count = chunk_count(earlier.size.max(live.hot().size));
@@ -179,7 +179,7 @@ impl Store {
     }
 
     /// Reads one chunk of a snapshot into `buffer`, which takes its length.
-    pub fn read_chunk(
+    pub(crate) fn read_chunk(
         &self,
         snapshot: &Snapshot,
         index: u64,

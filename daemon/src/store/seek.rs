@@ -13,7 +13,7 @@ use super::{Content, Error, Snapshot, Store, data};
 
 /// What is looked for in a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sought {
+pub(crate) enum Sought {
     /// Bytes that may be other than zero.
     Data,
     /// Zeros that take no room; also the end of the file.
@@ -34,7 +34,7 @@ impl Content {
     /// lseek(2)). `None` when `offset` is not inside of the file, or no data follows.
     ///
     /// Absent chunks count as data while [`Content::knows_holes`] does not hold.
-    pub fn seek(&self, offset: u64, sought: Sought) -> Result<Option<u64>, Error> {
+    pub(crate) fn seek(&self, offset: u64, sought: Sought) -> Result<Option<u64>, Error> {
         let body = self.live.body();
         let size = self.live.hot().size;
         let mut at = offset;
@@ -57,7 +57,7 @@ impl Content {
     }
 
     /// Whether it is known which of the chunks that are not here are holes.
-    pub fn knows_holes(&self) -> Result<bool, Error> {
+    pub(crate) fn knows_holes(&self) -> Result<bool, Error> {
         let body = self.live.body();
         let content = match body.content {
             Some(content) if body.chunks.in_state(ChunkState::Absent).next().is_some() => content,
@@ -80,7 +80,7 @@ impl Content {
 impl Store {
     /// Those of a snapshot's chunks, given in order, that have no data and were not written to since:
     /// they are zeros, which need not be read.
-    pub fn holes_of(&self, snapshot: &Snapshot, indexes: &[u64]) -> Result<Vec<u64>, Error> {
+    pub(crate) fn holes_of(&self, snapshot: &Snapshot, indexes: &[u64]) -> Result<Vec<u64>, Error> {
         let body = snapshot.live.body();
         let file = self.data.existing(snapshot.ino)?;
         let data_from = |offset| match &file {

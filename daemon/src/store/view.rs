@@ -8,13 +8,13 @@ use super::tree::Tree;
 use super::{Child, Error, Ino, Node, content_rows};
 
 /// The tree at one moment.
-pub struct View<'a> {
+pub(crate) struct View<'a> {
     pub(super) tree: &'a mut Tree,
 }
 
 impl View<'_> {
     /// A node; [`Error::NoNode`] when there is none.
-    pub fn node(&mut self, ino: Ino) -> Result<Node, Error> {
+    pub(crate) fn node(&mut self, ino: Ino) -> Result<Node, Error> {
         let record = self.tree.present(ino)?;
         let mut node = Node {
             ino,
@@ -37,32 +37,37 @@ impl View<'_> {
     }
 
     /// The node that a name in a directory names.
-    pub fn entry(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Error> {
+    pub(crate) fn entry(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Error> {
         self.tree.entry(parent, name)
     }
 
     /// All names of a node, each with its directory.
-    pub fn entries_of(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
+    pub(crate) fn entries_of(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
         content_rows::entries_of(&self.tree.db, ino)
     }
 
     /// Up to `limit` children with a cookie above `after` (0: from the first), by rising cookie.
-    pub fn children(&mut self, parent: Ino, after: u64, limit: usize) -> Result<Vec<Child>, Error> {
+    pub(crate) fn children(
+        &mut self,
+        parent: Ino,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Child>, Error> {
         self.tree.children(parent, after, limit)
     }
 
     /// The highest cookie in a directory, 0 when it is empty: entries that come later have a higher one.
-    pub fn last_cookie(&mut self, parent: Ino) -> Result<u64, Error> {
+    pub(crate) fn last_cookie(&mut self, parent: Ino) -> Result<u64, Error> {
         self.tree.last_cookie(parent)
     }
 
     /// Whether a directory holds anything.
-    pub fn has_children(&mut self, ino: Ino) -> Result<bool, Error> {
+    pub(crate) fn has_children(&mut self, ino: Ino) -> Result<bool, Error> {
         self.tree.has_children(ino)
     }
 
     /// The directory that a directory is in; the root is in itself.
-    pub fn parent_of(&mut self, ino: Ino) -> Result<Ino, Error> {
+    pub(crate) fn parent_of(&mut self, ino: Ino) -> Result<Ino, Error> {
         if ino == Ino::ROOT {
             return Ok(Ino::ROOT);
         }
@@ -76,12 +81,12 @@ impl View<'_> {
     }
 
     /// How many directories a directory holds: what its link count rests on, asked for by each `stat`.
-    pub fn subdirectories(&mut self, ino: Ino) -> Result<u32, Error> {
+    pub(crate) fn subdirectories(&mut self, ino: Ino) -> Result<u32, Error> {
         Ok(self.tree.present(ino)?.subdirectories)
     }
 
     /// The value of an extended attribute.
-    pub fn xattr(&mut self, ino: Ino, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) fn xattr(&mut self, ino: Ino, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         let record = self.tree.present(ino)?;
         let (Some(xattrs), Ok(name)) = (&record.xattrs, std::str::from_utf8(name)) else {
             return Ok(None);
@@ -90,14 +95,14 @@ impl View<'_> {
     }
 
     /// The names of all extended attributes.
-    pub fn xattr_names(&mut self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
+    pub(crate) fn xattr_names(&mut self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
         let record = self.tree.present(ino)?;
         let names = record.xattrs.iter().flat_map(|xattrs| xattrs.keys());
         Ok(names.map(|name| name.clone().into_bytes()).collect())
     }
 
     /// The node of an id.
-    pub fn by_id(&mut self, id: NodeId) -> Result<Option<Ino>, Error> {
+    pub(crate) fn by_id(&mut self, id: NodeId) -> Result<Option<Ino>, Error> {
         let Some(ino) = self.tree.by_id(id)? else { return Ok(None) };
         let status = self.tree.record(ino)?.status;
         Ok(matches!(status, Status::Present | Status::Detached).then_some(ino))

@@ -45,7 +45,7 @@ const NODES: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not zero");
 
 /// Why bytes that are not here could not be fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// The server cannot be reached, or wants a sign-in first.
     #[error("not here, and the server cannot be reached")]
     Offline,

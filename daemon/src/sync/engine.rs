@@ -33,7 +33,7 @@ const ACCOUNT_FRESH: Duration = Duration::from_secs(5);
 
 /// How the engine works.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Name of the account, for the status.
     pub account: String,
     /// Name of this device: stands in the names of conflict copies.
@@ -46,7 +46,7 @@ pub struct Settings {
 
 /// The engine. Clones are the same one.
 #[derive(Clone)]
-pub struct Engine {
+pub(crate) struct Engine {
     core: Arc<Core>,
 }
 
@@ -115,7 +115,7 @@ impl Core {
 impl Engine {
     /// Starts the engine inside a tokio runtime; the server may be away. The receiver tells what
     /// changed under the kernel's feet.
-    pub fn start(
+    pub(crate) fn start(
         store: Arc<Store>,
         client: Client,
         settings: Settings,
@@ -151,12 +151,12 @@ impl Engine {
     }
 
     /// This node changed, or its last writer closed it.
-    pub fn wake(&self, _ino: Ino) {
+    pub(crate) fn wake(&self, _ino: Ino) {
         self.core.wake.notify_one();
     }
 
     /// This node was synced: it is pushed without delay.
-    pub fn urgent(&self, ino: Ino) {
+    pub(crate) fn urgent(&self, ino: Ino) {
         let _ending = self.core.orders.send(Order::Urgent(ino));
     }
 
@@ -164,7 +164,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`FetchError`]; soon, when the server is away.
-    pub async fn fetch(&self, content: &Content, range: Range<u64>) -> Result<(), FetchError> {
+    pub(crate) async fn fetch(
+        &self,
+        content: &Content,
+        range: Range<u64>,
+    ) -> Result<(), FetchError> {
         download::fetch(&self.core, content.ino(), range).await
     }
 
@@ -172,7 +176,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`FetchError`]; soon, when the server is away.
-    pub async fn learn_holes(&self, content: &Content) -> Result<(), FetchError> {
+    pub(crate) async fn learn_holes(&self, content: &Content) -> Result<(), FetchError> {
         download::learn_holes(&self.core, content.ino()).await
     }
 
@@ -181,30 +185,30 @@ impl Engine {
     ///
     /// # Errors
     /// [`FlushError`] names what cannot be sent.
-    pub async fn flush(&self, scope: Scope) -> Result<(), FlushError> {
+    pub(crate) async fn flush(&self, scope: Scope) -> Result<(), FlushError> {
         let (answer, answered) = oneshot::channel();
         let _ending = self.core.orders.send(Order::Flush { scope, answer });
         answered.await.unwrap_or(Err(FlushError::Ended))
     }
 
     /// The deletions that wait are meant.
-    pub fn allow_deletions(&self) {
+    pub(crate) fn allow_deletions(&self) {
         let _ending = self.core.orders.send(Order::AllowDeletions);
     }
 
     /// A person signed in again: goes on with this session.
-    pub async fn sign_in_again(&self, refresh_token: String) {
+    pub(crate) async fn sign_in_again(&self, refresh_token: String) {
         self.core.client.resume(refresh_token).await;
         self.core.signed_in.notify_one();
     }
 
     /// The account and its quota as last heard.
-    pub fn usage(&self) -> Option<Account> {
+    pub(crate) fn usage(&self) -> Option<Account> {
         self.core.usage()
     }
 
     /// How one node stands to the server.
-    pub fn node_state(&self, ino: Ino) -> NodeState {
+    pub(crate) fn node_state(&self, ino: Ino) -> NodeState {
         match self.state_of(ino) {
             Ok(state) => state,
             Err(error) => NodeState::Error(error.to_string()),
@@ -230,7 +234,7 @@ impl Engine {
     ///
     /// # Errors
     /// The store's.
-    pub fn status(&self) -> Result<Status, store::Error> {
+    pub(crate) fn status(&self) -> Result<Status, store::Error> {
         let core = &self.core;
         let (pending_nodes, dirty_bytes) = core.store.pending()?;
         let uploading = self.uploading()?;
@@ -259,7 +263,7 @@ impl Engine {
     }
 
     /// Whether the server answers, from memory.
-    pub fn server(&self) -> Server {
+    pub(crate) fn server(&self) -> Server {
         let (state, error) = match self.core.link.state() {
             LinkState::Connecting => (ServerState::Connecting, None),
             LinkState::Online => (ServerState::Online, None),
@@ -299,7 +303,7 @@ impl Engine {
     }
 
     /// Ends all loops. What is not on the server is in the store for the next start.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.core.stop.cancel();
         self.core.tasks.close();
         self.core.tasks.wait().await;

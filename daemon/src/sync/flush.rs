@@ -8,7 +8,7 @@ use crate::store::{DirtyNode, Error, Ino, View};
 
 /// What shall be on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// The whole drive.
     All,
     /// One node.
@@ -19,7 +19,7 @@ pub enum Scope {
 
 /// Why not all is on the server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FlushError {
+pub(crate) enum FlushError {
     /// Nothing can be sent until a person signs in.
     #[error("signed out: run `miaofs login`")]
     SignedOut,

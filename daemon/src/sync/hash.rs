@@ -19,7 +19,7 @@ const AGAIN_MAX: u32 = 16;
 
 /// Why there is no manifest of a snapshot.
 #[derive(Debug, thiserror::Error)]
-pub enum HashError {
+pub(crate) enum HashError {
     /// Somebody writes to it.
     #[error("the file changes while it is read")]
     Changed,
@@ -33,7 +33,7 @@ pub enum HashError {
 
 /// A snapshot that has been hashed.
 #[derive(Debug, Clone)]
-pub struct Hashed {
+pub(crate) struct Hashed {
     /// What was hashed.
     pub snapshot: Snapshot,
     /// Its manifest.
@@ -46,7 +46,7 @@ pub struct Hashed {
 ///
 /// # Errors
 /// [`HashError::Changed`] when the file keeps changing too fast for that.
-pub fn hash(store: &Store, snapshot: Snapshot) -> Result<Hashed, HashError> {
+pub(crate) fn hash(store: &Store, snapshot: Snapshot) -> Result<Hashed, HashError> {
     let hashes = Hashes::of_base(&snapshot);
     finish(store, snapshot, hashes)
 }
@@ -55,7 +55,7 @@ pub fn hash(store: &Store, snapshot: Snapshot) -> Result<Hashed, HashError> {
 ///
 /// # Errors
 /// As [`hash`].
-pub(super) fn hash_again(store: &Store, earlier: &Hashed) -> Result<Hashed, HashError> {
+pub(crate) fn hash_again(store: &Store, earlier: &Hashed) -> Result<Hashed, HashError> {
     let (snapshot, written) = store.snapshot_again(&earlier.snapshot)?;
     let hashes = Hashes::of_manifest(&earlier.manifest, snapshot.size).without(&written);
     finish(store, snapshot, hashes)

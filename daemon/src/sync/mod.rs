@@ -38,11 +38,11 @@ mod status;
 mod throttle;
 mod upload;
 
-pub use download::FetchError;
-pub use engine::{Engine, Settings};
-pub use flush::{FlushError, Scope};
+pub(crate) use download::FetchError;
+pub(crate) use engine::{Engine, Settings};
+pub(crate) use flush::{FlushError, Scope};
 #[cfg(test)]
-pub use hash::{Hashed, hash};
+pub(crate) use hash::{Hashed, hash};
 #[cfg(test)]
-pub use status::{Cache, Counters, NodeError};
-pub use status::{NodeState, Server, ServerState, Status};
+pub(crate) use status::{Cache, Counters, NodeError};
+pub(crate) use status::{NodeState, Server, ServerState, Status};

@@ -17,7 +17,7 @@ const CONFLICTS_MAX: usize = 100;
 
 /// How the engine stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The server.
     pub server: Server,
     /// Name of the account.
@@ -52,7 +52,7 @@ pub struct Status {
 
 /// The server as the engine sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
+pub(crate) struct Server {
     /// Its URL.
     pub url: String,
     /// Whether it answers.
@@ -65,7 +65,7 @@ pub struct Server {
 /// Whether the server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ServerState {
+pub(crate) enum ServerState {
     /// It has not been asked yet.
     Connecting,
     /// It does.
@@ -78,7 +78,7 @@ pub enum ServerState {
 
 /// A content under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Uploading {
+pub(crate) struct Uploading {
     /// Path in the drive.
     pub path: String,
     /// Bytes of the content.
@@ -89,7 +89,7 @@ pub struct Uploading {
 
 /// Something that is wrong with one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeError {
+pub(crate) struct NodeError {
     /// Path in the drive.
     pub path: String,
     /// What is wrong.
@@ -99,7 +99,7 @@ pub struct NodeError {
 /// What has gone by since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Counters {
+pub(crate) struct Counters {
     /// Chunks sent.
     pub chunks_sent: u64,
     /// Bytes of chunks sent.
@@ -130,7 +130,7 @@ pub struct Counters {
 
 /// The cache of clean content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cache {
+pub(crate) struct Cache {
     /// Bytes that are here.
     pub bytes: u64,
     /// Bytes that may be.
@@ -140,7 +140,7 @@ pub struct Cache {
 /// How one node stands to the server. Its text is the xattr `user.miaofs.state`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NodeState {
+pub(crate) enum NodeState {
     /// The same here and there, and all of it is here.
     Synced,
     /// It waits to be pushed.

@@ -12,7 +12,7 @@ use super::{Caller, Error, HandleId, Privileges, Vfs, Written, now};
 
 /// What is to be done with a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allocation {
+pub(crate) enum Allocation {
     /// Later writes to it find room; what is behind the end reads as zeros if the file grows.
     Reserve(Growth),
     /// It becomes zeros that take no room; the size stays.
@@ -23,7 +23,7 @@ pub enum Allocation {
 
 /// A range of bytes as a program gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub(crate) struct Span {
     /// Where it begins.
     pub offset: u64,
     /// Bytes in it.
@@ -36,7 +36,7 @@ impl Vfs {
     /// # Errors
     /// [`Error::EmptyRange`], [`Error::BadHandle`], [`Error::ReadOnly`]; of the store, no room and a
     /// range that ends behind the largest size.
-    pub fn allocate(
+    pub(crate) fn allocate(
         &self,
         caller: Caller,
         id: HandleId,
@@ -50,7 +50,7 @@ impl Vfs {
     ///
     /// # Errors
     /// Those, and [`Error::Fetch`].
-    pub async fn allocate_fetching(
+    pub(crate) async fn allocate_fetching(
         &self,
         caller: Caller,
         id: HandleId,

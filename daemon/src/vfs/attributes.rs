@@ -21,7 +21,7 @@ pub(super) const CAPABILITY_XATTR: &[u8] = b"security.capability";
 
 /// A time to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Time {
+pub(crate) enum Time {
     /// When the change is made.
     Now,
     /// Nanoseconds since 1970.
@@ -30,7 +30,7 @@ pub enum Time {
 
 /// What to change; what is `None` stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AttributeChange {
+pub(crate) struct AttributeChange {
     /// Permission bits with setuid, setgid and sticky.
     pub mode: Option<u32>,
     /// Owner.
@@ -65,7 +65,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::Stale`], [`Error::IsDirectory`] for the size of one, and what the store cannot do.
-    pub fn set_attributes(
+    pub(crate) fn set_attributes(
         &self,
         caller: Caller,
         ino: Ino,
@@ -92,7 +92,7 @@ impl Vfs {
     ///
     /// # Errors
     /// Those, and [`Error::Fetch`].
-    pub async fn set_attributes_fetching(
+    pub(crate) async fn set_attributes_fetching(
         &self,
         caller: Caller,
         ino: Ino,

@@ -15,7 +15,7 @@ const SYS_ADMIN: u64 = 1 << 21;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// User that what it creates belongs to.
     pub uid: u32,
     /// Group that what it creates belongs to.

@@ -20,7 +20,7 @@ impl Vfs {
     /// # Errors
     /// [`Error::BadHandle`], [`Error::Overlap`], [`Error::ReadOnly`], [`Error::Fetch`], and a disk that is full
     /// or failed; not once something is copied.
-    pub async fn copy(
+    pub(crate) async fn copy(
         &self,
         caller: Caller,
         (source, target): (HandleId, HandleId),

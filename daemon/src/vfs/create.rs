@@ -16,7 +16,7 @@ const SET_GROUP_ID: u32 = 0o2000;
 
 /// What to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewNode<'a> {
+pub(crate) struct NewNode<'a> {
     /// What it is.
     pub kind: Kind,
     /// Permission bits, as the caller asked for them.
@@ -33,7 +33,7 @@ impl Vfs {
     /// # Errors
     /// [`Error::Exists`], [`Error::NameTooLong`], [`Error::NotDirectory`], [`Error::Stale`] for a
     /// directory that is gone, and what the store cannot do.
-    pub fn create(
+    pub(crate) fn create(
         &self,
         caller: Caller,
         place: Place<'_>,

@@ -19,7 +19,7 @@ const BATCH: usize = 256;
 
 /// One entry of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listed<'a> {
+pub(crate) struct Listed<'a> {
     /// The place after it, where reading goes on.
     pub next: u64,
     /// Its name.
@@ -32,7 +32,7 @@ pub struct Listed<'a> {
 
 /// Whether the reader takes more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub(crate) enum Room {
     /// The entry was taken.
     Left,
     /// It was not: it did not fit.
@@ -44,7 +44,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NotDirectory`], [`Error::Stale`].
-    pub fn open_directory(&self, ino: Ino) -> Result<(HandleId, Keeping), Error> {
+    pub(crate) fn open_directory(&self, ino: Ino) -> Result<(HandleId, Keeping), Error> {
         self.view(|view| match view.node(ino)?.attributes.kind {
             Kind::Directory => Ok(self.streams.insert(ino, view.last_cookie(ino)?)),
             _ => Err(Error::NotDirectory),
@@ -55,7 +55,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::BadHandle`].
-    pub fn release_directory(&self, id: HandleId) -> Result<(), Error> {
+    pub(crate) fn release_directory(&self, id: HandleId) -> Result<(), Error> {
         self.streams.remove(id)
     }
 
@@ -63,7 +63,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::BadHandle`], [`Error::Stale`] for a directory that is gone.
-    pub fn read_directory(
+    pub(crate) fn read_directory(
         &self,
         id: HandleId,
         after: u64,
@@ -76,7 +76,7 @@ impl Vfs {
     ///
     /// # Errors
     /// As [`Self::read_directory`].
-    pub fn read_directory_stats(
+    pub(crate) fn read_directory_stats(
         &self,
         id: HandleId,
         after: u64,

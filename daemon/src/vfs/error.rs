@@ -7,7 +7,7 @@ use crate::sync::{FetchError, FlushError};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// There is no such name.
     #[error("no such file or directory")]
     NoName,
@@ -109,7 +109,7 @@ impl Error {
     ///
     /// `ESTALE` makes the kernel look the whole path up again: who opens a file that is being replaced
     /// from elsewhere gets the old one or the new one, and `ENOENT` only if the name is gone.
-    pub fn errno(&self) -> Errno {
+    pub(crate) fn errno(&self) -> Errno {
         match self {
             Self::NoName => Errno::NOENT,
             Self::Stale => Errno::STALE,
@@ -139,7 +139,7 @@ impl Error {
 
     /// Whether something broke that an operator should hear of, rather than a program having asked
     /// for what cannot be.
-    pub fn is_fault(&self) -> bool {
+    pub(crate) fn is_fault(&self) -> bool {
         self.errno() == Errno::IO
     }
 }

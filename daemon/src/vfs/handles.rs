@@ -10,11 +10,11 @@ use super::Error;
 
 /// Number of an open file; never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct HandleId(pub u64);
+pub(crate) struct HandleId(pub u64);
 
 /// An open file; dropping it closes it.
 #[derive(Debug)]
-pub struct Handle {
+pub(super) struct Handle {
     pub(super) content: Content,
     /// Whether it changed anything, so that the engine is woken when it closes.
     pub(super) written: AtomicBool,

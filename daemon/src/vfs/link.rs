@@ -12,7 +12,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::LinkToDirectory`], [`Error::TooManyLinks`], [`Error::Exists`] and those of the name.
-    pub fn link(&self, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
+    pub(crate) fn link(&self, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
         check_name(place.name)?;
         let linked = self.change(|change| link(change, ino, place))?;
         self.engine.wake(ino);

@@ -10,7 +10,7 @@ use super::{Error, Place, Vfs, check_name};
 
 /// What `stat` says about a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stat {
+pub(crate) struct Stat {
     /// Inode number.
     pub ino: Ino,
     /// Kind, mode, owner, size and times.
@@ -26,7 +26,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NameTooLong`], [`Error::Stale`] or [`Error::NotDirectory`] for the parent.
-    pub fn lookup(&self, place: Place<'_>) -> Result<Option<Stat>, Error> {
+    pub(crate) fn lookup(&self, place: Place<'_>) -> Result<Option<Stat>, Error> {
         check_name(place.name)?;
         self.view(|view| match view.entry(place.parent, place.name)? {
             Some(ino) => stat(view, ino).map(Some),
@@ -38,7 +38,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::Stale`] if it is gone.
-    pub fn stat(&self, ino: Ino) -> Result<Stat, Error> {
+    pub(crate) fn stat(&self, ino: Ino) -> Result<Stat, Error> {
         self.view(|view| stat(view, ino))
     }
 
@@ -46,7 +46,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NotSymlink`] if it is something else.
-    pub fn read_link(&self, ino: Ino) -> Result<Arc<[u8]>, Error> {
+    pub(crate) fn read_link(&self, ino: Ino) -> Result<Arc<[u8]>, Error> {
         self.view(|view| view.node(ino)?.target.ok_or(Error::NotSymlink))
     }
 }

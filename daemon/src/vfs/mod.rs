@@ -41,20 +41,20 @@ use miaofs::protocol::name::NAME_MAX;
 use crate::store::{Change, Ino, Store, View};
 use crate::sync::Engine;
 
-pub use allocate::{Allocation, Span};
-pub use attributes::{AttributeChange, Time};
-pub use caller::Caller;
-pub use create::NewNode;
-pub use directory::Room;
-pub use error::Error;
-pub use handles::HandleId;
-pub use lookup::Stat;
-pub use open::{IfExists, OpenMode, Truncate};
-pub use rename::RenameMode;
-pub use space::{BLOCK_SIZE, Space};
-pub use streams::Keeping;
-pub use write::{Privileges, Written};
-pub use xattr::SetXattr;
+pub(crate) use allocate::{Allocation, Span};
+pub(crate) use attributes::{AttributeChange, Time};
+pub(crate) use caller::Caller;
+pub(crate) use create::NewNode;
+pub(crate) use directory::Room;
+pub(crate) use error::Error;
+pub(crate) use handles::HandleId;
+pub(crate) use lookup::Stat;
+pub(crate) use open::{IfExists, OpenMode, Truncate};
+pub(crate) use rename::RenameMode;
+pub(crate) use space::{BLOCK_SIZE, Space};
+pub(crate) use streams::Keeping;
+pub(crate) use write::{Privileges, Written};
+pub(crate) use xattr::SetXattr;
 
 use handles::Handles;
 use replaced::Replaced;
@@ -62,7 +62,7 @@ use streams::Streams;
 
 /// What `close` and `fsync` wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SyncMode {
+pub(crate) enum SyncMode {
     /// For this machine's disk (`fsync`), or for nothing (`close`).
     #[default]
     Local,
@@ -72,7 +72,7 @@ pub enum SyncMode {
 
 /// Whether the mount may change anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Writable {
+pub(crate) enum Writable {
     /// It may.
     #[default]
     Yes,
@@ -82,7 +82,7 @@ pub enum Writable {
 
 /// How a mount behaves.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// What `close` and `fsync` wait for.
     pub sync: SyncMode,
     /// Whether anything may be changed.
@@ -94,7 +94,7 @@ pub struct Settings {
 
 /// A name in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place<'a> {
+pub(crate) struct Place<'a> {
     /// The directory.
     pub parent: Ino,
     /// The name, as the kernel gives it: never empty, `.`, `..`, or with a `/` in it.
@@ -102,7 +102,7 @@ pub struct Place<'a> {
 }
 
 /// The file system of one account's drive.
-pub struct Vfs {
+pub(crate) struct Vfs {
     store: Arc<Store>,
     engine: Engine,
     handles: Handles,
@@ -113,14 +113,14 @@ pub struct Vfs {
 
 impl Vfs {
     /// A file system over a store and the engine that keeps it equal with the server.
-    pub fn new(store: Arc<Store>, engine: Engine, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<Store>, engine: Engine, settings: Settings) -> Arc<Self> {
         let (handles, streams) = (Handles::default(), Streams::default());
         let replaced = Replaced::default();
         Arc::new(Self { store, engine, handles, replaced, streams, settings })
     }
 
     /// What `close` and `fsync` wait for.
-    pub fn sync_mode(&self) -> SyncMode {
+    pub(crate) fn sync_mode(&self) -> SyncMode {
         self.settings.sync
     }
 

@@ -15,7 +15,7 @@ use super::{Caller, Error, HandleId, NewNode, Place, Stat, Vfs, check_name, now}
 
 /// Whether opening a file empties it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Truncate {
+pub(crate) enum Truncate {
     /// It keeps its content.
     No,
     /// `O_TRUNC`.
@@ -24,7 +24,7 @@ pub enum Truncate {
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OpenMode {
+pub(crate) struct OpenMode {
     /// For reading only, or for writing as well.
     pub access: Access,
     /// Whether it is emptied.
@@ -33,7 +33,7 @@ pub struct OpenMode {
 
 /// What happens when a file that is to be made and opened is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfExists {
+pub(crate) enum IfExists {
     /// It is opened.
     Open,
     /// `O_EXCL`: [`Error::Exists`].
@@ -46,7 +46,7 @@ impl Vfs {
     /// # Errors
     /// [`Error::ReadOnly`] for writing on a read-only mount, [`Error::Stale`], and what the store
     /// cannot do.
-    pub fn open(&self, caller: Caller, ino: Ino, mode: OpenMode) -> Result<HandleId, Error> {
+    pub(crate) fn open(&self, caller: Caller, ino: Ino, mode: OpenMode) -> Result<HandleId, Error> {
         if mode.access == Access::Write {
             self.require_writable()?;
         }
@@ -62,7 +62,7 @@ impl Vfs {
     ///
     /// # Errors
     /// As [`Self::create`] and [`Self::open`].
-    pub fn create_and_open(
+    pub(crate) fn create_and_open(
         &self,
         caller: Caller,
         place: Place<'_>,
@@ -114,7 +114,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::BadHandle`].
-    pub fn release(&self, id: HandleId) -> Result<(), Error> {
+    pub(crate) fn release(&self, id: HandleId) -> Result<(), Error> {
         let handle = self.handles.remove(id)?;
         let written = handle.written.load(Ordering::Relaxed);
         let ino = handle.content.ino();
@@ -129,7 +129,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::BadHandle`], and a disk that failed.
-    pub fn sync(&self, id: HandleId) -> Result<Durable, Error> {
+    pub(crate) fn sync(&self, id: HandleId) -> Result<Durable, Error> {
         let handle = self.handles.get(id)?;
         let durable = handle.content.sync()?;
         self.engine.urgent(handle.content.ino());
@@ -140,7 +140,7 @@ impl Vfs {
     ///
     /// # Errors
     /// A disk that failed.
-    pub fn sync_directory(&self, ino: Ino) -> Result<Durable, Error> {
+    pub(crate) fn sync_directory(&self, ino: Ino) -> Result<Durable, Error> {
         let durable = self.store.sync_tree()?;
         self.engine.urgent(ino);
         Ok(durable)
@@ -150,7 +150,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::Flush`].
-    pub async fn flush(&self, ino: Ino) -> Result<(), Error> {
+    pub(crate) async fn flush(&self, ino: Ino) -> Result<(), Error> {
         Ok(self.engine.flush(Scope::Node(ino)).await?)
     }
 }

@@ -13,7 +13,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::BadHandle`], and a disk that failed.
-    pub fn read(
+    pub(crate) fn read(
         &self,
         id: HandleId,
         offset: u64,
@@ -26,7 +26,7 @@ impl Vfs {
     ///
     /// # Errors
     /// Those, and [`Error::Fetch`] when the server did not give the bytes in time.
-    pub async fn read_fetching(
+    pub(crate) async fn read_fetching(
         &self,
         id: HandleId,
         offset: u64,

@@ -13,7 +13,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NoName`], [`Error::IsDirectory`] and those of the name.
-    pub fn unlink(&self, place: Place<'_>) -> Result<(), Error> {
+    pub(crate) fn unlink(&self, place: Place<'_>) -> Result<(), Error> {
         self.remove(place, |_change, _ino, kind| match kind {
             Kind::Directory => Err(Error::IsDirectory),
             _ => Ok(()),
@@ -24,7 +24,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NoName`], [`Error::NotDirectory`], [`Error::NotEmpty`] and those of the name.
-    pub fn remove_directory(&self, place: Place<'_>) -> Result<(), Error> {
+    pub(crate) fn remove_directory(&self, place: Place<'_>) -> Result<(), Error> {
         self.remove(place, |change, ino, kind| match kind {
             Kind::Directory if change.has_children(ino)? => Err(Error::NotEmpty),
             Kind::Directory => Ok(()),

@@ -11,7 +11,7 @@ use super::{Error, Place, Vfs, check_name, now};
 
 /// What happens with a node that has the new name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RenameMode {
+pub(crate) enum RenameMode {
     /// It loses the name.
     Replace,
     /// It keeps it: [`Error::Exists`].
@@ -26,7 +26,12 @@ impl Vfs {
     /// # Errors
     /// [`Error::NoName`], [`Error::Exists`], [`Error::NotEmpty`], [`Error::IsDirectory`],
     /// [`Error::NotDirectory`], [`Error::IntoItself`] and those of the names, as rename(2) has them.
-    pub fn rename(&self, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> Result<(), Error> {
+    pub(crate) fn rename(
+        &self,
+        from: Place<'_>,
+        to: Place<'_>,
+        mode: RenameMode,
+    ) -> Result<(), Error> {
         check_name(from.name)?;
         check_name(to.name)?;
         let going = if mode == RenameMode::Replace { self.about_to_go(to)? } else { None };

@@ -36,7 +36,7 @@ impl Replaced {
 impl Vfs {
     /// The kernel does not know this node any more; it asks for the name before it uses it again. Without a
     /// name it ends.
-    pub fn forget(&self, ino: Ino) {
+    pub(crate) fn forget(&self, ino: Ino) {
         self.store.forget(ino);
         // Dropped here, not under the lock: closing the last handle ends the file.
         drop(self.replaced.forget(ino));

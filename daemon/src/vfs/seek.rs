@@ -10,7 +10,12 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NothingBehind`] when `offset` is not inside of the file, or no data follows.
-    pub fn seek(&self, id: HandleId, offset: i64, sought: Sought) -> Result<Outcome<u64>, Error> {
+    pub(crate) fn seek(
+        &self,
+        id: HandleId,
+        offset: i64,
+        sought: Sought,
+    ) -> Result<Outcome<u64>, Error> {
         let handle = self.handles.get(id)?;
         if !handle.content.knows_holes()? {
             return Ok(Outcome::Missing(0..0));
@@ -23,7 +28,7 @@ impl Vfs {
     ///
     /// # Errors
     /// Those.
-    pub async fn seek_fetching(
+    pub(crate) async fn seek_fetching(
         &self,
         id: HandleId,
         offset: i64,

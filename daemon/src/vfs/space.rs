@@ -7,11 +7,11 @@ use miaofs::protocol::accounts::Account;
 use super::{Error, Vfs};
 
 /// Size of a block in bytes.
-pub const BLOCK_SIZE: u64 = 4096;
+pub(crate) const BLOCK_SIZE: u64 = 4096;
 
 /// What `statfs` says, in blocks of [`BLOCK_SIZE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
+pub(crate) struct Space {
     /// In all.
     pub blocks: u64,
     /// Free: what is not used of the quota.
@@ -32,7 +32,7 @@ impl Vfs {
     ///
     /// # Errors
     /// A state directory that cannot be looked at.
-    pub fn space(&self) -> Result<Space, Error> {
+    pub(crate) fn space(&self) -> Result<Space, Error> {
         let state_dir = self.settings.control_socket.parent().unwrap_or(Path::new("/"));
         let disk = rustix::fs::statvfs(state_dir).map_err(Error::Disk)?;
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);

@@ -14,7 +14,7 @@ use super::{Error, HandleId};
 /// anew meanwhile, and the entry at that place has gone, it finds no such place and ends the stream
 /// (`fuse_readdir_cached`, Linux 6.18). So of all streams of one directory only one is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeping {
+pub(crate) enum Keeping {
     /// It may.
     Kept,
     /// It must ask.

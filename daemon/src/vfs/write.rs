@@ -9,7 +9,7 @@ use super::{Caller, Error, HandleId, Vfs, now};
 
 /// What a write does to set-user-id and set-group-id bits; the kernel says which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Privileges {
+pub(crate) enum Privileges {
     /// The writer may keep them.
     Keep,
     /// They are taken away, as far as this writer may not keep them.
@@ -18,7 +18,7 @@ pub enum Privileges {
 
 /// What a write changed besides content and times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub(crate) enum Written {
     /// Nothing.
     Plainly,
     /// The mode, which the kernel does not expect a write to change.
@@ -30,7 +30,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::BadHandle`], [`Error::ReadOnly`], and a disk that is full or failed.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         id: HandleId,
         offset: u64,
@@ -45,7 +45,7 @@ impl Vfs {
     ///
     /// # Errors
     /// Those, and [`Error::Fetch`].
-    pub async fn write_fetching(
+    pub(crate) async fn write_fetching(
         &self,
         id: HandleId,
         offset: u64,

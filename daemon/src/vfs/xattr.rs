@@ -25,7 +25,7 @@ const LIST_MAX: usize = 64 * 1024;
 
 /// When an attribute may be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetXattr {
+pub(crate) enum SetXattr {
     /// Always.
     Always,
     /// When there is none yet: `XATTR_CREATE`.
@@ -39,7 +39,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NoXattr`]; [`Error::Unsupported`] for `system.*`.
-    pub fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
             STATE => Ok(self.engine.node_state(ino).to_string().into_bytes()),
             CONTROL if ino == Ino::ROOT => {
@@ -55,7 +55,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::Stale`].
-    pub fn xattr_names(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>, Error> {
+    pub(crate) fn xattr_names(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>, Error> {
         let mut names = self.view(|view| Ok(view.xattr_names(ino)?))?;
         let is_trusted = |name: &Vec<u8>| name.starts_with(TRUSTED_PREFIX);
         if names.iter().any(is_trusted) && !caller.sees_trusted() {
@@ -69,7 +69,7 @@ impl Vfs {
     /// # Errors
     /// [`Error::XattrReadOnly`], [`Error::Unsupported`], [`Error::XattrExists`],
     /// [`Error::NoXattr`], [`Error::XattrsFull`], [`Error::Acl`].
-    pub fn set_xattr(
+    pub(crate) fn set_xattr(
         &self,
         caller: Caller,
         ino: Ino,
@@ -105,7 +105,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NoXattr`], [`Error::XattrReadOnly`], [`Error::Unsupported`].
-    pub fn remove_xattr(&self, ino: Ino, name: &[u8]) -> Result<(), Error> {
+    pub(crate) fn remove_xattr(&self, ino: Ino, name: &[u8]) -> Result<(), Error> {
         check_settable(name)?;
         self.change(|change: &mut Change<'_>| {
             change.remove_xattr(ino, name)?;

@@ -8,7 +8,7 @@ use super::Error;
 ///
 /// # Errors
 /// Those of the call.
-pub async fn off_loop<T: Send + 'static>(
+pub(crate) async fn off_loop<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(call).await {
@@ -22,7 +22,9 @@ pub async fn off_loop<T: Send + 'static>(
 
 /// Runs a task to its end, also when whoever waits for it goes away meanwhile. A panic in it goes on in
 /// the caller.
-pub async fn to_the_end<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    task: impl Future<Output = T> + Send + 'static,
+) -> T {
     match tokio::spawn(task).await {
         Ok(answer) => answer,
         Err(failure) => std::panic::resume_unwind(failure.into_panic()),
@@ -33,7 +35,7 @@ pub async fn to_the_end<T: Send + 'static>(task: impl Future<Output = T> + Send 
 ///
 /// # Errors
 /// [`Error::File`] when the system gives no thread.
-pub fn background_thread<T: Send + 'static>(
+pub(crate) fn background_thread<T: Send + 'static>(
     name: &str,
     compute: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, Error> {

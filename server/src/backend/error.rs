@@ -10,7 +10,7 @@ use super::db::{Trouble, sort_mysql};
 
 /// A failure of something the server stands on.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The database refused or is gone.
     #[error("database: {0}")]
     Database(#[source] sqlx::Error),
@@ -146,7 +146,7 @@ impl Error {
     }
 
     /// An I/O error at a path, told apart by whether the disk is full.
-    pub fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+    pub(crate) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 Self::NoRoom(source)

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 /// An account, as tables key it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct UserId(pub i64);
+pub(crate) struct UserId(pub i64);
 
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -16,16 +16,16 @@ impl fmt::Display for UserId {
 
 /// A token of either sort, by which the tracker knows it; 128 random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenId([u8; 16]);
+pub(crate) struct TokenId([u8; 16]);
 
 impl TokenId {
     /// Its bytes, as the tracker keys it.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
     /// Reads what [`Self::as_bytes`] gave.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }
@@ -48,21 +48,21 @@ impl std::str::FromStr for TokenId {
 
 /// An object of chunks that some upload brought; its name on the staging disk and in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlobId([u8; 16]);
+pub(crate) struct BlobId([u8; 16]);
 
 impl BlobId {
     /// A new id that nobody can guess.
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         Self(rand::random())
     }
 
     /// Its bytes, as tables key it.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
     /// Reads what [`Self::as_bytes`] gave.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }
@@ -99,24 +99,24 @@ impl fmt::Display for BlobId {
 
 /// A row of the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TransferId([u8; 16]);
+pub(crate) struct TransferId([u8; 16]);
 
 impl TransferId {
     /// The transfer by which a blob leaves the staging disk: there is one, so it has the blob's id.
-    pub const fn of_staged(blob: BlobId) -> Self {
+    pub(crate) const fn of_staged(blob: BlobId) -> Self {
         Self(blob.0)
     }
 
     /// The transfer by which a blob moves from store to store: there is one at a time, so its id comes
     /// from the blob's.
-    pub fn of_stored(blob: BlobId) -> Self {
+    pub(crate) fn of_stored(blob: BlobId) -> Self {
         let hash = blake3::derive_key("miaofs 2026 transfer of a stored blob", &blob.0);
         let (id, _rest) = hash.split_first_chunk().expect("a hash has 32 bytes");
         Self(*id)
     }
 
     /// Its bytes, as tables key it.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }

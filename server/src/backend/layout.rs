@@ -25,7 +25,7 @@ const HOLE: u32 = u32::MAX;
 
 /// Where bytes are to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// Nowhere: they are zeros.
     Hole,
     /// In a blob, from `offset` on.
@@ -39,7 +39,7 @@ pub enum Source {
 
 impl Source {
     /// Where the bytes `distance` further on are.
-    pub fn advanced(self, distance: u64) -> Self {
+    pub(crate) fn advanced(self, distance: u64) -> Self {
         match self {
             Self::Hole => Self::Hole,
             Self::Blob { blob, offset } => Self::Blob { blob, offset: offset + distance },
@@ -49,7 +49,7 @@ impl Source {
 
 /// Bytes in a row that come from one source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Where they are.
     pub source: Source,
     /// How many, at least one.
@@ -65,7 +65,7 @@ struct Run {
 
 /// Size, chunk digests and extents of one content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
+pub(crate) struct Layout {
     size: u64,
     chunks: Vec<ChunkDigest>,
     runs: Vec<Run>,
@@ -76,7 +76,7 @@ impl Layout {
     ///
     /// # Panics
     /// When there are more or fewer chunks than the size says.
-    pub fn new(size: u64, chunks: impl IntoIterator<Item = (ChunkDigest, Source)>) -> Self {
+    pub(crate) fn new(size: u64, chunks: impl IntoIterator<Item = (ChunkDigest, Source)>) -> Self {
         let mut layout = Self { size, chunks: Vec::new(), runs: Vec::new() };
         for (digest, source) in chunks {
             layout.chunks.push(digest);
@@ -87,7 +87,7 @@ impl Layout {
     }
 
     /// The layout of a content of one chunk at the most, whose bytes are at `source`.
-    pub fn of_small(digest: Digest, size: u64, source: Source) -> Self {
+    pub(crate) fn of_small(digest: Digest, size: u64, source: Source) -> Self {
         let only = (ChunkDigest::from_bytes(*digest.as_bytes()), source);
         Self::new(size, (size > 0).then_some(only))
     }
@@ -104,24 +104,24 @@ impl Layout {
     }
 
     /// Size of the content in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
     /// The digests of all chunks in order.
-    pub fn chunks(&self) -> &[ChunkDigest] {
+    pub(crate) fn chunks(&self) -> &[ChunkDigest] {
         &self.chunks
     }
 
     /// The sources of all chunks in order.
-    pub fn sources(&self) -> impl Iterator<Item = Source> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Source> {
         self.runs.iter().flat_map(|run| {
             (0..u64::from(run.chunks)).map(|chunk| run.source.advanced(chunk * CHUNK_SIZE))
         })
     }
 
     /// The blobs that the content stands on.
-    pub fn blobs(&self) -> BTreeSet<BlobId> {
+    pub(crate) fn blobs(&self) -> BTreeSet<BlobId> {
         self.runs
             .iter()
             .filter_map(|run| match run.source {
@@ -132,7 +132,7 @@ impl Layout {
     }
 
     /// The pieces that make up a range of the content, which is cut at its end.
-    pub fn plan(&self, range: Range<u64>) -> Vec<Piece> {
+    pub(crate) fn plan(&self, range: Range<u64>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut start = 0;
         for run in &self.runs {
@@ -147,7 +147,7 @@ impl Layout {
     }
 
     /// The layout as the database holds it.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let blobs: Vec<BlobId> = self.blobs().into_iter().collect();
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&count(blobs.len()).to_be_bytes());
@@ -177,7 +177,7 @@ impl Layout {
     ///
     /// # Errors
     /// [`Error::Damaged`] for anything else.
-    pub fn decode(size: u64, bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn decode(size: u64, bytes: &[u8]) -> Result<Self, Error> {
         Self::read(size, bytes).ok_or(Error::Damaged { what: "manifest" })
     }
 

@@ -8,7 +8,7 @@ use super::Error;
 
 /// A right that one process has at a time; given back when dropped, and by the kernel when it ends.
 #[derive(Debug)]
-pub struct DataLock {
+pub(super) struct DataLock {
     _locked: File,
 }
 
@@ -17,7 +17,7 @@ impl DataLock {
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
-    pub fn take(path: &Path) -> Result<Self, Error> {
+    pub(super) fn take(path: &Path) -> Result<Self, Error> {
         let file = File::options().create(true).append(true).open(path);
         let file = file.map_err(|error| Error::file(path, error))?;
         match file.try_lock() {

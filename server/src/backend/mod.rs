@@ -1,24 +1,24 @@
 //! What the server stands on: SQL, the tracker, staging disks and stores; knows no rule of the service.
 
-pub mod blobs;
+pub(crate) mod blobs;
 mod blocking;
-pub mod db;
+pub(crate) mod db;
 mod error;
 mod ids;
-pub mod layout;
+pub(crate) mod layout;
 mod lock;
-pub mod peers;
-pub mod queue;
+pub(crate) mod peers;
+pub(crate) mod queue;
 mod settings;
-pub mod staging;
+pub(crate) mod staging;
 mod token_key;
-pub mod tracker;
+pub(crate) mod tracker;
 
-pub use blocking::{background_thread, off_loop, to_the_end};
-pub use error::Error;
-pub use ids::{BlobId, TokenId, TransferId, UserId};
-pub use settings::{Database, KeyPrefix, RedisSettings, Settings, StagingUse};
-pub use token_key::TokenKey;
+pub(crate) use blocking::{background_thread, off_loop, to_the_end};
+pub(crate) use error::Error;
+pub(crate) use ids::{BlobId, TokenId, TransferId, UserId};
+pub(crate) use settings::{Database, KeyPrefix, RedisSettings, Settings, StagingUse};
+pub(crate) use token_key::TokenKey;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use tracker::Tracker;
 
 /// All backends of one process, opened once. A clone is the same.
 #[derive(Debug, Clone)]
-pub struct Backends {
+pub(crate) struct Backends {
     /// Where they are.
     pub settings: Settings,
     /// What has to last.
@@ -61,7 +61,7 @@ impl Backends {
     /// # Errors
     /// [`Error::Locked`] when another process has the data directory, else whatever cannot be made,
     /// opened or migrated.
-    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
         if settings.has_data() {
             make_private_directory(&settings.data)?;
         }
@@ -81,7 +81,7 @@ impl Backends {
     /// # Errors
     /// [`Error::NoData`] when there is no server's data; [`Error::OtherVersion`]; else whatever cannot
     /// be opened.
-    pub async fn open_beside(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) async fn open_beside(settings: &Settings) -> Result<Self, Error> {
         let embedded = matches!(settings.database, Database::Embedded);
         if embedded && !settings.database_file().exists() {
             return Err(Error::NoData(settings.data.clone()));
@@ -111,7 +111,7 @@ impl Backends {
     }
 
     /// Closes what has to be closed in order, after the last use.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.tracker.close().await;
         self.db.close().await;
     }
@@ -127,7 +127,7 @@ fn make_private_directory(path: &Path) -> Result<(), Error> {
 }
 
 /// Seconds since 1970, as tables hold times.
-pub fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -19,11 +19,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connections to the other hosts. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Peers(reqwest::Client);
+pub(crate) struct Peers(reqwest::Client);
 
 /// A host to be asked, and the pass that it lets one in with.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// Its name.
     pub host: HostName,
     /// Its base URL, without a slash at the end.
@@ -37,7 +37,7 @@ impl Peers {
     ///
     /// # Errors
     /// [`Error::Setup`] when this machine cannot make connections.
-    pub fn new() -> Result<Self, Error> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let client = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
@@ -52,7 +52,7 @@ impl Peers {
     ///
     /// # Errors
     /// [`Error::Unreachable`] when the host is away or refuses, also in the middle.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         peer: &Peer,
         blob: BlobId,

@@ -14,7 +14,7 @@ use super::queue;
 
 /// Where the backends are. What is absent is the embedded part, in the data directory.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Directory that holds everything the server keeps for itself.
     pub data: PathBuf,
     /// The name of this process's staging disk.
@@ -40,7 +40,7 @@ pub struct Settings {
 
 /// Where what has to last is kept. The URLs have passwords.
 #[derive(Debug, Clone)]
-pub enum Database {
+pub(crate) enum Database {
     /// In a file of the data directory.
     Embedded,
     /// On a server.
@@ -54,7 +54,7 @@ pub enum Database {
 
 /// A tracker in Redis.
 #[derive(Debug, Clone)]
-pub struct RedisSettings {
+pub(crate) struct RedisSettings {
     /// Where it is, and perhaps with which password: `redis://…` or `rediss://…`.
     pub url: SecretString,
     /// What all keys begin with.
@@ -64,12 +64,12 @@ pub struct RedisSettings {
 /// What all names of one server in Redis or RabbitMQ begin with, so that several servers share one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub struct KeyPrefix(String);
+pub(crate) struct KeyPrefix(String);
 
 /// A string that keys do not begin with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a prefix of keys is 1 to {PREFIX_BYTES_MAX} of a-z, A-Z, 0-9, '.', '_' and '-'")]
-pub struct KeyPrefixError;
+pub(crate) struct KeyPrefixError;
 
 /// Bytes that a prefix of keys may have.
 const PREFIX_BYTES_MAX: usize = 64;
@@ -106,7 +106,7 @@ impl fmt::Display for KeyPrefix {
 
 /// What a process does with the staging disk of its host. Each of it one process does at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StagingUse {
+pub(crate) enum StagingUse {
     /// Nothing: there may be none.
     Nothing,
     /// It receives what is uploaded.
@@ -119,7 +119,7 @@ pub enum StagingUse {
 
 impl Settings {
     /// Everything embedded, in this directory.
-    pub fn embedded(data: PathBuf) -> Self {
+    pub(crate) fn embedded(data: PathBuf) -> Self {
         let stores = StoresSettings::local_only(data.join("store"));
         Self {
             data,
@@ -136,17 +136,17 @@ impl Settings {
     }
 
     /// The embedded database.
-    pub fn database_file(&self) -> PathBuf {
+    pub(crate) fn database_file(&self) -> PathBuf {
         self.data.join("miaofs.db")
     }
 
     /// The embedded tracker.
-    pub fn tracker_file(&self) -> PathBuf {
+    pub(crate) fn tracker_file(&self) -> PathBuf {
         self.data.join("tracker.db")
     }
 
     /// The key that signs tokens.
-    pub fn token_key_file(&self) -> PathBuf {
+    pub(crate) fn token_key_file(&self) -> PathBuf {
         self.token_key_file.clone().unwrap_or_else(|| self.data.join("token.key"))
     }
 
@@ -175,7 +175,7 @@ impl Settings {
     }
 
     /// The staging disk.
-    pub fn staging_directory(&self) -> PathBuf {
+    pub(crate) fn staging_directory(&self) -> PathBuf {
         self.data.join("staging")
     }
 }

@@ -29,7 +29,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// What is needed to go on with a chunked upload when the tracker has forgotten it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sidecar {
+pub(crate) struct Sidecar {
     /// Number of the user whose upload it is.
     pub user: i64,
     /// The content that it brings.
@@ -48,7 +48,7 @@ pub struct Sidecar {
 
 /// The staging directory of this host. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Staging {
+pub(crate) struct Staging {
     directory: Arc<Path>,
     boot: Arc<[u8]>,
 }
@@ -58,7 +58,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
         make_directory(directory)?;
         Self::of_others(directory)
     }
@@ -68,18 +68,18 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn of_others(directory: &Path) -> Result<Self, Error> {
+    pub(crate) fn of_others(directory: &Path) -> Result<Self, Error> {
         let boot = std::fs::read(BOOT_ID).map_err(|error| Error::file(BOOT_ID, error))?;
         Ok(Self { directory: directory.into(), boot: boot.into() })
     }
 
     /// Which boot of the machine this is. What was written but not synced in another one may be lost.
-    pub fn boot(&self) -> &[u8] {
+    pub(crate) fn boot(&self) -> &[u8] {
         &self.boot
     }
 
     /// Where the bytes of a staged blob are.
-    pub fn path(&self, blob: BlobId) -> PathBuf {
+    pub(crate) fn path(&self, blob: BlobId) -> PathBuf {
         self.directory.join(format!("{blob}.{BLOB}"))
     }
 
@@ -91,7 +91,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::File`].
-    pub async fn create(&self, blob: BlobId, size: u64) -> Result<(), Error> {
+    pub(crate) async fn create(&self, blob: BlobId, size: u64) -> Result<(), Error> {
         let path = self.path(blob);
         off_loop(move || {
             let made = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
@@ -104,7 +104,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::File`].
-    pub async fn draft(&self, blob: BlobId) -> Result<Draft, Error> {
+    pub(crate) async fn draft(&self, blob: BlobId) -> Result<Draft, Error> {
         self.create(blob, 0).await?;
         Ok(Draft { blob, path: Some(self.path(blob)) })
     }
@@ -113,7 +113,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::NoRoom`]; [`Error::File`], also when the blob is gone.
-    pub async fn write(&self, blob: BlobId, offset: u64, bytes: Bytes) -> Result<(), Error> {
+    pub(crate) async fn write(&self, blob: BlobId, offset: u64, bytes: Bytes) -> Result<(), Error> {
         let path = self.path(blob);
         off_loop(move || {
             let opened = OpenOptions::new().write(true).open(&path);
@@ -128,7 +128,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::NoRoom`]; [`Error::File`], also when the blob is gone.
-    pub async fn fill(&self, blob: BlobId, pieces: Vec<Bytes>) -> Result<(), Error> {
+    pub(crate) async fn fill(&self, blob: BlobId, pieces: Vec<Bytes>) -> Result<(), Error> {
         /// Small pieces are gathered into writes of this many bytes.
         const GATHER: usize = 1024 * 1024;
         let path = self.path(blob);
@@ -148,7 +148,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::File`].
-    pub async fn sync(&self, blob: BlobId) -> Result<bool, Error> {
+    pub(crate) async fn sync(&self, blob: BlobId) -> Result<bool, Error> {
         let (path, directory) = (self.path(blob), self.directory.clone());
         off_loop(move || {
             let Some(file) = open_if_there(&path)? else { return Ok(false) };
@@ -163,7 +163,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub fn file(&self, blob: BlobId) -> Result<Option<File>, Error> {
+    pub(crate) fn file(&self, blob: BlobId) -> Result<Option<File>, Error> {
         open_if_there(&self.path(blob))
     }
 
@@ -171,7 +171,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub async fn remove(&self, blob: BlobId) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, blob: BlobId) -> Result<(), Error> {
         let path = self.path(blob);
         off_loop(move || remove_if_there(&path)).await
     }
@@ -180,7 +180,11 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::File`].
-    pub async fn put_sidecar(&self, upload: UploadId, sidecar: &Sidecar) -> Result<(), Error> {
+    pub(crate) async fn put_sidecar(
+        &self,
+        upload: UploadId,
+        sidecar: &Sidecar,
+    ) -> Result<(), Error> {
         let json = serde_json::to_vec(sidecar).expect("numbers and hex can always be said in JSON");
         let (path, directory) = (self.sidecar_path(upload), self.directory.clone());
         off_loop(move || {
@@ -201,7 +205,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Damaged`] when it cannot be read back.
-    pub async fn sidecar(&self, upload: UploadId) -> Result<Option<Sidecar>, Error> {
+    pub(crate) async fn sidecar(&self, upload: UploadId) -> Result<Option<Sidecar>, Error> {
         let path = self.sidecar_path(upload);
         off_loop(move || match std::fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
@@ -217,7 +221,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub async fn remove_sidecar(&self, upload: UploadId) -> Result<(), Error> {
+    pub(crate) async fn remove_sidecar(&self, upload: UploadId) -> Result<(), Error> {
         let path = self.sidecar_path(upload);
         off_loop(move || remove_if_there(&path)).await
     }
@@ -226,7 +230,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub async fn inventory(&self) -> Result<Inventory, Error> {
+    pub(crate) async fn inventory(&self) -> Result<Inventory, Error> {
         let directory = self.directory.clone();
         off_loop(move || {
             take_inventory(&directory).map_err(|error| Error::file(&*directory, error))
@@ -240,13 +244,13 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub async fn has_sidecar(&self, upload: UploadId) -> Result<bool, Error> {
+    pub(crate) async fn has_sidecar(&self, upload: UploadId) -> Result<bool, Error> {
         let path = self.sidecar_path(upload);
         off_loop(move || path.try_exists().map_err(|error| Error::file(&path, error))).await
     }
 
     /// The staged blobs, as they are found; whoever stops taking them ends the search.
-    pub fn list(&self) -> mpsc::Receiver<Result<Staged, Error>> {
+    pub(crate) fn list(&self) -> mpsc::Receiver<Result<Staged, Error>> {
         /// Blobs that are found ahead of whoever takes them.
         const AHEAD: usize = 256;
         let (sender, receiver) = mpsc::channel(AHEAD);
@@ -273,7 +277,7 @@ impl Staging {
 
 /// A staged blob, as it stands on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Staged {
+pub(crate) struct Staged {
     /// Which blob.
     pub blob: BlobId,
     /// Its size in bytes.
@@ -301,14 +305,14 @@ fn staged_of(entry: &std::fs::DirEntry) -> io::Result<Option<Staged>> {
 
 /// A blob that is being written; dropping it removes the blob.
 #[derive(Debug)]
-pub struct Draft {
+pub(crate) struct Draft {
     blob: BlobId,
     path: Option<PathBuf>,
 }
 
 impl Draft {
     /// Lets the blob stay.
-    pub fn keep(mut self) -> BlobId {
+    pub(crate) fn keep(mut self) -> BlobId {
         self.path = None;
         self.blob
     }
@@ -326,7 +330,7 @@ impl Drop for Draft {
 
 /// What stands on a staging disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Inventory {
+pub(crate) struct Inventory {
     /// The staged blobs.
     pub blobs: Vec<BlobId>,
     /// Room that they take in bytes, holes not counted.
@@ -385,7 +389,7 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::NoRoom`], [`Error::File`].
-pub fn make_directory(path: &Path) -> Result<(), Error> {
+pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(|error| Error::file(path, error))?;
     path.parent().map_or(Ok(()), sync_directory)
 }
@@ -394,7 +398,7 @@ pub fn make_directory(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::File`].
-pub fn sync_directory(path: &Path) -> Result<(), Error> {
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|error| Error::file(path, error))
 }
 

@@ -10,7 +10,7 @@ const BYTES: usize = 32;
 
 /// The key. It is never shown.
 #[derive(Clone)]
-pub struct TokenKey([u8; BYTES]);
+pub(crate) struct TokenKey([u8; BYTES]);
 
 impl std::fmt::Debug for TokenKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -23,7 +23,7 @@ impl TokenKey {
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Damaged`] when it has not 32 bytes.
-    pub fn load(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn load(path: &Path) -> Result<Self, Error> {
         match read(path)? {
             Some(key) => Ok(key),
             None => {
@@ -34,12 +34,12 @@ impl TokenKey {
     }
 
     /// Its bytes.
-    pub const fn as_bytes(&self) -> &[u8; BYTES] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; BYTES] {
         &self.0
     }
 
     /// Another key for another purpose, made from this one.
-    pub fn derive(&self, purpose: &str) -> [u8; BYTES] {
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; BYTES] {
         blake3::derive_key(purpose, &self.0)
     }
 }

@@ -28,7 +28,7 @@ const SHOW: Duration = Duration::from_millis(200);
 
 /// Flags of `fsck`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Read all bytes and compare them with their digests.
@@ -50,7 +50,7 @@ pub struct Args {
 
 impl Args {
     /// Checks, says what was found, and answers with the exit code that says it too.
-    pub fn run(&self) -> ExitCode {
+    pub(super) fn run(&self) -> ExitCode {
         self.check().unwrap_or_else(|error| {
             eprintln!("Error: {error:?}");
             ExitCode::from(FAILED)

@@ -6,7 +6,7 @@ use crate::service::collection::{Reach, collect_once};
 
 /// Flags of `gc`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Collect at once what is still in its grace period: whoever was about to name it sends it again.
@@ -22,7 +22,7 @@ impl Args {
     ///
     /// # Errors
     /// What cannot be opened or removed; what was freed before stays freed.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         let reach = if self.now { Reach::Unnamed } else { Reach::Due };
         super::beside_server(&self.flags, async |backends, policy| {
             let freed = collect_once(&backends, policy, reach).await?;

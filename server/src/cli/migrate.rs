@@ -20,7 +20,7 @@ const TEMPLATE: &str = "{bar:30} {percent:>3} %  {msg}";
 
 /// Flags of `migrate`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Store to be emptied: local, ceph or oss.
@@ -48,7 +48,7 @@ impl Args {
     ///
     /// # Errors
     /// The stores cannot be meant, a part does not answer, something failed for good, or objects are left.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         super::beside_server(&self.flags, async |backends, _policy| {
             let migration = Migration::begin(&backends, self.from, self.to).await?;
             if migration.is_refilled() {

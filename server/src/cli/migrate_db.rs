@@ -8,7 +8,7 @@ use crate::config::{Config, Flags};
 
 /// Flags of `migrate-db`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
 }
@@ -18,7 +18,7 @@ impl Args {
     ///
     /// # Errors
     /// The database cannot be opened or is of a newer program, or a change fails.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         let Config { settings, .. } = Config::load(&self.flags)?;
         super::block_on("warn", async move {
             let db = Db::open(&settings, Schema::Migrate).await;

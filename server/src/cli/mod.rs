@@ -26,7 +26,7 @@ use crate::service::Policy;
 /// The miaofs server: accounts, drives, uploads, downloads and transfer.
 #[derive(Debug, Parser)]
 #[command(name = "miaofs-server", version)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 }
@@ -52,7 +52,7 @@ enum Command {
 
 impl Cli {
     /// Reads the command line. One that cannot be understood ends the process, after saying why.
-    pub fn from_arguments() -> Self {
+    pub(crate) fn from_arguments() -> Self {
         let arguments: Vec<OsString> = std::env::args_os().collect();
         Self::try_parse_from(&arguments).unwrap_or_else(|error| {
             // Whoever closed the screen is told by the exit code.
@@ -68,7 +68,7 @@ impl Cli {
     ///
     /// # Errors
     /// Whatever the command cannot do, for a person to read.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let done = match self.command {
             Command::Fsck(args) => return Ok(args.run()),
             Command::Serve(args) => args.run(),

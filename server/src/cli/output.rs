@@ -8,7 +8,7 @@ use serde::Serialize;
 ///
 /// # Errors
 /// Nobody reads it.
-pub fn line(line: impl std::fmt::Display) -> anyhow::Result<()> {
+pub(super) fn line(line: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
@@ -16,6 +16,6 @@ pub fn line(line: impl std::fmt::Display) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// Nobody reads it.
-pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string(value)?)
 }

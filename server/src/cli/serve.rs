@@ -17,7 +17,7 @@ use crate::service::Services;
 
 /// Flags of `serve`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
     #[command(flatten)]
@@ -32,7 +32,7 @@ impl Args {
     ///
     /// # Errors
     /// What cannot be opened, or on what cannot be listened.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         let config = ServingConfig::load(&self.flags, &self.serving)?;
         if self.check {
             // A store's settings are read when it is opened, which connects to nothing.

@@ -7,7 +7,7 @@ const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 ///
 /// # Errors
 /// What is wrong with the text.
-pub fn parse(text: &str) -> Result<u64, String> {
+pub(super) fn parse(text: &str) -> Result<u64, String> {
     let wrong =
         || format!("'{text}' is no size: write bytes or a number with KiB, MiB, GiB or TiB");
     let text = text.trim();
@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
 }
 
 /// Says a number of bytes in the unit that suits it.
-pub fn format(bytes: u64) -> String {
+pub(super) fn format(bytes: u64) -> String {
     let power = UNITS.len() - 1;
     let power = (0..power).find(|power| bytes >> (10 * (power + 1)) == 0).unwrap_or(power);
     if power == 0 {

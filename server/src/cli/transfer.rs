@@ -11,7 +11,7 @@ use crate::service::transfer::{Count, Listed, Outbox, State, Which};
 
 /// Flags of `transfer`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
 }
@@ -57,7 +57,7 @@ impl Args {
     ///
     /// # Errors
     /// There is no such transfer, or the backends cannot be opened.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         match &self.action {
             Action::List { state, common } => {
                 common.with_outbox(async |outbox| common.list(&outbox, *state).await)

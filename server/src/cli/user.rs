@@ -15,7 +15,7 @@ const INPUT_MAX: u64 = 4096;
 
 /// Flags of `user`.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     action: Action,
 }
@@ -67,7 +67,7 @@ impl Args {
     ///
     /// # Errors
     /// There is no such account, or what was asked for is out of bounds.
-    pub fn run(&self) -> anyhow::Result<()> {
+    pub(super) fn run(&self) -> anyhow::Result<()> {
         match &self.action {
             Action::List(common) => common.with_users(async |users| common.list(&users).await),
             Action::Quota { name, size, common } => common.with_users(async |users| {

@@ -15,7 +15,7 @@ use crate::service::{Dedup, Roles, SignUps};
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
-pub struct Flags {
+pub(crate) struct Flags {
     /// TOML file with settings.
     #[arg(long, env = "MIAOFS_SERVER_CONFIG", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
@@ -109,7 +109,7 @@ pub struct Flags {
 
 /// Flags of a process that answers requests, beside [`Flags`].
 #[derive(Debug, Args)]
-pub struct ServingFlags {
+pub(crate) struct ServingFlags {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, env = "MIAOFS_SERVER_LISTEN", value_name = "ADDR")]
     pub(super) listen: Option<SocketAddr>,

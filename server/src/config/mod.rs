@@ -4,7 +4,7 @@ mod file;
 mod flags;
 mod stores;
 
-pub use flags::{Flags, ServingFlags};
+pub(crate) use flags::{Flags, ServingFlags};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ const DRAIN_LIMIT: u64 = 30;
 
 /// Everything decided that each command needs.
 #[derive(Debug)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the backends are.
     pub settings: Settings,
     /// What the operator decides.
@@ -41,7 +41,7 @@ pub struct Config {
 
 /// Everything decided for a process that answers requests.
 #[derive(Debug)]
-pub struct ServingConfig {
+pub(crate) struct ServingConfig {
     /// What each command needs.
     pub config: Config,
     /// Where to listen.
@@ -56,7 +56,7 @@ pub struct ServingConfig {
 
 /// How a process ends that was told to.
 #[derive(Debug, Clone, Copy)]
-pub struct Drain {
+pub(crate) struct Drain {
     /// How long it says that it is not ready, and still takes requests.
     pub delay: Duration,
     /// How long requests, and then workers, may take to end.
@@ -68,7 +68,7 @@ impl Config {
     ///
     /// # Errors
     /// The file cannot be read or has a setting that is not known or not valid.
-    pub fn load(flags: &Flags) -> anyhow::Result<Self> {
+    pub(crate) fn load(flags: &Flags) -> anyhow::Result<Self> {
         Self::of(flags, &File::read(flags.config.as_deref())?)
     }
 
@@ -82,7 +82,7 @@ impl ServingConfig {
     ///
     /// # Errors
     /// The file cannot be read or has a setting that is not known or not valid.
-    pub fn load(flags: &Flags, serving: &ServingFlags) -> anyhow::Result<Self> {
+    pub(crate) fn load(flags: &Flags, serving: &ServingFlags) -> anyhow::Result<Self> {
         let file = File::read(flags.config.as_deref())?;
         let roles = file.roles.as_ref().map(|words| words.join(",").parse()).transpose();
         let proxies = serving.trusted_proxies.clone().or(file.trusted_proxies.clone());

@@ -20,7 +20,7 @@ use crate::service::{Caller, Services};
         (status = 409, description = "the name is taken", body = Problem),
         (status = 429, description = "too many tries", body = Problem),
     ))]
-pub async fn sign_up(
+pub(super) async fn sign_up(
     State(services): State<Services>,
     Origin(from): Origin,
     Json(request): Json<SignUp>,
@@ -35,7 +35,7 @@ pub async fn sign_up(
         (status = 401, description = "wrong name or password", body = Problem),
         (status = 429, description = "too many tries", body = Problem),
     ))]
-pub async fn sign_in(
+pub(super) async fn sign_in(
     State(services): State<Services>,
     Origin(from): Origin,
     Json(request): Json<SignIn>,
@@ -49,7 +49,7 @@ pub async fn sign_in(
         (status = 200, description = "signed in anew", body = Session),
         (status = 401, description = "the token is not good", body = Problem),
     ))]
-pub async fn refresh(
+pub(super) async fn refresh(
     State(services): State<Services>,
     Json(request): Json<Refresh>,
 ) -> Result<axum::Json<Session>, Failure> {
@@ -59,7 +59,7 @@ pub async fn refresh(
 /// End this device's session.
 #[utoipa::path(post, path = routes::SIGN_OUT, tag = "accounts",
     responses((status = 204, description = "signed out")))]
-pub async fn sign_out(
+pub(super) async fn sign_out(
     State(services): State<Services>,
     caller: Caller,
 ) -> Result<StatusCode, Failure> {
@@ -75,7 +75,7 @@ pub async fn sign_out(
         (status = 401, description = "the old password is wrong", body = Problem),
         (status = 429, description = "too many tries", body = Problem),
     ))]
-pub async fn change_password(
+pub(super) async fn change_password(
     State(services): State<Services>,
     caller: Caller,
     Origin(from): Origin,
@@ -87,7 +87,7 @@ pub async fn change_password(
 /// Who is signed in, and the room of the drive.
 #[utoipa::path(get, path = routes::ACCOUNT, tag = "accounts",
     responses((status = 200, description = "the account", body = Account)))]
-pub async fn account(
+pub(super) async fn account(
     State(services): State<Services>,
     caller: Caller,
 ) -> Result<axum::Json<Account>, Failure> {

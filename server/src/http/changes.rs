@@ -15,7 +15,7 @@ use crate::service::{Caller, Services};
         (status = 200, description = "a page of the feed", body = Changes),
         (status = 400, description = "a cursor or number out of bounds", body = Problem),
     ))]
-pub async fn changes(
+pub(super) async fn changes(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<ChangesQuery>,

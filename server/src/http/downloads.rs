@@ -25,7 +25,7 @@ use crate::service::{Caller, Error, Services};
         (status = 206, content_type = "application/octet-stream"), (status = 304),
         (status = 307, description = "Another server has it; the token is not for that one."),
         (status = "4XX", body = Problem)))]
-pub async fn download(
+pub(super) async fn download(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<DownloadQuery>,
@@ -127,7 +127,7 @@ async fn answer(
 /// Where the chunks of a content are.
 #[utoipa::path(post, path = routes::LOCATE, tag = "download",
     responses((status = 200, body = Located), (status = "4XX", body = Problem)))]
-pub async fn locate(
+pub(super) async fn locate(
     State(services): State<Services>,
     caller: Caller,
     Json(request): Json<Locate>,

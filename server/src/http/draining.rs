@@ -10,7 +10,7 @@ use axum::response::Response;
 use crate::service::Services;
 
 /// Closes the connection after the answer, once the process is asked to end.
-pub async fn close_connections(
+pub(super) async fn close_connections(
     State(services): State<Services>,
     request: Request,
     next: Next,

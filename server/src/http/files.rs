@@ -20,7 +20,7 @@ use crate::service::{Caller, Services};
         (status = 400, description = "a change that no drive could hold", body = Problem),
         (status = 413, description = "too many changes", body = Problem),
     ))]
-pub async fn commit(
+pub(super) async fn commit(
     State(services): State<Services>,
     caller: Caller,
     List(commit, _room): List<Commit>,
@@ -36,7 +36,7 @@ pub async fn commit(
         (status = 404, description = "no such node", body = Problem),
         (status = 409, description = "no directory", body = Problem),
     ))]
-pub async fn list(
+pub(super) async fn list(
     State(services): State<Services>,
     caller: Caller,
     Path(node): Path<NodeId>,
@@ -51,7 +51,7 @@ pub async fn list(
         (status = 404, description = "nothing is there", body = Problem),
         (status = 409, description = "no directory", body = Problem),
     ))]
-pub async fn query(
+pub(super) async fn query(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<PathQuery>,
@@ -65,7 +65,7 @@ pub async fn query(
         (status = 200, description = "the node", body = Node),
         (status = 404, description = "nothing is there", body = Problem),
     ))]
-pub async fn meta(
+pub(super) async fn meta(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<PathQuery>,
@@ -81,7 +81,7 @@ pub async fn meta(
         (status = 404, description = "nothing is there", body = Problem),
         (status = 409, description = "the new path is taken, or is inside the directory itself", body = Problem),
     ))]
-pub async fn update(
+pub(super) async fn update(
     State(services): State<Services>,
     caller: Caller,
     Json(request): Json<UpdatePath>,
@@ -96,7 +96,7 @@ pub async fn update(
         (status = 404, description = "nothing is there", body = Problem),
         (status = 409, description = "a directory that is not empty", body = Problem),
     ))]
-pub async fn delete(
+pub(super) async fn delete(
     State(services): State<Services>,
     caller: Caller,
     Json(request): Json<DeletePath>,

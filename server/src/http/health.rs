@@ -10,7 +10,7 @@ use crate::service::{Error, Services};
 /// The process is alive.
 #[utoipa::path(get, path = routes::HEALTH, tag = "operation", security(()),
     responses((status = 200, description = "alive", body = str)))]
-pub async fn health() -> &'static str {
+pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
@@ -20,7 +20,7 @@ pub async fn health() -> &'static str {
         (status = 200, description = "ready", body = str),
         (status = 503, description = "not yet or not any more", body = Problem),
     ))]
-pub async fn ready(State(services): State<Services>) -> Result<&'static str, Failure> {
+pub(super) async fn ready(State(services): State<Services>) -> Result<&'static str, Failure> {
     match services.ready().await {
         Ok(()) => Ok("ok\n"),
         Err(Error::Unavailable) => {

@@ -15,7 +15,7 @@ use super::problem::{self, Failure};
 use crate::service::Error;
 
 /// The same routes, with and without `/on/{host}` before them.
-pub fn with_prefix(router: Router, here: HostName) -> Router {
+pub(super) fn with_prefix(router: Router, here: HostName) -> Router {
     // Only a layer around a whole router may change what the router matches.
     Router::new().fallback_service(router).layer(from_fn_with_state(here, take_off))
 }

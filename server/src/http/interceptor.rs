@@ -14,7 +14,7 @@ use crate::service::{Caller, Error, Services};
 ///
 /// # Errors
 /// 401 when it is not.
-pub async fn require_token(
+pub(super) async fn require_token(
     State(services): State<Services>,
     mut request: Request,
     next: Next,
@@ -26,7 +26,7 @@ pub async fn require_token(
 }
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1; the scheme in any case).
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }

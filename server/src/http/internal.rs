@@ -17,7 +17,7 @@ use crate::service::{Error, Services};
 ///
 /// # Errors
 /// 401 without a pass for it, 404 when it is not here (any more).
-pub async fn blob(
+pub(super) async fn blob(
     State(services): State<Services>,
     Path(id): Path<BlobId>,
     headers: HeaderMap,

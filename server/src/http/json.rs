@@ -23,7 +23,7 @@ const LIST_TIME: Duration = Duration::from_secs(120);
 
 /// A JSON body. Its size is limited by the route, its depth by `serde_json` (128).
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub(super) struct Json<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Failure;
@@ -38,11 +38,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 /// Memory for long lists: how many of them are read, parsed and worked on at once.
 #[derive(Debug, Clone)]
-pub struct ListRoom(Arc<Semaphore>);
+pub(crate) struct ListRoom(Arc<Semaphore>);
 
 impl ListRoom {
     /// Room for as many lists as one process takes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(LISTS_AT_ONCE)))
     }
 }
@@ -50,7 +50,7 @@ impl ListRoom {
 /// A JSON body that may be a long list. One that is not known to be short waits for room, which it
 /// takes as long as the second field lives.
 #[derive(Debug)]
-pub struct List<T>(pub T, pub Option<OwnedSemaphorePermit>);
+pub(super) struct List<T>(pub T, pub Option<OwnedSemaphorePermit>);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for List<T>
 where
@@ -87,7 +87,7 @@ fn refused_body(rejection: &JsonRejection) -> Failure {
 
 /// The query of a URL.
 #[derive(Debug)]
-pub struct Query<T>(pub T);
+pub(super) struct Query<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = Failure;
@@ -101,7 +101,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 /// The words of a route.
 #[derive(Debug)]
-pub struct Path<T>(pub T);
+pub(super) struct Path<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
     type Rejection = Failure;

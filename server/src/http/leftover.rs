@@ -24,7 +24,7 @@ const LEFT_TIME: Duration = Duration::from_secs(30);
 const LEFT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Answers a request after all of its body was read.
-pub async fn read_to_the_end(request: Request, next: Next) -> Response {
+pub(super) async fn read_to_the_end(request: Request, next: Next) -> Response {
     let wanted = is_worth_reading(request.headers());
     let (parts, body) = request.into_parts();
     let (sender, mut receiver) = oneshot::channel();

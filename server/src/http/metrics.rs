@@ -39,7 +39,7 @@ const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Renders the counters of this process.
 #[derive(Clone)]
-pub struct Metrics(PrometheusHandle);
+pub(crate) struct Metrics(PrometheusHandle);
 
 impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,7 +52,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Something in this process counts already.
-    pub fn install() -> Result<Self, BuildError> {
+    pub(crate) fn install() -> Result<Self, BuildError> {
         let handle = PrometheusBuilder::new().install_recorder()?;
         for (name, says) in COUNTERS {
             metrics::describe_counter!(name, says);
@@ -84,12 +84,12 @@ impl Metrics {
 /// Counters in Prometheus' text format.
 #[utoipa::path(get, path = routes::METRICS, tag = "operation", security(()),
     responses((status = 200, description = "the counters", body = str)))]
-pub async fn metrics(State(Metrics(handle)): State<Metrics>) -> String {
+pub(crate) async fn metrics(State(Metrics(handle)): State<Metrics>) -> String {
     handle.render()
 }
 
 /// Counts and traces one request.
-pub async fn count_requests(request: Request, next: Next) -> Response {
+pub(crate) async fn count_requests(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
     let route = route.unwrap_or_else(|| "none".to_owned());

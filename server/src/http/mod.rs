@@ -17,7 +17,7 @@ mod interceptor;
 mod internal;
 mod json;
 mod leftover;
-pub mod metrics;
+pub(crate) mod metrics;
 mod openapi;
 mod origin;
 mod problem;
@@ -36,8 +36,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
-pub use self::json::ListRoom;
-pub use self::origin::{Network, TrustedProxies};
+pub(crate) use self::json::ListRoom;
+pub(crate) use self::origin::{Network, TrustedProxies};
 use crate::service::{Role, Roles, Services};
 
 /// Bytes that a JSON body may have, where a route does not say otherwise.
@@ -47,7 +47,7 @@ const LIST_BODY_MAX: usize = 32 * 1024 * 1024;
 
 /// What handlers can ask for with `State`.
 #[derive(Debug, Clone)]
-pub struct App {
+pub(crate) struct App {
     /// The services.
     pub services: Services,
     /// The counters.
@@ -173,7 +173,7 @@ fn internal(roles: &Roles) -> OpenApiRouter<App> {
 }
 
 /// All routes of the roles, with everything that stands before them.
-pub fn router(app: App, roles: &Roles) -> Router {
+pub(crate) fn router(app: App, roles: &Roles) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
         .merge(public(roles))
         .merge(guarded(private(roles), &app))
@@ -198,7 +198,7 @@ pub fn router(app: App, roles: &Roles) -> Router {
 ///
 /// # Errors
 /// The listener fails.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     stop: CancellationToken,

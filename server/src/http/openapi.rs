@@ -20,7 +20,7 @@ struct Document;
 const SCHEME: &str = "bearer";
 
 /// The document without any route yet: what it is about, and that a token is needed.
-pub fn frame() -> OpenApi {
+pub(super) fn frame() -> OpenApi {
     let mut document = Document::openapi();
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme(SCHEME, bearer);
@@ -30,11 +30,11 @@ pub fn frame() -> OpenApi {
 
 /// The finished document as JSON, which [`openapi`] finds in a request's extensions.
 #[derive(Clone)]
-pub struct Rendered(Arc<str>);
+pub(super) struct Rendered(Arc<str>);
 
 impl Rendered {
     /// Renders the document once.
-    pub fn new(document: &OpenApi) -> Self {
+    pub(super) fn new(document: &OpenApi) -> Self {
         Self(document.to_json().expect("the document is made of plain structs").into())
     }
 }
@@ -42,6 +42,6 @@ impl Rendered {
 /// This document.
 #[utoipa::path(get, path = routes::OPENAPI, tag = "operation", security(()),
     responses((status = 200, description = "the OpenAPI document", body = Object)))]
-pub async fn openapi(Extension(Rendered(json)): Extension<Rendered>) -> Response {
+pub(super) async fn openapi(Extension(Rendered(json)): Extension<Rendered>) -> Response {
     ([(CONTENT_TYPE, "application/json")], json.to_string()).into_response()
 }

@@ -23,7 +23,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Addresses that begin with the same bits: `10.0.0.0/8`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
+pub(crate) struct Network {
     address: IpAddr,
     bits: u32,
 }
@@ -31,7 +31,7 @@ pub struct Network {
 /// A string that is no network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' is neither an address nor a network like 10.0.0.0/8")]
-pub struct NetworkError(String);
+pub(crate) struct NetworkError(String);
 
 impl Network {
     fn contains(self, address: IpAddr) -> bool {
@@ -72,7 +72,7 @@ impl<'de> Deserialize<'de> for Network {
 
 /// The proxies whose word counts. Cloning it is cheap.
 #[derive(Debug, Clone, Default)]
-pub struct TrustedProxies(Arc<[Network]>);
+pub(crate) struct TrustedProxies(Arc<[Network]>);
 
 impl From<Vec<Network>> for TrustedProxies {
     fn from(networks: Vec<Network>) -> Self {
@@ -103,10 +103,10 @@ impl TrustedProxies {
 
 /// Where the request comes from.
 #[derive(Debug, Clone, Copy)]
-pub struct Origin(pub IpAddr);
+pub(super) struct Origin(pub IpAddr);
 
 /// Finds out where a request comes from, for whoever asks for its [`Origin`].
-pub async fn find(
+pub(super) async fn find(
     State(proxies): State<TrustedProxies>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,

@@ -16,7 +16,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// A problem on its way out, with the headers that belong to it.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     problem: Box<Problem>,
     header: Option<(HeaderName, HeaderValue)>,
 }
@@ -128,17 +128,17 @@ impl IntoResponse for Failure {
 }
 
 /// The answer to a path that no route has.
-pub async fn unknown_route() -> Failure {
+pub(super) async fn unknown_route() -> Failure {
     Problem::new(Code::NotFound, "no such route; see /openapi.json").into()
 }
 
 /// The answer to a method that the route does not take.
-pub async fn method_not_allowed() -> Failure {
+pub(super) async fn method_not_allowed() -> Failure {
     Problem::new(Code::MethodNotAllowed, "").into()
 }
 
 /// The answer when a handler panicked, which is always a fault of this program.
-pub fn of_panic(panic: Box<dyn Any + Send>) -> Response {
+pub(super) fn of_panic(panic: Box<dyn Any + Send>) -> Response {
     let words = panic.downcast_ref::<String>().map(String::as_str);
     let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
     tracing::error!("a handler panicked: {words}");

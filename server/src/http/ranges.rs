@@ -10,7 +10,7 @@ use crate::service::Error;
 
 /// What to answer to a request for a content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub(super) enum Wanted {
     /// All of it: 200.
     Whole,
     /// These bytes of it: 206.
@@ -26,7 +26,7 @@ pub enum Wanted {
 /// # Errors
 /// [`Error::RangeNotSatisfiable`] when the content has none of the bytes; [`Error::Invalid`] when the
 /// header is not a range.
-pub fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Result<Wanted, Error> {
+pub(super) fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Result<Wanted, Error> {
     if text(headers, IF_NONE_MATCH).is_some_and(|tags| lists(tags, etag)) {
         return Ok(Wanted::NotModified);
     }

@@ -35,7 +35,7 @@ type Answer<T> = Result<axum::Json<T>, Failure>;
 /// Ask for an instant upload.
 #[utoipa::path(post, path = routes::FAST_UPLOAD, tag = "upload",
     responses((status = 200, body = FastUploadAnswer), (status = "4XX", body = Problem)))]
-pub async fn fast_upload(
+pub(super) async fn fast_upload(
     State(services): State<Services>,
     caller: Caller,
     Json(request): Json<FastUpload>,
@@ -46,7 +46,7 @@ pub async fn fast_upload(
 /// Answer the challenge of an instant upload.
 #[utoipa::path(post, path = routes::FAST_UPLOAD_PROVE, tag = "upload",
     responses((status = 200, body = ContentRef), (status = "4XX", body = Problem)))]
-pub async fn prove(
+pub(super) async fn prove(
     State(services): State<Services>,
     caller: Caller,
     Json(request): Json<Proof>,
@@ -57,7 +57,7 @@ pub async fn prove(
 /// Begin a chunked upload, or find it again.
 #[utoipa::path(post, path = routes::MULTIPART_INIT, tag = "upload",
     responses((status = 200, body = UploadBegun), (status = "4XX", body = Problem)))]
-pub async fn init(
+pub(super) async fn init(
     State(services): State<Services>,
     caller: Caller,
     List(request, _room): List<UploadInit>,
@@ -70,7 +70,7 @@ pub async fn init(
     params(("upload_id" = UploadId, Path), ("index" = u64, Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 204), (status = "4XX", body = Problem)))]
-pub async fn put_chunk(
+pub(super) async fn put_chunk(
     State(services): State<Services>,
     caller: Caller,
     Path(place): Path<(UploadId, u64)>,
@@ -96,7 +96,7 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, Failure> {
 #[utoipa::path(get, path = routes::MULTIPART, tag = "upload",
     params(("upload_id" = UploadId, Path)),
     responses((status = 200, body = UploadStatus), (status = "4XX", body = Problem)))]
-pub async fn status(
+pub(super) async fn status(
     State(services): State<Services>,
     caller: Caller,
     Path(id): Path<UploadId>,
@@ -108,7 +108,7 @@ pub async fn status(
 #[utoipa::path(delete, path = routes::MULTIPART, tag = "upload",
     params(("upload_id" = UploadId, Path)),
     responses((status = 204), (status = "4XX", body = Problem)))]
-pub async fn cancel(
+pub(super) async fn cancel(
     State(services): State<Services>,
     caller: Caller,
     Path(id): Path<UploadId>,
@@ -122,7 +122,7 @@ pub async fn cancel(
     params(("upload_id" = UploadId, Path)),
     responses((status = 200, body = ContentRef), (status = 409, body = Problem),
         (status = "4XX", body = Problem)))]
-pub async fn complete(
+pub(super) async fn complete(
     State(services): State<Services>,
     caller: Caller,
     Path(id): Path<UploadId>,
@@ -133,7 +133,7 @@ pub async fn complete(
 /// Which contents are mine already.
 #[utoipa::path(post, path = routes::KNOWN, tag = "upload",
     responses((status = 200, body = KnownAnswer), (status = "4XX", body = Problem)))]
-pub async fn known(
+pub(super) async fn known(
     State(services): State<Services>,
     caller: Caller,
     List(request, _room): List<Known>,
@@ -145,7 +145,7 @@ pub async fn known(
 #[utoipa::path(post, path = routes::BATCH, tag = "upload",
     request_body(content = Vec<u8>, content_type = batch::MEDIA_TYPE),
     responses((status = 200, body = BatchStored), (status = "4XX", body = Problem)))]
-pub async fn batch(
+pub(super) async fn batch(
     State(services): State<Services>,
     caller: Caller,
     request: Request,
@@ -171,7 +171,7 @@ pub async fn batch(
         (Form = "multipart/form-data"),
     )),
     responses((status = 200, body = Node), (status = "4XX", body = Problem)))]
-pub async fn upload(
+pub(super) async fn upload(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<UploadQuery>,
@@ -193,7 +193,7 @@ pub async fn upload(
 /// Query of a plain upload.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct UploadQuery {
+pub(super) struct UploadQuery {
     path: Option<String>,
 }
 

@@ -23,7 +23,7 @@ const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Accounts and their sessions.
 #[derive(Debug, Clone)]
-pub struct Accounts {
+pub(crate) struct Accounts {
     db: Db,
     tokens: Tokens,
     passwords: Passwords,
@@ -33,7 +33,7 @@ pub struct Accounts {
 
 impl Accounts {
     /// Accounts of this database, with sessions signed by `tokens`.
-    pub fn new(db: Db, tracker: Tracker, tokens: Tokens, policy: Arc<Policy>) -> Self {
+    pub(crate) fn new(db: Db, tracker: Tracker, tokens: Tokens, policy: Arc<Policy>) -> Self {
         let (passwords, tries) = (Passwords::new(), Tries::new(tracker));
         Self { db, tokens, passwords, tries, policy }
     }
@@ -43,7 +43,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::SignUpClosed`], [`Error::TooManyRequests`], [`Error::Invalid`] for a name, password
     /// or device out of bounds, [`Error::AccountExists`].
-    pub async fn sign_up(&self, request: SignUp, from: IpAddr) -> Result<Session, Error> {
+    pub(crate) async fn sign_up(&self, request: SignUp, from: IpAddr) -> Result<Session, Error> {
         if self.policy.sign_up == SignUps::Closed {
             return Err(Error::SignUpClosed);
         }
@@ -73,7 +73,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::WrongCredentials`], [`Error::TooManyRequests`], [`Error::Invalid`] for the device.
-    pub async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
+    pub(crate) async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
         check_device(&request.device)?;
         let name = checked_name(&request.name).map_err(|_no_such_name| Error::WrongCredentials)?;
         self.tries.count(&name, from).await?;
@@ -85,7 +85,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Unauthorized`] when the token is not good (any more).
-    pub async fn refresh(&self, refresh_token: &str) -> Result<Session, Error> {
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<Session, Error> {
         let (bearer, pair) = self.tokens.renew(refresh_token).await?;
         let mut read = self.db.read().await?;
         let name = db::accounts::name(&mut read, bearer.user).await?.ok_or(Error::Unauthorized)?;
@@ -96,7 +96,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
+    pub(crate) async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
         let bearer = Bearer { user: caller.user, device: caller.device };
         db::rerun(|| async {
             let mut transaction = self.db.write().await?;
@@ -111,7 +111,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::WrongCredentials`] for the old password, [`Error::Invalid`] for the new one,
     /// [`Error::TooManyRequests`].
-    pub async fn change_password(
+    pub(crate) async fn change_password(
         &self,
         caller: Caller,
         request: ChangePassword,
@@ -142,7 +142,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Unauthorized`] when the account was closed meanwhile.
-    pub async fn account(&self, caller: Caller) -> Result<Account, Error> {
+    pub(crate) async fn account(&self, caller: Caller) -> Result<Account, Error> {
         let mut read = self.db.read().await?;
         let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
         let usage =
@@ -161,7 +161,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended;
     /// [`Error::Backend`] when that cannot be known now.
-    pub async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
+    pub(crate) async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
         self.tokens.check(token).await
     }
 

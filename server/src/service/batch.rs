@@ -23,7 +23,7 @@ const TRIES: usize = 3;
 
 /// Batches of small contents. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Batches {
+pub(crate) struct Batches {
     contents: Arc<Contents>,
     room: Arc<Semaphore>,
 }
@@ -38,7 +38,7 @@ struct Record {
 
 impl Batches {
     /// Batches into these contents.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<Contents>) -> Self {
         Self { contents, room: Arc::new(Semaphore::new(BATCHES_AT_ONCE)) }
     }
 
@@ -46,7 +46,7 @@ impl Batches {
     ///
     /// # Errors
     /// [`Error::TooLarge`] when too many are asked about.
-    pub async fn known(&self, caller: Caller, request: Known) -> Result<KnownAnswer, Error> {
+    pub(crate) async fn known(&self, caller: Caller, request: Known) -> Result<KnownAnswer, Error> {
         if request.digests.len() > KNOWN_MAX {
             return Err(Error::TooLarge(format!("at most {KNOWN_MAX} digests at once")));
         }
@@ -61,7 +61,7 @@ impl Batches {
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the server stops.
-    pub async fn room(&self) -> Result<SemaphorePermit<'_>, Error> {
+    pub(crate) async fn room(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.room.acquire().await.map_err(|_closed| Error::Unavailable)
     }
 
@@ -70,7 +70,7 @@ impl Batches {
     /// # Errors
     /// [`Error::Invalid`], [`Error::LengthMismatch`] or [`Error::DigestMismatch`] when the body is no
     /// batch, and [`Error::OverQuota`]; then nothing is stored.
-    pub async fn store(&self, caller: Caller, body: Bytes) -> Result<BatchStored, Error> {
+    pub(crate) async fn store(&self, caller: Caller, body: Bytes) -> Result<BatchStored, Error> {
         let records = off_loop(move || Ok(parse(&body))).await??;
         let size: usize = records.iter().map(|record| record.bytes.len()).sum();
         metrics::counter!("miaofs_batch_bytes_received_total").increment(size as u64);

@@ -25,7 +25,7 @@ impl Begun {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn recover(&self, contents: &Contents) -> Result<(), Error> {
+    pub(super) async fn recover(&self, contents: &Contents) -> Result<(), Error> {
         for id in contents.staging.inventory().await?.uploads {
             if let Some(upload) = contents.tracker.upload(id).await? {
                 self.add(upload.user, id, upload.size);
@@ -38,7 +38,13 @@ impl Begun {
     ///
     /// # Errors
     /// [`Error::TooManyUploads`].
-    pub fn admit(&self, user: UserId, size: u64, quota: u64, policy: &Policy) -> Result<(), Error> {
+    pub(super) fn admit(
+        &self,
+        user: UserId,
+        size: u64,
+        quota: u64,
+        policy: &Policy,
+    ) -> Result<(), Error> {
         let begun = self.lock();
         let Some(uploads) = begun.get(&user) else { return Ok(()) };
         let bytes = uploads.values().copied().fold(size, u64::saturating_add);
@@ -50,12 +56,12 @@ impl Begun {
     }
 
     /// Counts an upload of so many bytes.
-    pub fn add(&self, user: UserId, id: UploadId, size: u64) {
+    pub(super) fn add(&self, user: UserId, id: UploadId, size: u64) {
         self.lock().entry(user).or_default().insert(id, size);
     }
 
     /// Counts an upload no more.
-    pub fn remove(&self, user: UserId, id: UploadId) {
+    pub(super) fn remove(&self, user: UserId, id: UploadId) {
         let mut begun = self.lock();
         if let Some(uploads) = begun.get_mut(&user) {
             uploads.remove(&id);

@@ -6,7 +6,7 @@ use crate::backend::{TokenId, UserId};
 
 /// A signed-in device. Only a token that was checked makes one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// Whose drive it is.
     pub user: UserId,
     /// Which device.

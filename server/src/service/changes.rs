@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// The feeds of all drives.
 #[derive(Debug, Clone)]
-pub struct Changes {
+pub(crate) struct Changes {
     db: Db,
     tracker: Tracker,
     stop: CancellationToken,
@@ -33,12 +33,12 @@ pub struct Changes {
 impl Changes {
     /// Feeds from this database, whose waiters all end when `stop` is cancelled. From then on nobody
     /// waits here; they are sent away to come again.
-    pub fn new(db: Db, tracker: Tracker, stop: CancellationToken) -> Self {
+    pub(crate) fn new(db: Db, tracker: Tracker, stop: CancellationToken) -> Self {
         Self { db, tracker, stop }
     }
 
     /// Wakes whoever waits for a drive, which has been committed up to `seq`.
-    pub fn announce(&self, user: UserId, seq: u64) {
+    pub(crate) fn announce(&self, user: UserId, seq: u64) {
         self.tracker.announce(user, seq);
     }
 
@@ -48,7 +48,7 @@ impl Changes {
     /// [`Error::Invalid`] for a cursor that the drive has not reached or a number out of bounds,
     /// [`Error::Unauthorized`] when the account is gone, [`Error::Unavailable`] to whoever comes to wait
     /// when the process is about to end.
-    pub async fn after(&self, user: UserId, query: ChangesQuery) -> Result<Page, Error> {
+    pub(crate) async fn after(&self, user: UserId, query: ChangesQuery) -> Result<Page, Error> {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
         let wait = query.wait.unwrap_or(0);
         if !(1..=LIMIT_MAX).contains(&limit) || wait > WAIT_MAX {

@@ -37,7 +37,7 @@ const MEASURE: Duration = Duration::from_secs(2);
 const LEAST: Duration = Duration::from_millis(500);
 
 /// Collects until `stop`.
-pub async fn collect_forever(contents: Arc<Contents>, stop: CancellationToken) {
+pub(crate) async fn collect_forever(contents: Arc<Contents>, stop: CancellationToken) {
     let pause = (contents.policy.grace_period / 4).clamp(LEAST, LOOK);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         if let Err(error) = collect(&contents, None).await {
@@ -47,7 +47,11 @@ pub async fn collect_forever(contents: Arc<Contents>, stop: CancellationToken) {
 }
 
 /// Ends abandoned uploads until `stop`.
-pub async fn sweep_forever(contents: Arc<Contents>, uploads: Uploads, stop: CancellationToken) {
+pub(crate) async fn sweep_forever(
+    contents: Arc<Contents>,
+    uploads: Uploads,
+    stop: CancellationToken,
+) {
     let pause = (contents.policy.upload_ttl / 4).clamp(LEAST, SWEEP);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         if let Err(error) = uploads.sweep().await {
@@ -60,7 +64,7 @@ pub async fn sweep_forever(contents: Arc<Contents>, uploads: Uploads, stop: Canc
 }
 
 /// Measures the staging disk until `stop`.
-pub async fn measure_forever(contents: Arc<Contents>, stop: CancellationToken) {
+pub(crate) async fn measure_forever(contents: Arc<Contents>, stop: CancellationToken) {
     loop {
         match contents.staging.inventory().await {
             Ok(inventory) => metrics::gauge!("miaofs_staged_bytes").set(inventory.bytes as f64),
@@ -74,7 +78,7 @@ pub async fn measure_forever(contents: Arc<Contents>, stop: CancellationToken) {
 
 /// What a collection has freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Freed {
+pub(crate) struct Freed {
     /// Contents that nothing named.
     pub contents: u64,
     /// Blobs that no content stood on any more.
@@ -85,7 +89,7 @@ pub struct Freed {
 
 /// What is collected by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// What is past its grace period.
     Due,
     /// What is still in it, too: whoever was about to name it has to send it again.
@@ -96,7 +100,7 @@ pub enum Reach {
 ///
 /// # Errors
 /// [`Error::Backend`]; what was freed before stays freed.
-pub async fn collect_once(
+pub(crate) async fn collect_once(
     backends: &Backends,
     mut policy: Policy,
     reach: Reach,

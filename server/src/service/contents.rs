@@ -24,7 +24,7 @@ use crate::backend::{self, Backends, BlobId, UserId, unix_now};
 
 /// The backends of contents.
 #[derive(Debug)]
-pub struct Contents {
+pub(crate) struct Contents {
     pub(super) db: Db,
     pub(super) tracker: Tracker,
     pub(super) hosts: Hosts,
@@ -51,7 +51,7 @@ pub(super) struct Arrival {
 
 impl Contents {
     /// Contents on these backends.
-    pub fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
+    pub(crate) fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
         let Backends { db, tracker, queue, staging, stores, .. } = backends.clone();
         let (hosts, staged) = (Hosts::new(backends), Notify::new());
         let unreleased = Mutex::default();

@@ -18,11 +18,11 @@ use crate::backend::{self, BlobId};
 
 /// Downloads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Downloads(Arc<Contents>);
+pub(crate) struct Downloads(Arc<Contents>);
 
 /// A content that its owner may read.
 #[derive(Debug, Clone)]
-pub struct Readable {
+pub(crate) struct Readable {
     /// Its digest.
     pub digest: Digest,
     layout: Layout,
@@ -30,14 +30,14 @@ pub struct Readable {
 
 impl Readable {
     /// Its size in bytes.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.layout.size()
     }
 }
 
 impl Downloads {
     /// Downloads of these contents.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<Contents>) -> Self {
         Self(contents)
     }
 
@@ -45,14 +45,14 @@ impl Downloads {
     ///
     /// # Errors
     /// [`Error::NotFound`] when it is not theirs, whether it exists or not.
-    pub async fn open(&self, caller: Caller, digest: Digest) -> Result<Readable, Error> {
+    pub(crate) async fn open(&self, caller: Caller, digest: Digest) -> Result<Readable, Error> {
         let layout = self.0.owned_lately(caller.user, digest).await?;
         let layout = layout.ok_or(Error::NotFound("content"))?;
         Ok(Readable { digest, layout })
     }
 
     /// The bytes of a range, which lies within the content.
-    pub fn read(
+    pub(crate) fn read(
         &self,
         content: &Readable,
         range: Range<u64>,
@@ -68,7 +68,7 @@ impl Downloads {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::TooLarge`] when too many are asked for.
-    pub async fn locate(&self, caller: Caller, request: Locate) -> Result<Located, Error> {
+    pub(crate) async fn locate(&self, caller: Caller, request: Locate) -> Result<Located, Error> {
         if request.count > LOCATE_MAX {
             return Err(Error::TooLarge(format!("at most {LOCATE_MAX} chunks at once")));
         }
@@ -105,7 +105,7 @@ impl Downloads {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn redirection(
+    pub(crate) async fn redirection(
         &self,
         content: &Readable,
         disposition: Option<&str>,

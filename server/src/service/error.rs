@@ -9,7 +9,7 @@ use crate::backend::db::Rerunnable;
 
 /// A refusal with its reason, or a failure of a backend.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A value is out of its range; the text says which and how.
     #[error("{0}")]
     Invalid(String),

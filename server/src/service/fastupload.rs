@@ -30,11 +30,11 @@ const EXPIRES_IN: u64 = 300;
 
 /// Instant uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct FastUploads(Arc<Contents>);
+pub(crate) struct FastUploads(Arc<Contents>);
 
 impl FastUploads {
     /// Instant uploads of these contents.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<Contents>) -> Self {
         Self(contents)
     }
 
@@ -44,7 +44,7 @@ impl FastUploads {
     ///
     /// # Errors
     /// [`Error::Invalid`] unless exactly one name of the content is given.
-    pub async fn ask(
+    pub(crate) async fn ask(
         &self,
         caller: Caller,
         request: FastUpload,
@@ -99,7 +99,7 @@ impl FastUploads {
     /// # Errors
     /// [`Error::ProofWrong`]; [`Error::NotFound`] when there is no such challenge (any more), or the
     /// content has gone meanwhile.
-    pub async fn prove(&self, caller: Caller, request: Proof) -> Result<ContentRef, Error> {
+    pub(crate) async fn prove(&self, caller: Caller, request: Proof) -> Result<ContentRef, Error> {
         let asked = self.0.tracker.take_challenge(caller.user, request.id).await?;
         let asked = asked.ok_or(Error::NotFound("challenge"))?;
         let layout = self.layout(asked.digest).await?.ok_or(Error::NotFound("content"))?;

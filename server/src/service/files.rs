@@ -22,7 +22,7 @@ use crate::backend::{UserId, to_the_end, unix_now};
 
 /// The drives of all users.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub(crate) struct Files {
     pub(super) db: Db,
     pub(super) changes: Changes,
     policy: Arc<Policy>,
@@ -30,7 +30,7 @@ pub struct Files {
 
 impl Files {
     /// Drives in this database, whose commits are announced to `changes`.
-    pub fn new(db: Db, changes: Changes, policy: Arc<Policy>) -> Self {
+    pub(crate) fn new(db: Db, changes: Changes, policy: Arc<Policy>) -> Self {
         Self { db, changes, policy }
     }
 
@@ -39,7 +39,7 @@ impl Files {
     /// # Errors
     /// [`Error::TooLarge`] and [`Error::Invalid`] for a commit that could never be applied; what the
     /// drive does not allow is a conflict of the answer.
-    pub async fn commit(&self, user: UserId, commit: Commit) -> Result<Committed, Error> {
+    pub(crate) async fn commit(&self, user: UserId, commit: Commit) -> Result<Committed, Error> {
         commit::check_limits(&commit.changes)?;
         db::rerun(|| self.try_commit(user, &commit.changes)).await
     }
@@ -84,7 +84,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such node, [`Error::WrongKind`] when it is no directory.
-    pub async fn list(&self, user: UserId, id: NodeId) -> Result<Listing, Error> {
+    pub(crate) async fn list(&self, user: UserId, id: NodeId) -> Result<Listing, Error> {
         let mut read = self.db.read_drive(user).await?;
         let directory = existing(&mut read, user, id).await?;
         listing(&mut read, user, directory).await

@@ -30,7 +30,7 @@ const PASS_TTL: i64 = 300;
 
 /// The hosts. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Hosts(Arc<Shared>);
+pub(super) struct Hosts(Arc<Shared>);
 
 struct Shared {
     db: Db,
@@ -57,7 +57,7 @@ impl Hosts {
     }
 
     /// The host whose staging disk this process has.
-    pub fn here(&self) -> &HostName {
+    pub(super) fn here(&self) -> &HostName {
         &self.0.here
     }
 
@@ -125,7 +125,7 @@ impl Hosts {
     ///
     /// # Errors
     /// [`Error::Unauthorized`] unless the pass was made with this server's key, for this blob, lately.
-    pub fn admit(&self, blob: BlobId, pass: &str) -> Result<(), Error> {
+    pub(super) fn admit(&self, blob: BlobId, pass: &str) -> Result<(), Error> {
         let (expires_at, proof) = pass.split_once('.').ok_or(Error::Unauthorized)?;
         let expires_at: i64 = expires_at.parse().map_err(|_not_a_time| Error::Unauthorized)?;
         let proof = blake3::Hash::from_hex(proof).map_err(|_not_a_hash| Error::Unauthorized)?;

@@ -21,7 +21,7 @@ const MOVING_MAX: u64 = 2000;
 
 /// One migration. What it has begun goes on without it.
 #[derive(Debug)]
-pub struct Migration {
+pub(crate) struct Migration {
     db: Db,
     stores: Stores,
     route: Route,
@@ -29,7 +29,7 @@ pub struct Migration {
 
 /// What was written into the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fed {
+pub(crate) enum Fed {
     /// Blobs of so many bytes.
     Bytes(u64),
     /// Nothing: enough waits there.
@@ -40,7 +40,7 @@ pub enum Fed {
 
 /// How far a migration is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Copies that are still in the store that is to be left.
     pub blobs: u64,
     /// Their bytes.
@@ -55,7 +55,7 @@ pub struct Progress {
 
 impl Progress {
     /// Whether all has moved and nothing is left.
-    pub const fn is_done(&self) -> bool {
+    pub(crate) const fn is_done(&self) -> bool {
         self.blobs + self.moving + self.leaving + self.failed == 0
     }
 }
@@ -66,7 +66,11 @@ impl Migration {
     /// # Errors
     /// [`Error::Invalid`] when the stores are the same, one of them is not set up, or a migration between
     /// other stores is not done; [`Error::Backend`].
-    pub async fn begin(backends: &Backends, from: StoreName, to: StoreName) -> Result<Self, Error> {
+    pub(crate) async fn begin(
+        backends: &Backends,
+        from: StoreName,
+        to: StoreName,
+    ) -> Result<Self, Error> {
         let stores = backends.stores.clone();
         if from == to {
             return Err(Error::Invalid(format!("everything in {from} is in {to} already")));
@@ -99,7 +103,7 @@ impl Migration {
     }
 
     /// Whether new uploads still go to the store that is to be left, as far as this configuration says.
-    pub fn is_refilled(&self) -> bool {
+    pub(crate) fn is_refilled(&self) -> bool {
         self.stores.policy().contains(&self.route.from)
     }
 
@@ -108,7 +112,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn feed(&self, bytes: u64) -> Result<Fed, Error> {
+    pub(crate) async fn feed(&self, bytes: u64) -> Result<Fed, Error> {
         if self.progress().await?.moving >= MOVING_MAX {
             return Ok(Fed::Enough);
         }
@@ -141,7 +145,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn progress(&self) -> Result<Progress, Error> {
+    pub(crate) async fn progress(&self) -> Result<Progress, Error> {
         let mut db = self.db.read().await?;
         // Transfers first: what they have moved is then not counted in the store, never the other way.
         let counts = relocations::counts(&mut db).await?;
@@ -162,7 +166,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn any_error(&self) -> Result<Option<String>, Error> {
+    pub(crate) async fn any_error(&self) -> Result<Option<String>, Error> {
         Ok(relocations::any_error(&mut *self.db.read().await?, self.route).await?)
     }
 
@@ -170,7 +174,7 @@ impl Migration {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn objects_left(&self) -> Result<u64, Error> {
+    pub(crate) async fn objects_left(&self) -> Result<u64, Error> {
         let from = self.route.from;
         let mut found = self.stores.list(from)?;
         let mut count = 0;

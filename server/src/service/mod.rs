@@ -1,39 +1,39 @@
 //! The rules of the server, by feature; knows neither HTTP nor SQL.
 
-pub mod accounts;
-pub mod batch;
+pub(crate) mod accounts;
+pub(crate) mod batch;
 mod begun;
 mod caller;
-pub mod changes;
-pub mod collection;
+pub(crate) mod changes;
+pub(crate) mod collection;
 mod commit;
-pub mod contents;
+pub(crate) mod contents;
 mod copying;
-pub mod downloads;
+pub(crate) mod downloads;
 mod error;
-pub mod fastupload;
-pub mod files;
-pub mod fsck;
+pub(crate) mod fastupload;
+pub(crate) mod files;
+pub(crate) mod fsck;
 mod hosts;
-pub mod migration;
+pub(crate) mod migration;
 mod passwords;
 mod paths;
-pub mod plain;
+pub(crate) mod plain;
 mod policy;
 mod reader;
 mod session;
-pub mod staged;
+pub(crate) mod staged;
 #[cfg(test)]
 mod tests;
 mod tokens;
-pub mod transfer;
+pub(crate) mod transfer;
 mod tries;
-pub mod uploads;
-pub mod users;
+pub(crate) mod uploads;
+pub(crate) mod users;
 
-pub use caller::Caller;
-pub use error::Error;
-pub use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy};
+pub(crate) use caller::Caller;
+pub(crate) use error::Error;
+pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy};
 
 use std::sync::Arc;
 
@@ -57,7 +57,7 @@ use crate::service::uploads::Uploads;
 
 /// Everything that the server can do, opened once; a clone is the same.
 #[derive(Debug, Clone)]
-pub struct Services {
+pub(crate) struct Services {
     /// Chunked uploads.
     pub uploads: Uploads,
     /// Many small contents at once.
@@ -85,7 +85,7 @@ pub struct Services {
 impl Services {
     /// Opens the services on these backends. Whoever waits for news ends when `draining` is cancelled,
     /// and the process is not ready any more.
-    pub fn open(backends: Backends, policy: Policy, draining: CancellationToken) -> Self {
+    pub(crate) fn open(backends: Backends, policy: Policy, draining: CancellationToken) -> Self {
         let policy = Arc::new(policy);
         let Backends { db, tracker, token_key, .. } = backends.clone();
         let lifetimes = [policy.access_ttl, policy.refresh_ttl];
@@ -116,7 +116,7 @@ impl Services {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn recover(&self, roles: &Roles) -> Result<(), Error> {
+    pub(crate) async fn recover(&self, roles: &Roles) -> Result<(), Error> {
         if roles.contains(Role::Upload) {
             self.uploads.recover().await?;
         }
@@ -124,7 +124,12 @@ impl Services {
     }
 
     /// Starts the work that no request asks for, until `stop`.
-    pub fn start_workers(&self, roles: &Roles, workers: &TaskTracker, stop: &CancellationToken) {
+    pub(crate) fn start_workers(
+        &self,
+        roles: &Roles,
+        workers: &TaskTracker,
+        stop: &CancellationToken,
+    ) {
         let contents = || self.contents.clone();
         if roles.have_staging() {
             workers.spawn(self.contents.hosts.clone().beat_forever(stop.clone()));
@@ -148,12 +153,12 @@ impl Services {
     }
 
     /// The host whose staging disk this process has.
-    pub fn host(&self) -> &HostName {
+    pub(crate) fn host(&self) -> &HostName {
         self.contents.host()
     }
 
     /// Whether the process is about to end.
-    pub fn is_draining(&self) -> bool {
+    pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
     }
 
@@ -162,7 +167,7 @@ impl Services {
     /// # Errors
     /// [`Error::Unavailable`] when the process is about to end; [`Error::Backend`] of what does not
     /// answer.
-    pub async fn ready(&self) -> Result<(), Error> {
+    pub(crate) async fn ready(&self) -> Result<(), Error> {
         if self.is_draining() {
             return Err(Error::Unavailable);
         }
@@ -171,7 +176,7 @@ impl Services {
     }
 
     /// Closes the files, after the last request and worker.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.backends.close().await;
     }
 }

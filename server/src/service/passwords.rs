@@ -15,7 +15,7 @@ const AT_ONCE: usize = 4;
 
 /// Makes and checks hashes of passwords.
 #[derive(Debug, Clone)]
-pub struct Passwords {
+pub(super) struct Passwords {
     permits: Arc<Semaphore>,
     /// The hash of a password that nobody has.
     decoy: Arc<str>,
@@ -23,7 +23,7 @@ pub struct Passwords {
 
 impl Passwords {
     /// Ready to hash.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         let nobodys = hex::encode(rand::random::<[u8; 32]>());
         Self { permits: Arc::new(Semaphore::new(AT_ONCE)), decoy: hash(&nobodys).into() }
     }
@@ -32,7 +32,7 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Unavailable`] while the server stops.
-    pub async fn hash(&self, password: String) -> Result<String, Error> {
+    pub(super) async fn hash(&self, password: String) -> Result<String, Error> {
         self.compute(move || hash(&password)).await
     }
 
@@ -41,7 +41,11 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::Unavailable`] while the server stops; [`Error::Backend`] for a damaged hash.
-    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
+    pub(super) async fn verify(
+        &self,
+        password: String,
+        hash: Option<String>,
+    ) -> Result<bool, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.to_string());
         Ok(self.compute(move || verify(&password, &hash)).await?? && known)

@@ -26,7 +26,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a malformed path, [`Error::NotFound`] when nothing is there.
-    pub async fn resolve(&self, user: UserId, path: &str) -> Result<Node, Error> {
+    pub(crate) async fn resolve(&self, user: UserId, path: &str) -> Result<Node, Error> {
         let mut read = self.db.read_drive(user).await?;
         node_at(&mut read, user, &names_of(path)?).await
     }
@@ -35,7 +35,7 @@ impl Files {
     ///
     /// # Errors
     /// As [`Self::resolve`], and [`Error::WrongKind`] when it is no directory.
-    pub async fn query(&self, user: UserId, path: &str) -> Result<Listing, Error> {
+    pub(crate) async fn query(&self, user: UserId, path: &str) -> Result<Listing, Error> {
         let mut read = self.db.read_drive(user).await?;
         let directory = node_at(&mut read, user, &names_of(path)?).await?;
         listing(&mut read, user, directory).await
@@ -47,7 +47,7 @@ impl Files {
     /// As [`Self::resolve`] for the node and the new directory; [`Error::AlreadyExists`] when the new
     /// path is taken, [`Error::Invalid`] for the root, [`Error::WrongKind`] for a directory moved into
     /// itself.
-    pub async fn update(&self, user: UserId, request: UpdatePath) -> Result<Node, Error> {
+    pub(crate) async fn update(&self, user: UserId, request: UpdatePath) -> Result<Node, Error> {
         db::rerun(|| self.try_update(user, &request)).await
     }
 
@@ -83,7 +83,7 @@ impl Files {
     ///
     /// # Errors
     /// As [`Self::resolve`]; [`Error::NotEmpty`], [`Error::Invalid`] for the root.
-    pub async fn delete(&self, user: UserId, request: DeletePath) -> Result<(), Error> {
+    pub(crate) async fn delete(&self, user: UserId, request: DeletePath) -> Result<(), Error> {
         db::rerun(|| self.try_delete(user, &request)).await
     }
 
@@ -114,7 +114,7 @@ impl Files {
     /// # Errors
     /// [`Error::WrongKind`] when something else than a file is there or a file is in the way,
     /// [`Error::OverQuota`], [`Error::NotFound`] when the content is not the caller's.
-    pub async fn put_path(
+    pub(crate) async fn put_path(
         &self,
         caller: Caller,
         path: &str,

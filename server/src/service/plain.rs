@@ -27,14 +27,14 @@ const FILES_AT_ONCE: usize = 32;
 
 /// Plain uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct PlainUploads {
+pub(crate) struct PlainUploads {
     contents: Arc<Contents>,
     room: Arc<Semaphore>,
 }
 
 impl PlainUploads {
     /// Plain uploads into these contents.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<Contents>) -> Self {
         Self { contents, room: Arc::new(Semaphore::new(FILES_AT_ONCE)) }
     }
 
@@ -42,7 +42,7 @@ impl PlainUploads {
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::OverQuota`]; [`Error::LengthMismatch`] when the body breaks off.
-    pub async fn receive<E: fmt::Display>(
+    pub(crate) async fn receive<E: fmt::Display>(
         &self,
         caller: Caller,
         mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,

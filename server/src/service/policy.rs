@@ -12,7 +12,7 @@ use crate::backend::StagingUse;
 /// Whether contents of other users are matched, see DESIGN 4.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Dedup {
+pub(crate) enum Dedup {
     /// Among all users of the server.
     Server,
     /// Among the contents of one user only: nothing can be learnt about others.
@@ -22,7 +22,7 @@ pub enum Dedup {
 /// Who may make an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum SignUps {
+pub(crate) enum SignUps {
     /// Anybody.
     Open,
     /// Nobody.
@@ -31,7 +31,7 @@ pub enum SignUps {
 
 /// The operator's decisions, the same for all users.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Bytes that the drive of a new account may have.
     pub quota: u64,
     /// Bytes that one content may have.
@@ -65,7 +65,7 @@ const UNCONFIRMED_AFTER: Duration = Duration::from_secs(60);
 
 /// How many transfers run at once, and when failed ones are tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TransferPolicy {
+pub(crate) struct TransferPolicy {
     /// Transfers of one host that run at once, at least one.
     pub at_once: u16,
     /// Failures after which a transfer rests.
@@ -81,24 +81,24 @@ pub struct TransferPolicy {
 impl TransferPolicy {
     /// The pause before the next try, after so many failures before this one; `None` when the transfer
     /// is to rest.
-    pub fn pause_after(&self, attempts: u32) -> Option<Duration> {
+    pub(crate) fn pause_after(&self, attempts: u32) -> Option<Duration> {
         let pause = || self.pause.saturating_mul(2u32.saturating_pow(attempts)).min(self.pause_max);
         (attempts.saturating_add(1) < self.attempts).then(pause)
     }
 
     /// When a transfer that is published `now` counts as lost.
-    pub fn lost_at(&self, now: i64) -> i64 {
+    pub(crate) fn lost_at(&self, now: i64) -> i64 {
         after(now, self.lost_after)
     }
 
     /// When a transfer that is taken `now` to be published counts as never published, unless the queue has
     /// confirmed it before.
-    pub fn unconfirmed_at(&self, now: i64) -> i64 {
+    pub(crate) fn unconfirmed_at(&self, now: i64) -> i64 {
         after(now, UNCONFIRMED_AFTER.min(self.lost_after))
     }
 
     /// How often a worker says that it still moves a blob.
-    pub fn sign_of_life(&self) -> Duration {
+    pub(crate) fn sign_of_life(&self) -> Duration {
         UNCONFIRMED_AFTER.min(self.lost_after) / 3
     }
 }
@@ -122,7 +122,7 @@ pub(super) fn after(now: i64, pause: Duration) -> i64 {
 
 /// A part of the server that a process can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
+pub(crate) enum Role {
     /// `/user/*`.
     Account,
     /// `/fs/*` and the plain API by path.
@@ -152,7 +152,7 @@ impl FromStr for Role {
 
 /// A word that is no role.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnknownRole(String);
+pub(crate) struct UnknownRole(String);
 
 impl fmt::Display for UnknownRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,17 +168,17 @@ impl std::error::Error for UnknownRole {}
 
 /// The roles of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roles(BTreeSet<Role>);
+pub(crate) struct Roles(BTreeSet<Role>);
 
 impl Roles {
     /// All of them: one process is the whole server.
-    pub fn all() -> Self {
+    pub(crate) fn all() -> Self {
         use Role::{Account, Download, Files, Transfer, Upload};
         Self(BTreeSet::from([Account, Files, Upload, Download, Transfer]))
     }
 
     /// What the process does with the staging disk of its host.
-    pub fn staging(&self) -> StagingUse {
+    pub(crate) fn staging(&self) -> StagingUse {
         match (self.contains(Role::Upload), self.contains(Role::Transfer)) {
             (true, true) => StagingUse::FillAndEmpty,
             (true, false) => StagingUse::Fill,
@@ -188,12 +188,12 @@ impl Roles {
     }
 
     /// Whether the process works on the staging disk of its host.
-    pub fn have_staging(&self) -> bool {
+    pub(crate) fn have_staging(&self) -> bool {
         self.staging() != StagingUse::Nothing
     }
 
     /// Whether the process has the role.
-    pub fn contains(&self, role: Role) -> bool {
+    pub(crate) fn contains(&self, role: Role) -> bool {
         self.0.contains(&role)
     }
 }

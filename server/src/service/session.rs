@@ -39,7 +39,7 @@ pub(super) struct Session {
 
 impl Session {
     /// A session for what the sidecar says.
-    pub fn new(id: UploadId, facts: Sidecar) -> Self {
+    pub(super) fn new(id: UploadId, facts: Sidecar) -> Self {
         Self {
             id,
             facts,
@@ -49,12 +49,12 @@ impl Session {
     }
 
     /// The blob that it fills.
-    pub fn blob(&self) -> BlobId {
+    pub(super) fn blob(&self) -> BlobId {
         BlobId::from_bytes(self.id.to_bytes())
     }
 
     /// A chunk that is to be sent; `None` for any other.
-    pub fn missing_chunk(&self, index: u64) -> Option<MissingChunk> {
+    pub(super) fn missing_chunk(&self, index: u64) -> Option<MissingChunk> {
         let rank = self.facts.missing.binary_search(&index).ok()?;
         let digest = self.facts.chunks.get(usize::try_from(index).ok()?)?;
         let chunk = Chunk::new(index, self.facts.size)?;
@@ -62,18 +62,18 @@ impl Session {
     }
 
     /// All chunks that are to be sent.
-    pub fn missing_chunks(&self) -> impl Iterator<Item = MissingChunk> {
+    pub(super) fn missing_chunks(&self) -> impl Iterator<Item = MissingChunk> {
         self.facts.missing.iter().filter_map(|index| self.missing_chunk(*index))
     }
 
     /// Bytes of the blob. Only the last chunk of a content is short, and it is the last one here too.
-    pub fn blob_size(&self) -> u64 {
+    pub(super) fn blob_size(&self) -> u64 {
         self.missing_chunks().map(|missing| missing.chunk.length()).sum()
     }
 
     /// The layout of the content, once all is received; `None` when the base does not have what it
     /// had when the upload began.
-    pub fn layout(&self, base: Option<&Layout>) -> Option<Layout> {
+    pub(super) fn layout(&self, base: Option<&Layout>) -> Option<Layout> {
         let facts = &self.facts;
         let mut base = base.map(|base| base.chunks().iter().zip(base.sources()));
         let mut chunks = Vec::with_capacity(facts.chunks.len());
@@ -152,7 +152,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// None in memory yet.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(super) fn new(contents: Arc<Contents>) -> Self {
         Self { contents, live: Mutex::default(), told: tokio::sync::Mutex::default() }
     }
 
@@ -161,7 +161,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::NotFound`] when there is none, or it is another user's; [`Error::WrongHost`] when its
     /// chunks are on another host.
-    pub async fn find(&self, user: UserId, id: UploadId) -> Result<Found, Error> {
+    pub(super) async fn find(&self, user: UserId, id: UploadId) -> Result<Found, Error> {
         let tracked = match self.contents.tracker.upload(id).await? {
             Some(tracked) => Some(tracked),
             None => self.tell_again(id).await?,
@@ -185,7 +185,10 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn open(&self, tracked: &TrackedUpload) -> Result<Option<Arc<Session>>, Error> {
+    pub(super) async fn open(
+        &self,
+        tracked: &TrackedUpload,
+    ) -> Result<Option<Arc<Session>>, Error> {
         let known = self.live().get(&tracked.id).cloned();
         let session = match known {
             Some(session) => session,
@@ -203,7 +206,7 @@ impl Sessions {
     }
 
     /// Keeps a session in memory, unless the same one is there: then that one is answered.
-    pub fn insert(&self, session: Session) -> Arc<Session> {
+    pub(super) fn insert(&self, session: Session) -> Arc<Session> {
         let mut live = self.live();
         let mut kept: usize = live.values().map(|session| session.facts.chunks.len()).sum();
         live.retain(|_, session| {
@@ -216,7 +219,7 @@ impl Sessions {
     }
 
     /// Forgets a session that has ended.
-    pub fn remove(&self, id: UploadId) {
+    pub(super) fn remove(&self, id: UploadId) {
         self.live().remove(&id);
     }
 
@@ -250,7 +253,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::NotFound`] when it has ended; [`Error::Unavailable`] when the tracker forgets faster
     /// than it can be told.
-    pub async fn received(&self, session: &Session) -> Result<Vec<u64>, Error> {
+    pub(super) async fn received(&self, session: &Session) -> Result<Vec<u64>, Error> {
         let Contents { tracker, staging, .. } = &*self.contents;
         for _again in 0..TELL_TRIES {
             if let Some(received) = tracker.received_chunks(session.id, staging.boot()).await? {
@@ -268,7 +271,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn keep_told(&self) -> Result<(), Error> {
+    pub(super) async fn keep_told(&self) -> Result<(), Error> {
         let mut told = self.told.lock().await;
         let epoch = self.contents.tracker.epoch().await?;
         if told.as_ref() != Some(&epoch) {
@@ -282,7 +285,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn tell_all(&self) -> Result<(), Error> {
+    pub(super) async fn tell_all(&self) -> Result<(), Error> {
         let Contents { tracker, staging, .. } = &*self.contents;
         for id in staging.inventory().await?.uploads {
             if tracker.upload(id).await?.is_none() {
@@ -333,7 +336,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn recover(&self) -> Result<(), Error> {
+    pub(super) async fn recover(&self) -> Result<(), Error> {
         self.keep_told().await?;
         let inventory = self.contents.staging.inventory().await?;
         for blob in inventory.blobs {

@@ -19,11 +19,11 @@ const AHEAD: usize = 2;
 
 /// The staged blobs of this host. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Staged(Arc<Contents>);
+pub(crate) struct Staged(Arc<Contents>);
 
 /// A staged blob, which stays readable also when it moves away meanwhile.
 #[derive(Debug, Clone)]
-pub struct StagedBlob {
+pub(crate) struct StagedBlob {
     id: BlobId,
     file: Arc<File>,
     /// Its size in bytes.
@@ -32,7 +32,7 @@ pub struct StagedBlob {
 
 impl Staged {
     /// What the staging disk of these contents has.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<Contents>) -> Self {
         Self(contents)
     }
 
@@ -40,7 +40,7 @@ impl Staged {
     ///
     /// # Errors
     /// [`Error::Unauthorized`]; [`Error::NotFound`] when it is not here (any more).
-    pub async fn open(&self, id: BlobId, pass: &str) -> Result<StagedBlob, Error> {
+    pub(crate) async fn open(&self, id: BlobId, pass: &str) -> Result<StagedBlob, Error> {
         self.0.hosts.admit(id, pass)?;
         let staging = self.0.staging.clone();
         let opened = off_loop(move || {
@@ -55,7 +55,7 @@ impl Staged {
 
 impl StagedBlob {
     /// The bytes of a range, which lies within the blob.
-    pub fn read(
+    pub(crate) fn read(
         self,
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Bytes, backend::Error>> + Send + use<> {

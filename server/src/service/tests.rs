@@ -20,7 +20,7 @@ use crate::backend::layout::{Layout, Source};
 use crate::backend::{Backends, BlobId, Settings, TokenId, UserId};
 
 /// Contents on a disk, and a user who may have some.
-pub struct Scene {
+pub(super) struct Scene {
     pub directory: TempDir,
     pub backends: Backends,
     pub contents: Arc<Contents>,
@@ -49,12 +49,12 @@ fn policy(grace_period: Duration) -> Policy {
 
 impl Scene {
     /// A fresh one.
-    pub async fn new(grace_period: Duration) -> Self {
+    pub(super) async fn new(grace_period: Duration) -> Self {
         Self::with_quota(grace_period, 1 << 40).await
     }
 
     /// A fresh one whose user may have this many bytes.
-    pub async fn with_quota(grace_period: Duration, quota: u64) -> Self {
+    pub(super) async fn with_quota(grace_period: Duration, quota: u64) -> Self {
         let scene = Self::open(tempfile::tempdir().unwrap(), grace_period).await;
         let mut transaction = scene.contents.db.write().await.unwrap();
         let user = accounts::insert(&mut transaction, "ada", "", quota).await.unwrap();
@@ -65,7 +65,7 @@ impl Scene {
     }
 
     /// The same disk after the process has ended, with whatever was removed of it.
-    pub async fn reopen(self) -> Self {
+    pub(super) async fn reopen(self) -> Self {
         self.backends.close().await;
         let grace_period = self.contents.policy.grace_period;
         let directory = self.directory;
@@ -84,7 +84,7 @@ impl Scene {
     }
 
     /// Brings a small content in, as a batch would.
-    pub async fn bring(&self, bytes: &'static [u8]) -> (Digest, BlobId) {
+    pub(super) async fn bring(&self, bytes: &'static [u8]) -> (Digest, BlobId) {
         let (digest, blob) = (Digest::of(bytes), BlobId::random());
         let size = bytes.len() as u64;
         let staging = &self.contents.staging;
@@ -101,14 +101,14 @@ impl Scene {
     }
 
     /// The drives.
-    pub fn files(&self) -> Files {
+    pub(super) fn files(&self) -> Files {
         let (db, tracker) = (self.contents.db.clone(), self.contents.tracker.clone());
         let changes = Changes::new(db.clone(), tracker, CancellationToken::new());
         Files::new(db, changes, self.contents.policy.clone())
     }
 
     /// All bytes of a content of the user's, wherever they are; `None` when it is not theirs.
-    pub async fn read(&self, digest: Digest) -> Option<Vec<u8>> {
+    pub(super) async fn read(&self, digest: Digest) -> Option<Vec<u8>> {
         let layout = self.contents.owned(self.caller.user, digest).await.unwrap()?;
         let bytes = reader::read(self.contents.clone(), &layout, 0..layout.size());
         Some(bytes.try_collect::<Vec<Bytes>>().await.unwrap().concat())

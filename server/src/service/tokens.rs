@@ -43,7 +43,7 @@ struct Claims {
 
 /// A fresh pair.
 #[derive(Debug)]
-pub struct Pair {
+pub(crate) struct Pair {
     /// For `Authorization: Bearer`.
     pub access: String,
     /// For the next refresh.
@@ -114,7 +114,7 @@ struct Keys {
 
 /// Gives out and checks tokens.
 #[derive(Clone)]
-pub struct Tokens {
+pub(crate) struct Tokens {
     db: Db,
     tracker: Tracker,
     keys: Arc<Keys>,
@@ -131,7 +131,7 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     /// Signs with this key.
-    pub fn new(db: Db, tracker: Tracker, key: &TokenKey, lifetimes: [Duration; 2]) -> Self {
+    pub(crate) fn new(db: Db, tracker: Tracker, key: &TokenKey, lifetimes: [Duration; 2]) -> Self {
         let keys = Arc::new(Keys {
             sign: EncodingKey::from_secret(key.as_bytes()),
             verify: DecodingKey::from_secret(key.as_bytes()),
@@ -142,7 +142,7 @@ impl Tokens {
     }
 
     /// How long an access token is good.
-    pub fn access_ttl(&self) -> Duration {
+    pub(crate) fn access_ttl(&self) -> Duration {
         self.access_ttl
     }
 
@@ -151,7 +151,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn begin(&self, db: &mut Connection, bearer: Bearer) -> Result<Pair, Error> {
+    pub(crate) async fn begin(&self, db: &mut Connection, bearer: Bearer) -> Result<Pair, Error> {
         let token = RefreshToken::random();
         let (session, refresh) = (token.session_id(), token.id());
         sessions::begin(db, session, bearer, refresh, self.expires_at()).await?;
@@ -163,7 +163,11 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn end_device(&self, db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
+    pub(crate) async fn end_device(
+        &self,
+        db: &mut Connection,
+        bearer: Bearer,
+    ) -> Result<(), Error> {
         sessions::end_device(db, bearer).await?;
         Ok(self.tracker.end_device(bearer).await?)
     }
@@ -172,7 +176,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn end_user(&self, db: &mut Connection, user: UserId) -> Result<(), Error> {
+    pub(crate) async fn end_user(&self, db: &mut Connection, user: UserId) -> Result<(), Error> {
         end_user(db, &self.tracker, user).await
     }
 
@@ -181,7 +185,7 @@ impl Tokens {
     /// # Errors
     /// [`Error::Unauthorized`] unless it is signed by this server, not expired and not ended;
     /// [`Error::Backend`] when the tracker cannot say.
-    pub async fn check(&self, token: &str) -> Result<Caller, Error> {
+    pub(crate) async fn check(&self, token: &str) -> Result<Caller, Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
         let claims = jsonwebtoken::decode::<Claims>(token, &self.keys.verify, &validation)
@@ -209,7 +213,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
-    pub async fn renew(&self, refresh_token: &str) -> Result<(Bearer, Pair), Error> {
+    pub(crate) async fn renew(&self, refresh_token: &str) -> Result<(Bearer, Pair), Error> {
         let shown = RefreshToken::from_text(refresh_token).ok_or(Error::Unauthorized)?;
         db::rerun(|| self.try_renew(shown)).await
     }
@@ -260,7 +264,7 @@ impl Tokens {
     }
 
     /// Forgets sessions whose time is over, until `stop`.
-    pub async fn forget_forever(self, stop: CancellationToken) {
+    pub(crate) async fn forget_forever(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
             if let Err(error) = self.forget_expired().await {
                 tracing::error!(%error, "sessions whose time is over cannot be forgotten");

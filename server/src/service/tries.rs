@@ -23,11 +23,11 @@ const PER_ADDRESS: Limit = Limit {
 
 /// Counts tries. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Tries(Tracker);
+pub(super) struct Tries(Tracker);
 
 impl Tries {
     /// Tries that this tracker counts.
-    pub fn new(tracker: Tracker) -> Self {
+    pub(super) fn new(tracker: Tracker) -> Self {
         Self(tracker)
     }
 
@@ -35,7 +35,7 @@ impl Tries {
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] says when the next one is welcome.
-    pub async fn count(&self, name: &str, address: IpAddr) -> Result<(), Error> {
+    pub(super) async fn count(&self, name: &str, address: IpAddr) -> Result<(), Error> {
         self.take(&format!("{address}"), PER_ADDRESS).await?;
         self.take(&format!("{name} {address}"), PER_NAME).await
     }

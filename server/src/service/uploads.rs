@@ -41,7 +41,7 @@ const FIND_AGAIN: Duration = Duration::from_secs(2);
 
 /// Chunked uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Uploads(Arc<Shared>);
+pub(crate) struct Uploads(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -56,7 +56,7 @@ struct Shared {
 
 /// A chunk as it is sent.
 #[derive(Debug)]
-pub struct ChunkBody<S> {
+pub(crate) struct ChunkBody<S> {
     /// How many bytes it has, as the sender says.
     pub length: Option<u64>,
     /// Its MD5, as the sender says.
@@ -67,7 +67,7 @@ pub struct ChunkBody<S> {
 
 impl Uploads {
     /// Chunked uploads into these contents.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<Contents>) -> Self {
         Self(Arc::new(Shared {
             sessions: Sessions::new(contents.clone()),
             begun: Begun::default(),
@@ -82,7 +82,7 @@ impl Uploads {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn recover(&self) -> Result<(), Error> {
+    pub(crate) async fn recover(&self) -> Result<(), Error> {
         self.0.sessions.recover().await?;
         self.0.begun.recover(&self.0.contents).await?;
         self.count_active().await
@@ -94,7 +94,11 @@ impl Uploads {
     /// [`Error::Invalid`] when the chunks are not those of the digest, [`Error::TooLarge`],
     /// [`Error::OverQuota`], [`Error::TooManyUploads`]; [`Error::WrongHost`] when another host has
     /// begun it.
-    pub async fn init(&self, caller: Caller, request: UploadInit) -> Result<UploadBegun, Error> {
+    pub(crate) async fn init(
+        &self,
+        caller: Caller,
+        request: UploadInit,
+    ) -> Result<UploadBegun, Error> {
         let contents = &self.0.contents;
         contents.admit_size(request.size)?;
         let (named_base, digest) = (request.base, request.digest);
@@ -206,7 +210,7 @@ impl Uploads {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] for a chunk that is not to be sent;
     /// [`Error::LengthMismatch`], [`Error::DigestMismatch`], and then nothing is marked.
-    pub async fn put_chunk<E: fmt::Display>(
+    pub(crate) async fn put_chunk<E: fmt::Display>(
         &self,
         caller: Caller,
         (id, index): (UploadId, u64),
@@ -247,7 +251,7 @@ impl Uploads {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn status(&self, caller: Caller, id: UploadId) -> Result<UploadStatus, Error> {
+    pub(crate) async fn status(&self, caller: Caller, id: UploadId) -> Result<UploadStatus, Error> {
         match self.0.sessions.find(caller.user, id).await? {
             Found::Receiving(session, tracked) => {
                 let received = self.0.sessions.received(&session).await?;
@@ -264,7 +268,7 @@ impl Uploads {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn cancel(&self, caller: Caller, id: UploadId) -> Result<(), Error> {
+    pub(crate) async fn cancel(&self, caller: Caller, id: UploadId) -> Result<(), Error> {
         match self.0.sessions.find(caller.user, id).await? {
             Found::Receiving(session, _) => self.end(&session).await,
             Found::Finished(_) => Ok(self.0.contents.tracker.end_upload(id).await?),
@@ -276,7 +280,7 @@ impl Uploads {
     /// # Errors
     /// [`Error::ChunksMissing`]; [`Error::Conflict`] when the base has gone meanwhile and the upload
     /// has to begin anew; [`Error::NotFound`].
-    pub async fn complete(&self, caller: Caller, id: UploadId) -> Result<ContentRef, Error> {
+    pub(crate) async fn complete(&self, caller: Caller, id: UploadId) -> Result<ContentRef, Error> {
         let uploads = self.clone();
         to_the_end(async move { uploads.complete_alone(caller, id).await }).await
     }
@@ -364,7 +368,7 @@ impl Uploads {
 
     /// Lets a tracker that has lost its memory know again soon, until `stop`: others may be asked
     /// for what is staged here.
-    pub async fn find_again_forever(self, stop: CancellationToken) {
+    pub(crate) async fn find_again_forever(self, stop: CancellationToken) {
         while stop.run_until_cancelled(tokio::time::sleep(FIND_AGAIN)).await.is_some() {
             if let Err(error) = self.0.sessions.keep_told().await {
                 tracing::warn!(%error, "the tracker cannot be told of the uploads that are here");
@@ -376,7 +380,7 @@ impl Uploads {
     ///
     /// # Errors
     /// [`Error::Backend`]; the rest is tried again next time.
-    pub async fn sweep(&self) -> Result<(), Error> {
+    pub(crate) async fn sweep(&self) -> Result<(), Error> {
         let Contents { tracker, hosts, .. } = &*self.0.contents;
         tracker.forget_expired().await?;
         self.0.sessions.tell_all().await?;

@@ -8,21 +8,21 @@ use crate::backend::db::{self, Db, accounts, users};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Backends, UserId};
 
-pub use crate::backend::db::users::{Status, User};
+pub(crate) use crate::backend::db::users::{Status, User};
 
 /// Accounts that are listed at once.
 const PAGE: u32 = 500;
 
 /// The accounts of a server.
 #[derive(Debug)]
-pub struct Users {
+pub(crate) struct Users {
     db: Db,
     tracker: Tracker,
 }
 
 impl Users {
     /// The accounts that these backends hold.
-    pub fn new(backends: &Backends) -> Self {
+    pub(crate) fn new(backends: &Backends) -> Self {
         Self { db: backends.db.clone(), tracker: backends.tracker.clone() }
     }
 
@@ -30,7 +30,7 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn page(&self, after: Option<UserId>) -> Result<Vec<User>, Error> {
+    pub(crate) async fn page(&self, after: Option<UserId>) -> Result<Vec<User>, Error> {
         let after = after.unwrap_or(UserId(i64::MIN));
         Ok(users::page(&mut *self.db.read().await?, after, PAGE).await?)
     }
@@ -39,7 +39,7 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn set_quota(&self, name: &str, quota: u64) -> Result<User, Error> {
+    pub(crate) async fn set_quota(&self, name: &str, quota: u64) -> Result<User, Error> {
         let user = self.find(name).await?;
         db::rerun(|| async {
             let mut transaction = self.db.write().await?;
@@ -54,7 +54,7 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::NotFound`].
-    pub async fn set_status(&self, name: &str, status: Status) -> Result<User, Error> {
+    pub(crate) async fn set_status(&self, name: &str, status: Status) -> Result<User, Error> {
         let user = self.find(name).await?;
         let set = || async {
             let mut transaction = self.db.write().await?;
@@ -72,7 +72,7 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] for the password.
-    pub async fn set_password(&self, name: &str, password: String) -> Result<User, Error> {
+    pub(crate) async fn set_password(&self, name: &str, password: String) -> Result<User, Error> {
         check_password(&password)?;
         let user = self.find(name).await?;
         let password = Passwords::new().hash(password).await?;

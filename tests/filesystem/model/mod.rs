@@ -16,11 +16,11 @@ use super::node::{Handle, Id, Node, Stream};
 use super::operation::{HANDLES, Operation, STREAMS, pattern, target};
 
 /// The directory of the sequence.
-pub const TOP: Id = 0;
+pub(crate) const TOP: Id = 0;
 
 /// A file system in memory.
 #[derive(Debug, Clone)]
-pub struct Model {
+pub(crate) struct Model {
     pub(super) nodes: BTreeMap<Id, Node>,
     handles: [Option<Handle>; HANDLES],
     streams: [Option<Stream>; STREAMS],
@@ -33,7 +33,7 @@ type Done = Result<(), Errno>;
 
 impl Model {
     /// An empty directory; what is made belongs to this user and group.
-    pub fn new(uid: u32, gid: u32) -> Self {
+    pub(crate) fn new(uid: u32, gid: u32) -> Self {
         let owner = (uid, gid);
         let top = Node::new(Kind::Directory, 0o755, owner, 0);
         let nodes = BTreeMap::from([(TOP, top)]);
@@ -42,7 +42,7 @@ impl Model {
     }
 
     /// Does an operation, and says what it must answer.
-    pub fn apply(&mut self, operation: &Operation) -> Expected {
+    pub(crate) fn apply(&mut self, operation: &Operation) -> Expected {
         self.step += 1;
         match operation {
             Operation::EndStream { stream } => self.end_stream(*stream),

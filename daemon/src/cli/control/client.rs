@@ -9,17 +9,17 @@ use crate::cli::error::Error;
 use crate::cli::state_dir::StateDir;
 
 /// How long a daemon may take to say how it stands.
-pub const STATUS_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A request that is being answered.
-pub struct Conversation {
+pub(crate) struct Conversation {
     state: StateDir,
     answers: BufReader<UnixStream>,
 }
 
 /// What came of waiting for an answer.
 #[derive(Debug)]
-pub enum Heard {
+pub(crate) enum Heard {
     /// An answer.
     Answer(Answer),
     /// Nothing until the deadline.
@@ -27,7 +27,7 @@ pub enum Heard {
 }
 
 /// Sends a request to the daemon of a state directory.
-pub fn ask(state: &StateDir, request: &Request) -> Result<Conversation, Error> {
+pub(crate) fn ask(state: &StateDir, request: &Request) -> Result<Conversation, Error> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             Error::NotRunning(state.path().to_owned())
@@ -49,7 +49,7 @@ impl Conversation {
     }
 
     /// Waits for the next answer; a [`Answer::Failed`] comes as an error.
-    pub fn hear(&mut self, deadline: Option<Instant>) -> Result<Heard, Error> {
+    pub(crate) fn hear(&mut self, deadline: Option<Instant>) -> Result<Heard, Error> {
         match self.line(deadline) {
             Ok(None) => Ok(Heard::Nothing),
             Ok(Some(line)) => match serde_json::from_slice(&line) {
@@ -65,7 +65,7 @@ impl Conversation {
     }
 
     /// What to say when the answer does not fit the request.
-    pub fn not_understood(&self) -> Error {
+    pub(crate) fn not_understood(&self) -> Error {
         Error::ControlAnswer(self.state.path().to_owned())
     }
 
@@ -86,7 +86,7 @@ impl Conversation {
 }
 
 /// Asks the daemon how it stands.
-pub fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
+pub(crate) fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
     let mut conversation = ask(state, &Request::Status)?;
     match conversation.hear(Some(Instant::now() + STATUS_LIMIT))? {
         Heard::Answer(Answer::Status(status)) => Ok(*status),

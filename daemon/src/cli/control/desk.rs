@@ -23,7 +23,7 @@ const SIGN_IN_STEP: Duration = Duration::from_millis(10);
 
 /// Answers requests for one daemon.
 #[derive(Clone)]
-pub struct Desk {
+pub(crate) struct Desk {
     engine: Engine,
     mountpoint: PathBuf,
     state: StateDir,
@@ -31,7 +31,7 @@ pub struct Desk {
 
 impl Desk {
     /// A desk for the daemon that does this plan.
-    pub fn new(engine: &Engine, plan: &Plan) -> Self {
+    pub(crate) fn new(engine: &Engine, plan: &Plan) -> Self {
         Self {
             engine: engine.clone(),
             mountpoint: plan.mountpoint.clone(),
@@ -40,7 +40,7 @@ impl Desk {
     }
 
     /// Answers one request, the last answer last.
-    pub async fn handle(self, request: Request, answers: Answers) {
+    pub(crate) async fn handle(self, request: Request, answers: Answers) {
         let last = match request {
             Request::Status => self.status().await,
             Request::Node { ino } => self.node(Ino(ino)).await,

@@ -3,9 +3,9 @@
 //! A connection is one request: the command sends one line of JSON, the daemon answers with lines of JSON, the last
 //! of which is not [`Answer::Progress`]. A command that goes away ends what it asked for.
 
-pub mod client;
-pub mod desk;
-pub mod server;
+pub(super) mod client;
+pub(super) mod desk;
+pub(super) mod server;
 
 use std::fs::File;
 use std::io;
@@ -21,7 +21,7 @@ use crate::sync::{NodeState, Status};
 /// What a command wants of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
-pub enum Request {
+pub(super) enum Request {
     /// How everything stands.
     Status,
     /// How one node stands.
@@ -45,7 +45,7 @@ pub enum Request {
 /// What becomes of deletions that are too many to be sent without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deletions {
+pub(super) enum Deletions {
     /// They wait.
     #[default]
     Ask,
@@ -56,7 +56,7 @@ pub enum Deletions {
 /// What the daemon answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "body", rename_all = "snake_case")]
-pub enum Answer {
+pub(super) enum Answer {
     /// To [`Request::Status`].
     Status(Box<DaemonStatus>),
     /// To [`Request::Node`].
@@ -71,7 +71,7 @@ pub enum Answer {
 
 /// The daemon and its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DaemonStatus {
+pub(super) struct DaemonStatus {
     /// Always true: who does not run does not answer.
     pub running: bool,
     /// Its process.

@@ -20,17 +20,17 @@ use crate::cli::state_dir::StateDir;
 const REQUEST_MAX: u64 = 64 * 1024;
 
 /// Where the answers to one request go.
-pub type Answers = mpsc::Sender<Answer>;
+pub(crate) type Answers = mpsc::Sender<Answer>;
 
 /// The bound socket; its name goes away with it.
-pub struct ControlSocket {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
 impl ControlSocket {
     /// Binds the socket of a state directory that this process has locked, in place of a dead one.
-    pub fn bind(state: &StateDir) -> Result<Self, Error> {
+    pub(crate) fn bind(state: &StateDir) -> Result<Self, Error> {
         let path = state.socket();
         let bind = || {
             match fs::remove_file(&path) {
@@ -47,7 +47,7 @@ impl ControlSocket {
     }
 
     /// Answers requests, until it is dropped.
-    pub async fn serve<H, F>(&self, handle: H) -> !
+    pub(crate) async fn serve<H, F>(&self, handle: H) -> !
     where
         H: Fn(Request, Answers) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,

@@ -39,7 +39,7 @@ const PUT_IDLE: Duration = Duration::from_secs(300);
 
 /// A bucket with its keys.
 #[derive(Debug)]
-pub struct Bucket {
+pub(super) struct Bucket {
     pub(super) name: StoreName,
     place: String,
     prefix: String,
@@ -59,7 +59,11 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`] when a setting cannot be right.
-    pub fn new(name: StoreName, settings: &BucketSettings, rules: Rules) -> Result<Self, Error> {
+    pub(super) fn new(
+        name: StoreName,
+        settings: &BucketSettings,
+        rules: Rules,
+    ) -> Result<Self, Error> {
         let place = format!("bucket {} at {}", settings.bucket, settings.endpoint);
         let open = |endpoint: &str, retry: RetryConfig, idle| {
             connect(endpoint, settings, &rules, retry, idle).map_err(|cause| {
@@ -90,12 +94,12 @@ impl Bucket {
     }
 
     /// What all keys begin with.
-    pub fn prefix(&self) -> &str {
+    pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
     /// Whether clients get signed URLs.
-    pub fn signs(&self) -> bool {
+    pub(super) fn signs(&self) -> bool {
         self.public.is_some()
     }
 
@@ -104,7 +108,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::File`].
-    pub async fn put(
+    pub(super) async fn put(
         &self,
         key: &str,
         file: PathBuf,
@@ -150,7 +154,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`] when they differ, [`Error::File`].
-    pub async fn verify(&self, copy: &StoredCopy, path: PathBuf) -> Result<(), Error> {
+    pub(super) async fn verify(&self, copy: &StoredCopy, path: PathBuf) -> Result<(), Error> {
         let Some(etag) = &copy.etag else { return Ok(()) };
         let parts = Parts::of(copy.size, &self.rules);
         if !parts.is_one() && self.rules.completed_etag == CompletedEtag::Opaque {
@@ -177,7 +181,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn head(&self, key: &str) -> Result<Option<Found>, Error> {
+    pub(super) async fn head(&self, key: &str) -> Result<Option<Found>, Error> {
         match self.reads.head(&Key::from(key)).await {
             Ok(meta) => Ok(Some(found(meta))),
             Err(error) => self.unless_absent(Action::Look, error),
@@ -188,7 +192,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`]; also in the stream.
-    pub async fn read(
+    pub(super) async fn read(
         self: &Arc<Self>,
         key: &str,
         range: Range<u64>,
@@ -208,7 +212,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn remove(&self, key: &str) -> Result<(), Error> {
+    pub(super) async fn remove(&self, key: &str) -> Result<(), Error> {
         match self.writes.delete(&Key::from(key)).await {
             Ok(()) => Ok(()),
             Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
@@ -216,7 +220,7 @@ impl Bucket {
     }
 
     /// All objects under the prefix, as they come.
-    pub fn list(self: &Arc<Self>) -> BoxStream<'static, Result<Found, Error>> {
+    pub(super) fn list(self: &Arc<Self>) -> BoxStream<'static, Result<Found, Error>> {
         let bucket = Arc::clone(self);
         let prefix = (!self.prefix.is_empty()).then(|| Key::from(self.prefix.as_str()));
         let listed = self.reads.list(prefix.as_ref());
@@ -230,7 +234,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn signed_url(
+    pub(super) async fn signed_url(
         &self,
         key: &str,
         expires_in: Duration,

@@ -3,25 +3,25 @@
 use md5::Digest as _;
 
 /// MD5 of some bytes.
-pub type Md5Bytes = [u8; 16];
+pub(super) type Md5Bytes = [u8; 16];
 
 /// The MD5 of `bytes`.
-pub fn md5_of(bytes: &[u8]) -> Md5Bytes {
+pub(super) fn md5_of(bytes: &[u8]) -> Md5Bytes {
     md5::Md5::digest(bytes).into()
 }
 
 /// The ETag of an object that was put in one piece, and that of a part.
-pub fn of_piece(md5: &Md5Bytes) -> String {
+pub(super) fn of_piece(md5: &Md5Bytes) -> String {
     hex::encode(md5)
 }
 
 /// The ETag of an object that was put together from parts: the MD5 of their MD5s, and how many.
-pub fn of_parts(parts: &[Md5Bytes]) -> String {
+pub(super) fn of_parts(parts: &[Md5Bytes]) -> String {
     format!("{}-{}", hex::encode(md5_of(parts.as_flattened())), parts.len())
 }
 
 /// The ETag without quotation marks and in small letters, as the tables keep it.
-pub fn plain(etag: &str) -> String {
+pub(super) fn plain(etag: &str) -> String {
     etag.trim_start_matches("W/").trim_matches('"').to_ascii_lowercase()
 }
 

@@ -8,7 +8,7 @@ use super::StoreName;
 /// A failure of a store.
 #[derive(Debug, thiserror::Error)]
 #[error("store {store} ({place}) did not {action}: {cause}")]
-pub struct StoreFailure {
+pub(crate) struct StoreFailure {
     /// Which store.
     pub store: StoreName,
     /// Where it is: a directory, or a bucket and its endpoint.
@@ -21,7 +21,7 @@ pub struct StoreFailure {
 
 /// What a store is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// To be used at all.
     Open,
     /// Taking an object in.
@@ -51,7 +51,7 @@ impl fmt::Display for Action {
 
 /// Why.
 #[derive(Debug, thiserror::Error)]
-pub enum Cause {
+pub(crate) enum Cause {
     /// The settings cannot be right.
     #[error("{0}")]
     Settings(String),
@@ -85,7 +85,7 @@ pub enum Cause {
 
 impl Cause {
     /// Tells apart what an operator can mend.
-    pub fn of(error: object_store::Error) -> Self {
+    pub(crate) fn of(error: object_store::Error) -> Self {
         /// The codes of S3 for a key that is not right.
         const KEYS: [&str; 3] = ["SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidAccessKey"];
         let text = in_a_line(&error);

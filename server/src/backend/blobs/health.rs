@@ -11,13 +11,13 @@ const SUSPECT_FOR: Duration = Duration::from_secs(10);
 
 /// How reads of one store go.
 #[derive(Debug, Default)]
-pub struct Health {
+pub(super) struct Health {
     failed_at: Mutex<Option<Instant>>,
 }
 
 impl Health {
     /// A read failed, for this reason. It is logged when the one before went well.
-    pub fn failed(&self, store: StoreName, error: &Error) {
+    pub(super) fn failed(&self, store: StoreName, error: &Error) {
         metrics::counter!("miaofs_store_read_failures_total", "store" => store.as_str())
             .increment(1);
         if self.set(Some(Instant::now())).is_none() {
@@ -26,14 +26,14 @@ impl Health {
     }
 
     /// A read went well.
-    pub fn worked(&self, store: StoreName) {
+    pub(super) fn worked(&self, store: StoreName) {
         if self.set(None).is_some() {
             tracing::info!(%store, "reads work again");
         }
     }
 
     /// Whether a read failed lately and none has gone well since.
-    pub fn is_suspect(&self) -> bool {
+    pub(super) fn is_suspect(&self) -> bool {
         self.lock().is_some_and(|failed_at| failed_at.elapsed() < SUSPECT_FOR)
     }
 

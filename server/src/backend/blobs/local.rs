@@ -18,7 +18,7 @@ use crate::backend::{Error, off_loop};
 
 /// A directory of objects. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct LocalStore {
+pub(super) struct LocalStore {
     directory: Arc<Path>,
     objects: Arc<LocalFileSystem>,
 }
@@ -28,7 +28,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::File`], [`Error::Store`].
-    pub fn open(directory: &Path) -> Result<Self, Error> {
+    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
         make_directory(directory)?;
         let objects = LocalFileSystem::new_with_prefix(directory)
             .map_err(|error| failure(directory, Action::Open, error))?;
@@ -41,7 +41,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::NoRoom`], [`Error::File`], [`Error::Store`].
-    pub async fn take_in(&self, key: &str, file: PathBuf) -> Result<u64, Error> {
+    pub(super) async fn take_in(&self, key: &str, file: PathBuf) -> Result<u64, Error> {
         let target = self.objects.path_to_filesystem(&Key::from(key));
         let target = target.map_err(|error| failure(&self.directory, Action::Put, error))?;
         off_loop(move || {
@@ -59,7 +59,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn file(&self, key: &str) -> Result<Option<File>, Error> {
+    pub(super) async fn file(&self, key: &str) -> Result<Option<File>, Error> {
         match self.objects.get(&Key::from(key)).await {
             Ok(found) => match found.payload {
                 GetResultPayload::File(file, _path) => Ok(Some(file)),
@@ -73,7 +73,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn head(&self, key: &str) -> Result<Option<Found>, Error> {
+    pub(super) async fn head(&self, key: &str) -> Result<Option<Found>, Error> {
         match self.objects.head(&Key::from(key)).await {
             Ok(meta) => Ok(Some(found(meta))),
             Err(error) => self.unless_absent(Action::Look, error),
@@ -84,7 +84,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn remove(&self, key: &str) -> Result<(), Error> {
+    pub(super) async fn remove(&self, key: &str) -> Result<(), Error> {
         match self.objects.delete(&Key::from(key)).await {
             Ok(()) => Ok(()),
             Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
@@ -92,7 +92,7 @@ impl LocalStore {
     }
 
     /// All objects, as they come.
-    pub fn list(&self) -> BoxStream<'static, Result<Found, Error>> {
+    pub(super) fn list(&self) -> BoxStream<'static, Result<Found, Error>> {
         let directory = self.directory.clone();
         self.objects
             .list(None)

@@ -17,9 +17,9 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use failure::{Action, Cause, StoreFailure};
-pub use multipart::{PutInParts, Unfinished};
-pub use settings::{BucketSettings, StoreName, StoresSettings};
+pub(crate) use failure::{Action, Cause, StoreFailure};
+pub(crate) use multipart::{PutInParts, Unfinished};
+pub(crate) use settings::{BucketSettings, StoreName, StoresSettings};
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -39,7 +39,7 @@ use super::{BlobId, Error};
 
 /// A copy of a blob in a store, which was verified when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredCopy {
+pub(crate) struct StoredCopy {
     /// Of which blob.
     pub blob: BlobId,
     /// In which store.
@@ -54,7 +54,7 @@ pub struct StoredCopy {
 
 /// An object that a store has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub(crate) struct Found {
     /// Its key.
     pub key: String,
     /// Its size in bytes.
@@ -66,7 +66,7 @@ pub struct Found {
 }
 
 /// The bytes of a copy.
-pub enum Opened {
+pub(crate) enum Opened {
     /// A file that holds all of it.
     File(File),
     /// The bytes of the range that was asked for, as they come.
@@ -81,7 +81,7 @@ enum Store {
 
 /// All stores of this server. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Stores {
+pub(crate) struct Stores {
     named: Arc<BTreeMap<StoreName, Named>>,
     policy: Arc<[StoreName]>,
 }
@@ -103,7 +103,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Store`] when a setting cannot be right.
-    pub fn open(settings: &StoresSettings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &StoresSettings) -> Result<Self, Error> {
         let local = Store::Local(LocalStore::open(&settings.local)?);
         let mut named = BTreeMap::from([(StoreName::Local, Named::from(local))]);
         for (name, bucket) in buckets(settings)? {
@@ -117,12 +117,12 @@ impl Stores {
     }
 
     /// The stores that keep a copy of everything uploaded, the one read first at the front.
-    pub fn policy(&self) -> &[StoreName] {
+    pub(crate) fn policy(&self) -> &[StoreName] {
         &self.policy
     }
 
     /// All stores that are set up.
-    pub fn names(&self) -> impl Iterator<Item = StoreName> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = StoreName> {
         self.named.keys().copied()
     }
 
@@ -131,7 +131,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::NoRoom`], [`Error::File`].
-    pub async fn put(
+    pub(crate) async fn put(
         &self,
         name: StoreName,
         blob: BlobId,
@@ -147,7 +147,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn begin(
+    pub(crate) async fn begin(
         &self,
         name: StoreName,
         blob: BlobId,
@@ -164,7 +164,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::NoRoom`], [`Error::File`].
-    pub async fn put_begun(
+    pub(crate) async fn put_begun(
         &self,
         name: StoreName,
         blob: BlobId,
@@ -187,7 +187,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn abort(&self, put: &PutInParts) -> Result<(), Error> {
+    pub(crate) async fn abort(&self, put: &PutInParts) -> Result<(), Error> {
         match self.store(put.store)? {
             Store::Local(_) => Ok(()),
             Store::Bucket(bucket) => bucket.abort(put).await,
@@ -198,7 +198,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn unfinished(
+    pub(crate) async fn unfinished(
         &self,
         name: StoreName,
         after: Option<&PutInParts>,
@@ -214,7 +214,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`] when they differ, [`Error::File`].
-    pub async fn verify(&self, copy: &StoredCopy, file: &Path) -> Result<(), Error> {
+    pub(crate) async fn verify(&self, copy: &StoredCopy, file: &Path) -> Result<(), Error> {
         let length = tokio::fs::metadata(file).await.map_err(|error| Error::file(file, error))?;
         if length.len() != copy.size {
             return Err(Error::Damaged { what: "length of a stored blob" });
@@ -229,7 +229,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`], also in the stream.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         copy: &StoredCopy,
         range: Range<u64>,
@@ -244,7 +244,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn head(&self, name: StoreName, blob: BlobId) -> Result<Option<Found>, Error> {
+    pub(crate) async fn head(&self, name: StoreName, blob: BlobId) -> Result<Option<Found>, Error> {
         let key = self.key(name, blob)?;
         match self.store(name)? {
             Store::Local(store) => store.head(&key).await,
@@ -256,7 +256,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn find(&self, copy: &StoredCopy) -> Result<Option<Found>, Error> {
+    pub(crate) async fn find(&self, copy: &StoredCopy) -> Result<Option<Found>, Error> {
         match self.store(copy.store)? {
             Store::Local(store) => store.head(&copy.key).await,
             Store::Bucket(bucket) => bucket.head(&copy.key).await,
@@ -267,7 +267,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn remove(&self, name: StoreName, key: &str) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, name: StoreName, key: &str) -> Result<(), Error> {
         match self.store(name)? {
             Store::Local(store) => store.remove(key).await,
             Store::Bucket(bucket) => bucket.remove(key).await,
@@ -278,7 +278,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn remove_blob(&self, name: StoreName, blob: BlobId) -> Result<(), Error> {
+    pub(crate) async fn remove_blob(&self, name: StoreName, blob: BlobId) -> Result<(), Error> {
         self.remove(name, &self.key(name, blob)?).await
     }
 
@@ -287,7 +287,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn remove_everywhere(
+    pub(crate) async fn remove_everywhere(
         &self,
         blob: BlobId,
         copies: &[StoredCopy],
@@ -305,7 +305,10 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`], also in the stream.
-    pub fn list(&self, name: StoreName) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
+    pub(crate) fn list(
+        &self,
+        name: StoreName,
+    ) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
         Ok(match self.store(name)? {
             Store::Local(store) => store.list(),
             Store::Bucket(bucket) => bucket.list(),
@@ -313,7 +316,7 @@ impl Stores {
     }
 
     /// Which blob an object of a store is, by its key; `None` when this server gives no such keys.
-    pub fn blob_of(&self, name: StoreName, key: &str) -> Option<BlobId> {
+    pub(crate) fn blob_of(&self, name: StoreName, key: &str) -> Option<BlobId> {
         let hex = key.rsplit('/').next()?;
         let mut bytes = [0; 16];
         hex::decode_to_slice(hex, &mut bytes).ok()?;
@@ -326,7 +329,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn signed_url(
+    pub(crate) async fn signed_url(
         &self,
         copy: &StoredCopy,
         expires_in: Duration,
@@ -339,21 +342,21 @@ impl Stores {
     }
 
     /// Whether clients get signed URLs of any store.
-    pub fn signs(&self) -> bool {
+    pub(crate) fn signs(&self) -> bool {
         let signs = |it: &Named| matches!(&it.store, Store::Bucket(bucket) if bucket.signs());
         self.named.values().any(signs)
     }
 
     /// Sorts copies by the order in which they are to be read: the policy's, then the rest, and behind
     /// them those in stores that failed lately.
-    pub fn sort(&self, copies: &mut [StoredCopy]) {
+    pub(crate) fn sort(&self, copies: &mut [StoredCopy]) {
         let suspect = |name| self.named.get(&name).is_none_or(|it| it.health.is_suspect());
         let rank = |name| self.policy.iter().position(|it| *it == name).unwrap_or(usize::MAX);
         copies.sort_by_key(|copy| (suspect(copy.store), rank(copy.store), copy.store));
     }
 
     /// Learns how a read of a store ended.
-    pub fn note(&self, name: StoreName, read: Result<(), &Error>) {
+    pub(crate) fn note(&self, name: StoreName, read: Result<(), &Error>) {
         match (self.named.get(&name), read) {
             (Some(named), Ok(())) => named.health.worked(name),
             (Some(named), Err(error)) => named.health.failed(name, error),
@@ -383,7 +386,7 @@ impl Stores {
 ///
 /// # Errors
 /// [`Error::Store`].
-pub fn check(settings: &StoresSettings) -> Result<(), Error> {
+pub(crate) fn check(settings: &StoresSettings) -> Result<(), Error> {
     buckets(settings).map(|_all| ())
 }
 
@@ -395,7 +398,7 @@ fn buckets(settings: &StoresSettings) -> Result<Vec<(StoreName, Bucket)>, Error>
 }
 
 /// The key of a blob below a store's prefix: fanned out, so that no directory grows too large.
-pub fn fanned_key(blob: BlobId) -> String {
+pub(crate) fn fanned_key(blob: BlobId) -> String {
     let hex = blob.to_string();
     format!("{}/{hex}", &hex[..2])
 }

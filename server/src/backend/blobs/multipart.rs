@@ -31,7 +31,7 @@ const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 /// A put in parts that was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PutInParts {
+pub(crate) struct PutInParts {
     /// In which store.
     pub store: StoreName,
     /// Of the object with this key.
@@ -42,7 +42,7 @@ pub struct PutInParts {
 
 /// A put in parts as a store lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
+pub(crate) struct Unfinished {
     /// Which one.
     pub put: PutInParts,
     /// When it was begun, in seconds since 1970.
@@ -77,7 +77,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn begin(&self, key: &str, size: u64) -> Result<Option<PutInParts>, Error> {
+    pub(super) async fn begin(&self, key: &str, size: u64) -> Result<Option<PutInParts>, Error> {
         if Parts::of(size, &self.rules).is_one() {
             return Ok(None);
         }
@@ -90,7 +90,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn abort(&self, put: &PutInParts) -> Result<(), Error> {
+    pub(super) async fn abort(&self, put: &PutInParts) -> Result<(), Error> {
         match self.writes.abort_multipart(&Key::from(put.key.as_str()), &put.id).await {
             Ok(()) => Ok(()),
             Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
@@ -170,7 +170,10 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub async fn unfinished(&self, after: Option<&PutInParts>) -> Result<Vec<Unfinished>, Error> {
+    pub(super) async fn unfinished(
+        &self,
+        after: Option<&PutInParts>,
+    ) -> Result<Vec<Unfinished>, Error> {
         let mut page = self.list_unfinished(after).await?;
         // A service may answer an empty page that is not the last one.
         while page.uploads.is_empty() && page.is_truncated {

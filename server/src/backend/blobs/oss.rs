@@ -23,7 +23,7 @@ use url::Url;
 use super::rules::{Addressing, CompletedEtag, Rules};
 
 /// The ways of OSS.
-pub const OSS: Rules = Rules {
+pub(super) const OSS: Rules = Rules {
     addressing: Addressing::VirtualHosted,
     part_min: 100 * 1024,
     parts_max: 10_000,
@@ -34,7 +34,7 @@ pub const OSS: Rules = Rules {
 
 /// The endpoint of a bucket: the service's with the bucket as first label of the host, unless it is
 /// there already. `None` when the host is an address, which has no labels.
-pub fn bucket_endpoint(service: &Url, bucket: &str) -> Option<String> {
+pub(super) fn bucket_endpoint(service: &Url, bucket: &str) -> Option<String> {
     let host = service.domain()?;
     let named = match host.strip_prefix(bucket).is_some_and(|rest| rest.starts_with('.')) {
         true => host.to_owned(),

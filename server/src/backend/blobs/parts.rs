@@ -13,25 +13,25 @@ const HELD: u64 = 4 * PART;
 
 /// The parts of one blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
+pub(super) struct Parts {
     size: u64,
     part: u64,
 }
 
 impl Parts {
     /// Cuts `size` bytes as the service wants it.
-    pub fn of(size: u64, rules: &Rules) -> Self {
+    pub(super) fn of(size: u64, rules: &Rules) -> Self {
         let least = size.div_ceil(rules.parts_max).max(rules.part_min).max(PART);
         Self { size, part: least.next_multiple_of(CHUNK_SIZE) }
     }
 
     /// Whether there is no more than one, so that a plain put does it.
-    pub fn is_one(&self) -> bool {
+    pub(super) fn is_one(&self) -> bool {
         self.size <= self.part
     }
 
     /// The parts in order.
-    pub fn ranges(self) -> impl Iterator<Item = Range<u64>> + Send {
+    pub(super) fn ranges(self) -> impl Iterator<Item = Range<u64>> + Send {
         let count = self.size.div_ceil(self.part);
         (0..count).map(move |index| {
             let start = index * self.part;
@@ -40,7 +40,7 @@ impl Parts {
     }
 
     /// How many are sent at once: what is held in memory stays about the same for any size.
-    pub fn at_once(&self) -> usize {
+    pub(super) fn at_once(&self) -> usize {
         usize::try_from((HELD / self.part).max(1)).unwrap_or(1)
     }
 }

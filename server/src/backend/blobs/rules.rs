@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How a request names its bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Addressing {
+pub(super) enum Addressing {
     /// As the first part of the path.
     Path,
     /// As the first label of the host.
@@ -13,7 +13,7 @@ pub enum Addressing {
 
 /// What the ETag of an object says that was put together from parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompletedEtag {
+pub(super) enum CompletedEtag {
     /// MD5 of the parts' MD5s, a dash, and how many parts.
     OfPartMd5s,
     /// Nothing that a client may compute.
@@ -22,7 +22,7 @@ pub enum CompletedEtag {
 
 /// The ways of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub(super) struct Rules {
     /// How a request names its bucket.
     pub addressing: Addressing,
     /// Bytes that a part has at least, the last one excepted.
@@ -42,7 +42,7 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Ceph's RGW. Its documentation (Ceph Object Gateway, S3 API and config reference) says: buckets in the
 /// path unless `rgw_dns_name` is set, `rgw_multipart_min_part_size` 5 MiB and
 /// `rgw_multipart_part_upload_limit` 10,000 by default. Regions are not checked, and ETags are S3's.
-pub const CEPH: Rules = Rules {
+pub(super) const CEPH: Rules = Rules {
     addressing: Addressing::Path,
     part_min: 5 * 1024 * 1024,
     parts_max: 10_000,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// A store by the name that settings and tables call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum StoreName {
+pub(crate) enum StoreName {
     /// A directory of this machine.
     Local,
     /// Ceph, through its S3 gateway RGW.
@@ -21,7 +21,7 @@ pub enum StoreName {
 
 impl StoreName {
     /// The name as settings and tables write it.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Local => "local",
             Self::Ceph => "ceph",
@@ -39,7 +39,7 @@ impl fmt::Display for StoreName {
 /// A word that names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no store: write local, ceph or oss")]
-pub struct NoStore(String);
+pub(crate) struct NoStore(String);
 
 impl FromStr for StoreName {
     type Err = NoStore;
@@ -52,7 +52,7 @@ impl FromStr for StoreName {
 
 /// Where one bucket is and with which keys it is used.
 #[derive(Debug, Clone)]
-pub struct BucketSettings {
+pub(crate) struct BucketSettings {
     /// `http://HOST[:PORT]` or `https://…` of the service, without the bucket.
     pub endpoint: String,
     /// Name of the bucket, which exists.
@@ -73,7 +73,7 @@ pub struct BucketSettings {
 
 /// All stores, and what goes where.
 #[derive(Debug, Clone)]
-pub struct StoresSettings {
+pub(crate) struct StoresSettings {
     /// Directory of the local store.
     pub local: PathBuf,
     /// The bucket in Ceph.
@@ -86,7 +86,7 @@ pub struct StoresSettings {
 
 impl StoresSettings {
     /// A local directory alone, as the embedded server has it.
-    pub fn local_only(directory: PathBuf) -> Self {
+    pub(crate) fn local_only(directory: PathBuf) -> Self {
         Self { local: directory, ceph: None, oss: None, policy: vec![StoreName::Local] }
     }
 }

@@ -8,7 +8,7 @@ use crate::backend::{Error, UserId, unix_now};
 
 /// An account as sign-in needs it.
 #[derive(Debug, Clone)]
-pub struct Login {
+pub(crate) struct Login {
     /// Which account.
     pub user: UserId,
     /// PHC string of argon2id.
@@ -17,7 +17,7 @@ pub struct Login {
 
 /// How full a drive is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
+pub(crate) struct Usage {
     /// Bytes that its files may have in all.
     pub quota: u64,
     /// Bytes that they have.
@@ -32,7 +32,7 @@ pub struct Usage {
 ///
 /// # Errors
 /// [`Error::Duplicate`] when the name is taken.
-pub async fn insert(
+pub(crate) async fn insert(
     db: &mut Connection,
     name: &str,
     password: &str,
@@ -53,7 +53,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn login(db: &mut Connection, name: &str) -> Result<Option<Login>, Error> {
+pub(crate) async fn login(db: &mut Connection, name: &str) -> Result<Option<Login>, Error> {
     let row = query("SELECT id, password FROM users WHERE name = ? AND status = 0")
         .bind(name.as_bytes())
         .fetch_optional(db)
@@ -66,7 +66,7 @@ pub async fn login(db: &mut Connection, name: &str) -> Result<Option<Login>, Err
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn hold_open(db: &mut Connection, user: UserId) -> Result<bool, Error> {
+pub(crate) async fn hold_open(db: &mut Connection, user: UserId) -> Result<bool, Error> {
     // An update that changes nothing locks the row in every database.
     let held = query("UPDATE users SET status = 0 WHERE id = ? AND status = 0")
         .bind(user.0)
@@ -79,7 +79,7 @@ pub async fn hold_open(db: &mut Connection, user: UserId) -> Result<bool, Error>
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when the name is not text.
-pub async fn name(db: &mut Connection, user: UserId) -> Result<Option<String>, Error> {
+pub(crate) async fn name(db: &mut Connection, user: UserId) -> Result<Option<String>, Error> {
     let row = query("SELECT name FROM users WHERE id = ? AND status = 0")
         .bind(user.0)
         .fetch_optional(db)
@@ -95,7 +95,7 @@ pub async fn name(db: &mut Connection, user: UserId) -> Result<Option<String>, E
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, Error> {
+pub(crate) async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, Error> {
     let row = query("SELECT quota, used, nodes, seq FROM users WHERE id = ?")
         .bind(user.0)
         .fetch_optional(db)
@@ -109,7 +109,7 @@ pub async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, E
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Overtaken`].
-pub async fn lock(db: &mut Connection, user: UserId) -> Result<bool, Error> {
+pub(crate) async fn lock(db: &mut Connection, user: UserId) -> Result<bool, Error> {
     let row = query("SELECT 1 FROM users WHERE id = ?")
         .bind(user.0)
         .lock(Lock::Exclusive)
@@ -122,7 +122,11 @@ pub async fn lock(db: &mut Connection, user: UserId) -> Result<bool, Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_usage(db: &mut Connection, user: UserId, usage: Usage) -> Result<(), Error> {
+pub(crate) async fn set_usage(
+    db: &mut Connection,
+    user: UserId,
+    usage: Usage,
+) -> Result<(), Error> {
     query("UPDATE users SET used = ?, nodes = ?, seq = ? WHERE id = ?")
         .bind(usage.used.cast_signed())
         .bind(usage.nodes.cast_signed())
@@ -137,7 +141,11 @@ pub async fn set_usage(db: &mut Connection, user: UserId, usage: Usage) -> Resul
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_password(db: &mut Connection, user: UserId, password: &str) -> Result<(), Error> {
+pub(crate) async fn set_password(
+    db: &mut Connection,
+    user: UserId,
+    password: &str,
+) -> Result<(), Error> {
     query("UPDATE users SET password = ? WHERE id = ?")
         .bind(password)
         .bind(user.0)
@@ -150,7 +158,7 @@ pub async fn set_password(db: &mut Connection, user: UserId, password: &str) -> 
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn see_device(
+pub(crate) async fn see_device(
     db: &mut Connection,
     user: UserId,
     id: DeviceId,
@@ -175,7 +183,7 @@ pub async fn see_device(
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
-pub async fn other_devices(
+pub(crate) async fn other_devices(
     db: &mut Connection,
     user: UserId,
     this: DeviceId,

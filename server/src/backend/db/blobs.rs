@@ -9,7 +9,7 @@ use crate::backend::{BlobId, Error};
 
 /// Where the bytes of a blob are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// On the staging disk of the host that received it.
     Staging,
     /// In the stores that [`copies`](super::copies) name.
@@ -34,13 +34,13 @@ impl Place {
 }
 
 /// Seconds that a process has to remove what it has claimed.
-pub const REMOVAL: i64 = 60;
+pub(crate) const REMOVAL: i64 = 60;
 const LIVE: i64 = 0;
 const DYING: i64 = 1;
 
 /// A blob as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Blob {
+pub(crate) struct Blob {
     /// Its size in bytes.
     pub size: u64,
     /// Where it is.
@@ -53,7 +53,7 @@ pub struct Blob {
 ///
 /// # Errors
 /// [`Error::Duplicate`], [`Error::Database`].
-pub async fn insert(
+pub(crate) async fn insert(
     db: &mut Connection,
     id: BlobId,
     size: u64,
@@ -80,7 +80,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error> {
+pub(crate) async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error> {
     let row = query("SELECT size, place, host FROM blobs WHERE id = ? AND state = ?")
         .bind(&id.as_bytes()[..])
         .bind(LIVE)
@@ -101,7 +101,7 @@ pub async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error>
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Overtaken`].
-pub async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
+pub(crate) async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
     let row = query("SELECT 1 FROM blobs WHERE id = ? AND state = ?")
         .bind(&id.as_bytes()[..])
         .bind(LIVE)
@@ -116,7 +116,7 @@ pub async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
+pub(crate) async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
     query("UPDATE blobs SET place = ? WHERE id = ? AND state = ?")
         .bind(Place::Store.to_column())
         .bind(&id.as_bytes()[..])
@@ -130,7 +130,7 @@ pub async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
+pub(crate) async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
     lock(db, blobs).await?;
     for blob in blobs {
         query(
@@ -166,7 +166,7 @@ async fn lock(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn claim_condemned(
+pub(crate) async fn claim_condemned(
     db: &mut Connection,
     host: &HostName,
     now: i64,
@@ -208,7 +208,7 @@ pub async fn claim_condemned(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error> {
+pub(crate) async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error> {
     for statement in [
         "DELETE FROM blobs WHERE id = ?",
         "DELETE FROM copies WHERE blob_id = ?",
@@ -223,6 +223,6 @@ pub async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Damaged`] when it has not 16 bytes.
-pub fn blob_of(bytes: &[u8]) -> Result<BlobId, Error> {
+pub(crate) fn blob_of(bytes: &[u8]) -> Result<BlobId, Error> {
     BlobId::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "blob id" })
 }

@@ -8,7 +8,7 @@ use crate::backend::Error;
 
 /// One connection, within a transaction.
 #[derive(Debug)]
-pub struct Connection(Driver);
+pub(crate) struct Connection(Driver);
 
 /// The transaction of a driver, which every connection is in.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Connection {
 
 /// A transaction; it is rolled back unless committed.
 #[derive(Debug)]
-pub struct Transaction(Connection);
+pub(crate) struct Transaction(Connection);
 
 impl Transaction {
     pub(super) const fn new(driver: Driver) -> Self {
@@ -44,7 +44,7 @@ impl Transaction {
     /// # Errors
     /// [`Error::Database`], [`Error::Overtaken`]; then nothing of it stays. [`Error::Unsettled`] when the
     /// connection broke meanwhile, and nobody knows.
-    pub async fn commit(self) -> Result<(), Error> {
+    pub(crate) async fn commit(self) -> Result<(), Error> {
         match self.0.0 {
             Driver::Sqlite(transaction) => Ok(transaction.commit().await?),
             Driver::MySql(transaction) => transaction.commit().await.map_err(Error::of_commit),

@@ -16,7 +16,7 @@ use crate::backend::{BlobId, Error, UserId};
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn owned(
+pub(crate) async fn owned(
     db: &mut Connection,
     user: UserId,
     digests: &[Digest],
@@ -49,7 +49,7 @@ pub async fn owned(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn count_refs(
+pub(crate) async fn count_refs(
     db: &mut Connection,
     user: UserId,
     digests: &[Digest],
@@ -76,7 +76,7 @@ pub async fn count_refs(
 
 /// A content that is new to the server.
 #[derive(Debug, Clone)]
-pub struct NewContent {
+pub(crate) struct NewContent {
     /// Its digest.
     pub digest: Digest,
     /// Its MD5, when it was computed on the way.
@@ -89,7 +89,7 @@ pub struct NewContent {
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn layout(db: &mut Connection, digest: Digest) -> Result<Option<Layout>, Error> {
+pub(crate) async fn layout(db: &mut Connection, digest: Digest) -> Result<Option<Layout>, Error> {
     let row = query("SELECT size, manifest FROM files WHERE digest = ?")
         .bind(&digest.as_bytes()[..])
         .fetch_optional(db)
@@ -103,7 +103,10 @@ pub async fn layout(db: &mut Connection, digest: Digest) -> Result<Option<Layout
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn stored(db: &mut Connection, digests: &[Digest]) -> Result<HashSet<Digest>, Error> {
+pub(crate) async fn stored(
+    db: &mut Connection,
+    digests: &[Digest],
+) -> Result<HashSet<Digest>, Error> {
     let mut stored = HashSet::new();
     for some in digests.chunks(ROWS_A_STATEMENT) {
         let mut query = query("SELECT digest FROM files WHERE digest IN ");
@@ -122,7 +125,7 @@ pub async fn stored(db: &mut Connection, digests: &[Digest]) -> Result<HashSet<D
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Overtaken`].
-pub async fn hold(
+pub(crate) async fn hold(
     db: &mut Connection,
     digests: &[Digest],
     lock: Lock,
@@ -149,7 +152,7 @@ pub async fn hold(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn by_md5(
+pub(crate) async fn by_md5(
     db: &mut Connection,
     md5: Md5,
     size: u64,
@@ -170,7 +173,11 @@ pub async fn by_md5(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when one is there, [`Error::Database`].
-pub async fn insert(db: &mut Connection, contents: &[&NewContent], now: i64) -> Result<(), Error> {
+pub(crate) async fn insert(
+    db: &mut Connection,
+    contents: &[&NewContent],
+    now: i64,
+) -> Result<(), Error> {
     for some in contents.chunks(ROWS_A_STATEMENT) {
         let mut insert =
             query("INSERT INTO files (digest, md5, size, manifest, created_at, zero_at)");
@@ -205,7 +212,7 @@ pub async fn insert(db: &mut Connection, contents: &[&NewContent], now: i64) -> 
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn claim(
+pub(crate) async fn claim(
     db: &mut Connection,
     user: UserId,
     digests: &[Digest],
@@ -238,7 +245,7 @@ pub async fn claim(
 
 /// What one user has claimed, of a content that no node of theirs names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// Whose claim it is.
     pub user: UserId,
     /// Of which content.
@@ -252,7 +259,7 @@ pub struct Claim {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn surplus_claims(
+pub(crate) async fn surplus_claims(
     db: &mut Connection,
     since: i64,
     limit: usize,
@@ -286,7 +293,7 @@ pub async fn surplus_claims(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
+pub(crate) async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
     hold(db, &[claim.digest], Lock::Exclusive).await?;
     let ended = query(
         "UPDATE user_contents SET claimed_at = NULL
@@ -310,7 +317,7 @@ pub async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn collectable(
+pub(crate) async fn collectable(
     db: &mut Connection,
     before: i64,
     limit: usize,
@@ -326,7 +333,7 @@ pub async fn collectable(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Overtaken`].
-pub async fn still_collectable(
+pub(crate) async fn still_collectable(
     db: &mut Connection,
     digests: &[Digest],
     before: i64,
@@ -356,7 +363,7 @@ fn select_collectable(before: i64) -> Query {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<BlobId>, Error> {
+pub(crate) async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<BlobId>, Error> {
     let rows = query("SELECT blob_id FROM file_blobs WHERE digest = ?")
         .bind(&digest.as_bytes()[..])
         .fetch_all(&mut *db)
@@ -375,7 +382,7 @@ pub async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<BlobId>, 
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec<Digest>, Error> {
+pub(crate) async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec<Digest>, Error> {
     let rows = query(
         "SELECT files.digest FROM file_blobs JOIN files ON files.digest = file_blobs.digest
          WHERE file_blobs.blob_id = ? AND files.md5 IS NULL",
@@ -390,7 +397,7 @@ pub async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec<Digest
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_md5(db: &mut Connection, digest: Digest, md5: Md5) -> Result<(), Error> {
+pub(crate) async fn set_md5(db: &mut Connection, digest: Digest, md5: Md5) -> Result<(), Error> {
     query("UPDATE files SET md5 = ? WHERE digest = ?")
         .bind(&md5.as_bytes()[..])
         .bind(&digest.as_bytes()[..])
@@ -412,6 +419,6 @@ fn push_digests(query: &mut Query, digests: &[Digest]) {
 ///
 /// # Errors
 /// [`Error::Damaged`] when it has not 32 bytes.
-pub fn digest_of(bytes: &[u8]) -> Result<Digest, Error> {
+pub(crate) fn digest_of(bytes: &[u8]) -> Result<Digest, Error> {
     Digest::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "digest" })
 }

@@ -12,7 +12,7 @@ use crate::backend::{BlobId, Error};
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn put(db: &mut Connection, copy: &StoredCopy, now: i64) -> Result<(), Error> {
+pub(crate) async fn put(db: &mut Connection, copy: &StoredCopy, now: i64) -> Result<(), Error> {
     remove(db, copy.blob, copy.store).await?;
     query(
         "INSERT INTO copies (blob_id, place, object_key, size, etag, created_at)
@@ -33,7 +33,7 @@ pub async fn put(db: &mut Connection, copy: &StoredCopy, now: i64) -> Result<(),
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn of_blob(db: &mut Connection, blob: BlobId) -> Result<Vec<StoredCopy>, Error> {
+pub(crate) async fn of_blob(db: &mut Connection, blob: BlobId) -> Result<Vec<StoredCopy>, Error> {
     Ok(of_blobs(db, &[blob]).await?.remove(&blob).unwrap_or_default())
 }
 
@@ -41,7 +41,7 @@ pub async fn of_blob(db: &mut Connection, blob: BlobId) -> Result<Vec<StoredCopy
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn of_blobs(
+pub(crate) async fn of_blobs(
     db: &mut Connection,
     blobs: &[BlobId],
 ) -> Result<HashMap<BlobId, Vec<StoredCopy>>, Error> {
@@ -62,7 +62,11 @@ pub async fn of_blobs(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn remove(db: &mut Connection, blob: BlobId, store: StoreName) -> Result<(), Error> {
+pub(crate) async fn remove(
+    db: &mut Connection,
+    blob: BlobId,
+    store: StoreName,
+) -> Result<(), Error> {
     query("DELETE FROM copies WHERE blob_id = ? AND place = ?")
         .bind(&blob.as_bytes()[..])
         .bind(store.as_str())

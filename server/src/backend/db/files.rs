@@ -21,7 +21,7 @@ const ENTRY_BYTES: i64 = 60;
 
 /// A node with what even a deleted one keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub(crate) struct Record {
     /// What it is or was.
     pub kind: Kind,
     /// The node; without state when it is deleted.
@@ -42,7 +42,7 @@ fn select_nodes(user: UserId) -> Query {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn insert_root(db: &mut Connection, user: UserId) -> Result<(), Error> {
+pub(crate) async fn insert_root(db: &mut Connection, user: UserId) -> Result<(), Error> {
     let now = unix_now().saturating_mul(1_000_000_000);
     let state = NodeState {
         kind: Kind::Directory,
@@ -69,7 +69,7 @@ pub async fn insert_root(db: &mut Connection, user: UserId) -> Result<(), Error>
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn nodes(
+pub(crate) async fn nodes(
     db: &mut Connection,
     user: UserId,
     ids: &[NodeId],
@@ -96,7 +96,7 @@ pub async fn nodes(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn changed(
+pub(crate) async fn changed(
     db: &mut Connection,
     user: UserId,
     since: u64,
@@ -135,7 +135,7 @@ pub async fn changed(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn page_end(
+pub(crate) async fn page_end(
     db: &mut Connection,
     user: UserId,
     since: u64,
@@ -169,7 +169,7 @@ pub async fn page_end(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn holders(
+pub(crate) async fn holders(
     db: &mut Connection,
     user: UserId,
     names: &[&Entry],
@@ -196,7 +196,7 @@ pub async fn holders(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn child(
+pub(crate) async fn child(
     db: &mut Connection,
     user: UserId,
     parent: NodeId,
@@ -215,7 +215,7 @@ pub async fn child(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn children(
+pub(crate) async fn children(
     db: &mut Connection,
     user: UserId,
     parents: &[NodeId],
@@ -237,7 +237,7 @@ pub async fn children(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn count_names(
+pub(crate) async fn count_names(
     db: &mut Connection,
     user: UserId,
     parents: &[NodeId],
@@ -260,7 +260,7 @@ pub async fn count_names(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn first_children(
+pub(crate) async fn first_children(
     db: &mut Connection,
     user: UserId,
     parent: NodeId,
@@ -279,7 +279,7 @@ pub async fn first_children(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn parents(
+pub(crate) async fn parents(
     db: &mut Connection,
     user: UserId,
     ids: &[NodeId],
@@ -300,7 +300,11 @@ pub async fn parents(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when a name is taken that no node of the list gives up.
-pub async fn write(db: &mut Connection, user: UserId, records: &[Record]) -> Result<(), Error> {
+pub(crate) async fn write(
+    db: &mut Connection,
+    user: UserId,
+    records: &[Record],
+) -> Result<(), Error> {
     for some in records.chunks(ROWS_A_STATEMENT) {
         let ids: Vec<NodeId> = some.iter().map(|record| record.node.id).collect();
         let mut delete = query("DELETE FROM nodes WHERE user_id = ");

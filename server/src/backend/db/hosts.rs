@@ -7,7 +7,7 @@ use crate::backend::Error;
 
 /// A host as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub(crate) struct Host {
     /// Where other processes of the server reach it, without a slash at the end.
     pub url: String,
     /// When it last said that it lives, in seconds since 1970.
@@ -18,7 +18,7 @@ pub struct Host {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn put(db: &mut Connection, name: &HostName, host: &Host) -> Result<(), Error> {
+pub(crate) async fn put(db: &mut Connection, name: &HostName, host: &Host) -> Result<(), Error> {
     query("REPLACE INTO hosts (name, url, seen_at) VALUES (?, ?, ?)")
         .bind(name.as_str())
         .bind(host.url.as_str())
@@ -32,7 +32,7 @@ pub async fn put(db: &mut Connection, name: &HostName, host: &Host) -> Result<()
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn get(db: &mut Connection, name: &HostName) -> Result<Option<Host>, Error> {
+pub(crate) async fn get(db: &mut Connection, name: &HostName) -> Result<Option<Host>, Error> {
     let row = query("SELECT url, seen_at FROM hosts WHERE name = ?")
         .bind(name.as_str())
         .fetch_optional(db)

@@ -11,29 +11,29 @@
 //! rising id. What deadlocks nevertheless, or finds a row that another change has just inserted, is run
 //! again by [`rerun()`].
 
-pub mod accounts;
-pub mod audit;
-pub mod blobs;
+pub(crate) mod accounts;
+pub(crate) mod audit;
+pub(crate) mod blobs;
 mod connection;
-pub mod contents;
-pub mod copies;
-pub mod files;
-pub mod hosts;
+pub(crate) mod contents;
+pub(crate) mod copies;
+pub(crate) mod files;
+pub(crate) mod hosts;
 mod migrations;
 mod mysql;
-pub mod puts;
+pub(crate) mod puts;
 mod query;
-pub mod relocations;
+pub(crate) mod relocations;
 mod replica;
 mod rerun;
-pub mod sessions;
+pub(crate) mod sessions;
 mod sqlite;
-pub mod transfers;
-pub mod users;
+pub(crate) mod transfers;
+pub(crate) mod users;
 
-pub use connection::{Connection, Transaction};
-pub use query::{Lock, Query, Row, query};
-pub use rerun::{Rerunnable, rerun};
+pub(crate) use connection::{Connection, Transaction};
+pub(crate) use query::{Lock, Query, Row, query};
+pub(crate) use rerun::{Rerunnable, rerun};
 
 pub(super) use mysql::{Trouble, sort as sort_mysql};
 
@@ -46,11 +46,11 @@ use replica::Replica;
 /// How long a request waits for a connection before it is told to come again.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Rows that one statement names at the most; more are done in several.
-pub const ROWS_A_STATEMENT: usize = 250;
+pub(crate) const ROWS_A_STATEMENT: usize = 250;
 
 /// What to do about the version of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schema {
+pub(crate) enum Schema {
     /// Bring them to this program's version, making them when absent.
     Migrate,
     /// Change nothing, and refuse another version.
@@ -59,7 +59,7 @@ pub enum Schema {
 
 /// The database of the server. A clone is the same.
 #[derive(Debug, Clone)]
-pub struct Db {
+pub(crate) struct Db {
     primary: Primary,
     replica: Option<Replica>,
 }
@@ -77,7 +77,7 @@ impl Db {
     /// [`Error::Database`] and [`Error::Unavailable`] when it cannot be opened, [`Error::DatabaseUrl`],
     /// [`Error::Migration`] when it is of a newer program or a migration fails, [`Error::Migrating`];
     /// [`Error::OtherVersion`] when it was to be expected.
-    pub async fn open(settings: &Settings, schema: Schema) -> Result<Self, Error> {
+    pub(crate) async fn open(settings: &Settings, schema: Schema) -> Result<Self, Error> {
         match &settings.database {
             Database::Embedded => {
                 let pools = sqlite::Pools::open(&settings.database_file(), schema).await?;
@@ -95,7 +95,7 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`].
-    pub async fn write(&self) -> Result<Transaction, Error> {
+    pub(crate) async fn write(&self) -> Result<Transaction, Error> {
         match &self.primary {
             Primary::Sqlite(pools) => pools.write().await,
             Primary::MySql(pools) => pools.write().await,
@@ -107,7 +107,7 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`].
-    pub async fn read(&self) -> Result<Transaction, Error> {
+    pub(crate) async fn read(&self) -> Result<Transaction, Error> {
         match &self.primary {
             Primary::Sqlite(pools) => pools.read().await,
             Primary::MySql(pools) => pools.read().await,
@@ -119,7 +119,7 @@ impl Db {
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub async fn read_drive(&self, user: UserId) -> Result<Transaction, Error> {
+    pub(crate) async fn read_drive(&self, user: UserId) -> Result<Transaction, Error> {
         let mut look = self.read().await?;
         let Some(replica) = &self.replica else { return Ok(look) };
         let Some(usage) = accounts::usage(&mut look, user).await? else { return Ok(look) };
@@ -128,7 +128,7 @@ impl Db {
 
     /// Begins a look at what was true a while ago; `None` when no replica serves it. What is not found
     /// there may be on the primary.
-    pub async fn read_lagging(&self) -> Option<Transaction> {
+    pub(crate) async fn read_lagging(&self) -> Option<Transaction> {
         self.replica.as_ref()?.look().await
     }
 
@@ -136,12 +136,12 @@ impl Db {
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`] when it does not.
-    pub async fn ping(&self) -> Result<(), Error> {
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
         query("SELECT 1").fetch_optional(&mut *self.read().await?).await.map(drop)
     }
 
     /// Closes all connections.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         if let Some(replica) = &self.replica {
             replica.close().await;
         }

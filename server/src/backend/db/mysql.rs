@@ -56,7 +56,7 @@ impl Pools {
     ///
     /// # Errors
     /// As [`super::Db::open`].
-    pub async fn open(url: &SecretString, schema: Schema) -> Result<Self, Error> {
+    pub(super) async fn open(url: &SecretString, schema: Schema) -> Result<Self, Error> {
         let options = options(url)?;
         prepare(&options, schema).await?;
         let pools = Self {
@@ -66,15 +66,15 @@ impl Pools {
         Ok(pools)
     }
 
-    pub async fn write(&self) -> Result<Transaction, Error> {
+    pub(super) async fn write(&self) -> Result<Transaction, Error> {
         Ok(Transaction::new(Driver::MySql(self.writers.begin().await?)))
     }
 
-    pub async fn read(&self) -> Result<Transaction, Error> {
+    pub(super) async fn read(&self) -> Result<Transaction, Error> {
         begin_look(&self.readers).await
     }
 
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
     }

@@ -8,7 +8,7 @@ use crate::backend::{Error, TransferId};
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn note(
+pub(crate) async fn note(
     db: &mut Connection,
     transfer: TransferId,
     put: &PutInParts,
@@ -27,7 +27,7 @@ pub async fn note(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn forget(db: &mut Connection, transfer: TransferId) -> Result<(), Error> {
+pub(crate) async fn forget(db: &mut Connection, transfer: TransferId) -> Result<(), Error> {
     query("UPDATE transfers SET put_place = NULL, put_key = NULL, put_id = NULL WHERE id = ?")
         .bind(&transfer.as_bytes()[..])
         .execute(db)
@@ -39,7 +39,7 @@ pub async fn forget(db: &mut Connection, transfer: TransferId) -> Result<(), Err
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn of_transfer(
+pub(crate) async fn of_transfer(
     db: &mut Connection,
     transfer: TransferId,
 ) -> Result<Option<PutInParts>, Error> {
@@ -59,7 +59,11 @@ pub async fn of_transfer(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn is_known(db: &mut Connection, store: StoreName, id: &str) -> Result<bool, Error> {
+pub(crate) async fn is_known(
+    db: &mut Connection,
+    store: StoreName,
+    id: &str,
+) -> Result<bool, Error> {
     let row = query("SELECT 1 FROM transfers WHERE put_place = ? AND put_id = ? LIMIT 1")
         .bind(store.as_str())
         .bind(id)

@@ -15,7 +15,7 @@ use crate::backend::Error;
 
 /// A value of a statement, of the few types that tables hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
+pub(crate) enum Value {
     /// No value.
     Null,
     /// A number, a time among them.
@@ -63,13 +63,13 @@ impl<T: Into<Self>> From<Option<T>> for Value {
 }
 
 /// Begins a statement with this text.
-pub fn query(sql: &'static str) -> Query {
+pub(crate) fn query(sql: &'static str) -> Query {
     Query { sql: Cow::Borrowed(sql), values: Vec::new(), lock: None }
 }
 
 /// How rows are kept from other changes until the transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
+pub(crate) enum Lock {
     /// Nobody changes or removes them; others may hold them so, too.
     Shared,
     /// Nobody else holds or changes them.
@@ -79,7 +79,7 @@ pub enum Lock {
 /// A statement: text with a `?` for each value, and the values.
 #[derive(Debug, Clone)]
 #[must_use = "a statement does nothing until it is run"]
-pub struct Query {
+pub(crate) struct Query {
     sql: Cow<'static, str>,
     values: Vec<Value>,
     lock: Option<Lock>,
@@ -87,31 +87,34 @@ pub struct Query {
 
 impl Query {
     /// Locks the rows that it finds, waiting for whoever has them. A change of SQLite is alone anyway.
-    pub const fn lock(mut self, lock: Lock) -> Self {
+    pub(crate) const fn lock(mut self, lock: Lock) -> Self {
         self.lock = Some(lock);
         self
     }
 
     /// The value of the next `?`.
-    pub fn bind(mut self, value: impl Into<Value>) -> Self {
+    pub(crate) fn bind(mut self, value: impl Into<Value>) -> Self {
         self.values.push(value.into());
         self
     }
 
     /// Goes on with this text.
-    pub fn push(&mut self, sql: &'static str) -> &mut Self {
+    pub(crate) fn push(&mut self, sql: &'static str) -> &mut Self {
         self.sql.to_mut().push_str(sql);
         self
     }
 
     /// Goes on with a value.
-    pub fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
+    pub(crate) fn push_bind(&mut self, value: impl Into<Value>) -> &mut Self {
         self.values.push(value.into());
         self.push("?")
     }
 
     /// Goes on with a list in parentheses, which has at least one value.
-    pub fn push_list<V: Into<Value>>(&mut self, values: impl IntoIterator<Item = V>) -> &mut Self {
+    pub(crate) fn push_list<V: Into<Value>>(
+        &mut self,
+        values: impl IntoIterator<Item = V>,
+    ) -> &mut Self {
         for (index, value) in values.into_iter().enumerate() {
             self.push(if index == 0 { "(" } else { ", " }).push_bind(value);
         }
@@ -119,7 +122,7 @@ impl Query {
     }
 
     /// Goes on with `VALUES` and one row for each item, of which there is at least one.
-    pub fn push_rows<const WIDTH: usize, T>(
+    pub(crate) fn push_rows<const WIDTH: usize, T>(
         &mut self,
         items: impl IntoIterator<Item = T>,
         row: impl Fn(T) -> [Value; WIDTH],
@@ -134,7 +137,7 @@ impl Query {
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Duplicate`].
-    pub async fn execute(self, db: &mut Connection) -> Result<u64, Error> {
+    pub(crate) async fn execute(self, db: &mut Connection) -> Result<u64, Error> {
         match db.driver() {
             Driver::Sqlite(db) => Ok(self.for_sqlite().execute(&mut **db).await?.rows_affected()),
             Driver::MySql(db) => Ok(self.for_mysql().execute(&mut **db).await?.rows_affected()),
@@ -145,7 +148,7 @@ impl Query {
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Duplicate`].
-    pub async fn insert(self, db: &mut Connection) -> Result<i64, Error> {
+    pub(crate) async fn insert(self, db: &mut Connection) -> Result<i64, Error> {
         match db.driver() {
             Driver::Sqlite(db) => {
                 Ok(self.for_sqlite().execute(&mut **db).await?.last_insert_rowid())
@@ -161,7 +164,7 @@ impl Query {
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn fetch_all(self, db: &mut Connection) -> Result<Vec<Row>, Error> {
+    pub(crate) async fn fetch_all(self, db: &mut Connection) -> Result<Vec<Row>, Error> {
         match db.driver() {
             Driver::Sqlite(db) => {
                 let rows = self.for_sqlite().fetch_all(&mut **db).await?;
@@ -178,7 +181,7 @@ impl Query {
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn fetch_optional(self, db: &mut Connection) -> Result<Option<Row>, Error> {
+    pub(crate) async fn fetch_optional(self, db: &mut Connection) -> Result<Option<Row>, Error> {
         match db.driver() {
             Driver::Sqlite(db) => {
                 Ok(self.for_sqlite().fetch_optional(&mut **db).await?.map(Row::Sqlite))
@@ -223,7 +226,7 @@ impl Query {
 
 /// A row of a result.
 #[derive(Debug)]
-pub enum Row {
+pub(crate) enum Row {
     /// Of SQLite.
     Sqlite(SqliteRow),
     /// Of MySQL or MariaDB.
@@ -235,7 +238,7 @@ impl Row {
     ///
     /// # Errors
     /// [`Error::Database`] when there is no such column or its value has another type.
-    pub fn try_get<'r, T: Readable<'r>, C: Column>(&'r self, column: C) -> Result<T, Error> {
+    pub(crate) fn try_get<'r, T: Readable<'r>, C: Column>(&'r self, column: C) -> Result<T, Error> {
         match self {
             Self::Sqlite(row) => Ok(row.try_get(column)?),
             Self::MySql(row) => Ok(row.try_get(column)?),
@@ -244,7 +247,7 @@ impl Row {
 }
 
 /// A type that columns are read as.
-pub trait Readable<'r>:
+pub(crate) trait Readable<'r>:
     Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, MySql> + Type<MySql>
 {
 }
@@ -255,6 +258,6 @@ impl<'r, T> Readable<'r> for T where
 }
 
 /// What names a column: its index or its name.
-pub trait Column: ColumnIndex<SqliteRow> + ColumnIndex<MySqlRow> {}
+pub(crate) trait Column: ColumnIndex<SqliteRow> + ColumnIndex<MySqlRow> {}
 
 impl<T: ColumnIndex<SqliteRow> + ColumnIndex<MySqlRow>> Column for T {}

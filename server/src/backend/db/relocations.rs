@@ -10,7 +10,7 @@ use crate::backend::{BlobId, Error, TransferId};
 
 /// A blob that has moved, and what of it is left in its former store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
+pub(crate) struct Left {
     /// Which transfer has moved it, from where.
     pub transfer: Transfer,
     /// The key of the object that is left.
@@ -24,7 +24,7 @@ pub struct Left {
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn unbegun(
+pub(crate) async fn unbegun(
     db: &mut Connection,
     from: StoreName,
     limit: u32,
@@ -49,7 +49,7 @@ pub async fn unbegun(
 ///
 /// # Errors
 /// [`Error::Duplicate`] when one of them moves already, [`Error::Database`].
-pub async fn insert(
+pub(crate) async fn insert(
     db: &mut Connection,
     blobs: &[BlobId],
     route: Route,
@@ -78,7 +78,7 @@ pub async fn insert(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_moved(
+pub(crate) async fn set_moved(
     db: &mut Connection,
     transfer: Transfer,
     old: &StoredCopy,
@@ -104,7 +104,11 @@ pub async fn set_moved(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn any_left(db: &mut Connection, lane: &str, now: i64) -> Result<Option<Left>, Error> {
+pub(crate) async fn any_left(
+    db: &mut Connection,
+    lane: &str,
+    now: i64,
+) -> Result<Option<Left>, Error> {
     let row = query(
         "SELECT id, blob_id, attempts, from_place, to_place, from_key, next_at FROM transfers
          WHERE state = ? AND next_at <= ? AND host = ? ORDER BY next_at LIMIT 1",
@@ -125,7 +129,11 @@ pub async fn any_left(db: &mut Connection, lane: &str, now: i64) -> Result<Optio
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn claim_left(db: &mut Connection, left: &Left, again_at: i64) -> Result<bool, Error> {
+pub(crate) async fn claim_left(
+    db: &mut Connection,
+    left: &Left,
+    again_at: i64,
+) -> Result<bool, Error> {
     let updated =
         query("UPDATE transfers SET next_at = ? WHERE id = ? AND state = ? AND next_at = ?")
             .bind(again_at)
@@ -141,7 +149,7 @@ pub async fn claim_left(db: &mut Connection, left: &Left, again_at: i64) -> Resu
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn revive(db: &mut Connection, route: Route, now: i64) -> Result<(), Error> {
+pub(crate) async fn revive(db: &mut Connection, route: Route, now: i64) -> Result<(), Error> {
     query(
         "UPDATE transfers SET state = ?, attempts = 0, next_at = ?
          WHERE state = ? AND from_place = ? AND to_place = ?",
@@ -160,7 +168,7 @@ pub async fn revive(db: &mut Connection, route: Route, now: i64) -> Result<(), E
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn counts(db: &mut Connection) -> Result<Vec<(Route, State, u64)>, Error> {
+pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<(Route, State, u64)>, Error> {
     let rows = query(
         "SELECT from_place, to_place, state, COUNT(*) FROM transfers
          WHERE from_place IS NOT NULL GROUP BY from_place, to_place, state",
@@ -182,7 +190,7 @@ pub async fn counts(db: &mut Connection) -> Result<Vec<(Route, State, u64)>, Err
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn copies_in(db: &mut Connection, store: StoreName) -> Result<(u64, u64), Error> {
+pub(crate) async fn copies_in(db: &mut Connection, store: StoreName) -> Result<(u64, u64), Error> {
     let row = query(
         "SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS SIGNED) FROM copies WHERE place = ?",
     )
@@ -198,7 +206,7 @@ pub async fn copies_in(db: &mut Connection, store: StoreName) -> Result<(u64, u6
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn any_error(db: &mut Connection, route: Route) -> Result<Option<String>, Error> {
+pub(crate) async fn any_error(db: &mut Connection, route: Route) -> Result<Option<String>, Error> {
     let row = query(
         "SELECT error FROM transfers WHERE state = ? AND from_place = ? AND to_place = ? LIMIT 1",
     )

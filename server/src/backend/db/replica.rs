@@ -37,12 +37,12 @@ impl Replica {
     ///
     /// # Errors
     /// [`Error::DatabaseUrl`].
-    pub fn open(url: &SecretString) -> Result<Self, Error> {
+    pub(super) fn open(url: &SecretString) -> Result<Self, Error> {
         Ok(Self { pool: mysql::replica(url)?, resting_until: Arc::default() })
     }
 
     /// A look at a drive, if all of it is here up to the sequence number.
-    pub async fn look_at(&self, user: UserId, seq: u64) -> Option<Transaction> {
+    pub(super) async fn look_at(&self, user: UserId, seq: u64) -> Option<Transaction> {
         let mut look = self.begin().await?;
         match accounts::usage(&mut look, user).await {
             Ok(Some(usage)) if usage.seq >= seq => {
@@ -58,14 +58,14 @@ impl Replica {
     }
 
     /// A look at what is here by now.
-    pub async fn look(&self) -> Option<Transaction> {
+    pub(super) async fn look(&self) -> Option<Transaction> {
         let look = self.begin().await?;
         count(Outcome::Served);
         Some(look)
     }
 
     /// Ends all connections.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.pool.close().await;
     }
 

@@ -18,7 +18,7 @@ const PAUSE: u64 = 4;
 const PAUSE_MAX: u64 = 250;
 
 /// An error that says whether nothing was changed and the same change may succeed when it is run again.
-pub trait Rerunnable {
+pub(crate) trait Rerunnable {
     /// Whether it may.
     fn is_rerunnable(&self) -> bool;
 }
@@ -34,7 +34,7 @@ impl Rerunnable for Error {
 ///
 /// # Errors
 /// The change's own.
-pub async fn rerun<T, E, F>(mut change: impl FnMut() -> F) -> Result<T, E>
+pub(crate) async fn rerun<T, E, F>(mut change: impl FnMut() -> F) -> Result<T, E>
 where
     E: Rerunnable,
     F: Future<Output = Result<T, E>>,

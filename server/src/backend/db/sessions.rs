@@ -16,7 +16,7 @@ use crate::backend::{Error, TokenId, UserId, unix_now};
 
 /// What is known of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SignedIn {
+pub(crate) struct SignedIn {
     /// Whose it is, and on which device.
     pub bearer: Bearer,
     /// The refresh token that was given last.
@@ -33,7 +33,7 @@ pub struct SignedIn {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn begin(
+pub(crate) async fn begin(
     db: &mut Connection,
     id: TokenId,
     bearer: Bearer,
@@ -60,7 +60,7 @@ pub async fn begin(
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
-pub async fn hold(db: &mut Connection, id: TokenId) -> Result<Option<SignedIn>, Error> {
+pub(crate) async fn hold(db: &mut Connection, id: TokenId) -> Result<Option<SignedIn>, Error> {
     // An update that changes nothing locks the row in every database, and only the row.
     query("UPDATE sessions SET id = id WHERE id = ?")
         .bind(id.as_bytes().to_vec())
@@ -81,7 +81,7 @@ pub async fn hold(db: &mut Connection, id: TokenId) -> Result<Option<SignedIn>, 
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn renew(
+pub(crate) async fn renew(
     db: &mut Connection,
     id: TokenId,
     refresh: TokenId,
@@ -105,7 +105,11 @@ pub async fn renew(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn spend(db: &mut Connection, bearer: Bearer, predecessor: TokenId) -> Result<(), Error> {
+pub(crate) async fn spend(
+    db: &mut Connection,
+    bearer: Bearer,
+    predecessor: TokenId,
+) -> Result<(), Error> {
     query(
         "UPDATE sessions SET spent_at = ?
          WHERE user_id = ? AND device = ? AND predecessor = ? AND spent_at IS NULL",
@@ -123,7 +127,7 @@ pub async fn spend(db: &mut Connection, bearer: Bearer, predecessor: TokenId) ->
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn end_device(db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
+pub(crate) async fn end_device(db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
     query("DELETE FROM sessions WHERE user_id = ? AND device = ?")
         .bind(bearer.user.0)
         .bind(bearer.device.to_bytes().to_vec())
@@ -136,7 +140,7 @@ pub async fn end_device(db: &mut Connection, bearer: Bearer) -> Result<(), Error
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Error> {
+pub(crate) async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Error> {
     query("DELETE FROM sessions WHERE user_id = ?").bind(user.0).execute(db).await?;
     Ok(())
 }
@@ -145,7 +149,7 @@ pub async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn forget_expired(db: &mut Connection) -> Result<(), Error> {
+pub(crate) async fn forget_expired(db: &mut Connection) -> Result<(), Error> {
     query("DELETE FROM sessions WHERE expires_at <= ?").bind(unix_now()).execute(db).await?;
     Ok(())
 }

@@ -24,7 +24,7 @@ impl Pools {
     ///
     /// # Errors
     /// As [`super::Db::open`].
-    pub async fn open(path: &Path, schema: Schema) -> Result<Self, Error> {
+    pub(super) async fn open(path: &Path, schema: Schema) -> Result<Self, Error> {
         let options = options(path).create_if_missing(schema == Schema::Migrate);
         let pool = |connections| {
             SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
@@ -51,16 +51,16 @@ impl Pools {
         }
     }
 
-    pub async fn write(&self) -> Result<Transaction, Error> {
+    pub(super) async fn write(&self) -> Result<Transaction, Error> {
         Ok(Transaction::new(Driver::Sqlite(self.writer.begin_with("BEGIN IMMEDIATE").await?)))
     }
 
-    pub async fn read(&self) -> Result<Transaction, Error> {
+    pub(super) async fn read(&self) -> Result<Transaction, Error> {
         Ok(Transaction::new(Driver::Sqlite(self.readers.begin().await?)))
     }
 
     /// Folds the write-ahead log into the database with the last connection.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }

@@ -21,7 +21,7 @@ use crate::backend::{BlobId, Error, TransferId};
 
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
+pub(crate) enum State {
     /// It waits for its time.
     Pending,
     /// It is in the queue or with a worker.
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// Its word for people and programs.
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Published => "published",
@@ -71,7 +71,7 @@ impl FromStr for State {
 
 /// One try of one transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     /// Which one.
     pub id: TransferId,
     /// What has to move.
@@ -84,7 +84,7 @@ pub struct Transfer {
 
 /// From which store to which other one a blob moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Route {
+pub(crate) struct Route {
     /// The store that it leaves.
     pub from: StoreName,
     /// The store that it comes to.
@@ -93,7 +93,7 @@ pub struct Route {
 
 /// A transfer as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub(crate) struct Listed {
     /// Which one, and how often it has failed.
     pub transfer: Transfer,
     /// The host that has the bytes.
@@ -110,7 +110,7 @@ pub struct Listed {
 
 /// Transfers of one host in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Count {
+pub(crate) struct Count {
     /// The host that has the bytes.
     pub host: String,
     /// How far they are.
@@ -127,7 +127,12 @@ pub struct Count {
 ///
 /// # Errors
 /// [`Error::Duplicate`], [`Error::Database`].
-pub async fn insert(db: &mut Connection, blob: BlobId, host: &str, now: i64) -> Result<(), Error> {
+pub(crate) async fn insert(
+    db: &mut Connection,
+    blob: BlobId,
+    host: &str,
+    now: i64,
+) -> Result<(), Error> {
     query("INSERT INTO transfers (id, blob_id, host, state, next_at) VALUES (?, ?, ?, ?, ?)")
         .bind(&TransferId::of_staged(blob).as_bytes()[..])
         .bind(&blob.as_bytes()[..])
@@ -143,7 +148,7 @@ pub async fn insert(db: &mut Connection, blob: BlobId, host: &str, now: i64) -> 
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result<bool, Error> {
+pub(crate) async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result<bool, Error> {
     let row = query(
         "SELECT 1 FROM transfers WHERE state IN (?, ?) AND next_at <= ? AND host = ? LIMIT 1",
     )
@@ -160,7 +165,7 @@ pub async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result<bool, 
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn published(db: &mut Connection, host: &str, now: i64) -> Result<usize, Error> {
+pub(crate) async fn published(db: &mut Connection, host: &str, now: i64) -> Result<usize, Error> {
     let row = query("SELECT COUNT(*) FROM transfers WHERE state = ? AND next_at > ? AND host = ?")
         .bind(State::Published.to_column())
         .bind(now)
@@ -176,7 +181,7 @@ pub async fn published(db: &mut Connection, host: &str, now: i64) -> Result<usiz
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn take_due(
+pub(crate) async fn take_due(
     db: &mut Connection,
     host: &str,
     (now, lost_at): (i64, i64),
@@ -219,7 +224,7 @@ pub async fn take_due(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn republish(db: &mut Connection, host: &str, now: i64) -> Result<(), Error> {
+pub(crate) async fn republish(db: &mut Connection, host: &str, now: i64) -> Result<(), Error> {
     query("UPDATE transfers SET next_at = ? WHERE host = ? AND state = ?")
         .bind(now)
         .bind(host)
@@ -233,7 +238,7 @@ pub async fn republish(db: &mut Connection, host: &str, now: i64) -> Result<(), 
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn due_at(db: &mut Connection, transfer: Transfer, at: i64) -> Result<(), Error> {
+pub(crate) async fn due_at(db: &mut Connection, transfer: Transfer, at: i64) -> Result<(), Error> {
     query("UPDATE transfers SET next_at = ? WHERE id = ? AND attempts = ? AND state = ?")
         .bind(at)
         .bind(&transfer.id.as_bytes()[..])
@@ -248,7 +253,7 @@ pub async fn due_at(db: &mut Connection, transfer: Transfer, at: i64) -> Result<
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn current(
+pub(crate) async fn current(
     db: &mut Connection,
     id: TransferId,
     attempts: u32,
@@ -270,7 +275,7 @@ pub async fn current(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<Transfer>, Error> {
+pub(crate) async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<Transfer>, Error> {
     let row = query(
         "SELECT id, blob_id, attempts, from_place, to_place FROM transfers
          WHERE state = ? AND host = ? ORDER BY next_at LIMIT 1",
@@ -286,7 +291,7 @@ pub async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<Transfe
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_moved(db: &mut Connection, id: TransferId) -> Result<(), Error> {
+pub(crate) async fn set_moved(db: &mut Connection, id: TransferId) -> Result<(), Error> {
     query("UPDATE transfers SET state = ? WHERE id = ?")
         .bind(State::Moved.to_column())
         .bind(&id.as_bytes()[..])
@@ -299,7 +304,7 @@ pub async fn set_moved(db: &mut Connection, id: TransferId) -> Result<(), Error>
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn fail(
+pub(crate) async fn fail(
     db: &mut Connection,
     failed: Transfer,
     error: &str,
@@ -327,7 +332,7 @@ pub async fn fail(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn remove(db: &mut Connection, id: TransferId) -> Result<(), Error> {
+pub(crate) async fn remove(db: &mut Connection, id: TransferId) -> Result<(), Error> {
     query("DELETE FROM transfers WHERE id = ?").bind(&id.as_bytes()[..]).execute(db).await?;
     Ok(())
 }
@@ -336,7 +341,7 @@ pub async fn remove(db: &mut Connection, id: TransferId) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn remove_of(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
+pub(crate) async fn remove_of(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
     query("DELETE FROM transfers WHERE blob_id = ?").bind(&blob.as_bytes()[..]).execute(db).await?;
     Ok(())
 }
@@ -345,7 +350,7 @@ pub async fn remove_of(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn revive(db: &mut Connection, id: TransferId, now: i64) -> Result<bool, Error> {
+pub(crate) async fn revive(db: &mut Connection, id: TransferId, now: i64) -> Result<bool, Error> {
     let updated = query(
         "UPDATE transfers SET state = ?, attempts = 0, next_at = ? WHERE id = ? AND state = ?",
     )
@@ -362,7 +367,7 @@ pub async fn revive(db: &mut Connection, id: TransferId, now: i64) -> Result<boo
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn revive_all(db: &mut Connection, now: i64) -> Result<u64, Error> {
+pub(crate) async fn revive_all(db: &mut Connection, now: i64) -> Result<u64, Error> {
     let updated =
         query("UPDATE transfers SET state = ?, attempts = 0, next_at = ? WHERE state = ?")
             .bind(State::Pending.to_column())
@@ -377,7 +382,7 @@ pub async fn revive_all(db: &mut Connection, now: i64) -> Result<u64, Error> {
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn state(db: &mut Connection, id: TransferId) -> Result<Option<State>, Error> {
+pub(crate) async fn state(db: &mut Connection, id: TransferId) -> Result<Option<State>, Error> {
     let row = query("SELECT state FROM transfers WHERE id = ?")
         .bind(&id.as_bytes()[..])
         .fetch_optional(db)
@@ -389,7 +394,7 @@ pub async fn state(db: &mut Connection, id: TransferId) -> Result<Option<State>,
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn page(
+pub(crate) async fn page(
     db: &mut Connection,
     state: Option<State>,
     after: Option<TransferId>,
@@ -415,7 +420,7 @@ pub async fn page(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn counts(db: &mut Connection) -> Result<Vec<Count>, Error> {
+pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<Count>, Error> {
     let rows = query(
         "SELECT t.host, t.state, COUNT(*), CAST(SUM(b.size) AS SIGNED), MIN(b.created_at)
          FROM transfers t JOIN blobs b ON b.id = t.blob_id

@@ -5,7 +5,7 @@ use crate::backend::{Error, UserId};
 
 /// Whether an account may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub(crate) enum Status {
     /// It may.
     Active,
     /// Nobody can sign in, and all its tokens have ended. Its drive stays.
@@ -31,7 +31,7 @@ impl Status {
 
 /// An account with what its drive takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// Which account.
     pub id: UserId,
     /// Its name, in lower case.
@@ -52,7 +52,11 @@ pub struct User {
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn page(db: &mut Connection, after: UserId, limit: u32) -> Result<Vec<User>, Error> {
+pub(crate) async fn page(
+    db: &mut Connection,
+    after: UserId,
+    limit: u32,
+) -> Result<Vec<User>, Error> {
     let rows = query(
         "SELECT id, name, status, quota, used, nodes, created_at FROM users
          WHERE id > ? ORDER BY id LIMIT ?",
@@ -68,7 +72,7 @@ pub async fn page(db: &mut Connection, after: UserId, limit: u32) -> Result<Vec<
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn by_name(db: &mut Connection, name: &str) -> Result<Option<User>, Error> {
+pub(crate) async fn by_name(db: &mut Connection, name: &str) -> Result<Option<User>, Error> {
     let row =
         query("SELECT id, name, status, quota, used, nodes, created_at FROM users WHERE name = ?")
             .bind(name.as_bytes())
@@ -81,7 +85,7 @@ pub async fn by_name(db: &mut Connection, name: &str) -> Result<Option<User>, Er
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_quota(db: &mut Connection, user: UserId, quota: u64) -> Result<(), Error> {
+pub(crate) async fn set_quota(db: &mut Connection, user: UserId, quota: u64) -> Result<(), Error> {
     query("UPDATE users SET quota = ? WHERE id = ?")
         .bind(i64::try_from(quota).unwrap_or(i64::MAX))
         .bind(user.0)
@@ -94,7 +98,11 @@ pub async fn set_quota(db: &mut Connection, user: UserId, quota: u64) -> Result<
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_status(db: &mut Connection, user: UserId, status: Status) -> Result<(), Error> {
+pub(crate) async fn set_status(
+    db: &mut Connection,
+    user: UserId,
+    status: Status,
+) -> Result<(), Error> {
     query("UPDATE users SET status = ? WHERE id = ?")
         .bind(status.to_column())
         .bind(user.0)

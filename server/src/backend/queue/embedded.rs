@@ -18,25 +18,25 @@ type Ends = (mpsc::Sender<Message>, Receiver);
 
 /// The lanes of one process.
 #[derive(Debug, Clone)]
-pub struct Queue {
+pub(crate) struct Queue {
     lanes: Arc<Mutex<HashMap<Lane, Ends>>>,
 }
 
 impl Queue {
     /// Empty lanes.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { lanes: Arc::default() }
     }
 
     /// Adds a message, waiting while the lane is full.
-    pub async fn publish(&self, lane: &Lane, message: Message) {
+    pub(crate) async fn publish(&self, lane: &Lane, message: Message) {
         let (sender, _receiver) = self.lane(lane);
         // The receiving end lives as long as the lanes do, so there is somebody to send to.
         let _delivered = sender.send(message).await;
     }
 
     /// Listens to a lane.
-    pub fn deliveries(&self, lane: &Lane) -> Deliveries {
+    pub(crate) fn deliveries(&self, lane: &Lane) -> Deliveries {
         Deliveries { receiver: self.lane(lane).1, _lanes: self.clone() }
     }
 
@@ -52,7 +52,7 @@ impl Queue {
 
 /// Listens to a lane.
 #[derive(Debug)]
-pub struct Deliveries {
+pub(crate) struct Deliveries {
     receiver: Receiver,
     /// Keeps the sending end.
     _lanes: Queue,
@@ -60,7 +60,7 @@ pub struct Deliveries {
 
 impl Deliveries {
     /// The next message, waiting while there is none.
-    pub async fn next(&mut self) -> Message {
+    pub(crate) async fn next(&mut self) -> Message {
         match self.receiver.lock().await.recv().await {
             Some(message) => message,
             None => std::future::pending().await,

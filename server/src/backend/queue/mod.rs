@@ -7,7 +7,7 @@
 mod embedded;
 mod rabbitmq;
 #[cfg(test)]
-pub mod test_broker;
+pub(crate) mod test_broker;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +18,7 @@ use super::{Error, KeyPrefix, TransferId};
 
 /// Where the queue is.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// URL of RabbitMQ, with its password; `None` for the queue of this process alone.
     pub amqp_url: Option<SecretString>,
     /// What the names of our exchanges and queues begin with.
@@ -27,28 +27,28 @@ pub struct Settings {
 
 /// Whose work it is: a queue of its own for each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lane(String);
+pub(crate) struct Lane(String);
 
 impl Lane {
     /// What only the process beside the staging disk of this host can do.
-    pub fn of_host(host: &str) -> Self {
+    pub(crate) fn of_host(host: &str) -> Self {
         Self(host.to_owned())
     }
 
     /// What any process that transfers can do. No host has this name.
-    pub fn shared() -> Self {
+    pub(crate) fn shared() -> Self {
         Self("_shared".to_owned())
     }
 
     /// Its name, as the outbox and the routing keys have it.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 /// What is published: which transfer, and which try of it. A message about a former try is void.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Message {
+pub(crate) struct Message {
     /// Which row of the outbox.
     pub transfer: TransferId,
     /// How often it had failed when this was published.
@@ -57,7 +57,7 @@ pub struct Message {
 
 /// How full the queue of a lane is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Depth {
+pub(crate) struct Depth {
     /// Its name.
     pub queue: String,
     /// Messages that no worker has yet.
@@ -68,7 +68,7 @@ pub struct Depth {
 
 /// A queue of messages, each delivered to one worker. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub enum Queue {
+pub(crate) enum Queue {
     /// Within this process.
     Embedded(embedded::Queue),
     /// RabbitMQ.
@@ -80,7 +80,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`] when the URL is none of AMQP.
-    pub fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
         Ok(match &settings.amqp_url {
             None => Self::Embedded(embedded::Queue::new()),
             Some(url) => {
@@ -90,12 +90,12 @@ impl Queue {
     }
 
     /// Whether messages outlive the process that published them.
-    pub const fn outlives_process(&self) -> bool {
+    pub(crate) const fn outlives_process(&self) -> bool {
         matches!(self, Self::RabbitMq(_))
     }
 
     /// Waits until messages can be published.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         match self {
             Self::Embedded(_) => (),
             Self::RabbitMq(queue) => queue.ready().await,
@@ -106,7 +106,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`]: the message may be in the queue or not.
-    pub async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
         match self {
             Self::Embedded(queue) => {
                 queue.publish(lane, message).await;
@@ -117,7 +117,7 @@ impl Queue {
     }
 
     /// Listens to a lane, with at most so many messages at work.
-    pub fn deliveries(&self, lane: &Lane, at_once: u16) -> Deliveries {
+    pub(crate) fn deliveries(&self, lane: &Lane, at_once: u16) -> Deliveries {
         match self {
             Self::Embedded(queue) => Deliveries::Embedded(queue.deliveries(lane)),
             Self::RabbitMq(queue) => {
@@ -131,7 +131,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
+    pub(crate) async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
         match self {
             Self::Embedded(_) => Ok(Vec::new()),
             Self::RabbitMq(queue) => queue.depths(lanes).await,
@@ -142,7 +142,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
+    pub(crate) async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
         match self {
             Self::Embedded(_) => Ok(Vec::new()),
             Self::RabbitMq(queue) => queue.dead_letters(limit).await,
@@ -152,7 +152,7 @@ impl Queue {
 
 /// Listens to a lane.
 #[derive(Debug)]
-pub enum Deliveries {
+pub(crate) enum Deliveries {
     /// Within this process.
     Embedded(embedded::Deliveries),
     /// From RabbitMQ.
@@ -161,7 +161,7 @@ pub enum Deliveries {
 
 impl Deliveries {
     /// The next message, waiting while there is none or the queue is away.
-    pub async fn next(&mut self) -> Delivery {
+    pub(crate) async fn next(&mut self) -> Delivery {
         match self {
             Self::Embedded(deliveries) => {
                 Delivery { message: deliveries.next().await, receipt: Receipt::None }
@@ -173,7 +173,7 @@ impl Deliveries {
 
 /// A message with a worker. Dropped without an answer it is delivered again, to whoever is there.
 #[derive(Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     /// What it says.
     pub message: Message,
     receipt: Receipt,
@@ -188,14 +188,14 @@ enum Receipt {
 
 impl Delivery {
     /// Says that the message needs nobody any more. The queue may be away: then it comes again.
-    pub async fn done(self) {
+    pub(crate) async fn done(self) {
         if let Receipt::RabbitMq(receipt) = self.receipt {
             receipt.done().await;
         }
     }
 
     /// Lays the message to the dead letters.
-    pub async fn bury(self) {
+    pub(crate) async fn bury(self) {
         if let Receipt::RabbitMq(receipt) = self.receipt {
             receipt.bury().await;
         }

@@ -17,14 +17,14 @@ use crate::backend::KeyPrefix;
 const VARIABLE: &str = "MIAOFS_TEST_AMQP_URL";
 
 /// A RabbitMQ with names that no other test has.
-pub struct Broker {
+pub(crate) struct Broker {
     url: Url,
     prefix: KeyPrefix,
 }
 
 impl Broker {
     /// The one that the environment names; without one it says that the test is left out.
-    pub fn of_environment() -> Option<Self> {
+    pub(crate) fn of_environment() -> Option<Self> {
         let Ok(url) = std::env::var(VARIABLE) else {
             eprintln!("left out: {VARIABLE} is not set; see scripts/services");
             return None;
@@ -34,13 +34,13 @@ impl Broker {
     }
 
     /// How to reach it.
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let url = SecretString::from(self.url.as_str());
         Settings { amqp_url: Some(url), amqp_prefix: self.prefix.clone() }
     }
 
     /// How to reach it by a wire.
-    pub fn settings_by(&self, wire: &Wire) -> Settings {
+    pub(crate) fn settings_by(&self, wire: &Wire) -> Settings {
         let mut url = self.url.clone();
         url.set_host(Some(&wire.address.ip().to_string())).unwrap();
         url.set_port(Some(wire.address.port())).unwrap();
@@ -48,19 +48,19 @@ impl Broker {
     }
 
     /// A wire to it.
-    pub async fn wire(&self) -> Wire {
+    pub(crate) async fn wire(&self) -> Wire {
         let host = self.url.host_str().unwrap();
         Wire::to(format!("{host}:{}", self.url.port().unwrap_or(5672))).await
     }
 
     /// Empties the queue of a lane behind the server's back.
-    pub async fn purge(&self, lane: &str) {
+    pub(crate) async fn purge(&self, lane: &str) {
         let queue = format!("{}.transfer.{lane}", self.prefix);
         self.channel().await.queue_purge(queue.into(), QueuePurgeOptions::default()).await.unwrap();
     }
 
     /// Removes everything of this test's.
-    pub async fn remove(self, lanes: &[&str]) {
+    pub(crate) async fn remove(self, lanes: &[&str]) {
         let channel = self.channel().await;
         let lanes = lanes.iter().map(|lane| format!("transfer.{lane}"));
         for queue in lanes.chain(["transfer-dead".to_owned()]) {
@@ -84,7 +84,7 @@ impl Broker {
 }
 
 /// Carries connections, until it is cut.
-pub struct Wire {
+pub(crate) struct Wire {
     address: SocketAddr,
     target: String,
     cut: Arc<Notify>,
@@ -100,12 +100,12 @@ impl Wire {
     }
 
     /// Ends all connections and takes no more.
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.cut.notify_waiters();
     }
 
     /// Carries again.
-    pub async fn mend(&self) {
+    pub(crate) async fn mend(&self) {
         let listener = loop {
             match TcpListener::bind(self.address).await {
                 Ok(listener) => break listener,

@@ -9,7 +9,7 @@ use crate::backend::{Error, UserId};
 
 /// A challenge, to whom it was given, and for which content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrackedChallenge {
+pub(crate) struct TrackedChallenge {
     /// Who may answer.
     pub user: UserId,
     /// The content in question.
@@ -23,7 +23,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn put_challenge(&self, tracked: &TrackedChallenge) -> Result<(), Error> {
+    pub(crate) async fn put_challenge(&self, tracked: &TrackedChallenge) -> Result<(), Error> {
         ask!(self, records => records.put_challenge(tracked))
     }
 
@@ -31,7 +31,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written, or the challenge cannot be read back.
-    pub async fn take_challenge(
+    pub(crate) async fn take_challenge(
         &self,
         user: UserId,
         id: ChallengeId,

@@ -11,7 +11,7 @@ use crate::backend::Error;
 
 /// How often something may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub(crate) struct Limit {
     /// So many times at once.
     pub burst: NonZeroU32,
     /// Then so many times a second.
@@ -32,7 +32,7 @@ impl Limit {
 
 /// What became of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Try {
+pub(crate) enum Try {
     /// It may go on, and was counted.
     Welcome,
     /// It may not, and was not counted.
@@ -47,7 +47,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
+    pub(crate) async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
         ask!(self, records => records.count_try(key, limit))
     }
 }

@@ -19,10 +19,10 @@ mod wakeups;
 
 use std::time::Duration;
 
-pub use challenges::TrackedChallenge;
-pub use limits::{Limit, Try};
-pub use tokens::{AccessToken, Bearer, Others, Shown};
-pub use uploads::{TrackedUpload, UploadPhase};
+pub(crate) use challenges::TrackedChallenge;
+pub(crate) use limits::{Limit, Try};
+pub(crate) use tokens::{AccessToken, Bearer, Others, Shown};
+pub(crate) use uploads::{TrackedUpload, UploadPhase};
 
 use self::redis::Redis;
 use crate::backend::{Error, Settings, unix_now};
@@ -31,7 +31,7 @@ use wakeups::Waiters;
 
 /// Either tracker. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Tracker {
+pub(crate) struct Tracker {
     records: Records,
     waiters: Waiters,
 }
@@ -56,7 +56,7 @@ use ask;
 
 /// Which memory of the tracker it is. Another one knows nothing of what the one before was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Epoch(Vec<u8>);
+pub(crate) struct Epoch(Vec<u8>);
 
 impl Tracker {
     /// Opens the tracker that the settings name.
@@ -65,7 +65,7 @@ impl Tracker {
     /// [`Error::Setup`] when the URL is none of Redis, [`Error::Unavailable`] when it does not answer for
     /// a while, else when the embedded tracker's
     /// file cannot be opened or is not a database.
-    pub async fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
         let waiters = Waiters::default();
         let records = match &settings.redis {
             Some(there) => Records::Redis(Redis::connect(there, waiters.clone()).await?),
@@ -78,7 +78,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn epoch(&self) -> Result<Epoch, Error> {
+    pub(crate) async fn epoch(&self) -> Result<Epoch, Error> {
         ask!(self, records => records.epoch())
     }
 
@@ -86,7 +86,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When it does not.
-    pub async fn ping(&self) -> Result<(), Error> {
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
         self.epoch().await.map(drop)
     }
 
@@ -95,12 +95,12 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn forget_expired(&self) -> Result<(), Error> {
+    pub(crate) async fn forget_expired(&self) -> Result<(), Error> {
         ask!(self, records => records.forget_expired())
     }
 
     /// Ends what the tracker does by itself, after the requests under way.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         ask!(self, records => records.close());
     }
 }

@@ -12,7 +12,7 @@ use crate::backend::{Error, TokenId, UserId};
 
 /// Whose token it is, and of which device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bearer {
+pub(crate) struct Bearer {
     /// The user.
     pub user: UserId,
     /// The device that signed in.
@@ -21,7 +21,7 @@ pub struct Bearer {
 
 /// An access token that is to count.
 #[derive(Debug, Clone, Copy)]
-pub struct AccessToken {
+pub(crate) struct AccessToken {
     /// Its id.
     pub id: TokenId,
     /// The refresh token that it was given for; `None` when the device signed in.
@@ -32,7 +32,7 @@ pub struct AccessToken {
 
 /// What becomes of the other access tokens of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Others {
+pub(crate) enum Others {
     /// They end.
     End,
     /// They count on.
@@ -41,7 +41,7 @@ pub enum Others {
 
 /// What is known of an access token that was shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// Whose it is.
     pub bearer: Bearer,
     /// The refresh token that it was given for, until [`Tracker::settle_token`]: it is spent now.
@@ -53,7 +53,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn put_token(
+    pub(crate) async fn put_token(
         &self,
         bearer: Bearer,
         token: AccessToken,
@@ -66,7 +66,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+    pub(crate) async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
         ask!(self, records => records.token(user, id))
     }
 
@@ -74,7 +74,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+    pub(crate) async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
         ask!(self, records => records.settle_token(user, id))
     }
 
@@ -82,7 +82,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
         ask!(self, records => records.end_device(bearer))
     }
 
@@ -90,7 +90,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn end_user(&self, user: UserId) -> Result<(), Error> {
+    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
         ask!(self, records => records.end_user(user))
     }
 }

@@ -18,7 +18,7 @@ use crate::backend::{Error, UserId};
 
 /// How far an upload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UploadPhase {
+pub(crate) enum UploadPhase {
     /// Chunks may come.
     Receiving,
     /// Its content is stored; it is remembered so that asking again does no harm.
@@ -46,7 +46,7 @@ impl UploadPhase {
 
 /// The facts of an upload that the tracker knows; its chunks' digests stand beside the staged bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrackedUpload {
+pub(crate) struct TrackedUpload {
     /// Its id.
     pub id: UploadId,
     /// Whose it is.
@@ -71,7 +71,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
+    pub(crate) async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
         ask!(self, records => records.put_upload(upload))
     }
 
@@ -79,7 +79,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
+    pub(crate) async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
         ask!(self, records => records.upload(id))
     }
 
@@ -87,7 +87,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn uploads_of(
+    pub(crate) async fn uploads_of(
         &self,
         user: UserId,
         digest: Digest,
@@ -99,7 +99,10 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn expired_uploads(&self, host: &HostName) -> Result<Vec<TrackedUpload>, Error> {
+    pub(crate) async fn expired_uploads(
+        &self,
+        host: &HostName,
+    ) -> Result<Vec<TrackedUpload>, Error> {
         ask!(self, records => records.expired_uploads(host))
     }
 
@@ -107,7 +110,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
+    pub(crate) async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
         ask!(self, records => records.receiving_uploads(host))
     }
 
@@ -116,7 +119,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn mark_chunk(
+    pub(crate) async fn mark_chunk(
         &self,
         id: UploadId,
         index: u64,
@@ -130,7 +133,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
+    pub(crate) async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
         ask!(self, records => records.has_chunk(id, index))
     }
 
@@ -139,7 +142,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub async fn received_chunks(
+    pub(crate) async fn received_chunks(
         &self,
         id: UploadId,
         boot: &[u8],
@@ -151,7 +154,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn replace_chunks(
+    pub(crate) async fn replace_chunks(
         &self,
         id: UploadId,
         boot: &[u8],
@@ -164,7 +167,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
+    pub(crate) async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
         ask!(self, records => records.renew_upload(id, lifetime))
     }
 
@@ -172,7 +175,11 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn finish_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
+    pub(crate) async fn finish_upload(
+        &self,
+        id: UploadId,
+        lifetime: Duration,
+    ) -> Result<(), Error> {
         ask!(self, records => records.finish_upload(id, lifetime))
     }
 
@@ -180,7 +187,7 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
+    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
         ask!(self, records => records.end_upload(id))
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Waiters(Arc<Mutex<HashMap<UserId, watch::Sender<u64>>>>);
 
 impl Waiters {
     /// Wakes whoever waits for a drive, unless they know of `seq` already.
-    pub fn wake(&self, user: UserId, seq: u64) {
+    pub(super) fn wake(&self, user: UserId, seq: u64) {
         let mut drives = self.lock();
         let Some(drive) = drives.get(&user) else { return };
         if drive.receiver_count() == 0 {
@@ -32,7 +32,7 @@ impl Waiters {
     }
 
     /// Wakes everybody: news may have been lost.
-    pub fn wake_all(&self) {
+    pub(super) fn wake_all(&self) {
         let mut drives = self.lock();
         drives.retain(|_, drive| drive.receiver_count() > 0);
         drives.values().for_each(|drive| drive.send_modify(|_same| ()));
@@ -45,7 +45,7 @@ impl Waiters {
 
 impl Tracker {
     /// Wakes whoever waits for a drive, in whichever process, which has been committed up to `seq`.
-    pub fn announce(&self, user: UserId, seq: u64) {
+    pub(crate) fn announce(&self, user: UserId, seq: u64) {
         self.waiters.wake(user, seq);
         if let Records::Redis(redis) = &self.records {
             redis.announce(user, seq);
@@ -53,7 +53,7 @@ impl Tracker {
     }
 
     /// Changes when a drive has changed. Its value says nothing.
-    pub fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
         self.waiters.lock().entry(user).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 }

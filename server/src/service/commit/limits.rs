@@ -16,7 +16,7 @@ const MODE_MAX: u32 = 0o7777;
 ///
 /// # Errors
 /// [`Error::TooLarge`] for more changes than a commit takes, [`Error::Invalid`] for all else.
-pub fn check(changes: &[NodeChange]) -> Result<(), Error> {
+pub(crate) fn check(changes: &[NodeChange]) -> Result<(), Error> {
     if changes.len() > COMMIT_NODES_MAX {
         let given = changes.len();
         return Err(Error::TooLarge(format!("{given} changes, but a commit takes at most 2000")));

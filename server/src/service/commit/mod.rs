@@ -29,11 +29,11 @@ use super::Error;
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 
-pub use limits::check as check_limits;
+pub(super) use limits::check as check_limits;
 
 /// The part of a drive that a commit touches.
 #[derive(Debug, Clone)]
-pub struct Drive {
+pub(super) struct Drive {
     /// How full it is.
     pub usage: Usage,
     /// The nodes that change and the directories that they want names in, as far as known.
@@ -51,14 +51,14 @@ pub struct Drive {
 
 impl Drive {
     /// What a node is now, unless it is unknown or deleted.
-    pub fn standing(&self, id: NodeId) -> Option<&NodeState> {
+    pub(super) fn standing(&self, id: NodeId) -> Option<&NodeState> {
         self.nodes.get(&id)?.node.state.as_ref()
     }
 }
 
 /// What becomes of one change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// The drive is like that already.
     Held {
         /// The node's version; 0 when it is unknown, as was wished.
@@ -79,11 +79,11 @@ pub enum Verdict {
 ///
 /// # Errors
 /// [`Error::Invalid`] when a change would make a node another kind.
-pub fn resolve(drive: &Drive, changes: &[NodeChange]) -> Result<Vec<Verdict>, Error> {
+pub(super) fn resolve(drive: &Drive, changes: &[NodeChange]) -> Result<Vec<Verdict>, Error> {
     resolver::Resolver::new(drive, changes)?.resolve()
 }
 
 /// Bytes that a node counts for.
-pub fn size_of(state: Option<&NodeState>) -> u64 {
+pub(super) fn size_of(state: Option<&NodeState>) -> u64 {
     state.and_then(|state| state.content).map_or(0, |content| content.size)
 }

@@ -18,7 +18,7 @@ use crate::service::Error;
 type Objection = (ConflictReason, Option<NodeId>);
 
 /// A commit, half decided.
-pub struct Resolver<'a> {
+pub(super) struct Resolver<'a> {
     drive: &'a Drive,
     changes: &'a [NodeChange],
     verdicts: Vec<Verdict>,
@@ -39,7 +39,7 @@ impl<'a> Resolver<'a> {
     ///
     /// # Errors
     /// [`Error::Invalid`] when a change would make a node another kind.
-    pub fn new(drive: &'a Drive, changes: &'a [NodeChange]) -> Result<Self, Error> {
+    pub(super) fn new(drive: &'a Drive, changes: &'a [NodeChange]) -> Result<Self, Error> {
         let mut resolver = Self {
             drive,
             changes,
@@ -65,7 +65,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Rejects until what is left holds.
-    pub fn resolve(mut self) -> Result<Vec<Verdict>, Error> {
+    pub(super) fn resolve(mut self) -> Result<Vec<Verdict>, Error> {
         for index in 0..self.changes.len() {
             self.look_at(index);
         }

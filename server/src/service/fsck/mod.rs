@@ -27,7 +27,7 @@ use super::{Error, Policy};
 use crate::backend::db::audit::drives as audit;
 use crate::backend::{self, Backends, UserId};
 
-pub use report::{Checked, Finding, Flaw, Outcome, Report};
+pub(crate) use report::{Checked, Finding, Flaw, Outcome, Report};
 
 /// Rows of one page.
 const PAGE: u32 = 500;
@@ -40,7 +40,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether bytes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
+pub(crate) enum Depth {
     /// Bytes are counted.
     Sizes,
     /// Bytes are read and hashed.
@@ -49,7 +49,7 @@ pub enum Depth {
 
 /// Whether findings are mended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Repair {
+pub(crate) enum Repair {
     /// Nothing is changed.
     None,
     /// What can be mended without loss is.
@@ -58,7 +58,7 @@ pub enum Repair {
 
 /// How a check is done.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub(crate) struct Options {
     /// Whether bytes are read.
     pub depth: Depth,
     /// Whether findings are mended.
@@ -72,7 +72,7 @@ pub struct Options {
 
 /// What happens during a check.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// So much was looked at.
     Progress(&'a Checked),
     /// Something is wrong.
@@ -80,7 +80,7 @@ pub enum Event<'a> {
 }
 
 /// A check under way.
-pub struct Fsck<'a> {
+pub(crate) struct Fsck<'a> {
     contents: Arc<Contents>,
     options: Options,
     report: Report,
@@ -99,7 +99,7 @@ enum Manifests {
 ///
 /// # Errors
 /// [`Error::Backend`] when something cannot be looked at; what was mended before stays mended.
-pub async fn check(
+pub(crate) async fn check(
     backends: &Backends,
     policy: Arc<Policy>,
     options: Options,

@@ -8,7 +8,7 @@ const LISTED_MAX: usize = 1000;
 /// What sort of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Flaw {
+pub(crate) enum Flaw {
     /// An account says that its drive holds something else than it does.
     DriveCount,
     /// A drive has no root.
@@ -74,7 +74,7 @@ pub enum Flaw {
 /// What became of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It is mended.
     Mended,
     /// `--repair` would mend it.
@@ -85,7 +85,7 @@ pub enum Outcome {
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What sort of thing.
     pub flaw: Flaw,
     /// Of what.
@@ -104,7 +104,7 @@ pub struct Finding {
 
 /// How much was looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Checked {
+pub(crate) struct Checked {
     /// Accounts.
     pub users: u64,
     /// Nodes, deleted ones too.
@@ -123,7 +123,7 @@ pub struct Checked {
 
 /// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// How much was looked at.
     pub checked: Checked,
     /// How many findings there are.
@@ -136,7 +136,7 @@ pub struct Report {
 
 impl Report {
     /// How many findings are not mended.
-    pub fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.found - self.mended
     }
 

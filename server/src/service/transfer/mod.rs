@@ -21,8 +21,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::outbox::{Outbox, Which};
-pub use crate::backend::db::transfers::{Count, Listed, State};
+pub(crate) use self::outbox::{Outbox, Which};
+pub(crate) use crate::backend::db::transfers::{Count, Listed, State};
 
 use super::contents::Contents;
 use crate::backend::queue::{Lane, Message};
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Moves blobs. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Transfers {
+pub(crate) struct Transfers {
     contents: Arc<Contents>,
     /// Rings when a blob has moved.
     moved: Arc<Notify>,
@@ -44,14 +44,14 @@ pub struct Transfers {
 
 impl Transfers {
     /// Transfers of these contents' blobs.
-    pub fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<Contents>) -> Self {
         let (moved, answered) = (Arc::default(), Arc::default());
         Self { contents, moved, answered, at_work: Arc::default() }
     }
 
     /// Starts relay, worker and finisher of this process's host, and of what any process can do, which run
     /// until `stop`.
-    pub fn start(&self, workers: &TaskTracker, stop: &CancellationToken) {
+    pub(crate) fn start(&self, workers: &TaskTracker, stop: &CancellationToken) {
         // Its own bell: one that rings for the host's relay wakes no other.
         let shared = Self { answered: Arc::default(), ..self.clone() };
         workers.spawn(shared.clone().relay(Lane::shared(), stop.clone()));

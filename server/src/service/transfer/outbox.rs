@@ -13,14 +13,14 @@ const LETTERS: usize = 1000;
 
 /// The outbox of all hosts.
 #[derive(Debug)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     db: Db,
     queue: Queue,
 }
 
 /// Which transfers are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub(crate) enum Which {
     /// This one.
     One(TransferId),
     /// All that rest.
@@ -29,7 +29,7 @@ pub enum Which {
 
 impl Outbox {
     /// The outbox in these backends.
-    pub fn new(backends: &Backends) -> Self {
+    pub(crate) fn new(backends: &Backends) -> Self {
         Self { db: backends.db.clone(), queue: backends.queue.clone() }
     }
 
@@ -38,7 +38,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn page(
+    pub(crate) async fn page(
         &self,
         state: Option<State>,
         after: Option<TransferId>,
@@ -50,7 +50,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub async fn counts(&self) -> Result<Vec<Count>, Error> {
+    pub(crate) async fn counts(&self) -> Result<Vec<Count>, Error> {
         Ok(transfers::counts(&mut *self.db.read().await?).await?)
     }
 
@@ -59,7 +59,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Backend`] when the queue does not answer.
-    pub async fn depths(&self, counts: &[Count]) -> Result<Vec<Depth>, Error> {
+    pub(crate) async fn depths(&self, counts: &[Count]) -> Result<Vec<Depth>, Error> {
         let mut lanes: Vec<Lane> = counts.iter().map(|count| Lane::of_host(&count.host)).collect();
         lanes.dedup();
         Ok(self.queue.depths(&lanes).await?)
@@ -69,7 +69,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::NotFound`] when the one that is meant does not rest, [`Error::Backend`].
-    pub async fn retry(&self, which: Which) -> Result<u64, Error> {
+    pub(crate) async fn retry(&self, which: Which) -> Result<u64, Error> {
         let revived = db::rerun(|| self.revive(which)).await?;
         if revived == 0 && which != Which::AllDead {
             return Err(Error::NotFound("transfer that rests"));

@@ -13,7 +13,7 @@ use crate::backend::{BlobId, Error, UserId};
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn owned_after(
+pub(crate) async fn owned_after(
     db: &mut Connection,
     user: UserId,
     after: Option<Digest>,
@@ -32,7 +32,7 @@ pub async fn owned_after(
 
 /// How often a user is said to name a content, and how often they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OwnedCount {
+pub(crate) struct OwnedCount {
     /// Which content.
     pub digest: Digest,
     /// What the row says.
@@ -48,7 +48,7 @@ pub struct OwnedCount {
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn miscounted_owned(
+pub(crate) async fn miscounted_owned(
     db: &mut Connection,
     user: UserId,
     (after, until): (Option<Digest>, Digest),
@@ -85,7 +85,7 @@ pub async fn miscounted_owned(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn recount_owned(
+pub(crate) async fn recount_owned(
     db: &mut Connection,
     user: UserId,
     digest: Digest,
@@ -128,7 +128,7 @@ pub async fn recount_owned(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn disown(db: &mut Connection, user: UserId, digest: Digest) -> Result<(), Error> {
+pub(crate) async fn disown(db: &mut Connection, user: UserId, digest: Digest) -> Result<(), Error> {
     query("DELETE FROM user_contents WHERE user_id = ? AND digest = ?")
         .bind(user.0)
         .bind(digest.as_bytes().to_vec())
@@ -141,7 +141,7 @@ pub async fn disown(db: &mut Connection, user: UserId, digest: Digest) -> Result
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn contents_after(
+pub(crate) async fn contents_after(
     db: &mut Connection,
     after: Option<Digest>,
     limit: u32,
@@ -158,7 +158,7 @@ pub async fn contents_after(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn miscounted_contents(
+pub(crate) async fn miscounted_contents(
     db: &mut Connection,
     (after, until): (Option<Digest>, Digest),
 ) -> Result<Vec<Digest>, Error> {
@@ -180,7 +180,11 @@ pub async fn miscounted_contents(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn recount_content(db: &mut Connection, digest: Digest, now: i64) -> Result<(), Error> {
+pub(crate) async fn recount_content(
+    db: &mut Connection,
+    digest: Digest,
+    now: i64,
+) -> Result<(), Error> {
     query(
         "UPDATE files SET refs = (SELECT COALESCE(SUM(user_contents.refs), 0) FROM user_contents
                                   WHERE user_contents.digest = ?) WHERE digest = ?",
@@ -201,7 +205,10 @@ pub async fn recount_content(db: &mut Connection, digest: Digest, now: i64) -> R
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn blobs_of(db: &mut Connection, digest: Digest) -> Result<BTreeSet<BlobId>, Error> {
+pub(crate) async fn blobs_of(
+    db: &mut Connection,
+    digest: Digest,
+) -> Result<BTreeSet<BlobId>, Error> {
     let rows = query("SELECT blob_id FROM file_blobs WHERE digest = ?")
         .bind(digest.as_bytes().to_vec())
         .fetch_all(db)
@@ -213,7 +220,7 @@ pub async fn blobs_of(db: &mut Connection, digest: Digest) -> Result<BTreeSet<Bl
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn gone_but_standing(
+pub(crate) async fn gone_but_standing(
     db: &mut Connection,
     after: Option<Digest>,
     limit: u32,
@@ -233,7 +240,7 @@ pub async fn gone_but_standing(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn set_blobs_of(
+pub(crate) async fn set_blobs_of(
     db: &mut Connection,
     digest: Digest,
     blobs: &BTreeSet<BlobId>,
@@ -256,7 +263,7 @@ pub async fn set_blobs_of(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn blobs_after(
+pub(crate) async fn blobs_after(
     db: &mut Connection,
     after: Option<BlobId>,
     limit: u32,
@@ -271,7 +278,7 @@ pub async fn blobs_after(
 
 /// What the tables know of a blob beside [`Blob`](crate::backend::db::blobs::Blob).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BlobUse {
+pub(crate) struct BlobUse {
     /// The host that received it.
     pub host: String,
     /// Contents that stand on it.
@@ -286,7 +293,7 @@ pub struct BlobUse {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn blob_use(db: &mut Connection, blob: BlobId) -> Result<Option<BlobUse>, Error> {
+pub(crate) async fn blob_use(db: &mut Connection, blob: BlobId) -> Result<Option<BlobUse>, Error> {
     let row = query(
         "SELECT COALESCE(host, ''), state,
              (SELECT COUNT(*) FROM file_blobs f WHERE f.blob_id = blobs.id),
@@ -309,7 +316,7 @@ pub async fn blob_use(db: &mut Connection, blob: BlobId) -> Result<Option<BlobUs
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn contents_on(
+pub(crate) async fn contents_on(
     db: &mut Connection,
     blob: BlobId,
     after: Option<Digest>,
@@ -330,7 +337,7 @@ pub async fn contents_on(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn stray_transfers(
+pub(crate) async fn stray_transfers(
     db: &mut Connection,
     after: Option<BlobId>,
     limit: u32,
@@ -350,7 +357,7 @@ pub async fn stray_transfers(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn stray_copies(
+pub(crate) async fn stray_copies(
     db: &mut Connection,
     after: Option<BlobId>,
     limit: u32,
@@ -370,7 +377,7 @@ pub async fn stray_copies(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn forget_stray_copies(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
+pub(crate) async fn forget_stray_copies(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
     query(
         "DELETE FROM copies WHERE blob_id = ? AND NOT EXISTS (
              SELECT 1 FROM blobs WHERE blobs.id = copies.blob_id)",

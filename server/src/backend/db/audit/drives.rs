@@ -9,7 +9,7 @@ use crate::backend::{Error, UserId};
 
 /// What the drive of a user is said to hold, and what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DriveCount {
+pub(crate) struct DriveCount {
     /// Bytes, nodes and sequence number as the account says.
     pub said: [i64; 3],
     /// Bytes, nodes and the highest version of a node, as counted.
@@ -20,7 +20,7 @@ pub struct DriveCount {
 
 impl DriveCount {
     /// Whether both agree: no node is newer than the last commit.
-    pub fn agrees(&self) -> bool {
+    pub(crate) fn agrees(&self) -> bool {
         self.said[..2] == self.counted[..2] && self.said[2] >= self.counted[2]
     }
 }
@@ -29,7 +29,10 @@ impl DriveCount {
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn count_drive(db: &mut Connection, user: UserId) -> Result<Option<DriveCount>, Error> {
+pub(crate) async fn count_drive(
+    db: &mut Connection,
+    user: UserId,
+) -> Result<Option<DriveCount>, Error> {
     let row = query(
         "SELECT used, nodes, seq,
              (SELECT CAST(COALESCE(SUM(size), 0) AS SIGNED) FROM nodes
@@ -57,7 +60,7 @@ pub async fn count_drive(db: &mut Connection, user: UserId) -> Result<Option<Dri
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn recount_drive(db: &mut Connection, user: UserId) -> Result<(), Error> {
+pub(crate) async fn recount_drive(db: &mut Connection, user: UserId) -> Result<(), Error> {
     query(
         "UPDATE users SET
              used = (SELECT COALESCE(SUM(size), 0) FROM nodes
@@ -83,7 +86,7 @@ pub async fn recount_drive(db: &mut Connection, user: UserId) -> Result<(), Erro
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn nodes_after(
+pub(crate) async fn nodes_after(
     db: &mut Connection,
     user: UserId,
     after: Option<NodeId>,
@@ -103,7 +106,7 @@ pub async fn nodes_after(
 
 /// What may be wrong with a node, as far as one statement can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NodeFlaw {
+pub(crate) enum NodeFlaw {
     /// It names a content that the server does not have.
     LostContent,
     /// It has another size than its content.
@@ -122,7 +125,7 @@ pub enum NodeFlaw {
 
 impl NodeFlaw {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::LostContent,
         Self::WrongSize,
         Self::Unowned,
@@ -167,7 +170,7 @@ impl NodeFlaw {
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn flawed_nodes(
+pub(crate) async fn flawed_nodes(
     db: &mut Connection,
     flaw: NodeFlaw,
     user: UserId,
@@ -194,7 +197,11 @@ pub async fn flawed_nodes(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn empty_tombstone(db: &mut Connection, user: UserId, node: NodeId) -> Result<(), Error> {
+pub(crate) async fn empty_tombstone(
+    db: &mut Connection,
+    user: UserId,
+    node: NodeId,
+) -> Result<(), Error> {
     query(
         "UPDATE nodes SET digest = NULL, size = 0
          WHERE user_id = ? AND id = ? AND deleted_at IS NOT NULL",
@@ -208,7 +215,7 @@ pub async fn empty_tombstone(db: &mut Connection, user: UserId, node: NodeId) ->
 
 /// An entry, as the table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawEntry {
+pub(crate) struct RawEntry {
     /// The directory.
     pub parent: NodeId,
     /// The name in it.
@@ -219,7 +226,7 @@ pub struct RawEntry {
 
 /// What may be wrong with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EntryFlaw {
+pub(crate) enum EntryFlaw {
     /// It leads to no node, or to a deleted one.
     Dangling,
     /// Its node stands, but its directory does not.
@@ -247,7 +254,7 @@ impl EntryFlaw {
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn parents_after(
+pub(crate) async fn parents_after(
     db: &mut Connection,
     user: UserId,
     after: Option<NodeId>,
@@ -269,7 +276,7 @@ pub async fn parents_after(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn flawed_entries(
+pub(crate) async fn flawed_entries(
     db: &mut Connection,
     flaw: EntryFlaw,
     user: UserId,
@@ -291,7 +298,7 @@ pub async fn flawed_entries(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn drop_dangling(
+pub(crate) async fn drop_dangling(
     db: &mut Connection,
     user: UserId,
     entry: &RawEntry,
@@ -313,7 +320,7 @@ pub async fn drop_dangling(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn any_name(
+pub(crate) async fn any_name(
     db: &mut Connection,
     user: UserId,
     node: NodeId,
@@ -331,7 +338,7 @@ pub async fn any_name(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub async fn namers(
+pub(crate) async fn namers(
     db: &mut Connection,
     digest: Digest,
     limit: u32,

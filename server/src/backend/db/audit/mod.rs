@@ -3,5 +3,5 @@
 //! A question about several tables is one statement, so its answer is of one moment, whatever is
 //! written meanwhile. Pages go by key, so that nothing grows with the tables.
 
-pub mod contents;
-pub mod drives;
+pub(crate) mod contents;
+pub(crate) mod drives;

@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A connection that comes back. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub(super) struct Link {
     current: watch::Receiver<Option<Session>>,
     /// Rings when somebody wants a connection: a process that needs none makes none.
     wanted: Arc<Notify>,
@@ -42,7 +42,7 @@ impl Link {
     ///
     /// # Errors
     /// [`Error::Queue`] when the URL is none of AMQP.
-    pub fn open(url: &SecretString, topology: Topology) -> Result<Self, Error> {
+    pub(super) fn open(url: &SecretString, topology: Topology) -> Result<Self, Error> {
         let mut address: AMQPUri = url
             .expose_secret()
             .parse()
@@ -61,7 +61,7 @@ impl Link {
     }
 
     /// The connection, waiting while there is none.
-    pub async fn session(&self) -> Session {
+    pub(super) async fn session(&self) -> Session {
         self.wanted.notify_one();
         let mut current = self.current.clone();
         let is_good = |session: &Option<Session>| session.as_ref().is_some_and(Session::is_good);
@@ -104,7 +104,7 @@ async fn keep(address: AMQPUri, topology: Topology, sender: watch::Sender<Option
 
 /// One connection with everything declared. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Session {
+pub(super) struct Session {
     shared: Arc<Shared>,
 }
 
@@ -142,12 +142,12 @@ impl Session {
     }
 
     /// The names.
-    pub fn topology(&self) -> &Topology {
+    pub(super) fn topology(&self) -> &Topology {
         &self.shared.topology
     }
 
     /// The channel on which messages are confirmed.
-    pub fn publishing(&self) -> &Channel {
+    pub(super) fn publishing(&self) -> &Channel {
         &self.shared.publishing
     }
 
@@ -155,7 +155,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn channel(&self) -> Result<Channel, Error> {
+    pub(super) async fn channel(&self) -> Result<Channel, Error> {
         Ok(self.shared.connection.create_channel().await?)
     }
 
@@ -163,7 +163,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn declare(&self, lane: &Lane) -> Result<(), Error> {
+    pub(super) async fn declare(&self, lane: &Lane) -> Result<(), Error> {
         let mut declared = self.shared.declared.lock().await;
         if !declared.contains(lane) {
             self.declare_now(lane).await?;
@@ -176,7 +176,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn declare_now(&self, lane: &Lane) -> Result<Depth, Error> {
+    pub(super) async fn declare_now(&self, lane: &Lane) -> Result<Depth, Error> {
         self.topology().declare_lane(self.publishing(), lane).await
     }
 
@@ -184,12 +184,12 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn declare_dead(&self) -> Result<Depth, Error> {
+    pub(super) async fn declare_dead(&self) -> Result<Depth, Error> {
         self.topology().declare_dead(self.publishing()).await
     }
 
     /// Says that this connection is of no use, so that another is made.
-    pub fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         self.shared.broken.cancel();
     }
 

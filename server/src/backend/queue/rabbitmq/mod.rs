@@ -42,7 +42,7 @@ impl From<lapin::Error> for Error {
 
 /// Our exchanges and queues in a RabbitMQ. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Queue {
+pub(crate) struct Queue {
     link: Link,
     topology: Topology,
 }
@@ -52,13 +52,13 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`] when the URL is none of AMQP.
-    pub fn open(url: &SecretString, prefix: &str) -> Result<Self, Error> {
+    pub(crate) fn open(url: &SecretString, prefix: &str) -> Result<Self, Error> {
         let topology = Topology::new(prefix);
         Ok(Self { link: Link::open(url, topology.clone())?, topology })
     }
 
     /// Waits until there is a connection.
-    pub async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         self.link.session().await;
     }
 
@@ -66,7 +66,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
         let session = answer(async { Ok(self.link.session().await) }).await?;
         let published = answer(self.publish_in(&session, lane, message)).await;
         if published.is_err() {
@@ -104,7 +104,7 @@ impl Queue {
     }
 
     /// Listens to a lane, with at most so many messages that are not acknowledged.
-    pub fn deliveries(&self, lane: &Lane, prefetch: u16) -> Deliveries {
+    pub(crate) fn deliveries(&self, lane: &Lane, prefetch: u16) -> Deliveries {
         Deliveries { link: self.link.clone(), lane: lane.clone(), prefetch, open: None }
     }
 
@@ -112,7 +112,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
+    pub(crate) async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
         let session = answer(async { Ok(self.link.session().await) }).await?;
         answer(async {
             let mut depths = Vec::new();
@@ -129,7 +129,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
+    pub(crate) async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
         let session = answer(async { Ok(self.link.session().await) }).await?;
         answer(async {
             let channel = session.channel().await?;
@@ -158,7 +158,7 @@ async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, E
 
 /// Listens to a lane, over however many connections that takes.
 #[derive(Debug)]
-pub struct Deliveries {
+pub(crate) struct Deliveries {
     link: Link,
     lane: Lane,
     prefetch: u16,
@@ -167,7 +167,7 @@ pub struct Deliveries {
 
 impl Deliveries {
     /// The next message that can be read, waiting while there is none or the broker is away.
-    pub async fn next(&mut self) -> Delivery {
+    pub(crate) async fn next(&mut self) -> Delivery {
         loop {
             let Some((channel, consumer)) = &mut self.open else {
                 self.reopen().await;
@@ -226,7 +226,7 @@ async fn read(delivery: lapin::message::Delivery, channel: &Channel) -> Option<D
 
 /// The right to answer for a message.
 #[derive(Debug)]
-pub struct Receipt {
+pub(super) struct Receipt {
     delivery: lapin::Acker,
     /// Messages without an answer go back to the queue when their channel closes.
     _channel: Channel,
@@ -234,14 +234,14 @@ pub struct Receipt {
 
 impl Receipt {
     /// Acknowledges.
-    pub async fn done(self) {
+    pub(super) async fn done(self) {
         if let Err(error) = self.delivery.ack(BasicAckOptions::default()).await {
             tracing::debug!(%error, "an acknowledgement did not arrive; the message comes again");
         }
     }
 
     /// Refuses, so that the broker lays the message to the dead letters.
-    pub async fn bury(self) {
+    pub(super) async fn bury(self) {
         let options = BasicNackOptions { requeue: false, ..BasicNackOptions::default() };
         if let Err(error) = self.delivery.nack(options).await {
             tracing::debug!(%error, "a refusal did not arrive; the message comes again");

@@ -17,23 +17,23 @@ const DEAD_MAX: i32 = 100_000;
 
 /// The names under one prefix. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Topology {
+pub(super) struct Topology {
     prefix: Arc<str>,
 }
 
 impl Topology {
     /// The names under this prefix.
-    pub fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.into() }
     }
 
     /// Where all messages are published.
-    pub fn exchange(&self) -> ShortString {
+    pub(super) fn exchange(&self) -> ShortString {
         format!("{}.transfer", self.prefix).into()
     }
 
     /// Where the messages of a lane wait.
-    pub fn queue(&self, lane: &Lane) -> ShortString {
+    pub(super) fn queue(&self, lane: &Lane) -> ShortString {
         format!("{}.transfer.{}", self.prefix, lane.as_str()).into()
     }
 
@@ -42,7 +42,7 @@ impl Topology {
     }
 
     /// Where dead letters rest.
-    pub fn dead_queue(&self) -> ShortString {
+    pub(super) fn dead_queue(&self) -> ShortString {
         format!("{}.transfer-dead", self.prefix).into()
     }
 
@@ -50,7 +50,7 @@ impl Topology {
     ///
     /// # Errors
     /// [`Error::Queue`], also when something of the same name is of another kind.
-    pub async fn declare(&self, channel: &Channel) -> Result<(), Error> {
+    pub(super) async fn declare(&self, channel: &Channel) -> Result<(), Error> {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let exchanges =
             [(self.exchange(), ExchangeKind::Direct), (self.dead_exchange(), ExchangeKind::Fanout)];
@@ -65,7 +65,7 @@ impl Topology {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn declare_dead(&self, channel: &Channel) -> Result<Depth, Error> {
+    pub(super) async fn declare_dead(&self, channel: &Channel) -> Result<Depth, Error> {
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_MAX));
         let binding = (self.dead_exchange(), ShortString::from(""));
@@ -76,7 +76,11 @@ impl Topology {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub async fn declare_lane(&self, channel: &Channel, lane: &Lane) -> Result<Depth, Error> {
+    pub(super) async fn declare_lane(
+        &self,
+        channel: &Channel,
+        lane: &Lane,
+    ) -> Result<Depth, Error> {
         let mut arguments = FieldTable::default();
         let dead = AMQPValue::LongString(self.dead_exchange().as_str().into());
         arguments.insert("x-dead-letter-exchange".into(), dead);

@@ -12,7 +12,7 @@ use crate::backend::tracker::TrackedChallenge;
 use crate::backend::{Error, UserId, unix_now};
 
 impl Embedded {
-    pub async fn put_challenge(&self, tracked: &TrackedChallenge) -> Result<(), Error> {
+    pub(crate) async fn put_challenge(&self, tracked: &TrackedChallenge) -> Result<(), Error> {
         let challenge = &tracked.challenge;
         let ranges = serde_json::to_string(&challenge.ranges)
             .expect("ranges are numbers, which JSON can always say");
@@ -31,7 +31,7 @@ impl Embedded {
         Ok(())
     }
 
-    pub async fn take_challenge(
+    pub(crate) async fn take_challenge(
         &self,
         user: UserId,
         id: ChallengeId,

@@ -16,7 +16,7 @@ const KEYS_MAX: usize = 10_000;
 pub(super) struct Tries(Arc<Mutex<HashMap<String, Instant>>>);
 
 impl Embedded {
-    pub async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
+    pub(crate) async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
         Ok(self.tries.count(key, limit))
     }
 }

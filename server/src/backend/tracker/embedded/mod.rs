@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS challenges (
 
 /// The embedded tracker. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub struct Embedded {
+pub(super) struct Embedded {
     /// For what the loss of power must not undo: which tokens have ended.
     durable: SqlitePool,
     /// For what only the loss of power may undo: progress of uploads.
@@ -67,7 +67,7 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens the tracker's file, creating it where there is none.
-    pub async fn open(path: &Path) -> Result<Self, Error> {
+    pub(super) async fn open(path: &Path) -> Result<Self, Error> {
         let durable = pool(path, SqliteSynchronous::Full).await?;
         sqlx::raw_sql(SCHEMA).execute(&durable).await?;
         add_hosts(&durable).await?;
@@ -76,11 +76,11 @@ impl Embedded {
     }
 
     /// A process that has the file open cannot lose it.
-    pub async fn epoch(&self) -> Result<Epoch, Error> {
+    pub(super) async fn epoch(&self) -> Result<Epoch, Error> {
         Ok(Epoch(Vec::new()))
     }
 
-    pub async fn forget_expired(&self) -> Result<(), Error> {
+    pub(super) async fn forget_expired(&self) -> Result<(), Error> {
         for statement in [
             "DELETE FROM access_tokens WHERE expires_at <= ?",
             "DELETE FROM challenges WHERE expires_at <= ?",
@@ -91,7 +91,7 @@ impl Embedded {
     }
 
     /// Closes the file, after the statements under way.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.quick.close().await;
         self.durable.close().await;
     }

@@ -8,7 +8,7 @@ use crate::backend::tracker::{AccessToken, Bearer, Others, Shown};
 use crate::backend::{Error, TokenId, UserId, unix_now};
 
 impl Embedded {
-    pub async fn put_token(
+    pub(crate) async fn put_token(
         &self,
         bearer: Bearer,
         token: AccessToken,
@@ -32,7 +32,7 @@ impl Embedded {
         Ok(transaction.commit().await?)
     }
 
-    pub async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+    pub(crate) async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
         let row = sqlx::query(
             "SELECT device, predecessor FROM access_tokens
              WHERE user_id = ? AND id = ? AND expires_at > ?",
@@ -45,7 +45,7 @@ impl Embedded {
         row.map(|row| shown_of(user, &row)).transpose()
     }
 
-    pub async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+    pub(crate) async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
         sqlx::query("UPDATE access_tokens SET predecessor = NULL WHERE user_id = ? AND id = ?")
             .bind(user.0)
             .bind(&id.as_bytes()[..])
@@ -54,13 +54,13 @@ impl Embedded {
         Ok(())
     }
 
-    pub async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
         let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
         end_device(&mut transaction, bearer).await?;
         Ok(transaction.commit().await?)
     }
 
-    pub async fn end_user(&self, user: UserId) -> Result<(), Error> {
+    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
         sqlx::query("DELETE FROM access_tokens WHERE user_id = ?")
             .bind(user.0)
             .execute(&self.durable)

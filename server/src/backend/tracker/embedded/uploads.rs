@@ -12,7 +12,7 @@ use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{Error, UserId, unix_now};
 
 impl Embedded {
-    pub async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
+    pub(crate) async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
         sqlx::query(
             "REPLACE INTO uploads (id, user_id, digest, size, host, boot, phase, expires_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -30,7 +30,7 @@ impl Embedded {
         Ok(())
     }
 
-    pub async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
+    pub(crate) async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
         let row = sqlx::query(
             "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads
              WHERE id = ?",
@@ -41,7 +41,7 @@ impl Embedded {
         row.map(|row| upload_of(&row)).transpose()
     }
 
-    pub async fn uploads_of(
+    pub(crate) async fn uploads_of(
         &self,
         user: UserId,
         digest: Digest,
@@ -59,7 +59,10 @@ impl Embedded {
         rows.iter().map(upload_of).collect()
     }
 
-    pub async fn expired_uploads(&self, host: &HostName) -> Result<Vec<TrackedUpload>, Error> {
+    pub(crate) async fn expired_uploads(
+        &self,
+        host: &HostName,
+    ) -> Result<Vec<TrackedUpload>, Error> {
         let rows = sqlx::query(
             "SELECT id, user_id, digest, size, host, boot, phase, expires_at FROM uploads
              WHERE expires_at <= ? AND host = ?",
@@ -71,7 +74,7 @@ impl Embedded {
         rows.iter().map(upload_of).collect()
     }
 
-    pub async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
+    pub(crate) async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
         let row = sqlx::query("SELECT COUNT(*) FROM uploads WHERE phase = ? AND host = ?")
             .bind(UploadPhase::Receiving.number())
             .bind(host.as_str())
@@ -80,7 +83,7 @@ impl Embedded {
         Ok(row.try_get::<i64, _>(0)?.unsigned_abs())
     }
 
-    pub async fn mark_chunk(
+    pub(crate) async fn mark_chunk(
         &self,
         id: UploadId,
         index: u64,
@@ -106,7 +109,7 @@ impl Embedded {
         Ok(renewed.rows_affected() > 0)
     }
 
-    pub async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
+    pub(crate) async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
         let row = sqlx::query("SELECT 1 FROM chunks WHERE upload = ? AND chunk = ?")
             .bind(&id.to_bytes()[..])
             .bind(i64::try_from(index).unwrap_or(i64::MAX))
@@ -115,7 +118,7 @@ impl Embedded {
         Ok(row.is_some())
     }
 
-    pub async fn received_chunks(
+    pub(crate) async fn received_chunks(
         &self,
         id: UploadId,
         boot: &[u8],
@@ -138,7 +141,7 @@ impl Embedded {
         rows.iter().map(index).collect::<Result<_, Error>>().map(Some)
     }
 
-    pub async fn replace_chunks(
+    pub(crate) async fn replace_chunks(
         &self,
         id: UploadId,
         boot: &[u8],
@@ -166,7 +169,7 @@ impl Embedded {
         Ok(())
     }
 
-    pub async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
+    pub(crate) async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
         sqlx::query("UPDATE uploads SET expires_at = ? WHERE id = ?")
             .bind(after(lifetime))
             .bind(&id.to_bytes()[..])
@@ -175,7 +178,11 @@ impl Embedded {
         Ok(())
     }
 
-    pub async fn finish_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
+    pub(crate) async fn finish_upload(
+        &self,
+        id: UploadId,
+        lifetime: Duration,
+    ) -> Result<(), Error> {
         let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("UPDATE uploads SET phase = ?, expires_at = ? WHERE id = ?")
             .bind(UploadPhase::Finished.number())
@@ -191,7 +198,7 @@ impl Embedded {
         Ok(())
     }
 
-    pub async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
+    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
         let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
         for statement in ["DELETE FROM uploads WHERE id = ?", "DELETE FROM chunks WHERE upload = ?"]
         {

@@ -19,7 +19,7 @@ struct Asked {
 }
 
 impl Redis {
-    pub async fn put_challenge(&self, tracked: &TrackedChallenge) -> Result<(), Error> {
+    pub(crate) async fn put_challenge(&self, tracked: &TrackedChallenge) -> Result<(), Error> {
         let TrackedChallenge { user, digest, challenge } = tracked;
         let asked =
             Asked { digest: *digest, nonce: challenge.nonce, ranges: challenge.ranges.clone() };
@@ -30,7 +30,7 @@ impl Redis {
 
     /// When the answer of Redis is lost the challenge is used up, and whoever took it is told to come
     /// again, with another one: to ask twice could only find nothing.
-    pub async fn take_challenge(
+    pub(crate) async fn take_challenge(
         &self,
         user: UserId,
         id: ChallengeId,

@@ -14,40 +14,40 @@ pub(super) struct Keys(Arc<str>);
 
 impl Keys {
     /// Keys that all begin with `prefix` and a colon.
-    pub fn new(prefix: &KeyPrefix) -> Self {
+    pub(super) fn new(prefix: &KeyPrefix) -> Self {
         Self(prefix.to_string().into())
     }
 
-    pub fn upload(&self, id: UploadId) -> String {
+    pub(super) fn upload(&self, id: UploadId) -> String {
         format!("{}:upload:{{{id}}}", self.0)
     }
 
-    pub fn uploads(&self, host: &HostName) -> String {
+    pub(super) fn uploads(&self, host: &HostName) -> String {
         format!("{}:uploads:{{{host}}}", self.0)
     }
 
-    pub fn bringing(&self, user: UserId, digest: Digest) -> String {
+    pub(super) fn bringing(&self, user: UserId, digest: Digest) -> String {
         format!("{}:bringing:{{{user}:{digest}}}", self.0)
     }
 
-    pub fn tokens(&self, user: UserId) -> String {
+    pub(super) fn tokens(&self, user: UserId) -> String {
         format!("{}:tokens:{{{user}}}", self.0)
     }
 
     /// With the user in it, so that nobody else's question finds it.
-    pub fn challenge(&self, user: UserId, id: ChallengeId) -> String {
+    pub(super) fn challenge(&self, user: UserId, id: ChallengeId) -> String {
         format!("{}:challenge:{{{user}:{id}}}", self.0)
     }
 
-    pub fn tries(&self, key: &str) -> String {
+    pub(super) fn tries(&self, key: &str) -> String {
         format!("{}:tries:{{{key}}}", self.0)
     }
 
-    pub fn epoch(&self) -> String {
+    pub(super) fn epoch(&self) -> String {
         format!("{}:epoch", self.0)
     }
 
-    pub fn news(&self) -> String {
+    pub(super) fn news(&self) -> String {
         format!("{}:news", self.0)
     }
 }

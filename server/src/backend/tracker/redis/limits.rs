@@ -26,7 +26,7 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl Redis {
-    pub async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
+    pub(crate) async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
         let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let mut count = COUNT.key(self.keys.tries(key));
         count.arg(microseconds(limit.interval())).arg(microseconds(limit.tolerance()));

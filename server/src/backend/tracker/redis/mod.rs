@@ -49,7 +49,7 @@ const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from
 
 /// The tracker in Redis. Cloning it is cheap.
 #[derive(Clone)]
-pub struct Redis {
+pub(super) struct Redis {
     connection: ConnectionManager,
     keys: Keys,
     news: News,
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Redis {
 
 impl Redis {
     /// Connects, and wakes `waiters` by what is published there.
-    pub async fn connect(there: &RedisSettings, waiters: Waiters) -> Result<Self, Error> {
+    pub(super) async fn connect(there: &RedisSettings, waiters: Waiters) -> Result<Self, Error> {
         let client = Client::open(there.url.expose_secret())
             .map_err(|error| Error::Setup(Box::new(error)))?;
         let [shortest, longest] = CONNECT_PAUSES;
@@ -85,11 +85,11 @@ impl Redis {
     }
 
     /// Tells the other processes, soon, that a drive has been committed up to `seq`.
-    pub fn announce(&self, user: UserId, seq: u64) {
+    pub(super) fn announce(&self, user: UserId, seq: u64) {
         self.news.put(user, seq);
     }
 
-    pub async fn epoch(&self) -> Result<Epoch, Error> {
+    pub(super) async fn epoch(&self) -> Result<Epoch, Error> {
         let key = self.keys.epoch();
         let known: Option<Vec<u8>> = self.command(&Cmd::get(&key)).await?;
         if let Some(epoch) = known {
@@ -104,12 +104,12 @@ impl Redis {
     }
 
     /// Redis forgets by itself what is over.
-    pub async fn forget_expired(&self) -> Result<(), Error> {
+    pub(super) async fn forget_expired(&self) -> Result<(), Error> {
         Ok(())
     }
 
     /// Ends publishing and listening.
-    pub async fn close(&self) {
+    pub(super) async fn close(&self) {
         self.stop.cancel();
     }
 

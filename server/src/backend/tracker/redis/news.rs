@@ -32,7 +32,7 @@ struct Pending {
 
 impl News {
     /// Puts some in.
-    pub fn put(&self, user: UserId, seq: u64) {
+    pub(super) fn put(&self, user: UserId, seq: u64) {
         let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = latest.entry(user).or_insert(seq);
         *known = seq.max(*known);
@@ -41,7 +41,7 @@ impl News {
     }
 
     /// Publishes what is put in, forever.
-    pub async fn publish(self, mut connection: ConnectionManager, channel: String) {
+    pub(super) async fn publish(self, mut connection: ConnectionManager, channel: String) {
         loop {
             self.0.some.notified().await;
             let latest =

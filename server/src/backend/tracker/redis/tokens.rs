@@ -53,7 +53,7 @@ static END_DEVICE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl Redis {
-    pub async fn put_token(
+    pub(crate) async fn put_token(
         &self,
         bearer: Bearer,
         token: AccessToken,
@@ -69,7 +69,7 @@ impl Redis {
         self.script(&put).await
     }
 
-    pub async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+    pub(crate) async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
         let field: Option<String> =
             self.command(&Cmd::hget(self.keys.tokens(user), id.to_string())).await?;
         let Some(field) = field else { return Ok(None) };
@@ -78,17 +78,17 @@ impl Redis {
         Ok((expires_at > unix_now()).then_some(shown))
     }
 
-    pub async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+    pub(crate) async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
         let mut settle = SETTLE.key(self.keys.tokens(user));
         self.script(settle.arg(id.to_string())).await
     }
 
-    pub async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
         let mut end = END_DEVICE.key(self.keys.tokens(bearer.user));
         self.script(end.arg(bearer.device.to_string())).await
     }
 
-    pub async fn end_user(&self, user: UserId) -> Result<(), Error> {
+    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
         self.command(&Cmd::unlink(self.keys.tokens(user))).await
     }
 }

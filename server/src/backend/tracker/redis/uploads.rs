@@ -67,7 +67,7 @@ static RESET: LazyLock<Script> = LazyLock::new(|| {
 type Facts = Vec<Option<Vec<u8>>>;
 
 impl Redis {
-    pub async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
+    pub(crate) async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
         let lifetime = Duration::from_secs(upload.expires_in);
         match upload.phase {
             UploadPhase::Receiving => self.index(upload).await?,
@@ -105,7 +105,7 @@ impl Redis {
         self.pipeline(&forget).await
     }
 
-    pub async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
+    pub(crate) async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
         let facts: Facts = self.command(&Cmd::hmget(self.keys.upload(id), &FACTS[..])).await?;
         upload_of(id, &facts)
     }
@@ -127,7 +127,7 @@ impl Redis {
         found.map(|(id, facts)| Ok((*id, upload_of(*id, facts)?))).collect()
     }
 
-    pub async fn uploads_of(
+    pub(crate) async fn uploads_of(
         &self,
         user: UserId,
         digest: Digest,
@@ -146,7 +146,10 @@ impl Redis {
     }
 
     /// The index says when an upload was to expire once; where that was put off, it is told now.
-    pub async fn expired_uploads(&self, host: &HostName) -> Result<Vec<TrackedUpload>, Error> {
+    pub(crate) async fn expired_uploads(
+        &self,
+        host: &HostName,
+    ) -> Result<Vec<TrackedUpload>, Error> {
         let uploads = self.keys.uploads(host);
         let due = Cmd::zrangebyscore_limit(&uploads, "-inf", unix_now(), 0, UPLOADS_AT_ONCE);
         let ids: Vec<String> = self.command(&due).await?;
@@ -161,11 +164,11 @@ impl Redis {
         Ok(expired)
     }
 
-    pub async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
+    pub(crate) async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
         self.command(&Cmd::zcard(self.keys.uploads(host))).await
     }
 
-    pub async fn mark_chunk(
+    pub(crate) async fn mark_chunk(
         &self,
         id: UploadId,
         index: u64,
@@ -178,11 +181,11 @@ impl Redis {
         self.script(&mark).await
     }
 
-    pub async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
+    pub(crate) async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
         self.command(&Cmd::hexists(self.keys.upload(id), format!("{CHUNK}{index}"))).await
     }
 
-    pub async fn received_chunks(
+    pub(crate) async fn received_chunks(
         &self,
         id: UploadId,
         boot: &[u8],
@@ -203,7 +206,7 @@ impl Redis {
     }
 
     /// In steps, of which the last says that the marks are of this boot: until then they prove nothing.
-    pub async fn replace_chunks(
+    pub(crate) async fn replace_chunks(
         &self,
         id: UploadId,
         boot: &[u8],
@@ -221,13 +224,17 @@ impl Redis {
         self.script(SET.key(&key).arg("boot").arg(boot)).await
     }
 
-    pub async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
+    pub(crate) async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
         let key = self.keys.upload(id);
         self.script::<()>(SET.key(&key).arg("expires_at").arg(after(lifetime))).await?;
         self.command(&Cmd::expire(&key, seconds(lifetime + SLACK))).await
     }
 
-    pub async fn finish_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
+    pub(crate) async fn finish_upload(
+        &self,
+        id: UploadId,
+        lifetime: Duration,
+    ) -> Result<(), Error> {
         let Some(upload) = self.upload(id).await? else { return Ok(()) };
         let mut finish = RESET.key(self.keys.upload(id));
         finish.arg(seconds(kept(UploadPhase::Finished, lifetime)).max(1));
@@ -237,7 +244,7 @@ impl Redis {
         self.unindex(&upload).await
     }
 
-    pub async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
+    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
         let Some(upload) = self.upload(id).await? else { return Ok(()) };
         self.command::<()>(&Cmd::unlink(self.keys.upload(id))).await?;
         self.unindex(&upload).await
