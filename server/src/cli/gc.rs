@@ -2,7 +2,7 @@
 
 use super::{output, size};
 use crate::config::Flags;
-use crate::service::collection::{Reach, collect_once};
+use crate::service::gc::{Reach, collect_once};
 
 /// Flags of `gc`.
 #[derive(Debug, clap::Args)]

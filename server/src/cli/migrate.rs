@@ -10,7 +10,7 @@ use super::allowance::Allowance;
 use super::{output, size};
 use crate::backend::blobs::StoreName;
 use crate::config::Flags;
-use crate::service::migration::{Fed, Migration, Progress};
+use crate::service::transfer::{Fed, Migration, Progress};
 
 /// How often is looked how far it is.
 const LOOK: Duration = Duration::from_millis(500);

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{output, size};
 use crate::config::Flags;
-use crate::service::users::{Status, User, Users};
+use crate::service::accounts::{Status, User, Users};
 
 /// The longest password that is read, with its line's end.
 const INPUT_MAX: u64 = 4096;

@@ -1,35 +1,34 @@
 //! The rules of the server, by feature; knows neither HTTP nor SQL.
+//!
+//! What all features share stands in files of this folder: refusals (`error`), who asks (`caller`), what the
+//! operator decides (`policy`), the machines of the server (`hosts`), and `context`, which holds the backends and
+//! has the one way in which contents come to stay. Above it are the wings, the lowest first; a wing uses those
+//! before it only:
+//!
+//! 1. `accounts`: who may ask.
+//! 2. `files`: the drives, their commits and their feeds.
+//! 3. `downloads`: the bytes of contents.
+//! 4. `uploads`: contents in, in chunks, in batches, plainly, or by proof.
+//! 5. `transfer`: blobs from the staging disk to the stores, and from store to store.
+//! 6. `gc`: what nothing refers to any more.
+//! 7. `fsck`: whether tables, disk and stores agree.
+//!
+//! [`Services`] opens them all and is what `http` knows.
 
 pub(crate) mod accounts;
-pub(crate) mod batch;
-mod begun;
 mod caller;
-pub(crate) mod changes;
-pub(crate) mod collection;
-mod commit;
-pub(crate) mod contents;
-mod copying;
+mod context;
 pub(crate) mod downloads;
 mod error;
-pub(crate) mod fastupload;
 pub(crate) mod files;
 pub(crate) mod fsck;
+pub(crate) mod gc;
 mod hosts;
-pub(crate) mod migration;
-mod passwords;
-mod paths;
-pub(crate) mod plain;
 mod policy;
-mod reader;
-mod session;
-pub(crate) mod staged;
 #[cfg(test)]
 mod tests;
-mod tokens;
 pub(crate) mod transfer;
-mod tries;
 pub(crate) mod uploads;
-pub(crate) mod users;
 
 pub(crate) use caller::Caller;
 pub(crate) use error::Error;
@@ -42,18 +41,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::Backends;
-use crate::service::accounts::Accounts;
-use crate::service::batch::Batches;
-use crate::service::changes::Changes;
-use crate::service::contents::Contents;
-use crate::service::downloads::Downloads;
-use crate::service::fastupload::FastUploads;
-use crate::service::files::Files;
-use crate::service::plain::PlainUploads;
-use crate::service::staged::Staged;
-use crate::service::tokens::Tokens;
+use crate::service::accounts::{Accounts, Tokens};
+use crate::service::context::ServiceContext;
+use crate::service::downloads::{Downloads, Staged};
+use crate::service::files::{Changes, Files};
 use crate::service::transfer::Transfers;
-use crate::service::uploads::Uploads;
+use crate::service::uploads::{Batches, FastUploads, PlainUploads, Uploads};
 
 /// Everything that the server can do, opened once; a clone is the same.
 #[derive(Debug, Clone)]
@@ -77,7 +70,7 @@ pub(crate) struct Services {
     /// The drives.
     pub files: Files,
     tokens: Tokens,
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     backends: Backends,
     draining: CancellationToken,
 }
@@ -93,7 +86,7 @@ impl Services {
         let changes = Changes::new(db.clone(), tracker.clone(), draining.clone());
         let files = Files::new(db.clone(), changes.clone(), policy.clone());
         let accounts = Accounts::new(db, tracker, tokens.clone(), policy.clone());
-        let contents = Contents::new(&backends, policy);
+        let contents = ServiceContext::new(&backends, policy);
         let uploads = Uploads::new(contents.clone());
         Self {
             accounts,
@@ -133,22 +126,18 @@ impl Services {
         let contents = || self.contents.clone();
         if roles.have_staging() {
             workers.spawn(self.contents.hosts.clone().beat_forever(stop.clone()));
-            workers.spawn(collection::measure_forever(contents(), stop.clone()));
+            workers.spawn(gc::measure_forever(contents(), stop.clone()));
         }
         if roles.contains(Role::Account) {
             workers.spawn(self.tokens.clone().forget_forever(stop.clone()));
         }
         if roles.contains(Role::Upload) {
             workers.spawn(self.uploads.clone().find_again_forever(stop.clone()));
-            workers.spawn(collection::sweep_forever(
-                contents(),
-                self.uploads.clone(),
-                stop.clone(),
-            ));
+            workers.spawn(gc::sweep_forever(contents(), self.uploads.clone(), stop.clone()));
         }
         if roles.contains(Role::Transfer) {
             Transfers::new(contents()).start(workers, stop);
-            workers.spawn(collection::collect_forever(contents(), stop.clone()));
+            workers.spawn(gc::collect_forever(contents(), stop.clone()));
         }
     }
 

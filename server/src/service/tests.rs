@@ -10,10 +10,10 @@ use miaofs::protocol::ids::DeviceId;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::changes::Changes;
-use super::contents::{Arrival, Contents};
-use super::files::Files;
-use super::{Caller, Dedup, Policy, SignUps, TransferPolicy, reader};
+use super::context::{Arrival, ServiceContext};
+use super::downloads::reader;
+use super::files::{Changes, Files};
+use super::{Caller, Dedup, Policy, SignUps, TransferPolicy};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{accounts, files};
 use crate::backend::layout::{Layout, Source};
@@ -23,7 +23,7 @@ use crate::backend::{Backends, BlobId, Settings, TokenId, UserId};
 pub(super) struct Scene {
     pub directory: TempDir,
     pub backends: Backends,
-    pub contents: Arc<Contents>,
+    pub contents: Arc<ServiceContext>,
     pub caller: Caller,
 }
 
@@ -76,7 +76,7 @@ impl Scene {
     async fn open(directory: TempDir, grace_period: Duration) -> Self {
         let settings = Settings::embedded(directory.path().to_owned());
         let backends = Backends::open(&settings).await.unwrap();
-        let contents = Contents::new(&backends, Arc::new(policy(grace_period)));
+        let contents = ServiceContext::new(&backends, Arc::new(policy(grace_period)));
         let user = UserId(1);
         let caller =
             Caller { user, device: DeviceId::random(), token: TokenId::from_bytes(rand::random()) };

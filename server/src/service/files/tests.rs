@@ -23,7 +23,7 @@ use crate::backend::db::{self, Db, Schema};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Settings, TokenId, UserId, unix_now};
-use crate::service::changes::Changes;
+use crate::service::files::Changes;
 use crate::service::{Caller, Dedup, Error, Policy, SignUps, TransferPolicy};
 
 struct Scene {

@@ -9,7 +9,7 @@ use crate::backend::db::audit::contents as audit;
 use crate::backend::db::{self, Lock, blobs, blobs::Place, contents};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{BlobId, Error, off_loop, unix_now};
-use crate::service::reader;
+use crate::service::downloads::reader;
 
 impl Fsck<'_> {
     /// Checks each content.

@@ -22,10 +22,10 @@ use std::time::Duration;
 use miaofs::content::Digest;
 use miaofs::protocol::ids::NodeId;
 
-use super::contents::Contents;
 use super::{Error, Policy};
 use crate::backend::db::audit::drives as audit;
 use crate::backend::{self, Backends, UserId};
+use crate::service::context::ServiceContext;
 
 pub(crate) use report::{Checked, Finding, Flaw, Outcome, Report};
 
@@ -81,7 +81,7 @@ pub(crate) enum Event<'a> {
 
 /// A check under way.
 pub(crate) struct Fsck<'a> {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     options: Options,
     report: Report,
     /// Whether each manifest could be read, so that it is known which blobs are used.
@@ -105,7 +105,7 @@ pub(crate) async fn check(
     options: Options,
     tell: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Report, Error> {
-    let contents = Contents::new(backends, policy);
+    let contents = ServiceContext::new(backends, policy);
     let (report, manifests) = (Report::default(), Manifests::AllRead);
     let mut fsck = Fsck { contents, options, report, manifests, tell };
     fsck.check_drives().await?;

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::{LOOK, Transfers};
 use crate::backend::db::{self, contents, transfers};
 use crate::backend::{BlobId, background_thread, off_loop};
-use crate::service::contents::Contents;
-use crate::service::{Error, reader};
+use crate::service::Error;
+use crate::service::context::ServiceContext;
+use crate::service::downloads::reader;
 
 /// Buffers that wait for the thread that computes an MD5.
 const MD5_AHEAD: usize = 4;
@@ -39,7 +40,7 @@ impl Transfers {
 
     /// Answers whether there was anything to finish.
     async fn finish_next(&self) -> Result<bool, Error> {
-        let Contents { db, hosts, .. } = &*self.contents;
+        let ServiceContext { db, hosts, .. } = &*self.contents;
         let moved = transfers::any_moved(&mut *db.read().await?, hosts.here().as_str()).await?;
         let Some(moved) = moved else { return Ok(false) };
         let blob = moved.blob;

@@ -5,7 +5,9 @@
 //! The outbox row is the truth and a message only a hint: one that is lost is published again after a
 //! while, one that comes twice finds its try over.
 
+pub(crate) mod copying;
 mod finish;
+mod migration;
 mod outbox;
 mod relay;
 mod relocate;
@@ -21,11 +23,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::migration::{Fed, Migration, Progress};
 pub(crate) use self::outbox::{Outbox, Which};
 pub(crate) use crate::backend::db::transfers::{Count, Listed, State};
 
-use super::contents::Contents;
 use crate::backend::queue::{Lane, Message};
+use crate::service::context::ServiceContext;
 
 /// How often the outbox is looked at when nothing rings.
 const LOOK: Duration = Duration::from_secs(1);
@@ -33,7 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Moves blobs. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Transfers {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     /// Rings when a blob has moved.
     moved: Arc<Notify>,
     /// Rings when a worker has answered for a message.
@@ -44,7 +47,7 @@ pub(crate) struct Transfers {
 
 impl Transfers {
     /// Transfers of these contents' blobs.
-    pub(crate) fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
         let (moved, answered) = (Arc::default(), Arc::default());
         Self { contents, moved, answered, at_work: Arc::default() }
     }

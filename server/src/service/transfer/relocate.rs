@@ -12,15 +12,15 @@ use std::time::Duration;
 use futures::stream::{BoxStream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
-use super::{LOOK, Transfers};
+use super::{LOOK, Transfers, copying};
 use crate::backend::blobs::{Opened, StoreName, StoredCopy};
 use crate::backend::db::relocations::{self, Left};
 use crate::backend::db::transfers::{self, Route, Transfer};
 use crate::backend::db::{self, blobs, copies};
 use crate::backend::queue::Lane;
 use crate::backend::{self, BlobId, off_loop, unix_now};
+use crate::service::Error;
 use crate::service::policy::after;
-use crate::service::{Error, copying};
 
 /// For how long a reader may be on its way to a place that it has looked up.
 const LOOKED_UP: Duration = Duration::from_secs(10);

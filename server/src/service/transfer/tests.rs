@@ -16,8 +16,9 @@ use crate::backend::db::{contents, copies};
 use crate::backend::queue::test_broker::Broker;
 use crate::backend::queue::{Queue, Settings};
 use crate::backend::{BlobId, TransferId, unix_now};
+use crate::service::downloads::reader;
 use crate::service::tests::Scene;
-use crate::service::{Policy, TransferPolicy, reader};
+use crate::service::{Policy, TransferPolicy};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const LIMIT: Duration = Duration::from_secs(60);
@@ -29,7 +30,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(contents: &Arc<Contents>) -> Self {
+    fn start(contents: &Arc<ServiceContext>) -> Self {
         let running = Self { stop: CancellationToken::new(), workers: TaskTracker::new() };
         Transfers::new(contents.clone()).start(&running.workers, &running.stop);
         running
@@ -76,7 +77,7 @@ async fn impatient(queue: &Settings) -> Scene {
     let transfer =
         TransferPolicy { attempts: 2, pause: Duration::ZERO, ..TransferPolicy::default() };
     let policy = Policy { transfer, ..(*scene.contents.policy).clone() };
-    scene.contents = Contents::new(&backends, Arc::new(policy));
+    scene.contents = ServiceContext::new(&backends, Arc::new(policy));
     scene
 }
 
@@ -109,7 +110,7 @@ enum Killed {
 }
 
 async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
-    let Contents { db, hosts, staging, stores, .. } = &*scene.contents;
+    let ServiceContext { db, hosts, staging, stores, .. } = &*scene.contents;
     let mut transaction = db.write().await.unwrap();
     if !matches!(killed, Killed::BeforeAll) {
         transfers::take_due(&mut transaction, hosts.here().as_str(), (unix_now(), i64::MAX), 1)

@@ -11,14 +11,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Transfers;
+use super::{Transfers, copying};
 use crate::backend::db;
 use crate::backend::db::blobs::{self, Blob, Place};
 use crate::backend::db::transfers::{self, Transfer};
 use crate::backend::queue::{Delivery, Lane, Message};
 use crate::backend::{self, TransferId, unix_now};
+use crate::service::Error;
 use crate::service::policy::after;
-use crate::service::{Error, copying};
 
 /// How long a worker waits before it asks again a database that does not answer.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -7,8 +7,8 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use tokio::sync::Semaphore;
 
-use super::Error;
 use crate::backend;
+use crate::service::Error;
 
 /// Hashes at once: each takes 19 MiB and a core for some tens of milliseconds.
 const AT_ONCE: usize = 4;

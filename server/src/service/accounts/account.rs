@@ -7,12 +7,12 @@ use miaofs::protocol::accounts::{Account, ChangePassword, Device, Session, SignI
 use miaofs::protocol::ids::DeviceId;
 
 use super::passwords::Passwords;
+use super::rate_limit::Tries;
 use super::tokens::{Pair, Tokens};
-use super::tries::Tries;
-use super::{Caller, Error, Policy, SignUps};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{Bearer, Tracker};
 use crate::backend::{self, UserId};
+use crate::service::{Caller, Error, Policy, SignUps};
 
 /// The longest name of an account and of a device, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;

@@ -13,10 +13,10 @@ use miaofs::protocol::files::{
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Name;
 
-use super::files::{Files, existing, listing};
-use super::{Caller, Error};
+use super::drive::{Files, existing, listing};
 use crate::backend::UserId;
 use crate::backend::db::{self, Connection};
+use crate::service::{Caller, Error};
 
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;

@@ -15,12 +15,12 @@ use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _
 use miaofs::protocol::host::HostName;
 use tokio::sync::Mutex;
 
-use super::contents::Contents;
 use crate::backend::blobs::{Opened, StoreName};
 use crate::backend::db::blobs::{self, Place};
 use crate::backend::db::copies;
 use crate::backend::layout::{Layout, Piece, Source};
 use crate::backend::{BlobId, Error, off_loop};
+use crate::service::context::ServiceContext;
 
 /// Bytes that are read from a disk at once.
 const BUFFER: usize = 512 * 1024;
@@ -36,8 +36,8 @@ static ZEROS: [u8; BUFFER] = [0; BUFFER];
 type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
 /// The bytes of a range of a content, in order. The range lies within the content.
-pub(super) fn read(
-    contents: Arc<Contents>,
+pub(crate) fn read(
+    contents: Arc<ServiceContext>,
     layout: &Layout,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
@@ -45,8 +45,8 @@ pub(super) fn read(
 }
 
 /// As [`read`], where the bytes of one blob are in a file that is open already.
-pub(super) fn read_from(
-    contents: Arc<Contents>,
+pub(crate) fn read_from(
+    contents: Arc<ServiceContext>,
     layout: &Layout,
     (blob, file): (BlobId, File),
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
@@ -74,7 +74,7 @@ fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
 
 /// Reads one content; remembers the file that was read last, open.
 struct Reader {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     last: Mutex<Option<(BlobId, Arc<File>)>>,
 }
 

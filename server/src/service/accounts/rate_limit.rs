@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::Error;
 use crate::backend::tracker::{Limit, Tracker, Try};
+use crate::service::Error;
 
 /// Tries at one name from one address.
 const PER_NAME: Limit = Limit {

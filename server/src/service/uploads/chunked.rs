@@ -17,15 +17,15 @@ use miaofs::protocol::uploads::{UploadBegun, UploadInit, UploadStatus};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::begun::Begun;
-use super::contents::{Arrival, Contents};
+use super::active::Begun;
 use super::session::{Found, MissingChunk, Session, Sessions, facts_of};
-use super::{Caller, Error};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Lock, contents};
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{self, BlobId, off_loop, to_the_end};
+use crate::service::context::{Arrival, ServiceContext};
+use crate::service::{Caller, Error};
 
 /// Chunks that are received at once; each takes 4 MiB of memory.
 const CHUNKS_AT_ONCE: usize = 64;
@@ -45,7 +45,7 @@ pub(crate) struct Uploads(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     sessions: Sessions,
     begun: Begun,
     /// Held while an upload is looked for and begun, so that the same one is not begun twice.
@@ -67,7 +67,7 @@ pub(crate) struct ChunkBody<S> {
 
 impl Uploads {
     /// Chunked uploads into these contents.
-    pub(crate) fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
         Self(Arc::new(Shared {
             sessions: Sessions::new(contents.clone()),
             begun: Begun::default(),
@@ -233,7 +233,7 @@ impl Uploads {
         })??;
         let bytes = check_chunk(bytes, missing, body.md5).await?;
 
-        let Contents { tracker, staging, policy, .. } = &*self.0.contents;
+        let ServiceContext { tracker, staging, policy, .. } = &*self.0.contents;
         if !tracker.has_chunk(id, index).await? {
             staging.write(session.blob(), missing.offset, bytes).await?;
         }
@@ -300,7 +300,7 @@ impl Uploads {
             return Err(Error::ChunksMissing(missing));
         }
         self.keep(&session).await?;
-        let Contents { tracker, staging, policy, .. } = &*self.0.contents;
+        let ServiceContext { tracker, staging, policy, .. } = &*self.0.contents;
         tracker.finish_upload(id, policy.upload_ttl).await?;
         staging.remove_sidecar(id).await?;
         self.0.sessions.remove(id);
@@ -381,7 +381,7 @@ impl Uploads {
     /// # Errors
     /// [`Error::Backend`]; the rest is tried again next time.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
-        let Contents { tracker, hosts, .. } = &*self.0.contents;
+        let ServiceContext { tracker, hosts, .. } = &*self.0.contents;
         tracker.forget_expired().await?;
         self.0.sessions.tell_all().await?;
         for upload in tracker.expired_uploads(hosts.here()).await? {
@@ -399,7 +399,7 @@ impl Uploads {
     /// when the process starts.
     async fn end(&self, session: &Session) -> Result<(), Error> {
         let _alone = session.ending.lock().await;
-        let Contents { tracker, staging, .. } = &*self.0.contents;
+        let ServiceContext { tracker, staging, .. } = &*self.0.contents;
         staging.remove_sidecar(session.id).await?;
         let ended = tracker.end_upload(session.id).await;
         self.0.sessions.remove(session.id);
@@ -410,7 +410,7 @@ impl Uploads {
     }
 
     async fn count_active(&self) -> Result<(), Error> {
-        let Contents { tracker, hosts, .. } = &*self.0.contents;
+        let ServiceContext { tracker, hosts, .. } = &*self.0.contents;
         let active = tracker.receiving_uploads(hosts.here()).await?;
         metrics::gauge!("miaofs_uploads_active").set(active as f64);
         Ok(())

@@ -12,13 +12,13 @@ use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Manifest, Md5, hash_chunk}
 use miaofs::protocol::files::ContentRef;
 use tokio::sync::Semaphore;
 
-use super::contents::{Arrival, Contents};
-use super::uploads::BODY_IDLE;
-use super::{Caller, Error};
+use super::chunked::BODY_IDLE;
 use crate::backend::db::contents::NewContent;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Draft;
 use crate::backend::{BlobId, off_loop, to_the_end};
+use crate::service::context::{Arrival, ServiceContext};
+use crate::service::{Caller, Error};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
 
@@ -28,13 +28,13 @@ const FILES_AT_ONCE: usize = 32;
 /// Plain uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct PlainUploads {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     room: Arc<Semaphore>,
 }
 
 impl PlainUploads {
     /// Plain uploads into these contents.
-    pub(crate) fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
         Self { contents, room: Arc::new(Semaphore::new(FILES_AT_ONCE)) }
     }
 
@@ -105,7 +105,7 @@ struct Received {
 
 /// A file that is coming.
 struct Intake {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     blob: BlobId,
     draft: Draft,
     blob_size: u64,
@@ -116,7 +116,7 @@ struct Intake {
 }
 
 impl Intake {
-    async fn new(contents: Arc<Contents>) -> Result<Self, Error> {
+    async fn new(contents: Arc<ServiceContext>) -> Result<Self, Error> {
         let blob = BlobId::random();
         let draft = contents.staging.draft(blob).await?;
         Ok(Self {

@@ -1,8 +1,5 @@
 //! The drive: commits, and the directories and nodes as they are.
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -14,11 +11,11 @@ use miaofs::protocol::ids::NodeId;
 
 use super::changes::Changes;
 use super::commit::{self, Drive, Verdict};
-use super::{Error, Policy};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
 use crate::backend::{UserId, to_the_end, unix_now};
+use crate::service::{Error, Policy};
 
 /// The drives of all users.
 #[derive(Debug, Clone)]

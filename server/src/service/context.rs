@@ -1,6 +1,6 @@
 //! What every service of contents stands on, and the one way in which contents come to stay.
 //!
-//! A content exists from the transaction that [`Contents::keep`] is part of: its row, the blob that
+//! A content exists from the transaction that [`ServiceContext::keep`] is part of: its row, the blob that
 //! brought it, the outbox row that will move the blob, and the claim by which the user owns it are
 //! written together. Before that its bytes are staged and synced; nothing else refers to them.
 
@@ -24,7 +24,7 @@ use crate::backend::{self, Backends, BlobId, UserId, unix_now};
 
 /// The backends of contents.
 #[derive(Debug)]
-pub(crate) struct Contents {
+pub(crate) struct ServiceContext {
     pub(super) db: Db,
     pub(super) tracker: Tracker,
     pub(super) hosts: Hosts,
@@ -49,7 +49,7 @@ pub(super) struct Arrival {
     pub blob: Option<(BlobId, u64)>,
 }
 
-impl Contents {
+impl ServiceContext {
     /// Contents on these backends.
     pub(crate) fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
         let Backends { db, tracker, queue, staging, stores, .. } = backends.clone();
@@ -107,7 +107,7 @@ impl Contents {
     }
 
     /// Makes sure that a content of `size` bytes may come. Whether the drive has room for it is
-    /// decided by the commit, which knows what goes instead; see [`super::collection`] for what is
+    /// decided by the commit, which knows what goes instead; see [`super::gc`] for what is
     /// never committed.
     pub(super) async fn admit(&self, user: UserId, size: u64) -> Result<(), Error> {
         self.admit_size(size)?;

@@ -14,12 +14,12 @@ use miaofs::protocol::uploads::{ByteRange, Challenge, FastUpload, FastUploadAnsw
 use rand::RngExt as _;
 use subtle::ConstantTimeEq as _;
 
-use super::contents::Contents;
-use super::policy::Dedup;
-use super::{Caller, Error, reader};
 use crate::backend::db::{self, contents};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::TrackedChallenge;
+use crate::service::context::ServiceContext;
+use crate::service::downloads::reader;
+use crate::service::{Caller, Dedup, Error};
 
 /// Ranges that a challenge asks for.
 const RANGES: usize = 4;
@@ -30,11 +30,11 @@ const EXPIRES_IN: u64 = 300;
 
 /// Instant uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct FastUploads(Arc<Contents>);
+pub(crate) struct FastUploads(Arc<ServiceContext>);
 
 impl FastUploads {
     /// Instant uploads of these contents.
-    pub(crate) fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
         Self(contents)
     }
 

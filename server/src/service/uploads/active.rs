@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use miaofs::protocol::ids::UploadId;
 
-use super::contents::Contents;
-use super::{Error, Policy};
 use crate::backend::UserId;
+use crate::service::context::ServiceContext;
+use crate::service::{Error, Policy};
 
 /// The bytes of begun uploads may be so many times the user's quota: what is replaced while it is being
 /// sent is left begun until it is swept.
@@ -25,7 +25,7 @@ impl Begun {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(super) async fn recover(&self, contents: &Contents) -> Result<(), Error> {
+    pub(super) async fn recover(&self, contents: &ServiceContext) -> Result<(), Error> {
         for id in contents.staging.inventory().await?.uploads {
             if let Some(upload) = contents.tracker.upload(id).await? {
                 self.add(upload.user, id, upload.size);

@@ -6,15 +6,15 @@
 
 use std::path::Path;
 
-use super::contents::Contents;
 use crate::backend::blobs::{PutInParts, StoreName, StoredCopy};
 use crate::backend::db::transfers::Transfer;
 use crate::backend::db::{self, copies, puts};
 use crate::backend::{BlobId, Error, TransferId, unix_now};
+use crate::service::context::ServiceContext;
 
 /// Makes the copies of a blob of `size` bytes that the policy wants and that are not there yet.
 pub(super) async fn copy_to_stores(
-    contents: &Contents,
+    contents: &ServiceContext,
     transfer: Transfer,
     size: u64,
 ) -> Result<(), Error> {
@@ -31,7 +31,7 @@ pub(super) async fn copy_to_stores(
 }
 
 async fn write_down(
-    contents: &Contents,
+    contents: &ServiceContext,
     transfer: TransferId,
     copy: &StoredCopy,
 ) -> Result<(), Error> {
@@ -46,7 +46,7 @@ async fn write_down(
 
 /// Makes a verified copy of a synced file of `size` bytes in a store, for a transfer.
 pub(super) async fn put(
-    contents: &Contents,
+    contents: &ServiceContext,
     transfer: Transfer,
     name: StoreName,
     (file, size): (&Path, u64),
@@ -63,14 +63,21 @@ pub(super) async fn put(
     if copy.size == size { Ok(copy) } else { Err(Error::Damaged { what: "size of a staged blob" }) }
 }
 
-async fn note(contents: &Contents, transfer: TransferId, put: &PutInParts) -> Result<(), Error> {
+async fn note(
+    contents: &ServiceContext,
+    transfer: TransferId,
+    put: &PutInParts,
+) -> Result<(), Error> {
     let mut transaction = contents.db.write().await?;
     puts::note(&mut transaction, transfer, put).await?;
     transaction.commit().await
 }
 
 /// Ends what a former try of a transfer has begun to put and could not end.
-pub(super) async fn abort_former(contents: &Contents, transfer: TransferId) -> Result<(), Error> {
+pub(super) async fn abort_former(
+    contents: &ServiceContext,
+    transfer: TransferId,
+) -> Result<(), Error> {
     let former = puts::of_transfer(&mut *contents.db.read().await?, transfer).await?;
     if let Some(put) = former {
         abort(contents, &put).await;
@@ -80,20 +87,23 @@ pub(super) async fn abort_former(contents: &Contents, transfer: TransferId) -> R
 
 /// A store that does not answer holds nothing up here: it takes no new put either, so what is written
 /// down stays.
-async fn abort(contents: &Contents, put: &PutInParts) {
+async fn abort(contents: &ServiceContext, put: &PutInParts) {
     if let Err(error) = contents.stores.abort(put).await {
         tracing::warn!(store = %put.store, key = put.key, %error, "parts of a put are left");
     }
 }
 
 /// Removes a blob's copies from all stores, and what is known of them; the blob is condemned.
-pub(super) async fn remove_from_stores(contents: &Contents, blob: BlobId) -> Result<(), Error> {
+pub(crate) async fn remove_from_stores(
+    contents: &ServiceContext,
+    blob: BlobId,
+) -> Result<(), Error> {
     let there = copies::of_blob(&mut *contents.db.read().await?, blob).await?;
     contents.stores.remove_everywhere(blob, &there).await?;
     if there.is_empty() { Ok(()) } else { strike_out(contents, &there).await }
 }
 
-async fn strike_out(contents: &Contents, gone: &[StoredCopy]) -> Result<(), Error> {
+async fn strike_out(contents: &ServiceContext, gone: &[StoredCopy]) -> Result<(), Error> {
     let strike_out = || async {
         let mut transaction = contents.db.write().await?;
         for copy in gone {

@@ -6,12 +6,12 @@
 use futures::stream::StreamExt as _;
 use serde::Serialize;
 
-use super::Error;
 use crate::backend::blobs::{StoreName, Stores};
 use crate::backend::db::transfers::{Route, State};
 use crate::backend::db::{self, Db, relocations};
 use crate::backend::queue::Lane;
 use crate::backend::{self, Backends, BlobId, unix_now};
+use crate::service::Error;
 
 /// Blobs that are written into the outbox at once.
 const PAGE: u32 = 200;

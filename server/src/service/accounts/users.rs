@@ -1,12 +1,12 @@
 //! What an operator does with accounts from the command line, beside a server that may be running.
 
-use super::Error;
-use super::accounts::{check_password, checked_name};
+use super::account::{check_password, checked_name};
 use super::passwords::Passwords;
 use super::tokens;
 use crate::backend::db::{self, Db, accounts, users};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Backends, UserId};
+use crate::service::Error;
 
 pub(crate) use crate::backend::db::users::{Status, User};
 

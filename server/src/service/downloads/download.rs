@@ -9,16 +9,17 @@ use futures::stream::{Stream, StreamExt as _};
 use miaofs::content::Digest;
 use miaofs::protocol::downloads::{LOCATE_MAX, Locate, Located, LocatedChunk, Place};
 
-use super::contents::Contents;
-use super::{Caller, Error, reader};
+use super::reader;
 use crate::backend::blobs::StoredCopy;
 use crate::backend::db::copies;
 use crate::backend::layout::{Layout, Piece, Source};
 use crate::backend::{self, BlobId};
+use crate::service::context::ServiceContext;
+use crate::service::{Caller, Error};
 
 /// Downloads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Downloads(Arc<Contents>);
+pub(crate) struct Downloads(Arc<ServiceContext>);
 
 /// A content that its owner may read.
 #[derive(Debug, Clone)]
@@ -37,7 +38,7 @@ impl Readable {
 
 impl Downloads {
     /// Downloads of these contents.
-    pub(crate) fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
         Self(contents)
     }
 

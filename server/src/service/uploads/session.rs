@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Digest, Manifest, hash_chunk};
 use miaofs::protocol::ids::UploadId;
 
-use super::contents::Contents;
-use super::{Caller, Error};
 use crate::backend::db::blobs;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{Epoch, TrackedUpload, UploadPhase};
 use crate::backend::{self, BlobId, UserId, off_loop};
+use crate::service::context::ServiceContext;
+use crate::service::{Caller, Error};
 
 /// Chunk digests that are kept in memory for uploads that nobody is touching: 16 MiB of them.
 const IDLE_CHUNKS: usize = 512 * 1024;
@@ -144,7 +144,7 @@ pub(super) enum Found {
 /// The sessions of this host.
 #[derive(Debug)]
 pub(super) struct Sessions {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     live: Mutex<HashMap<UploadId, Arc<Session>>>,
     /// The memory of the tracker that knows of all uploads whose sidecars are here.
     told: tokio::sync::Mutex<Option<Epoch>>,
@@ -152,7 +152,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     /// None in memory yet.
-    pub(super) fn new(contents: Arc<Contents>) -> Self {
+    pub(super) fn new(contents: Arc<ServiceContext>) -> Self {
         Self { contents, live: Mutex::default(), told: tokio::sync::Mutex::default() }
     }
 
@@ -229,7 +229,7 @@ impl Sessions {
 
     /// Makes sure that what the tracker calls received is what is on the disk.
     async fn check(&self, session: &Arc<Session>) -> Result<(), Error> {
-        let Contents { tracker, staging, .. } = &*self.contents;
+        let ServiceContext { tracker, staging, .. } = &*self.contents;
         let _alone = session.checking.lock().await;
         let tracked = tracker.upload(session.id).await?;
         if tracked.is_none_or(|tracked| tracked.boot == staging.boot()) {
@@ -254,7 +254,7 @@ impl Sessions {
     /// [`Error::NotFound`] when it has ended; [`Error::Unavailable`] when the tracker forgets faster
     /// than it can be told.
     pub(super) async fn received(&self, session: &Session) -> Result<Vec<u64>, Error> {
-        let Contents { tracker, staging, .. } = &*self.contents;
+        let ServiceContext { tracker, staging, .. } = &*self.contents;
         for _again in 0..TELL_TRIES {
             if let Some(received) = tracker.received_chunks(session.id, staging.boot()).await? {
                 return Ok(received);
@@ -286,7 +286,7 @@ impl Sessions {
     /// # Errors
     /// [`Error::Backend`].
     pub(super) async fn tell_all(&self) -> Result<(), Error> {
-        let Contents { tracker, staging, .. } = &*self.contents;
+        let ServiceContext { tracker, staging, .. } = &*self.contents;
         for id in staging.inventory().await?.uploads {
             if tracker.upload(id).await?.is_none() {
                 self.tell_again(id).await?;
@@ -298,7 +298,7 @@ impl Sessions {
     /// Tells the tracker again of an upload that it has forgotten. Answers what it knows then; `None`
     /// when there is no such upload here.
     async fn tell_again(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
-        let Contents { db, tracker, staging, hosts, policy, .. } = &*self.contents;
+        let ServiceContext { db, tracker, staging, hosts, policy, .. } = &*self.contents;
         let facts = match staging.sidecar(id).await {
             Ok(Some(facts)) => facts,
             Ok(None) => return Ok(None),

@@ -25,9 +25,9 @@ use miaofs::content::Digest;
 use miaofs::protocol::files::{ConflictReason, Entry, NodeChange, NodeState};
 use miaofs::protocol::ids::NodeId;
 
-use super::Error;
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
+use crate::service::Error;
 
 pub(super) use limits::check as check_limits;
 

@@ -20,11 +20,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use super::{Caller, Error};
 use crate::backend::db::sessions::{self, SignedIn};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{AccessToken, Bearer, Others, Tracker};
 use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
+use crate::service::{Caller, Error};
 
 const KEY_BYTES: usize = 32;
 /// How long a refresh token still renews after a token that was given for it was shown: the same

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 
-use super::Error;
-use super::contents::Contents;
 use crate::backend::{self, BlobId, off_loop};
+use crate::service::Error;
+use crate::service::context::ServiceContext;
 
 /// Bytes that are read from the disk at once.
 const BUFFER: usize = 512 * 1024;
@@ -19,7 +19,7 @@ const AHEAD: usize = 2;
 
 /// The staged blobs of this host. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Staged(Arc<Contents>);
+pub(crate) struct Staged(Arc<ServiceContext>);
 
 /// A staged blob, which stays readable also when it moves away meanwhile.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ pub(crate) struct StagedBlob {
 
 impl Staged {
     /// What the staging disk of these contents has.
-    pub(crate) fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
         Self(contents)
     }
 

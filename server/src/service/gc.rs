@@ -15,13 +15,13 @@ use miaofs::content::Digest;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::contents::Contents;
-use super::copying;
+use super::transfer::copying;
 use super::uploads::Uploads;
 use super::{Error, Policy};
 use crate::backend::db::contents::Claim;
 use crate::backend::db::{self, blobs, contents};
 use crate::backend::{self, Backends, BlobId, unix_now};
+use crate::service::context::ServiceContext;
 
 /// Contents that go in one transaction.
 const AT_ONCE: usize = 200;
@@ -37,7 +37,7 @@ const MEASURE: Duration = Duration::from_secs(2);
 const LEAST: Duration = Duration::from_millis(500);
 
 /// Collects until `stop`.
-pub(crate) async fn collect_forever(contents: Arc<Contents>, stop: CancellationToken) {
+pub(crate) async fn collect_forever(contents: Arc<ServiceContext>, stop: CancellationToken) {
     let pause = (contents.policy.grace_period / 4).clamp(LEAST, LOOK);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         if let Err(error) = collect(&contents, None).await {
@@ -48,7 +48,7 @@ pub(crate) async fn collect_forever(contents: Arc<Contents>, stop: CancellationT
 
 /// Ends abandoned uploads until `stop`.
 pub(crate) async fn sweep_forever(
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     uploads: Uploads,
     stop: CancellationToken,
 ) {
@@ -64,7 +64,7 @@ pub(crate) async fn sweep_forever(
 }
 
 /// Measures the staging disk until `stop`.
-pub(crate) async fn measure_forever(contents: Arc<Contents>, stop: CancellationToken) {
+pub(crate) async fn measure_forever(contents: Arc<ServiceContext>, stop: CancellationToken) {
     loop {
         match contents.staging.inventory().await {
             Ok(inventory) => metrics::gauge!("miaofs_staged_bytes").set(inventory.bytes as f64),
@@ -110,13 +110,13 @@ pub(crate) async fn collect_once(
         policy.grace_period = Duration::ZERO;
         before = Some(unix_now() + 1);
     }
-    let contents = Contents::new(backends, Arc::new(policy));
+    let contents = ServiceContext::new(backends, Arc::new(policy));
     collect(&contents, before).await
 }
 
 /// Collects what nothing has named or claimed since `before` (seconds since 1970), or since the grace
 /// period began.
-async fn collect(contents: &Contents, before: Option<i64>) -> Result<Freed, Error> {
+async fn collect(contents: &ServiceContext, before: Option<i64>) -> Result<Freed, Error> {
     let before = || before.unwrap_or_else(|| contents.claimed_since());
     let mut freed = Freed::default();
     while end_surplus_claims(contents).await? == AT_ONCE {}
@@ -134,7 +134,7 @@ async fn collect(contents: &Contents, before: Option<i64>) -> Result<Freed, Erro
 /// Removes the bytes of condemned blobs, each of which one process claims first: of several that collect,
 /// one removes an object. What a killed one has claimed is claimed again later.
 async fn remove_condemned(
-    contents: &Contents,
+    contents: &ServiceContext,
     now: i64,
     freed: &mut Freed,
 ) -> Result<(), backend::Error> {
@@ -159,7 +159,7 @@ async fn remove_condemned(
 }
 
 async fn claim_condemned(
-    contents: &Contents,
+    contents: &ServiceContext,
     now: i64,
 ) -> Result<Vec<(BlobId, u64)>, backend::Error> {
     let mut transaction = contents.db.write().await?;
@@ -169,7 +169,7 @@ async fn claim_condemned(
     Ok(claimed)
 }
 
-async fn end_surplus_claims(contents: &Contents) -> Result<usize, backend::Error> {
+async fn end_surplus_claims(contents: &ServiceContext) -> Result<usize, backend::Error> {
     let since = contents.claimed_since();
     let surplus = contents::surplus_claims(&mut *contents.db.read().await?, since, AT_ONCE).await?;
     if surplus.is_empty() {
@@ -180,7 +180,7 @@ async fn end_surplus_claims(contents: &Contents) -> Result<usize, backend::Error
     Ok(surplus.len())
 }
 
-async fn end_claims(contents: &Contents, surplus: &[Claim]) -> Result<(), backend::Error> {
+async fn end_claims(contents: &ServiceContext, surplus: &[Claim]) -> Result<(), backend::Error> {
     let mut transaction = contents.db.write().await?;
     for claim in surplus {
         contents::end_claim(&mut transaction, *claim).await?;
@@ -188,7 +188,7 @@ async fn end_claims(contents: &Contents, surplus: &[Claim]) -> Result<(), backen
     transaction.commit().await
 }
 
-async fn collect_some(contents: &Contents, before: i64) -> Result<usize, backend::Error> {
+async fn collect_some(contents: &ServiceContext, before: i64) -> Result<usize, backend::Error> {
     let found = contents::collectable(&mut *contents.db.read().await?, before, AT_ONCE).await?;
     if found.is_empty() {
         return Ok(0);
@@ -198,7 +198,7 @@ async fn collect_some(contents: &Contents, before: i64) -> Result<usize, backend
 
 /// Removes those of `found` that may still go. Answers how many.
 async fn remove_contents(
-    contents: &Contents,
+    contents: &ServiceContext,
     found: &[Digest],
     before: i64,
 ) -> Result<usize, backend::Error> {

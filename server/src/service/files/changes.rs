@@ -11,10 +11,10 @@ use miaofs::protocol::changes::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Error;
 use crate::backend::UserId;
 use crate::backend::db::{self, Db};
 use crate::backend::tracker::Tracker;
+use crate::service::Error;
 
 /// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;

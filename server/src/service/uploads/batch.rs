@@ -9,12 +9,12 @@ use miaofs::protocol::batch::{self, BatchError};
 use miaofs::protocol::uploads::{BatchStored, KNOWN_MAX, Known, KnownAnswer};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::contents::{Arrival, Contents};
-use super::{Caller, Error};
 use crate::backend::db::contents::{self, NewContent};
 use crate::backend::db::{self, Lock};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{self, BlobId, off_loop, to_the_end};
+use crate::service::context::{Arrival, ServiceContext};
+use crate::service::{Caller, Error};
 
 /// Batches that are received at once; each may take 64 MiB of memory.
 const BATCHES_AT_ONCE: usize = 4;
@@ -24,7 +24,7 @@ const TRIES: usize = 3;
 /// Batches of small contents. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Batches {
-    contents: Arc<Contents>,
+    contents: Arc<ServiceContext>,
     room: Arc<Semaphore>,
 }
 
@@ -38,7 +38,7 @@ struct Record {
 
 impl Batches {
     /// Batches into these contents.
-    pub(crate) fn new(contents: Arc<Contents>) -> Self {
+    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
         Self { contents, room: Arc::new(Semaphore::new(BATCHES_AT_ONCE)) }
     }
 

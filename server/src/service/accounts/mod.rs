@@ -1,0 +1,13 @@
+//! Accounts: signing up, in and out, the tokens that prove who asks, and what an operator does with accounts.
+//!
+//! Stands on nothing of the other wings.
+
+mod account;
+mod passwords;
+mod rate_limit;
+mod tokens;
+mod users;
+
+pub(crate) use account::Accounts;
+pub(crate) use tokens::Tokens;
+pub(crate) use users::{Status, User, Users};

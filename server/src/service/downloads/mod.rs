@@ -1,0 +1,10 @@
+//! Downloads: the bytes of contents for those who own them, for the server's own use, and for its other processes.
+//!
+//! `reader` is the one way to the bytes of a content; the wings above use it, too.
+
+mod download;
+pub(crate) mod reader;
+mod staged;
+
+pub(crate) use download::{Downloads, Readable};
+pub(crate) use staged::Staged;

@@ -1,0 +1,13 @@
+//! The drives: their nodes, the commits that change them, and the feeds of what changed.
+//!
+//! Stands on nothing of the other wings: a commit refers to contents that uploads have brought, by digest.
+
+mod changes;
+mod commit;
+mod drive;
+mod paths;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use changes::Changes;
+pub(crate) use drive::Files;

@@ -1,0 +1,17 @@
+//! Uploads: every way in which a content comes, each of which ends in `ServiceContext::keep`.
+//!
+//! In chunks (`chunked`, with the `session` of each upload and the `active` ones counted), many small ones at
+//! once (`batch`), one file in one request (`plain`), and without its bytes, for a proof (`instant`, which
+//! reads the content by way of `downloads`).
+
+mod active;
+mod batch;
+mod chunked;
+mod instant;
+mod plain;
+mod session;
+
+pub(crate) use batch::Batches;
+pub(crate) use chunked::{ChunkBody, Uploads};
+pub(crate) use instant::FastUploads;
+pub(crate) use plain::PlainUploads;
