@@ -26,7 +26,7 @@ pub struct Locate {
 pub struct Located {
     /// Size of the content in bytes.
     pub size: u64,
-    /// Seconds for which the places hold.
+    /// Seconds for which the sources are valid.
     pub expires_in: u64,
     /// Objects in stores, each signed for `GET` with `Range`; they are read with no token of ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,15 +42,16 @@ pub struct LocatedChunk {
     /// Its digest; absent for a hole, which is fetched from nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<ChunkDigest>,
-    /// Where its bytes are.
-    pub place: Place,
+    /// Where its bytes are read.
+    #[serde(rename = "place")]
+    pub source: ChunkSource,
 }
 
-/// Where the bytes of a chunk are to be had.
+/// Where the bytes of a chunk are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub enum Place {
+pub enum ChunkSource {
     /// Nowhere: it is all zeros.
     Hole,
     /// From the server, by [`DOWNLOAD`](super::routes::DOWNLOAD) with the digest and a range of the content.

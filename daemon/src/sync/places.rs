@@ -12,7 +12,7 @@ use std::time::Duration;
 use lru::LruCache;
 use miaofs::client::{self, Client, Retry};
 use miaofs::content::{CHUNK_SIZE, Digest, chunk_count};
-use miaofs::protocol::downloads::{LOCATE_MAX, Locate, Located, Place};
+use miaofs::protocol::downloads::{ChunkSource, LOCATE_MAX, Locate, Located};
 use miaofs::protocol::files::ContentRef;
 use tokio::time::Instant;
 
@@ -50,7 +50,7 @@ pub(super) struct Object {
 #[derive(Debug)]
 struct Answer {
     urls: Vec<String>,
-    places: Vec<Place>,
+    places: Vec<ChunkSource>,
     holds_until: Instant,
 }
 
@@ -162,7 +162,7 @@ impl Places {
         }
         let answer = Arc::new(Answer {
             urls: located.urls.clone(),
-            places: located.chunks.iter().map(|chunk| chunk.place.clone()).collect(),
+            places: located.chunks.iter().map(|chunk| chunk.source.clone()).collect(),
             holds_until: Instant::now() + if stored { for_long } else { LEAVE_ALONE },
         });
         lock(&self.answers).put((digest, run), Arc::clone(&answer));
@@ -184,15 +184,16 @@ impl Answer {
     fn section(&self, wanted: Range<u64>) -> Option<Section> {
         let chunk = wanted.start / CHUNK_SIZE;
         let places = self.places.get((chunk % LOCATE_MAX) as usize..)?;
-        let Place::Url { url, offset } = *places.first()? else {
-            let by_server = places.iter().take_while(|place| !matches!(place, Place::Url { .. }));
+        let ChunkSource::Url { url, offset } = *places.first()? else {
+            let by_server =
+                places.iter().take_while(|place| !matches!(place, ChunkSource::Url { .. }));
             let end = (chunk + by_server.count() as u64) * CHUNK_SIZE;
             return Some(Section { range: wanted.start..end.min(wanted.end), object: None });
         };
-        let follows = |(distance, place): &(u64, &Place)| {
+        let follows = |(distance, place): &(u64, &ChunkSource)| {
             offset
                 .checked_add(distance * CHUNK_SIZE)
-                .is_some_and(|offset| **place == Place::Url { url, offset })
+                .is_some_and(|offset| **place == ChunkSource::Url { url, offset })
         };
         let chunks = (0..).zip(places).take_while(follows).count() as u64;
         let end = ((chunk + chunks) * CHUNK_SIZE).min(wanted.end);
@@ -209,7 +210,7 @@ mod tests {
 
     const C: u64 = CHUNK_SIZE;
 
-    fn answer(places: Vec<Place>) -> Answer {
+    fn answer(places: Vec<ChunkSource>) -> Answer {
         let urls = vec!["http://a".to_owned(), "http://b".to_owned()];
         Answer { urls, places, holds_until: Instant::now() }
     }
@@ -220,13 +221,13 @@ mod tests {
 
     #[test]
     fn bytes_in_a_row_of_one_object_are_one_section() {
-        let at = |url, offset| Place::Url { url, offset };
+        let at = |url, offset| ChunkSource::Url { url, offset };
         let it = answer(vec![
             at(0, C),
             at(0, 2 * C),
             at(1, 3 * C),
-            Place::Server,
-            Place::Hole,
+            ChunkSource::Server,
+            ChunkSource::Hole,
             at(1, 7),
         ]);
         let section = |wanted| it.section(wanted).unwrap();
@@ -245,7 +246,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_left_to_the_server() {
-        let wrong = [Place::Url { url: 2, offset: 0 }, Place::Url { url: 0, offset: u64::MAX }];
+        let wrong =
+            [ChunkSource::Url { url: 2, offset: 0 }, ChunkSource::Url { url: 0, offset: u64::MAX }];
         for place in wrong {
             assert_eq!(answer(vec![place]).section(1..9), None);
         }

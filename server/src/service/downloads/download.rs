@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt as _};
 use miaofs::content::Digest;
-use miaofs::protocol::downloads::{LOCATE_MAX, Locate, Located, LocatedChunk, Place};
+use miaofs::protocol::downloads::{ChunkSource, LOCATE_MAX, Locate, Located, LocatedChunk};
 
 use super::reader;
 use crate::backend::blobs::StoredCopy;
@@ -84,12 +84,12 @@ impl Downloads {
         });
         let signed = self.sign(&blobs.collect()).await?;
         let located = chunks.iter().map(|(digest, source)| match source {
-            Source::Hole => LocatedChunk { digest: None, place: Place::Hole },
+            Source::Hole => LocatedChunk { digest: None, source: ChunkSource::Hole },
             Source::Blob { blob, offset } => LocatedChunk {
                 digest: Some(**digest),
-                place: match signed.places.get(blob) {
-                    Some(url) => Place::Url { url: *url, offset: *offset },
-                    None => Place::Server,
+                source: match signed.places.get(blob) {
+                    Some(url) => ChunkSource::Url { url: *url, offset: *offset },
+                    None => ChunkSource::Server,
                 },
             },
         });
