@@ -6,25 +6,25 @@ use bytes::Bytes;
 use reqwest::Method;
 use serde::Serialize;
 
-/// Whether sending the same request twice does no harm.
+/// Effect of sending the same request twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
-    /// It does none.
-    Safe,
-    /// It may: the caller hears of a lost answer.
-    Never,
+pub(super) enum Idempotency {
+    /// The same as of sending it once: it is retried.
+    Idempotent,
+    /// Another one: it is sent once, and the caller hears of a lost answer.
+    NotIdempotent,
 }
 
-/// How long the server may take before it answers.
+/// Longest pause between two reads before the server counts as gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(super) enum ReadTimeout {
     /// The server answers at once, or something is wrong.
-    Prompt,
+    Short,
     /// The server waits for something, has much to do, or a large body takes long to send.
     Long,
 }
 
-/// What a request carries.
+/// Body of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Payload {
     pub(super) media_type: &'static str,
@@ -39,8 +39,8 @@ pub(super) struct Call {
     pub(super) query: Vec<(&'static str, String)>,
     pub(super) range: Option<Range<u64>>,
     pub(super) payload: Option<Payload>,
-    pub(super) repeat: Repeat,
-    pub(super) patience: Patience,
+    pub(super) idempotency: Idempotency,
+    pub(super) read_timeout: ReadTimeout,
 }
 
 impl Call {
@@ -51,8 +51,8 @@ impl Call {
             query: Vec::new(),
             range: None,
             payload: None,
-            repeat: Repeat::Safe,
-            patience: Patience::Prompt,
+            idempotency: Idempotency::Idempotent,
+            read_timeout: ReadTimeout::Short,
         }
     }
 
@@ -82,13 +82,13 @@ impl Call {
         Self { range: Some(range), ..self }
     }
 
-    /// Not to be sent again by itself.
-    pub(super) fn once(self) -> Self {
-        Self { repeat: Repeat::Never, ..self }
+    /// The same call, which is not to be retried.
+    pub(super) fn not_idempotent(self) -> Self {
+        Self { idempotency: Idempotency::NotIdempotent, ..self }
     }
 
-    /// The answer may take long.
-    pub(super) fn patient(self) -> Self {
-        Self { patience: Patience::Long, ..self }
+    /// The same call, whose answer may take long.
+    pub(super) fn long_timeout(self) -> Self {
+        Self { read_timeout: ReadTimeout::Long, ..self }
     }
 }

@@ -11,7 +11,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn changes(&self, query: &ChangesQuery) -> Result<Changes, Error> {
-        let mut call = Call::get(routes::CHANGES).query("since", query.since).patient();
+        let mut call = Call::get(routes::CHANGES).query("since", query.since).long_timeout();
         if let Some(limit) = query.limit {
             call = call.query("limit", limit);
         }

@@ -12,7 +12,7 @@ impl Client {
     /// # Errors
     /// [`Error`]; conflicts are in the answer.
     pub async fn commit(&self, commit: &Commit) -> Result<Committed, Error> {
-        self.json(&Call::post(routes::COMMIT).json(commit).patient()).await
+        self.json(&Call::post(routes::COMMIT).json(commit).long_timeout()).await
     }
 
     /// One directory.
@@ -45,7 +45,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn update_path(&self, update: &UpdatePath) -> Result<Node, Error> {
-        self.json(&Call::post(routes::UPDATE).json(update).once()).await
+        self.json(&Call::post(routes::UPDATE).json(update).not_idempotent()).await
     }
 
     /// Deletes by path. Not repeated by itself: the path may be another's the second time.
@@ -53,6 +53,6 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn delete_path(&self, delete: &DeletePath) -> Result<(), Error> {
-        self.send(&Call::post(routes::DELETE).json(delete).once()).await.map(drop)
+        self.send(&Call::post(routes::DELETE).json(delete).not_idempotent()).await.map(drop)
     }
 }

@@ -27,7 +27,7 @@ use serde::de::DeserializeOwned;
 use crate::protocol::accounts::Session;
 use crate::protocol::problem::Code;
 
-use call::{Call, Repeat};
+use call::{Call, Idempotency};
 use counters::Counters;
 use session::Tokens;
 use transport::Transport;
@@ -121,20 +121,20 @@ impl Client {
     async fn authorised(&self, call: &Call) -> Result<Response, Error> {
         let tokens = self.tokens.as_ref().ok_or(Error::SignedOut)?;
         let access = tokens.access().await?;
-        match self.transport.send(call, Some(access.token())).await {
+        match self.transport.send(call, Some(access.as_str())).await {
             Err(error) if error.code() == Some(Code::Unauthorized) => {
                 tokens.refuse(&access).await;
                 let renewed = tokens.access().await?;
-                self.transport.send(call, Some(renewed.token())).await
+                self.transport.send(call, Some(renewed.as_str())).await
             }
             answer => answer,
         }
     }
 
     fn retry_of(&self, call: &Call) -> Retry {
-        match call.repeat {
-            Repeat::Safe => self.retry,
-            Repeat::Never => Retry::NEVER,
+        match call.idempotency {
+            Idempotency::Idempotent => self.retry,
+            Idempotency::NotIdempotent => Retry::NEVER,
         }
     }
 

@@ -41,16 +41,16 @@ pub(super) struct Tokens {
 
 enum State {
     Renewable { refresh_token: String },
-    Active { access: Access, expires: Instant, refresh_token: String },
+    Active { access: AccessToken, expires: Instant, refresh_token: String },
     SignedOut,
 }
 
 /// An access token for one try.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Access(Arc<str>);
+pub(super) struct AccessToken(Arc<str>);
 
-impl Access {
-    pub(super) fn token(&self) -> &str {
+impl AccessToken {
+    pub(super) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -70,7 +70,7 @@ impl Tokens {
     }
 
     /// A token that should be good now; renews the session when there is none.
-    pub(super) async fn access(&self) -> Result<Access, Error> {
+    pub(super) async fn access(&self) -> Result<AccessToken, Error> {
         let state = Arc::clone(&self.state).lock_owned().await;
         match &*state {
             State::Active { access, expires, .. } if Instant::now() < *expires => {
@@ -85,7 +85,7 @@ impl Tokens {
     }
 
     /// The server refused `refused`: unless it has been renewed since, it is not used again.
-    pub(super) async fn refuse(&self, refused: &Access) {
+    pub(super) async fn refuse(&self, refused: &AccessToken) {
         let mut state = self.state.lock().await;
         if let State::Active { access, refresh_token, .. } = &*state
             && access == refused
@@ -115,7 +115,7 @@ impl Tokens {
         &self,
         mut state: OwnedMutexGuard<State>,
         refresh: Refresh,
-    ) -> Result<Access, Error> {
+    ) -> Result<AccessToken, Error> {
         let transport = Arc::clone(&self.transport);
         let persist = Arc::clone(&self.persist);
         let renewal = tokio::spawn(async move {
@@ -128,7 +128,7 @@ impl Tokens {
                 Ok(session) => {
                     keep(&persist, &session);
                     *state = State::active(&session);
-                    Ok(Access(session.access_token.into()))
+                    Ok(AccessToken(session.access_token.into()))
                 }
                 Err(error) if ends_the_session(&error) => {
                     *state = State::SignedOut;
@@ -145,7 +145,7 @@ impl State {
     fn active(session: &Session) -> Self {
         let life = Duration::from_secs(session.expires_in);
         Self::Active {
-            access: Access(session.access_token.as_str().into()),
+            access: AccessToken(session.access_token.as_str().into()),
             expires: Instant::now() + life.saturating_sub(EXPIRY_MARGIN.min(life / 4)),
             refresh_token: session.refresh_token.clone(),
         }

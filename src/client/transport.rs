@@ -8,16 +8,16 @@ use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 
 use super::Error;
-use super::call::{Call, Patience};
+use super::call::{Call, ReadTimeout};
 use super::counters::Counters;
 use crate::protocol::problem::{Code, Problem};
 
-/// Until a connection stands.
+/// Until a connection is established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until the next bytes of an answer come.
-const PROMPT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for [`Patience::Long`]. It runs while a body is being sent, so it bounds a slow link.
-const LONG_TIMEOUT: Duration = Duration::from_secs(600);
+/// Until the next bytes of an answer come, for [`ReadTimeout::Short`].
+const SHORT_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same for [`ReadTimeout::Long`]. It runs while a body is being sent, so it bounds a slow link.
+const LONG_READ_TIMEOUT: Duration = Duration::from_secs(600);
 /// Until bytes sent are acknowledged by the other machine, so that a dead one is noticed.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a refusal's body that are read.
@@ -26,7 +26,7 @@ const PROBLEM_MAX: usize = 1024 * 1024;
 /// Connections to one server.
 pub(super) struct Transport {
     url: String,
-    prompt: reqwest::Client,
+    short: reqwest::Client,
     long: reqwest::Client,
     counters: Arc<Counters>,
 }
@@ -39,8 +39,8 @@ impl Transport {
         }
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
-            prompt: connections(PROMPT_TIMEOUT)?,
-            long: connections(LONG_TIMEOUT)?,
+            short: connections(SHORT_READ_TIMEOUT)?,
+            long: connections(LONG_READ_TIMEOUT)?,
             counters,
         })
     }
@@ -56,9 +56,9 @@ impl Transport {
     /// Sends `call` once; anything but a success is an error.
     pub(super) async fn send(&self, call: &Call, token: Option<&str>) -> Result<Response, Error> {
         let url = format!("{}{}", self.url, call.path);
-        let http = match call.patience {
-            Patience::Prompt => &self.prompt,
-            Patience::Long => &self.long,
+        let http = match call.read_timeout {
+            ReadTimeout::Short => &self.short,
+            ReadTimeout::Long => &self.long,
         };
         let mut request = http.request(call.method.clone(), url);
         if !call.query.is_empty() {
@@ -72,7 +72,7 @@ impl Transport {
 
     /// Reads a foreign URL, which gets no token of ours.
     pub(super) async fn fetch(&self, url: &str, call: &Call) -> Result<Response, Error> {
-        self.exchange(self.prompt.get(url), call).await
+        self.exchange(self.short.get(url), call).await
     }
 
     /// Reads the whole of a JSON answer.

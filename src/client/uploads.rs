@@ -7,7 +7,7 @@ use super::call::Call;
 use super::{Client, Error};
 use crate::protocol::files::{ContentRef, Node};
 use crate::protocol::uploads::{
-    BatchStored, FastUpload, FastUploadAnswer, Known, KnownAnswer, Proof, UploadAddress,
+    BatchStored, InstantUpload, InstantUploadAnswer, Known, KnownAnswer, Proof, UploadAddress,
     UploadBegun, UploadInit, UploadStatus,
 };
 use crate::protocol::{batch, routes};
@@ -29,23 +29,26 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn batch(&self, body: Bytes) -> Result<BatchStored, Error> {
-        self.json(&Call::post(routes::BATCH).bytes(batch::MEDIA_TYPE, body).patient()).await
+        self.json(&Call::post(routes::BATCH).bytes(batch::MEDIA_TYPE, body).long_timeout()).await
     }
 
     /// Asks for an instant upload.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn fast_upload(&self, request: &FastUpload) -> Result<FastUploadAnswer, Error> {
-        self.json(&Call::post(routes::FAST_UPLOAD).json(request)).await
+    pub async fn instant_upload(
+        &self,
+        request: &InstantUpload,
+    ) -> Result<InstantUploadAnswer, Error> {
+        self.json(&Call::post(routes::INSTANT_UPLOAD).json(request)).await
     }
 
     /// Answers the challenge of an instant upload. Not repeated by itself: a challenge is good once.
     ///
     /// # Errors
     /// [`Error::Api`] with [`Code::ProofWrong`](crate::protocol::problem::Code::ProofWrong), among others.
-    pub async fn prove(&self, proof: &Proof) -> Result<ContentRef, Error> {
-        self.json(&Call::post(routes::FAST_UPLOAD_PROVE).json(proof).once()).await
+    pub async fn prove_instant_upload(&self, proof: &Proof) -> Result<ContentRef, Error> {
+        self.json(&Call::post(routes::INSTANT_UPLOAD_PROVE).json(proof).not_idempotent()).await
     }
 
     /// Begins a chunked upload, or finds it again with what is still missing, on whichever host of the
@@ -54,7 +57,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn begin_upload(&self, init: &UploadInit) -> Result<UploadBegun, Error> {
-        let call = Call::post(routes::MULTIPART_INIT).json(init).patient();
+        let call = Call::post(routes::MULTIPART_INIT).json(init).long_timeout();
         let answer = self.json(&call).await;
         let right = answer.as_ref().err().and_then(Error::right_host);
         match right.map(|host| routes::on(Some(host), routes::MULTIPART_INIT)) {
@@ -75,7 +78,7 @@ impl Client {
     ) -> Result<(), Error> {
         let path = routes::fill(routes::MULTIPART_CHUNK, &[&upload.id, &index]);
         let path = routes::on(upload.host.as_ref(), &path);
-        let call = Call::new(Method::PUT, path).bytes(OCTETS, bytes).patient();
+        let call = Call::new(Method::PUT, path).bytes(OCTETS, bytes).long_timeout();
         self.send(&call).await.map(drop)
     }
 
@@ -87,7 +90,7 @@ impl Client {
     pub async fn complete_upload(&self, upload: &UploadAddress) -> Result<ContentRef, Error> {
         let path = routes::fill(routes::MULTIPART_COMPLETE, &[&upload.id]);
         let path = routes::on(upload.host.as_ref(), &path);
-        self.json(&Call::post(path).patient()).await
+        self.json(&Call::post(path).long_timeout()).await
     }
 
     /// How far a chunked upload is.
@@ -115,7 +118,9 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn upload(&self, path: &str, bytes: Bytes) -> Result<Node, Error> {
-        self.json(&Call::post(routes::UPLOAD).query("path", path).bytes(OCTETS, bytes).patient())
-            .await
+        self.json(
+            &Call::post(routes::UPLOAD).query("path", path).bytes(OCTETS, bytes).long_timeout(),
+        )
+        .await
     }
 }

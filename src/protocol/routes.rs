@@ -22,10 +22,10 @@ pub const CHANGES: &str = "/fs/changes";
 /// One directory: `GET` → [`Listing`](super::files::Listing).
 pub const LIST: &str = "/fs/list/{node}";
 
-/// Ask for an instant upload: `POST` [`FastUpload`](super::uploads::FastUpload) → [`FastUploadAnswer`](super::uploads::FastUploadAnswer).
-pub const FAST_UPLOAD: &str = "/file/fastupload";
+/// Ask for an instant upload: `POST` [`InstantUpload`](super::uploads::InstantUpload) → [`InstantUploadAnswer`](super::uploads::InstantUploadAnswer).
+pub const INSTANT_UPLOAD: &str = "/file/fastupload";
 /// Answer the challenge: `POST` [`Proof`](super::uploads::Proof) → [`ContentRef`](super::files::ContentRef).
-pub const FAST_UPLOAD_PROVE: &str = "/file/fastupload/prove";
+pub const INSTANT_UPLOAD_PROVE: &str = "/file/fastupload/prove";
 /// Begin or find again a chunked upload: `POST` [`UploadInit`](super::uploads::UploadInit) → [`UploadBegun`](super::uploads::UploadBegun).
 pub const MULTIPART_INIT: &str = "/file/multipart/init";
 /// One upload: `GET` → [`UploadStatus`](super::uploads::UploadStatus); `DELETE` → 204.

@@ -13,7 +13,7 @@ pub const KNOWN_MAX: usize = 10_000;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct FastUpload {
+pub struct InstantUpload {
     /// BLAKE3 of the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filehash: Option<Digest>,
@@ -27,7 +27,7 @@ pub struct FastUpload {
 /// Whether it is, and how to prove that one has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct FastUploadAnswer {
+pub struct InstantUploadAnswer {
     /// Whether the server has the content.
     pub found: bool,
     /// What to answer before one may refer to it; absent when it is one's own already.

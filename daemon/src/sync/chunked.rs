@@ -16,7 +16,7 @@ use miaofs::content::{CHUNK_SIZE, Chunk, Digest, Manifest};
 use miaofs::protocol::problem::Code;
 use miaofs::protocol::proof::Prover;
 use miaofs::protocol::uploads::{
-    Challenge, FastUpload, Proof, UploadAddress, UploadBegun, UploadInit,
+    Challenge, InstantUpload, Proof, UploadAddress, UploadBegun, UploadInit,
 };
 
 use super::engine::{Core, blocking};
@@ -80,12 +80,12 @@ async fn transfer(core: &Arc<Core>, hashed: Hashed) -> Result<(), UploadError> {
 impl Upload<'_> {
     /// Whether the server has the content already and lets this user have it.
     async fn instantly(&self) -> Result<bool, UploadError> {
-        let request = FastUpload {
+        let request = InstantUpload {
             filehash: Some(self.manifest.digest()),
             md5: None,
             size: self.manifest.size(),
         };
-        let answer = self.core.client.fast_upload(&request).await?;
+        let answer = self.core.client.instant_upload(&request).await?;
         let challenge = match answer.challenge {
             Some(challenge) if answer.found => challenge,
             _ => return Ok(answer.found),
@@ -94,7 +94,7 @@ impl Upload<'_> {
         let id = challenge.id;
         let proof = blocking(move || prove(&store, &snapshot, &challenge)).await?;
         let Some(proof) = proof else { return Ok(false) };
-        match self.core.client.prove(&Proof { id, proof }).await {
+        match self.core.client.prove_instant_upload(&Proof { id, proof }).await {
             Ok(_content) => Ok(true),
             Err(error) if error.is_offline() => Err(error.into()),
             Err(error) => {

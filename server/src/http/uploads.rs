@@ -13,8 +13,8 @@ use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
 use miaofs::protocol::uploads::{
-    BatchStored, FastUpload, FastUploadAnswer, Known, KnownAnswer, Proof, UploadBegun, UploadInit,
-    UploadStatus,
+    BatchStored, InstantUpload, InstantUploadAnswer, Known, KnownAnswer, Proof, UploadBegun,
+    UploadInit, UploadStatus,
 };
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -33,18 +33,18 @@ const PATH_MAX: usize = 4096;
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
 /// Ask for an instant upload.
-#[utoipa::path(post, path = routes::FAST_UPLOAD, tag = "upload",
-    responses((status = 200, body = FastUploadAnswer), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = routes::INSTANT_UPLOAD, tag = "upload",
+    responses((status = 200, body = InstantUploadAnswer), (status = "4XX", body = Problem)))]
 pub(super) async fn fast_upload(
     State(services): State<Services>,
     caller: Caller,
-    Json(request): Json<FastUpload>,
-) -> Answer<FastUploadAnswer> {
+    Json(request): Json<InstantUpload>,
+) -> Answer<InstantUploadAnswer> {
     Ok(axum::Json(services.fast_uploads.ask(caller, request).await?))
 }
 
 /// Answer the challenge of an instant upload.
-#[utoipa::path(post, path = routes::FAST_UPLOAD_PROVE, tag = "upload",
+#[utoipa::path(post, path = routes::INSTANT_UPLOAD_PROVE, tag = "upload",
     responses((status = 200, body = ContentRef), (status = "4XX", body = Problem)))]
 pub(super) async fn prove(
     State(services): State<Services>,

@@ -10,7 +10,7 @@ use miaofs::content::{CHUNK_SIZE, Digest};
 use miaofs::protocol::files::ContentRef;
 use miaofs::protocol::ids::ChallengeId;
 use miaofs::protocol::proof::Prover;
-use miaofs::protocol::uploads::{ByteRange, Challenge, FastUpload, FastUploadAnswer, Proof};
+use miaofs::protocol::uploads::{ByteRange, Challenge, InstantUpload, InstantUploadAnswer, Proof};
 use rand::RngExt as _;
 use subtle::ConstantTimeEq as _;
 
@@ -47,13 +47,13 @@ impl FastUploads {
     pub(crate) async fn ask(
         &self,
         caller: Caller,
-        request: FastUpload,
-    ) -> Result<FastUploadAnswer, Error> {
+        request: InstantUpload,
+    ) -> Result<InstantUploadAnswer, Error> {
         let digest = match (request.filehash, request.md5) {
             (Some(digest), None) => {
                 if let Some(layout) = self.0.owned(caller.user, digest).await? {
                     let found = layout.size() == request.size;
-                    return Ok(FastUploadAnswer { found, challenge: None });
+                    return Ok(InstantUploadAnswer { found, challenge: None });
                 }
                 (self.0.policy.dedup == Dedup::Server).then_some(digest)
             }
@@ -71,9 +71,9 @@ impl FastUploads {
         match (digest, layout) {
             (Some(digest), Some(layout)) if layout.size() == request.size => {
                 let challenge = self.challenge(caller, digest, &layout).await?;
-                Ok(FastUploadAnswer { found: true, challenge: Some(challenge) })
+                Ok(InstantUploadAnswer { found: true, challenge: Some(challenge) })
             }
-            _ => Ok(FastUploadAnswer { found: false, challenge: None }),
+            _ => Ok(InstantUploadAnswer { found: false, challenge: None }),
         }
     }
 
