@@ -18,7 +18,7 @@ use fuser::{
 use miaofs::protocol::files::Kind;
 use tokio::runtime::Handle as Runtime;
 
-use crate::store::{Outcome, Stretch};
+use crate::store::{Availability, CopyRange};
 use crate::vfs::{
     AttributeChange, Caller, IfExists, NewNode, Place, Privileges, Room, Span, SyncMode, Vfs,
 };
@@ -102,9 +102,9 @@ impl Filesystem for Adapter {
         let (atime, mtime) = (atime.map(time), mtime.map(time));
         let wanted = AttributeChange { mode, uid, gid, size, atime, mtime };
         match self.vfs.set_attributes(caller, node, wanted) {
-            Ok(Outcome::Done(stat)) => reply.answer(Ok(stat)),
+            Ok(Availability::Ready(stat)) => reply.answer(Ok(stat)),
             Err(error) => reply.error(errno(&error)),
-            Ok(Outcome::Missing(_)) => {
+            Ok(Availability::Missing(_)) => {
                 let vfs = Arc::clone(&self.vfs);
                 self.runtime.spawn(async move {
                     reply.answer(vfs.set_attributes_fetching(caller, node, wanted).await);
@@ -231,8 +231,10 @@ impl Filesystem for Adapter {
         READ_BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(buffer.len().max(size), 0);
             match self.vfs.read(handle(number), offset, &mut buffer[..size]) {
-                Ok(Outcome::Done(length)) => reply.data(&buffer[..length]),
-                Ok(Outcome::Missing(_)) => self.read_later(handle(number), offset, size, reply),
+                Ok(Availability::Ready(length)) => reply.data(&buffer[..length]),
+                Ok(Availability::Missing(_)) => {
+                    self.read_later(handle(number), offset, size, reply)
+                }
                 Err(error) => reply.error(errno(&error)),
             }
         });
@@ -256,9 +258,11 @@ impl Filesystem for Adapter {
         };
         let (id, length) = (handle(number), data.len() as u32);
         match self.vfs.write(id, offset, data, privileges) {
-            Ok(Outcome::Done(written)) => reply.answer(Ok(self.kernel.told(node, written, length))),
+            Ok(Availability::Ready(written)) => {
+                reply.answer(Ok(self.kernel.told(node, written, length)))
+            }
             Err(error) => reply.error(errno(&error)),
-            Ok(Outcome::Missing(_)) => {
+            Ok(Availability::Missing(_)) => {
                 let (vfs, kernel, bytes) =
                     (Arc::clone(&self.vfs), self.kernel.clone(), data.to_vec());
                 self.runtime.spawn(async move {
@@ -399,7 +403,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let (caller, handles) = (caller(request), (handle(source), handle(target)));
-        let stretch = Stretch { from, to, length };
+        let stretch = CopyRange { from, to, length };
         let (vfs, kernel, runtime) =
             (Arc::clone(&self.vfs), self.kernel.clone(), self.runtime.clone());
         self.runtime.spawn_blocking(move || {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fuser::{INodeNo, ReplyData, ReplyEmpty, ReplyLseek};
 
-use crate::store::{Durable, Ino, Outcome, Sought};
+use crate::store::{Availability, Durable, Ino, SeekWhence};
 use crate::vfs::{self, Allocation, Caller, HandleId, Span, SyncMode, Vfs};
 
 use super::adapter::Adapter;
@@ -46,12 +46,12 @@ impl Adapter {
         reply: ReplyEmpty,
     ) {
         match self.vfs.allocate(caller, id, span, what) {
-            Ok(Outcome::Done(written)) => {
+            Ok(Availability::Ready(written)) => {
                 self.kernel.hear_of(node, written);
                 reply.ok();
             }
             Err(error) => reply.error(errno(&error)),
-            Ok(Outcome::Missing(_)) => {
+            Ok(Availability::Missing(_)) => {
                 let (vfs, kernel) = (Arc::clone(&self.vfs), self.kernel.clone());
                 self.runtime.spawn(async move {
                     let done = vfs.allocate_fetching(caller, id, span, what).await;
@@ -62,11 +62,11 @@ impl Adapter {
     }
 
     /// Finds data, or a hole, in an open file.
-    pub(super) fn seek(&self, id: HandleId, offset: i64, sought: Sought, reply: ReplyLseek) {
+    pub(super) fn seek(&self, id: HandleId, offset: i64, sought: SeekWhence, reply: ReplyLseek) {
         match self.vfs.seek(id, offset, sought) {
-            Ok(Outcome::Done(found)) => reply.answer(Ok(found)),
+            Ok(Availability::Ready(found)) => reply.answer(Ok(found)),
             Err(error) => reply.error(errno(&error)),
-            Ok(Outcome::Missing(_)) => {
+            Ok(Availability::Missing(_)) => {
                 let vfs = Arc::clone(&self.vfs);
                 self.runtime.spawn(async move {
                     reply.answer(vfs.seek_fetching(id, offset, sought).await);

@@ -12,7 +12,7 @@ use rustix::mount::UnmountFlags;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::store::News;
+use crate::store::Invalidation;
 use crate::vfs::{Vfs, Writable};
 
 use super::adapter::Adapter;
@@ -95,7 +95,7 @@ impl Mount {
     /// [`Error::Option`], and [`Error::Mount`] where the kernel or fusermount3 refuses.
     pub(crate) fn start(
         vfs: Arc<Vfs>,
-        news: UnboundedReceiver<News>,
+        news: UnboundedReceiver<Invalidation>,
         mountpoint: &Path,
         options: &Options,
         runtime: Handle,

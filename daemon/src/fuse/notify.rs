@@ -14,7 +14,7 @@ use std::thread;
 use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::store::News;
+use crate::store::Invalidation;
 use crate::vfs::Written;
 
 /// Threads that invalidate: so many reads may wait for the network before news has to wait.
@@ -58,7 +58,7 @@ impl Kernel {
 }
 
 /// Starts the threads; they end when the engine that sends the news is gone.
-pub(super) fn spawn(notifier: &Notifier, news: UnboundedReceiver<News>) -> io::Result<()> {
+pub(super) fn spawn(notifier: &Notifier, news: UnboundedReceiver<Invalidation>) -> io::Result<()> {
     let news = Arc::new(Mutex::new(news));
     for number in 0..THREADS {
         let (notifier, news) = (notifier.clone(), Arc::clone(&news));
@@ -71,26 +71,26 @@ pub(super) fn spawn(notifier: &Notifier, news: UnboundedReceiver<News>) -> io::R
     Ok(())
 }
 
-fn next(news: &Mutex<UnboundedReceiver<News>>) -> Option<News> {
+fn next(news: &Mutex<UnboundedReceiver<Invalidation>>) -> Option<Invalidation> {
     news.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
 }
 
-fn tell(notifier: &Notifier, news: &News) {
+fn tell(notifier: &Notifier, news: &Invalidation) {
     if let Err(error) = invalidate(notifier, news) {
         // The session is over, or the kernel knows no such directory: nothing is cached then.
         tracing::debug!(%error, ?news, "the kernel refused an invalidation");
     }
 }
 
-fn invalidate(notifier: &Notifier, news: &News) -> io::Result<()> {
+fn invalidate(notifier: &Notifier, news: &Invalidation) -> io::Result<()> {
     match news {
-        News::Attributes(ino) => notifier.inval_inode(INodeNo(ino.0), ATTRIBUTES_ONLY, 0),
-        News::Content(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
-        News::Entry { parent, name } => {
+        Invalidation::Attributes(ino) => notifier.inval_inode(INodeNo(ino.0), ATTRIBUTES_ONLY, 0),
+        Invalidation::Content(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
+        Invalidation::Entry { parent, name } => {
             notifier.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))?;
             forget_listing(notifier, parent.0)
         }
-        News::Deleted { parent, child, name } => {
+        Invalidation::Deleted { parent, child, name } => {
             let (parent_no, child_no) = (INodeNo(parent.0), INodeNo(child.0));
             let deleted = notifier.delete(parent_no, child_no, OsStr::from_bytes(name));
             forget_listing(notifier, parent.0)?;

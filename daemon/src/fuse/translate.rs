@@ -10,7 +10,7 @@ use fuser::{
 };
 use miaofs::protocol::files::Kind;
 
-use crate::store::{Access, Growth, Ino, Sought};
+use crate::store::{Access, Growth, Ino, SeekWhence};
 use crate::vfs::{
     self, Allocation, Caller, HandleId, Keeping, OpenMode, Place, RenameMode, SetXattr, Stat, Time,
     Truncate,
@@ -118,20 +118,20 @@ pub(super) fn allocation(mode: i32) -> Option<Allocation> {
     const ZERO: i32 = libc::FALLOC_FL_ZERO_RANGE;
     const ZERO_AND_KEEP: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
     match mode {
-        0 => Some(Allocation::Reserve(Growth::Grow)),
-        RESERVE_AND_KEEP => Some(Allocation::Reserve(Growth::Keep)),
+        0 => Some(Allocation::Reserve(Growth::Extend)),
+        RESERVE_AND_KEEP => Some(Allocation::Reserve(Growth::KeepSize)),
         PUNCH => Some(Allocation::Punch),
-        ZERO => Some(Allocation::Zero(Growth::Grow)),
-        ZERO_AND_KEEP => Some(Allocation::Zero(Growth::Keep)),
+        ZERO => Some(Allocation::Zero(Growth::Extend)),
+        ZERO_AND_KEEP => Some(Allocation::Zero(Growth::KeepSize)),
         _ => None,
     }
 }
 
 /// What `lseek` looks for; the kernel answers everything else by itself.
-pub(super) fn sought(whence: i32) -> Option<Sought> {
+pub(super) fn sought(whence: i32) -> Option<SeekWhence> {
     match whence {
-        libc::SEEK_DATA => Some(Sought::Data),
-        libc::SEEK_HOLE => Some(Sought::Hole),
+        libc::SEEK_DATA => Some(SeekWhence::Data),
+        libc::SEEK_HOLE => Some(SeekWhence::Hole),
         _ => None,
     }
 }

@@ -20,7 +20,7 @@ struct Known {
 }
 
 /// Whether a content that the server has is still news of its node.
-enum News {
+enum KnownOutcome {
     Known(Known),
     /// It is not, and why.
     Overtaken(Error),
@@ -30,35 +30,35 @@ impl Store {
     /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
     ///
     /// From now on their bytes may be given up, so what is above the cache's limit goes.
-    pub(crate) fn pushed(&self, done: &[Pushed]) -> Result<(), Error> {
+    pub(crate) fn finish_push(&self, done: &[Pushed]) -> Result<(), Error> {
         self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
         self.keep_to_limit()
     }
 
     /// The server has the content of the snapshot: chunks not written since become clean.
     ///
-    /// Those of zeros are holes then and give their blocks back. The node stays dirty until [`Store::pushed`] says
+    /// Those of zeros are holes then and give their blocks back. The node stays dirty until [`Store::finish_push`] says
     /// that the server has it with this content.
     ///
     /// # Errors
     /// [`Error::NoNode`] when it is gone, [`Error::Replaced`] when a copy has put chunks of another content into
     /// it that are not here.
-    pub(crate) fn content_known(
+    pub(crate) fn mark_uploaded(
         &self,
         snapshot: &Snapshot,
         manifest: Arc<Manifest>,
     ) -> Result<(), Error> {
-        match self.contents_known(&[(snapshot.clone(), manifest)])?.pop() {
+        match self.mark_all_uploaded(&[(snapshot.clone(), manifest)])?.pop() {
             Some((_, overtaken)) => Err(overtaken),
             None => Ok(()),
         }
     }
 
     /// The same for many contents in one transaction; the nodes that were overtaken meanwhile, each with what
-    /// [`Store::content_known`] says of it.
+    /// [`Store::mark_uploaded`] says of it.
     ///
     /// The contents are locked in order of their numbers, as [`Store::apply`] does it.
-    pub(crate) fn contents_known(
+    pub(crate) fn mark_all_uploaded(
         &self,
         known: &[(Snapshot, Arc<Manifest>)],
     ) -> Result<Vec<(Ino, Error)>, Error> {
@@ -69,7 +69,7 @@ impl Store {
         let contents = known.iter().zip(&bodies);
         let blocks = contents.map(|((it, manifest), body)| self.close_holes(it, body, manifest));
         let blocks: Vec<Option<u64>> = blocks.collect::<Result<_, Error>>()?;
-        let outcomes = self.transact(|tree| -> Result<Vec<News>, Error> {
+        let outcomes = self.transact(|tree| -> Result<Vec<KnownOutcome>, Error> {
             let contents = known.iter().zip(&bodies).zip(blocks);
             contents
                 .map(|(((it, manifest), body), blocks)| {
@@ -80,8 +80,8 @@ impl Store {
         let mut overtaken = Vec::new();
         for (((snapshot, manifest), body), outcome) in known.iter().zip(&mut bodies).zip(outcomes) {
             match outcome {
-                News::Overtaken(error) => overtaken.push((snapshot.ino, error)),
-                News::Known(Known { content, states, still_dirty }) => {
+                KnownOutcome::Overtaken(error) => overtaken.push((snapshot.ino, error)),
+                KnownOutcome::Known(Known { content, states, still_dirty }) => {
                     body.content = Some(content);
                     body.manifest = (content.size > CHUNK_SIZE).then(|| Arc::clone(manifest));
                     body.content_dirty = still_dirty;
@@ -102,17 +102,17 @@ fn take_known(
     snapshot: &Snapshot,
     body: &Body,
     (manifest, blocks): (&Arc<Manifest>, Option<u64>),
-) -> Result<News, Error> {
+) -> Result<KnownOutcome, Error> {
     let ino = snapshot.ino;
     match tree.present(ino) {
         Ok(_) => {}
-        Err(error @ Error::NoNode(_)) => return Ok(News::Overtaken(error)),
+        Err(error @ Error::NoNode(_)) => return Ok(KnownOutcome::Overtaken(error)),
         Err(error) => return Err(error),
     }
     let size = snapshot.live.hot().size;
     let states = states_after(body, snapshot, size);
     if is_replaced(body, &states) {
-        return Ok(News::Overtaken(Error::Replaced(ino)));
+        return Ok(KnownOutcome::Overtaken(Error::Replaced(ino)));
     }
     let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
     let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
@@ -130,7 +130,7 @@ fn take_known(
     record.kept = states.len() as u64;
     record.content_dirty = still_dirty;
     record.blocks = blocks.unwrap_or(record.blocks);
-    Ok(News::Known(Known { content, states, still_dirty }))
+    Ok(KnownOutcome::Known(Known { content, states, still_dirty }))
 }
 
 /// Whether a chunk that counts as changed is not here: only what is here can be dirty, as it is sent from here.
@@ -197,13 +197,13 @@ fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
         Err(Error::NoNode(_)) => return Ok(()),
         Err(error) => return Err(error),
     };
-    record.base = pushed.version;
+    record.base_version = pushed.version;
     record.in_flight = None;
     record.acknowledged = pushed.change;
     let is_gone = record.is_gone();
     if pushed.state.is_none() && is_gone {
         // The server has forgotten it: a row that was only to tell it of the end has done so.
-        record.base = 0;
+        record.base_version = 0;
         if record.status == Status::Deleted {
             return tree.erase(ino);
         }

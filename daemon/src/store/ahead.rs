@@ -9,7 +9,7 @@ const LOOK_MAX: i64 = 1024;
 
 /// Where a file stands in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
+pub(crate) struct DirPosition {
     /// The directory.
     pub parent: Ino,
     /// The cookie of its entry: the order in which the directory is listed.
@@ -18,7 +18,7 @@ pub(crate) struct Position {
 
 /// How many files may be fetched ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub(crate) struct PrefetchLimits {
     /// Files at the most.
     pub files: usize,
     /// Bytes of all of them at the most.
@@ -29,13 +29,13 @@ pub(crate) struct Batch {
 
 impl Store {
     /// Where the first name of a node stands; `None` when it has none.
-    pub(crate) fn position(&self, ino: Ino) -> Result<Option<Position>, Error> {
+    pub(crate) fn position(&self, ino: Ino) -> Result<Option<DirPosition>, Error> {
         let tree = self.tree();
         let position = tree
             .db
             .prepare_cached("SELECT parent, cookie FROM entries WHERE ino = ?1 LIMIT 1")?
             .query_row([ino.0 as i64], |row| {
-                Ok(Position {
+                Ok(DirPosition {
                     parent: Ino(record::number(row, 0)?),
                     cookie: record::number(row, 1)?,
                 })
@@ -45,15 +45,15 @@ impl Store {
     }
 
     /// Files listed after `position` of which nothing is here; when they are few, those listed before as well.
-    pub(crate) fn absent_after(
+    pub(crate) fn uncached_after(
         &self,
-        position: Position,
-        batch: Batch,
+        position: DirPosition,
+        batch: PrefetchLimits,
     ) -> Result<Vec<(Ino, u64)>, Error> {
-        let mut found = self.absent_from(position, batch)?;
+        let mut found = self.uncached_from(position, batch)?;
         if found.len() < batch.files {
-            let start = Position { cookie: 0, ..position };
-            for file in self.absent_from(start, batch)? {
+            let start = DirPosition { cookie: 0, ..position };
+            for file in self.uncached_from(start, batch)? {
                 if !found.contains(&file) {
                     found.push(file);
                 }
@@ -66,7 +66,11 @@ impl Store {
         Ok(found.into_iter().take_while(fits).collect())
     }
 
-    fn absent_from(&self, position: Position, batch: Batch) -> Result<Vec<(Ino, u64)>, Error> {
+    fn uncached_from(
+        &self,
+        position: DirPosition,
+        batch: PrefetchLimits,
+    ) -> Result<Vec<(Ino, u64)>, Error> {
         let tree = self.tree();
         let mut statement = tree.db.prepare_cached(
             "SELECT nodes.ino, nodes.digest_size FROM \

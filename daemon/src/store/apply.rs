@@ -13,7 +13,7 @@ use miaofs::protocol::ids::NodeId;
 use super::record::{Record, Status};
 use super::tree::Tree;
 use super::{
-    DirtyNode, Error, Ino, NameResolution, NewNode, News, Resolution, Rules, content_rows,
+    DirtyNode, Error, Ino, Invalidation, NameResolution, NewNode, Resolution, Rules, content_rows,
 };
 
 /// What is to be done with data files once the transaction is durable.
@@ -28,7 +28,7 @@ pub(super) enum FileWork {
 /// What applying a page came to.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
-    pub(super) news: Vec<News>,
+    pub(super) invalidations: Vec<Invalidation>,
     /// Nodes whose content became another one.
     pub(super) work: BTreeMap<Ino, FileWork>,
     /// Data files that now belong to another node: from, to.
@@ -36,7 +36,7 @@ pub(super) struct Applied {
 }
 
 /// The page that is being applied.
-pub(super) struct Page<'t> {
+pub(super) struct ChangeBatch<'t> {
     pub(super) tree: &'t mut Tree,
     rules: &'t Rules<'t>,
     nodes: HashMap<NodeId, &'t files::Node>,
@@ -48,7 +48,7 @@ pub(super) struct Page<'t> {
     pub(super) applied: Applied,
 }
 
-impl<'t> Page<'t> {
+impl<'t> ChangeBatch<'t> {
     /// Applies all nodes, in the transaction that is in progress.
     pub(super) fn apply(
         tree: &'t mut Tree,
@@ -90,7 +90,7 @@ impl<'t> Page<'t> {
                 None => self.tree.erase(ino),
             };
         }
-        if node.version <= record.base {
+        if node.version <= record.base_version {
             return Ok(());
         }
         let is_dirty =
@@ -100,7 +100,7 @@ impl<'t> Page<'t> {
         }
         let local = self.tree.as_dirty(ino)?;
         match (self.rules.node)(&local, node) {
-            Resolution::Take => self.take_any(ino, node),
+            Resolution::TakeRemote => self.take_any(ino, node),
             Resolution::Merge(state) => self.merge(ino, node, &state),
             Resolution::KeepBoth { copy_name } => {
                 self.copy(ino, &copy_name)?;
@@ -129,7 +129,7 @@ impl<'t> Page<'t> {
             return Ok(None);
         };
         let Some(local) = self.tree.dirty_node(occupant)? else { return Ok(None) };
-        if local.base > 0 {
+        if local.base_version > 0 {
             return Ok(None);
         }
         match (self.rules.name)(&local, node) {
@@ -149,7 +149,7 @@ impl<'t> Page<'t> {
         record.attributes.mtime = state.mtime;
         record.attributes.ctime = state.ctime;
         record.attributes.btime = state.btime;
-        self.applied.news.push(News::Attributes(ino));
+        self.applied.invalidations.push(Invalidation::Attributes(ino));
         self.set_base(ino, node)?;
         self.clean_if_equal(ino, state)
     }
@@ -186,7 +186,7 @@ impl<'t> Page<'t> {
         let before = (record.attributes, record.xattrs.clone());
         record.take_attributes(state);
         if before != (record.attributes, record.xattrs.clone()) {
-            self.applied.news.push(News::Attributes(ino));
+            self.applied.invalidations.push(Invalidation::Attributes(ino));
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl<'t> Page<'t> {
     /// The server's version is what the local state stands against from now on.
     fn set_base(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
         let record = self.tree.edit(ino)?;
-        record.base = node.version;
+        record.base_version = node.version;
         record.in_flight = None;
         content_rows::set_base(&self.tree.db, ino, node.state.as_ref())
     }
@@ -238,7 +238,7 @@ impl<'t> Page<'t> {
         let work = self.tree.replace_content(ino, content)?;
         if let Some(work) = work {
             self.applied.work.insert(ino, work);
-            self.applied.news.push(News::Content(ino));
+            self.applied.invalidations.push(Invalidation::Content(ino));
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ impl<'t> Page<'t> {
         let name = self.free_name(parent, name)?;
         self.tree.add_entry(parent, &name, copy)?;
         self.tree.edit_and_mark(copy)?;
-        self.applied.news.push(News::Entry { parent, name });
+        self.applied.invalidations.push(Invalidation::Entry { parent, name });
         self.applied.moves.push((ino, copy));
         self.applied.work.insert(ino, FileWork::Cut(Vec::new()));
         Ok(())
@@ -276,7 +276,7 @@ impl<'t> Page<'t> {
     fn drop_entries(&mut self, ino: Ino) -> Result<(), Error> {
         for (parent, name) in content_rows::entries_of(&self.tree.db, ino)? {
             self.tree.remove_entry(parent, &name, ino)?;
-            self.applied.news.push(News::Deleted { parent, child: ino, name });
+            self.applied.invalidations.push(Invalidation::Deleted { parent, child: ino, name });
         }
         Ok(())
     }
@@ -284,7 +284,7 @@ impl<'t> Page<'t> {
     /// Ends a node that has no name any more; one that is open lives until it is closed.
     fn end(&mut self, ino: Ino) -> Result<(), Error> {
         let record = self.tree.edit(ino)?;
-        record.base = 0;
+        record.base_version = 0;
         record.in_flight = None;
         if record.status == Status::Deleted {
             return self.tree.erase(ino);
@@ -379,7 +379,7 @@ impl<'t> Page<'t> {
                 self.tree.remove_entry(parent, name, occupant)?;
                 self.tree.add_entry(parent, &new_name, occupant)?;
                 self.tree.edit_and_mark(occupant)?;
-                self.applied.news.push(News::Entry { parent, name: new_name });
+                self.applied.invalidations.push(Invalidation::Entry { parent, name: new_name });
                 Ok(())
             }
         }

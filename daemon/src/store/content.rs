@@ -36,9 +36,9 @@ pub(crate) enum Access {
 
 /// What an operation on content came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome<T> {
-    /// It is done.
-    Done(T),
+pub(crate) enum Availability<T> {
+    /// The bytes were here, and it is done.
+    Ready(T),
     /// These bytes must be fetched first; then try again.
     Missing(Range<u64>),
 }
@@ -67,22 +67,26 @@ impl Content {
     }
 
     /// Reads at `offset`; short only at the end of the file.
-    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<Outcome<usize>, Error> {
+    pub(crate) fn read_at(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<Availability<usize>, Error> {
         let body = self.live.body();
         let size = self.live.hot().size;
         let end = size.min(offset.saturating_add(buffer.len() as u64));
         if offset >= end {
-            return Ok(Outcome::Done(0));
+            return Ok(Availability::Ready(0));
         }
         let range = offset..end;
         self.live.last_read.store(offset / CHUNK_SIZE, Ordering::Relaxed);
         if !body.chunks.is_here(&range) {
-            return Ok(Outcome::Missing(range));
+            return Ok(Availability::Missing(range));
         }
         let length = (end - offset) as usize;
         let file = self.store.data.open(self.live.ino, size)?;
         read_or_zeros(&file, &mut buffer[..length], offset)?;
-        Ok(Outcome::Done(length))
+        Ok(Availability::Ready(length))
     }
 
     /// Writes all of `bytes` at `offset`, growing the file if need be; mtime and ctime become `now`.
@@ -94,26 +98,26 @@ impl Content {
         offset: u64,
         bytes: &[u8],
         now: i64,
-    ) -> Result<Outcome<()>, Error> {
+    ) -> Result<Availability<()>, Error> {
         let end = offset.saturating_add(bytes.len() as u64);
         if end > SIZE_MAX {
             return Err(Error::TooLarge(end));
         }
         if bytes.is_empty() {
-            return Ok(Outcome::Done(()));
+            return Ok(Availability::Ready(()));
         }
         self.store.make_room(bytes.len() as u64)?;
         let mut body = self.live.body_mut();
         let size = self.live.hot().size;
         let range = changed_by(size, offset..end);
         if let Some(needed) = cut_by(&body, size, &range, offset) {
-            return Ok(Outcome::Missing(needed));
+            return Ok(Availability::Missing(needed));
         }
         let file = self.store.data.open(self.live.ino, size)?;
         self.become_dirty(&mut body, &range, now)?;
         body.chunks.note_written(chunks_of(&range));
         match file.write_all_at(bytes, offset) {
-            Ok(()) => Ok(Outcome::Done(())),
+            Ok(()) => Ok(Availability::Ready(())),
             Err(error) => {
                 self.keep_what_was_written(&file, size)?;
                 Err(while_doing("writing a data file")(error))
@@ -122,7 +126,7 @@ impl Content {
     }
 
     /// Cuts or extends with zeros; mtime and ctime become `now`.
-    pub(crate) fn resize(&self, size: u64, now: i64) -> Result<Outcome<()>, Error> {
+    pub(crate) fn resize(&self, size: u64, now: i64) -> Result<Availability<()>, Error> {
         if size > SIZE_MAX {
             return Err(Error::TooLarge(size));
         }
@@ -135,10 +139,10 @@ impl Content {
         body: &mut Body,
         size: u64,
         now: i64,
-    ) -> Result<Outcome<()>, Error> {
+    ) -> Result<Availability<()>, Error> {
         let old = self.live.hot().size;
         if let Some(needed) = cut_by_end(body, old, size) {
-            return Ok(Outcome::Missing(needed));
+            return Ok(Availability::Missing(needed));
         }
         let edge = edge(old, size);
         if size > old {
@@ -162,7 +166,7 @@ impl Content {
             }
             file.set_len(size).map_err(while_doing("cutting a data file"))?;
         }
-        Ok(Outcome::Done(()))
+        Ok(Availability::Ready(()))
     }
 
     /// Has the row say that `range` is dirty, then takes its new size and times over.

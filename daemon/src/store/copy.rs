@@ -28,7 +28,7 @@ const STEP: u64 = 8 * CHUNK_SIZE;
 
 /// Which bytes are to be copied, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stretch {
+pub(crate) struct CopyRange {
     /// Where they are in the source.
     pub from: u64,
     /// Where they go in the target.
@@ -57,11 +57,11 @@ impl Content {
     pub(crate) fn copy_from(
         &self,
         source: &Self,
-        stretch: Stretch,
+        stretch: CopyRange,
         now: i64,
     ) -> Result<Copied, Error> {
         let rest = source.live.hot().size.saturating_sub(stretch.from);
-        let stretch = Stretch { length: stretch.length.min(rest), ..stretch };
+        let stretch = CopyRange { length: stretch.length.min(rest), ..stretch };
         let end = stretch.to.saturating_add(stretch.length);
         if end > SIZE_MAX {
             return Err(Error::TooLarge(end));
@@ -92,7 +92,7 @@ impl Content {
 struct Step<'a> {
     target: &'a Content,
     source: &'a Content,
-    stretch: Stretch,
+    stretch: CopyRange,
     /// Bytes that the disk has room for.
     room: u64,
     now: i64,
@@ -133,7 +133,7 @@ impl Step<'_> {
     }
 
     /// Copies bytes that are here, as a write does.
-    fn bytes(&self, into: &mut Body, stretch: Stretch) -> Result<Copied, Error> {
+    fn bytes(&self, into: &mut Body, stretch: CopyRange) -> Result<Copied, Error> {
         if stretch.length == 0 {
             return Ok(Copied::Done(0));
         }
@@ -270,7 +270,7 @@ impl Step<'_> {
     }
 }
 
-impl Stretch {
+impl CopyRange {
     /// What of it a step copies on the disk, from a source of `size` bytes: up to the next chunk if chunks
     /// stay in their places, since that one may be had by reference.
     fn up_to(self, size: u64) -> Self {

@@ -19,22 +19,22 @@ use super::chunks::{ChunkState, chunks_of};
 use super::content::{SIZE_MAX, cut_by, cut_by_end};
 use super::live::Body;
 use super::tree::Tree;
-use super::{Content, Error, Ino, Outcome, Snapshot, Store, content_rows, data};
+use super::{Availability, Content, Error, Ino, Snapshot, Store, content_rows, data};
 
 /// What becomes of the size of a file when a range that ends behind it is reserved or made zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Growth {
     /// It grows up to the end of the range.
-    Grow,
+    Extend,
     /// It stays.
-    Keep,
+    KeepSize,
 }
 
 impl Growth {
     fn size_after(self, size: u64, end: u64) -> u64 {
         match self {
-            Self::Grow => size.max(end),
-            Self::Keep => size,
+            Self::Extend => size.max(end),
+            Self::KeepSize => size,
         }
     }
 }
@@ -49,13 +49,13 @@ impl Content {
         range: Range<u64>,
         growth: Growth,
         now: i64,
-    ) -> Result<Outcome<()>, Error> {
+    ) -> Result<Availability<()>, Error> {
         self.make_room_for(&range)?;
         let mut body = self.live.body_mut();
         let size = self.live.hot().size;
         let after = growth.size_after(size, range.end);
         if let Some(needed) = cut_by_end(&body, size, after) {
-            return Ok(Outcome::Missing(needed));
+            return Ok(Availability::Missing(needed));
         }
         let file = self.store.data.open(self.live.ino, size)?;
         data::reserve(&file, range)?;
@@ -67,7 +67,7 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::TooLarge`].
-    pub(crate) fn punch(&self, range: Range<u64>, now: i64) -> Result<Outcome<()>, Error> {
+    pub(crate) fn punch(&self, range: Range<u64>, now: i64) -> Result<Availability<()>, Error> {
         check_end(&range)?;
         let mut body = self.live.body_mut();
         let size = self.live.hot().size;
@@ -83,7 +83,7 @@ impl Content {
         range: Range<u64>,
         growth: Growth,
         now: i64,
-    ) -> Result<Outcome<()>, Error> {
+    ) -> Result<Availability<()>, Error> {
         self.make_room_for(&range)?;
         let mut body = self.live.body_mut();
         let after = growth.size_after(self.live.hot().size, range.end);
@@ -97,7 +97,7 @@ impl Content {
         range: Range<u64>,
         (after, now): (u64, i64),
         erase: impl FnOnce(&File, Range<u64>) -> Result<(), Error>,
-    ) -> Result<Outcome<()>, Error> {
+    ) -> Result<Availability<()>, Error> {
         let size = self.live.hot().size;
         let inside = range.start.min(size)..range.end.min(size);
         let needed = match inside.is_empty() {
@@ -105,7 +105,7 @@ impl Content {
             false => cut_by(body, size, &inside, inside.start),
         };
         if let Some(needed) = needed {
-            return Ok(Outcome::Missing(needed));
+            return Ok(Availability::Missing(needed));
         }
         let file = self.store.data.open(self.live.ino, size)?;
         if !inside.is_empty() {
@@ -122,7 +122,7 @@ impl Content {
         if inside.is_empty() || after != size {
             return self.resize_locked(body, after, now);
         }
-        Ok(Outcome::Done(()))
+        Ok(Availability::Ready(()))
     }
 
     /// Sees to it that the disk has room for what of a range has no blocks yet.

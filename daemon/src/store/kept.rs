@@ -1,7 +1,7 @@
 //! Nodes that outlive their last name though no content of theirs is open: directories and special files.
 //!
 //! The kernel opens these by itself and tells nobody, but it says when it has forgotten a number for
-//! good. So whoever takes the last name away has the node kept ([`Change::keep`]): a row without a
+//! good. So whoever takes the last name away has the node kept ([`Change::pin`]): a row without a
 //! name, like an unlinked file that is open, until [`Store::forget`]. Which nodes are kept is known in
 //! memory only: closing the store and recovery end what has no name. There are never more than the
 //! kernel has inodes in use.
@@ -44,7 +44,7 @@ impl Kept {
 
 impl Change<'_> {
     /// Keeps a node of which the kernel may know more than names, until [`Store::forget`].
-    pub(crate) fn keep(&mut self, ino: Ino) {
+    pub(crate) fn pin(&mut self, ino: Ino) {
         self.tree.kept.inos.insert(ino);
     }
 }

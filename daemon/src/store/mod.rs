@@ -70,16 +70,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use miaofs::protocol::files::Kind;
 use tokio::sync::watch;
 
-pub(crate) use ahead::{Batch, Position};
+pub(crate) use ahead::{DirPosition, PrefetchLimits};
 pub(crate) use change::Change;
-pub(crate) use content::{Access, Content, Durable, Outcome};
-pub(crate) use copy::{Copied, Stretch};
+pub(crate) use content::{Access, Availability, Content, Durable};
+pub(crate) use copy::{Copied, CopyRange};
 pub(crate) use error::Error;
 pub(crate) use holes::Growth;
 pub(crate) use node::{Attributes, Child, Ino, NewNode, Node};
-pub(crate) use pull::{NameResolution, News, Resolution, Rules};
+pub(crate) use pull::{Invalidation, NameResolution, Resolution, Rules};
 pub(crate) use push::{ChunkRead, DirtyNode, Pushed, Snapshot};
-pub(crate) use seek::Sought;
+pub(crate) use seek::SeekWhence;
 pub(crate) use view::View;
 
 use data::DataFiles;

@@ -4,11 +4,11 @@ use miaofs::protocol::files::{self, Entry, Kind};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::NAME_MAX;
 
-use super::apply::Page;
+use super::apply::ChangeBatch;
 use super::record::{Record, Status};
-use super::{Error, Ino, NewNode, News, content_rows};
+use super::{Error, Ino, Invalidation, NewNode, content_rows};
 
-impl Page<'_> {
+impl ChangeBatch<'_> {
     /// Gives a node these names and no others.
     pub(super) fn place(
         &mut self,
@@ -23,7 +23,7 @@ impl Page<'_> {
         for (parent, name) in content_rows::entries_of(&self.tree.db, ino)? {
             if !wanted.contains(&(parent, name.clone())) {
                 self.tree.remove_entry(parent, &name, ino)?;
-                self.applied.news.push(News::Entry { parent, name });
+                self.applied.invalidations.push(Invalidation::Entry { parent, name });
             }
         }
         for (parent, name) in wanted {
@@ -33,7 +33,7 @@ impl Page<'_> {
                 None => {}
             }
             self.tree.add_entry(parent, &name, ino)?;
-            self.applied.news.push(News::Entry { parent, name });
+            self.applied.invalidations.push(Invalidation::Entry { parent, name });
         }
         Ok(())
     }
@@ -54,7 +54,7 @@ impl Page<'_> {
 
 /// The directory of an id; one that is still to come gets a row that waits for it, one that was
 /// deleted here comes back, because something new is in it.
-fn directory(page: &mut Page<'_>, id: NodeId) -> Result<Ino, Error> {
+fn directory(page: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
     if page.tree.by_id(id)?.is_none() {
         page.bring_forward(id)?;
     }
@@ -75,7 +75,7 @@ fn directory(page: &mut Page<'_>, id: NodeId) -> Result<Ino, Error> {
 }
 
 /// Undoes the deletion of a directory that the server still has.
-fn revive(page: &mut Page<'_>, ino: Ino) -> Result<(), Error> {
+fn revive(page: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
     let base = content_rows::base(&page.tree.db, ino)?;
     let record = page.tree.edit(ino)?;
     record.status = Status::Present;
@@ -93,7 +93,7 @@ fn revive(page: &mut Page<'_>, ino: Ino) -> Result<(), Error> {
             page.tree.edit_and_mark(ino)?;
         }
         page.tree.add_entry(parent, &name, ino)?;
-        page.applied.news.push(News::Entry { parent, name });
+        page.applied.invalidations.push(Invalidation::Entry { parent, name });
     }
     Ok(())
 }

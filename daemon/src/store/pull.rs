@@ -8,7 +8,7 @@ use miaofs::content::{CHUNK_SIZE, chunk_count};
 use miaofs::protocol::files::{self, ContentRef, Kind, NodeState};
 use miaofs::protocol::ids::NodeId;
 
-use super::apply::{FileWork, Page};
+use super::apply::{ChangeBatch, FileWork};
 use super::error::while_doing;
 use super::live::{Body, Live};
 use super::record::{self, Status};
@@ -19,7 +19,7 @@ use super::{DirtyNode, Error, Ino, Store, content_rows, data, meta};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resolution {
     /// The server's state; local edits are equal or given up.
-    Take,
+    TakeRemote,
     /// Local state becomes this, base the server's; dirty if they differ.
     Merge(NodeState),
     /// The local content and attributes move to a new node beside it, dirty; the node takes the server's state.
@@ -50,7 +50,7 @@ pub(crate) struct Rules<'a> {
 
 /// What changed under the kernel's feet, so that its caches can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum Invalidation {
     /// Attributes of a node.
     Attributes(Ino),
     /// Content of a node (and its attributes).
@@ -88,7 +88,7 @@ impl Store {
         nodes: &[files::Node],
         rules: &Rules<'_>,
         cursor: u64,
-    ) -> Result<Vec<News>, Error> {
+    ) -> Result<Vec<Invalidation>, Error> {
         loop {
             let lives = self.lives_of(nodes)?;
             let mut bodies: Bodies<'_> =
@@ -100,7 +100,7 @@ impl Store {
             let (applied, committed) = tree.transact(|tree| {
                 tree.begin()?;
                 meta::set_number(&tree.db, "cursor", cursor)?;
-                let applied = Page::apply(tree, rules, nodes)?;
+                let applied = ChangeBatch::apply(tree, rules, nodes)?;
                 for (from, to) in &applied.moves {
                     content_rows::add_move(&tree.db, *from, *to)?;
                 }
@@ -113,7 +113,7 @@ impl Store {
             if committed == Committed::Dirty {
                 self.tell_dirty();
             }
-            return Ok(applied.news);
+            return Ok(applied.invalidations);
         }
     }
 
@@ -263,7 +263,7 @@ impl Tree {
         record.links = 0;
         record.change = 1;
         record.acknowledged = 0;
-        record.base = 0;
+        record.base_version = 0;
         record.in_flight = None;
         record.unsettled = false;
         self.add(record)?;

@@ -25,7 +25,7 @@ pub(crate) struct DirtyNode {
     /// Counts the changes made here; what [`Pushed::change`] must repeat.
     pub change: u64,
     /// The server's version that the local state grew from; 0 when the server has never had it.
-    pub base: u64,
+    pub base_version: u64,
     /// The state at that version.
     pub base_state: Option<NodeState>,
     /// Revision of a push that was begun and whose answer is not known.
@@ -68,8 +68,8 @@ pub(crate) struct Snapshot {
     /// Which snapshot of the node this is; a later one takes its place.
     pub generation: u64,
     /// The content that chunks outside `dirty` are still equal to.
-    pub base: Option<Arc<Manifest>>,
-    /// Indexes of the chunks that may differ from `base`.
+    pub base_manifest: Option<Arc<Manifest>>,
+    /// Indexes of the chunks that may differ from `base_manifest`.
     pub dirty: Vec<u64>,
     pub(super) live: Arc<Live>,
 }
@@ -216,7 +216,7 @@ fn take_snapshot(live: &Arc<Live>, body: &mut Body) -> Result<Snapshot, Error> {
     let dirty = body.chunks.in_state(ChunkState::Dirty);
     let dirty = dirty.chain(body.chunks.kept()..chunk_count(size)).collect();
     let generation = body.chunks.begin_snapshot();
-    Ok(Snapshot { ino, size, generation, base, dirty, live: Arc::clone(live) })
+    Ok(Snapshot { ino, size, generation, base_manifest: base, dirty, live: Arc::clone(live) })
 }
 
 /// The manifest of the content that a body is based on, if it is known.
@@ -255,7 +255,7 @@ impl Tree {
             ino,
             id: record.id,
             change: record.change,
-            base: record.base,
+            base_version: record.base_version,
             base_state: content_rows::base(&self.db, ino)?,
             in_flight: record.in_flight,
             state,

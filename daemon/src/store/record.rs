@@ -56,7 +56,7 @@ pub(super) struct Record {
     pub(super) change: u64,
     pub(super) acknowledged: u64,
     /// Version on the server that the local state grew from; 0 for none.
-    pub(super) base: u64,
+    pub(super) base_version: u64,
     pub(super) in_flight: Option<Revision>,
     /// The last content that the server is known to have for it.
     pub(super) content: Option<ContentRef>,
@@ -101,7 +101,7 @@ impl Record {
             subdirectories: 0,
             change: 1,
             acknowledged: 0,
-            base: 0,
+            base_version: 0,
             in_flight: None,
             content: None,
             previous: None,
@@ -121,7 +121,7 @@ impl Record {
 
     /// Whether the server may have it: a push with an unknown answer counts.
     pub(super) fn may_be_known(&self) -> bool {
-        self.base > 0 || self.in_flight.is_some()
+        self.base_version > 0 || self.in_flight.is_some()
     }
 
     /// Whether it is in the tree without a name: open, but unlinked.
@@ -253,7 +253,7 @@ fn write(db: &Connection, record: &Record, statement: &str) -> Result<(), Error>
         record.links,
         record.change as i64,
         record.acknowledged as i64,
-        record.base as i64,
+        record.base_version as i64,
         record.in_flight.map(Revision::to_bytes),
         record.content.map(|content| *content.digest.as_bytes()),
         record.content.map_or(0, |content| content.size as i64),
@@ -285,7 +285,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Record> {
         links: row.get(16)?,
         change: number(row, 17)?,
         acknowledged: number(row, 18)?,
-        base: number(row, 19)?,
+        base_version: number(row, 19)?,
         in_flight: row.get::<_, Option<[u8; 16]>>(20)?.map(Revision::from_bytes),
         content: digest.map(|digest| ContentRef {
             digest: Digest::from_bytes(digest),

@@ -12,7 +12,7 @@ use miaofs::protocol::files::ContentRef;
 
 use super::chunks::ChunkState;
 use super::content::edge;
-use super::copy::Stretch;
+use super::copy::CopyRange;
 use super::live::Body;
 
 /// One of the two contents, locked.
@@ -43,7 +43,7 @@ impl Reference {
     pub(super) fn find(
         source: &Side<'_>,
         target: &Side<'_>,
-        stretch: Stretch,
+        stretch: CopyRange,
         room: u64,
     ) -> Option<Self> {
         if stretch.from != stretch.to || !stretch.from.is_multiple_of(CHUNK_SIZE) {
@@ -122,7 +122,7 @@ impl Reference {
 impl Side<'_> {
     /// The chunks in a row from the beginning of a stretch on that are wholly in it and those of a known
     /// content, with which of them have bytes here: no more than `room`, unless there is none for any.
-    fn run(&self, stretch: Stretch, room: u64) -> (Range<u64>, Vec<u64>) {
+    fn run(&self, stretch: CopyRange, room: u64) -> (Range<u64>, Vec<u64>) {
         let first = stretch.from / CHUNK_SIZE;
         let end = stretch.from + stretch.length.min(self.size.saturating_sub(stretch.from));
         let mut here = Vec::new();

@@ -13,7 +13,7 @@ use super::{Content, Error, Snapshot, Store, data};
 
 /// What is looked for in a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sought {
+pub(crate) enum SeekWhence {
     /// Bytes that may be other than zero.
     Data,
     /// Zeros that take no room; also the end of the file.
@@ -34,15 +34,15 @@ impl Content {
     /// lseek(2)). `None` when `offset` is not inside of the file, or no data follows.
     ///
     /// Absent chunks count as data while [`Content::knows_holes`] does not hold.
-    pub(crate) fn seek(&self, offset: u64, sought: Sought) -> Result<Option<u64>, Error> {
+    pub(crate) fn seek(&self, offset: u64, sought: SeekWhence) -> Result<Option<u64>, Error> {
         let body = self.live.body();
         let size = self.live.hot().size;
         let mut at = offset;
         while at < size {
             let (extent, end) = run_at(&body, at, size);
             let found = match (extent, sought) {
-                (Extent::Data, Sought::Data) | (Extent::Hole, Sought::Hole) => Some(at),
-                (Extent::Data, Sought::Hole) | (Extent::Hole, Sought::Data) => None,
+                (Extent::Data, SeekWhence::Data) | (Extent::Hole, SeekWhence::Hole) => Some(at),
+                (Extent::Data, SeekWhence::Hole) | (Extent::Hole, SeekWhence::Data) => None,
                 (Extent::Local, _) => self.seek_local(at, sought)?,
             };
             match found {
@@ -51,7 +51,7 @@ impl Content {
             }
         }
         Ok(match sought {
-            Sought::Hole if offset < size => Some(size),
+            SeekWhence::Hole if offset < size => Some(size),
             _ => None,
         })
     }
@@ -66,13 +66,13 @@ impl Content {
         Ok(known_manifest(&body, content)?.is_some())
     }
 
-    fn seek_local(&self, at: u64, sought: Sought) -> Result<Option<u64>, Error> {
+    fn seek_local(&self, at: u64, sought: SeekWhence) -> Result<Option<u64>, Error> {
         match (self.store.data.existing(self.live.ino)?, sought) {
-            (Some(file), Sought::Data) => data::next_data(&file, at),
+            (Some(file), SeekWhence::Data) => data::next_data(&file, at),
             // Behind the end of the data file is a hole.
-            (Some(file), Sought::Hole) => Ok(data::next_hole(&file, at)?.or(Some(at))),
-            (None, Sought::Data) => Ok(None),
-            (None, Sought::Hole) => Ok(Some(at)),
+            (Some(file), SeekWhence::Hole) => Ok(data::next_hole(&file, at)?.or(Some(at))),
+            (None, SeekWhence::Data) => Ok(None),
+            (None, SeekWhence::Hole) => Ok(Some(at)),
         }
     }
 }

@@ -70,7 +70,7 @@ async fn transfer(core: &Arc<Core>, hashed: Hashed) -> Result<(), UploadError> {
     let Upload { snapshot, manifest, .. } = upload;
     let (store, ino) = (Arc::clone(&core.store), snapshot.ino);
     let has_holes = manifest.data_bytes() < manifest.size();
-    blocking(move || store.content_known(&snapshot, manifest)).await?;
+    blocking(move || store.mark_uploaded(&snapshot, manifest)).await?;
     if has_holes {
         core.tell_attributes(ino);
     }
@@ -164,7 +164,7 @@ impl Upload<'_> {
 
     /// Begins the upload, based on the content that it grew from if the server still has that.
     async fn begin(&self) -> Result<UploadBegun, client::Error> {
-        let base = self.snapshot.base.as_ref().map(|base| base.digest());
+        let base = self.snapshot.base_manifest.as_ref().map(|base| base.digest());
         let init = UploadInit {
             digest: self.manifest.digest(),
             size: self.manifest.size(),

@@ -36,11 +36,11 @@ pub(super) struct Mark {
 /// What shall become of a node that is dirty here and changed there.
 pub(super) fn resolve(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> Resolution {
     match (&local.state, &remote.state) {
-        (None, None) => Resolution::Take,
+        (None, None) => Resolution::TakeRemote,
         (Some(state), Some(_)) if is_own(local, remote) => Resolution::Merge(state.clone()),
         (None, Some(_)) if is_own(local, remote) => Resolution::KeepLocal,
         (None, Some(there)) if is_unchanged(local, there) => Resolution::KeepLocal,
-        (None, Some(_)) => Resolution::Take,
+        (None, Some(_)) => Resolution::TakeRemote,
         (Some(state), None) => changed_here(local, state),
         (Some(here), Some(there)) => both(local, here, there, mark),
     }
@@ -94,7 +94,7 @@ fn is_own(local: &DirtyNode, remote: &files::Node) -> bool {
 
 fn changed_here(local: &DirtyNode, here: &NodeState) -> Resolution {
     if !local.content_dirty && is_unchanged(local, here) {
-        Resolution::Take
+        Resolution::TakeRemote
     } else {
         Resolution::KeepLocal
     }
@@ -137,7 +137,7 @@ fn both(local: &DirtyNode, here: &NodeState, there: &NodeState, mark: &Mark) -> 
         None => here.clone(),
     };
     if merged == *there && !local.content_dirty {
-        Resolution::Take
+        Resolution::TakeRemote
     } else {
         Resolution::Merge(merged)
     }

@@ -24,7 +24,7 @@ use super::status::{
 };
 use super::throttle::Throttle;
 use super::upload::Lanes;
-use crate::store::{self, Content, Ino, News, Store};
+use crate::store::{self, Content, Ino, Invalidation, Store};
 
 /// Time between questions for the account's quota.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(30);
@@ -62,7 +62,7 @@ pub(super) struct Core {
     pub(super) places: Places,
     pub(super) prefetch: Prefetch,
     pub(super) progress: Progress,
-    pub(super) news: mpsc::UnboundedSender<News>,
+    pub(super) news: mpsc::UnboundedSender<Invalidation>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
     /// Something changed that the store does not tell of by itself.
     pub(super) wake: Notify,
@@ -100,7 +100,7 @@ impl Core {
     /// Has the kernel ask for the attributes of a node again.
     pub(super) fn tell_attributes(&self, ino: Ino) {
         // Nobody listens when nothing is mounted.
-        let _not_mounted = self.news.send(News::Attributes(ino));
+        let _not_mounted = self.news.send(Invalidation::Attributes(ino));
     }
 
     /// Runs a task until it ends or the engine stops.
@@ -119,7 +119,7 @@ impl Engine {
         store: Arc<Store>,
         client: Client,
         settings: Settings,
-    ) -> (Self, mpsc::UnboundedReceiver<News>) {
+    ) -> (Self, mpsc::UnboundedReceiver<Invalidation>) {
         let (news, news_receiver) = mpsc::unbounded_channel();
         let (orders, order_receiver) = mpsc::unbounded_channel();
         let core = Arc::new(Core {

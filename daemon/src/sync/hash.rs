@@ -93,7 +93,7 @@ type Hash = (ChunkDigest, bool);
 impl Hashes {
     /// What the base of a snapshot tells.
     fn of_base(snapshot: &Snapshot) -> Self {
-        match &snapshot.base {
+        match &snapshot.base_manifest {
             Some(base) => Self::of_manifest(base, snapshot.size).without(&snapshot.dirty),
             None => {
                 let chunks = vec![None; chunk_count(snapshot.size) as usize];
@@ -221,7 +221,7 @@ mod tests {
     use miaofs::protocol::files::Kind;
 
     use super::*;
-    use crate::store::{Access, Content, Ino, NewNode, Outcome, StoreOptions};
+    use crate::store::{Access, Availability, Content, Ino, NewNode, StoreOptions};
 
     fn file(directory: &std::path::Path) -> (Arc<Store>, Content) {
         let options = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
@@ -239,7 +239,7 @@ mod tests {
 
     fn write(content: &Content, offset: u64, length: usize, byte: u8) {
         let written = content.write_at(offset, &vec![byte; length], 2).unwrap();
-        assert_eq!(written, Outcome::Done(()));
+        assert_eq!(written, Availability::Ready(()));
     }
 
     /// Hashes everything anew.
@@ -268,7 +268,7 @@ mod tests {
         let mut hashed = hash(&store, store.snapshot(content.ino()).unwrap()).unwrap();
         let sizes = [3 * CHUNK_SIZE + 1, CHUNK_SIZE + 5, CHUNK_SIZE, 7, 2 * CHUNK_SIZE];
         for (round, size) in (2..).zip(sizes) {
-            assert_eq!(content.resize(size, 3).unwrap(), Outcome::Done(()));
+            assert_eq!(content.resize(size, 3).unwrap(), Availability::Ready(()));
             write(&content, size / 2, 3, round);
             hashed = hash_again(&store, &hashed).unwrap();
             // Taking another snapshot would make everything count as changed, so this one goes on.

@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use super::download::{self, FetchError};
 use super::engine::{Core, blocking};
 use super::status::lock;
-use crate::store::{Batch, Ino, Position};
+use crate::store::{DirPosition, Ino, PrefetchLimits};
 
 /// Largest file that counts as small: 256 KiB.
 pub(super) const SMALL: u64 = 256 * 1024;
 /// What is fetched ahead at once: up to 64 files and 8 MiB.
-const AHEAD: Batch = Batch { files: 64, bytes: 8 * 1024 * 1024, largest: SMALL };
+const AHEAD: PrefetchLimits = PrefetchLimits { files: 64, bytes: 8 * 1024 * 1024, largest: SMALL };
 /// Files fetched ahead at the same time: fewer than there are streams, so that a reader finds one free.
 const PARALLEL: usize = 6;
 /// Misses of one directory that make a habit.
@@ -118,9 +118,9 @@ async fn go_ahead(core: &Arc<Core>, ino: Ino) -> Result<(), FetchError> {
     }
 }
 
-async fn fetch_after(core: &Arc<Core>, position: Position) -> Result<(), FetchError> {
+async fn fetch_after(core: &Arc<Core>, position: DirPosition) -> Result<(), FetchError> {
     let store = Arc::clone(&core.store);
-    let files = blocking(move || store.absent_after(position, AHEAD)).await?;
+    let files = blocking(move || store.uncached_after(position, AHEAD)).await?;
     stream::iter(files)
         .map(|(ino, size)| async move {
             let _lane = core.prefetch.lanes.acquire().await.expect("lanes are never closed");

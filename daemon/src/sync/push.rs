@@ -334,7 +334,7 @@ impl Pusher {
             }
         }
         let core = Arc::clone(&self.core);
-        blocking(move || core.store.pushed(&done)).await?;
+        blocking(move || core.store.finish_push(&done)).await?;
         for conflict in committed.conflicts {
             let Some((node, _)) = by_id.get(&conflict.id) else { continue };
             tracing::debug!(node = %node.ino, reason = ?conflict.reason, "not committed");
@@ -428,7 +428,7 @@ fn changes(nodes: &[DirtyNode], revisions: &[Revision]) -> Vec<NodeChange> {
         .zip(revisions)
         .map(|(node, revision)| NodeChange {
             id: node.id,
-            base: node.base,
+            base: node.base_version,
             revision: *revision,
             state: node.state.clone(),
         })

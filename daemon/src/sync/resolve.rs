@@ -74,7 +74,7 @@ fn waits_for_its_own_push(
         Some(_) => entries.iter().any(|entry| wanted.contains(entry)),
         None => entries.iter().any(|entry| entry.parent == node.id),
     };
-    Ok(!in_the_way(names(&local.state)) && local.base >= other.version)
+    Ok(!in_the_way(names(&local.state)) && local.base_version >= other.version)
 }
 
 /// Applies nodes of the server by the rules, and tells the kernel's side. `cursor`: how far the

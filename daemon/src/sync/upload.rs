@@ -265,7 +265,7 @@ async fn settle(
             contents.into_iter().partition(|small| changed.contains(&small.manifest.digest()));
         let changed = changed.into_iter().map(|small| (small.ino, Uploaded::Changed));
         let known: Vec<_> = known.into_iter().map(|it| (it.snapshot, it.manifest)).collect();
-        let told = settling.store.contents_known(&known).map_err(UploadError::from);
+        let told = settling.store.mark_all_uploaded(&known).map_err(UploadError::from);
         let known = known.iter().map(|(snapshot, _)| match &told {
             Ok(overtaken) if overtaken.iter().any(|(ino, _)| *ino == snapshot.ino) => {
                 (snapshot.ino, Uploaded::Changed)

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::store::{self, Growth, Outcome};
+use crate::store::{self, Availability, Growth};
 
 use super::handles::Handle;
 use super::{Caller, Error, HandleId, Privileges, Vfs, Written, now};
@@ -42,7 +42,7 @@ impl Vfs {
         id: HandleId,
         span: Span,
         what: Allocation,
-    ) -> Result<Outcome<Written>, Error> {
+    ) -> Result<Availability<Written>, Error> {
         self.allocate_in(caller, &*self.handles.get(id)?, span, what)
     }
 
@@ -68,7 +68,7 @@ impl Vfs {
         handle: &Handle,
         Span { offset, length }: Span,
         what: Allocation,
-    ) -> Result<Outcome<Written>, Error> {
+    ) -> Result<Availability<Written>, Error> {
         self.require_writable()?;
         if length == 0 {
             return Err(Error::EmptyRange);
@@ -82,11 +82,11 @@ impl Vfs {
             Allocation::Zero(growth) => content.zero(range, growth, now())?,
         };
         match outcome {
-            Outcome::Done(()) => {
+            Availability::Ready(()) => {
                 handle.written.store(true, Ordering::Relaxed);
-                Ok(Outcome::Done(written))
+                Ok(Availability::Ready(written))
             }
-            Outcome::Missing(range) => Ok(Outcome::Missing(range)),
+            Availability::Missing(range) => Ok(Availability::Missing(range)),
         }
     }
 }

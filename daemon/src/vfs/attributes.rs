@@ -5,7 +5,7 @@
 
 use miaofs::protocol::files::Kind;
 
-use crate::store::{Access, Attributes, Change, Ino, Outcome};
+use crate::store::{Access, Attributes, Availability, Change, Ino};
 
 use super::lookup::stat;
 use super::write::Privileges;
@@ -70,22 +70,22 @@ impl Vfs {
         caller: Caller,
         ino: Ino,
         wanted: AttributeChange,
-    ) -> Result<Outcome<Stat>, Error> {
+    ) -> Result<Availability<Stat>, Error> {
         if let Some(size) = wanted.size
-            && let Outcome::Missing(range) = self.resize(caller, ino, size)?
+            && let Availability::Missing(range) = self.resize(caller, ino, size)?
         {
-            return Ok(Outcome::Missing(range));
+            return Ok(Availability::Missing(range));
         }
         if wanted.is_only_size() {
             self.engine.wake(ino);
-            return self.stat(ino).map(Outcome::Done);
+            return self.stat(ino).map(Availability::Ready);
         }
         let stat = self.change(|change| {
             apply(change, caller, ino, &wanted)?;
             stat(change, ino)
         })?;
         self.engine.wake(ino);
-        Ok(Outcome::Done(stat))
+        Ok(Availability::Ready(stat))
     }
 
     /// Like [`Self::set_attributes`], fetching what is missing.
@@ -102,14 +102,14 @@ impl Vfs {
         self.fetching(&content, || self.set_attributes(caller, ino, wanted)).await
     }
 
-    fn resize(&self, caller: Caller, ino: Ino, size: u64) -> Result<Outcome<()>, Error> {
+    fn resize(&self, caller: Caller, ino: Ino, size: u64) -> Result<Availability<()>, Error> {
         self.require_writable()?;
         if self.stat(ino)?.attributes.kind == Kind::Directory {
             return Err(Error::IsDirectory);
         }
         let content = self.store.open_content(ino, Access::Write)?;
         let outcome = content.resize(size, now())?;
-        if outcome == Outcome::Done(()) {
+        if outcome == Availability::Ready(()) {
             self.drop_privileges(ino, Privileges::Drop(caller))?;
         }
         Ok(outcome)

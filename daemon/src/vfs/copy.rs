@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::store::{Access, Copied, Stretch};
+use crate::store::{Access, Copied, CopyRange};
 
 use super::read::FETCHES_MAX;
 use super::{Caller, Error, HandleId, Privileges, Vfs, Written, now};
@@ -24,7 +24,7 @@ impl Vfs {
         &self,
         caller: Caller,
         (source, target): (HandleId, HandleId),
-        stretch: Stretch,
+        stretch: CopyRange,
     ) -> Result<(u64, Written), Error> {
         self.require_writable()?;
         let (source, target) = (self.handles.get(source)?, self.handles.get(target)?);
@@ -47,7 +47,7 @@ impl Vfs {
         let mut fetches = 0;
         while done < length && (done == 0 || began.elapsed() < LONG) {
             let (from, to) = (stretch.from + done, stretch.to + done);
-            let left = Stretch { from, to, length: length - done };
+            let left = CopyRange { from, to, length: length - done };
             let copied = match target.content.copy_from(&source.content, left, now()) {
                 Ok(Copied::Done(0)) => break,
                 Ok(Copied::Done(count)) => Ok(count),

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use miaofs::protocol::files::Kind;
 
-use crate::store::{Access, Content, Durable, Ino, Outcome};
+use crate::store::{Access, Availability, Content, Durable, Ino};
 use crate::sync::Scope;
 
 use super::create::make;
@@ -103,8 +103,8 @@ impl Vfs {
 
     fn empty(&self, caller: Caller, handle: &Handle) -> Result<(), Error> {
         match handle.content.resize(0, now())? {
-            Outcome::Done(()) => {}
-            Outcome::Missing(_) => return Err(Error::NotHere),
+            Availability::Ready(()) => {}
+            Availability::Missing(_) => return Err(Error::NotHere),
         }
         handle.written.store(true, Ordering::Relaxed);
         self.drop_privileges(handle.content.ino(), Privileges::Drop(caller)).map(drop)

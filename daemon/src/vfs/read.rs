@@ -1,6 +1,6 @@
 //! Reading: from the store if the bytes are here, else after the engine has fetched them.
 
-use crate::store::{Content, Outcome};
+use crate::store::{Availability, Content};
 
 use super::{Error, HandleId, Vfs};
 
@@ -18,7 +18,7 @@ impl Vfs {
         id: HandleId,
         offset: u64,
         buffer: &mut [u8],
-    ) -> Result<Outcome<usize>, Error> {
+    ) -> Result<Availability<usize>, Error> {
         Ok(self.handles.get(id)?.content.read_at(offset, buffer)?)
     }
 
@@ -45,12 +45,12 @@ impl Vfs {
     pub(super) async fn fetching<T>(
         &self,
         content: &Content,
-        mut attempt: impl FnMut() -> Result<Outcome<T>, Error>,
+        mut attempt: impl FnMut() -> Result<Availability<T>, Error>,
     ) -> Result<T, Error> {
         for _ in 0..FETCHES_MAX {
             match attempt()? {
-                Outcome::Done(done) => return Ok(done),
-                Outcome::Missing(range) => self.engine.fetch(content, range).await?,
+                Availability::Ready(done) => return Ok(done),
+                Availability::Missing(range) => self.engine.fetch(content, range).await?,
             }
         }
         Err(Error::NotHere)

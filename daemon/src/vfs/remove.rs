@@ -59,6 +59,6 @@ impl Vfs {
 pub(super) fn keep(change: &mut Change<'_>, ino: Ino, kind: Kind) {
     match kind {
         Kind::File => {}
-        _ => change.keep(ino),
+        _ => change.pin(ino),
     }
 }

@@ -1,6 +1,6 @@
 //! Finding data and holes, as lseek(2) says: true answers without reading, or fetching, any bytes.
 
-use crate::store::{Content, Outcome, Sought};
+use crate::store::{Availability, Content, SeekWhence};
 
 use super::{Error, HandleId, Vfs};
 
@@ -14,13 +14,13 @@ impl Vfs {
         &self,
         id: HandleId,
         offset: i64,
-        sought: Sought,
-    ) -> Result<Outcome<u64>, Error> {
+        sought: SeekWhence,
+    ) -> Result<Availability<u64>, Error> {
         let handle = self.handles.get(id)?;
         if !handle.content.knows_holes()? {
-            return Ok(Outcome::Missing(0..0));
+            return Ok(Availability::Missing(0..0));
         }
-        seek_in(&handle.content, offset, sought).map(Outcome::Done)
+        seek_in(&handle.content, offset, sought).map(Availability::Ready)
     }
 
     /// Like [`Self::seek`], asking the server. While it does not answer, all that is not here counts
@@ -32,7 +32,7 @@ impl Vfs {
         &self,
         id: HandleId,
         offset: i64,
-        sought: Sought,
+        sought: SeekWhence,
     ) -> Result<u64, Error> {
         let handle = self.handles.get(id)?;
         if let Err(error) = self.engine.learn_holes(&handle.content).await {
@@ -43,7 +43,7 @@ impl Vfs {
     }
 }
 
-fn seek_in(content: &Content, offset: i64, sought: Sought) -> Result<u64, Error> {
+fn seek_in(content: &Content, offset: i64, sought: SeekWhence) -> Result<u64, Error> {
     let offset = u64::try_from(offset).map_err(|_negative| Error::NothingBehind)?;
     content.seek(offset, sought)?.ok_or(Error::NothingBehind)
 }

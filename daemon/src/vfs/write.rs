@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::store::Outcome;
+use crate::store::Availability;
 
 use super::handles::Handle;
 use super::{Caller, Error, HandleId, Vfs, now};
@@ -36,7 +36,7 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<Outcome<Written>, Error> {
+    ) -> Result<Availability<Written>, Error> {
         let handle = self.handles.get(id)?;
         self.write_to(&handle, offset, bytes, privileges)
     }
@@ -63,7 +63,7 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<Outcome<Written>, Error> {
+    ) -> Result<Availability<Written>, Error> {
         self.require_writable()?;
         let first = handle.may_have_capability.swap(false, Ordering::Relaxed);
         let mut written = Written::Plainly;
@@ -71,11 +71,11 @@ impl Vfs {
             written = self.drop_privileges(handle.content.ino(), privileges)?;
         }
         match handle.content.write_at(offset, bytes, now())? {
-            Outcome::Done(()) => {
+            Availability::Ready(()) => {
                 handle.written.store(true, Ordering::Relaxed);
-                Ok(Outcome::Done(written))
+                Ok(Availability::Ready(written))
             }
-            Outcome::Missing(range) => Ok(Outcome::Missing(range)),
+            Availability::Missing(range) => Ok(Availability::Missing(range)),
         }
     }
 }

@@ -15,12 +15,12 @@ fn a_node_is_dirty_until_it_is_pushed_as_it_is_now() {
     let ino = write_file(&store, "file", b"hello");
     let dirty = store.dirty_nodes(Ino(0), 10).unwrap();
     assert_eq!(dirty.len(), 1, "a new file, but not the directory that it is in");
-    assert!(dirty[0].content_dirty && dirty[0].base == 0 && dirty[0].size == 5);
+    assert!(dirty[0].content_dirty && dirty[0].base_version == 0 && dirty[0].size == 5);
     push(&store, ino, 7);
     assert_eq!(store.dirty_node(ino).unwrap(), None);
     store.change(|change| change.set_xattr(ino, b"user.x", b"1")).unwrap();
     let dirty = store.dirty_node(ino).unwrap().unwrap();
-    assert_eq!((dirty.base, dirty.content_dirty), (7, false));
+    assert_eq!((dirty.base_version, dirty.content_dirty), (7, false));
     assert!(dirty.base_state.unwrap().xattrs.is_empty());
 }
 
@@ -36,9 +36,11 @@ fn a_change_during_a_push_stays_dirty() {
     let (_copy, after) = crashed(dir.path());
     assert_eq!(after.dirty_node(ino).unwrap().unwrap().in_flight, Some(revision));
     let state = before.state;
-    store.pushed(&[Pushed { ino, change: before.change, version: 3, revision, state }]).unwrap();
+    store
+        .finish_push(&[Pushed { ino, change: before.change, version: 3, revision, state }])
+        .unwrap();
     let dirty = store.dirty_node(ino).unwrap().unwrap();
-    assert_eq!((dirty.base, dirty.in_flight), (3, None));
+    assert_eq!((dirty.base_version, dirty.in_flight), (3, None));
 }
 
 #[test]
@@ -55,7 +57,7 @@ fn chunks_written_after_the_snapshot_stay_dirty() {
     let read = |index, buffer: &mut _| store.read_chunk(&snapshot, index, buffer).unwrap();
     assert_eq!(read(1, &mut buffer), ChunkRead::ChangedSince);
     assert_eq!(read(2, &mut buffer), ChunkRead::Unchanged);
-    store.content_known(&snapshot, manifest_of(&all)).unwrap();
+    store.mark_uploaded(&snapshot, manifest_of(&all)).unwrap();
     all[CHUNK_SIZE as usize + 5..][..5].copy_from_slice(b"later");
     for store in [&store, &crashed(dir.path()).1] {
         let dirty = store.dirty_node(content.ino()).unwrap().unwrap();
@@ -74,7 +76,7 @@ fn a_file_that_grows_soon_after_it_was_closed_keeps_what_it_grew_by() {
     push(&store, ino, 7);
     let write = |offset: u64, part: &[u8]| {
         let content = store.open_content(ino, Access::Write).unwrap();
-        assert_eq!(content.write_at(offset, part, 3).unwrap(), Outcome::Done(()));
+        assert_eq!(content.write_at(offset, part, 3).unwrap(), Availability::Ready(()));
     };
     write(0, b"first");
     write(SIZE, b"then behind");
@@ -95,10 +97,10 @@ fn a_file_deleted_here_is_told_to_the_server_if_it_may_know_it() {
     store.change(|change| change.unlink(Ino::ROOT, b"unknown")).unwrap();
     assert_eq!(store.dirty_node(unknown).unwrap(), None);
     let dirty = store.dirty_node(known).unwrap().unwrap();
-    assert_eq!((dirty.base, dirty.state.is_none()), (7, true));
+    assert_eq!((dirty.base_version, dirty.state.is_none()), (7, true));
     let revision = Revision::random();
     let change = dirty.change;
-    store.pushed(&[Pushed { ino: known, change, version: 8, revision, state: None }]).unwrap();
+    store.finish_push(&[Pushed { ino: known, change, version: 8, revision, state: None }]).unwrap();
     assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
 }
 
@@ -110,7 +112,7 @@ fn bytes_are_given_up_only_when_the_server_has_them() {
     let ino = write_file(&store, "file", &all);
     assert_eq!(store.evict(ino).unwrap(), 0);
     let snapshot = store.snapshot(ino).unwrap();
-    store.content_known(&snapshot, manifest_of(&all)).unwrap();
+    store.mark_uploaded(&snapshot, manifest_of(&all)).unwrap();
     assert_eq!(store.evict(ino).unwrap(), 0, "the node is not pushed yet");
     push(&store, ino, 7);
     assert_eq!(store.cache_usage().bytes, SIZE);
@@ -118,7 +120,7 @@ fn bytes_are_given_up_only_when_the_server_has_them() {
     assert_eq!(store.cache_usage().bytes, 0);
     let content = store.open_content(ino, Access::Read).unwrap();
     let mut buffer = [0; 10];
-    assert_eq!(content.read_at(5, &mut buffer).unwrap(), Outcome::Missing(5..15));
+    assert_eq!(content.read_at(5, &mut buffer).unwrap(), Availability::Missing(5..15));
     let (_copy, after) = crashed(dir.path());
     for store in [&store, &after] {
         fetch(store, ino, &all);
@@ -159,9 +161,9 @@ fn a_chunk_that_becomes_the_only_one_or_is_that_no_more_is_dirty() {
                 true => content.write_at(after - 1, &[0], 3).unwrap(),
                 false => content.resize(after, 3).unwrap(),
             };
-            assert_eq!(change(), Outcome::Missing(0..CHUNK_SIZE));
+            assert_eq!(change(), Availability::Missing(0..CHUNK_SIZE));
             fetch(&store, ino, &all);
-            assert_eq!(change(), Outcome::Done(()));
+            assert_eq!(change(), Availability::Ready(()));
             all.resize(after as usize, 0);
             let snapshot = store.snapshot(ino).unwrap();
             assert!(snapshot.dirty.contains(&0), "{before} bytes became {after}");
@@ -201,13 +203,13 @@ fn writing_into_a_chunk_that_is_not_here_asks_for_it_and_whole_chunks_do_not() {
     store.evict(ino).unwrap();
     let content = store.open_content(ino, Access::Write).unwrap();
     let first = 0..CHUNK_SIZE;
-    assert_eq!(content.write_at(5, b"x", 3).unwrap(), Outcome::Missing(first.clone()));
-    assert_eq!(content.resize(10, 3).unwrap(), Outcome::Missing(first));
+    assert_eq!(content.write_at(5, b"x", 3).unwrap(), Availability::Missing(first.clone()));
+    assert_eq!(content.resize(10, 3).unwrap(), Availability::Missing(first));
     let last = 2 * CHUNK_SIZE..SIZE;
-    assert_eq!(content.resize(SIZE + 1, 3).unwrap(), Outcome::Missing(last.clone()));
-    assert_eq!(content.write_at(SIZE + 9, b"x", 3).unwrap(), Outcome::Missing(last));
+    assert_eq!(content.resize(SIZE + 1, 3).unwrap(), Availability::Missing(last.clone()));
+    assert_eq!(content.write_at(SIZE + 9, b"x", 3).unwrap(), Availability::Missing(last));
     let second = bytes(5, CHUNK_SIZE);
-    assert_eq!(content.write_at(CHUNK_SIZE, &second, 3).unwrap(), Outcome::Done(()));
+    assert_eq!(content.write_at(CHUNK_SIZE, &second, 3).unwrap(), Availability::Ready(()));
     all[CHUNK_SIZE as usize..2 * CHUNK_SIZE as usize].copy_from_slice(&second);
     assert_eq!(store.snapshot(ino).unwrap().dirty, [1]);
     fetch(&store, ino, &all);
@@ -224,8 +226,8 @@ fn a_file_cut_and_grown_again_is_zeros_where_it_was() {
     push(&store, ino, 7);
     store.evict(ino).unwrap();
     let content = store.open_content(ino, Access::Write).unwrap();
-    assert_eq!(content.resize(2 * CHUNK_SIZE, 3).unwrap(), Outcome::Done(()));
-    assert_eq!(content.resize(SIZE, 3).unwrap(), Outcome::Done(()));
+    assert_eq!(content.resize(2 * CHUNK_SIZE, 3).unwrap(), Availability::Ready(()));
+    assert_eq!(content.resize(SIZE, 3).unwrap(), Availability::Ready(()));
     assert_eq!(store.snapshot(ino).unwrap().dirty, [2]);
     let mut expected = all.clone();
     expected[2 * CHUNK_SIZE as usize..].fill(0);
@@ -309,14 +311,14 @@ fn files_that_are_not_here_are_found_in_the_order_of_their_directory() {
     write_file(&store, "local", b"never pushed");
     let found = |after: Ino, batch| {
         let position = store.position(after).unwrap().unwrap();
-        let files = store.absent_after(position, batch).unwrap();
+        let files = store.uncached_after(position, batch).unwrap();
         files.into_iter().map(|(ino, _)| ino).collect::<Vec<_>>()
     };
-    let batch = Batch { files: 2, bytes: u64::MAX, largest: 5000 };
+    let batch = PrefetchLimits { files: 2, bytes: u64::MAX, largest: 5000 };
     assert_eq!(found(inos[1], batch), [inos[2], inos[4]]);
     assert_eq!(found(inos[4], batch), [inos[5], inos[0]], "then those listed before");
-    assert_eq!(found(inos[1], Batch { bytes: 1500, ..batch }), [inos[2]]);
-    assert_eq!(found(inos[3], Batch { largest: 1004, ..batch }), [inos[4], inos[0]]);
+    assert_eq!(found(inos[1], PrefetchLimits { bytes: 1500, ..batch }), [inos[2]]);
+    assert_eq!(found(inos[3], PrefetchLimits { largest: 1004, ..batch }), [inos[4], inos[0]]);
 }
 
 #[test]

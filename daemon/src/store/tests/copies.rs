@@ -9,11 +9,11 @@ use super::*;
 const SIZE: u64 = 2 * CHUNK_SIZE + 100_000;
 
 /// Copies a stretch step by step, as long as nothing is missing.
-fn copy(source: &Content, target: &Content, stretch: Stretch) -> Copied {
+fn copy(source: &Content, target: &Content, stretch: CopyRange) -> Copied {
     let mut done = 0;
     while done < stretch.length {
         let (from, to) = (stretch.from + done, stretch.to + done);
-        let left = Stretch { from, to, length: stretch.length - done };
+        let left = CopyRange { from, to, length: stretch.length - done };
         match target.copy_from(source, left, 9).unwrap() {
             Copied::Done(0) => break,
             Copied::Done(count) => done += count,
@@ -23,8 +23,8 @@ fn copy(source: &Content, target: &Content, stretch: Stretch) -> Copied {
     Copied::Done(done)
 }
 
-fn whole(length: u64) -> Stretch {
-    Stretch { from: 0, to: 0, length }
+fn whole(length: u64) -> CopyRange {
+    CopyRange { from: 0, to: 0, length }
 }
 
 /// A file that the server has, none of it here, whose manifest is known; and an empty one.
@@ -67,7 +67,7 @@ fn a_copy_in_several_calls_leads_to_the_same_content() {
     let (source, target) = absent_and_empty(&store, &all);
     let ends = [0, 2 * CHUNK_SIZE, 3 * CHUNK_SIZE, all.len() as u64];
     for part in ends.windows(2) {
-        let stretch = Stretch { from: part[0], to: part[0], length: part[1] - part[0] };
+        let stretch = CopyRange { from: part[0], to: part[0], length: part[1] - part[0] };
         assert_eq!(copy(&source, &target, stretch), Copied::Done(stretch.length));
         let is_dirty = store.dirty_node(target.ino()).unwrap().unwrap().content_dirty;
         assert_eq!(is_dirty, part[1] < all.len() as u64);
@@ -104,10 +104,10 @@ fn a_chunk_changed_after_a_copy_is_the_only_dirty_one() {
     let (source, target) = absent_and_empty(&store, &all);
     copy(&source, &target, whole(3 * CHUNK_SIZE));
     let new = bytes(4, CHUNK_SIZE);
-    assert_eq!(target.write_at(CHUNK_SIZE, &new, 10).unwrap(), Outcome::Done(()));
+    assert_eq!(target.write_at(CHUNK_SIZE, &new, 10).unwrap(), Availability::Ready(()));
     let snapshot = store.snapshot(target.ino()).unwrap();
     assert_eq!(snapshot.dirty, [1]);
-    assert_eq!(snapshot.base.unwrap().digest(), Digest::of(&all));
+    assert_eq!(snapshot.base_manifest.unwrap().digest(), Digest::of(&all));
     fetch(&store, target.ino(), &all);
     all[CHUNK_SIZE as usize..][..CHUNK_SIZE as usize].copy_from_slice(&new);
     assert_eq!(read_all(&store, target.ino()), all);
@@ -119,7 +119,7 @@ fn bytes_for_another_place_must_be_here_and_are_copied_on_the_disk() {
     let store = open(dir.path());
     let all = bytes(5, SIZE);
     let (source, target) = absent_and_empty(&store, &all);
-    let stretch = Stretch { from: 10, to: 7, length: 5000 };
+    let stretch = CopyRange { from: 10, to: 7, length: 5000 };
     assert_eq!(copy(&source, &target, stretch), Copied::SourceMissing(10..5010));
     fetch(&store, source.ino(), &all);
     assert_eq!(copy(&source, &target, stretch), Copied::Done(5000));
@@ -138,12 +138,12 @@ fn a_part_of_a_chunk_that_is_not_here_in_the_target_must_be_fetched_first() {
     let store = open(dir.path());
     let all = bytes(6, SIZE);
     let (absent, target) = absent_and_empty(&store, &all);
-    assert_eq!(target.write_at(0, b"hello", 3).unwrap(), Outcome::Done(()));
+    assert_eq!(target.write_at(0, b"hello", 3).unwrap(), Availability::Ready(()));
     let into = store.open_content(absent.ino(), Access::Write).unwrap();
-    let stretch = Stretch { from: 0, to: CHUNK_SIZE + 3, length: 5 };
+    let stretch = CopyRange { from: 0, to: CHUNK_SIZE + 3, length: 5 };
     let chunk = CHUNK_SIZE..2 * CHUNK_SIZE;
     assert_eq!(copy(&target, &into, stretch), Copied::TargetMissing(chunk));
-    let end = Stretch { from: 0, to: SIZE + 3, length: 5 };
+    let end = CopyRange { from: 0, to: SIZE + 3, length: 5 };
     assert_eq!(copy(&target, &into, end), Copied::TargetMissing(2 * CHUNK_SIZE..SIZE));
 }
 
@@ -156,7 +156,7 @@ fn a_target_that_leans_on_another_content_takes_nothing_by_reference() {
     target.write_at(0, &old, 4).unwrap();
     push(&store, target.ino(), 2);
     store.evict(target.ino()).unwrap();
-    let stretch = Stretch { from: CHUNK_SIZE, to: CHUNK_SIZE, length: CHUNK_SIZE };
+    let stretch = CopyRange { from: CHUNK_SIZE, to: CHUNK_SIZE, length: CHUNK_SIZE };
     let needed = Copied::SourceMissing(CHUNK_SIZE..2 * CHUNK_SIZE);
     assert_eq!(copy(&source, &target, stretch), needed);
     // Over all of it, nothing of the other is left.
@@ -179,7 +179,7 @@ fn bytes_that_a_reference_took_the_place_of_are_gone() {
     let source = create(&store, "source");
     source.write_at(0, &all, 1).unwrap();
     let snapshot = store.snapshot(source.ino()).unwrap();
-    store.content_known(&snapshot, manifest).unwrap();
+    store.mark_uploaded(&snapshot, manifest).unwrap();
     push(&store, source.ino(), 1);
     store.evict(source.ino()).unwrap();
     let target = create(&store, "target");
@@ -204,7 +204,7 @@ fn an_upload_that_a_copy_overtook_does_not_count() {
     target.write_at(0, &own, 1).unwrap();
     let snapshot = store.snapshot(target.ino()).unwrap();
     assert_eq!(copy(&source, &target, whole(SIZE)), Copied::Done(SIZE));
-    let known = store.content_known(&snapshot, manifest_of(&own));
+    let known = store.mark_uploaded(&snapshot, manifest_of(&own));
     assert!(matches!(known, Err(Error::Replaced(_))), "{known:?}");
     fetch(&store, target.ino(), &all);
     assert_eq!(read_all(&store, target.ino()), all);
@@ -218,7 +218,7 @@ fn a_content_that_waits_for_its_commit_is_not_exchanged_for_a_part_of_another() 
     let (source, target) = absent_and_empty(&store, &all);
     target.write_at(0, &own, 1).unwrap();
     let snapshot = store.snapshot(target.ino()).unwrap();
-    store.content_known(&snapshot, manifest_of(&own)).unwrap();
+    store.mark_uploaded(&snapshot, manifest_of(&own)).unwrap();
     target.resize(0, 2).unwrap();
     let missing = copy(&source, &target, whole(2 * CHUNK_SIZE));
     assert_eq!(missing, Copied::SourceMissing(0..CHUNK_SIZE));
@@ -240,7 +240,7 @@ fn holes_stay_holes_in_a_copy() {
     let file = store.data.existing(target.ino()).unwrap().unwrap();
     assert!(file.metadata().unwrap().blocks() * 512 < CHUNK_SIZE);
     assert_eq!(read_all(&store, target.ino()), read_all(&store, source.ino()));
-    let within = Stretch { from: 0, to: length, length: 5 };
+    let within = CopyRange { from: 0, to: length, length: 5 };
     assert_eq!(copy(&target, &target, within), Copied::Done(5));
     assert!(read_all(&store, target.ino()).ends_with(b"lastfirst"));
 }

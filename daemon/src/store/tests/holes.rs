@@ -14,8 +14,8 @@ fn room(store: &Store, ino: Ino) -> u64 {
     store.data.existing(ino).unwrap().unwrap().metadata().unwrap().blocks() * 512
 }
 
-fn done(outcome: Outcome<()>) {
-    assert_eq!(outcome, Outcome::Done(()));
+fn done(outcome: Availability<()>) {
+    assert_eq!(outcome, Availability::Ready(()));
 }
 
 /// A file that the server has, with none of it here.
@@ -52,7 +52,7 @@ fn a_clean_chunk_that_is_punched_is_dirty_and_one_cut_by_it_is_fetched_first() {
     let mut all = bytes(2, SIZE);
     let content = evicted(&store, &all);
     let punch = || content.punch(CHUNK_SIZE..3 * CHUNK_SIZE + 10, 9).unwrap();
-    assert_eq!(punch(), Outcome::Missing(3 * CHUNK_SIZE..SIZE));
+    assert_eq!(punch(), Availability::Missing(3 * CHUNK_SIZE..SIZE));
     fetch(&store, content.ino(), &all);
     done(punch());
     all[CHUNK_SIZE as usize..3 * CHUNK_SIZE as usize + 10].fill(0);
@@ -85,11 +85,11 @@ fn zeros_reserve_their_room_and_grow_the_file_only_if_asked() {
     let content = create(&store, "file");
     content.write_at(0, &all, 1).unwrap();
     let range = CHUNK_SIZE - 10..3 * CHUNK_SIZE;
-    done(content.zero(range.clone(), Growth::Keep, 9).unwrap());
+    done(content.zero(range.clone(), Growth::KeepSize, 9).unwrap());
     all[CHUNK_SIZE as usize - 10..].fill(0);
     assert_eq!(read_all(&store, content.ino()), all);
     assert!(room(&store, content.ino()) >= 3 * CHUNK_SIZE);
-    done(content.zero(range, Growth::Grow, 9).unwrap());
+    done(content.zero(range, Growth::Extend, 9).unwrap());
     all.resize(3 * CHUNK_SIZE as usize, 0);
     for store in [&store, &crashed(dir.path()).1] {
         assert_eq!(read_all(store, content.ino()), all);
@@ -102,12 +102,12 @@ fn reserved_room_reads_as_zeros_and_changes_no_byte_that_the_server_has() {
     let store = open(dir.path());
     let mut all = bytes(5, SIZE);
     let content = evicted(&store, &all);
-    done(content.reserve(0..SIZE + CHUNK_SIZE, Growth::Keep, 9).unwrap());
+    done(content.reserve(0..SIZE + CHUNK_SIZE, Growth::KeepSize, 9).unwrap());
     assert!(!store.dirty_node(content.ino()).unwrap().unwrap().content_dirty);
     assert!(room(&store, content.ino()) >= SIZE + CHUNK_SIZE - 8192);
     fetch(&store, content.ino(), &all);
     assert_eq!(read_all(&store, content.ino()), all);
-    done(content.reserve(0..SIZE + 5, Growth::Grow, 9).unwrap());
+    done(content.reserve(0..SIZE + 5, Growth::Extend, 9).unwrap());
     done(content.resize(SIZE + 2 * CHUNK_SIZE, 10).unwrap());
     all.resize((SIZE + 2 * CHUNK_SIZE) as usize, 0);
     for store in [&store, &crashed(dir.path()).1] {
@@ -123,7 +123,7 @@ fn room_that_the_disk_or_the_floor_has_not_is_refused_and_nothing_changes() {
     for (options, length) in [(floor, 1 << 20), (OPTIONS, 1 << 44)] {
         let store = Store::open(dir.path(), options).unwrap();
         let content = store.open_content(ino, Access::Write).unwrap();
-        for growth in [Growth::Keep, Growth::Grow] {
+        for growth in [Growth::KeepSize, Growth::Extend] {
             assert!(matches!(content.reserve(0..length, growth, 9), Err(Error::NoSpace)));
             assert!(matches!(content.zero(0..length, growth, 9), Err(Error::NoSpace)));
         }
@@ -149,8 +149,8 @@ fn data_and_holes_are_found_here_and_where_only_the_manifest_tells() {
     content.write_at(2 * CHUNK_SIZE, &all[2 * CHUNK_SIZE as usize..], 1).unwrap();
     let check = |what: &str| {
         let (data, hole) = (
-            |offset| content.seek(offset, Sought::Data).unwrap(),
-            |offset| content.seek(offset, Sought::Hole).unwrap(),
+            |offset| content.seek(offset, SeekWhence::Data).unwrap(),
+            |offset| content.seek(offset, SeekWhence::Hole).unwrap(),
         );
         assert_eq!(data(5), Some(5), "{what}");
         assert_eq!(hole(5), Some(CHUNK_SIZE), "{what}");
@@ -168,8 +168,8 @@ fn data_and_holes_are_found_here_and_where_only_the_manifest_tells() {
     fetch(&store, ino, &all);
     check("fetched");
     content.resize(SIZE + CHUNK_SIZE, 9).unwrap();
-    assert_eq!(content.seek(SIZE + 5000, Sought::Data).unwrap(), None);
-    assert_eq!(content.seek(0, Sought::Hole).unwrap(), Some(CHUNK_SIZE));
+    assert_eq!(content.seek(SIZE + 5000, SeekWhence::Data).unwrap(), None);
+    assert_eq!(content.seek(0, SeekWhence::Hole).unwrap(), Some(CHUNK_SIZE));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn chunks_without_data_are_known_to_be_zeros_unless_they_were_written_to() {
     let content = create(&store, "file");
     content.resize(64 * CHUNK_SIZE + 5, 1).unwrap();
     content.write_at(3 * CHUNK_SIZE - 1, b"xx", 2).unwrap();
-    done(content.reserve(8 * CHUNK_SIZE..9 * CHUNK_SIZE, Growth::Keep, 3).unwrap());
+    done(content.reserve(8 * CHUNK_SIZE..9 * CHUNK_SIZE, Growth::KeepSize, 3).unwrap());
     let snapshot = store.snapshot(content.ino()).unwrap();
     content.write_at(5 * CHUNK_SIZE, &[0], 4).unwrap();
     done(content.punch(6 * CHUNK_SIZE..6 * CHUNK_SIZE + 1, 5).unwrap());
@@ -222,10 +222,10 @@ fn a_manifest_that_comes_tells_how_many_blocks_a_file_takes() {
     let content = store.open_content(ino, Access::Read).unwrap();
     let blocks = || store.view(|view| view.node(ino)).unwrap().blocks;
     assert!(!content.knows_holes().unwrap());
-    assert_eq!(content.seek(0, Sought::Hole).unwrap(), Some(SIZE), "all may be data");
+    assert_eq!(content.seek(0, SeekWhence::Hole).unwrap(), Some(SIZE), "all may be data");
     assert_eq!(blocks(), SIZE.div_ceil(512));
     store.set_manifest(manifest_with_holes(&all)).unwrap();
     assert!(content.knows_holes().unwrap());
-    assert_eq!(content.seek(0, Sought::Data).unwrap(), Some(2 * CHUNK_SIZE));
+    assert_eq!(content.seek(0, SeekWhence::Data).unwrap(), Some(2 * CHUNK_SIZE));
     assert_eq!(blocks(), (SIZE - 2 * CHUNK_SIZE).div_ceil(512));
 }

@@ -174,7 +174,7 @@ fn a_node_is_kept_without_a_name_until_it_is_forgotten_or_the_daemon_ends() {
     let unlink = |name: &str| {
         let gone = |change: &mut Change<'_>| {
             let ino = change.unlink(Ino::ROOT, name.as_bytes())?;
-            change.keep(ino);
+            change.pin(ino);
             Ok::<_, Error>(())
         };
         store.change(gone).unwrap();

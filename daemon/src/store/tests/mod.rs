@@ -19,8 +19,8 @@ use miaofs::protocol::ids::Revision;
 
 use super::fill::Filled;
 use super::{
-    Access, Batch, Change, ChunkRead, Content, Copied, Error, Growth, Ino, NewNode, Outcome,
-    Pushed, Sought, Store, StoreOptions, Stretch,
+    Access, Availability, Change, ChunkRead, Content, Copied, CopyRange, Error, Growth, Ino,
+    NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
@@ -78,7 +78,7 @@ fn create(store: &Arc<Store>, name: &str) -> Content {
 
 fn write_file(store: &Arc<Store>, name: &str, bytes: &[u8]) -> Ino {
     let content = create(store, name);
-    assert_eq!(content.write_at(0, bytes, 2_000).unwrap(), Outcome::Done(()));
+    assert_eq!(content.write_at(0, bytes, 2_000).unwrap(), Availability::Ready(()));
     content.ino()
 }
 
@@ -86,7 +86,7 @@ fn read_all(store: &Arc<Store>, ino: Ino) -> Vec<u8> {
     let content = store.open_content(ino, Access::Read).unwrap();
     let mut bytes = vec![0xee; size(store, ino) as usize];
     let length = bytes.len();
-    assert_eq!(content.read_at(0, &mut bytes).unwrap(), Outcome::Done(length));
+    assert_eq!(content.read_at(0, &mut bytes).unwrap(), Availability::Ready(length));
     bytes
 }
 
@@ -142,13 +142,13 @@ fn push(store: &Store, ino: Ino, version: u64) {
             );
             all.extend_from_slice(&buffer);
         }
-        store.content_known(&snapshot, manifest_with_holes(&all)).unwrap();
+        store.mark_uploaded(&snapshot, manifest_with_holes(&all)).unwrap();
     }
     let dirty = store.dirty_node(ino).unwrap().expect("dirty until pushed");
     let revision = Revision::random();
     store.begin_push(&[(ino, revision)]).unwrap();
     let pushed = Pushed { ino, change: dirty.change, version, revision, state: dirty.state };
-    store.pushed(&[pushed]).unwrap();
+    store.finish_push(&[pushed]).unwrap();
 }
 
 /// Fetches what is missing of a node, whose content is `bytes`.

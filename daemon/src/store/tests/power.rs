@@ -308,8 +308,8 @@ impl Written {
     }
 
     /// Does what may need bytes that are not here.
-    fn complete(&self, operation: impl Fn(&Content) -> Outcome<()>) {
-        while let Outcome::Missing(_range) = operation(&self.content) {
+    fn complete(&self, operation: impl Fn(&Content) -> Availability<()>) {
+        while let Availability::Missing(_range) = operation(&self.content) {
             fetch(&self.content.store, self.content.ino(), &self.served);
         }
     }

@@ -7,7 +7,7 @@ use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
 
-use super::super::{DirtyNode, NameResolution, News, Resolution, Rules};
+use super::super::{DirtyNode, Invalidation, NameResolution, Resolution, Rules};
 use super::*;
 
 pub(super) const NEVER: Rules<'static> = Rules {
@@ -59,8 +59,11 @@ fn children_may_come_before_their_parents() {
     store.apply(&[child], &NEVER, 2).unwrap();
     assert!(store.view(|view| view.children(Ino::ROOT, 0, 10)).unwrap().is_empty());
     let parent = node(folder, 3, Some(state(Kind::Directory, &[(NodeId::ROOT, "folder")])));
-    let news = store.apply(&[parent], &NEVER, 3).unwrap();
-    assert!(news.contains(&News::Entry { parent: Ino::ROOT, name: b"folder".to_vec() }));
+    let invalidations = store.apply(&[parent], &NEVER, 3).unwrap();
+    assert!(
+        invalidations
+            .contains(&Invalidation::Entry { parent: Ino::ROOT, name: b"folder".to_vec() })
+    );
     let (_copy, after) = crashed(dir.path());
     for store in [&store, &after] {
         let folder = entry(store, Ino::ROOT, "folder").unwrap();
@@ -95,11 +98,11 @@ fn a_new_content_keeps_the_chunks_that_are_equal() {
     all[CHUNK_SIZE as usize] ^= 1;
     all.truncate(3 * CHUNK_SIZE as usize + 1);
     let changed = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), &all);
-    let news = store.apply(&[node(id, 2, Some(changed))], &NEVER, 2).unwrap();
-    assert!(news.contains(&News::Content(ino)));
+    let invalidations = store.apply(&[node(id, 2, Some(changed))], &NEVER, 2).unwrap();
+    assert!(invalidations.contains(&Invalidation::Content(ino)));
     assert_eq!(size(&store, ino), all.len() as u64);
     let mut buffer = [0; 1];
-    assert_eq!(reader.read_at(0, &mut buffer).unwrap(), Outcome::Missing(0..1));
+    assert_eq!(reader.read_at(0, &mut buffer).unwrap(), Availability::Missing(0..1));
     store.set_manifest(manifest_of(&all)).unwrap();
     let (_copy, after) = crashed(dir.path());
     for store in [&store, &after] {
@@ -158,7 +161,9 @@ fn a_deleted_directory_comes_back_for_what_is_new_in_it() {
     assert_eq!(entry(&store, outer_ino, "empty"), None);
     let dirty: Vec<DirtyNode> = store.dirty_nodes(Ino(0), 10).unwrap();
     assert_eq!(dirty.len(), 3);
-    assert!(dirty.iter().filter(|node| node.base == 3).all(|node| node.base_state.is_none()));
+    assert!(
+        dirty.iter().filter(|node| node.base_version == 3).all(|node| node.base_state.is_none())
+    );
 }
 
 #[test]
@@ -198,9 +203,9 @@ fn a_file_that_the_server_deleted_lives_while_it_is_open() {
     push(&store, ino, 1);
     let id = store.view(|view| view.node(ino)).unwrap().id;
     let reader = store.open_content(ino, Access::Read).unwrap();
-    let news = store.apply(&[node(id, 2, None)], &NEVER, 2).unwrap();
+    let invalidations = store.apply(&[node(id, 2, None)], &NEVER, 2).unwrap();
     let name = b"file".to_vec();
-    assert_eq!(news, [News::Deleted { parent: Ino::ROOT, child: ino, name }]);
+    assert_eq!(invalidations, [Invalidation::Deleted { parent: Ino::ROOT, child: ino, name }]);
     assert_eq!(read_all(&store, ino), b"hello");
     drop(reader);
     assert!(matches!(store.view(|view| view.node(ino)), Err(Error::NoNode(_))));
@@ -216,7 +221,7 @@ fn a_node_deleted_here_and_changed_there_comes_back() {
     let id = store.view(|view| view.node(ino)).unwrap().id;
     store.change(|change| change.unlink(Ino::ROOT, b"file")).unwrap();
     let changed = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), b"changed");
-    let rules = Rules { node: &|_, _| Resolution::Take, ..NEVER };
+    let rules = Rules { node: &|_, _| Resolution::TakeRemote, ..NEVER };
     store.apply(&[node(id, 2, Some(changed))], &rules, 2).unwrap();
     store.sync_tree().unwrap();
     let back = entry(&store, Ino::ROOT, "file").unwrap();

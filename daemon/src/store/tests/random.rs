@@ -69,11 +69,16 @@ impl Model {
     }
 
     /// Runs an operation again and again while it says what is missing, which is fetched.
-    fn complete<T>(&self, store: &Store, ino: Ino, mut operation: impl FnMut() -> Outcome<T>) -> T {
+    fn complete<T>(
+        &self,
+        store: &Store,
+        ino: Ino,
+        mut operation: impl FnMut() -> Availability<T>,
+    ) -> T {
         for _try in 0..10 {
             match operation() {
-                Outcome::Done(done) => return done,
-                Outcome::Missing(range) => self.fetch(store, ino, range),
+                Availability::Ready(done) => return done,
+                Availability::Missing(range) => self.fetch(store, ino, range),
             }
         }
         panic!("bytes are missing after they were fetched ten times");
@@ -84,12 +89,12 @@ impl Model {
         let all = self.bytes[&source].clone();
         let size = all.len() as u64;
         let mut stretch = match random.below(4) {
-            0 => Stretch { from: 0, to: 0, length: size },
+            0 => CopyRange { from: 0, to: 0, length: size },
             1 => {
                 let from = random.below(3) * CHUNK_SIZE;
-                Stretch { from, to: from, length: (1 + random.below(2)) * CHUNK_SIZE }
+                CopyRange { from, to: from, length: (1 + random.below(2)) * CHUNK_SIZE }
             }
-            _ => Stretch {
+            _ => CopyRange {
                 from: random.below(size + 1),
                 to: random.below(2 * CHUNK_SIZE),
                 length: random.below(CHUNK_SIZE + 9000),
@@ -173,7 +178,7 @@ impl Model {
         };
         let longest = if random.below(2) == 0 { 2 * CHUNK_SIZE } else { 20_000 };
         let range = start..start + 1 + random.below(longest);
-        let growth = if random.below(2) == 0 { Growth::Grow } else { Growth::Keep };
+        let growth = if random.below(2) == 0 { Growth::Extend } else { Growth::KeepSize };
         let content = store.open_content(ino, Access::Write).unwrap();
         let what = random.below(3);
         self.complete(store, ino, || match what {
@@ -186,7 +191,7 @@ impl Model {
             let inside = range.start.min(all.len() as u64)..range.end.min(all.len() as u64);
             all[inside.start as usize..inside.end as usize].fill(0);
         }
-        if what > 0 && growth == Growth::Grow {
+        if what > 0 && growth == Growth::Extend {
             all.resize(all.len().max(range.end as usize), 0);
         }
     }
@@ -196,12 +201,14 @@ impl Model {
         let (content, all) = (store.open_content(ino, Access::Read).unwrap(), &self.bytes[&ino]);
         let mut at = 0;
         while at < all.len() as u64 {
-            let data = content.seek(at, Sought::Data).unwrap();
+            let data = content.seek(at, SeekWhence::Data).unwrap();
             let until = data.unwrap_or(all.len() as u64);
             let hole = &all[at as usize..until as usize];
             assert!(hole.iter().all(|byte| *byte == 0), "data in a hole of {ino} behind {at}");
             at = match data {
-                Some(data) => content.seek(data, Sought::Hole).unwrap().expect("the end at least"),
+                Some(data) => {
+                    content.seek(data, SeekWhence::Hole).unwrap().expect("the end at least")
+                }
                 None => break,
             };
         }
@@ -221,11 +228,11 @@ impl Model {
                     store.read_chunk(&snapshot, index, &mut buffer).unwrap();
                     assert_eq!(hash_chunk(chunk, &buffer), *digest);
                 } else {
-                    let base = snapshot.base.as_ref().unwrap();
+                    let base = snapshot.base_manifest.as_ref().unwrap();
                     assert_eq!(base.chunk(index), Some(*digest), "chunk {index} is not dirty");
                 }
             }
-            store.content_known(&snapshot, manifest).unwrap();
+            store.mark_uploaded(&snapshot, manifest).unwrap();
             self.server.insert(Digest::of(&all), all);
         } else {
             let content = dirty.state.as_ref().and_then(|state| state.content).unwrap();

@@ -45,7 +45,7 @@ fn local(base: Option<NodeState>, state: Option<NodeState>) -> DirtyNode {
         ino: Ino(7),
         id: NodeId::random(),
         change: 1,
-        base: u64::from(base.is_some()),
+        base_version: u64::from(base.is_some()),
         base_state: base,
         in_flight: None,
         state,
@@ -64,11 +64,11 @@ fn remote(state: Option<NodeState>) -> files::Node {
 fn deletions_lose_against_changes_on_either_side() {
     let (base, edited) = (file("old"), file("new"));
     let cases = [
-        (None, None, Resolution::Take),
-        (None, Some(edited.clone()), Resolution::Take),
+        (None, None, Resolution::TakeRemote),
+        (None, Some(edited.clone()), Resolution::TakeRemote),
         (None, Some(base.clone()), Resolution::KeepLocal),
         (Some(edited), None, Resolution::KeepLocal),
-        (Some(base.clone()), None, Resolution::Take),
+        (Some(base.clone()), None, Resolution::TakeRemote),
     ];
     for (here, there, expected) in cases {
         let case = format!("{here:?} against {there:?}");
@@ -83,10 +83,10 @@ fn the_times_of_a_directory_alone_do_not_bring_it_back() {
     let touched = NodeState { mtime: 20, ctime: 20, ..base.clone() };
     let changed = NodeState { mode: 0o700, ..touched.clone() };
     let cases = [
-        (Some(touched.clone()), None, Resolution::Take),
+        (Some(touched.clone()), None, Resolution::TakeRemote),
         (None, Some(touched), Resolution::KeepLocal),
         (Some(changed.clone()), None, Resolution::KeepLocal),
-        (None, Some(changed), Resolution::Take),
+        (None, Some(changed), Resolution::TakeRemote),
     ];
     for (here, there, expected) in cases {
         let case = format!("{here:?} against {there:?}");
@@ -102,7 +102,7 @@ fn two_new_contents_are_both_kept_and_equal_ones_are_one() {
     let copy_name = b"a (conflict laptop 2026-11-23 10.00.00).txt".to_vec();
     let kept = Resolution::KeepBoth { copy_name };
     assert_eq!(resolve(&node, &remote(Some(file("theirs"))), &mark()), kept);
-    assert_eq!(resolve(&node, &remote(Some(file("mine"))), &mark()), Resolution::Take);
+    assert_eq!(resolve(&node, &remote(Some(file("mine"))), &mark()), Resolution::TakeRemote);
 
     let unhashed = DirtyNode { content_dirty: true, ..local(Some(base), Some(file("old"))) };
     assert_eq!(resolve(&unhashed, &remote(Some(file("theirs"))), &mark()), kept);

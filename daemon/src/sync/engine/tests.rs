@@ -13,7 +13,7 @@ use miaofs::protocol::accounts::{Device, SignIn, SignUp};
 use miaofs::protocol::files::Kind;
 
 use super::*;
-use crate::store::{Access, NewNode, Outcome, StoreOptions};
+use crate::store::{Access, Availability, NewNode, StoreOptions};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const MIB: usize = 1024 * 1024;
@@ -49,7 +49,7 @@ impl Drop for RunningServer {
 struct TestDevice {
     store: Arc<Store>,
     engine: Engine,
-    _news: mpsc::UnboundedReceiver<News>,
+    _news: mpsc::UnboundedReceiver<Invalidation>,
 }
 
 impl TestDevice {
@@ -91,7 +91,7 @@ impl TestDevice {
     async fn write(&self, ino: Ino, offset: u64, bytes: &[u8]) {
         let content = self.store.open_content(ino, Access::Write).unwrap();
         let now = jiff::Timestamp::now().as_nanosecond() as i64;
-        while let Outcome::Missing(range) = content.write_at(offset, bytes, now).unwrap() {
+        while let Availability::Missing(range) = content.write_at(offset, bytes, now).unwrap() {
             self.engine.fetch(&content, range).await.unwrap();
         }
         drop(content);
@@ -119,11 +119,11 @@ impl TestDevice {
         let mut buffer = vec![0; (range.end - range.start) as usize];
         loop {
             match content.read_at(range.start, &mut buffer).unwrap() {
-                Outcome::Done(length) => {
+                Availability::Ready(length) => {
                     buffer.truncate(length);
                     return buffer;
                 }
-                Outcome::Missing(range) => self.engine.fetch(&content, range).await.unwrap(),
+                Availability::Missing(range) => self.engine.fetch(&content, range).await.unwrap(),
             }
         }
     }

@@ -41,7 +41,7 @@ fn node(number: u64, before: Option<Place<'_>>, now: Option<Place<'_>>) -> Dirty
         ino: Ino(number),
         id: id(number),
         change: 1,
-        base: u64::from(before.is_some()),
+        base_version: u64::from(before.is_some()),
         base_state: before.map(|place| state(Kind::Directory, place)),
         in_flight: None,
         state: now.map(|place| state(Kind::Directory, place)),

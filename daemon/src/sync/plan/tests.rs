@@ -42,7 +42,7 @@ fn file(number: u64, size: u64) -> DirtyNode {
         ino: Ino(number),
         id: NodeId::random(),
         change: 1,
-        base: 0,
+        base_version: 0,
         base_state: None,
         in_flight: None,
         state: Some(state),
@@ -136,7 +136,8 @@ fn a_file_too_large_for_the_server_stays_local() {
 #[test]
 fn many_deletions_wait_for_a_word_and_the_rest_goes_on() {
     let mut planner = planner();
-    let deleted = DirtyNode { base: 1, base_state: file(9, 0).state, state: None, ..file(9, 0) };
+    let deleted =
+        DirtyNode { base_version: 1, base_state: file(9, 0).state, state: None, ..file(9, 0) };
     let nodes = [deleted, DirtyNode { content_dirty: false, ..file(7, 0) }];
     let many = Facts { hurry: Hurry::Yes, deletions: 2000, ..facts(Instant::now()) };
     let round = planner.plan(&nodes, &many);

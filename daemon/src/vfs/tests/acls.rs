@@ -1,7 +1,7 @@
 //! POSIX ACLs and the mode, and what a directory hands down.
 
 use super::{ADA, Drive, ROOT_USER, at, refused};
-use crate::store::{Ino, Outcome};
+use crate::store::{Availability, Ino};
 use crate::vfs::{AttributeChange, Caller, Error, NewNode, SetXattr};
 use miaofs::protocol::files::Kind;
 
@@ -32,7 +32,7 @@ impl Drive {
     fn chmod(&self, ino: Ino, mode: u32) {
         let wanted = AttributeChange { mode: Some(mode), ..AttributeChange::default() };
         let changed = self.vfs.set_attributes(ROOT_USER, ino, wanted).unwrap();
-        assert!(matches!(changed, Outcome::Done(_)));
+        assert!(matches!(changed, Availability::Ready(_)));
     }
 
     fn mode(&self, ino: Ino) -> u32 {

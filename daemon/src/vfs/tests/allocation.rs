@@ -1,12 +1,12 @@
 //! Room, zeros and holes: sizes, times, set-id bits and errors, as on a local disk.
 
 use super::{ADA, Drive, ROOT_USER, WRITE, refused};
-use crate::store::{self, Growth, Ino, Outcome, Sought};
+use crate::store::{self, Availability, Growth, Ino, SeekWhence};
 use crate::vfs::{Allocation, AttributeChange, Caller, Error, HandleId, Span, Written};
 
 const MIB: u64 = 1 << 20;
-const RESERVE: Allocation = Allocation::Reserve(Growth::Grow);
-const KEEP: Allocation = Allocation::Reserve(Growth::Keep);
+const RESERVE: Allocation = Allocation::Reserve(Growth::Extend);
+const KEEP: Allocation = Allocation::Reserve(Growth::KeepSize);
 
 fn span(offset: u64, length: u64) -> Span {
     Span { offset, length }
@@ -21,8 +21,8 @@ impl Drive {
         what: Allocation,
     ) -> Written {
         match self.vfs.allocate(caller, id, span(range.0, range.1), what).unwrap() {
-            Outcome::Done(written) => written,
-            Outcome::Missing(range) => panic!("{range:?} is missing"),
+            Availability::Ready(written) => written,
+            Availability::Missing(range) => panic!("{range:?} is missing"),
         }
     }
 }
@@ -34,12 +34,12 @@ fn the_size_grows_or_is_kept_as_asked() {
     let handle = drive.open(ino, WRITE);
     let size = || drive.stat(ino).attributes.size;
     drive.allocate(ADA, handle, (0, MIB), KEEP);
-    drive.allocate(ADA, handle, (3, MIB), Allocation::Zero(Growth::Keep));
+    drive.allocate(ADA, handle, (3, MIB), Allocation::Zero(Growth::KeepSize));
     assert_eq!((size(), drive.content(ino)), (5, b"hel\0\0".to_vec()));
     assert!(drive.stat(ino).blocks * 512 >= MIB);
     drive.allocate(ADA, handle, (0, 7), RESERVE);
     assert_eq!(drive.content(ino), b"hel\0\0\0\0");
-    drive.allocate(ADA, handle, (1, 9), Allocation::Zero(Growth::Grow));
+    drive.allocate(ADA, handle, (1, 9), Allocation::Zero(Growth::Extend));
     assert_eq!(drive.content(ino), b"h\0\0\0\0\0\0\0\0\0");
     drive.allocate(ADA, handle, (0, MIB), Allocation::Punch);
     assert_eq!((size(), drive.content(ino)), (10, vec![0; 10]));
@@ -50,7 +50,7 @@ fn each_of_them_moves_mtime_and_ctime() {
     let drive = Drive::new();
     let ino = drive.file_of(Ino::ROOT, "a", b"hello");
     let handle = drive.open(ino, WRITE);
-    let zero = Allocation::Zero(Growth::Keep);
+    let zero = Allocation::Zero(Growth::KeepSize);
     for (offset, what) in [(0, RESERVE), (0, KEEP), (1, Allocation::Punch), (2, zero), (9, zero)] {
         let before = drive.stat(ino).attributes;
         drive.allocate(ADA, handle, (offset, 1), what);
@@ -68,7 +68,7 @@ fn a_stranger_takes_the_set_id_bits_away_and_root_does_not() {
         let change = AttributeChange { mode: Some(mode), ..AttributeChange::default() };
         drive.vfs.set_attributes(ROOT_USER, ino, change).unwrap();
     };
-    for what in [RESERVE, KEEP, Allocation::Punch, Allocation::Zero(Growth::Keep)] {
+    for what in [RESERVE, KEEP, Allocation::Punch, Allocation::Zero(Growth::KeepSize)] {
         mode(0o6755);
         assert_eq!(drive.allocate(ROOT_USER, handle, (0, 2), what), Written::Plainly);
         assert_eq!(drive.stat(ino).attributes.mode, 0o6755);
@@ -84,7 +84,7 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let handle = drive.open(ino, WRITE);
     let allocate =
         |offset, length, what| drive.vfs.allocate(ADA, handle, span(offset, length), what);
-    for what in [RESERVE, KEEP, Allocation::Punch, Allocation::Zero(Growth::Grow)] {
+    for what in [RESERVE, KEEP, Allocation::Punch, Allocation::Zero(Growth::Extend)] {
         refused!(allocate(0, 0, what), Error::EmptyRange);
         refused!(allocate(1 << 44, 1, what), Error::Store(store::Error::TooLarge(_)));
         refused!(allocate(u64::MAX, 2, what), Error::Store(store::Error::TooLarge(_)));
@@ -105,17 +105,17 @@ fn data_and_holes_are_sought_inside_of_the_file_only() {
     drive.write(handle, 9 * MIB, b"end");
     let seek = |offset, sought| drive.vfs.seek(handle, offset, sought);
     let found = |offset, sought| match seek(offset, sought).unwrap() {
-        Outcome::Done(found) => found,
-        Outcome::Missing(_) => panic!("it is all here"),
+        Availability::Ready(found) => found,
+        Availability::Missing(_) => panic!("it is all here"),
     };
     let mib = MIB as i64;
-    assert_eq!(found(5, Sought::Hole), 5);
-    assert_eq!(found(5, Sought::Data), 9 * MIB);
-    assert_eq!(found(9 * mib + 1, Sought::Data), 9 * MIB + 1);
-    assert_eq!(found(9 * mib + 1, Sought::Hole), 9 * MIB + 3);
+    assert_eq!(found(5, SeekWhence::Hole), 5);
+    assert_eq!(found(5, SeekWhence::Data), 9 * MIB);
+    assert_eq!(found(9 * mib + 1, SeekWhence::Data), 9 * MIB + 1);
+    assert_eq!(found(9 * mib + 1, SeekWhence::Hole), 9 * MIB + 3);
     for offset in [9 * mib + 3, i64::MAX, -1] {
-        refused!(seek(offset, Sought::Data), Error::NothingBehind);
-        refused!(seek(offset, Sought::Hole), Error::NothingBehind);
+        refused!(seek(offset, SeekWhence::Data), Error::NothingBehind);
+        refused!(seek(offset, SeekWhence::Hole), Error::NothingBehind);
     }
     assert_eq!(Error::NothingBehind.errno(), rustix::io::Errno::NXIO);
 }

@@ -1,14 +1,14 @@
 //! Mode, owner, times, and the bits that a change of owner or content takes away.
 
 use super::{ADA, Drive, READ, ROOT_USER, WRITE, at, refused};
-use crate::store::{Ino, Outcome};
+use crate::store::{Availability, Ino};
 use crate::vfs::{AttributeChange, Caller, Error, Privileges, SetXattr, Stat, Time, Written};
 use miaofs::protocol::files::Kind;
 
 fn set(drive: &Drive, caller: Caller, ino: Ino, wanted: AttributeChange) -> Stat {
     match drive.vfs.set_attributes(caller, ino, wanted).unwrap() {
-        Outcome::Done(stat) => stat,
-        Outcome::Missing(range) => panic!("{range:?} is missing"),
+        Availability::Ready(stat) => stat,
+        Availability::Missing(range) => panic!("{range:?} is missing"),
     }
 }
 
@@ -82,7 +82,7 @@ fn foreign_content_does_not_run_with_the_owners_privileges() {
     assert_eq!(drive.stat(ino).attributes.mode, 0o6755);
     set_capability();
     let written = drive.vfs.write(handle, 0, b"ada may not", Privileges::Drop(ADA)).unwrap();
-    assert_eq!(written, Outcome::Done(Written::WithNewMode));
+    assert_eq!(written, Availability::Ready(Written::WithNewMode));
     assert_eq!(drive.stat(ino).attributes.mode, 0o755);
     refused!(drive.vfs.xattr(ino, b"security.capability"), Error::NoXattr);
     set_capability();

@@ -1,7 +1,7 @@
 //! Copying between open files.
 
 use super::{ADA, Drive, READ, ROOT_USER, WRITE, refused};
-use crate::store::{Ino, Stretch};
+use crate::store::{CopyRange, Ino};
 use crate::vfs::{AttributeChange, Caller, Error, HandleId, Written};
 
 impl Drive {
@@ -11,7 +11,7 @@ impl Drive {
         handles: (HandleId, HandleId),
         (from, to, length): (u64, u64, u64),
     ) -> Result<(u64, Written), Error> {
-        let stretch = Stretch { from, to, length };
+        let stretch = CopyRange { from, to, length };
         self.runtime.block_on(self.vfs.copy(caller, handles, stretch))
     }
 }

@@ -22,7 +22,7 @@ use super::{
     Caller, Error, HandleId, IfExists, NewNode, OpenMode, Place, Privileges, Settings, Stat,
     SyncMode, Truncate, Vfs, Writable, Written,
 };
-use crate::store::{Access, Ino, Outcome, Store, StoreOptions};
+use crate::store::{Access, Availability, Ino, Store, StoreOptions};
 use crate::sync::{self, Engine};
 
 const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
@@ -94,14 +94,14 @@ impl Drive {
 
     fn write(&self, handle: HandleId, offset: u64, bytes: &[u8]) {
         let written = self.vfs.write(handle, offset, bytes, Privileges::Keep).unwrap();
-        assert_eq!(written, Outcome::Done(Written::Plainly));
+        assert_eq!(written, Availability::Ready(Written::Plainly));
     }
 
     fn read(&self, handle: HandleId, offset: u64, size: usize) -> Vec<u8> {
         let mut buffer = vec![0xAA; size];
         match self.vfs.read(handle, offset, &mut buffer).unwrap() {
-            Outcome::Done(length) => buffer.truncate(length),
-            Outcome::Missing(range) => panic!("{range:?} is missing"),
+            Availability::Ready(length) => buffer.truncate(length),
+            Availability::Missing(range) => panic!("{range:?} is missing"),
         }
         buffer
     }

@@ -16,7 +16,7 @@ use super::filesystem::operation::{
 };
 use super::machine::Machine;
 use super::words::{errno, kind, time};
-use crate::store::{self, Growth, Ino, Outcome};
+use crate::store::{self, Availability, Growth, Ino};
 use crate::vfs::{
     self, Allocation, AttributeChange, Caller, HandleId, IfExists, NewNode, OpenMode, Place,
     Privileges, RenameMode, Room, Span, Stat, Truncate, Vfs,
@@ -212,12 +212,12 @@ impl<'a> Kernel<'a> {
     fn complete<T>(
         &mut self,
         ino: Ino,
-        mut operation: impl FnMut(&Vfs) -> Result<Outcome<T>, vfs::Error>,
+        mut operation: impl FnMut(&Vfs) -> Result<Availability<T>, vfs::Error>,
     ) -> Result<T, Errno> {
         for _try in 0..FETCHES_MAX {
             match operation(self.vfs()).map_err(errno)? {
-                Outcome::Done(done) => return Ok(done),
-                Outcome::Missing(range) => {
+                Availability::Ready(done) => return Ok(done),
+                Availability::Missing(range) => {
                     self.machine_mut().fetch(ino, range);
                 }
             }
@@ -258,10 +258,10 @@ impl<'a> Kernel<'a> {
             return Err(Errno::BADF);
         }
         let what = match what {
-            operation::Allocation::Reserve => Allocation::Reserve(Growth::Grow),
-            operation::Allocation::ReserveKeepingSize => Allocation::Reserve(Growth::Keep),
+            operation::Allocation::Reserve => Allocation::Reserve(Growth::Extend),
+            operation::Allocation::ReserveKeepingSize => Allocation::Reserve(Growth::KeepSize),
             operation::Allocation::Punch => Allocation::Punch,
-            operation::Allocation::Zero => Allocation::Zero(Growth::Grow),
+            operation::Allocation::Zero => Allocation::Zero(Growth::Extend),
         };
         self.complete(ino, |vfs| vfs.allocate(ROOT_USER, id, span, what)).map(drop)
     }

@@ -53,7 +53,7 @@ impl Remote {
     /// Tells what has arrived, though some of it may have changed since.
     fn end_begun(&mut self, store: &Store) {
         for Hashed { snapshot, manifest } in self.begun.drain(..) {
-            match store.content_known(&snapshot, manifest) {
+            match store.mark_uploaded(&snapshot, manifest) {
                 Ok(()) | Err(store::Error::NoNode(_) | store::Error::Replaced(_)) => {}
                 Err(error) => panic!("{} has arrived: {error}", snapshot.ino),
             }
@@ -86,7 +86,7 @@ impl Remote {
         if dirty.content_dirty {
             let hashed = hash(store, store.snapshot(ino).unwrap()).unwrap();
             self.keep(store, &hashed);
-            store.content_known(&hashed.snapshot, hashed.manifest).unwrap();
+            store.mark_uploaded(&hashed.snapshot, hashed.manifest).unwrap();
         }
         let Some(dirty) = store.dirty_node(ino).unwrap() else { return };
         assert!(!dirty.content_dirty, "{ino} was taken, and nobody wrote to it since");
@@ -94,7 +94,7 @@ impl Remote {
         let (version, revision) = (self.versions, Revision::random());
         store.begin_push(&[(ino, revision)]).unwrap();
         let pushed = Pushed { ino, change: dirty.change, version, revision, state: dirty.state };
-        store.pushed(&[pushed]).unwrap();
+        store.finish_push(&[pushed]).unwrap();
     }
 
     /// Takes the chunks of a content that it does not have yet.
