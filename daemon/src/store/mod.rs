@@ -210,6 +210,10 @@ impl Store {
         let mut tree = self.tree();
         live.closed(access);
         if live.writers() > 0 {
+            drop(tree);
+            if access == Access::Write {
+                self.tell_dirty();
+            }
             return Ok(());
         }
         if live.hot().unsettled {

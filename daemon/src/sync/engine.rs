@@ -64,8 +64,8 @@ pub(super) struct Core {
     pub(super) progress: Progress,
     pub(super) news: mpsc::UnboundedSender<Invalidation>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
-    /// Something changed that the store does not tell of by itself.
-    pub(super) wake: Notify,
+    /// The account was asked for: what waits for its limits may be possible now.
+    pub(super) account_refreshed: Notify,
     /// The drive changed on the server, and with it what is used of the quota.
     pub(super) drive_changed: Notify,
     /// A new session was taken over.
@@ -135,7 +135,7 @@ impl Engine {
             progress: Progress::default(),
             news,
             orders,
-            wake: Notify::new(),
+            account_refreshed: Notify::new(),
             drive_changed: Notify::new(),
             signed_in: Notify::new(),
             caught_up: watch::Sender::new(false),
@@ -148,11 +148,6 @@ impl Engine {
         core.spawn(push::run(Arc::clone(&core), order_receiver));
         core.spawn(follow_account(Arc::clone(&core)));
         (Self { core }, news_receiver)
-    }
-
-    /// This node changed, or its last writer closed it.
-    pub(crate) fn wake(&self, _ino: Ino) {
-        self.core.wake.notify_one();
     }
 
     /// This node was synced: it is pushed without delay.
@@ -315,7 +310,7 @@ async fn follow_account(core: Arc<Core>) {
     loop {
         core.link.until_online().await;
         core.refresh_usage().await;
-        core.wake.notify_one();
+        core.account_refreshed.notify_one();
         tokio::time::sleep(ACCOUNT_FRESH).await;
         let changed = core.drive_changed.notified();
         // Without a change it is the quota that may be another.

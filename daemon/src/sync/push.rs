@@ -109,7 +109,7 @@ pub(super) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Ord
             _ = changed.changed() => {}
             _ = link.changed() => {}
             _ = caught_up.changed() => {}
-            () = core.wake.notified() => {}
+            () = core.account_refreshed.notified() => {}
         }
         while let Ok(order) = orders.try_recv() {
             pusher.take(order).await;

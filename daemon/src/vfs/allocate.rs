@@ -3,8 +3,6 @@
 //! Room is reserved on this machine's disk, which everything that is written passes through. Moving
 //! what is behind a range (`COLLAPSE_RANGE`, `INSERT_RANGE`) is not among what a local disk need do.
 
-use std::sync::atomic::Ordering;
-
 use crate::store::{self, Availability, Growth};
 
 use super::handles::Handle;
@@ -82,10 +80,7 @@ impl Vfs {
             Allocation::Zero(growth) => content.zero(range, growth, now())?,
         };
         match outcome {
-            Availability::Ready(()) => {
-                handle.written.store(true, Ordering::Relaxed);
-                Ok(Availability::Ready(written))
-            }
+            Availability::Ready(()) => Ok(Availability::Ready(written)),
             Availability::Missing(range) => Ok(Availability::Missing(range)),
         }
     }

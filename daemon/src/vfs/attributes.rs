@@ -77,14 +77,12 @@ impl Vfs {
             return Ok(Availability::Missing(range));
         }
         if wanted.is_only_size() {
-            self.engine.wake(ino);
             return self.stat(ino).map(Availability::Ready);
         }
         let stat = self.change(|change| {
             apply(change, caller, ino, &wanted)?;
             stat(change, ino)
         })?;
-        self.engine.wake(ino);
         Ok(Availability::Ready(stat))
     }
 

@@ -1,6 +1,5 @@
 //! Copying between files, as copy_file_range(2) says: by reference as far as the store can.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::store::{Access, Copied, CopyRange};
@@ -41,7 +40,6 @@ impl Vfs {
             return Ok((0, Written::Plainly));
         }
         let written = self.drop_privileges(target.content.ino(), Privileges::Drop(caller))?;
-        target.written.store(true, Ordering::Relaxed);
         let began = Instant::now();
         let mut done = 0;
         let mut fetches = 0;

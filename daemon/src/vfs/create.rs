@@ -43,12 +43,10 @@ impl Vfs {
         if new.target.is_some_and(|target| target.len() > SYMLINK_MAX) {
             return Err(Error::NameTooLong);
         }
-        let made = self.change(|change| {
+        self.change(|change| {
             let ino = make(change, caller, place, &new)?;
             stat(change, ino)
-        })?;
-        self.engine.wake(made.ino);
-        Ok(made)
+        })
     }
 }
 

@@ -16,8 +16,6 @@ pub(crate) struct HandleId(pub u64);
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) content: Content,
-    /// Whether it changed anything, so that the engine is woken when it closes.
-    pub(super) written: AtomicBool,
     /// Whether a write must first look for file capabilities that it takes away.
     pub(super) may_have_capability: AtomicBool,
 }
@@ -25,7 +23,7 @@ pub(super) struct Handle {
 impl Handle {
     pub(super) fn new(content: Content) -> Self {
         let may_have_capability = AtomicBool::new(true);
-        Self { content, written: AtomicBool::new(false), may_have_capability }
+        Self { content, may_have_capability }
     }
 }
 

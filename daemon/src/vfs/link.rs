@@ -14,9 +14,7 @@ impl Vfs {
     /// [`Error::LinkToDirectory`], [`Error::TooManyLinks`], [`Error::Exists`] and those of the name.
     pub(crate) fn link(&self, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
         check_name(place.name)?;
-        let linked = self.change(|change| link(change, ino, place))?;
-        self.engine.wake(ino);
-        Ok(linked)
+        self.change(|change| link(change, ino, place))
     }
 }
 

@@ -97,7 +97,6 @@ impl Vfs {
             let ino = make(change, caller, place, &new)?;
             Ok::<_, Error>((stat(change, ino)?, ino))
         })?;
-        self.engine.wake(made.0.ino);
         Ok(made)
     }
 
@@ -106,23 +105,15 @@ impl Vfs {
             Availability::Ready(()) => {}
             Availability::Missing(_) => return Err(Error::NotHere),
         }
-        handle.written.store(true, Ordering::Relaxed);
         self.drop_privileges(handle.content.ino(), Privileges::Drop(caller)).map(drop)
     }
 
-    /// Closes a file. The engine hears of what was written through it.
+    /// Closes a file. The store tells the engine of what was written.
     ///
     /// # Errors
     /// [`Error::BadHandle`].
     pub(crate) fn release(&self, id: HandleId) -> Result<(), Error> {
-        let handle = self.handles.remove(id)?;
-        let written = handle.written.load(Ordering::Relaxed);
-        let ino = handle.content.ino();
-        drop(handle);
-        if written {
-            self.engine.wake(ino);
-        }
-        Ok(())
+        self.handles.remove(id).map(drop)
     }
 
     /// Makes a file survive power loss, and has it pushed without delay.

@@ -38,7 +38,7 @@ impl Vfs {
         check: impl FnOnce(&mut Change<'_>, Ino, Kind) -> Result<(), Error>,
     ) -> Result<(), Error> {
         check_name(place.name)?;
-        let removed = self.change(|change| {
+        self.change(|change| {
             directory(change, place.parent)?;
             let ino = change.entry(place.parent, place.name)?.ok_or(Error::NoName)?;
             let kind = change.node(ino)?.attributes.kind;
@@ -48,10 +48,8 @@ impl Vfs {
             keep(change, ino, kind);
             change.unlink(place.parent, place.name)?;
             change.touch(place.parent, now, now)?;
-            Ok(ino)
-        })?;
-        self.engine.wake(removed);
-        Ok(())
+            Ok(())
+        })
     }
 }
 

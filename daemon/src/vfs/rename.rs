@@ -35,25 +35,22 @@ impl Vfs {
         check_name(from.name)?;
         check_name(to.name)?;
         let going = if mode == RenameMode::Replace { self.about_to_go(to)? } else { None };
-        let changed = self.change(|change| rename(change, from, to, mode))?;
+        let replaced = self.change(|change| rename(change, from, to, mode))?;
         match going {
-            Some(content) if changed[1] == Some(content.ino()) => self.replaced.keep(content),
+            Some(content) if replaced == Some(content.ino()) => self.replaced.keep(content),
             _ => {}
-        }
-        for ino in changed.into_iter().flatten() {
-            self.engine.wake(ino);
         }
         Ok(())
     }
 }
 
-/// Renames, and names the one or two nodes whose names changed.
+/// Renames, and answers the other node whose names changed, if there is one.
 fn rename(
     change: &mut Change<'_>,
     from: Place<'_>,
     to: Place<'_>,
     mode: RenameMode,
-) -> Result<[Option<Ino>; 2], Error> {
+) -> Result<Option<Ino>, Error> {
     directory(change, from.parent)?;
     directory(change, to.parent)?;
     let source = change.entry(from.parent, from.name)?.ok_or(Error::NoName)?;
@@ -62,7 +59,7 @@ fn rename(
         (RenameMode::KeepTarget, Some(_)) => return Err(Error::Exists),
         (RenameMode::Exchange, None) => return Err(Error::NoName),
         _ if is_inside(change, to.parent, source)? => return Err(Error::IntoItself),
-        (_, Some(target)) if target == source => return Ok([None, None]),
+        (_, Some(target)) if target == source => return Ok(None),
         (RenameMode::Exchange, Some(target)) => exchange(change, (from, source), (to, target))?,
         (RenameMode::Replace, Some(target)) => {
             check_replaceable(change, (from, source), target)?;
@@ -78,7 +75,7 @@ fn rename(
     set_ctime(change, source, now)?;
     change.touch(from.parent, now, now)?;
     change.touch(to.parent, now, now)?;
-    Ok([Some(source), target])
+    Ok(target)
 }
 
 fn move_entry(change: &mut Change<'_>, from: Place<'_>, to: Place<'_>) -> Result<(), Error> {

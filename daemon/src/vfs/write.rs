@@ -71,10 +71,7 @@ impl Vfs {
             written = self.drop_privileges(handle.content.ino(), privileges)?;
         }
         match handle.content.write_at(offset, bytes, now())? {
-            Availability::Ready(()) => {
-                handle.written.store(true, Ordering::Relaxed);
-                Ok(Availability::Ready(written))
-            }
+            Availability::Ready(()) => Ok(Availability::Ready(written)),
             Availability::Missing(range) => Ok(Availability::Missing(range)),
         }
     }

@@ -97,7 +97,6 @@ impl Vfs {
         if name == CAPABILITY_XATTR {
             self.handles.look_for_capabilities();
         }
-        self.engine.wake(ino);
         Ok(())
     }
 
@@ -110,9 +109,7 @@ impl Vfs {
         self.change(|change: &mut Change<'_>| {
             change.remove_xattr(ino, name)?;
             set_ctime(change, ino, now())
-        })?;
-        self.engine.wake(ino);
-        Ok(())
+        })
     }
 }
 

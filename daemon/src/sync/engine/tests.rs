@@ -94,8 +94,6 @@ impl TestDevice {
         while let Availability::Missing(range) = content.write_at(offset, bytes, now).unwrap() {
             self.engine.fetch(&content, range).await.unwrap();
         }
-        drop(content);
-        self.engine.wake(ino);
     }
 
     fn remove(&self, parent: Ino, name: &str) {
