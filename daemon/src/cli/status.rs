@@ -14,7 +14,7 @@ use super::place::{self, Place};
 use super::progress;
 use super::size;
 use super::state_dir::StateDir;
-use crate::sync::{NodeState, Server, ServerState, Status};
+use crate::sync::{Server, ServerState, Status, SyncState};
 
 /// Lines of each kind of trouble that are printed; JSON has all.
 const LINES_MAX: usize = 10;
@@ -146,13 +146,13 @@ fn describe_pending(status: &Status) -> String {
     progress::describe(status)
 }
 
-fn describe_node(node: &NodeState) -> String {
+fn describe_node(node: &SyncState) -> String {
     let meaning = match node {
-        NodeState::Synced => "on the server, and all of it here",
-        NodeState::Pending => "waits to be sent",
-        NodeState::Uploading => "is being sent",
-        NodeState::Remote => "on the server, and not all of it here",
-        NodeState::Error(_) => "not on the server",
+        SyncState::Synced => "on the server, and all of it here",
+        SyncState::Pending => "waits to be sent",
+        SyncState::Uploading => "is being sent",
+        SyncState::Remote => "on the server, and not all of it here",
+        SyncState::Error(_) => "not on the server",
     };
     format!("{node} ({meaning})")
 }

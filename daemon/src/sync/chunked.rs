@@ -60,10 +60,10 @@ pub(super) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError
 /// Sends what was hashed, unless it changes on the way.
 async fn transfer(core: &Arc<Core>, hashed: Hashed) -> Result<(), UploadError> {
     let Hashed { snapshot, manifest } = hashed;
-    let shown = core.progress.show_upload(snapshot.ino, manifest.size());
+    let shown = core.metrics.show_upload(snapshot.ino, manifest.size());
     let upload = Upload { core, snapshot, manifest, shown };
     if upload.instantly().await? {
-        core.progress.instant_uploads.fetch_add(1, Ordering::Relaxed);
+        core.metrics.instant_uploads.fetch_add(1, Ordering::Relaxed);
     } else {
         upload.in_chunks().await?;
     }
@@ -108,7 +108,7 @@ impl Upload<'_> {
     async fn in_chunks(&self) -> Result<(), UploadError> {
         let mut fruitless = 0;
         loop {
-            let before = self.core.progress.counters(self.core.client.traffic()).chunks_sent;
+            let before = self.core.metrics.counters(self.core.client.traffic()).chunks_sent;
             let error = match self.try_once().await {
                 Ok(()) => return Ok(()),
                 Err(UploadError::Client(error)) => error,
@@ -120,7 +120,7 @@ impl Upload<'_> {
                     error.code(),
                     Some(Code::NotFound | Code::ChunksMissing | Code::WrongHost)
                 );
-            let after = self.core.progress.counters(self.core.client.traffic()).chunks_sent;
+            let after = self.core.metrics.counters(self.core.client.traffic()).chunks_sent;
             fruitless = if after > before || error.is_offline() { 0 } else { fruitless + 1 };
             if !goes_on || fruitless > FRUITLESS_MAX {
                 return Err(error.into());
@@ -192,7 +192,7 @@ impl Upload<'_> {
             }
         };
         self.core.client.put_chunk(upload, index, bytes).await?;
-        self.core.progress.chunks.add(length);
+        self.core.metrics.chunks.add(length);
         self.shown.sent(length);
         Ok(())
     }

@@ -262,7 +262,7 @@ async fn fly(landing: &mut Landing<'_>, content: ContentRef, end: u64) -> Result
     let _stream = flights.streams.acquire().await.expect("streams are never closed");
     let now = flights.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
     let _in_flight = InFlight(&flights.in_flight);
-    core.progress.ranges_in_flight_max.fetch_max(now, Ordering::Relaxed);
+    core.metrics.ranges_in_flight_max.fetch_max(now, Ordering::Relaxed);
     let began = landing.position();
     while landing.position() < end {
         let wanted = landing.position()..end;
@@ -275,7 +275,7 @@ async fn fly(landing: &mut Landing<'_>, content: ContentRef, end: u64) -> Result
         }
     }
     landing.finish().await.inspect_err(|_damaged| core.places.distrust())?;
-    core.progress.ranges.add(end - began);
+    core.metrics.ranges.add(end - began);
     Ok(())
 }
 
@@ -306,7 +306,7 @@ impl Landing<'_> {
         };
         let taken = self.receive(download).await;
         if section.object.is_some() {
-            self.core.progress.from_stores.add(self.position() - began);
+            self.core.metrics.from_stores.add(self.position() - began);
         }
         taken
     }

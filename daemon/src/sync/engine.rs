@@ -20,7 +20,7 @@ use super::places::Places;
 use super::prefetch::Prefetch;
 use super::push::{self, Order};
 use super::status::{
-    Cache, NodeError, NodeState, Progress, Server, ServerState, Status, Uploading, lock, path_of,
+    Cache, Metrics, NodeError, Server, ServerState, Status, SyncState, Uploading, lock, path_of,
 };
 use super::throttle::Throttle;
 use super::upload::Lanes;
@@ -61,7 +61,7 @@ pub(super) struct Core {
     pub(super) flights: Flights,
     pub(super) places: Places,
     pub(super) prefetch: Prefetch,
-    pub(super) progress: Progress,
+    pub(super) metrics: Metrics,
     pub(super) news: mpsc::UnboundedSender<Invalidation>,
     pub(super) orders: mpsc::UnboundedSender<Order>,
     /// The account was asked for: what waits for its limits may be possible now.
@@ -132,7 +132,7 @@ impl Engine {
             flights: Flights::new(),
             places: Places::new(),
             prefetch: Prefetch::new(),
-            progress: Progress::default(),
+            metrics: Metrics::default(),
             news,
             orders,
             account_refreshed: Notify::new(),
@@ -203,26 +203,26 @@ impl Engine {
     }
 
     /// How one node stands to the server.
-    pub(crate) fn node_state(&self, ino: Ino) -> NodeState {
+    pub(crate) fn node_state(&self, ino: Ino) -> SyncState {
         match self.state_of(ino) {
             Ok(state) => state,
-            Err(error) => NodeState::Error(error.to_string()),
+            Err(error) => SyncState::Error(error.to_string()),
         }
     }
 
-    fn state_of(&self, ino: Ino) -> Result<NodeState, store::Error> {
+    fn state_of(&self, ino: Ino) -> Result<SyncState, store::Error> {
         let core = &self.core;
         if core.store.dirty_node(ino)?.is_some() {
-            let uploading = core.progress.uploads().iter().any(|(other, ..)| *other == ino);
-            return Ok(match core.progress.trouble(ino) {
-                Some(trouble) => NodeState::Error(trouble),
-                None if uploading => NodeState::Uploading,
-                None => NodeState::Pending,
+            let uploading = core.metrics.uploads().iter().any(|(other, ..)| *other == ino);
+            return Ok(match core.metrics.trouble(ino) {
+                Some(trouble) => SyncState::Error(trouble),
+                None if uploading => SyncState::Uploading,
+                None => SyncState::Pending,
             });
         }
-        let Some(content) = core.store.content_of(ino)? else { return Ok(NodeState::Synced) };
+        let Some(content) = core.store.content_of(ino)? else { return Ok(SyncState::Synced) };
         let missing = core.store.missing(ino, 0..content.size)?;
-        Ok(if missing.is_empty() { NodeState::Synced } else { NodeState::Remote })
+        Ok(if missing.is_empty() { SyncState::Synced } else { SyncState::Remote })
     }
 
     /// How everything stands. Reads the store: not for the event loop.
@@ -235,7 +235,7 @@ impl Engine {
         let uploading = self.uploading()?;
         let done: u64 = uploading.iter().map(|upload| upload.done).sum();
         let pending_bytes = dirty_bytes.saturating_sub(done);
-        let rate = core.progress.rate();
+        let rate = core.metrics.rate();
         let (stays_local, errors) = self.errors()?;
         let cache = core.store.cache_usage();
         Ok(Status {
@@ -249,10 +249,10 @@ impl Engine {
             rate_bytes_per_s: rate,
             eta_s: pending_bytes.checked_div(rate),
             errors,
-            conflicts: core.progress.conflicts(),
+            conflicts: core.metrics.conflicts(),
             stays_local,
-            held_deletions: core.progress.held_deletions.load(Ordering::Relaxed),
-            counters: core.progress.counters(core.client.traffic()),
+            held_deletions: core.metrics.held_deletions.load(Ordering::Relaxed),
+            counters: core.metrics.counters(core.client.traffic()),
             cache: Cache { bytes: cache.bytes, limit: cache.limit },
         })
     }
@@ -271,7 +271,7 @@ impl Engine {
     }
 
     fn uploading(&self) -> Result<Vec<Uploading>, store::Error> {
-        let uploads = self.core.progress.uploads();
+        let uploads = self.core.metrics.uploads();
         self.core.store.view(|view| {
             let shown = uploads
                 .into_iter()
@@ -282,7 +282,7 @@ impl Engine {
 
     /// Paths of what stays local, and what else is wrong.
     fn errors(&self) -> Result<(Vec<String>, Vec<NodeError>), store::Error> {
-        let troubles = self.core.progress.troubles();
+        let troubles = self.core.metrics.troubles();
         self.core.store.view(|view| {
             let (mut stays_local, mut errors) = (Vec::new(), Vec::new());
             for (ino, message) in troubles {

@@ -45,4 +45,4 @@ pub(crate) use flush::{FlushError, Scope};
 pub(crate) use hash::{Hashed, hash};
 #[cfg(test)]
 pub(crate) use status::{Cache, Counters, NodeError};
-pub(crate) use status::{NodeState, Server, ServerState, Status};
+pub(crate) use status::{Server, ServerState, Status, SyncState};

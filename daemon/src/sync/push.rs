@@ -214,7 +214,7 @@ impl Pusher {
         }
         let round = self.planner.plan(&window.nodes, &self.facts(&window));
         self.rounds = round.number;
-        self.core.progress.held_deletions.store(round.held_deletions, Ordering::Relaxed);
+        self.core.metrics.held_deletions.store(round.held_deletions, Ordering::Relaxed);
         let busy = !round.commits.is_empty();
         for job in &round.jobs {
             let (core, job) = (Arc::clone(&self.core), job.clone());
@@ -357,7 +357,7 @@ impl Pusher {
     fn report(&self) {
         let troubles: BTreeMap<Ino, String> =
             self.planner.troubles().map(|(ino, trouble)| (ino, trouble.text.clone())).collect();
-        self.core.progress.set_troubles(troubles);
+        self.core.metrics.set_troubles(troubles);
     }
 
     /// Answers those who wait and for whom nothing more will happen.
@@ -438,7 +438,7 @@ fn changes(nodes: &[DirtyNode], revisions: &[Revision]) -> Vec<NodeChange> {
 /// Sends a commit until it is answered.
 async fn send(core: &Core, commit: &Commit) -> Result<Committed, client::Error> {
     loop {
-        core.progress.commits.fetch_add(1, Ordering::Relaxed);
+        core.metrics.commits.fetch_add(1, Ordering::Relaxed);
         match core.client.commit(commit).await {
             Err(error) if error.is_retryable() => {
                 core.link.failed(&error);

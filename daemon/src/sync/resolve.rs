@@ -91,14 +91,14 @@ pub(super) async fn apply_nodes(
         let node_rule = |local: &DirtyNode, remote: &files::Node| {
             let resolution = resolve(local, remote, &mark);
             if let Resolution::KeepBoth { copy_name } = &resolution {
-                applying.progress.add_conflict(copy_name);
+                applying.metrics.add_conflict(copy_name);
             }
             resolution
         };
         let name_rule = |local: &DirtyNode, remote: &files::Node| {
             let resolution = resolve_name(local, remote, &mark);
             if let NameResolution::RenameLocal(name) = &resolution {
-                applying.progress.add_conflict(name);
+                applying.metrics.add_conflict(name);
             }
             resolution
         };

@@ -140,7 +140,7 @@ pub(crate) struct Cache {
 /// How one node stands to the server. Its text is the xattr `user.miaofs.state`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum NodeState {
+pub(crate) enum SyncState {
     /// The same here and there, and all of it is here.
     Synced,
     /// It waits to be pushed.
@@ -153,7 +153,7 @@ pub(crate) enum NodeState {
     Remote,
 }
 
-impl fmt::Display for NodeState {
+impl fmt::Display for SyncState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Synced => f.write_str("synced"),
@@ -167,7 +167,7 @@ impl fmt::Display for NodeState {
 
 /// Written by the executors, read for [`Status`].
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct Metrics {
     pub(super) chunks: Tally,
     pub(super) batches: Tally,
     pub(super) ranges: Tally,
@@ -199,37 +199,37 @@ impl Tally {
 /// A content that is shown as being under way until this is dropped.
 #[derive(Debug)]
 pub(super) struct UploadShown<'a> {
-    progress: &'a Progress,
+    metrics: &'a Metrics,
     ino: Ino,
 }
 
 impl UploadShown<'_> {
     /// The server has this many bytes of it.
     pub(super) fn done(&self, bytes: u64) {
-        if let Some(upload) = lock(&self.progress.uploads).get_mut(&self.ino) {
+        if let Some(upload) = lock(&self.metrics.uploads).get_mut(&self.ino) {
             upload.1 = bytes;
         }
     }
 
     /// The server has this many more bytes of it, which were sent.
     pub(super) fn sent(&self, bytes: u64) {
-        if let Some(upload) = lock(&self.progress.uploads).get_mut(&self.ino) {
+        if let Some(upload) = lock(&self.metrics.uploads).get_mut(&self.ino) {
             upload.1 += bytes;
         }
-        self.progress.count_sent(bytes);
+        self.metrics.count_sent(bytes);
     }
 }
 
 impl Drop for UploadShown<'_> {
     fn drop(&mut self) {
-        lock(&self.progress.uploads).remove(&self.ino);
+        lock(&self.metrics.uploads).remove(&self.ino);
     }
 }
 
-impl Progress {
+impl Metrics {
     pub(super) fn show_upload(&self, ino: Ino, bytes: u64) -> UploadShown<'_> {
         lock(&self.uploads).insert(ino, (bytes, 0));
-        UploadShown { progress: self, ino }
+        UploadShown { metrics: self, ino }
     }
 
     /// Contents under way: node, bytes in all, bytes done.

@@ -204,7 +204,7 @@ async fn send(core: &Arc<Core>, contents: &[Small]) -> Result<HashSet<Digest>, c
         .filter(|digest| asked.insert(*digest))
         .collect();
     let answer = core.client.known(&Known { digests }).await?;
-    core.progress.instant_uploads.fetch_add(answer.known.len() as u64, Ordering::Relaxed);
+    core.metrics.instant_uploads.fetch_add(answer.known.len() as u64, Ordering::Relaxed);
     for digest in &answer.known {
         asked.remove(digest);
     }
@@ -222,8 +222,8 @@ async fn send(core: &Arc<Core>, contents: &[Small]) -> Result<HashSet<Digest>, c
     core.throttle.let_through(bytes).await;
     if !body.is_empty() {
         core.client.batch(body).await?;
-        core.progress.batches.add(bytes);
-        core.progress.count_sent(bytes);
+        core.metrics.batches.add(bytes);
+        core.metrics.count_sent(bytes);
     }
     Ok(changed)
 }

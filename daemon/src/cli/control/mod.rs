@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Report;
 use super::state_dir::StateDir;
-use crate::sync::{NodeState, Status};
+use crate::sync::{Status, SyncState};
 
 /// What a command wants of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,7 +60,7 @@ pub(super) enum Answer {
     /// To [`Request::Status`].
     Status(Box<DaemonStatus>),
     /// To [`Request::Node`].
-    Node(NodeState),
+    Node(SyncState),
     /// To [`Request::Flush`], again and again until it is done.
     Progress(Box<Status>),
     /// It is done.

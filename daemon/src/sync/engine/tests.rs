@@ -225,7 +225,7 @@ async fn engine_fetches_the_next_files_of_a_directory_that_is_read_file_by_file(
     until("all files are there", || two.names(Ino::ROOT).len() == 41).await;
     let there: Vec<Ino> =
         (0..40).map(|number| two.entry(Ino::ROOT, &format!("f{number:02}")).unwrap()).collect();
-    let here = |ino: &Ino| two.engine.node_state(*ino) == NodeState::Synced;
+    let here = |ino: &Ino| two.engine.node_state(*ino) == SyncState::Synced;
     for (seed, ino) in (0..).zip(&there).take(2) {
         assert_eq!(two.read(*ino, 0..20_000).await, noise(20_000, seed));
     }
