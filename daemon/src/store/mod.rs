@@ -32,6 +32,7 @@
 mod acknowledge;
 mod ahead;
 mod apply;
+mod blocking;
 mod change;
 mod chunks;
 mod content;
@@ -71,6 +72,7 @@ use miaofs::protocol::files::Kind;
 use tokio::sync::watch;
 
 pub(crate) use ahead::{DirPosition, PrefetchLimits};
+pub(crate) use blocking::run_blocking;
 pub(crate) use change::Change;
 pub(crate) use content::{Access, Availability, Content, Durable};
 pub(crate) use copy::{Copied, CopyRange};

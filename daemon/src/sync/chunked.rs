@@ -19,11 +19,11 @@ use miaofs::protocol::uploads::{
     Challenge, InstantUpload, Proof, UploadAddress, UploadBegun, UploadInit,
 };
 
-use super::engine::{Core, blocking};
+use super::engine::Core;
 use super::hash::{self, Hashed};
 use super::status::UploadShown;
 use super::upload::{STREAMS, UploadError, bring_absent, hashed};
-use crate::store::{ChunkRead, Ino, Snapshot, Store};
+use crate::store::{ChunkRead, Ino, Snapshot, Store, run_blocking};
 
 /// How often an upload is begun again without any new chunk having been sent.
 const FRUITLESS_MAX: u32 = 5;
@@ -49,7 +49,7 @@ pub(super) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError
         match transfer(core, hashed.clone()).await {
             Err(UploadError::Changed) => {
                 let store = Arc::clone(&core.store);
-                hashed = blocking(move || hash::hash_again(&store, &hashed)).await?;
+                hashed = run_blocking(move || hash::hash_again(&store, &hashed)).await?;
             }
             result => return result,
         }
@@ -70,7 +70,7 @@ async fn transfer(core: &Arc<Core>, hashed: Hashed) -> Result<(), UploadError> {
     let Upload { snapshot, manifest, .. } = upload;
     let (store, ino) = (Arc::clone(&core.store), snapshot.ino);
     let has_holes = manifest.data_bytes() < manifest.size();
-    blocking(move || store.mark_uploaded(&snapshot, manifest)).await?;
+    run_blocking(move || store.mark_uploaded(&snapshot, manifest)).await?;
     if has_holes {
         core.tell_attributes(ino);
     }
@@ -92,7 +92,7 @@ impl Upload<'_> {
         };
         let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
         let id = challenge.id;
-        let proof = blocking(move || prove(&store, &snapshot, &challenge)).await?;
+        let proof = run_blocking(move || prove(&store, &snapshot, &challenge)).await?;
         let Some(proof) = proof else { return Ok(false) };
         match self.core.client.prove_instant_upload(&Proof { id, proof }).await {
             Ok(_content) => Ok(true),
@@ -199,7 +199,7 @@ impl Upload<'_> {
 
     async fn read(&self, index: u64) -> Result<Option<Bytes>, UploadError> {
         let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
-        blocking(move || read(&store, &snapshot, index)).await
+        run_blocking(move || read(&store, &snapshot, index)).await
     }
 
     fn length(&self, index: u64) -> u64 {

@@ -23,12 +23,12 @@ use miaofs::protocol::problem::Code;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::engine::{Core, blocking};
+use super::engine::Core;
 use super::places::Section;
 use super::prefetch;
 use super::readahead::{ReadAhead, pieces};
 use super::status::lock;
-use crate::store::{self, BLOCK_SIZE, Ino};
+use crate::store::{self, BLOCK_SIZE, Ino, run_blocking};
 
 /// Requests for ranges in flight at once.
 pub(super) const STREAMS: usize = 8;
@@ -336,7 +336,7 @@ impl Landing<'_> {
         let (store, bytes) = (Arc::clone(&self.core.store), self.step.split());
         let (ino, digest, offset) = (self.ino, self.digest, self.offset);
         self.offset += bytes.len() as u64;
-        blocking(move || store.fill(ino, digest, offset, &bytes)).await.map(drop)
+        run_blocking(move || store.fill(ino, digest, offset, &bytes)).await.map(drop)
     }
 }
 
@@ -386,7 +386,7 @@ async fn know_manifest(core: &Arc<Core>, ino: Ino, content: ContentRef) -> Resul
         chunks.extend(located.chunks.into_iter().map(|chunk| chunk.digest));
     }
     let store = Arc::clone(&core.store);
-    let data_bytes = blocking(move || {
+    let data_bytes = run_blocking(move || {
         let manifest = Manifest::proven(content.digest, content.size, &chunks)?;
         let data_bytes = manifest.data_bytes();
         store.set_manifest(Arc::new(manifest))?;

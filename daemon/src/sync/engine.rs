@@ -318,17 +318,5 @@ async fn follow_account(core: Arc<Core>) {
     }
 }
 
-/// Runs what blocks on a thread that may.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends: nobody waits for the result any more.
-            Err(_cancelled) => std::future::pending().await,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests;

@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::download::{self, FetchError};
-use super::engine::{Core, blocking};
+use super::engine::Core;
 use super::status::lock;
-use crate::store::{DirPosition, Ino, PrefetchLimits};
+use crate::store::{DirPosition, Ino, PrefetchLimits, run_blocking};
 
 /// Largest file that counts as small: 256 KiB.
 pub(super) const SMALL: u64 = 256 * 1024;
@@ -120,7 +120,7 @@ async fn go_ahead(core: &Arc<Core>, ino: Ino) -> Result<(), FetchError> {
 
 async fn fetch_after(core: &Arc<Core>, position: DirPosition) -> Result<(), FetchError> {
     let store = Arc::clone(&core.store);
-    let files = blocking(move || store.uncached_after(position, AHEAD)).await?;
+    let files = run_blocking(move || store.uncached_after(position, AHEAD)).await?;
     stream::iter(files)
         .map(|(ino, size)| async move {
             let _lane = core.prefetch.lanes.acquire().await.expect("lanes are never closed");

@@ -15,14 +15,14 @@ use miaofs::protocol::files::{Commit, Committed, NodeChange};
 use miaofs::protocol::ids::{NodeId, Revision};
 use tokio::sync::{mpsc, oneshot};
 
-use super::engine::{Core, blocking};
+use super::engine::Core;
 use super::flush::{self, Flush, FlushError, Scope};
 use super::link::{LinkState, reason};
 use super::plan::{Extent, Facts, Hurry, Planner, Round, Uploaded, WINDOW};
 use super::resolve::{Settled, settle};
 use super::status::path_of;
 use super::upload;
-use crate::store::{self, DirtyNode, Ino, Pushed};
+use crate::store::{self, DirtyNode, Ino, Pushed, run_blocking};
 
 /// Pause between looks at the least.
 const GAP: Duration = Duration::from_millis(20);
@@ -147,7 +147,7 @@ impl Pusher {
 
     async fn dirty_in(&self, scope: Scope) -> Result<std::collections::HashSet<Ino>, store::Error> {
         let core = Arc::clone(&self.core);
-        blocking(move || {
+        run_blocking(move || {
             let mut dirty = std::collections::HashSet::new();
             let mut after = Ino(0);
             loop {
@@ -252,7 +252,7 @@ impl Pusher {
     async fn window(&mut self) -> Result<Window, store::Error> {
         let (core, after) = (Arc::clone(&self.core), self.after);
         let started = Instant::now();
-        let window = blocking(move || {
+        let window = run_blocking(move || {
             let nodes = dirty_from(&core.store, after)?;
             let all = after == Ino(0) && nodes.len() < WINDOW;
             let extent = if all { Extent::All } else { Extent::Part };
@@ -334,7 +334,7 @@ impl Pusher {
             }
         }
         let core = Arc::clone(&self.core);
-        blocking(move || core.store.finish_push(&done)).await?;
+        run_blocking(move || core.store.finish_push(&done)).await?;
         for conflict in committed.conflicts {
             let Some((node, _)) = by_id.get(&conflict.id) else { continue };
             tracing::debug!(node = %node.ino, reason = ?conflict.reason, "not committed");
@@ -410,7 +410,7 @@ impl Pusher {
         refused: Vec<(Ino, String)>,
     ) -> Result<Vec<(String, String)>, store::Error> {
         let core = Arc::clone(&self.core);
-        blocking(move || {
+        run_blocking(move || {
             core.store.view(|view| {
                 refused
                     .into_iter()

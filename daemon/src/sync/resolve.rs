@@ -5,8 +5,8 @@ use std::sync::Arc;
 use miaofs::protocol::files::{self, Conflict, ConflictReason};
 
 use super::conflict::{Mark, resolve, resolve_name};
-use super::engine::{Core, blocking};
-use crate::store::{self, DirtyNode, NameResolution, Resolution, Rules};
+use super::engine::Core;
+use crate::store::{self, DirtyNode, NameResolution, Resolution, Rules, run_blocking};
 
 /// What becomes of a node that a commit did not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub(super) async fn apply_nodes(
     cursor: Option<u64>,
 ) -> Result<(), store::Error> {
     let applying = Arc::clone(core);
-    let news = blocking(move || {
+    let news = run_blocking(move || {
         let cursor = cursor.unwrap_or_else(|| applying.store.cursor());
         let mark = mark(&applying);
         let node_rule = |local: &DirtyNode, remote: &files::Node| {

@@ -18,11 +18,11 @@ use tokio::sync::Semaphore;
 
 use super::chunked;
 use super::download::{self, Fault};
-use super::engine::{Core, blocking};
+use super::engine::Core;
 use super::hash::{self, HashError, Hashed};
 use super::link::reason;
 use super::plan::{Job, Uploaded};
-use crate::store::{self, ChunkRead, Ino, Snapshot, Store};
+use crate::store::{self, ChunkRead, Ino, Snapshot, Store, run_blocking};
 
 /// Groups of small contents under way at once.
 pub(super) const GROUPS: usize = 3;
@@ -142,7 +142,7 @@ async fn group(core: &Arc<Core>, inos: &[Ino]) -> Vec<(Ino, Uploaded)> {
     }
     let store = Arc::clone(&core.store);
     let wanted = inos.to_vec();
-    let hashed = blocking(move || {
+    let hashed = run_blocking(move || {
         wanted.into_iter().map(|ino| (ino, hash_small(&store, ino))).collect::<Vec<_>>()
     })
     .await;
@@ -218,7 +218,7 @@ async fn send(core: &Arc<Core>, contents: &[Small]) -> Result<HashSet<Digest>, c
         return Ok(HashSet::new());
     }
     let store = Arc::clone(&core.store);
-    let (body, bytes, changed) = blocking(move || batch_of(&store, &wanted)).await;
+    let (body, bytes, changed) = run_blocking(move || batch_of(&store, &wanted)).await;
     core.throttle.let_through(bytes).await;
     if !body.is_empty() {
         core.client.batch(body).await?;
@@ -260,7 +260,7 @@ async fn settle(
     changed: HashSet<Digest>,
 ) -> Vec<(Ino, Uploaded)> {
     let settling = Arc::clone(core);
-    blocking(move || {
+    run_blocking(move || {
         let (changed, known): (Vec<_>, Vec<_>) =
             contents.into_iter().partition(|small| changed.contains(&small.manifest.digest()));
         let changed = changed.into_iter().map(|small| (small.ino, Uploaded::Changed));
@@ -288,10 +288,10 @@ pub(super) async fn hashed(core: &Arc<Core>, ino: Ino) -> Result<Hashed, UploadE
         snapshot => snapshot?,
     };
     let store = Arc::clone(&core.store);
-    Ok(blocking(move || hash::hash(&store, snapshot)).await?)
+    Ok(run_blocking(move || hash::hash(&store, snapshot)).await?)
 }
 
 async fn snapshot(core: &Arc<Core>, ino: Ino) -> Result<Snapshot, store::Error> {
     let store = Arc::clone(&core.store);
-    blocking(move || store.snapshot(ino)).await
+    run_blocking(move || store.snapshot(ino)).await
 }

@@ -9,7 +9,7 @@ use crate::cli::account::Account;
 use crate::cli::error::{Error, Exit, Report, with_causes};
 use crate::cli::mount::Plan;
 use crate::cli::state_dir::StateDir;
-use crate::store::{self, Ino};
+use crate::store::{self, Ino, run_blocking};
 use crate::sync::{Engine, FlushError, Scope, ServerState, Status};
 
 /// How often a command that waits is told how it stands.
@@ -72,12 +72,12 @@ impl Desk {
 
     async fn engine_status(&self) -> Result<Status, store::Error> {
         let engine = self.engine.clone();
-        off_the_loop(move || engine.status()).await
+        run_blocking(move || engine.status()).await
     }
 
     async fn node(&self, ino: Ino) -> Answer {
         let engine = self.engine.clone();
-        Answer::Node(off_the_loop(move || engine.node_state(ino)).await)
+        Answer::Node(run_blocking(move || engine.node_state(ino)).await)
     }
 
     async fn flush(&self, scope: Scope, answers: &Answers) -> Answer {
@@ -118,11 +118,6 @@ impl Desk {
             Err(error) => Answer::Failed(error.report()),
         }
     }
-}
-
-/// Runs what reads the store on a thread that may wait for the disk.
-async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("reading the store does not panic")
 }
 
 fn report(error: &FlushError) -> Report {
