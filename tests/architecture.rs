@@ -75,7 +75,7 @@ fn an_upward_import_is_found_however_it_is_written() {
         ("daemon/src/store/tree.rs", "use crate::sync::Engine;"),
         ("daemon/src/store/tree.rs", "use super::super::sync::Engine;"),
         ("daemon/src/store/mod.rs", "use super::vfs::Vfs;"),
-        ("daemon/src/sync/plan.rs", "use crate::{store::Store, vfs::{Vfs, Open}};"),
+        ("daemon/src/sync/push/plan.rs", "use crate::{store::Store, vfs::{Vfs, Open}};"),
         ("daemon/src/vfs/read.rs", "fn f() -> crate::fuse::Reply { g() }"),
         ("daemon/src/fuse/mod.rs", "use crate::cli as commands;"),
         ("server/src/backend/db/files.rs", "use crate::service::Error;"),

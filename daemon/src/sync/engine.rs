@@ -12,18 +12,18 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::download::{self, FetchError, Flights};
-use super::feed;
+use super::download::fetch::{self, FetchError, Flights};
+use super::download::prefetch::Prefetch;
+use super::download::sources::Places;
 use super::flush::{FlushError, Scope};
 use super::link::{Link, LinkState};
-use super::places::Places;
-use super::prefetch::Prefetch;
-use super::push::{self, Order};
+use super::pull::feed;
+use super::push::pusher::{self, Order};
 use super::status::{
     Cache, Metrics, NodeError, Server, ServerState, Status, SyncState, Uploading, lock, path_of,
 };
 use super::throttle::Throttle;
-use super::upload::Lanes;
+use super::upload::small::Lanes;
 use crate::store::{self, Content, Ino, Invalidation, Store};
 
 /// Time between questions for the account's quota.
@@ -145,7 +145,7 @@ impl Engine {
             usage: Mutex::new(None),
         });
         core.spawn(feed::run(Arc::clone(&core)));
-        core.spawn(push::run(Arc::clone(&core), order_receiver));
+        core.spawn(pusher::run(Arc::clone(&core), order_receiver));
         core.spawn(follow_account(Arc::clone(&core)));
         (Self { core }, news_receiver)
     }
@@ -164,7 +164,7 @@ impl Engine {
         content: &Content,
         range: Range<u64>,
     ) -> Result<(), FetchError> {
-        download::fetch(&self.core, content.ino(), range).await
+        fetch::fetch(&self.core, content.ino(), range).await
     }
 
     /// Returns when it is known which chunks of the content are holes.
@@ -172,7 +172,7 @@ impl Engine {
     /// # Errors
     /// [`FetchError`]; soon, when the server is away.
     pub(crate) async fn learn_holes(&self, content: &Content) -> Result<(), FetchError> {
-        download::learn_holes(&self.core, content.ino()).await
+        fetch::learn_holes(&self.core, content.ino()).await
     }
 
     /// Returns when all that is dirty now, and in the scope, is on the server. Waits for a server

@@ -18,31 +18,21 @@
 //! [`download::STREAMS`] streams; the plan holds one window of [`plan::WINDOW`] dirty nodes. Only
 //! a manifest grows with its file, by 33 bytes for each chunk of 4 MiB.
 
-mod chunked;
-mod conflict;
-mod deletions;
 mod download;
 mod engine;
-mod feed;
 mod flush;
-mod hash;
 mod link;
-mod order;
-mod places;
-mod plan;
-mod prefetch;
+mod pull;
 mod push;
-mod readahead;
-mod resolve;
 mod status;
 mod throttle;
 mod upload;
 
-pub(crate) use download::FetchError;
+pub(crate) use download::fetch::FetchError;
 pub(crate) use engine::{Engine, Settings};
 pub(crate) use flush::{FlushError, Scope};
 #[cfg(test)]
-pub(crate) use hash::{Hashed, hash};
-#[cfg(test)]
 pub(crate) use status::{Cache, Counters, NodeError};
 pub(crate) use status::{Server, ServerState, Status, SyncState};
+#[cfg(test)]
+pub(crate) use upload::hash::{Hashed, hash};

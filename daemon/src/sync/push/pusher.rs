@@ -15,14 +15,14 @@ use miaofs::protocol::files::{Commit, Committed, NodeChange};
 use miaofs::protocol::ids::{NodeId, Revision};
 use tokio::sync::{mpsc, oneshot};
 
-use super::engine::Core;
-use super::flush::{self, Flush, FlushError, Scope};
-use super::link::{LinkState, reason};
 use super::plan::{Extent, Facts, Hurry, Planner, Round, Uploaded, WINDOW};
-use super::resolve::{Settled, settle};
-use super::status::path_of;
-use super::upload;
 use crate::store::{self, DirtyNode, Ino, Pushed, run_blocking};
+use crate::sync::engine::Core;
+use crate::sync::flush::{self, Flush, FlushError, Scope};
+use crate::sync::link::{LinkState, reason};
+use crate::sync::pull::resolve::{Settled, settle};
+use crate::sync::status::path_of;
+use crate::sync::upload::small;
 
 /// Pause between looks at the least.
 const GAP: Duration = Duration::from_millis(20);
@@ -38,7 +38,7 @@ const PAGE: usize = 100;
 
 /// What others want of the loop, or tell it.
 #[derive(Debug)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// The node was synced.
     Urgent(Ino),
     /// Somebody waits.
@@ -78,7 +78,7 @@ struct Pusher {
 }
 
 /// Runs until it is dropped.
-pub(super) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Order>) {
+pub(crate) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Order>) {
     let planner = Planner::new(core.settings.deletions_limit);
     let mut pusher = Pusher {
         core,
@@ -219,7 +219,7 @@ impl Pusher {
         for job in &round.jobs {
             let (core, job) = (Arc::clone(&self.core), job.clone());
             self.core.spawn(async move {
-                let outcomes = upload::run(&core, job).await;
+                let outcomes = small::run(&core, job).await;
                 let _ended = core.orders.send(Order::Uploaded(outcomes));
             });
         }

@@ -26,15 +26,15 @@ const DEVICE_MAX: usize = 64;
 
 /// Who and when stands in the names of copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     /// Name of this device.
-    pub(super) device: String,
+    pub(crate) device: String,
     /// Date and time, as a person reads it.
-    pub(super) date: String,
+    pub(crate) date: String,
 }
 
 /// What shall become of a node that is dirty here and changed there.
-pub(super) fn resolve(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> Resolution {
+pub(crate) fn resolve(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> Resolution {
     match (&local.state, &remote.state) {
         (None, None) => Resolution::TakeRemote,
         (Some(state), Some(_)) if is_own(local, remote) => Resolution::Merge(state.clone()),
@@ -47,7 +47,7 @@ pub(super) fn resolve(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> R
 }
 
 /// What shall become of a dirty node whose name the server gave to `remote`.
-pub(super) fn resolve_name(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> NameResolution {
+pub(crate) fn resolve_name(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> NameResolution {
     let (Some(here), Some(there)) = (&local.state, &remote.state) else {
         return NameResolution::RenameLocal(conflict_name(b"", mark));
     };
@@ -60,7 +60,7 @@ pub(super) fn resolve_name(local: &DirtyNode, remote: &files::Node, mark: &Mark)
 }
 
 /// `name (conflict DEVICE DATE).ext`: at most [`NAME_MAX`] bytes, no character cut in two.
-pub(super) fn conflict_name(name: &[u8], mark: &Mark) -> Vec<u8> {
+pub(crate) fn conflict_name(name: &[u8], mark: &Mark) -> Vec<u8> {
     let device = mark.device.replace(['/', '\0'], "_");
     let device = prefix(device.as_bytes(), DEVICE_MAX);
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);

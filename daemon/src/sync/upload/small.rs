@@ -1,4 +1,4 @@
-//! Brings contents to the server: many small ones together here, one large one in [`chunked`].
+//! Brings contents to the server: many small ones together here, one large one in [`large`].
 //!
 //! A group of small contents is hashed, asked about in one request, and what is unknown is sent in
 //! one more. It is read twice, for its digests and for its bytes, so that contents which the server
@@ -16,31 +16,31 @@ use miaofs::protocol::batch;
 use miaofs::protocol::uploads::Known;
 use tokio::sync::Semaphore;
 
-use super::chunked;
-use super::download::{self, Fault};
-use super::engine::Core;
 use super::hash::{self, HashError, Hashed};
-use super::link::reason;
-use super::plan::{Job, Uploaded};
+use super::large;
 use crate::store::{self, ChunkRead, Ino, Snapshot, Store, run_blocking};
+use crate::sync::download::fetch::{self, Fault};
+use crate::sync::engine::Core;
+use crate::sync::link::reason;
+use crate::sync::push::plan::{Job, Uploaded};
 
 /// Groups of small contents under way at once.
-pub(super) const GROUPS: usize = 3;
+pub(crate) const GROUPS: usize = 3;
 /// Large contents under way at once.
 const LARGE: usize = 3;
 /// Chunks being sent at once.
-pub(super) const STREAMS: usize = 6;
+pub(crate) const STREAMS: usize = 6;
 
 /// What bounds the memory and the requests of uploads.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     groups: Semaphore,
-    pub(super) large: Semaphore,
-    pub(super) streams: Semaphore,
+    pub(crate) large: Semaphore,
+    pub(crate) streams: Semaphore,
 }
 
 impl Lanes {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             groups: Semaphore::new(GROUPS),
             large: Semaphore::new(LARGE),
@@ -51,7 +51,7 @@ impl Lanes {
 
 /// Why a content is not on the server.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum UploadError {
+pub(crate) enum UploadError {
     /// Somebody wrote to it.
     #[error("the file changes while it is read")]
     Changed,
@@ -93,10 +93,10 @@ impl From<Fault> for UploadError {
 }
 
 /// Does a job and says of each of its nodes how it ended.
-pub(super) async fn run(core: &Arc<Core>, job: Job) -> Vec<(Ino, Uploaded)> {
+pub(crate) async fn run(core: &Arc<Core>, job: Job) -> Vec<(Ino, Uploaded)> {
     match job {
         Job::Large(ino) => {
-            let result = chunked::upload(core, ino).await;
+            let result = large::upload(core, ino).await;
             vec![(ino, outcome(core, &result))]
         }
         Job::Small(inos) => group(core, &inos).await,
@@ -165,10 +165,10 @@ async fn group(core: &Arc<Core>, inos: &[Ino]) -> Vec<(Ino, Uploaded)> {
 }
 
 /// Fetches what must be sent though it is not here: the server knew it, and does not let it be named any more.
-pub(super) async fn bring_absent(core: &Arc<Core>, ino: Ino, range: Range<u64>) {
+pub(crate) async fn bring_absent(core: &Arc<Core>, ino: Ino, range: Range<u64>) {
     let missing = core.store.missing(ino, range.clone());
     if missing.is_ok_and(|missing| !missing.is_empty())
-        && let Err(error) = download::bring(core, ino, range).await
+        && let Err(error) = fetch::bring(core, ino, range).await
     {
         tracing::debug!(%error, %ino, "what is to be sent cannot be fetched");
     }
@@ -279,10 +279,10 @@ async fn settle(
 }
 
 /// Takes a snapshot and hashes it, off the event loop.
-pub(super) async fn hashed(core: &Arc<Core>, ino: Ino) -> Result<Hashed, UploadError> {
+pub(crate) async fn hashed(core: &Arc<Core>, ino: Ino) -> Result<Hashed, UploadError> {
     let snapshot = match snapshot(core, ino).await {
         Err(store::Error::NoManifest(_)) => {
-            download::know_manifest_of(core, ino).await?;
+            fetch::know_manifest_of(core, ino).await?;
             snapshot(core, ino).await?
         }
         snapshot => snapshot?,

@@ -23,15 +23,15 @@ use miaofs::protocol::problem::Code;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::engine::Core;
-use super::places::Section;
 use super::prefetch;
 use super::readahead::{ReadAhead, pieces};
-use super::status::lock;
+use super::sources::Section;
 use crate::store::{self, BLOCK_SIZE, Ino, run_blocking};
+use crate::sync::engine::Core;
+use crate::sync::status::lock;
 
 /// Requests for ranges in flight at once.
-pub(super) const STREAMS: usize = 8;
+pub(crate) const STREAMS: usize = 8;
 /// Bytes that a flight hands to the store at once; a multiple of [`BLOCK_SIZE`].
 const STEP: usize = 4 * BLOCK_SIZE as usize;
 /// How long a reader waits for a server that is away.
@@ -65,7 +65,7 @@ pub(crate) enum FetchError {
 
 /// Why a flight did not bring its bytes.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// The server did not give them.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -99,7 +99,7 @@ struct Readers {
 
 /// All flights, and how each file is being read.
 #[derive(Debug)]
-pub(super) struct Flights {
+pub(crate) struct Flights {
     nodes: Mutex<LruCache<Ino, Readers>>,
     streams: Semaphore,
     in_flight: AtomicU64,
@@ -108,7 +108,7 @@ pub(super) struct Flights {
 }
 
 impl Flights {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             nodes: Mutex::new(LruCache::new(NODES)),
             streams: Semaphore::new(STREAMS),
@@ -119,7 +119,7 @@ impl Flights {
 }
 
 /// Returns when `range` of a node's content is here for a reader who waits for it.
-pub(super) async fn fetch(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
+pub(crate) async fn fetch(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
     if core.store.content_of(ino)?.is_some_and(|content| content.size <= prefetch::SMALL) {
         core.spawn(prefetch::follow(Arc::clone(core), ino));
     }
@@ -127,7 +127,7 @@ pub(super) async fn fetch(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Resu
 }
 
 /// Returns when `range` of a node's content is here.
-pub(super) async fn bring(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
+pub(crate) async fn bring(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Result<(), FetchError> {
     let mut patience = Patience::new();
     while let Some(missing) = core.store.missing(ino, range.clone())?.into_iter().next() {
         patience.look(missing.start)?;
@@ -145,7 +145,7 @@ pub(super) async fn bring(core: &Arc<Core>, ino: Ino, range: Range<u64>) -> Resu
 }
 
 /// Returns when the manifest of a node's content is here, which tells where it has holes.
-pub(super) async fn learn_holes(core: &Arc<Core>, ino: Ino) -> Result<(), FetchError> {
+pub(crate) async fn learn_holes(core: &Arc<Core>, ino: Ino) -> Result<(), FetchError> {
     let mut patience = Patience::new();
     while let Some(content) = core.store.content_of(ino)? {
         match know_manifest(core, ino, content).await {
@@ -350,7 +350,7 @@ impl Drop for InFlight<'_> {
 }
 
 /// Makes sure that the store knows the manifest of what a node's content is based on.
-pub(super) async fn know_manifest_of(core: &Arc<Core>, ino: Ino) -> Result<(), Fault> {
+pub(crate) async fn know_manifest_of(core: &Arc<Core>, ino: Ino) -> Result<(), Fault> {
     match core.store.content_of(ino)? {
         Some(content) => know_manifest(core, ino, content).await,
         None => Ok(()),

@@ -19,11 +19,11 @@ use miaofs::protocol::uploads::{
     Challenge, InstantUpload, Proof, UploadAddress, UploadBegun, UploadInit,
 };
 
-use super::engine::Core;
 use super::hash::{self, Hashed};
-use super::status::UploadShown;
-use super::upload::{STREAMS, UploadError, bring_absent, hashed};
+use super::small::{STREAMS, UploadError, bring_absent, hashed};
 use crate::store::{ChunkRead, Ino, Snapshot, Store, run_blocking};
+use crate::sync::engine::Core;
+use crate::sync::status::UploadShown;
 
 /// How often an upload is begun again without any new chunk having been sent.
 const FRUITLESS_MAX: u32 = 5;
@@ -42,7 +42,7 @@ struct Upload<'a> {
 ///
 /// # Errors
 /// [`UploadError`]; what was sent stays with the server for the next time.
-pub(super) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError> {
+pub(crate) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError> {
     let _lane = core.lanes.large.acquire().await.expect("lanes are never closed");
     let mut hashed = hashed(core, ino).await?;
     for _again in 0..AGAIN_MAX {

@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 use miaofs::content::CHUNK_SIZE;
 use miaofs::protocol::files::Kind;
 
-use super::deletions::DeletionGuard;
-use super::order;
+use super::commit_order;
+use super::deletion_guard::DeletionGuard;
 use crate::store::{DirtyNode, Ino};
 
 /// Dirty nodes that are looked at together.
-pub(super) const WINDOW: usize = 10_000;
+pub(crate) const WINDOW: usize = 10_000;
 /// Bytes of small contents that travel together at the most.
-pub(super) const GROUP_BYTES: u64 = 16 * 1024 * 1024;
+pub(crate) const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 /// Small contents that travel together at the most.
 const GROUP_COUNT: usize = 1000;
 /// How long a node must have been unchanged.
@@ -43,22 +43,22 @@ const REST_LONGEST: Duration = Duration::from_secs(60);
 
 /// What the plan depends on besides the nodes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts {
-    pub(super) now: Instant,
-    pub(super) hurry: Hurry,
+pub(crate) struct Facts {
+    pub(crate) now: Instant,
+    pub(crate) hurry: Hurry,
     /// Deletions that wait in the whole store.
-    pub(super) deletions: u64,
+    pub(crate) deletions: u64,
     /// Nodes of the drive.
-    pub(super) drive_nodes: u64,
+    pub(crate) drive_nodes: u64,
     /// Largest content that the server takes, in bytes.
-    pub(super) max_file_size: u64,
+    pub(crate) max_file_size: u64,
     /// Whether the nodes are all that is dirty, or a part.
-    pub(super) extent: Extent,
+    pub(crate) extent: Extent,
 }
 
 /// Whether somebody waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hurry {
+pub(crate) enum Hurry {
     /// Nobody: nodes may settle.
     No,
     /// Somebody waits for all that is dirty.
@@ -67,7 +67,7 @@ pub(super) enum Hurry {
 
 /// How much of what is dirty one look takes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(crate) enum Extent {
     /// All of it.
     All,
     /// A part; the rest has its turn.
@@ -76,7 +76,7 @@ pub(super) enum Extent {
 
 /// Contents to bring to the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Job {
+pub(crate) enum Job {
     /// Contents of at most one chunk each, together.
     Small(Vec<Ino>),
     /// One larger content.
@@ -85,21 +85,21 @@ pub(super) enum Job {
 
 /// What one look at the dirty nodes came to.
 #[derive(Debug, Default)]
-pub(super) struct Round {
+pub(crate) struct Round {
     /// Which look it was.
-    pub(super) number: u64,
-    pub(super) jobs: Vec<Job>,
+    pub(crate) number: u64,
+    pub(crate) jobs: Vec<Job>,
     /// Commits in order, as indexes of the nodes.
-    pub(super) commits: Vec<Vec<usize>>,
+    pub(crate) commits: Vec<Vec<usize>>,
     /// When to look again though nothing happens.
-    pub(super) next: Option<Instant>,
+    pub(crate) next: Option<Instant>,
     /// Deletions that wait for a person's word.
-    pub(super) held_deletions: u64,
+    pub(crate) held_deletions: u64,
 }
 
 /// How an upload of a node's content ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Uploaded {
+pub(crate) enum Uploaded {
     /// The server has the content, and the store knows.
     Known,
     /// It changed while it was read: look again.
@@ -112,9 +112,9 @@ pub(super) enum Uploaded {
 
 /// Why a node is not on the server, and since which look.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    pub(super) text: String,
-    pub(super) round: u64,
+pub(crate) struct Trouble {
+    pub(crate) text: String,
+    pub(crate) round: u64,
 }
 
 #[derive(Debug)]
@@ -145,7 +145,7 @@ struct Memory {
 
 /// What is known of the dirty nodes beyond what the store says.
 #[derive(Debug)]
-pub(super) struct Planner {
+pub(crate) struct Planner {
     memories: HashMap<Ino, Memory>,
     urgent: HashSet<Ino>,
     guard: DeletionGuard,
@@ -161,7 +161,7 @@ enum Turn {
 }
 
 impl Planner {
-    pub(super) fn new(deletions_limit: u64) -> Self {
+    pub(crate) fn new(deletions_limit: u64) -> Self {
         Self {
             memories: HashMap::new(),
             urgent: HashSet::new(),
@@ -171,7 +171,7 @@ impl Planner {
     }
 
     /// Looks at dirty nodes and says what to do. Jobs count as begun.
-    pub(super) fn plan(&mut self, nodes: &[DirtyNode], facts: &Facts) -> Round {
+    pub(crate) fn plan(&mut self, nodes: &[DirtyNode], facts: &Facts) -> Round {
         self.rounds += 1;
         let may_delete = self.guard.may_delete(facts.deletions, facts.drive_nodes, facts.now);
         self.forget_absent(nodes, facts.extent);
@@ -190,22 +190,22 @@ impl Planner {
             round.held_deletions = facts.deletions;
         }
         round.jobs = jobs(&uploads);
-        round.commits = order::commits(nodes, &ready);
+        round.commits = commit_order::commits(nodes, &ready);
         round
     }
 
     /// The node was synced: it does not wait to settle.
-    pub(super) fn urgent(&mut self, ino: Ino) {
+    pub(crate) fn urgent(&mut self, ino: Ino) {
         self.urgent.insert(ino);
     }
 
     /// A person means the deletions that wait.
-    pub(super) fn allow_deletions(&mut self) {
+    pub(crate) fn allow_deletions(&mut self) {
         self.guard.allow();
     }
 
     /// Somebody waits: what rests after a failure is tried at once.
-    pub(super) fn wake_resting(&mut self) {
+    pub(crate) fn wake_resting(&mut self) {
         for memory in self.memories.values_mut() {
             if matches!(memory.work, Work::Resting { .. }) {
                 memory.work = Work::Idle;
@@ -214,7 +214,7 @@ impl Planner {
     }
 
     /// An upload ended.
-    pub(super) fn uploaded(&mut self, ino: Ino, outcome: Uploaded, now: Instant) {
+    pub(crate) fn uploaded(&mut self, ino: Ino, outcome: Uploaded, now: Instant) {
         let round = self.rounds;
         let Some(memory) = self.memories.get_mut(&ino) else { return };
         memory.work = Work::Idle;
@@ -236,7 +236,7 @@ impl Planner {
     }
 
     /// The server has the node as it was at the last look.
-    pub(super) fn acknowledged(&mut self, node: &DirtyNode, now: Instant) {
+    pub(crate) fn acknowledged(&mut self, node: &DirtyNode, now: Instant) {
         self.memories.remove(&node.ino);
         self.urgent.remove(&node.ino);
         if node.state.is_none() {
@@ -245,7 +245,7 @@ impl Planner {
     }
 
     /// The server did not take the node; it rests.
-    pub(super) fn refused(&mut self, ino: Ino, text: String, now: Instant) {
+    pub(crate) fn refused(&mut self, ino: Ino, text: String, now: Instant) {
         let round = self.rounds;
         if let Some(memory) = self.memories.get_mut(&ino) {
             memory.trouble = Some(Trouble { text, round });
@@ -254,14 +254,14 @@ impl Planner {
     }
 
     /// The server did not take the node because of another: it is looked at again a little later.
-    pub(super) fn deferred(&mut self, ino: Ino, now: Instant) {
+    pub(crate) fn deferred(&mut self, ino: Ino, now: Instant) {
         if let Some(memory) = self.memories.get_mut(&ino) {
             memory.rest(now);
         }
     }
 
     /// The server has lost the node's content.
-    pub(super) fn upload_again(&mut self, ino: Ino) {
+    pub(crate) fn upload_again(&mut self, ino: Ino) {
         if let Some(memory) = self.memories.get_mut(&ino) {
             memory.upload_again = true;
             memory.uploaded = false;
@@ -269,12 +269,12 @@ impl Planner {
     }
 
     /// Whether the content of any node is on its way.
-    pub(super) fn is_uploading(&self) -> bool {
+    pub(crate) fn is_uploading(&self) -> bool {
         self.memories.values().any(|memory| matches!(memory.work, Work::Uploading))
     }
 
     /// What is wrong with nodes, and since which look.
-    pub(super) fn troubles(&self) -> impl Iterator<Item = (Ino, &Trouble)> {
+    pub(crate) fn troubles(&self) -> impl Iterator<Item = (Ino, &Trouble)> {
         self.memories.iter().filter_map(|(ino, memory)| Some((*ino, memory.trouble.as_ref()?)))
     }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use miaofs::protocol::files::{self, Conflict, ConflictReason};
 
 use super::conflict::{Mark, resolve, resolve_name};
-use super::engine::Core;
 use crate::store::{self, DirtyNode, NameResolution, Resolution, Rules, run_blocking};
+use crate::sync::engine::Core;
 
 /// What becomes of a node that a commit did not change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(crate) enum Settled {
     /// The local state was brought up to date: look at it again at once.
     Again,
     /// Another change comes first: look at it again a little later.
@@ -22,7 +22,7 @@ pub(super) enum Settled {
 }
 
 /// Does what a conflict calls for. The caller holds [`Core::reconcile`].
-pub(super) async fn settle(
+pub(crate) async fn settle(
     core: &Arc<Core>,
     node: &DirtyNode,
     conflict: Conflict,
@@ -79,7 +79,7 @@ fn waits_for_its_own_push(
 
 /// Applies nodes of the server by the rules, and tells the kernel's side. `cursor`: how far the
 /// changes have been seen with them, if they come from the feed.
-pub(super) async fn apply_nodes(
+pub(crate) async fn apply_nodes(
     core: &Arc<Core>,
     nodes: Vec<files::Node>,
     cursor: Option<u64>,

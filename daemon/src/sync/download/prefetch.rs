@@ -13,13 +13,13 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::download::{self, FetchError};
-use super::engine::Core;
-use super::status::lock;
+use super::fetch::{self, FetchError};
 use crate::store::{DirPosition, Ino, PrefetchLimits, run_blocking};
+use crate::sync::engine::Core;
+use crate::sync::status::lock;
 
 /// Largest file that counts as small: 256 KiB.
-pub(super) const SMALL: u64 = 256 * 1024;
+pub(crate) const SMALL: u64 = 256 * 1024;
 /// What is fetched ahead at once: up to 64 files and 8 MiB.
 const AHEAD: PrefetchLimits = PrefetchLimits { files: 64, bytes: 8 * 1024 * 1024, largest: SMALL };
 /// Files fetched ahead at the same time: fewer than there are streams, so that a reader finds one free.
@@ -87,19 +87,19 @@ impl Habit {
 
 /// What is fetched ahead for all readers.
 #[derive(Debug)]
-pub(super) struct Prefetch {
+pub(crate) struct Prefetch {
     habit: Mutex<Habit>,
     lanes: Semaphore,
 }
 
 impl Prefetch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { habit: Mutex::new(Habit::new()), lanes: Semaphore::new(PARALLEL) }
     }
 }
 
 /// A small file had to be fetched for a reader: fetches the ones after it if that is a habit.
-pub(super) async fn follow(core: Arc<Core>, ino: Ino) {
+pub(crate) async fn follow(core: Arc<Core>, ino: Ino) {
     if let Err(error) = go_ahead(&core, ino).await {
         tracing::debug!(%error, %ino, "cannot fetch ahead");
     }
@@ -124,7 +124,7 @@ async fn fetch_after(core: &Arc<Core>, position: DirPosition) -> Result<(), Fetc
     stream::iter(files)
         .map(|(ino, size)| async move {
             let _lane = core.prefetch.lanes.acquire().await.expect("lanes are never closed");
-            download::bring(core, ino, 0..size).await
+            fetch::bring(core, ino, 0..size).await
         })
         .buffer_unordered(PARALLEL)
         .try_collect()

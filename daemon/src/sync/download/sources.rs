@@ -16,7 +16,7 @@ use miaofs::protocol::downloads::{ChunkSource, LOCATE_MAX, Locate, Located};
 use miaofs::protocol::files::ContentRef;
 use tokio::time::Instant;
 
-use super::status::lock;
+use crate::sync::status::lock;
 
 /// Contents of no more than this many bytes come from the server: asking where they are would take as
 /// long as fetching them.
@@ -30,20 +30,20 @@ const FORBIDDEN: u16 = 403;
 
 /// Bytes of a content in a row, and where to fetch them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Section {
+pub(crate) struct Section {
     /// Which bytes of the content.
-    pub(super) range: Range<u64>,
+    pub(crate) range: Range<u64>,
     /// Where in which object they are; the server has them when `None`.
-    pub(super) object: Option<Object>,
+    pub(crate) object: Option<Object>,
 }
 
 /// Bytes in a row of an object in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Object {
+pub(crate) struct Object {
     /// A signed URL of the object.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// Which bytes of it.
-    pub(super) range: Range<u64>,
+    pub(crate) range: Range<u64>,
 }
 
 /// What the server said of a run of chunks.
@@ -56,7 +56,7 @@ struct Answer {
 
 /// What the server said lately.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     answers: Mutex<LruCache<(Digest, u64), Arc<Answer>>>,
     alone_until: Mutex<Option<Instant>>,
     refused: Mutex<Option<(Digest, Instant)>>,
@@ -65,7 +65,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             answers: Mutex::new(LruCache::new(ANSWERS)),
             alone_until: Mutex::new(None),
@@ -75,7 +75,7 @@ impl Places {
     }
 
     /// Where the first bytes of `wanted` are, and how many in a row.
-    pub(super) async fn section(
+    pub(crate) async fn section(
         &self,
         client: &Client,
         content: ContentRef,
@@ -97,14 +97,14 @@ impl Places {
     }
 
     /// Takes in what the server said of the chunks from `first` on.
-    pub(super) fn learn(&self, digest: Digest, first: u64, located: &Located) {
+    pub(crate) fn learn(&self, digest: Digest, first: u64, located: &Located) {
         if first.is_multiple_of(LOCATE_MAX) {
             self.remember(digest, first / LOCATE_MAX, located);
         }
     }
 
     /// Learns that a store did not give what it should.
-    pub(super) fn blame(&self, digest: Digest, error: &client::Error) {
+    pub(crate) fn blame(&self, digest: Digest, error: &client::Error) {
         let now = Instant::now();
         if error.status() == Some(FORBIDDEN) {
             let before = lock(&self.refused).replace((digest, now));
@@ -119,7 +119,7 @@ impl Places {
     }
 
     /// Lets the server give all bytes for a while.
-    pub(super) fn distrust(&self) {
+    pub(crate) fn distrust(&self) {
         *lock(&self.alone_until) = Some(Instant::now() + LEAVE_ALONE);
     }
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use miaofs::client::{self, Retry};
 use miaofs::protocol::changes::{Changes, ChangesQuery};
 
-use super::engine::Core;
-use super::link::{Backoff, LinkState, reason};
 use super::resolve::apply_nodes;
 use crate::store;
+use crate::sync::engine::Core;
+use crate::sync::link::{Backoff, LinkState, reason};
 
 /// Seconds for which the server holds a request when nothing changes.
 const WAIT_SECONDS: u64 = 30;
@@ -31,7 +31,7 @@ enum FeedError {
 }
 
 /// Runs until it is dropped.
-pub(super) async fn run(core: Arc<Core>) {
+pub(crate) async fn run(core: Arc<Core>) {
     let client = core.client.with_retry(Retry::NEVER);
     let mut backoff = Backoff::new();
     // The first request asks without waiting, so that everybody knows at once where we stand.
