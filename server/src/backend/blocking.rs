@@ -8,7 +8,7 @@ use super::Error;
 ///
 /// # Errors
 /// Those of the call.
-pub(crate) async fn off_loop<T: Send + 'static>(
+pub(crate) async fn run_blocking<T: Send + 'static>(
     call: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(call).await {
@@ -22,7 +22,7 @@ pub(crate) async fn off_loop<T: Send + 'static>(
 
 /// Runs a task to its end, also when whoever waits for it goes away meanwhile. A panic in it goes on in
 /// the caller.
-pub(crate) async fn to_the_end<T: Send + 'static>(
+pub(crate) async fn run_to_completion<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> T {
     match tokio::spawn(task).await {

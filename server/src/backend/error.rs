@@ -6,7 +6,7 @@ use miaofs::protocol::host::HostName;
 
 use super::BlobId;
 use super::blobs::StoreFailure;
-use super::db::{Trouble, sort_mysql};
+use super::db::{MysqlErrorKind, classify_mysql};
 
 /// A failure of something the server stands on.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +16,10 @@ pub(crate) enum Error {
     Database(#[source] sqlx::Error),
     /// The database went away while something was committed: it may stay or not.
     #[error("the database went away during a commit: {0}")]
-    Unsettled(#[source] sqlx::Error),
+    CommitUnknown(#[source] sqlx::Error),
     /// Another change was in the way of this one, of which nothing stays.
     #[error("another change was in the way: {0}")]
-    Overtaken(#[source] sqlx::Error),
+    SerializationFailure(#[source] sqlx::Error),
     /// The URL of the database is none.
     #[error("the URL of the database must {0}")]
     DatabaseUrl(&'static str),
@@ -54,7 +54,7 @@ pub(crate) enum Error {
     },
     /// The disk is full.
     #[error("no room on the disk: {0}")]
-    NoRoom(#[source] std::io::Error),
+    NoSpace(#[source] std::io::Error),
     /// A file of the server cannot be read or written.
     #[error("{path}: {source}")]
     File {
@@ -65,7 +65,7 @@ pub(crate) enum Error {
     },
     /// A blob is not where it should be.
     #[error("blob {blob} is neither staged nor stored")]
-    Lost {
+    MissingBlob {
         /// Which one.
         blob: BlobId,
     },
@@ -113,15 +113,15 @@ impl From<sqlx::Error> for Error {
         if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) {
             return Self::gone(error);
         }
-        match sort_mysql(&error) {
-            Some(Trouble::Overtaken) => return Self::Overtaken(error),
-            Some(Trouble::Gone) => return Self::gone(error),
+        match classify_mysql(&error) {
+            Some(MysqlErrorKind::SerializationFailure) => return Self::SerializationFailure(error),
+            Some(MysqlErrorKind::Gone) => return Self::gone(error),
             None => (),
         }
         match error.as_database_error() {
             Some(database) if database.is_unique_violation() => Self::Duplicate(error),
             Some(database) if database.code().as_deref() == Some(SQLITE_FULL) => {
-                Self::NoRoom(std::io::Error::other(error))
+                Self::NoSpace(std::io::Error::other(error))
             }
             _ => Self::Database(error),
         }
@@ -135,7 +135,7 @@ impl Error {
     /// What became of a commit: when the answer did not come, nobody knows.
     pub(super) fn of_commit(error: sqlx::Error) -> Self {
         match error {
-            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Self::Unsettled(error),
+            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Self::CommitUnknown(error),
             _ => Self::from(error),
         }
     }
@@ -149,7 +149,7 @@ impl Error {
     pub(crate) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                Self::NoRoom(source)
+                Self::NoSpace(source)
             }
             _ => Self::File { path: path.into(), source },
         }

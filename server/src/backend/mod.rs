@@ -14,7 +14,7 @@ pub(crate) mod staging;
 mod token_key;
 pub(crate) mod tracker;
 
-pub(crate) use blocking::{background_thread, off_loop, to_the_end};
+pub(crate) use blocking::{background_thread, run_blocking, run_to_completion};
 pub(crate) use error::Error;
 pub(crate) use ids::{BlobId, TokenId, TransferId, UserId};
 pub(crate) use settings::{Database, KeyPrefix, RedisSettings, Settings, StagingUse};
@@ -66,13 +66,13 @@ impl Backends {
             make_private_directory(&settings.data)?;
         }
         let staging = match settings.staging {
-            StagingUse::Nothing => Staging::of_others(&settings.staging_directory())?,
+            StagingUse::Nothing => Staging::open_unowned(&settings.staging_directory())?,
             _ => Staging::open(&settings.staging_directory())?,
         };
         let locks = settings.locks().into_iter().map(|path| DataLock::take(&path));
         let locks = locks.collect::<Result<Arc<[_]>, _>>()?;
         let db = Db::open(settings, settings.schema).await?;
-        Self::around(db, settings, staging, locks).await
+        Self::assemble(db, settings, staging, locks).await
     }
 
     /// Opens the backends of a server that may be running beside: nothing is locked or migrated, and
@@ -81,17 +81,17 @@ impl Backends {
     /// # Errors
     /// [`Error::NoData`] when there is no server's data; [`Error::OtherVersion`]; else whatever cannot
     /// be opened.
-    pub(crate) async fn open_beside(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) async fn open_shared(settings: &Settings) -> Result<Self, Error> {
         let embedded = matches!(settings.database, Database::Embedded);
         if embedded && !settings.database_file().exists() {
             return Err(Error::NoData(settings.data.clone()));
         }
         let db = Db::open(settings, Schema::Expect).await?;
-        let staging = Staging::of_others(&settings.staging_directory())?;
-        Self::around(db, settings, staging, Arc::new([])).await
+        let staging = Staging::open_unowned(&settings.staging_directory())?;
+        Self::assemble(db, settings, staging, Arc::new([])).await
     }
 
-    async fn around(
+    async fn assemble(
         db: Db,
         settings: &Settings,
         staging: Staging,

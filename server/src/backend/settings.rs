@@ -33,7 +33,7 @@ pub(crate) struct Settings {
     /// What whoever serves does about the version of its tables.
     pub schema: Schema,
     /// The queue.
-    pub queue: queue::Settings,
+    pub queue: queue::QueueSettings,
     /// What this process does with the staging disk.
     pub staging: StagingUse,
 }
@@ -130,7 +130,7 @@ impl Settings {
             redis: None,
             database: Database::Embedded,
             schema: Schema::Migrate,
-            queue: queue::Settings::default(),
+            queue: queue::QueueSettings::default(),
             staging: StagingUse::FillAndEmpty,
         }
     }

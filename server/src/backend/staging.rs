@@ -19,7 +19,7 @@ use miaofs::protocol::ids::UploadId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::blocking::off_loop;
+use super::blocking::run_blocking;
 use super::{BlobId, Error};
 
 const BLOB: &str = "blob";
@@ -60,7 +60,7 @@ impl Staging {
     /// [`Error::File`].
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
         make_directory(directory)?;
-        Self::of_others(directory)
+        Self::open_unowned(directory)
     }
 
     /// The directory of a process that does not work on it: nothing is made, and what is not there is
@@ -68,7 +68,7 @@ impl Staging {
     ///
     /// # Errors
     /// [`Error::File`].
-    pub(crate) fn of_others(directory: &Path) -> Result<Self, Error> {
+    pub(crate) fn open_unowned(directory: &Path) -> Result<Self, Error> {
         let boot = std::fs::read(BOOT_ID).map_err(|error| Error::file(BOOT_ID, error))?;
         Ok(Self { directory: directory.into(), boot: boot.into() })
     }
@@ -90,10 +90,10 @@ impl Staging {
     /// Makes a blob of `size` zero bytes, which take no room until they are written.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::File`].
+    /// [`Error::NoSpace`], [`Error::File`].
     pub(crate) async fn create(&self, blob: BlobId, size: u64) -> Result<(), Error> {
         let path = self.path(blob);
-        off_loop(move || {
+        run_blocking(move || {
             let made = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
             made.and_then(|file| file.set_len(size)).map_err(|error| Error::file(path, error))
         })
@@ -103,7 +103,7 @@ impl Staging {
     /// Makes an empty blob that is removed again unless it is kept.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::File`].
+    /// [`Error::NoSpace`], [`Error::File`].
     pub(crate) async fn draft(&self, blob: BlobId) -> Result<Draft, Error> {
         self.create(blob, 0).await?;
         Ok(Draft { blob, path: Some(self.path(blob)) })
@@ -112,10 +112,10 @@ impl Staging {
     /// Writes into a blob that was made before.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::File`], also when the blob is gone.
+    /// [`Error::NoSpace`]; [`Error::File`], also when the blob is gone.
     pub(crate) async fn write(&self, blob: BlobId, offset: u64, bytes: Bytes) -> Result<(), Error> {
         let path = self.path(blob);
-        off_loop(move || {
+        run_blocking(move || {
             let opened = OpenOptions::new().write(true).open(&path);
             opened
                 .and_then(|file| file.write_all_at(&bytes, offset))
@@ -127,12 +127,12 @@ impl Staging {
     /// Writes a blob that was made before from its start, from many pieces.
     ///
     /// # Errors
-    /// [`Error::NoRoom`]; [`Error::File`], also when the blob is gone.
+    /// [`Error::NoSpace`]; [`Error::File`], also when the blob is gone.
     pub(crate) async fn fill(&self, blob: BlobId, pieces: Vec<Bytes>) -> Result<(), Error> {
         /// Small pieces are gathered into writes of this many bytes.
         const GATHER: usize = 1024 * 1024;
         let path = self.path(blob);
-        off_loop(move || {
+        run_blocking(move || {
             let write = || -> io::Result<()> {
                 let file = OpenOptions::new().write(true).open(&path)?;
                 let mut file = io::BufWriter::with_capacity(GATHER, file);
@@ -147,10 +147,10 @@ impl Staging {
     /// Brings a blob to the disk for good; `false` when it is not here.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::File`].
+    /// [`Error::NoSpace`], [`Error::File`].
     pub(crate) async fn sync(&self, blob: BlobId) -> Result<bool, Error> {
         let (path, directory) = (self.path(blob), self.directory.clone());
-        off_loop(move || {
+        run_blocking(move || {
             let Some(file) = open_if_there(&path)? else { return Ok(false) };
             file.sync_all().map_err(|error| Error::file(&path, error))?;
             sync_directory(&directory)?;
@@ -173,13 +173,13 @@ impl Staging {
     /// [`Error::File`].
     pub(crate) async fn remove(&self, blob: BlobId) -> Result<(), Error> {
         let path = self.path(blob);
-        off_loop(move || remove_if_there(&path)).await
+        run_blocking(move || remove_if_there(&path)).await
     }
 
     /// Keeps what is known of an upload, for good.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::File`].
+    /// [`Error::NoSpace`], [`Error::File`].
     pub(crate) async fn put_sidecar(
         &self,
         upload: UploadId,
@@ -187,7 +187,7 @@ impl Staging {
     ) -> Result<(), Error> {
         let json = serde_json::to_vec(sidecar).expect("numbers and hex can always be said in JSON");
         let (path, directory) = (self.sidecar_path(upload), self.directory.clone());
-        off_loop(move || {
+        run_blocking(move || {
             let write = || -> io::Result<()> {
                 let beside = path.with_extension("new");
                 let mut file = File::create(&beside)?;
@@ -207,7 +207,7 @@ impl Staging {
     /// [`Error::File`]; [`Error::Damaged`] when it cannot be read back.
     pub(crate) async fn sidecar(&self, upload: UploadId) -> Result<Option<Sidecar>, Error> {
         let path = self.sidecar_path(upload);
-        off_loop(move || match std::fs::read(&path) {
+        run_blocking(move || match std::fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
                 .map(Some)
                 .map_err(|_not_ours| Error::Damaged { what: "sidecar of an upload" }),
@@ -223,7 +223,7 @@ impl Staging {
     /// [`Error::File`].
     pub(crate) async fn remove_sidecar(&self, upload: UploadId) -> Result<(), Error> {
         let path = self.sidecar_path(upload);
-        off_loop(move || remove_if_there(&path)).await
+        run_blocking(move || remove_if_there(&path)).await
     }
 
     /// All that stands on the disk. Files with names that are not ours are left alone and out.
@@ -232,7 +232,7 @@ impl Staging {
     /// [`Error::File`].
     pub(crate) async fn inventory(&self) -> Result<Inventory, Error> {
         let directory = self.directory.clone();
-        off_loop(move || {
+        run_blocking(move || {
             take_inventory(&directory).map_err(|error| Error::file(&*directory, error))
         })
         .await
@@ -246,11 +246,11 @@ impl Staging {
     /// [`Error::File`].
     pub(crate) async fn has_sidecar(&self, upload: UploadId) -> Result<bool, Error> {
         let path = self.sidecar_path(upload);
-        off_loop(move || path.try_exists().map_err(|error| Error::file(&path, error))).await
+        run_blocking(move || path.try_exists().map_err(|error| Error::file(&path, error))).await
     }
 
     /// The staged blobs, as they are found; whoever stops taking them ends the search.
-    pub(crate) fn list(&self) -> mpsc::Receiver<Result<Staged, Error>> {
+    pub(crate) fn list(&self) -> mpsc::Receiver<Result<StagedFile, Error>> {
         /// Blobs that are found ahead of whoever takes them.
         const AHEAD: usize = 256;
         let (sender, receiver) = mpsc::channel(AHEAD);
@@ -277,7 +277,7 @@ impl Staging {
 
 /// A staged blob, as it stands on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Staged {
+pub(crate) struct StagedFile {
     /// Which blob.
     pub blob: BlobId,
     /// Its size in bytes.
@@ -287,7 +287,7 @@ pub(crate) struct Staged {
 }
 
 /// `None` for a file that is no blob, or has just been removed.
-fn staged_of(entry: &std::fs::DirEntry) -> io::Result<Option<Staged>> {
+fn staged_of(entry: &std::fs::DirEntry) -> io::Result<Option<StagedFile>> {
     use std::os::unix::fs::MetadataExt as _;
     let path = entry.path();
     let stem = path.file_stem().and_then(|stem| stem.to_str());
@@ -297,7 +297,7 @@ fn staged_of(entry: &std::fs::DirEntry) -> io::Result<Option<Staged>> {
     };
     let blob = BlobId::from_bytes(id.to_bytes());
     match entry.metadata() {
-        Ok(found) => Ok(Some(Staged { blob, size: found.len(), changed_at: found.mtime() })),
+        Ok(found) => Ok(Some(StagedFile { blob, size: found.len(), changed_at: found.mtime() })),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -388,7 +388,7 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
 /// Makes a directory, where there is none, for good.
 ///
 /// # Errors
-/// [`Error::NoRoom`], [`Error::File`].
+/// [`Error::NoSpace`], [`Error::File`].
 pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(|error| Error::file(path, error))?;
     path.parent().map_or(Ok(()), sync_directory)

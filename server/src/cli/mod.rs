@@ -98,7 +98,7 @@ fn beside_server<T, W: Future<Output = anyhow::Result<T>>>(
 ) -> anyhow::Result<T> {
     let Config { settings, policy } = Config::load(flags)?;
     block_on("warn", async move {
-        let backends = Backends::open_beside(&settings)
+        let backends = Backends::open_shared(&settings)
             .await
             .with_context(|| format!("cannot open the data in {}", settings.data.display()))?;
         let done = work(backends.clone(), policy).await;

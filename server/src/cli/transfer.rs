@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{output, size};
 use crate::backend::{TransferId, unix_now};
 use crate::config::Flags;
-use crate::service::transfer::{Count, Listed, Outbox, State, Which};
+use crate::service::transfer::{ListedTransfer, Outbox, TransferCount, TransferState, Which};
 
 /// Flags of `transfer`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ enum Action {
     List {
         /// Only those that are pending, published, moved or dead.
         #[arg(long, value_name = "STATE")]
-        state: Option<State>,
+        state: Option<TransferState>,
         #[command(flatten)]
         common: Common,
     },
@@ -83,7 +83,7 @@ impl Common {
         })
     }
 
-    async fn list(&self, outbox: &Outbox, state: Option<State>) -> anyhow::Result<()> {
+    async fn list(&self, outbox: &Outbox, state: Option<TransferState>) -> anyhow::Result<()> {
         let mut last = None;
         loop {
             let page = outbox.page(state, last).await?;
@@ -98,7 +98,7 @@ impl Common {
         }
     }
 
-    fn show(&self, listed: &Listed) -> anyhow::Result<()> {
+    fn show(&self, listed: &ListedTransfer) -> anyhow::Result<()> {
         let transfer = listed.transfer;
         let (id, tries) = (transfer.id.to_string(), transfer.attempts.to_string());
         let error = listed.error.as_deref();
@@ -107,17 +107,17 @@ impl Common {
                 "id": id,
                 "blob": transfer.blob.to_string(),
                 "host": listed.host,
-                "state": listed.state.word(),
+                "state": listed.state.as_str(),
                 "attempts": transfer.attempts,
                 "size": listed.size,
-                "next_at": (listed.state != State::Dead).then_some(listed.next_at),
+                "next_at": (listed.state != TransferState::Dead).then_some(listed.next_at),
                 "from": transfer.route.map(|route| route.from),
                 "to": transfer.route.map(|route| route.to),
                 "error": error,
             }));
         }
         let (size, next) = (size::format(listed.size), next_words(listed));
-        let state = listed.state.word();
+        let state = listed.state.as_str();
         output::line(row([&id, &listed.host, state, &tries, &size, &next, error.unwrap_or("-")]))
     }
 
@@ -141,7 +141,7 @@ impl Common {
         if self.json {
             let depths = depths?;
             let queue = |depth: &_| {
-                let crate::backend::queue::Depth { queue, messages, consumers } = depth;
+                let crate::backend::queue::QueueDepth { queue, messages, consumers } = depth;
                 json!({ "queue": queue, "messages": messages, "consumers": consumers })
             };
             return output::json(&json!({
@@ -170,30 +170,30 @@ fn row([id, host, state, tries, size, next, error]: [&str; 7]) -> String {
     format!("{id:<32} {host:<16} {state:<9} {tries:>5} {size:>11} {next:>8}  {error}")
 }
 
-fn next_words(listed: &Listed) -> String {
+fn next_words(listed: &ListedTransfer) -> String {
     match listed.state {
-        State::Dead => "-".to_owned(),
-        State::Pending | State::Published | State::Moved => {
+        TransferState::Dead => "-".to_owned(),
+        TransferState::Pending | TransferState::Published | TransferState::Moved => {
             format!("{} s", (listed.next_at - unix_now()).max(0))
         }
     }
 }
 
-fn count_words(count: &Count) -> String {
+fn count_words(count: &TransferCount) -> String {
     let age = (unix_now() - count.oldest).max(0);
     format!(
         "host {}: {} {}, {}; the oldest is {age} s old",
         count.host,
         count.transfers,
-        count.state.word(),
+        count.state.as_str(),
         size::format(count.bytes)
     )
 }
 
-fn count_json(count: &Count) -> serde_json::Value {
+fn count_json(count: &TransferCount) -> serde_json::Value {
     json!({
         "host": count.host,
-        "state": count.state.word(),
+        "state": count.state.as_str(),
         "transfers": count.transfers,
         "bytes": count.bytes,
         "oldest": count.oldest,

@@ -145,9 +145,9 @@ fn database(flags: &Flags, file: &File) -> anyhow::Result<Database> {
     }
 }
 
-fn queue(flags: &Flags, file: &File) -> queue::Settings {
+fn queue(flags: &Flags, file: &File) -> queue::QueueSettings {
     let prefix = flags.amqp_prefix.clone().or(file.amqp_prefix.clone());
-    queue::Settings {
+    queue::QueueSettings {
         amqp_url: flags.amqp_url.clone().or(file.amqp_url.clone()),
         amqp_prefix: prefix.unwrap_or_default(),
     }

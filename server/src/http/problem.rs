@@ -88,12 +88,12 @@ fn code_of(error: &Error) -> Code {
         Error::TooManyRequests { .. } | Error::TooManyUploads => Code::TooManyRequests,
         Error::Unavailable => Code::Unavailable,
         Error::Backend(backend) => match backend {
-            backend::Error::NoRoom(_) => Code::StorageFull,
+            backend::Error::NoSpace(_) => Code::StorageFull,
             backend::Error::Busy(_)
             | backend::Error::Unreachable { .. }
             | backend::Error::Unavailable { .. }
-            | backend::Error::Unsettled(_)
-            | backend::Error::Overtaken(_)
+            | backend::Error::CommitUnknown(_)
+            | backend::Error::SerializationFailure(_)
             | backend::Error::Store(_)
             | backend::Error::Stopping => Code::Unavailable,
             backend::Error::Database(_)
@@ -105,7 +105,7 @@ fn code_of(error: &Error) -> Code {
             | backend::Error::Migrating
             | backend::Error::DatabaseUrl(_)
             | backend::Error::Damaged { .. }
-            | backend::Error::Lost { .. }
+            | backend::Error::MissingBlob { .. }
             | backend::Error::File { .. }
             | backend::Error::Setup(_)
             | backend::Error::Queue(_) => Code::Internal,

@@ -133,7 +133,7 @@ impl ServiceContext {
     }
 
     /// Keeps what arrived within the caller's transaction, and answers how many contents were new to
-    /// the server. After the commit the caller calls [`Self::arrived`]. The change is to be rerun when
+    /// the server. After the commit the caller calls [`Self::arrived`]. The change is to be retry_transaction when
     /// somebody else brings the same content at the same time: then it is found.
     pub(super) async fn keep(
         &self,
@@ -146,7 +146,7 @@ impl ServiceContext {
         coming.dedup_by_key(|content| content.digest);
         let digests: Vec<Digest> = coming.iter().map(|content| content.digest).collect();
 
-        let stored = contents::hold(db, &digests, Lock::Shared).await?;
+        let stored = contents::lock_rows(db, &digests, Lock::Shared).await?;
         coming.retain(|content| !stored.contains(&content.digest));
         if let Some((blob, size)) = arrival.blob
             && coming.iter().any(|content| content.layout.blobs().contains(&blob))
@@ -161,7 +161,7 @@ impl ServiceContext {
 
     /// Keeps what arrived in a transaction of its own.
     pub(super) async fn keep_alone(&self, arrival: &Arrival) -> Result<u64, backend::Error> {
-        db::rerun(|| self.try_keep(arrival)).await
+        db::retry_transaction(|| self.try_keep(arrival)).await
     }
 
     async fn try_keep(&self, arrival: &Arrival) -> Result<u64, backend::Error> {
@@ -177,7 +177,7 @@ impl ServiceContext {
     /// [`Error::NotFound`] when it has gone meanwhile.
     pub(super) async fn claim_stored(&self, user: UserId, digest: Digest) -> Result<(), Error> {
         let mut transaction = self.db.write().await?;
-        if contents::hold(&mut transaction, &[digest], Lock::Shared).await?.is_empty() {
+        if contents::lock_rows(&mut transaction, &[digest], Lock::Shared).await?.is_empty() {
             return Err(Error::NotFound("content"));
         }
         contents::claim(&mut transaction, user, &[digest], unix_now()).await?;

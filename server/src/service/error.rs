@@ -5,7 +5,7 @@ use std::time::Duration;
 use miaofs::protocol::host::HostName;
 
 use crate::backend;
-use crate::backend::db::Rerunnable;
+use crate::backend::db::Retryable;
 
 /// A refusal with its reason, or a failure of a backend.
 #[derive(Debug, thiserror::Error)]
@@ -84,8 +84,8 @@ pub(crate) enum Error {
     Backend(#[from] backend::Error),
 }
 
-impl Rerunnable for Error {
-    fn is_rerunnable(&self) -> bool {
-        matches!(self, Self::Backend(error) if error.is_rerunnable())
+impl Retryable for Error {
+    fn is_retryable(&self) -> bool {
+        matches!(self, Self::Backend(error) if error.is_retryable())
     }
 }

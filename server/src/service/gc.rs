@@ -139,14 +139,14 @@ async fn remove_condemned(
     freed: &mut Freed,
 ) -> Result<(), backend::Error> {
     loop {
-        let claimed = db::rerun(|| claim_condemned(contents, now)).await?;
+        let claimed = db::retry_transaction(|| claim_condemned(contents, now)).await?;
         if claimed.is_empty() {
             return Ok(());
         }
         for (blob, size) in claimed {
             copying::remove_from_stores(contents, blob).await?;
             contents.staging.remove(blob).await?;
-            db::rerun(|| async {
+            db::retry_transaction(|| async {
                 let mut transaction = contents.db.write().await?;
                 blobs::remove(&mut transaction, blob).await?;
                 transaction.commit().await
@@ -164,7 +164,7 @@ async fn claim_condemned(
 ) -> Result<Vec<(BlobId, u64)>, backend::Error> {
     let mut transaction = contents.db.write().await?;
     let host = contents.host();
-    let claimed = blobs::claim_condemned(&mut transaction, host, now, REMOVED_AT_ONCE).await?;
+    let claimed = blobs::claim_deletions(&mut transaction, host, now, REMOVED_AT_ONCE).await?;
     transaction.commit().await?;
     Ok(claimed)
 }
@@ -175,7 +175,7 @@ async fn end_surplus_claims(contents: &ServiceContext) -> Result<usize, backend:
     if surplus.is_empty() {
         return Ok(0);
     }
-    db::rerun(|| end_claims(contents, &surplus)).await?;
+    db::retry_transaction(|| end_claims(contents, &surplus)).await?;
     tracing::info!(claims = surplus.len(), "ended claims beyond the quota");
     Ok(surplus.len())
 }
@@ -193,7 +193,7 @@ async fn collect_some(contents: &ServiceContext, before: i64) -> Result<usize, b
     if found.is_empty() {
         return Ok(0);
     }
-    db::rerun(|| remove_contents(contents, &found, before)).await
+    db::retry_transaction(|| remove_contents(contents, &found, before)).await
 }
 
 /// Removes those of `found` that may still go. Answers how many.
@@ -206,7 +206,7 @@ async fn remove_contents(
     let digests = contents::still_collectable(&mut transaction, found, before).await?;
     for digest in &digests {
         let stood_on = contents::remove(&mut transaction, *digest).await?;
-        blobs::condemn_unused(&mut transaction, &stood_on).await?;
+        blobs::mark_unused_for_deletion(&mut transaction, &stood_on).await?;
     }
     transaction.commit().await?;
     if !digests.is_empty() {
@@ -256,7 +256,7 @@ mod tests {
     async fn claim(scene: &Scene, now: i64) -> Vec<BlobId> {
         let mut transaction = scene.contents.db.write().await.unwrap();
         let host = scene.contents.host();
-        let claimed = blobs::claim_condemned(&mut transaction, host, now, 100).await.unwrap();
+        let claimed = blobs::claim_deletions(&mut transaction, host, now, 100).await.unwrap();
         transaction.commit().await.unwrap();
         claimed.into_iter().map(|(blob, _size)| blob).collect()
     }
@@ -274,11 +274,11 @@ mod tests {
         let mut freed = Freed::default();
         remove_condemned(&scene.contents, now, &mut freed).await.unwrap();
         assert_eq!(freed, Freed::default(), "it may still be at it");
-        let later = now + blobs::REMOVAL;
+        let later = now + blobs::DELETION_LEASE;
         remove_condemned(&scene.contents, later, &mut freed).await.unwrap();
         assert_eq!((freed.blobs, freed.bytes), (1, 7));
         assert!(scene.contents.staging.file(blob).unwrap().is_none());
-        assert_eq!(claim(&scene, later + blobs::REMOVAL).await, []);
+        assert_eq!(claim(&scene, later + blobs::DELETION_LEASE).await, []);
     }
 
     /// Brings, names, reads and unnames contents that others do the same with, in an order of chance.

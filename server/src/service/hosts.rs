@@ -81,7 +81,7 @@ impl Hosts {
 
     async fn beat(&self, url: &str) -> Result<(), backend::Error> {
         let host = Host { url: url.to_owned(), seen_at: unix_now() };
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.0.db.write().await?;
             hosts::put(&mut transaction, &self.0.here, &host).await?;
             transaction.commit().await

@@ -24,11 +24,11 @@ use url::Url;
 
 use super::etag::{self, Md5Bytes};
 use super::failure::{Action, Cause, StoreFailure};
-use super::multipart::PutInParts;
+use super::multipart::MultipartUpload;
 use super::parts::Parts;
 use super::rules::{Addressing, CompletedEtag, Rules};
-use super::{BucketSettings, Found, StoreName, StoredCopy, oss};
-use crate::backend::{Error, off_loop};
+use super::{BucketSettings, StoreName, StoredCopy, StoredObject, oss};
+use crate::backend::{Error, run_blocking};
 
 /// Until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ pub(super) struct Bucket {
     reads: AmazonS3,
     /// With more.
     pub(super) writes: AmazonS3,
-    /// The bucket as clients reach it. It only signs.
+    /// The bucket as clients reach it. It only signs_urls.
     public: Option<AmazonS3>,
 }
 
@@ -99,7 +99,7 @@ impl Bucket {
     }
 
     /// Whether clients get signed URLs.
-    pub(super) fn signs(&self) -> bool {
+    pub(super) fn signs_urls(&self) -> bool {
         self.public.is_some()
     }
 
@@ -112,9 +112,9 @@ impl Bucket {
         &self,
         key: &str,
         file: PathBuf,
-        begun: Option<&PutInParts>,
-    ) -> Result<Found, Error> {
-        let (file, size) = off_loop(move || {
+        begun: Option<&MultipartUpload>,
+    ) -> Result<StoredObject, Error> {
+        let (file, size) = run_blocking(move || {
             let opened = File::open(&file).and_then(|open| Ok((open.metadata()?.len(), open)));
             opened
                 .map(|(size, open)| (Arc::new(open), size))
@@ -181,7 +181,7 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(super) async fn head(&self, key: &str) -> Result<Option<Found>, Error> {
+    pub(super) async fn head(&self, key: &str) -> Result<Option<StoredObject>, Error> {
         match self.reads.head(&Key::from(key)).await {
             Ok(meta) => Ok(Some(found(meta))),
             Err(error) => self.unless_absent(Action::Look, error),
@@ -220,7 +220,7 @@ impl Bucket {
     }
 
     /// All objects under the prefix, as they come.
-    pub(super) fn list(self: &Arc<Self>) -> BoxStream<'static, Result<Found, Error>> {
+    pub(super) fn list(self: &Arc<Self>) -> BoxStream<'static, Result<StoredObject, Error>> {
         let bucket = Arc::clone(self);
         let prefix = (!self.prefix.is_empty()).then(|| Key::from(self.prefix.as_str()));
         let listed = self.reads.list(prefix.as_ref());
@@ -346,7 +346,7 @@ pub(super) async fn read_part(
     file: Arc<File>,
     range: Range<u64>,
 ) -> Result<(Bytes, Md5Bytes), Error> {
-    off_loop(move || {
+    run_blocking(move || {
         let length = usize::try_from(range.end - range.start).expect("a part fits into memory");
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, range.start)
@@ -357,8 +357,8 @@ pub(super) async fn read_part(
     .await
 }
 
-fn found(meta: object_store::ObjectMeta) -> Found {
-    Found {
+fn found(meta: object_store::ObjectMeta) -> StoredObject {
+    StoredObject {
         key: meta.location.to_string(),
         size: meta.size,
         etag: meta.e_tag.as_deref().map(etag::plain),

@@ -17,7 +17,7 @@ pub(super) struct Health {
 
 impl Health {
     /// A read failed, for this reason. It is logged when the one before went well.
-    pub(super) fn failed(&self, store: StoreName, error: &Error) {
+    pub(super) fn record_failure(&self, store: StoreName, error: &Error) {
         metrics::counter!("miaofs_store_read_failures_total", "store" => store.as_str())
             .increment(1);
         if self.set(Some(Instant::now())).is_none() {
@@ -26,7 +26,7 @@ impl Health {
     }
 
     /// A read went well.
-    pub(super) fn worked(&self, store: StoreName) {
+    pub(super) fn record_success(&self, store: StoreName) {
         if self.set(None).is_some() {
             tracing::info!(%store, "reads work again");
         }
@@ -54,9 +54,9 @@ mod tests {
     fn a_store_is_suspect_from_a_failure_until_a_read_goes_well() {
         let health = Health::default();
         assert!(!health.is_suspect());
-        health.failed(StoreName::Ceph, &Error::Stopping);
+        health.record_failure(StoreName::Ceph, &Error::Stopping);
         assert!(health.is_suspect());
-        health.worked(StoreName::Ceph);
+        health.record_success(StoreName::Ceph);
         assert!(!health.is_suspect());
     }
 }

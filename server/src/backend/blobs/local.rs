@@ -12,9 +12,9 @@ use object_store::path::Path as Key;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 
 use super::failure::{Action, Cause, StoreFailure};
-use super::{Found, StoreName};
+use super::{StoreName, StoredObject};
 use crate::backend::staging::{make_directory, sync_directory};
-use crate::backend::{Error, off_loop};
+use crate::backend::{Error, run_blocking};
 
 /// A directory of objects. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -40,11 +40,11 @@ impl LocalStore {
     /// object is here for good, with its size in bytes.
     ///
     /// # Errors
-    /// [`Error::NoRoom`], [`Error::File`], [`Error::Store`].
-    pub(super) async fn take_in(&self, key: &str, file: PathBuf) -> Result<u64, Error> {
+    /// [`Error::NoSpace`], [`Error::File`], [`Error::Store`].
+    pub(super) async fn import(&self, key: &str, file: PathBuf) -> Result<u64, Error> {
         let target = self.objects.path_to_filesystem(&Key::from(key));
         let target = target.map_err(|error| failure(&self.directory, Action::Put, error))?;
-        off_loop(move || {
+        run_blocking(move || {
             let folder = target.parent().unwrap_or(&target);
             make_directory(folder)?;
             link_or_copy(&file, &target).map_err(|error| Error::file(&target, error))?;
@@ -73,7 +73,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(super) async fn head(&self, key: &str) -> Result<Option<Found>, Error> {
+    pub(super) async fn head(&self, key: &str) -> Result<Option<StoredObject>, Error> {
         match self.objects.head(&Key::from(key)).await {
             Ok(meta) => Ok(Some(found(meta))),
             Err(error) => self.unless_absent(Action::Look, error),
@@ -92,7 +92,7 @@ impl LocalStore {
     }
 
     /// All objects, as they come.
-    pub(super) fn list(&self) -> BoxStream<'static, Result<Found, Error>> {
+    pub(super) fn list(&self) -> BoxStream<'static, Result<StoredObject, Error>> {
         let directory = self.directory.clone();
         self.objects
             .list(None)
@@ -114,8 +114,8 @@ impl LocalStore {
     }
 }
 
-fn found(meta: ObjectMeta) -> Found {
-    Found {
+fn found(meta: ObjectMeta) -> StoredObject {
+    StoredObject {
         key: meta.location.to_string(),
         size: meta.size,
         etag: None,
@@ -191,7 +191,7 @@ mod tests {
         std::fs::create_dir_all(left.parent().unwrap()).unwrap();
         std::fs::write(&left, b"the by").unwrap();
         for _again in 0..2 {
-            assert_eq!(store.take_in(key, staged.clone()).await.unwrap(), 9);
+            assert_eq!(store.import(key, staged.clone()).await.unwrap(), 9);
         }
         std::fs::remove_file(&staged).unwrap();
         assert_eq!(read(&store, key).await.as_deref(), Some(&b"the bytes"[..]));

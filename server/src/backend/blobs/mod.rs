@@ -18,7 +18,7 @@ mod settings;
 mod tests;
 
 pub(crate) use failure::{Action, Cause, StoreFailure};
-pub(crate) use multipart::{PutInParts, Unfinished};
+pub(crate) use multipart::{MultipartUpload, UnfinishedUpload};
 pub(crate) use settings::{BucketSettings, StoreName, StoresSettings};
 
 use std::collections::BTreeMap;
@@ -54,7 +54,7 @@ pub(crate) struct StoredCopy {
 
 /// An object that a store has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct StoredObject {
     /// Its key.
     pub key: String,
     /// Its size in bytes.
@@ -66,7 +66,7 @@ pub(crate) struct Found {
 }
 
 /// The bytes of a copy.
-pub(crate) enum Opened {
+pub(crate) enum ObjectBody {
     /// A file that holds all of it.
     File(File),
     /// The bytes of the range that was asked for, as they come.
@@ -82,17 +82,17 @@ enum Store {
 /// All stores of this server. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Stores {
-    named: Arc<BTreeMap<StoreName, Named>>,
+    named: Arc<BTreeMap<StoreName, NamedStore>>,
     policy: Arc<[StoreName]>,
 }
 
 #[derive(Debug)]
-struct Named {
+struct NamedStore {
     store: Store,
     health: Health,
 }
 
-impl From<Store> for Named {
+impl From<Store> for NamedStore {
     fn from(store: Store) -> Self {
         Self { store, health: Health::default() }
     }
@@ -105,7 +105,7 @@ impl Stores {
     /// [`Error::File`]; [`Error::Store`] when a setting cannot be right.
     pub(crate) fn open(settings: &StoresSettings) -> Result<Self, Error> {
         let local = Store::Local(LocalStore::open(&settings.local)?);
-        let mut named = BTreeMap::from([(StoreName::Local, Named::from(local))]);
+        let mut named = BTreeMap::from([(StoreName::Local, NamedStore::from(local))]);
         for (name, bucket) in buckets(settings)? {
             named.insert(name, Store::Bucket(Arc::new(bucket)).into());
         }
@@ -130,7 +130,7 @@ impl Stores {
     /// replaced.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::NoRoom`], [`Error::File`].
+    /// [`Error::Store`], [`Error::NoSpace`], [`Error::File`].
     pub(crate) async fn put(
         &self,
         name: StoreName,
@@ -138,42 +138,42 @@ impl Stores {
         file: PathBuf,
     ) -> Result<StoredCopy, Error> {
         let length = tokio::fs::metadata(&file).await.map_err(|error| Error::file(&file, error))?;
-        let begun = self.begin(name, blob, length.len()).await?;
-        self.put_begun(name, blob, file, begun.as_ref()).await
+        let begun = self.begin_multipart(name, blob, length.len()).await?;
+        self.put_multipart(name, blob, file, begun.as_ref()).await
     }
 
     /// Begins a put of a blob of `size` bytes; `None` when it goes in one piece. What is sent of one that is
-    /// begun stays in the store until [`Self::put_begun`] or [`Self::abort`] ends it.
+    /// begun stays in the store until [`Self::put_multipart`] or [`Self::abort_multipart`] ends it.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn begin(
+    pub(crate) async fn begin_multipart(
         &self,
         name: StoreName,
         blob: BlobId,
         size: u64,
-    ) -> Result<Option<PutInParts>, Error> {
+    ) -> Result<Option<MultipartUpload>, Error> {
         match self.store(name)? {
             Store::Local(_) => Ok(None),
-            Store::Bucket(bucket) => bucket.begin(&self.key(name, blob)?, size).await,
+            Store::Bucket(bucket) => bucket.begin_multipart(&self.key(name, blob)?, size).await,
         }
     }
 
-    /// Like [`Self::put`], by what [`Self::begin`] has begun. When it fails, what was begun is aborted, if
+    /// Like [`Self::put`], by what [`Self::begin_multipart`] has begun. When it fails, what was begun is aborted, if
     /// the store answers.
     ///
     /// # Errors
-    /// [`Error::Store`], [`Error::NoRoom`], [`Error::File`].
-    pub(crate) async fn put_begun(
+    /// [`Error::Store`], [`Error::NoSpace`], [`Error::File`].
+    pub(crate) async fn put_multipart(
         &self,
         name: StoreName,
         blob: BlobId,
         file: PathBuf,
-        begun: Option<&PutInParts>,
+        begun: Option<&MultipartUpload>,
     ) -> Result<StoredCopy, Error> {
         let key = self.key(name, blob)?;
         let (size, etag) = match self.store(name)? {
-            Store::Local(store) => (store.take_in(&key, file).await?, None),
+            Store::Local(store) => (store.import(&key, file).await?, None),
             Store::Bucket(bucket) => {
                 let found = bucket.put(&key, file, begun).await?;
                 (found.size, found.etag)
@@ -187,10 +187,10 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn abort(&self, put: &PutInParts) -> Result<(), Error> {
+    pub(crate) async fn abort_multipart(&self, put: &MultipartUpload) -> Result<(), Error> {
         match self.store(put.store)? {
             Store::Local(_) => Ok(()),
-            Store::Bucket(bucket) => bucket.abort(put).await,
+            Store::Bucket(bucket) => bucket.abort_multipart(put).await,
         }
     }
 
@@ -198,14 +198,14 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn unfinished(
+    pub(crate) async fn list_multipart(
         &self,
         name: StoreName,
-        after: Option<&PutInParts>,
-    ) -> Result<Vec<Unfinished>, Error> {
+        after: Option<&MultipartUpload>,
+    ) -> Result<Vec<UnfinishedUpload>, Error> {
         match self.store(name)? {
             Store::Local(_) => Ok(Vec::new()),
-            Store::Bucket(bucket) => bucket.unfinished(after).await,
+            Store::Bucket(bucket) => bucket.list_multipart(after).await,
         }
     }
 
@@ -233,10 +233,12 @@ impl Stores {
         &self,
         copy: &StoredCopy,
         range: Range<u64>,
-    ) -> Result<Option<Opened>, Error> {
+    ) -> Result<Option<ObjectBody>, Error> {
         match self.store(copy.store)? {
-            Store::Local(store) => Ok(store.file(&copy.key).await?.map(Opened::File)),
-            Store::Bucket(bucket) => Ok(bucket.read(&copy.key, range).await?.map(Opened::Stream)),
+            Store::Local(store) => Ok(store.file(&copy.key).await?.map(ObjectBody::File)),
+            Store::Bucket(bucket) => {
+                Ok(bucket.read(&copy.key, range).await?.map(ObjectBody::Stream))
+            }
         }
     }
 
@@ -244,7 +246,11 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn head(&self, name: StoreName, blob: BlobId) -> Result<Option<Found>, Error> {
+    pub(crate) async fn head(
+        &self,
+        name: StoreName,
+        blob: BlobId,
+    ) -> Result<Option<StoredObject>, Error> {
         let key = self.key(name, blob)?;
         match self.store(name)? {
             Store::Local(store) => store.head(&key).await,
@@ -256,7 +262,7 @@ impl Stores {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(crate) async fn find(&self, copy: &StoredCopy) -> Result<Option<Found>, Error> {
+    pub(crate) async fn find(&self, copy: &StoredCopy) -> Result<Option<StoredObject>, Error> {
         match self.store(copy.store)? {
             Store::Local(store) => store.head(&copy.key).await,
             Store::Bucket(bucket) => bucket.head(&copy.key).await,
@@ -308,7 +314,7 @@ impl Stores {
     pub(crate) fn list(
         &self,
         name: StoreName,
-    ) -> Result<BoxStream<'static, Result<Found, Error>>, Error> {
+    ) -> Result<BoxStream<'static, Result<StoredObject, Error>>, Error> {
         Ok(match self.store(name)? {
             Store::Local(store) => store.list(),
             Store::Bucket(bucket) => bucket.list(),
@@ -342,9 +348,10 @@ impl Stores {
     }
 
     /// Whether clients get signed URLs of any store.
-    pub(crate) fn signs(&self) -> bool {
-        let signs = |it: &Named| matches!(&it.store, Store::Bucket(bucket) if bucket.signs());
-        self.named.values().any(signs)
+    pub(crate) fn signs_urls(&self) -> bool {
+        let signs_urls =
+            |it: &NamedStore| matches!(&it.store, Store::Bucket(bucket) if bucket.signs_urls());
+        self.named.values().any(signs_urls)
     }
 
     /// Sorts copies by the order in which they are to be read: the policy's, then the rest, and behind
@@ -356,10 +363,10 @@ impl Stores {
     }
 
     /// Learns how a read of a store ended.
-    pub(crate) fn note(&self, name: StoreName, read: Result<(), &Error>) {
+    pub(crate) fn record_read(&self, name: StoreName, read: Result<(), &Error>) {
         match (self.named.get(&name), read) {
-            (Some(named), Ok(())) => named.health.worked(name),
-            (Some(named), Err(error)) => named.health.failed(name, error),
+            (Some(named), Ok(())) => named.health.record_success(name),
+            (Some(named), Err(error)) => named.health.record_failure(name, error),
             (None, _) => (),
         }
     }

@@ -31,7 +31,7 @@ const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 /// A put in parts that was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PutInParts {
+pub(crate) struct MultipartUpload {
     /// In which store.
     pub store: StoreName,
     /// Of the object with this key.
@@ -42,9 +42,9 @@ pub(crate) struct PutInParts {
 
 /// A put in parts as a store lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Unfinished {
+pub(crate) struct UnfinishedUpload {
     /// Which one.
-    pub put: PutInParts,
+    pub put: MultipartUpload,
     /// When it was begun, in seconds since 1970.
     pub begun_at: i64,
 }
@@ -77,20 +77,24 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(super) async fn begin(&self, key: &str, size: u64) -> Result<Option<PutInParts>, Error> {
+    pub(super) async fn begin_multipart(
+        &self,
+        key: &str,
+        size: u64,
+    ) -> Result<Option<MultipartUpload>, Error> {
         if Parts::of(size, &self.rules).is_one() {
             return Ok(None);
         }
         let begun = self.writes.create_multipart(&Key::from(key)).await;
         let id = begun.map_err(|error| self.refused(Action::Put, error))?;
-        Ok(Some(PutInParts { store: self.name, key: key.to_owned(), id }))
+        Ok(Some(MultipartUpload { store: self.name, key: key.to_owned(), id }))
     }
 
     /// Lets a store forget what was sent of a put. One that it does not know any more is no error.
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(super) async fn abort(&self, put: &PutInParts) -> Result<(), Error> {
+    pub(super) async fn abort_multipart(&self, put: &MultipartUpload) -> Result<(), Error> {
         match self.writes.abort_multipart(&Key::from(put.key.as_str()), &put.id).await {
             Ok(()) => Ok(()),
             Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
@@ -100,7 +104,7 @@ impl Bucket {
     /// Sends all parts and completes; answers the ETag that the object must have, if that can be known.
     pub(super) async fn send(
         &self,
-        put: &PutInParts,
+        put: &MultipartUpload,
         file: Arc<File>,
         parts: Parts,
     ) -> Result<Option<String>, Error> {
@@ -110,7 +114,7 @@ impl Bucket {
             Err(error) => Err(error),
         };
         if done.is_err()
-            && let Err(error) = self.abort(put).await
+            && let Err(error) = self.abort_multipart(put).await
         {
             tracing::warn!(store = %self.name, %error, "parts of a failed put may be left");
         }
@@ -170,30 +174,31 @@ impl Bucket {
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub(super) async fn unfinished(
+    pub(super) async fn list_multipart(
         &self,
-        after: Option<&PutInParts>,
-    ) -> Result<Vec<Unfinished>, Error> {
+        after: Option<&MultipartUpload>,
+    ) -> Result<Vec<UnfinishedUpload>, Error> {
         let mut page = self.list_unfinished(after).await?;
         // A service may answer an empty page that is not the last one.
         while page.uploads.is_empty() && page.is_truncated {
             let Page { next_key_marker: key, next_upload_id_marker: id, .. } = page;
-            page = self.list_unfinished(Some(&PutInParts { store: self.name, key, id })).await?;
+            page =
+                self.list_unfinished(Some(&MultipartUpload { store: self.name, key, id })).await?;
         }
         page.uploads.into_iter().map(|listed| self.read_listed(listed)).collect()
     }
 
-    fn read_listed(&self, listed: Listed) -> Result<Unfinished, Error> {
+    fn read_listed(&self, listed: Listed) -> Result<UnfinishedUpload, Error> {
         let begun_at: jiff::Timestamp =
             listed.initiated.parse().map_err(|error: jiff::Error| {
                 self.failure(Action::Look, Cause::Unreadable(error.to_string()))
             })?;
-        let put = PutInParts { store: self.name, key: listed.key, id: listed.upload_id };
-        Ok(Unfinished { put, begun_at: begun_at.as_second() })
+        let put = MultipartUpload { store: self.name, key: listed.key, id: listed.upload_id };
+        Ok(UnfinishedUpload { put, begun_at: begun_at.as_second() })
     }
 
     /// The crate for stores knows no such listing, but signs for it.
-    async fn list_unfinished(&self, after: Option<&PutInParts>) -> Result<Page, Error> {
+    async fn list_unfinished(&self, after: Option<&MultipartUpload>) -> Result<Page, Error> {
         let mut query = vec![("uploads", ""), ("prefix", self.prefix()), ("max-uploads", PAGE)];
         if let Some(after) = after {
             query.extend([("key-marker", &*after.key), ("upload-id-marker", &*after.id)]);

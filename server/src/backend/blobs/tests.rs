@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::stream::TryStreamExt as _;
 use secrecy::SecretString;
 
-use super::{BucketSettings, Opened, StoreName, StoredCopy, Stores, StoresSettings};
+use super::{BucketSettings, ObjectBody, StoreName, StoredCopy, Stores, StoresSettings};
 use crate::backend::{BlobId, Error};
 
 const MIB: usize = 1024 * 1024;
@@ -83,8 +83,8 @@ fn staged(directory: &Path, bytes: &[u8]) -> std::path::PathBuf {
 
 async fn read(stores: &Stores, copy: &StoredCopy, from: usize, to: usize) -> Option<Vec<u8>> {
     match stores.read(copy, from as u64..to as u64).await.unwrap()? {
-        Opened::Stream(pieces) => Some(pieces.try_collect::<Vec<_>>().await.unwrap().concat()),
-        Opened::File(file) => {
+        ObjectBody::Stream(pieces) => Some(pieces.try_collect::<Vec<_>>().await.unwrap().concat()),
+        ObjectBody::File(file) => {
             use std::os::unix::fs::FileExt as _;
             let mut bytes = vec![0; to - from];
             file.read_exact_at(&mut bytes, from as u64).unwrap();

@@ -66,7 +66,7 @@ pub(crate) async fn login(db: &mut Connection, name: &str) -> Result<Option<Logi
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn hold_open(db: &mut Connection, user: UserId) -> Result<bool, Error> {
+pub(crate) async fn lock_active(db: &mut Connection, user: UserId) -> Result<bool, Error> {
     // An update that changes nothing locks the row in every database.
     let held = query("UPDATE users SET status = 0 WHERE id = ? AND status = 0")
         .bind(user.0)
@@ -108,7 +108,7 @@ pub(crate) async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Us
 /// Lets no other change to the drive begin before this one ends; `false` when there is no such account.
 ///
 /// # Errors
-/// [`Error::Database`], [`Error::Overtaken`].
+/// [`Error::Database`], [`Error::SerializationFailure`].
 pub(crate) async fn lock(db: &mut Connection, user: UserId) -> Result<bool, Error> {
     let row = query("SELECT 1 FROM users WHERE id = ?")
         .bind(user.0)
@@ -154,7 +154,7 @@ pub(crate) async fn set_password(
     Ok(())
 }
 
-/// Notes that a device signed in now, in a transaction of [`hold_open`].
+/// Notes that a device signed in now, in a transaction of [`lock_active`].
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -9,14 +9,14 @@ use crate::backend::{BlobId, Error};
 
 /// Where the bytes of a blob are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Location {
     /// On the staging disk of the host that received it.
     Staging,
     /// In the stores that [`copies`](super::copies) name.
     Store,
 }
 
-impl Place {
+impl Location {
     const fn to_column(self) -> &'static str {
         match self {
             Self::Staging => "staging",
@@ -34,9 +34,9 @@ impl Place {
 }
 
 /// Seconds that a process has to remove what it has claimed.
-pub(crate) const REMOVAL: i64 = 60;
+pub(crate) const DELETION_LEASE: i64 = 60;
 const LIVE: i64 = 0;
-const DYING: i64 = 1;
+const MARKED_FOR_DELETION: i64 = 1;
 
 /// A blob as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) struct Blob {
     /// Its size in bytes.
     pub size: u64,
     /// Where it is.
-    pub place: Place,
+    pub location: Location,
     /// The host that received it.
     pub host: HostName,
 }
@@ -66,7 +66,7 @@ pub(crate) async fn insert(
     )
     .bind(&id.as_bytes()[..])
     .bind(number(size))
-    .bind(Place::Staging.to_column())
+    .bind(Location::Staging.to_column())
     .bind(host)
     .bind(fanned_key(id))
     .bind(LIVE)
@@ -91,7 +91,7 @@ pub(crate) async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>,
     let host: &str = row.try_get(2)?;
     Ok(Some(Blob {
         size: size.cast_unsigned(),
-        place: Place::from_column(row.try_get(1)?)?,
+        location: Location::from_column(row.try_get(1)?)?,
         host: host.parse().map_err(|_not_a_name| Error::Damaged { what: "host of a blob" })?,
     }))
 }
@@ -100,7 +100,7 @@ pub(crate) async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>,
 /// that one.
 ///
 /// # Errors
-/// [`Error::Database`], [`Error::Overtaken`].
+/// [`Error::Database`], [`Error::SerializationFailure`].
 pub(crate) async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
     let row = query("SELECT 1 FROM blobs WHERE id = ? AND state = ?")
         .bind(&id.as_bytes()[..])
@@ -116,9 +116,9 @@ pub(crate) async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, E
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
+pub(crate) async fn set_stored(db: &mut Connection, id: BlobId) -> Result<bool, Error> {
     query("UPDATE blobs SET place = ? WHERE id = ? AND state = ?")
-        .bind(Place::Store.to_column())
+        .bind(Location::Store.to_column())
         .bind(&id.as_bytes()[..])
         .bind(LIVE)
         .execute(&mut *db)
@@ -130,14 +130,17 @@ pub(crate) async fn settle(db: &mut Connection, id: BlobId) -> Result<bool, Erro
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn condemn_unused(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
+pub(crate) async fn mark_unused_for_deletion(
+    db: &mut Connection,
+    blobs: &[BlobId],
+) -> Result<(), Error> {
     lock(db, blobs).await?;
     for blob in blobs {
         query(
             "UPDATE blobs SET state = ? WHERE id = ? AND NOT EXISTS (
                  SELECT 1 FROM file_blobs WHERE blob_id = blobs.id)",
         )
-        .bind(DYING)
+        .bind(MARKED_FOR_DELETION)
         .bind(&blob.as_bytes()[..])
         .execute(&mut *db)
         .await?;
@@ -160,13 +163,13 @@ async fn lock(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the removal of some condemned blobs upon this process, until [`REMOVAL`] seconds after `now`; then
+/// Takes the removal of some condemned blobs upon this process, until [`DELETION_LEASE`] seconds after `now`; then
 /// whoever comes removes what is left. Answers the blobs with their sizes in bytes: not those that
 /// another host than this one has still to drop from its staging disk.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn claim_condemned(
+pub(crate) async fn claim_deletions(
     db: &mut Connection,
     host: &HostName,
     now: i64,
@@ -177,9 +180,9 @@ pub(crate) async fn claim_condemned(
          AND (place <> ? OR host = ?) AND NOT EXISTS (
              SELECT 1 FROM transfers WHERE blob_id = blobs.id AND host <> ?) LIMIT ?",
     )
-    .bind(DYING)
+    .bind(MARKED_FOR_DELETION)
     .bind(now)
-    .bind(Place::Staging.to_column())
+    .bind(Location::Staging.to_column())
     .bind(host.as_str())
     .bind(host.as_str())
     .bind(i64::from(limit))
@@ -193,9 +196,9 @@ pub(crate) async fn claim_condemned(
             "UPDATE blobs SET remove_at = ?
              WHERE id = ? AND state = ? AND (remove_at IS NULL OR remove_at <= ?)",
         )
-        .bind(now.saturating_add(REMOVAL))
+        .bind(now.saturating_add(DELETION_LEASE))
         .bind(&blob.as_bytes()[..])
-        .bind(DYING)
+        .bind(MARKED_FOR_DELETION)
         .bind(now);
         if claims.execute(&mut *db).await? > 0 {
             claimed.push((blob, row.try_get::<i64, _>(1)?.cast_unsigned()));

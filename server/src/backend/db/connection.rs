@@ -42,7 +42,7 @@ impl Transaction {
     /// Makes what was done in it stay.
     ///
     /// # Errors
-    /// [`Error::Database`], [`Error::Overtaken`]; then nothing of it stays. [`Error::Unsettled`] when the
+    /// [`Error::Database`], [`Error::SerializationFailure`]; then nothing of it stays. [`Error::CommitUnknown`] when the
     /// connection broke meanwhile, and nobody knows.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self.0.0 {

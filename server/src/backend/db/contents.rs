@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use miaofs::content::{Digest, Md5};
 
 use super::blobs::blob_of;
-use super::{Connection, Lock, Query, ROWS_A_STATEMENT, query};
+use super::{Connection, Lock, ROWS_A_STATEMENT, Statement, query};
 use crate::backend::layout::Layout;
 use crate::backend::{BlobId, Error, UserId};
 
@@ -124,8 +124,8 @@ pub(crate) async fn stored(
 /// [`Lock::Shared`].
 ///
 /// # Errors
-/// [`Error::Database`], [`Error::Overtaken`].
-pub(crate) async fn hold(
+/// [`Error::Database`], [`Error::SerializationFailure`].
+pub(crate) async fn lock_rows(
     db: &mut Connection,
     digests: &[Digest],
     lock: Lock,
@@ -294,7 +294,7 @@ pub(crate) async fn surplus_claims(
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn end_claim(db: &mut Connection, claim: Claim) -> Result<(), Error> {
-    hold(db, &[claim.digest], Lock::Exclusive).await?;
+    lock_rows(db, &[claim.digest], Lock::Exclusive).await?;
     let ended = query(
         "UPDATE user_contents SET claimed_at = NULL
          WHERE user_id = ? AND digest = ? AND claimed_at = ? AND refs = 0",
@@ -332,13 +332,13 @@ pub(crate) async fn collectable(
 /// ends.
 ///
 /// # Errors
-/// [`Error::Database`], [`Error::Overtaken`].
+/// [`Error::Database`], [`Error::SerializationFailure`].
 pub(crate) async fn still_collectable(
     db: &mut Connection,
     digests: &[Digest],
     before: i64,
 ) -> Result<Vec<Digest>, Error> {
-    hold(db, digests, Lock::Exclusive).await?;
+    lock_rows(db, digests, Lock::Exclusive).await?;
     let mut found = Vec::new();
     for some in digests.chunks(ROWS_A_STATEMENT) {
         let mut select = select_collectable(before);
@@ -351,7 +351,7 @@ pub(crate) async fn still_collectable(
     Ok(found)
 }
 
-fn select_collectable(before: i64) -> Query {
+fn select_collectable(before: i64) -> Statement {
     let mut select = query("SELECT digest FROM files WHERE refs = 0 AND zero_at < ");
     select.push_bind(before).push(" AND NOT EXISTS (SELECT 1 FROM user_contents");
     select.push(" WHERE digest = files.digest AND (refs > 0 OR claimed_at >= ");
@@ -411,7 +411,7 @@ pub(super) fn number(size: u64) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }
 
-fn push_digests(query: &mut Query, digests: &[Digest]) {
+fn push_digests(query: &mut Statement, digests: &[Digest]) {
     query.push_list(digests.iter().map(|digest| &digest.as_bytes()[..]));
 }
 

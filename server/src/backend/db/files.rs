@@ -11,7 +11,7 @@ use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
 
 use super::contents::digest_of;
-use super::{Connection, Query, ROWS_A_STATEMENT, Row, query};
+use super::{Connection, ROWS_A_STATEMENT, Row, Statement, query};
 use crate::backend::{Error, UserId, unix_now};
 
 /// What a node takes in JSON beside its names, target and xattrs, more or less, in bytes.
@@ -32,7 +32,7 @@ const COLUMNS: &str = "id, version, revision, kind, mode, uid, gid, rdev, mtime,
                        target, xattrs, digest, size, deleted_at";
 
 /// Begins a statement that reads nodes of a user.
-fn select_nodes(user: UserId) -> Query {
+fn select_nodes(user: UserId) -> Statement {
     let mut query = query("SELECT ");
     query.push(COLUMNS).push(" FROM nodes WHERE user_id = ").push_bind(user.0);
     query
@@ -369,7 +369,7 @@ async fn insert_nodes(db: &mut Connection, user: UserId, records: &[Record]) -> 
     Ok(())
 }
 
-fn push_ids(query: &mut Query, ids: &[NodeId]) {
+fn push_ids(query: &mut Statement, ids: &[NodeId]) {
     query.push_list(ids.iter().map(|id| id.to_bytes().to_vec()));
 }
 

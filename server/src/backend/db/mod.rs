@@ -7,9 +7,9 @@
 //! Functions of the records take a [`Connection`], so that the caller decides what is one transaction:
 //! [`Db::write`] for a change, [`Db::read`] for a consistent look. A change of SQLite is alone; of MySQL,
 //! several run at once and read what others have committed. So a change that decides by what it reads
-//! locks it first ([`Query::lock`]), in this order: the user's row, contents by rising digest, blobs by
+//! locks it first ([`Statement::lock`]), in this order: the user's row, contents by rising digest, blobs by
 //! rising id. What deadlocks nevertheless, or finds a row that another change has just inserted, is run
-//! again by [`rerun()`].
+//! again by [`retry_transaction()`].
 
 pub(crate) mod accounts;
 pub(crate) mod audit;
@@ -20,22 +20,22 @@ pub(crate) mod copies;
 pub(crate) mod files;
 pub(crate) mod hosts;
 mod migrations;
+pub(crate) mod multipart_uploads;
 mod mysql;
-pub(crate) mod puts;
-mod query;
 pub(crate) mod relocations;
 mod replica;
-mod rerun;
+mod retry;
 pub(crate) mod sessions;
 mod sqlite;
+mod statement;
 pub(crate) mod transfers;
 pub(crate) mod users;
 
 pub(crate) use connection::{Connection, Transaction};
-pub(crate) use query::{Lock, Query, Row, query};
-pub(crate) use rerun::{Rerunnable, rerun};
+pub(crate) use retry::{Retryable, retry_transaction};
+pub(crate) use statement::{Lock, Row, Statement, query};
 
-pub(super) use mysql::{Trouble, sort as sort_mysql};
+pub(super) use mysql::{MysqlErrorKind, sort as classify_mysql};
 
 use std::time::Duration;
 
@@ -66,8 +66,8 @@ pub(crate) struct Db {
 
 #[derive(Debug, Clone)]
 enum Primary {
-    Sqlite(sqlite::Pools),
-    MySql(mysql::Pools),
+    Sqlite(sqlite::SqlitePools),
+    MySql(mysql::MysqlPools),
 }
 
 impl Db {
@@ -80,12 +80,12 @@ impl Db {
     pub(crate) async fn open(settings: &Settings, schema: Schema) -> Result<Self, Error> {
         match &settings.database {
             Database::Embedded => {
-                let pools = sqlite::Pools::open(&settings.database_file(), schema).await?;
+                let pools = sqlite::SqlitePools::open(&settings.database_file(), schema).await?;
                 Ok(Self { primary: Primary::Sqlite(pools), replica: None })
             }
             Database::MySql { primary, replica } => {
                 let replica = replica.as_ref().map(Replica::open).transpose()?;
-                let pools = mysql::Pools::open(primary, schema).await?;
+                let pools = mysql::MysqlPools::open(primary, schema).await?;
                 Ok(Self { primary: Primary::MySql(pools), replica })
             }
         }

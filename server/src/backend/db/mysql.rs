@@ -46,12 +46,12 @@ const UNKNOWN_TABLE: u16 = 1146;
 
 /// The connections to the primary.
 #[derive(Debug, Clone)]
-pub(super) struct Pools {
+pub(super) struct MysqlPools {
     writers: MySqlPool,
     readers: MySqlPool,
 }
 
-impl Pools {
+impl MysqlPools {
     /// Connects to the database, which is made when absent if it may be migrated.
     ///
     /// # Errors
@@ -183,10 +183,10 @@ fn number_of(error: &sqlx::Error) -> Option<u16> {
 }
 
 /// What to make of an error that the server numbers; `None` when nothing special.
-pub(in crate::backend) fn sort(error: &sqlx::Error) -> Option<Trouble> {
+pub(in crate::backend) fn sort(error: &sqlx::Error) -> Option<MysqlErrorKind> {
     match number_of(error)? {
         // Deadlock, lock wait timeout, snapshot overtaken (MariaDB).
-        1213 | 1205 | 1020 => Some(Trouble::Overtaken),
+        1213 | 1205 | 1020 => Some(MysqlErrorKind::SerializationFailure),
         // Too many connections, shutdown, read only (a primary no more), killed, connection errors.
         1040
         | 1053
@@ -199,16 +199,16 @@ pub(in crate::backend) fn sort(error: &sqlx::Error) -> Option<Trouble> {
         | 1317
         | 1836
         | 1927
-        | 4031 => Some(Trouble::Gone),
+        | 4031 => Some(MysqlErrorKind::Gone),
         _ => None,
     }
 }
 
 /// Errors that the server means to be passing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backend) enum Trouble {
+pub(in crate::backend) enum MysqlErrorKind {
     /// Another change was in the way.
-    Overtaken,
+    SerializationFailure,
     /// The server is ending, or takes no changes (any more).
     Gone,
 }

@@ -3,7 +3,7 @@
 //! They are rows of the outbox that name both stores. A blob has one at a time. One that has moved rests until
 //! nobody reads the old object any more; then one process claims its removal.
 
-use super::transfers::{Route, State, Transfer, transfer_of};
+use super::transfers::{Route, Transfer, TransferState, transfer_of};
 use super::{Connection, Row, query};
 use crate::backend::blobs::{StoreName, StoredCopy};
 use crate::backend::{BlobId, Error, TransferId};
@@ -63,7 +63,7 @@ pub(crate) async fn insert(
         .bind(&TransferId::of_stored(*blob).as_bytes()[..])
         .bind(&blob.as_bytes()[..])
         .bind(lane)
-        .bind(State::Pending.to_column())
+        .bind(TransferState::Pending.to_column())
         .bind(now)
         .bind(route.from.as_str())
         .bind(route.to.as_str())
@@ -88,13 +88,13 @@ pub(crate) async fn set_moved(
         "UPDATE transfers SET state = ?, from_key = ?, next_at = ?
          WHERE id = ? AND attempts = ? AND state IN (?, ?)",
     )
-    .bind(State::Moved.to_column())
+    .bind(TransferState::Moved.to_column())
     .bind(old.key.as_str())
     .bind(leave_at)
     .bind(&transfer.id.as_bytes()[..])
     .bind(i64::from(transfer.attempts))
-    .bind(State::Pending.to_column())
-    .bind(State::Published.to_column())
+    .bind(TransferState::Pending.to_column())
+    .bind(TransferState::Published.to_column())
     .execute(db)
     .await?;
     Ok(updated == 1)
@@ -113,7 +113,7 @@ pub(crate) async fn any_left(
         "SELECT id, blob_id, attempts, from_place, to_place, from_key, next_at FROM transfers
          WHERE state = ? AND next_at <= ? AND host = ? ORDER BY next_at LIMIT 1",
     )
-    .bind(State::Moved.to_column())
+    .bind(TransferState::Moved.to_column())
     .bind(now)
     .bind(lane)
     .fetch_optional(db)
@@ -138,7 +138,7 @@ pub(crate) async fn claim_left(
         query("UPDATE transfers SET next_at = ? WHERE id = ? AND state = ? AND next_at = ?")
             .bind(again_at)
             .bind(&left.transfer.id.as_bytes()[..])
-            .bind(State::Moved.to_column())
+            .bind(TransferState::Moved.to_column())
             .bind(left.at)
             .execute(db)
             .await?;
@@ -154,9 +154,9 @@ pub(crate) async fn revive(db: &mut Connection, route: Route, now: i64) -> Resul
         "UPDATE transfers SET state = ?, attempts = 0, next_at = ?
          WHERE state = ? AND from_place = ? AND to_place = ?",
     )
-    .bind(State::Pending.to_column())
+    .bind(TransferState::Pending.to_column())
     .bind(now)
-    .bind(State::Dead.to_column())
+    .bind(TransferState::Dead.to_column())
     .bind(route.from.as_str())
     .bind(route.to.as_str())
     .execute(db)
@@ -168,7 +168,7 @@ pub(crate) async fn revive(db: &mut Connection, route: Route, now: i64) -> Resul
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<(Route, State, u64)>, Error> {
+pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<(Route, TransferState, u64)>, Error> {
     let rows = query(
         "SELECT from_place, to_place, state, COUNT(*) FROM transfers
          WHERE from_place IS NOT NULL GROUP BY from_place, to_place, state",
@@ -180,7 +180,7 @@ pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<(Route, State, u64
         let (from, to): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let route =
             Route { from: from.parse().map_err(damaged)?, to: to.parse().map_err(damaged)? };
-        let state = State::from_column(row.try_get(2)?)?;
+        let state = TransferState::from_column(row.try_get(2)?)?;
         Ok((route, state, row.try_get::<i64, _>(3)?.unsigned_abs()))
     };
     rows.iter().map(count).collect()
@@ -210,7 +210,7 @@ pub(crate) async fn any_error(db: &mut Connection, route: Route) -> Result<Optio
     let row = query(
         "SELECT error FROM transfers WHERE state = ? AND from_place = ? AND to_place = ? LIMIT 1",
     )
-    .bind(State::Dead.to_column())
+    .bind(TransferState::Dead.to_column())
     .bind(route.from.as_str())
     .bind(route.to.as_str())
     .fetch_optional(db)

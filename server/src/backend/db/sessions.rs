@@ -60,7 +60,7 @@ pub(crate) async fn begin(
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
-pub(crate) async fn hold(db: &mut Connection, id: TokenId) -> Result<Option<SignedIn>, Error> {
+pub(crate) async fn lock_row(db: &mut Connection, id: TokenId) -> Result<Option<SignedIn>, Error> {
     // An update that changes nothing locks the row in every database, and only the row.
     query("UPDATE sessions SET id = id WHERE id = ?")
         .bind(id.as_bytes().to_vec())

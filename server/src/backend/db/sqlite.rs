@@ -14,12 +14,12 @@ const READERS: u32 = 8;
 
 /// The connections to the file.
 #[derive(Debug, Clone)]
-pub(super) struct Pools {
+pub(super) struct SqlitePools {
     writer: SqlitePool,
     readers: SqlitePool,
 }
 
-impl Pools {
+impl SqlitePools {
     /// Opens the database file, which is made when absent if it may be migrated.
     ///
     /// # Errors

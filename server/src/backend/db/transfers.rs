@@ -21,7 +21,7 @@ use crate::backend::{BlobId, Error, TransferId};
 
 /// How far a transfer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum State {
+pub(crate) enum TransferState {
     /// It waits for its time.
     Pending,
     /// It is in the queue or with a worker.
@@ -32,7 +32,7 @@ pub(crate) enum State {
     Dead,
 }
 
-impl State {
+impl TransferState {
     const ALL: [Self; 4] = [Self::Pending, Self::Published, Self::Moved, Self::Dead];
 
     pub(super) const fn to_column(self) -> i64 {
@@ -45,7 +45,7 @@ impl State {
     }
 
     /// Its word for people and programs.
-    pub(crate) const fn word(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::Published => "published",
@@ -60,11 +60,11 @@ impl State {
     }
 }
 
-impl FromStr for State {
+impl FromStr for TransferState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let state = Self::ALL.into_iter().find(|state| state.word() == text);
+        let state = Self::ALL.into_iter().find(|state| state.as_str() == text);
         state.ok_or_else(|| format!("'{text}' is no state: pending, published, moved or dead"))
     }
 }
@@ -93,13 +93,13 @@ pub(crate) struct Route {
 
 /// A transfer as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub(crate) struct ListedTransfer {
     /// Which one, and how often it has failed.
     pub transfer: Transfer,
     /// The host that has the bytes.
     pub host: String,
     /// How far it is.
-    pub state: State,
+    pub state: TransferState,
     /// Why it failed the last time.
     pub error: Option<String>,
     /// When it is looked at again, in seconds since 1970.
@@ -110,11 +110,11 @@ pub(crate) struct Listed {
 
 /// Transfers of one host in one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Count {
+pub(crate) struct TransferCount {
     /// The host that has the bytes.
     pub host: String,
     /// How far they are.
-    pub state: State,
+    pub state: TransferState,
     /// How many they are.
     pub transfers: u64,
     /// Their bytes.
@@ -137,7 +137,7 @@ pub(crate) async fn insert(
         .bind(&TransferId::of_staged(blob).as_bytes()[..])
         .bind(&blob.as_bytes()[..])
         .bind(host)
-        .bind(State::Pending.to_column())
+        .bind(TransferState::Pending.to_column())
         .bind(now)
         .execute(db)
         .await?;
@@ -152,8 +152,8 @@ pub(crate) async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result
     let row = query(
         "SELECT 1 FROM transfers WHERE state IN (?, ?) AND next_at <= ? AND host = ? LIMIT 1",
     )
-    .bind(State::Pending.to_column())
-    .bind(State::Published.to_column())
+    .bind(TransferState::Pending.to_column())
+    .bind(TransferState::Published.to_column())
     .bind(now)
     .bind(host)
     .fetch_optional(db)
@@ -167,7 +167,7 @@ pub(crate) async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result
 /// [`Error::Database`].
 pub(crate) async fn published(db: &mut Connection, host: &str, now: i64) -> Result<usize, Error> {
     let row = query("SELECT COUNT(*) FROM transfers WHERE state = ? AND next_at > ? AND host = ?")
-        .bind(State::Published.to_column())
+        .bind(TransferState::Published.to_column())
         .bind(now)
         .bind(host)
         .fetch_optional(db)
@@ -191,8 +191,8 @@ pub(crate) async fn take_due(
         "SELECT id, blob_id, attempts, from_place, to_place, state, next_at FROM transfers
          WHERE state IN (?, ?) AND next_at <= ? AND host = ? ORDER BY next_at LIMIT ?",
     )
-    .bind(State::Pending.to_column())
-    .bind(State::Published.to_column())
+    .bind(TransferState::Pending.to_column())
+    .bind(TransferState::Published.to_column())
     .bind(now)
     .bind(host)
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -205,7 +205,7 @@ pub(crate) async fn take_due(
             "UPDATE transfers SET state = ?, next_at = ?
              WHERE id = ? AND attempts = ? AND state = ? AND next_at = ?",
         )
-        .bind(State::Published.to_column())
+        .bind(TransferState::Published.to_column())
         .bind(lost_at)
         .bind(&transfer.id.as_bytes()[..])
         .bind(i64::from(transfer.attempts))
@@ -228,7 +228,7 @@ pub(crate) async fn republish(db: &mut Connection, host: &str, now: i64) -> Resu
     query("UPDATE transfers SET next_at = ? WHERE host = ? AND state = ?")
         .bind(now)
         .bind(host)
-        .bind(State::Published.to_column())
+        .bind(TransferState::Published.to_column())
         .execute(db)
         .await?;
     Ok(())
@@ -243,7 +243,7 @@ pub(crate) async fn due_at(db: &mut Connection, transfer: Transfer, at: i64) -> 
         .bind(at)
         .bind(&transfer.id.as_bytes()[..])
         .bind(i64::from(transfer.attempts))
-        .bind(State::Published.to_column())
+        .bind(TransferState::Published.to_column())
         .execute(db)
         .await?;
     Ok(())
@@ -264,8 +264,8 @@ pub(crate) async fn current(
     )
     .bind(&id.as_bytes()[..])
     .bind(i64::from(attempts))
-    .bind(State::Pending.to_column())
-    .bind(State::Published.to_column())
+    .bind(TransferState::Pending.to_column())
+    .bind(TransferState::Published.to_column())
     .fetch_optional(db)
     .await?;
     row.as_ref().map(transfer_of).transpose()
@@ -280,7 +280,7 @@ pub(crate) async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<
         "SELECT id, blob_id, attempts, from_place, to_place FROM transfers
          WHERE state = ? AND host = ? ORDER BY next_at LIMIT 1",
     )
-    .bind(State::Moved.to_column())
+    .bind(TransferState::Moved.to_column())
     .bind(host)
     .fetch_optional(db)
     .await?;
@@ -293,7 +293,7 @@ pub(crate) async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<
 /// [`Error::Database`].
 pub(crate) async fn set_moved(db: &mut Connection, id: TransferId) -> Result<(), Error> {
     query("UPDATE transfers SET state = ? WHERE id = ?")
-        .bind(State::Moved.to_column())
+        .bind(TransferState::Moved.to_column())
         .bind(&id.as_bytes()[..])
         .execute(db)
         .await?;
@@ -310,7 +310,7 @@ pub(crate) async fn fail(
     error: &str,
     again_at: Option<i64>,
 ) -> Result<(), Error> {
-    let state = if again_at.is_some() { State::Pending } else { State::Dead };
+    let state = if again_at.is_some() { TransferState::Pending } else { TransferState::Dead };
     query(
         "UPDATE transfers SET state = ?, attempts = ?, error = ?, next_at = ?
          WHERE id = ? AND attempts = ? AND state IN (?, ?)",
@@ -321,8 +321,8 @@ pub(crate) async fn fail(
     .bind(again_at.unwrap_or(i64::MAX))
     .bind(&failed.id.as_bytes()[..])
     .bind(i64::from(failed.attempts))
-    .bind(State::Pending.to_column())
-    .bind(State::Published.to_column())
+    .bind(TransferState::Pending.to_column())
+    .bind(TransferState::Published.to_column())
     .execute(db)
     .await?;
     Ok(())
@@ -354,10 +354,10 @@ pub(crate) async fn revive(db: &mut Connection, id: TransferId, now: i64) -> Res
     let updated = query(
         "UPDATE transfers SET state = ?, attempts = 0, next_at = ? WHERE id = ? AND state = ?",
     )
-    .bind(State::Pending.to_column())
+    .bind(TransferState::Pending.to_column())
     .bind(now)
     .bind(&id.as_bytes()[..])
-    .bind(State::Dead.to_column())
+    .bind(TransferState::Dead.to_column())
     .execute(db)
     .await?;
     Ok(updated == 1)
@@ -370,9 +370,9 @@ pub(crate) async fn revive(db: &mut Connection, id: TransferId, now: i64) -> Res
 pub(crate) async fn revive_all(db: &mut Connection, now: i64) -> Result<u64, Error> {
     let updated =
         query("UPDATE transfers SET state = ?, attempts = 0, next_at = ? WHERE state = ?")
-            .bind(State::Pending.to_column())
+            .bind(TransferState::Pending.to_column())
             .bind(now)
-            .bind(State::Dead.to_column())
+            .bind(TransferState::Dead.to_column())
             .execute(db)
             .await?;
     Ok(updated)
@@ -382,12 +382,15 @@ pub(crate) async fn revive_all(db: &mut Connection, now: i64) -> Result<u64, Err
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn state(db: &mut Connection, id: TransferId) -> Result<Option<State>, Error> {
+pub(crate) async fn state(
+    db: &mut Connection,
+    id: TransferId,
+) -> Result<Option<TransferState>, Error> {
     let row = query("SELECT state FROM transfers WHERE id = ?")
         .bind(&id.as_bytes()[..])
         .fetch_optional(db)
         .await?;
-    row.map(|row| State::from_column(row.try_get(0)?)).transpose()
+    row.map(|row| TransferState::from_column(row.try_get(0)?)).transpose()
 }
 
 /// Transfers in a state, or in any, in the order of their ids after one of them.
@@ -396,10 +399,10 @@ pub(crate) async fn state(db: &mut Connection, id: TransferId) -> Result<Option<
 /// [`Error::Database`], [`Error::Damaged`].
 pub(crate) async fn page(
     db: &mut Connection,
-    state: Option<State>,
+    state: Option<TransferState>,
     after: Option<TransferId>,
     limit: usize,
-) -> Result<Vec<Listed>, Error> {
+) -> Result<Vec<ListedTransfer>, Error> {
     let states = state.map_or((0, i64::MAX), |state| (state.to_column(), state.to_column()));
     let after = after.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
     let rows = query(
@@ -420,7 +423,7 @@ pub(crate) async fn page(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<Count>, Error> {
+pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<TransferCount>, Error> {
     let rows = query(
         "SELECT t.host, t.state, COUNT(*), CAST(SUM(b.size) AS SIGNED), MIN(b.created_at)
          FROM transfers t JOIN blobs b ON b.id = t.blob_id
@@ -429,9 +432,9 @@ pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<Count>, Error> {
     .fetch_all(db)
     .await?;
     let count = |row: &Row| {
-        Ok(Count {
+        Ok(TransferCount {
             host: row.try_get(0)?,
-            state: State::from_column(row.try_get(1)?)?,
+            state: TransferState::from_column(row.try_get(1)?)?,
             transfers: row.try_get::<i64, _>(2)?.unsigned_abs(),
             bytes: row.try_get::<i64, _>(3)?.unsigned_abs(),
             oldest: row.try_get(4)?,
@@ -440,11 +443,11 @@ pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<Count>, Error> {
     rows.iter().map(count).collect()
 }
 
-fn listed(row: &Row) -> Result<Listed, Error> {
-    Ok(Listed {
+fn listed(row: &Row) -> Result<ListedTransfer, Error> {
+    Ok(ListedTransfer {
         transfer: transfer_of(row)?,
         host: row.try_get("host")?,
-        state: State::from_column(row.try_get("state")?)?,
+        state: TransferState::from_column(row.try_get("state")?)?,
         error: row.try_get("error")?,
         next_at: row.try_get("next_at")?,
         size: row.try_get::<i64, _>("size")?.unsigned_abs(),

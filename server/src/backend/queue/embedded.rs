@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::{Lane, Message};
+use super::{Message, RoutingKey};
 
 /// Messages that wait in a lane at the most; then the publisher waits.
 const LENGTH: usize = 256;
@@ -18,29 +18,29 @@ type Ends = (mpsc::Sender<Message>, Receiver);
 
 /// The lanes of one process.
 #[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    lanes: Arc<Mutex<HashMap<Lane, Ends>>>,
+pub(crate) struct EmbeddedQueue {
+    lanes: Arc<Mutex<HashMap<RoutingKey, Ends>>>,
 }
 
-impl Queue {
+impl EmbeddedQueue {
     /// Empty lanes.
     pub(crate) fn new() -> Self {
         Self { lanes: Arc::default() }
     }
 
     /// Adds a message, waiting while the lane is full.
-    pub(crate) async fn publish(&self, lane: &Lane, message: Message) {
+    pub(crate) async fn publish(&self, lane: &RoutingKey, message: Message) {
         let (sender, _receiver) = self.lane(lane);
         // The receiving end lives as long as the lanes do, so there is somebody to send to.
         let _delivered = sender.send(message).await;
     }
 
     /// Listens to a lane.
-    pub(crate) fn deliveries(&self, lane: &Lane) -> Deliveries {
-        Deliveries { receiver: self.lane(lane).1, _lanes: self.clone() }
+    pub(crate) fn deliveries(&self, lane: &RoutingKey) -> EmbeddedDeliveries {
+        EmbeddedDeliveries { receiver: self.lane(lane).1, _lanes: self.clone() }
     }
 
-    fn lane(&self, lane: &Lane) -> Ends {
+    fn lane(&self, lane: &RoutingKey) -> Ends {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let ends = lanes.entry(lane.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(LENGTH);
@@ -52,13 +52,13 @@ impl Queue {
 
 /// Listens to a lane.
 #[derive(Debug)]
-pub(crate) struct Deliveries {
+pub(crate) struct EmbeddedDeliveries {
     receiver: Receiver,
     /// Keeps the sending end.
-    _lanes: Queue,
+    _lanes: EmbeddedQueue,
 }
 
-impl Deliveries {
+impl EmbeddedDeliveries {
     /// The next message, waiting while there is none.
     pub(crate) async fn next(&mut self) -> Message {
         match self.receiver.lock().await.recv().await {

@@ -18,7 +18,7 @@ use super::{Error, KeyPrefix, TransferId};
 
 /// Where the queue is.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Settings {
+pub(crate) struct QueueSettings {
     /// URL of RabbitMQ, with its password; `None` for the queue of this process alone.
     pub amqp_url: Option<SecretString>,
     /// What the names of our exchanges and queues begin with.
@@ -27,9 +27,9 @@ pub(crate) struct Settings {
 
 /// Whose work it is: a queue of its own for each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Lane(String);
+pub(crate) struct RoutingKey(String);
 
-impl Lane {
+impl RoutingKey {
     /// What only the process beside the staging disk of this host can do.
     pub(crate) fn of_host(host: &str) -> Self {
         Self(host.to_owned())
@@ -57,7 +57,7 @@ pub(crate) struct Message {
 
 /// How full the queue of a lane is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Depth {
+pub(crate) struct QueueDepth {
     /// Its name.
     pub queue: String,
     /// Messages that no worker has yet.
@@ -70,9 +70,9 @@ pub(crate) struct Depth {
 #[derive(Debug, Clone)]
 pub(crate) enum Queue {
     /// Within this process.
-    Embedded(embedded::Queue),
+    Embedded(embedded::EmbeddedQueue),
     /// RabbitMQ.
-    RabbitMq(rabbitmq::Queue),
+    RabbitMq(rabbitmq::RabbitQueue),
 }
 
 impl Queue {
@@ -80,17 +80,17 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`] when the URL is none of AMQP.
-    pub(crate) fn open(settings: &Settings) -> Result<Self, Error> {
+    pub(crate) fn open(settings: &QueueSettings) -> Result<Self, Error> {
         Ok(match &settings.amqp_url {
-            None => Self::Embedded(embedded::Queue::new()),
+            None => Self::Embedded(embedded::EmbeddedQueue::new()),
             Some(url) => {
-                Self::RabbitMq(rabbitmq::Queue::open(url, &settings.amqp_prefix.to_string())?)
+                Self::RabbitMq(rabbitmq::RabbitQueue::open(url, &settings.amqp_prefix.to_string())?)
             }
         })
     }
 
     /// Whether messages outlive the process that published them.
-    pub(crate) const fn outlives_process(&self) -> bool {
+    pub(crate) const fn is_durable(&self) -> bool {
         matches!(self, Self::RabbitMq(_))
     }
 
@@ -106,7 +106,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`]: the message may be in the queue or not.
-    pub(crate) async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, lane: &RoutingKey, message: Message) -> Result<(), Error> {
         match self {
             Self::Embedded(queue) => {
                 queue.publish(lane, message).await;
@@ -117,7 +117,7 @@ impl Queue {
     }
 
     /// Listens to a lane, with at most so many messages at work.
-    pub(crate) fn deliveries(&self, lane: &Lane, at_once: u16) -> Deliveries {
+    pub(crate) fn deliveries(&self, lane: &RoutingKey, at_once: u16) -> Deliveries {
         match self {
             Self::Embedded(queue) => Deliveries::Embedded(queue.deliveries(lane)),
             Self::RabbitMq(queue) => {
@@ -131,7 +131,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(crate) async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
+    pub(crate) async fn depths(&self, lanes: &[RoutingKey]) -> Result<Vec<QueueDepth>, Error> {
         match self {
             Self::Embedded(_) => Ok(Vec::new()),
             Self::RabbitMq(queue) => queue.depths(lanes).await,
@@ -154,9 +154,9 @@ impl Queue {
 #[derive(Debug)]
 pub(crate) enum Deliveries {
     /// Within this process.
-    Embedded(embedded::Deliveries),
+    Embedded(embedded::EmbeddedDeliveries),
     /// From RabbitMQ.
-    RabbitMq(Box<rabbitmq::Deliveries>),
+    RabbitMq(Box<rabbitmq::RabbitDeliveries>),
 }
 
 impl Deliveries {
@@ -183,21 +183,21 @@ pub(crate) struct Delivery {
 enum Receipt {
     /// The embedded queue forgets what it has handed out.
     None,
-    RabbitMq(rabbitmq::Receipt),
+    RabbitMq(rabbitmq::RabbitReceipt),
 }
 
 impl Delivery {
     /// Says that the message needs nobody any more. The queue may be away: then it comes again.
-    pub(crate) async fn done(self) {
+    pub(crate) async fn ack(self) {
         if let Receipt::RabbitMq(receipt) = self.receipt {
-            receipt.done().await;
+            receipt.ack().await;
         }
     }
 
     /// Lays the message to the dead letters.
-    pub(crate) async fn bury(self) {
+    pub(crate) async fn reject(self) {
         if let Receipt::RabbitMq(receipt) = self.receipt {
-            receipt.bury().await;
+            receipt.reject().await;
         }
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use url::Url;
 
-use super::Settings;
+use super::QueueSettings;
 use crate::backend::KeyPrefix;
 
 /// Where the RabbitMQ of the tests is; see `scripts/services`.
@@ -34,17 +34,17 @@ impl Broker {
     }
 
     /// How to reach it.
-    pub(crate) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> QueueSettings {
         let url = SecretString::from(self.url.as_str());
-        Settings { amqp_url: Some(url), amqp_prefix: self.prefix.clone() }
+        QueueSettings { amqp_url: Some(url), amqp_prefix: self.prefix.clone() }
     }
 
     /// How to reach it by a wire.
-    pub(crate) fn settings_by(&self, wire: &Wire) -> Settings {
+    pub(crate) fn settings_by(&self, wire: &Wire) -> QueueSettings {
         let mut url = self.url.clone();
         url.set_host(Some(&wire.address.ip().to_string())).unwrap();
         url.set_port(Some(wire.address.port())).unwrap();
-        Settings { amqp_url: Some(SecretString::from(url.as_str())), ..self.settings() }
+        QueueSettings { amqp_url: Some(SecretString::from(url.as_str())), ..self.settings() }
     }
 
     /// A wire to it.

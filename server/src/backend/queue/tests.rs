@@ -19,7 +19,7 @@ async fn next(deliveries: &mut Deliveries) -> Delivery {
 
 /// The embedded queue, and RabbitMQ when there is one.
 fn queues() -> Vec<(Queue, Option<Broker>)> {
-    let embedded = Queue::open(&Settings::default()).unwrap();
+    let embedded = Queue::open(&QueueSettings::default()).unwrap();
     let rabbit = Broker::of_environment()
         .map(|broker| (Queue::open(&broker.settings()).unwrap(), Some(broker)));
     std::iter::once((embedded, None)).chain(rabbit).collect()
@@ -27,7 +27,7 @@ fn queues() -> Vec<(Queue, Option<Broker>)> {
 
 #[tokio::test]
 async fn each_lane_gets_its_own_messages_each_once() {
-    let (here, there) = (Lane::of_host("here"), Lane::of_host("there"));
+    let (here, there) = (RoutingKey::of_host("here"), RoutingKey::of_host("there"));
     for (queue, broker) in queues() {
         let (mut at_here, mut at_there) = (queue.deliveries(&here, 2), queue.deliveries(&there, 2));
         let sent: Vec<Message> = (0..20).map(message).collect();
@@ -40,7 +40,7 @@ async fn each_lane_gets_its_own_messages_each_once() {
             {
                 let delivery = next(deliveries).await;
                 assert_eq!(delivery.message, expected);
-                delivery.done().await;
+                delivery.ack().await;
             }
         }
         if let Some(broker) = broker {
@@ -52,7 +52,7 @@ async fn each_lane_gets_its_own_messages_each_once() {
 #[tokio::test]
 async fn a_message_that_nobody_answered_for_is_delivered_to_the_next_worker() {
     let Some(broker) = Broker::of_environment() else { return };
-    let (queue, lane) = (Queue::open(&broker.settings()).unwrap(), Lane::of_host("here"));
+    let (queue, lane) = (Queue::open(&broker.settings()).unwrap(), RoutingKey::of_host("here"));
     let sent = message(3);
     queue.publish(&lane, sent).await.unwrap();
     let mut first = queue.deliveries(&lane, 1);
@@ -60,14 +60,14 @@ async fn a_message_that_nobody_answered_for_is_delivered_to_the_next_worker() {
     drop(first);
     let again = next(&mut queue.deliveries(&lane, 1)).await;
     assert_eq!(again.message, sent);
-    again.done().await;
+    again.ack().await;
     broker.remove(&["here"]).await;
 }
 
 #[tokio::test]
 async fn a_worker_gets_no_more_than_it_asked_for_until_it_answers() {
     let Some(broker) = Broker::of_environment() else { return };
-    let (queue, lane) = (Queue::open(&broker.settings()).unwrap(), Lane::of_host("here"));
+    let (queue, lane) = (Queue::open(&broker.settings()).unwrap(), RoutingKey::of_host("here"));
     for attempts in 0..3 {
         queue.publish(&lane, message(attempts)).await.unwrap();
     }
@@ -82,23 +82,23 @@ async fn a_worker_gets_no_more_than_it_asked_for_until_it_answers() {
 #[tokio::test]
 async fn what_is_buried_shows_among_the_dead_letters_until_it_is_answered_for() {
     let Some(broker) = Broker::of_environment() else { return };
-    let (queue, lane) = (Queue::open(&broker.settings()).unwrap(), Lane::of_host("here"));
+    let (queue, lane) = (Queue::open(&broker.settings()).unwrap(), RoutingKey::of_host("here"));
     let sent = message(11);
     queue.publish(&lane, sent).await.unwrap();
-    next(&mut queue.deliveries(&lane, 1)).await.bury().await;
+    next(&mut queue.deliveries(&lane, 1)).await.reject().await;
     until_dead(&queue, &lane, 1).await;
     let letters = queue.dead_letters(10).await.unwrap();
     assert_eq!(letters.iter().map(|letter| letter.message).collect::<Vec<_>>(), [sent]);
     drop(letters);
     until_dead(&queue, &lane, 1).await;
     for letter in queue.dead_letters(10).await.unwrap() {
-        letter.done().await;
+        letter.ack().await;
     }
     until_dead(&queue, &lane, 0).await;
     broker.remove(&["here"]).await;
 }
 
-async fn until_dead(queue: &Queue, lane: &Lane, count: u32) {
+async fn until_dead(queue: &Queue, lane: &RoutingKey, count: u32) {
     let dead = async || queue.depths(std::slice::from_ref(lane)).await.unwrap()[1].messages;
     let arrived = async {
         while dead().await != count {
@@ -111,7 +111,7 @@ async fn until_dead(queue: &Queue, lane: &Lane, count: u32) {
 #[tokio::test]
 async fn a_broken_connection_mends_itself_and_no_message_is_lost() {
     let Some(broker) = Broker::of_environment() else { return };
-    let (wire, lane) = (broker.wire().await, Lane::of_host("here"));
+    let (wire, lane) = (broker.wire().await, RoutingKey::of_host("here"));
     let queue = Queue::open(&broker.settings_by(&wire)).unwrap();
     let mut deliveries = queue.deliveries(&lane, 4);
     let mut missing = BTreeSet::new();
@@ -134,7 +134,7 @@ async fn a_broken_connection_mends_itself_and_no_message_is_lost() {
 }
 
 /// As the relay does: whatever was not confirmed is published again, and may come twice.
-async fn publish_at_last(queue: &Queue, lane: &Lane, message: Message) {
+async fn publish_at_last(queue: &Queue, lane: &RoutingKey, message: Message) {
     let published = async {
         while queue.publish(lane, message).await.is_err() {
             queue.ready().await;
@@ -147,7 +147,7 @@ async fn receive(deliveries: &mut Deliveries, missing: &mut BTreeSet<u32>) {
     while !missing.is_empty() {
         let delivery = next(deliveries).await;
         missing.remove(&delivery.message.attempts);
-        delivery.done().await;
+        delivery.ack().await;
     }
 }
 
@@ -156,7 +156,7 @@ fn an_address_that_is_none_is_refused_and_not_shown() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _entered = runtime.enter();
     for url in ["http://user:secret@host/", "secret", ""] {
-        let settings = Settings { amqp_url: Some(url.into()), ..Settings::default() };
+        let settings = QueueSettings { amqp_url: Some(url.into()), ..QueueSettings::default() };
         let error = Queue::open(&settings).unwrap_err().to_string();
         assert!(error.contains("amqp_url") && !error.contains("secret"), "{error}");
     }

@@ -11,14 +11,14 @@ use crate::backend::Error;
 
 /// How often something may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub(crate) struct RateLimit {
     /// So many times at once.
     pub burst: NonZeroU32,
     /// Then so many times a second.
     pub per_second: NonZeroU32,
 }
 
-impl Limit {
+impl RateLimit {
     /// What one try costs.
     pub(super) fn interval(self) -> Duration {
         Duration::from_secs(1) / self.per_second.get()
@@ -32,11 +32,11 @@ impl Limit {
 
 /// What became of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Try {
+pub(crate) enum Decision {
     /// It may go on, and was counted.
-    Welcome,
+    Allowed,
     /// It may not, and was not counted.
-    TooMany {
+    Limited {
         /// When the next one is welcome.
         retry_after: Duration,
     },
@@ -47,7 +47,11 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub(crate) async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
-        ask!(self, records => records.count_try(key, limit))
+    pub(crate) async fn check_rate_limit(
+        &self,
+        key: &str,
+        limit: RateLimit,
+    ) -> Result<Decision, Error> {
+        ask!(self, records => records.check_rate_limit(key, limit))
     }
 }

@@ -20,8 +20,8 @@ mod wakeups;
 use std::time::Duration;
 
 pub(crate) use challenges::TrackedChallenge;
-pub(crate) use limits::{Limit, Try};
-pub(crate) use tokens::{AccessToken, Bearer, Others, Shown};
+pub(crate) use limits::{Decision, RateLimit};
+pub(crate) use tokens::{AccessToken, ActiveToken, Bearer, OtherTokens};
 pub(crate) use uploads::{TrackedUpload, UploadPhase};
 
 use self::redis::Redis;

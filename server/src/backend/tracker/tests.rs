@@ -79,9 +79,9 @@ async fn whose(tracker: &Tracker, user: i64, token: AccessToken) -> Option<Beare
 
 async fn a_token_counts_until_it_is_ended_or_over(tracker: &Tracker) {
     let (owner, kept, over) = (bearer(1), token(HOUR), token(Duration::ZERO));
-    tracker.put_token(owner, over, Others::Stay).await.unwrap();
+    tracker.put_token(owner, over, OtherTokens::Keep).await.unwrap();
     assert_eq!(whose(tracker, 1, over).await, None);
-    tracker.put_token(owner, kept, Others::Stay).await.unwrap();
+    tracker.put_token(owner, kept, OtherTokens::Keep).await.unwrap();
     assert_eq!(whose(tracker, 1, kept).await, Some(owner));
     assert_eq!(whose(tracker, 2, kept).await, None, "it is another user's");
     assert_eq!(whose(tracker, 1, token(HOUR)).await, None);
@@ -93,12 +93,12 @@ async fn a_token_counts_until_it_is_ended_or_over(tracker: &Tracker) {
 async fn a_new_token_ends_the_others_of_its_device_unless_they_may_stay(tracker: &Tracker) {
     let (phone, laptop) = (bearer(1), bearer(1));
     let [first, second, third, elsewhere] = [(); 4].map(|()| token(HOUR));
-    tracker.put_token(laptop, elsewhere, Others::End).await.unwrap();
-    tracker.put_token(phone, first, Others::End).await.unwrap();
-    tracker.put_token(phone, second, Others::Stay).await.unwrap();
+    tracker.put_token(laptop, elsewhere, OtherTokens::Revoke).await.unwrap();
+    tracker.put_token(phone, first, OtherTokens::Revoke).await.unwrap();
+    tracker.put_token(phone, second, OtherTokens::Keep).await.unwrap();
     assert_eq!(whose(tracker, 1, first).await, Some(phone));
-    tracker.put_token(phone, third, Others::End).await.unwrap();
-    tracker.put_token(phone, third, Others::End).await.unwrap();
+    tracker.put_token(phone, third, OtherTokens::Revoke).await.unwrap();
+    tracker.put_token(phone, third, OtherTokens::Revoke).await.unwrap();
     for ended in [first, second] {
         assert_eq!(whose(tracker, 1, ended).await, None);
     }
@@ -110,7 +110,7 @@ async fn ending_a_device_or_a_user_leaves_the_others(tracker: &Tracker) {
     let (phone, laptop, other) = (bearer(1), bearer(1), bearer(2));
     let tokens = [token(HOUR), token(HOUR), token(HOUR)];
     for (token, owner) in tokens.into_iter().zip([phone, laptop, other]) {
-        tracker.put_token(owner, token, Others::End).await.unwrap();
+        tracker.put_token(owner, token, OtherTokens::Revoke).await.unwrap();
     }
     tracker.end_device(phone).await.unwrap();
     assert_eq!(whose(tracker, 1, tokens[0]).await, None);
@@ -123,14 +123,14 @@ async fn ending_a_device_or_a_user_leaves_the_others(tracker: &Tracker) {
 async fn a_refresh_token_is_unspent_until_it_is_settled(tracker: &Tracker) {
     let (owner, predecessor) = (bearer(1), TokenId::from_bytes(rand::random()));
     let given = AccessToken { predecessor: Some(predecessor), ..token(HOUR) };
-    tracker.put_token(owner, given, Others::End).await.unwrap();
+    tracker.put_token(owner, given, OtherTokens::Revoke).await.unwrap();
     let shown = async || tracker.token(owner.user, given.id).await.unwrap().unwrap();
     for _not_yet in 0..2 {
-        assert_eq!(shown().await, Shown { bearer: owner, unspent: Some(predecessor) });
+        assert_eq!(shown().await, ActiveToken { bearer: owner, unspent: Some(predecessor) });
     }
     for _again in 0..2 {
-        tracker.settle_token(owner.user, given.id).await.unwrap();
-        assert_eq!(shown().await, Shown { bearer: owner, unspent: None });
+        tracker.mark_token_used(owner.user, given.id).await.unwrap();
+        assert_eq!(shown().await, ActiveToken { bearer: owner, unspent: None });
     }
 }
 
@@ -263,16 +263,17 @@ async fn a_challenge_is_answered_once_and_by_its_user_alone(tracker: &Tracker) {
 
 async fn the_tries_at_a_key_are_limited_and_welcome_again_later(tracker: &Tracker) {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let limit = Limit { burst: number(5), per_second: number(4) };
+    let limit = RateLimit { burst: number(5), per_second: number(4) };
     for _ in 0..5 {
-        assert_eq!(tracker.count_try("a", limit).await.unwrap(), Try::Welcome);
+        assert_eq!(tracker.check_rate_limit("a", limit).await.unwrap(), Decision::Allowed);
     }
-    let Try::TooMany { retry_after } = tracker.count_try("a", limit).await.unwrap() else {
+    let Decision::Limited { retry_after } = tracker.check_rate_limit("a", limit).await.unwrap()
+    else {
         panic!("a sixth try was welcome");
     };
     assert!(retry_after <= Duration::from_millis(250), "{retry_after:?}");
-    assert_eq!(tracker.count_try("b", limit).await.unwrap(), Try::Welcome);
-    until(async || tracker.count_try("a", limit).await.unwrap() == Try::Welcome).await;
+    assert_eq!(tracker.check_rate_limit("b", limit).await.unwrap(), Decision::Allowed);
+    until(async || tracker.check_rate_limit("a", limit).await.unwrap() == Decision::Allowed).await;
 }
 
 async fn whoever_waits_for_a_drive_is_woken_and_nobody_else(tracker: &Tracker) {
@@ -301,13 +302,13 @@ async fn processes_that_share_redis_share_limits_tokens_and_news() {
     let (here, there) = (connect(&redis.url(), "a").await, connect(&redis.url(), "a").await);
     let elsewhere = connect(&redis.url(), "b").await;
     let one = NonZeroU32::new(1).unwrap();
-    let limit = Limit { burst: one, per_second: one };
-    assert_eq!(here.count_try("a", limit).await.unwrap(), Try::Welcome);
-    assert!(matches!(there.count_try("a", limit).await.unwrap(), Try::TooMany { .. }));
-    assert_eq!(elsewhere.count_try("a", limit).await.unwrap(), Try::Welcome);
+    let limit = RateLimit { burst: one, per_second: one };
+    assert_eq!(here.check_rate_limit("a", limit).await.unwrap(), Decision::Allowed);
+    assert!(matches!(there.check_rate_limit("a", limit).await.unwrap(), Decision::Limited { .. }));
+    assert_eq!(elsewhere.check_rate_limit("a", limit).await.unwrap(), Decision::Allowed);
 
     let (owner, given) = (bearer(1), token(HOUR));
-    here.put_token(owner, given, Others::End).await.unwrap();
+    here.put_token(owner, given, OtherTokens::Revoke).await.unwrap();
     assert_eq!(whose(&there, 1, given).await, Some(owner));
     assert_eq!(whose(&elsewhere, 1, given).await, None);
 
@@ -329,7 +330,7 @@ async fn a_redis_that_is_away_is_no_answer_and_one_that_is_back_is_used_again() 
     let mut redis = process::Redis::start();
     let tracker = connect(&redis.url(), "a").await;
     let (owner, given) = (bearer(1), token(HOUR));
-    tracker.put_token(owner, given, Others::End).await.unwrap();
+    tracker.put_token(owner, given, OtherTokens::Revoke).await.unwrap();
     let epoch = tracker.epoch().await.unwrap();
     let mut waiting = tracker.subscribe(UserId(1));
 

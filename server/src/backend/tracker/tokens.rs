@@ -32,19 +32,19 @@ pub(crate) struct AccessToken {
 
 /// What becomes of the other access tokens of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Others {
+pub(crate) enum OtherTokens {
     /// They end.
-    End,
+    Revoke,
     /// They count on.
-    Stay,
+    Keep,
 }
 
 /// What is known of an access token that was shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shown {
+pub(crate) struct ActiveToken {
     /// Whose it is.
     pub bearer: Bearer,
-    /// The refresh token that it was given for, until [`Tracker::settle_token`]: it is spent now.
+    /// The refresh token that it was given for, until [`Tracker::mark_token_used`]: it is spent now.
     pub unspent: Option<TokenId>,
 }
 
@@ -57,7 +57,7 @@ impl Tracker {
         &self,
         bearer: Bearer,
         token: AccessToken,
-        others: Others,
+        others: OtherTokens,
     ) -> Result<(), Error> {
         ask!(self, records => records.put_token(bearer, token, others))
     }
@@ -66,7 +66,11 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be read.
-    pub(crate) async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+    pub(crate) async fn token(
+        &self,
+        user: UserId,
+        id: TokenId,
+    ) -> Result<Option<ActiveToken>, Error> {
         ask!(self, records => records.token(user, id))
     }
 
@@ -74,8 +78,8 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub(crate) async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
-        ask!(self, records => records.settle_token(user, id))
+    pub(crate) async fn mark_token_used(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+        ask!(self, records => records.mark_token_used(user, id))
     }
 
     /// Ends the access tokens of a device.

@@ -53,7 +53,7 @@ impl Accounts {
         self.tries.count(&name, from).await?;
         let password = self.passwords.hash(request.password).await?;
 
-        let user = db::rerun(|| self.make_account(&name, &password)).await?;
+        let user = db::retry_transaction(|| self.make_account(&name, &password)).await?;
         self.begin_session(user, name, &request.device).await
     }
 
@@ -98,7 +98,7 @@ impl Accounts {
     /// [`Error::Backend`].
     pub(crate) async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
         let bearer = Bearer { user: caller.user, device: caller.device };
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;
             self.tokens.end_device(&mut transaction, bearer).await?;
             Ok(transaction.commit().await?)
@@ -134,7 +134,7 @@ impl Accounts {
             transaction.commit().await?;
             Ok::<_, Error>(pair)
         };
-        let pair = db::rerun(change).await?;
+        let pair = db::retry_transaction(change).await?;
         Ok(self.session(bearer, name, pair))
     }
 
@@ -181,7 +181,7 @@ impl Accounts {
         device: &Device,
     ) -> Result<Session, Error> {
         let bearer = Bearer { user, device: device.id.unwrap_or_else(DeviceId::random) };
-        let pair = db::rerun(|| self.try_begin_session(bearer, device)).await?;
+        let pair = db::retry_transaction(|| self.try_begin_session(bearer, device)).await?;
         Ok(self.session(bearer, name, pair))
     }
 
@@ -189,7 +189,7 @@ impl Accounts {
         let user = bearer.user;
         let mut transaction = self.db.write().await?;
         // Whoever disables the account ends the sessions that are there, and waits for this one.
-        if !db::accounts::hold_open(&mut transaction, user).await? {
+        if !db::accounts::lock_active(&mut transaction, user).await? {
             return Err(Error::WrongCredentials);
         }
         db::accounts::see_device(&mut transaction, user, bearer.device, device).await?;

@@ -7,16 +7,16 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::backend::tracker::{Limit, Tracker, Try};
+use crate::backend::tracker::{Decision, RateLimit, Tracker};
 use crate::service::Error;
 
 /// Tries at one name from one address.
-const PER_NAME: Limit = Limit {
+const PER_NAME: RateLimit = RateLimit {
     burst: NonZeroU32::new(30).expect("30 is not 0"),
     per_second: NonZeroU32::new(1).expect("1 is not 0"),
 };
 /// Tries from one address.
-const PER_ADDRESS: Limit = Limit {
+const PER_ADDRESS: RateLimit = RateLimit {
     burst: NonZeroU32::new(300).expect("300 is not 0"),
     per_second: NonZeroU32::new(10).expect("10 is not 0"),
 };
@@ -40,10 +40,10 @@ impl Tries {
         self.take(&format!("{name} {address}"), PER_NAME).await
     }
 
-    async fn take(&self, key: &str, limit: Limit) -> Result<(), Error> {
-        match self.0.count_try(key, limit).await? {
-            Try::Welcome => Ok(()),
-            Try::TooMany { retry_after } => {
+    async fn take(&self, key: &str, limit: RateLimit) -> Result<(), Error> {
+        match self.0.check_rate_limit(key, limit).await? {
+            Decision::Allowed => Ok(()),
+            Decision::Limited { retry_after } => {
                 Err(Error::TooManyRequests { retry_after: retry_after.max(Duration::from_secs(1)) })
             }
         }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::db::sessions::{self, SignedIn};
 use crate::backend::db::{self, Connection, Db};
-use crate::backend::tracker::{AccessToken, Bearer, Others, Tracker};
+use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
 use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
 use crate::service::{Caller, Error};
 
@@ -155,7 +155,7 @@ impl Tokens {
         let token = RefreshToken::random();
         let (session, refresh) = (token.session_id(), token.id());
         sessions::begin(db, session, bearer, refresh, self.expires_at()).await?;
-        self.tracker.put_token(bearer, self.access(token, None), Others::End).await?;
+        self.tracker.put_token(bearer, self.access(token, None), OtherTokens::Revoke).await?;
         Ok(self.pair(bearer.user, token))
     }
 
@@ -200,8 +200,8 @@ impl Tokens {
                 sessions::spend(&mut transaction, shown.bearer, predecessor).await?;
                 transaction.commit().await
             };
-            db::rerun(spend).await?;
-            self.tracker.settle_token(user, id).await?;
+            db::retry_transaction(spend).await?;
+            self.tracker.mark_token_used(user, id).await?;
         }
         Ok(Caller { user, device: shown.bearer.device, token: id })
     }
@@ -215,14 +215,14 @@ impl Tokens {
     /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
     pub(crate) async fn renew(&self, refresh_token: &str) -> Result<(Bearer, Pair), Error> {
         let shown = RefreshToken::from_text(refresh_token).ok_or(Error::Unauthorized)?;
-        db::rerun(|| self.try_renew(shown)).await
+        db::retry_transaction(|| self.try_renew(shown)).await
     }
 
     async fn try_renew(&self, shown: RefreshToken) -> Result<(Bearer, Pair), Error> {
         let secret = *blake3::keyed_hash(&self.keys.succeed, &shown.secret).as_bytes();
         let next = RefreshToken { secret, ..shown };
         let mut transaction = self.db.write().await?;
-        let session = sessions::hold(&mut transaction, shown.session_id()).await?;
+        let session = sessions::lock_row(&mut transaction, shown.session_id()).await?;
         let session = session.ok_or(Error::Unauthorized)?;
         let bearer = session.bearer;
         let renewed = match self.standing(&session, shown.id()) {
@@ -230,12 +230,12 @@ impl Tokens {
                 let id = shown.session_id();
                 sessions::renew(&mut transaction, id, next.id(), self.expires_at()).await?;
                 let access = self.access(next, Some(shown.id()));
-                self.tracker.put_token(bearer, access, Others::End).await?;
+                self.tracker.put_token(bearer, access, OtherTokens::Revoke).await?;
                 Ok((bearer, self.pair(bearer.user, next)))
             }
             Standing::Predecessor => {
                 let access = self.access(next, Some(shown.id()));
-                self.tracker.put_token(bearer, access, Others::Stay).await?;
+                self.tracker.put_token(bearer, access, OtherTokens::Keep).await?;
                 Ok((bearer, self.pair(bearer.user, next)))
             }
             Standing::Late => Err(Error::Unauthorized),
@@ -273,7 +273,7 @@ impl Tokens {
     }
 
     async fn forget_expired(&self) -> Result<(), backend::Error> {
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;
             sessions::forget_expired(&mut transaction).await?;
             transaction.commit().await

@@ -41,7 +41,7 @@ impl Users {
     /// [`Error::NotFound`].
     pub(crate) async fn set_quota(&self, name: &str, quota: u64) -> Result<User, Error> {
         let user = self.find(name).await?;
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;
             users::set_quota(&mut transaction, user.id, quota).await?;
             transaction.commit().await
@@ -64,7 +64,7 @@ impl Users {
             }
             Ok::<_, Error>(transaction.commit().await?)
         };
-        db::rerun(set).await?;
+        db::retry_transaction(set).await?;
         self.find(name).await
     }
 
@@ -82,7 +82,7 @@ impl Users {
             tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
             Ok::<_, Error>(transaction.commit().await?)
         };
-        db::rerun(set).await?;
+        db::retry_transaction(set).await?;
         Ok(user)
     }
 

@@ -143,7 +143,7 @@ impl Downloads {
         &self,
         blobs: &BTreeSet<BlobId>,
     ) -> Result<HashMap<BlobId, Vec<StoredCopy>>, backend::Error> {
-        if !self.0.stores.signs() {
+        if !self.0.stores.signs_urls() {
             return Ok(HashMap::new());
         }
         let blobs: Vec<BlobId> = blobs.iter().copied().collect();

@@ -15,11 +15,11 @@ use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _
 use miaofs::protocol::host::HostName;
 use tokio::sync::Mutex;
 
-use crate::backend::blobs::{Opened, StoreName};
-use crate::backend::db::blobs::{self, Place};
+use crate::backend::blobs::{ObjectBody, StoreName};
+use crate::backend::db::blobs::{self, Location};
 use crate::backend::db::copies;
 use crate::backend::layout::{Layout, Piece, Source};
-use crate::backend::{BlobId, Error, off_loop};
+use crate::backend::{BlobId, Error, run_blocking};
 use crate::service::context::ServiceContext;
 
 /// Bytes that are read from a disk at once.
@@ -147,15 +147,15 @@ impl Reader {
             let mut db = self.contents.db.read().await?;
             let Some(row) = blobs::get(&mut db, rest.blob).await? else { break };
             drop(db);
-            let open = match row.place {
-                Place::Staging => self.staged(&row.host, rest.blob, rest.range.clone()).await?,
-                Place::Store => self.stored(rest).await?,
+            let open = match row.location {
+                Location::Staging => self.staged(&row.host, rest.blob, rest.range.clone()).await?,
+                Location::Store => self.stored(rest).await?,
             };
             if let Some(open) = open {
                 return Ok(open);
             }
         }
-        Err(rest.error.take().unwrap_or(Error::Lost { blob: rest.blob }))
+        Err(rest.error.take().unwrap_or(Error::MissingBlob { blob: rest.blob }))
     }
 
     async fn staged(
@@ -170,7 +170,7 @@ impl Reader {
             return Ok(sent.map(|pieces| (Origin::Host, pieces)));
         }
         let staging = contents.staging.clone();
-        let Some(file) = off_loop(move || staging.file(blob)).await? else { return Ok(None) };
+        let Some(file) = run_blocking(move || staging.file(blob)).await? else { return Ok(None) };
         let file = self.remember(blob, file).await;
         Ok(Some((Origin::File, pieces_of(file, blob, range))))
     }
@@ -193,13 +193,13 @@ impl Reader {
                     continue;
                 }
             };
-            stores.note(copy.store, Ok(()));
+            stores.record_read(copy.store, Ok(()));
             let pieces = match open {
-                Opened::File(file) => {
+                ObjectBody::File(file) => {
                     let file = self.remember(rest.blob, file).await;
                     pieces_of(file, rest.blob, rest.range.clone())
                 }
-                Opened::Stream(pieces) => pieces,
+                ObjectBody::Stream(pieces) => pieces,
             };
             return Ok(Some((origin, pieces)));
         }
@@ -213,7 +213,7 @@ impl Reader {
             Origin::File => return Err(error),
             Origin::Host if rest.failed.contains(&Origin::Host) => return Err(error),
             Origin::Host => (),
-            Origin::Store(name) => self.contents.stores.note(name, Err(&error)),
+            Origin::Store(name) => self.contents.stores.record_read(name, Err(&error)),
         }
         rest.failed.push(origin);
         rest.error = Some(error);
@@ -235,7 +235,7 @@ impl Reader {
 fn pieces_of(file: Arc<File>, blob: BlobId, range: Range<u64>) -> Pieces {
     let read = move |range: Range<u64>| {
         let file = file.clone();
-        off_loop(move || {
+        run_blocking(move || {
             let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap_or(BUFFER)];
             file.read_exact_at(&mut buffer, range.start)
                 .map_err(|error| Error::file(blob.to_string(), error))?;

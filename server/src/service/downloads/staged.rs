@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 
-use crate::backend::{self, BlobId, off_loop};
+use crate::backend::{self, BlobId, run_blocking};
 use crate::service::Error;
 use crate::service::context::ServiceContext;
 
@@ -43,7 +43,7 @@ impl Staged {
     pub(crate) async fn open(&self, id: BlobId, pass: &str) -> Result<StagedBlob, Error> {
         self.0.hosts.admit(id, pass)?;
         let staging = self.0.staging.clone();
-        let opened = off_loop(move || {
+        let opened = run_blocking(move || {
             let Some(file) = staging.file(id)? else { return Ok(None) };
             let metadata = file.metadata();
             let metadata = metadata.map_err(|error| backend::Error::file(id.to_string(), error))?;
@@ -66,7 +66,7 @@ impl StagedBlob {
     }
 
     async fn piece(self, range: Range<u64>) -> Result<Bytes, backend::Error> {
-        off_loop(move || {
+        run_blocking(move || {
             let length = usize::try_from(range.end - range.start).unwrap_or(BUFFER);
             let mut buffer = vec![0; length];
             let read = self.file.read_exact_at(&mut buffer, range.start);

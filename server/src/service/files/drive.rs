@@ -14,7 +14,7 @@ use super::commit::{self, Drive, Verdict};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
-use crate::backend::{UserId, to_the_end, unix_now};
+use crate::backend::{UserId, run_to_completion, unix_now};
 use crate::service::{Error, Policy};
 
 /// The drives of all users.
@@ -38,7 +38,7 @@ impl Files {
     /// drive does not allow is a conflict of the answer.
     pub(crate) async fn commit(&self, user: UserId, commit: Commit) -> Result<Committed, Error> {
         commit::check_limits(&commit.changes)?;
-        db::rerun(|| self.try_commit(user, &commit.changes)).await
+        db::retry_transaction(|| self.try_commit(user, &commit.changes)).await
     }
 
     async fn try_commit(&self, user: UserId, changes: &[NodeChange]) -> Result<Committed, Error> {
@@ -69,7 +69,7 @@ impl Files {
         seq: u64,
     ) -> Result<(), Error> {
         let changes = self.changes.clone();
-        to_the_end(async move {
+        run_to_completion(async move {
             transaction.commit().await?;
             changes.announce(user, seq);
             Ok(())
@@ -188,7 +188,7 @@ async fn hold_contents(
         .filter_map(|change| nodes.get(&change.id)?.node.state.as_ref()?.content)
         .map(|content| content.digest);
     let digests: Vec<Digest> = named.iter().copied().chain(standing).collect();
-    db::contents::hold(db, &digests, Lock::Exclusive).await?;
+    db::contents::lock_rows(db, &digests, Lock::Exclusive).await?;
     Ok(())
 }
 

@@ -48,7 +48,7 @@ impl Files {
     /// path is taken, [`Error::Invalid`] for the root, [`Error::WrongKind`] for a directory moved into
     /// itself.
     pub(crate) async fn update(&self, user: UserId, request: UpdatePath) -> Result<Node, Error> {
-        db::rerun(|| self.try_update(user, &request)).await
+        db::retry_transaction(|| self.try_update(user, &request)).await
     }
 
     async fn try_update(&self, user: UserId, request: &UpdatePath) -> Result<Node, Error> {
@@ -84,7 +84,7 @@ impl Files {
     /// # Errors
     /// As [`Self::resolve`]; [`Error::NotEmpty`], [`Error::Invalid`] for the root.
     pub(crate) async fn delete(&self, user: UserId, request: DeletePath) -> Result<(), Error> {
-        db::rerun(|| self.try_delete(user, &request)).await
+        db::retry_transaction(|| self.try_delete(user, &request)).await
     }
 
     async fn try_delete(&self, user: UserId, request: &DeletePath) -> Result<(), Error> {
@@ -121,7 +121,7 @@ impl Files {
         content: ContentRef,
     ) -> Result<Node, Error> {
         let names = names_of(path)?;
-        db::rerun(|| self.try_put(caller.user, &names, content)).await
+        db::retry_transaction(|| self.try_put(caller.user, &names, content)).await
     }
 
     async fn try_put(

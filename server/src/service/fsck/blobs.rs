@@ -3,17 +3,17 @@
 use super::copies::Copies;
 use super::{AFFECTED_MAX, Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents::{self as audit, BlobUse};
-use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::blobs::{self, Blob, Location};
 use crate::backend::db::{self, Connection, transfers};
-use crate::backend::{BlobId, Error, off_loop, unix_now};
+use crate::backend::{BlobId, Error, run_blocking, unix_now};
 
 /// What is wrong with the bytes of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Bytes {
     Right,
     Elsewhere,
-    Missing(Place),
-    Length(Place, u64),
+    Missing(Location),
+    Length(Location, u64),
     /// All copies are wrong, the first of them like this.
     Wrong(String),
     /// Some copies are right and some are not.
@@ -70,9 +70,9 @@ impl Fsck<'_> {
     async fn check_use(&mut self, blob: BlobId, row: &Blob, used: &BlobUse) -> Result<(), Error> {
         if used.contents == 0 {
             self.condemn(blob).await?;
-        } else if row.place == Place::Staging && used.transfers == 0 {
+        } else if row.location == Location::Staging && used.transfers == 0 {
             if self.mends() {
-                db::rerun(|| async {
+                db::retry_transaction(|| async {
                     let mut transaction = self.contents.db.write().await?;
                     insert_transfer(&mut transaction, blob).await?;
                     transaction.commit().await
@@ -94,9 +94,9 @@ impl Fsck<'_> {
             return Ok(());
         }
         if self.mends() {
-            db::rerun(|| async {
+            db::retry_transaction(|| async {
                 let mut transaction = self.contents.db.write().await?;
-                blobs::condemn_unused(&mut transaction, &[blob]).await?;
+                blobs::mark_unused_for_deletion(&mut transaction, &[blob]).await?;
                 transaction.commit().await
             })
             .await?;
@@ -162,19 +162,19 @@ impl Fsck<'_> {
 
     pub(super) async fn look_at_bytes(&mut self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
         let contents = &self.contents;
-        let file = match row.place {
-            Place::Staging if &row.host != contents.host() => return Ok(Bytes::Elsewhere),
-            Place::Staging => {
+        let file = match row.location {
+            Location::Staging if &row.host != contents.host() => return Ok(Bytes::Elsewhere),
+            Location::Staging => {
                 let staging = contents.staging.clone();
-                off_loop(move || staging.file(blob)).await?
+                run_blocking(move || staging.file(blob)).await?
             }
-            Place::Store => return self.look_at_copies(row, blob).await,
+            Location::Store => return self.look_at_copies(row, blob).await,
         };
-        let Some(file) = file else { return Ok(Bytes::Missing(row.place)) };
+        let Some(file) = file else { return Ok(Bytes::Missing(row.location)) };
         let found = file.metadata().map_err(|error| Error::file(blob.to_string(), error))?;
         Ok(match found.len() {
             length if length == row.size => Bytes::Right,
-            length => Bytes::Length(row.place, length),
+            length => Bytes::Length(row.location, length),
         })
     }
 
@@ -188,7 +188,7 @@ impl Fsck<'_> {
             let Some(until) = page.last().copied() else { return Ok(()) };
             for blob in page {
                 if self.mends() {
-                    db::rerun(|| async {
+                    db::retry_transaction(|| async {
                         let mut transaction = self.contents.db.write().await?;
                         forget_transfers(&mut transaction, blob).await?;
                         transaction.commit().await
@@ -211,7 +211,7 @@ async fn insert_transfer(db: &mut Connection, blob: BlobId) -> Result<(), Error>
     let row = blobs::get(db, blob).await?;
     let used = audit::blob_use(db, blob).await?.filter(|used| used.transfers == 0);
     match (row, used) {
-        (Some(row), Some(used)) if row.place == Place::Staging => {
+        (Some(row), Some(used)) if row.location == Location::Staging => {
             transfers::insert(db, blob, &used.host, unix_now()).await
         }
         _ => Ok(()),
@@ -226,9 +226,9 @@ async fn forget_transfers(db: &mut Connection, blob: BlobId) -> Result<(), Error
     }
 }
 
-fn words_of(place: Place) -> &'static str {
+fn words_of(place: Location) -> &'static str {
     match place {
-        Place::Staging => "on the staging disk",
-        Place::Store => "in the store",
+        Location::Staging => "on the staging disk",
+        Location::Store => "in the store",
     }
 }

@@ -6,9 +6,9 @@ use miaofs::content::{Chunk, ChunkDigest, Digest, Manifest, hash_chunk, zero_chu
 
 use super::{Depth, Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents as audit;
-use crate::backend::db::{self, Lock, blobs, blobs::Place, contents};
+use crate::backend::db::{self, Lock, blobs, blobs::Location, contents};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::{BlobId, Error, off_loop, unix_now};
+use crate::backend::{BlobId, Error, run_blocking, unix_now};
 use crate::service::downloads::reader;
 
 impl Fsck<'_> {
@@ -68,10 +68,10 @@ impl Fsck<'_> {
     /// Lets a content that is not there stand on nothing. One that comes meanwhile is looked for when the
     /// rows are gone, and waited for: had some of them been its own, the change is undone.
     async fn forget_gone(&self, digest: Digest) -> Result<(), Error> {
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.contents.db.write().await?;
             audit::set_blobs_of(&mut transaction, digest, &BTreeSet::new()).await?;
-            let there = contents::hold(&mut transaction, &[digest], Lock::Exclusive).await?;
+            let there = contents::lock_rows(&mut transaction, &[digest], Lock::Exclusive).await?;
             if there.is_empty() { transaction.commit().await } else { Ok(()) }
         })
         .await
@@ -81,11 +81,11 @@ impl Fsck<'_> {
         if self.mends() {
             let recount = || async {
                 let mut transaction = self.contents.db.write().await?;
-                contents::hold(&mut transaction, &[digest], Lock::Exclusive).await?;
+                contents::lock_rows(&mut transaction, &[digest], Lock::Exclusive).await?;
                 audit::recount_content(&mut transaction, digest, unix_now()).await?;
                 transaction.commit().await
             };
-            db::rerun(recount).await?;
+            db::retry_transaction(recount).await?;
         }
         let words = "it is not named as often as it says".to_owned();
         self.mended(Flaw::ContentCount, format!("content {digest}"), words, "it is counted anew");
@@ -123,13 +123,13 @@ impl Fsck<'_> {
             if self.mends() {
                 let follow = || async {
                     let mut transaction = self.contents.db.write().await?;
-                    contents::hold(&mut transaction, &[digest], Lock::Exclusive).await?;
+                    contents::lock_rows(&mut transaction, &[digest], Lock::Exclusive).await?;
                     if contents::layout(&mut transaction, digest).await?.as_ref() == Some(&layout) {
                         audit::set_blobs_of(&mut transaction, digest, &stands_on).await?;
                     }
                     transaction.commit().await
                 };
-                db::rerun(follow).await?;
+                db::retry_transaction(follow).await?;
             }
             let words = "its manifest names other blobs than the table".to_owned();
             let remedy = "the table follows the manifest";
@@ -187,7 +187,7 @@ impl Fsck<'_> {
         for ((index, digest), source) in chunks {
             let Some(chunk) = Chunk::new(index, layout.size()) else { break };
             let right = match source {
-                Source::Hole => off_loop(move || Ok(zero_chunk(chunk) == digest)).await,
+                Source::Hole => run_blocking(move || Ok(zero_chunk(chunk) == digest)).await,
                 Source::Blob { blob, .. } if !staged.contains(&blob) => continue,
                 Source::Blob { .. } => self.hash(layout, chunk).await.map(|hash| hash == digest),
             };
@@ -208,7 +208,7 @@ impl Fsck<'_> {
         let mut staged = BTreeSet::new();
         for blob in layout.blobs() {
             match blobs::get(&mut *self.contents.db.read().await?, blob).await {
-                Ok(Some(row)) if row.place == Place::Staging => drop(staged.insert(blob)),
+                Ok(Some(row)) if row.location == Location::Staging => drop(staged.insert(blob)),
                 Ok(_) | Err(Error::Damaged { .. }) => (),
                 Err(error) => return Err(error),
             }
@@ -222,7 +222,7 @@ impl Fsck<'_> {
         let bytes: Vec<bytes::Bytes> = read.try_collect().await?;
         self.report.checked.bytes += chunk.length();
         self.progress();
-        off_loop(move || Ok(hash_chunk(chunk, &bytes.concat()))).await
+        run_blocking(move || Ok(hash_chunk(chunk, &bytes.concat()))).await
     }
 }
 

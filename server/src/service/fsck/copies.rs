@@ -13,12 +13,12 @@ use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, hash_chunk};
 
 use super::blobs::Bytes;
 use super::{Depth, Flaw, Fsck, PAGE};
-use crate::backend::blobs::{Opened, StoredCopy};
+use crate::backend::blobs::{ObjectBody, StoredCopy};
 use crate::backend::db::audit::contents as audit;
-use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::blobs::{self, Blob, Location};
 use crate::backend::db::{self, contents, copies};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::{BlobId, Error, off_loop, unix_now};
+use crate::backend::{BlobId, Error, run_blocking, unix_now};
 
 /// What is wrong with a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +70,8 @@ impl Fsck<'_> {
         Ok(match (found.good.is_empty(), found.bad.first()) {
             (false, None) => Bytes::Right,
             (false, Some(_)) => Bytes::SomeCopies(found),
-            (true, None | Some((_, CopyFlaw::Missing))) => Bytes::Missing(Place::Store),
-            (true, Some((_, CopyFlaw::Length(length)))) => Bytes::Length(Place::Store, *length),
+            (true, None | Some((_, CopyFlaw::Missing))) => Bytes::Missing(Location::Store),
+            (true, Some((_, CopyFlaw::Length(length)))) => Bytes::Length(Location::Store, *length),
             (true, Some((copy, flaw))) => {
                 Bytes::Wrong(format!("its copy in {} {flaw}", copy.store))
             }
@@ -135,7 +135,7 @@ impl Fsck<'_> {
         let bytes = bytes.map_err(unreadable)?.ok_or(CopyFlaw::Missing)?;
         self.report.checked.bytes += chunk.length();
         self.progress();
-        let hash = off_loop(move || Ok(hash_chunk(chunk, &bytes))).await.map_err(unreadable)?;
+        let hash = run_blocking(move || Ok(hash_chunk(chunk, &bytes))).await.map_err(unreadable)?;
         if hash == digest {
             return Ok(());
         }
@@ -150,10 +150,10 @@ impl Fsck<'_> {
     ) -> Result<Option<Vec<u8>>, Error> {
         Ok(match self.contents.stores.read(copy, range.clone()).await? {
             None => None,
-            Some(Opened::Stream(stream)) => {
+            Some(ObjectBody::Stream(stream)) => {
                 Some(stream.try_collect::<Vec<bytes::Bytes>>().await?.concat())
             }
-            Some(Opened::File(file)) => {
+            Some(ObjectBody::File(file)) => {
                 let key = copy.key.clone();
                 let read = move || {
                     let mut bytes = vec![0; (range.end - range.start) as usize];
@@ -161,7 +161,7 @@ impl Fsck<'_> {
                         .map_err(|error| Error::file(key, error))?;
                     Ok(bytes)
                 };
-                Some(off_loop(read).await?)
+                Some(run_blocking(read).await?)
             }
         })
     }
@@ -190,7 +190,7 @@ impl Fsck<'_> {
                 return self.copy_from(source, bad).await;
             }
         }
-        Err(Error::Lost { blob: bad.blob })
+        Err(Error::MissingBlob { blob: bad.blob })
     }
 
     async fn copy_from(&mut self, source: &StoredCopy, bad: &StoredCopy) -> Result<(), Error> {
@@ -200,7 +200,7 @@ impl Fsck<'_> {
         while start < source.size {
             let end = (start + CHUNK_SIZE).min(source.size);
             let bytes = self.bytes_of(source, start..end).await?;
-            let bytes = bytes.ok_or(Error::Lost { blob: source.blob })?;
+            let bytes = bytes.ok_or(Error::MissingBlob { blob: source.blob })?;
             contents.staging.write(between, start, bytes.into()).await?;
             start = end;
         }
@@ -210,7 +210,7 @@ impl Fsck<'_> {
         if copy.size != source.size || self.wrong_chunk(&copy).await?.is_some() {
             return Err(Error::Damaged { what: "new copy of a blob" });
         }
-        if !db::rerun(|| self.write_down(&copy)).await? {
+        if !db::retry_transaction(|| self.write_down(&copy)).await? {
             contents.stores.remove(copy.store, &copy.key).await?;
         }
         Ok(())
@@ -242,7 +242,7 @@ impl Fsck<'_> {
                         audit::forget_stray_copies(&mut transaction, blob).await?;
                         transaction.commit().await
                     };
-                    db::rerun(forget).await?;
+                    db::retry_transaction(forget).await?;
                 }
                 let words = format!("blob {blob} is not known");
                 self.mended(Flaw::StrayCopy, "a copy".into(), words, "it is forgotten");

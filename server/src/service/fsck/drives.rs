@@ -48,7 +48,7 @@ impl Fsck<'_> {
                 audit::recount_drive(&mut transaction, user.id).await?;
                 transaction.commit().await
             };
-            db::rerun(recount).await?;
+            db::retry_transaction(recount).await?;
         }
         let [said, counted] = [count.said, count.counted].map(|[bytes, nodes, version]| {
             format!("{bytes} bytes in {nodes} nodes up to version {version}")
@@ -118,7 +118,7 @@ impl Fsck<'_> {
                 recount_owned(&mut transaction, user.id, digest).await?;
                 transaction.commit().await
             };
-            db::rerun(own).await?;
+            db::retry_transaction(own).await?;
         }
         let words = format!("its user is not known to own its content {digest}");
         self.mended(Flaw::Unowned, path, words, "the user owns it");
@@ -133,7 +133,7 @@ impl Fsck<'_> {
                 audit::empty_tombstone(&mut transaction, user.id, node).await?;
                 transaction.commit().await
             };
-            db::rerun(empty).await?;
+            db::retry_transaction(empty).await?;
         }
         let words = "it is deleted and names a content".to_owned();
         self.mended(Flaw::FullTombstone, path, words, "it names none");
@@ -167,7 +167,7 @@ impl Fsck<'_> {
                 recount_owned(&mut transaction, user.id, digest).await?;
                 transaction.commit().await
             };
-            db::rerun(mend).await?;
+            db::retry_transaction(mend).await?;
         }
         if stored {
             let words = format!("said to be named {said} times, named {counted} times");
@@ -184,7 +184,7 @@ impl Fsck<'_> {
 /// commit of the user's and no collection of the content comes in between.
 async fn recount_owned(db: &mut Connection, user: UserId, digest: Digest) -> Result<(), Error> {
     accounts::lock(db, user).await?;
-    if contents::hold(db, &[digest], Lock::Exclusive).await?.is_empty() {
+    if contents::lock_rows(db, &[digest], Lock::Exclusive).await?.is_empty() {
         return owned::disown(db, user, digest).await;
     }
     owned::recount_owned(db, user, digest, unix_now()).await

@@ -12,7 +12,7 @@ use super::blobs::Bytes;
 use super::{Flaw, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::blobs::StoreName;
 use crate::backend::db::audit::contents as audit;
-use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::blobs::{self, Blob, Location};
 use crate::backend::db::{Connection, copies};
 use crate::backend::{BlobId, Error, unix_now};
 
@@ -75,7 +75,8 @@ impl Fsck<'_> {
         };
         let row = row_of(&mut db, blob).await?;
         drop(db);
-        let Some(row) = row.filter(|row| row.place == Place::Store && used.transfers == 0) else {
+        let Some(row) = row.filter(|row| row.location == Location::Store && used.transfers == 0)
+        else {
             return Ok(false);
         };
         // It was moved and is left over, if the bytes in the stores are all there.
@@ -139,7 +140,7 @@ impl Fsck<'_> {
             return Ok(audit::contents_on(&mut db, blob, None, 1).await?.is_empty());
         }
         // What is staged may be on its way here, and what is condemned is collected.
-        let row = row_of(&mut db, blob).await?.filter(|row| row.place == Place::Store);
+        let row = row_of(&mut db, blob).await?.filter(|row| row.location == Location::Store);
         let Some(row) = row else { return Ok(false) };
         let copies = match copies::of_blob(&mut db, blob).await {
             Err(Error::Damaged { .. }) => return Ok(false),

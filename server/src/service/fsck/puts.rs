@@ -5,8 +5,8 @@
 
 use super::objects::is_older;
 use super::{Flaw, Fsck};
-use crate::backend::blobs::{PutInParts, StoreName, Unfinished};
-use crate::backend::db::puts;
+use crate::backend::blobs::{MultipartUpload, StoreName, UnfinishedUpload};
+use crate::backend::db::multipart_uploads;
 use crate::backend::{BlobId, Error};
 
 impl Fsck<'_> {
@@ -22,7 +22,7 @@ impl Fsck<'_> {
     async fn check_puts_to(&mut self, name: StoreName) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let page = self.contents.stores.unfinished(name, last.as_ref()).await?;
+            let page = self.contents.stores.list_multipart(name, last.as_ref()).await?;
             let Some(until) = page.last() else { return Ok(()) };
             last = Some(until.put.clone());
             for unfinished in page {
@@ -37,17 +37,17 @@ impl Fsck<'_> {
         }
     }
 
-    async fn is_stray_put(&self, unfinished: &Unfinished) -> Result<bool, Error> {
+    async fn is_stray_put(&self, unfinished: &UnfinishedUpload) -> Result<bool, Error> {
         if !is_older(unfinished.begun_at, self.options.grace_of_parts) {
             return Ok(false);
         }
         let (mut db, put) = (self.contents.db.read().await?, &unfinished.put);
-        Ok(!puts::is_known(&mut db, put.store, &put.id).await?)
+        Ok(!multipart_uploads::is_known(&mut db, put.store, &put.id).await?)
     }
 
-    async fn report_put(&mut self, put: &PutInParts, blob: BlobId) -> Result<(), Error> {
+    async fn report_put(&mut self, put: &MultipartUpload, blob: BlobId) -> Result<(), Error> {
         if self.mends() {
-            self.contents.stores.abort(put).await?;
+            self.contents.stores.abort_multipart(put).await?;
         }
         let words =
             format!("parts that were sent of it to the store {} wait for nobody", put.store);

@@ -37,7 +37,7 @@ async fn store(scene: &Scene, blob: BlobId) {
     let copy = contents.stores.put(StoreName::Local, blob, staged).await.unwrap();
     let mut transaction = contents.db.write().await.unwrap();
     copies::put(&mut transaction, &copy, 0).await.unwrap();
-    blobs::settle(&mut transaction, blob).await.unwrap();
+    blobs::set_stored(&mut transaction, blob).await.unwrap();
     transfers::remove_of(&mut transaction, blob).await.unwrap();
     transaction.commit().await.unwrap();
     contents.staging.remove(blob).await.unwrap();

@@ -40,7 +40,7 @@ impl Fsck<'_> {
                         audit::drop_dangling(&mut transaction, user.id, &entry).await?;
                         transaction.commit().await
                     };
-                    db::rerun(drop_entry).await?;
+                    db::retry_transaction(drop_entry).await?;
                 }
                 let name = String::from_utf8_lossy(&entry.name);
                 let directory = self.path(user.id, entry.parent).await?;

@@ -6,9 +6,9 @@
 
 use std::path::Path;
 
-use crate::backend::blobs::{PutInParts, StoreName, StoredCopy};
+use crate::backend::blobs::{MultipartUpload, StoreName, StoredCopy};
 use crate::backend::db::transfers::Transfer;
-use crate::backend::db::{self, copies, puts};
+use crate::backend::db::{self, copies, multipart_uploads};
 use crate::backend::{BlobId, Error, TransferId, unix_now};
 use crate::service::context::ServiceContext;
 
@@ -35,10 +35,10 @@ async fn write_down(
     transfer: TransferId,
     copy: &StoredCopy,
 ) -> Result<(), Error> {
-    db::rerun(|| async {
+    db::retry_transaction(|| async {
         let mut transaction = contents.db.write().await?;
         copies::put(&mut transaction, copy, unix_now()).await?;
-        puts::forget(&mut transaction, transfer).await?;
+        multipart_uploads::clear(&mut transaction, transfer).await?;
         transaction.commit().await
     })
     .await
@@ -51,25 +51,25 @@ pub(super) async fn put(
     name: StoreName,
     (file, size): (&Path, u64),
 ) -> Result<StoredCopy, Error> {
-    let begun = contents.stores.begin(name, transfer.blob, size).await?;
+    let begun = contents.stores.begin_multipart(name, transfer.blob, size).await?;
     if let Some(put) = &begun
-        && let Err(error) = db::rerun(|| note(contents, transfer.id, put)).await
+        && let Err(error) = db::retry_transaction(|| note(contents, transfer.id, put)).await
     {
         abort(contents, put).await;
         return Err(error);
     }
     let (blob, file) = (transfer.blob, file.to_owned());
-    let copy = contents.stores.put_begun(name, blob, file, begun.as_ref()).await?;
+    let copy = contents.stores.put_multipart(name, blob, file, begun.as_ref()).await?;
     if copy.size == size { Ok(copy) } else { Err(Error::Damaged { what: "size of a staged blob" }) }
 }
 
 async fn note(
     contents: &ServiceContext,
     transfer: TransferId,
-    put: &PutInParts,
+    put: &MultipartUpload,
 ) -> Result<(), Error> {
     let mut transaction = contents.db.write().await?;
-    puts::note(&mut transaction, transfer, put).await?;
+    multipart_uploads::record(&mut transaction, transfer, put).await?;
     transaction.commit().await
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn abort_former(
     contents: &ServiceContext,
     transfer: TransferId,
 ) -> Result<(), Error> {
-    let former = puts::of_transfer(&mut *contents.db.read().await?, transfer).await?;
+    let former = multipart_uploads::of_transfer(&mut *contents.db.read().await?, transfer).await?;
     if let Some(put) = former {
         abort(contents, &put).await;
     }
@@ -87,8 +87,8 @@ pub(super) async fn abort_former(
 
 /// A store that does not answer holds nothing up here: it takes no new put either, so what is written
 /// down stays.
-async fn abort(contents: &ServiceContext, put: &PutInParts) {
-    if let Err(error) = contents.stores.abort(put).await {
+async fn abort(contents: &ServiceContext, put: &MultipartUpload) {
+    if let Err(error) = contents.stores.abort_multipart(put).await {
         tracing::warn!(store = %put.store, key = put.key, %error, "parts of a put are left");
     }
 }
@@ -111,5 +111,5 @@ async fn strike_out(contents: &ServiceContext, gone: &[StoredCopy]) -> Result<()
         }
         transaction.commit().await
     };
-    db::rerun(strike_out).await
+    db::retry_transaction(strike_out).await
 }

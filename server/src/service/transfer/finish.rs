@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers};
 use crate::backend::db::{self, contents, transfers};
-use crate::backend::{BlobId, background_thread, off_loop};
+use crate::backend::{BlobId, background_thread, run_blocking};
 use crate::service::Error;
 use crate::service::context::ServiceContext;
 use crate::service::downloads::reader;
@@ -59,7 +59,7 @@ impl Transfers {
         let unknown = contents::without_md5(&mut *db.read().await?, blob).await?;
         for digest in unknown {
             if let Some(md5) = self.md5_of(digest, blob).await? {
-                db::rerun(|| async {
+                db::retry_transaction(|| async {
                     let mut transaction = db.write().await?;
                     contents::set_md5(&mut transaction, digest, md5).await?;
                     transaction.commit().await
@@ -80,7 +80,7 @@ impl Transfers {
             return Ok(None);
         };
         let staging = self.contents.staging.clone();
-        let file = off_loop(move || staging.file(blob)).await?;
+        let file = run_blocking(move || staging.file(blob)).await?;
         let (sender, mut receiver) = mpsc::channel::<bytes::Bytes>(MD5_AHEAD);
         let computed = background_thread("md5", move || {
             let mut md5 = md5::Md5::new();

@@ -7,9 +7,9 @@ use futures::stream::StreamExt as _;
 use serde::Serialize;
 
 use crate::backend::blobs::{StoreName, Stores};
-use crate::backend::db::transfers::{Route, State};
+use crate::backend::db::transfers::{Route, TransferState};
 use crate::backend::db::{self, Db, relocations};
-use crate::backend::queue::Lane;
+use crate::backend::queue::RoutingKey;
 use crate::backend::{self, Backends, BlobId, unix_now};
 use crate::service::Error;
 
@@ -82,7 +82,7 @@ impl Migration {
         }
         let migration = Self { db: backends.db.clone(), stores, route: Route { from, to } };
         migration.refuse_beside_another().await?;
-        db::rerun(|| migration.revive()).await?;
+        db::retry_transaction(|| migration.revive()).await?;
         Ok(migration)
     }
 
@@ -116,7 +116,7 @@ impl Migration {
         if self.progress().await?.moving >= MOVING_MAX {
             return Ok(Fed::Enough);
         }
-        Ok(db::rerun(|| self.feed_once(bytes)).await?)
+        Ok(db::retry_transaction(|| self.feed_once(bytes)).await?)
     }
 
     async fn feed_once(&self, bytes: u64) -> Result<Fed, backend::Error> {
@@ -134,7 +134,7 @@ impl Migration {
         }
         let fed = some.iter().map(|(_blob, size)| size).sum();
         let blobs: Vec<BlobId> = some.into_iter().map(|(blob, _size)| blob).collect();
-        let lane = Lane::shared();
+        let lane = RoutingKey::shared();
         let due = (lane.as_str(), unix_now());
         relocations::insert(&mut transaction, &blobs, self.route, due).await?;
         transaction.commit().await?;
@@ -154,9 +154,9 @@ impl Migration {
         for (_route, state, count) in counts.into_iter().filter(|(route, ..)| *route == self.route)
         {
             match state {
-                State::Pending | State::Published => progress.moving += count,
-                State::Moved => progress.leaving += count,
-                State::Dead => progress.failed += count,
+                TransferState::Pending | TransferState::Published => progress.moving += count,
+                TransferState::Moved => progress.leaving += count,
+                TransferState::Dead => progress.failed += count,
             }
         }
         Ok(progress)

@@ -25,9 +25,9 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use self::migration::{Fed, Migration, Progress};
 pub(crate) use self::outbox::{Outbox, Which};
-pub(crate) use crate::backend::db::transfers::{Count, Listed, State};
+pub(crate) use crate::backend::db::transfers::{ListedTransfer, TransferCount, TransferState};
 
-use crate::backend::queue::{Lane, Message};
+use crate::backend::queue::{Message, RoutingKey};
 use crate::service::context::ServiceContext;
 
 /// How often the outbox is looked at when nothing rings.
@@ -57,10 +57,10 @@ impl Transfers {
     pub(crate) fn start(&self, workers: &TaskTracker, stop: &CancellationToken) {
         // Its own bell: one that rings for the host's relay wakes no other.
         let shared = Self { answered: Arc::default(), ..self.clone() };
-        workers.spawn(shared.clone().relay(Lane::shared(), stop.clone()));
-        workers.spawn(shared.clone().work(Lane::shared(), stop.clone()));
+        workers.spawn(shared.clone().relay(RoutingKey::shared(), stop.clone()));
+        workers.spawn(shared.clone().work(RoutingKey::shared(), stop.clone()));
         workers.spawn(shared.remove_left(stop.clone()));
-        let lane = Lane::of_host(self.contents.host().as_str());
+        let lane = RoutingKey::of_host(self.contents.host().as_str());
         workers.spawn(self.clone().relay(lane.clone(), stop.clone()));
         workers.spawn(self.clone().work(lane, stop.clone()));
         workers.spawn(self.clone().finish(stop.clone()));

@@ -1,8 +1,8 @@
 //! The outbox as an operator sees it: what waits, what rests and why, and how to let it begin anew.
 
-use crate::backend::db::transfers::{self, Count, Listed, State};
+use crate::backend::db::transfers::{self, ListedTransfer, TransferCount, TransferState};
 use crate::backend::db::{self, Db};
-use crate::backend::queue::{Depth, Lane, Queue};
+use crate::backend::queue::{Queue, QueueDepth, RoutingKey};
 use crate::backend::{self, Backends, TransferId, unix_now};
 use crate::service::Error;
 
@@ -40,9 +40,9 @@ impl Outbox {
     /// [`Error::Backend`].
     pub(crate) async fn page(
         &self,
-        state: Option<State>,
+        state: Option<TransferState>,
         after: Option<TransferId>,
-    ) -> Result<Vec<Listed>, Error> {
+    ) -> Result<Vec<ListedTransfer>, Error> {
         Ok(transfers::page(&mut *self.db.read().await?, state, after, PAGE).await?)
     }
 
@@ -50,7 +50,7 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(crate) async fn counts(&self) -> Result<Vec<Count>, Error> {
+    pub(crate) async fn counts(&self) -> Result<Vec<TransferCount>, Error> {
         Ok(transfers::counts(&mut *self.db.read().await?).await?)
     }
 
@@ -59,8 +59,9 @@ impl Outbox {
     ///
     /// # Errors
     /// [`Error::Backend`] when the queue does not answer.
-    pub(crate) async fn depths(&self, counts: &[Count]) -> Result<Vec<Depth>, Error> {
-        let mut lanes: Vec<Lane> = counts.iter().map(|count| Lane::of_host(&count.host)).collect();
+    pub(crate) async fn depths(&self, counts: &[TransferCount]) -> Result<Vec<QueueDepth>, Error> {
+        let mut lanes: Vec<RoutingKey> =
+            counts.iter().map(|count| RoutingKey::of_host(&count.host)).collect();
         lanes.dedup();
         Ok(self.queue.depths(&lanes).await?)
     }
@@ -70,7 +71,7 @@ impl Outbox {
     /// # Errors
     /// [`Error::NotFound`] when the one that is meant does not rest, [`Error::Backend`].
     pub(crate) async fn retry(&self, which: Which) -> Result<u64, Error> {
-        let revived = db::rerun(|| self.revive(which)).await?;
+        let revived = db::retry_transaction(|| self.revive(which)).await?;
         if revived == 0 && which != Which::AllDead {
             return Err(Error::NotFound("transfer that rests"));
         }
@@ -102,8 +103,8 @@ impl Outbox {
             for letter in letters {
                 let mut db = self.db.read().await?;
                 match transfers::state(&mut db, letter.message.transfer).await? {
-                    Some(State::Dead) => kept.push(letter),
-                    _ => letter.done().await,
+                    Some(TransferState::Dead) => kept.push(letter),
+                    _ => letter.ack().await,
                 }
             }
         }

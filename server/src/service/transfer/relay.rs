@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LOOK, Transfers};
 use crate::backend::db;
 use crate::backend::db::transfers::{self, Transfer};
-use crate::backend::queue::{Lane, Message};
+use crate::backend::queue::{Message, RoutingKey};
 use crate::backend::{self, unix_now};
 
 /// Transfers that are published in one step.
@@ -19,9 +19,9 @@ const PUBLISHED_MAX: usize = 256;
 
 impl Transfers {
     /// Publishes what the outbox has for a lane, as it comes, until `stop`.
-    pub(super) async fn relay(self, lane: Lane, stop: CancellationToken) {
+    pub(super) async fn relay(self, lane: RoutingKey, stop: CancellationToken) {
         // What a queue held that has ended with its process is published again at once.
-        let mut restarted = !self.contents.queue.outlives_process();
+        let mut restarted = !self.contents.queue.is_durable();
         // While the queue is away everything stays as it is: uploads go on, transfers wait.
         while stop.run_until_cancelled(self.contents.queue.ready()).await.is_some() {
             match self.publish_due(&lane, restarted).await {
@@ -36,7 +36,7 @@ impl Transfers {
             tokio::select! {
                 () = stop.cancelled() => return,
                 // What is staged here is the host's; another relay that waited would take its bell.
-                () = self.contents.staged.notified(), if lane != Lane::shared() => (),
+                () = self.contents.staged.notified(), if lane != RoutingKey::shared() => (),
                 () = self.answered.notified() => (),
                 () = tokio::time::sleep(LOOK) => (),
             }
@@ -46,7 +46,7 @@ impl Transfers {
     /// Publishes at most [`AT_ONCE`] transfers and answers how many.
     pub(super) async fn publish_due(
         &self,
-        lane: &Lane,
+        lane: &RoutingKey,
         restarted: bool,
     ) -> Result<usize, backend::Error> {
         let due = self.take_due(lane, restarted).await?;
@@ -76,7 +76,7 @@ impl Transfers {
 
     pub(super) async fn take_due(
         &self,
-        lane: &Lane,
+        lane: &RoutingKey,
         restarted: bool,
     ) -> Result<Vec<Transfer>, backend::Error> {
         let db = &self.contents.db;
@@ -100,14 +100,14 @@ impl Transfers {
             transaction.commit().await?;
             Ok(taken)
         };
-        db::rerun(take).await
+        db::retry_transaction(take).await
     }
 
     async fn set_due(&self, transfers: &[Transfer], at: i64) -> Result<(), backend::Error> {
         if transfers.is_empty() {
             return Ok(());
         }
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.contents.db.write().await?;
             for &transfer in transfers {
                 transfers::due_at(&mut transaction, transfer, at).await?;

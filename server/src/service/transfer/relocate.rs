@@ -13,12 +13,12 @@ use futures::stream::{BoxStream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers, copying};
-use crate::backend::blobs::{Opened, StoreName, StoredCopy};
+use crate::backend::blobs::{ObjectBody, StoreName, StoredCopy};
 use crate::backend::db::relocations::{self, Left};
 use crate::backend::db::transfers::{self, Route, Transfer};
 use crate::backend::db::{self, blobs, copies};
-use crate::backend::queue::Lane;
-use crate::backend::{self, BlobId, off_loop, unix_now};
+use crate::backend::queue::RoutingKey;
+use crate::backend::{self, BlobId, run_blocking, unix_now};
 use crate::service::Error;
 use crate::service::policy::after;
 
@@ -46,7 +46,7 @@ impl Transfers {
             Some(copy) if self.is_whole(copy).await? => copy.clone(),
             _ => self.copy_across(transfer, old, route.to).await?,
         };
-        if !db::rerun(|| self.swap(transfer, old, &new)).await? {
+        if !db::retry_transaction(|| self.swap(transfer, old, &new)).await? {
             self.abandon(transfer, route).await?;
         }
         Ok(())
@@ -77,12 +77,12 @@ impl Transfers {
     async fn fetch(&self, old: &StoredCopy, name: BlobId) -> Result<(), backend::Error> {
         let staging = &self.contents.staging;
         let opened = self.contents.stores.read(old, 0..old.size).await?;
-        let lost = backend::Error::Lost { blob: old.blob };
+        let lost = backend::Error::MissingBlob { blob: old.blob };
         let mut pieces: BoxStream<'static, _> = match opened.ok_or(lost)? {
-            Opened::Stream(pieces) => pieces,
-            Opened::File(mut file) => {
+            ObjectBody::Stream(pieces) => pieces,
+            ObjectBody::File(mut file) => {
                 let path = staging.path(name);
-                return off_loop(move || copy_file(&mut file, &path)).await;
+                return run_blocking(move || copy_file(&mut file, &path)).await;
             }
         };
         let mut offset = 0;
@@ -125,7 +125,7 @@ impl Transfers {
 
     /// For how long an object that the tables name no more may still be read.
     fn linger(&self) -> Duration {
-        let signed = match self.contents.stores.signs() {
+        let signed = match self.contents.stores.signs_urls() {
             true => self.contents.policy.signed_url_ttl,
             false => Duration::ZERO,
         };
@@ -159,10 +159,10 @@ impl Transfers {
     /// Answers whether there was anything to remove.
     async fn remove_next_left(&self) -> Result<bool, Error> {
         let (db, now) = (&self.contents.db, unix_now());
-        let lane = Lane::shared();
+        let lane = RoutingKey::shared();
         let left = relocations::any_left(&mut *db.read().await?, lane.as_str(), now).await?;
         let Some(left) = left else { return Ok(false) };
-        if !db::rerun(|| self.claim_left(&left)).await? {
+        if !db::retry_transaction(|| self.claim_left(&left)).await? {
             return Ok(true);
         }
         let (transfer, route) = (left.transfer, left.transfer.route);
@@ -172,7 +172,7 @@ impl Transfers {
         {
             self.contents.stores.remove(from, &left.key).await?;
         }
-        db::rerun(|| self.forget_left(transfer)).await?;
+        db::retry_transaction(|| self.forget_left(transfer)).await?;
         Ok(true)
     }
 

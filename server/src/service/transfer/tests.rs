@@ -10,11 +10,11 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::backend::blobs::StoreName;
-use crate::backend::db::blobs::{self, Place};
-use crate::backend::db::transfers::{self, State};
+use crate::backend::db::blobs::{self, Location};
+use crate::backend::db::transfers::{self, TransferState};
 use crate::backend::db::{contents, copies};
 use crate::backend::queue::test_broker::Broker;
-use crate::backend::queue::{Queue, Settings};
+use crate::backend::queue::{Queue, QueueSettings};
 use crate::backend::{BlobId, TransferId, unix_now};
 use crate::service::downloads::reader;
 use crate::service::tests::Scene;
@@ -51,7 +51,7 @@ async fn run(scene: &Scene) {
 }
 
 /// Waits until the states of all transfers are as said.
-async fn until(scene: &Scene, are: impl Fn(&[State]) -> bool) {
+async fn until(scene: &Scene, are: impl Fn(&[TransferState]) -> bool) {
     let began = Instant::now();
     loop {
         let states = states(scene).await;
@@ -63,14 +63,14 @@ async fn until(scene: &Scene, are: impl Fn(&[State]) -> bool) {
     }
 }
 
-async fn states(scene: &Scene) -> Vec<State> {
+async fn states(scene: &Scene) -> Vec<TransferState> {
     let mut db = scene.contents.db.read().await.unwrap();
     let all = transfers::page(&mut db, None, None, 1000).await.unwrap();
     all.into_iter().map(|listed| listed.state).collect()
 }
 
 /// A scene whose transfers fail for good after two tries, and go by this queue.
-async fn impatient(queue: &Settings) -> Scene {
+async fn impatient(queue: &QueueSettings) -> Scene {
     let mut scene = Scene::new(HOUR).await;
     let mut backends = scene.backends.clone();
     backends.queue = Queue::open(queue).unwrap();
@@ -82,16 +82,16 @@ async fn impatient(queue: &Settings) -> Scene {
 }
 
 /// What to test on: the embedded queue, and RabbitMQ when there is one.
-fn queues() -> Vec<(Settings, Option<Broker>)> {
+fn queues() -> Vec<(QueueSettings, Option<Broker>)> {
     let rabbit = Broker::of_environment().map(|broker| (broker.settings(), Some(broker)));
-    std::iter::once((Settings::default(), None)).chain(rabbit).collect()
+    std::iter::once((QueueSettings::default(), None)).chain(rabbit).collect()
 }
 
 async fn is_moved(scene: &Scene, (digest, blob): (Digest, BlobId), bytes: &[u8]) {
     let contents = &scene.contents;
     let mut db = contents.db.read().await.unwrap();
     let row = blobs::get(&mut db, blob).await.unwrap().unwrap();
-    assert_eq!(row.place, Place::Store);
+    assert_eq!(row.location, Location::Store);
     assert!(contents.staging.file(blob).unwrap().is_none(), "staged bytes are left");
     assert_eq!(scene.read(digest).await.as_deref(), Some(bytes));
     let found = contents::by_md5(&mut db, Md5::of(bytes), bytes.len() as u64, None).await;
@@ -127,7 +127,7 @@ async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
         copies::put(&mut transaction, &copied, unix_now()).await.unwrap();
     }
     if matches!(killed, Killed::WhenSettled | Killed::WhenDropped) {
-        blobs::settle(&mut transaction, blob).await.unwrap();
+        blobs::set_stored(&mut transaction, blob).await.unwrap();
         transfers::set_moved(&mut transaction, TransferId::of_staged(blob)).await.unwrap();
     }
     if matches!(killed, Killed::WhenDropped) {
@@ -202,9 +202,9 @@ async fn what_a_store_refuses_rests_with_its_reason_until_it_is_revived() {
         refuse(&scene);
         let brought = [scene.bring(b"one").await, scene.bring(b"other").await];
         let running = Running::start(&scene.contents);
-        until(&scene, |states| states == [State::Dead; 2]).await;
+        until(&scene, |states| states == [TransferState::Dead; 2]).await;
         let mut db = scene.contents.db.read().await.unwrap();
-        for dead in transfers::page(&mut db, Some(State::Dead), None, 10).await.unwrap() {
+        for dead in transfers::page(&mut db, Some(TransferState::Dead), None, 10).await.unwrap() {
             let error = dead.error.unwrap();
             assert!(error.contains("store") && error.contains("os error"), "{error}");
             assert_eq!(dead.transfer.attempts, 2);
@@ -240,7 +240,7 @@ async fn a_transfer_whose_message_is_lost_is_published_again() {
         transaction.commit().await.unwrap();
         if let Some(broker) = &broker {
             let message = Message { transfer: taken[0].id, attempts: taken[0].attempts };
-            scene.contents.queue.publish(&Lane::of_host("local"), message).await.unwrap();
+            scene.contents.queue.publish(&RoutingKey::of_host("local"), message).await.unwrap();
             broker.purge("local").await;
         }
         run(&scene).await;
@@ -254,7 +254,7 @@ async fn a_transfer_whose_message_is_lost_is_published_again() {
 #[tokio::test]
 async fn what_a_killed_relay_has_taken_and_not_published_is_due_before_what_is_lost() {
     let scene = Scene::new(HOUR).await;
-    let (relay, lane) = (Transfers::new(scene.contents.clone()), Lane::of_host("local"));
+    let (relay, lane) = (Transfers::new(scene.contents.clone()), RoutingKey::of_host("local"));
     scene.bring(b"taken").await;
     assert_eq!(relay.take_due(&lane, false).await.unwrap().len(), 1);
     assert!(!is_due_in(&scene, 30).await);
@@ -279,7 +279,7 @@ async fn a_message_about_what_is_over_changes_nothing() {
         let scene = impatient(&queue).await;
         let queue = &scene.contents.queue;
         let brought = scene.bring(b"the bytes").await;
-        let (transfer, lane) = (TransferId::of_staged(brought.1), Lane::of_host("local"));
+        let (transfer, lane) = (TransferId::of_staged(brought.1), RoutingKey::of_host("local"));
         let unknown = TransferId::of_staged(BlobId::random());
         for (transfer, attempts) in [(unknown, 0), (transfer, 7), (transfer, 0), (transfer, 0)] {
             queue.publish(&lane, Message { transfer, attempts }).await.unwrap();
@@ -323,7 +323,7 @@ async fn a_host_that_is_down_delays_only_its_own() {
         transfers::insert(&mut transaction, there.1, "there", unix_now()).await.unwrap();
         transaction.commit().await.unwrap();
         let running = Running::start(&scene.contents);
-        until(&scene, |states| states == [State::Pending]).await;
+        until(&scene, |states| states == [TransferState::Pending]).await;
         running.stop().await;
         is_moved(&scene, here, b"here").await;
         assert!(scene.contents.staging.file(there.1).unwrap().is_some());

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Transfers, copying};
 use crate::backend::db;
-use crate::backend::db::blobs::{self, Blob, Place};
+use crate::backend::db::blobs::{self, Blob, Location};
 use crate::backend::db::transfers::{self, Transfer};
-use crate::backend::queue::{Delivery, Lane, Message};
+use crate::backend::queue::{Delivery, Message, RoutingKey};
 use crate::backend::{self, TransferId, unix_now};
 use crate::service::Error;
 use crate::service::policy::after;
@@ -52,7 +52,7 @@ impl Outcome {
 
 impl Transfers {
     /// Moves what is published for a lane until `stop`; what is at work then comes to its end.
-    pub(super) async fn work(self, lane: Lane, stop: CancellationToken) {
+    pub(super) async fn work(self, lane: RoutingKey, stop: CancellationToken) {
         let at_once = self.contents.policy.transfer.at_once;
         let mut deliveries = self.contents.queue.deliveries(&lane, at_once);
         let mut working = JoinSet::new();
@@ -72,8 +72,8 @@ impl Transfers {
         let Some(outcome) = self.outcome_of(delivery.message, &stop).await else { return };
         metrics::counter!("miaofs_transfers_total", "result" => outcome.label()).increment(1);
         match outcome {
-            Outcome::Void | Outcome::Moved | Outcome::Failed => delivery.done().await,
-            Outcome::Dead => delivery.bury().await,
+            Outcome::Void | Outcome::Moved | Outcome::Failed => delivery.ack().await,
+            Outcome::Dead => delivery.reject().await,
         }
         self.answered.notify_one();
     }
@@ -119,7 +119,7 @@ impl Transfers {
 
     async fn renew(&self, transfer: Transfer) -> Result<(), backend::Error> {
         let lost_at = self.contents.policy.transfer.lost_at(unix_now());
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.contents.db.write().await?;
             transfers::due_at(&mut transaction, transfer, lost_at).await?;
             transaction.commit().await
@@ -136,12 +136,12 @@ impl Transfers {
         let (contents, blob) = (&self.contents, transfer.blob);
         let row = blobs::get(&mut *contents.db.read().await?, blob).await?;
         let Some(row) = row else { return self.forget(transfer.id).await };
-        match row.place {
-            Place::Staging if !self.settle(transfer, row).await? => {
+        match row.location {
+            Location::Staging if !self.settle(transfer, row).await? => {
                 return self.forget(transfer.id).await;
             }
-            Place::Staging => (),
-            Place::Store => self.set_moved(transfer.id).await?,
+            Location::Staging => (),
+            Location::Store => self.set_moved(transfer.id).await?,
         }
         // The finisher drops the staged bytes, which it has a use for.
         self.moved.notify_one();
@@ -154,12 +154,12 @@ impl Transfers {
         copying::copy_to_stores(contents, transfer, row.size).await?;
         let settle = || async {
             let mut transaction = contents.db.write().await?;
-            let needed = blobs::settle(&mut transaction, blob).await?;
+            let needed = blobs::set_stored(&mut transaction, blob).await?;
             transfers::set_moved(&mut transaction, transfer.id).await?;
             transaction.commit().await?;
             Ok::<_, Error>(needed)
         };
-        let needed = db::rerun(settle).await?;
+        let needed = db::retry_transaction(settle).await?;
         if !needed {
             copying::remove_from_stores(contents, blob).await?;
         }
@@ -167,7 +167,7 @@ impl Transfers {
     }
 
     async fn set_moved(&self, transfer: TransferId) -> Result<(), backend::Error> {
-        db::rerun(|| async {
+        db::retry_transaction(|| async {
             let mut transaction = self.contents.db.write().await?;
             transfers::set_moved(&mut transaction, transfer).await?;
             transaction.commit().await
@@ -176,7 +176,7 @@ impl Transfers {
     }
 
     pub(super) async fn forget(&self, transfer: TransferId) -> Result<(), Error> {
-        Ok(db::rerun(|| async {
+        Ok(db::retry_transaction(|| async {
             let mut transaction = self.contents.db.write().await?;
             transfers::remove(&mut transaction, transfer).await?;
             transaction.commit().await
@@ -196,7 +196,7 @@ impl Transfers {
             transfers::fail(&mut transaction, failed, error, again_at).await?;
             transaction.commit().await
         };
-        db::rerun(fail).await
+        db::retry_transaction(fail).await
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::backend::db::contents::{self, NewContent};
 use crate::backend::db::{self, Lock};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::{self, BlobId, off_loop, to_the_end};
+use crate::backend::{self, BlobId, run_blocking, run_to_completion};
 use crate::service::context::{Arrival, ServiceContext};
 use crate::service::{Caller, Error};
 
@@ -71,7 +71,7 @@ impl Batches {
     /// [`Error::Invalid`], [`Error::LengthMismatch`] or [`Error::DigestMismatch`] when the body is no
     /// batch, and [`Error::OverQuota`]; then nothing is stored.
     pub(crate) async fn store(&self, caller: Caller, body: Bytes) -> Result<BatchStored, Error> {
-        let records = off_loop(move || Ok(parse(&body))).await??;
+        let records = run_blocking(move || Ok(parse(&body))).await??;
         let size: usize = records.iter().map(|record| record.bytes.len()).sum();
         metrics::counter!("miaofs_batch_bytes_received_total").increment(size as u64);
         let largest = records.iter().map(|record| record.bytes.len()).max().unwrap_or(0);
@@ -101,13 +101,13 @@ impl Batches {
             None
         };
         let batches = self.clone();
-        to_the_end(async move {
+        run_to_completion(async move {
             let arrival = Arrival {
                 user: caller.user,
                 contents: staged,
                 blob: blob.map(|blob| (blob, size)),
             };
-            let kept = db::rerun(|| batches.keep(&digests, &arrival)).await;
+            let kept = db::retry_transaction(|| batches.keep(&digests, &arrival)).await;
             batches.contents.arrived(blob).await?;
             Ok(kept?)
         })
@@ -121,7 +121,7 @@ impl Batches {
         arrival: &Arrival,
     ) -> Result<Option<u64>, backend::Error> {
         let mut transaction = self.contents.db.write().await?;
-        let here = contents::hold(&mut transaction, digests, Lock::Shared).await?;
+        let here = contents::lock_rows(&mut transaction, digests, Lock::Shared).await?;
         let coming: HashSet<Digest> =
             arrival.contents.iter().map(|content| content.digest).collect();
         if !digests.iter().all(|digest| here.contains(digest) || coming.contains(digest)) {

@@ -23,7 +23,7 @@ use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Lock, contents};
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
-use crate::backend::{self, BlobId, off_loop, to_the_end};
+use crate::backend::{self, BlobId, run_blocking, run_to_completion};
 use crate::service::context::{Arrival, ServiceContext};
 use crate::service::{Caller, Error};
 
@@ -146,7 +146,7 @@ impl Uploads {
     async fn prove(&self, request: UploadInit) -> Result<Manifest, Error> {
         let _slot = self.0.proofs.acquire().await.map_err(|_closed| Error::Unavailable)?;
         let UploadInit { digest, size, chunks, .. } = request;
-        let manifest = off_loop(move || Ok(Manifest::proven(digest, size, &chunks))).await?;
+        let manifest = run_blocking(move || Ok(Manifest::proven(digest, size, &chunks))).await?;
         manifest.map_err(|error| Error::Invalid(format!("chunks: {error}")))
     }
 
@@ -282,7 +282,7 @@ impl Uploads {
     /// has to begin anew; [`Error::NotFound`].
     pub(crate) async fn complete(&self, caller: Caller, id: UploadId) -> Result<ContentRef, Error> {
         let uploads = self.clone();
-        to_the_end(async move { uploads.complete_alone(caller, id).await }).await
+        run_to_completion(async move { uploads.complete_alone(caller, id).await }).await
     }
 
     async fn complete_alone(&self, caller: Caller, id: UploadId) -> Result<ContentRef, Error> {
@@ -316,7 +316,7 @@ impl Uploads {
             Some(blob) => contents.staging.sync(blob).await?,
             None => true,
         };
-        db::rerun(|| self.try_keep(session, blob, synced)).await?;
+        db::retry_transaction(|| self.try_keep(session, blob, synced)).await?;
         Ok(contents.arrived(blob).await?)
     }
 
@@ -330,7 +330,7 @@ impl Uploads {
         let mut transaction = contents.db.write().await?;
         let (digest, base) = (session.facts.digest, session.facts.base);
         let both: Vec<Digest> = [digest].into_iter().chain(base).collect();
-        let held = contents::hold(&mut transaction, &both, Lock::Shared).await?;
+        let held = contents::lock_rows(&mut transaction, &both, Lock::Shared).await?;
         if !synced && !held.contains(&digest) {
             return Err(Error::NotFound("upload"));
         }
@@ -351,7 +351,7 @@ impl Uploads {
 
     async fn claim_finished(&self, upload: &TrackedUpload) -> Result<ContentRef, Error> {
         let contents = &self.0.contents;
-        db::rerun(|| contents.claim_stored(upload.user, upload.digest)).await?;
+        db::retry_transaction(|| contents.claim_stored(upload.user, upload.digest)).await?;
         Ok(ContentRef { digest: upload.digest, size: upload.size })
     }
 
@@ -453,7 +453,7 @@ async fn check_chunk(
     missing: MissingChunk,
     md5: Option<Md5>,
 ) -> Result<Bytes, Error> {
-    let (bytes, right) = off_loop(move || {
+    let (bytes, right) = run_blocking(move || {
         let right = hash_chunk(missing.chunk, &bytes) == missing.digest
             && md5.is_none_or(|md5| Md5::of(&bytes) == md5);
         Ok((bytes, right))

@@ -107,7 +107,7 @@ impl FastUploads {
         if !bool::from(expected.as_bytes().ct_eq(request.proof.as_bytes())) {
             return Err(Error::ProofWrong);
         }
-        db::rerun(|| self.0.claim_stored(caller.user, asked.digest)).await?;
+        db::retry_transaction(|| self.0.claim_stored(caller.user, asked.digest)).await?;
         Ok(ContentRef { digest: asked.digest, size: layout.size() })
     }
 

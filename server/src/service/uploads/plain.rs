@@ -16,7 +16,7 @@ use super::chunked::BODY_IDLE;
 use crate::backend::db::contents::NewContent;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Draft;
-use crate::backend::{BlobId, off_loop, to_the_end};
+use crate::backend::{BlobId, run_blocking, run_to_completion};
 use crate::service::context::{Arrival, ServiceContext};
 use crate::service::{Caller, Error};
 
@@ -67,7 +67,7 @@ impl PlainUploads {
         let Received { content, draft, blob_size } = received;
         let answer = ContentRef { digest: content.digest, size: content.layout.size() };
         let blob = draft.keep();
-        to_the_end(async move {
+        run_to_completion(async move {
             contents.staging.sync(blob).await?;
             let arrival = Arrival {
                 user: caller.user,
@@ -159,7 +159,7 @@ impl Intake {
         let chunk = Chunk::new(self.chunks.len() as u64, content_size)
             .expect("a content ends behind each of its chunks");
         let mut md5 = std::mem::take(&mut self.md5);
-        let hashed = off_loop(move || {
+        let hashed = run_blocking(move || {
             md5.update(&bytes);
             let digest = hash_chunk(chunk, &bytes);
             let is_hole = bytes.iter().all(|byte| *byte == 0);

@@ -15,7 +15,7 @@ use crate::backend::db::blobs;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{Epoch, TrackedUpload, UploadPhase};
-use crate::backend::{self, BlobId, UserId, off_loop};
+use crate::backend::{self, BlobId, UserId, run_blocking};
 use crate::service::context::ServiceContext;
 use crate::service::{Caller, Error};
 
@@ -236,7 +236,7 @@ impl Sessions {
             return Ok(());
         }
         let (disk, known) = (staging.clone(), session.clone());
-        let received = off_loop(move || {
+        let received = run_blocking(move || {
             let Some(file) = disk.file(known.blob())? else { return Ok(Vec::new()) };
             Ok(known.missing_chunks().filter(|chunk| is_there(&file, chunk)).collect())
         });

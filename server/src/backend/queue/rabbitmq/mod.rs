@@ -10,7 +10,7 @@
 //! one that comes back because no queue took it is a failure. Workers acknowledge by hand, after the
 //! outbox has what they did.
 
-mod link;
+mod connection;
 mod topology;
 
 use std::time::Duration;
@@ -24,9 +24,9 @@ use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Consumer};
 use secrecy::SecretString;
 
-use self::link::{Link, Session};
+use self::connection::{AmqpConnection, Connector};
 use self::topology::Topology;
-use super::{Delivery, Depth, Lane, Message};
+use super::{Delivery, Message, QueueDepth, RoutingKey};
 use crate::backend::Error;
 
 /// How long the broker may take to confirm a message, or to answer anything.
@@ -42,47 +42,47 @@ impl From<lapin::Error> for Error {
 
 /// Our exchanges and queues in a RabbitMQ. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Queue {
-    link: Link,
+pub(crate) struct RabbitQueue {
+    connector: Connector,
     topology: Topology,
 }
 
-impl Queue {
+impl RabbitQueue {
     /// Connects when it is first used, and again whenever the connection is lost.
     ///
     /// # Errors
     /// [`Error::Queue`] when the URL is none of AMQP.
     pub(crate) fn open(url: &SecretString, prefix: &str) -> Result<Self, Error> {
         let topology = Topology::new(prefix);
-        Ok(Self { link: Link::open(url, topology.clone())?, topology })
+        Ok(Self { connector: Connector::open(url, topology.clone())?, topology })
     }
 
     /// Waits until there is a connection.
     pub(crate) async fn ready(&self) {
-        self.link.session().await;
+        self.connector.connection().await;
     }
 
     /// Publishes a message and waits until the broker has it on its disk.
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(crate) async fn publish(&self, lane: &Lane, message: Message) -> Result<(), Error> {
-        let session = answer(async { Ok(self.link.session().await) }).await?;
-        let published = answer(self.publish_in(&session, lane, message)).await;
+    pub(crate) async fn publish(&self, lane: &RoutingKey, message: Message) -> Result<(), Error> {
+        let connection = answer(async { Ok(self.connector.connection().await) }).await?;
+        let published = answer(self.publish_in(&connection, lane, message)).await;
         if published.is_err() {
             // Whatever was amiss, a fresh connection declares everything anew.
-            session.give_up();
+            connection.give_up();
         }
         published
     }
 
     async fn publish_in(
         &self,
-        session: &Session,
-        lane: &Lane,
+        connection: &AmqpConnection,
+        lane: &RoutingKey,
         message: Message,
     ) -> Result<(), Error> {
-        session.declare(lane).await?;
+        connection.declare(lane).await?;
         let body = serde_json::to_vec(&message).map_err(|error| Error::Queue(Box::new(error)))?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = BasicProperties::default()
@@ -91,7 +91,7 @@ impl Queue {
             .with_message_id(format!("{}.{}", message.transfer, message.attempts).into());
         let exchange = self.topology.exchange();
         let key = lane.as_str().into();
-        let publishing = session.publishing();
+        let publishing = connection.publishing();
         let sent = publishing.basic_publish(exchange, key, options, &body, properties).await?;
         let confirmation = sent.await?;
         match (confirmation.is_ack(), confirmation.take_message()) {
@@ -104,22 +104,27 @@ impl Queue {
     }
 
     /// Listens to a lane, with at most so many messages that are not acknowledged.
-    pub(crate) fn deliveries(&self, lane: &Lane, prefetch: u16) -> Deliveries {
-        Deliveries { link: self.link.clone(), lane: lane.clone(), prefetch, open: None }
+    pub(crate) fn deliveries(&self, lane: &RoutingKey, prefetch: u16) -> RabbitDeliveries {
+        RabbitDeliveries {
+            connector: self.connector.clone(),
+            lane: lane.clone(),
+            prefetch,
+            open: None,
+        }
     }
 
     /// How full the queues of these lanes are, and last the one of dead letters.
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(crate) async fn depths(&self, lanes: &[Lane]) -> Result<Vec<Depth>, Error> {
-        let session = answer(async { Ok(self.link.session().await) }).await?;
+    pub(crate) async fn depths(&self, lanes: &[RoutingKey]) -> Result<Vec<QueueDepth>, Error> {
+        let connection = answer(async { Ok(self.connector.connection().await) }).await?;
         answer(async {
             let mut depths = Vec::new();
             for lane in lanes {
-                depths.push(session.declare_now(lane).await?);
+                depths.push(connection.declare_now(lane).await?);
             }
-            depths.push(session.declare_dead().await?);
+            depths.push(connection.declare_dead().await?);
             Ok(depths)
         })
         .await
@@ -130,9 +135,9 @@ impl Queue {
     /// # Errors
     /// [`Error::Queue`].
     pub(crate) async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
-        let session = answer(async { Ok(self.link.session().await) }).await?;
+        let connection = answer(async { Ok(self.connector.connection().await) }).await?;
         answer(async {
-            let channel = session.channel().await?;
+            let channel = connection.channel().await?;
             let mut letters = Vec::new();
             while letters.len() < limit {
                 let queue = self.topology.dead_queue();
@@ -158,14 +163,14 @@ async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, E
 
 /// Listens to a lane, over however many connections that takes.
 #[derive(Debug)]
-pub(crate) struct Deliveries {
-    link: Link,
-    lane: Lane,
+pub(crate) struct RabbitDeliveries {
+    connector: Connector,
+    lane: RoutingKey,
     prefetch: u16,
     open: Option<(Channel, Consumer)>,
 }
 
-impl Deliveries {
+impl RabbitDeliveries {
     /// The next message that can be read, waiting while there is none or the broker is away.
     pub(crate) async fn next(&mut self) -> Delivery {
         loop {
@@ -189,21 +194,21 @@ impl Deliveries {
     }
 
     async fn reopen(&mut self) {
-        let session = self.link.session().await;
-        match answer(self.consume(&session)).await {
+        let connection = self.connector.connection().await;
+        match answer(self.consume(&connection)).await {
             Ok(open) => self.open = Some(open),
             Err(error) => {
                 tracing::warn!(lane = self.lane.as_str(), %error, "cannot listen to the queue");
-                session.give_up();
+                connection.give_up();
             }
         }
     }
 
-    async fn consume(&self, session: &Session) -> Result<(Channel, Consumer), Error> {
-        session.declare(&self.lane).await?;
-        let channel = session.channel().await?;
+    async fn consume(&self, connection: &AmqpConnection) -> Result<(Channel, Consumer), Error> {
+        connection.declare(&self.lane).await?;
+        let channel = connection.channel().await?;
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
-        let queue = session.topology().queue(&self.lane);
+        let queue = connection.topology().queue(&self.lane);
         let options = BasicConsumeOptions::default();
         let consumer =
             channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;
@@ -213,12 +218,12 @@ impl Deliveries {
 
 /// Reads a message; one that is none of ours goes to the dead letters at once, so that it is seen.
 async fn read(delivery: lapin::message::Delivery, channel: &Channel) -> Option<Delivery> {
-    let receipt = Receipt { delivery: delivery.acker, _channel: channel.clone() };
+    let receipt = RabbitReceipt { delivery: delivery.acker, _channel: channel.clone() };
     match serde_json::from_slice(&delivery.data) {
         Ok(message) => Some(Delivery { message, receipt: super::Receipt::RabbitMq(receipt) }),
         Err(error) => {
             tracing::warn!(%error, "a message in the queue cannot be read");
-            receipt.bury().await;
+            receipt.reject().await;
             None
         }
     }
@@ -226,22 +231,22 @@ async fn read(delivery: lapin::message::Delivery, channel: &Channel) -> Option<D
 
 /// The right to answer for a message.
 #[derive(Debug)]
-pub(super) struct Receipt {
+pub(super) struct RabbitReceipt {
     delivery: lapin::Acker,
     /// Messages without an answer go back to the queue when their channel closes.
     _channel: Channel,
 }
 
-impl Receipt {
+impl RabbitReceipt {
     /// Acknowledges.
-    pub(super) async fn done(self) {
+    pub(super) async fn ack(self) {
         if let Err(error) = self.delivery.ack(BasicAckOptions::default()).await {
             tracing::debug!(%error, "an acknowledgement did not arrive; the message comes again");
         }
     }
 
     /// Refuses, so that the broker lays the message to the dead letters.
-    pub(super) async fn bury(self) {
+    pub(super) async fn reject(self) {
         let options = BasicNackOptions { requeue: false, ..BasicNackOptions::default() };
         if let Err(error) = self.delivery.nack(options).await {
             tracing::debug!(%error, "a refusal did not arrive; the message comes again");

@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
 use crate::backend::Error;
-use crate::backend::queue::{Depth, Lane};
+use crate::backend::queue::{QueueDepth, RoutingKey};
 
 /// Dead letters that are kept at the most; the oldest go first. The outbox has them all.
 const DEAD_MAX: i32 = 100_000;
@@ -33,7 +33,7 @@ impl Topology {
     }
 
     /// Where the messages of a lane wait.
-    pub(super) fn queue(&self, lane: &Lane) -> ShortString {
+    pub(super) fn queue(&self, lane: &RoutingKey) -> ShortString {
         format!("{}.transfer.{}", self.prefix, lane.as_str()).into()
     }
 
@@ -65,7 +65,7 @@ impl Topology {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(super) async fn declare_dead(&self, channel: &Channel) -> Result<Depth, Error> {
+    pub(super) async fn declare_dead(&self, channel: &Channel) -> Result<QueueDepth, Error> {
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_MAX));
         let binding = (self.dead_exchange(), ShortString::from(""));
@@ -79,8 +79,8 @@ impl Topology {
     pub(super) async fn declare_lane(
         &self,
         channel: &Channel,
-        lane: &Lane,
-    ) -> Result<Depth, Error> {
+        lane: &RoutingKey,
+    ) -> Result<QueueDepth, Error> {
         let mut arguments = FieldTable::default();
         let dead = AMQPValue::LongString(self.dead_exchange().as_str().into());
         arguments.insert("x-dead-letter-exchange".into(), dead);
@@ -94,12 +94,12 @@ async fn declare_queue(
     name: ShortString,
     arguments: FieldTable,
     (exchange, key): (ShortString, ShortString),
-) -> Result<Depth, Error> {
+) -> Result<QueueDepth, Error> {
     let durable = QueueDeclareOptions::durable();
     let queue = channel.queue_declare(name.clone(), durable, arguments).await?;
     let bound = QueueBindOptions::default();
     channel.queue_bind(name.clone(), exchange, key, bound, FieldTable::default()).await?;
-    Ok(Depth {
+    Ok(QueueDepth {
         queue: name.to_string(),
         messages: queue.message_count(),
         consumers: queue.consumer_count(),

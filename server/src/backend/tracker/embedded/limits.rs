@@ -1,4 +1,4 @@
-//! Tries in the memory of the one process that counts them.
+//! ArrivalTimes in the memory of the one process that counts them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,23 +6,27 @@ use std::time::Instant;
 
 use super::Embedded;
 use crate::backend::Error;
-use crate::backend::tracker::{Limit, Try};
+use crate::backend::tracker::{Decision, RateLimit};
 
 /// Keys remembered before those that have paid for all their tries are forgotten.
 const KEYS_MAX: usize = 10_000;
 
 /// When the tries of each key will have been paid for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tries(Arc<Mutex<HashMap<String, Instant>>>);
+pub(super) struct ArrivalTimes(Arc<Mutex<HashMap<String, Instant>>>);
 
 impl Embedded {
-    pub(crate) async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
-        Ok(self.tries.count(key, limit))
+    pub(crate) async fn check_rate_limit(
+        &self,
+        key: &str,
+        limit: RateLimit,
+    ) -> Result<Decision, Error> {
+        Ok(self.arrival_times.count(key, limit))
     }
 }
 
-impl Tries {
-    fn count(&self, key: &str, limit: Limit) -> Try {
+impl ArrivalTimes {
+    fn count(&self, key: &str, limit: RateLimit) -> Decision {
         let now = Instant::now();
         let mut paid_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if paid_at.len() > KEYS_MAX {
@@ -32,9 +36,9 @@ impl Tries {
         let after = before + limit.interval();
         let ahead = after - now;
         if ahead > limit.tolerance() {
-            return Try::TooMany { retry_after: ahead - limit.tolerance() };
+            return Decision::Limited { retry_after: ahead - limit.tolerance() };
         }
         paid_at.insert(key.to_owned(), after);
-        Try::Welcome
+        Decision::Allowed
     }
 }

@@ -13,7 +13,7 @@ use sqlx::{Connection, SqlitePool};
 
 use super::{Epoch, after};
 use crate::backend::{Error, unix_now};
-use limits::Tries;
+use limits::ArrivalTimes;
 
 /// How long a statement waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ pub(super) struct Embedded {
     durable: SqlitePool,
     /// For what only the loss of power may undo: progress of uploads.
     quick: SqlitePool,
-    tries: Tries,
+    arrival_times: ArrivalTimes,
 }
 
 impl Embedded {
@@ -72,7 +72,7 @@ impl Embedded {
         sqlx::raw_sql(SCHEMA).execute(&durable).await?;
         add_hosts(&durable).await?;
         let quick = pool(path, SqliteSynchronous::Normal).await?;
-        Ok(Self { durable, quick, tries: Tries::default() })
+        Ok(Self { durable, quick, arrival_times: ArrivalTimes::default() })
     }
 
     /// A process that has the file open cannot lose it.

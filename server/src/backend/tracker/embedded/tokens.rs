@@ -4,7 +4,7 @@ use miaofs::protocol::ids::DeviceId;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{Embedded, after};
-use crate::backend::tracker::{AccessToken, Bearer, Others, Shown};
+use crate::backend::tracker::{AccessToken, ActiveToken, Bearer, OtherTokens};
 use crate::backend::{Error, TokenId, UserId, unix_now};
 
 impl Embedded {
@@ -12,10 +12,10 @@ impl Embedded {
         &self,
         bearer: Bearer,
         token: AccessToken,
-        others: Others,
+        others: OtherTokens,
     ) -> Result<(), Error> {
         let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
-        if others == Others::End {
+        if others == OtherTokens::Revoke {
             end_device(&mut transaction, bearer).await?;
         }
         sqlx::query(
@@ -32,7 +32,11 @@ impl Embedded {
         Ok(transaction.commit().await?)
     }
 
-    pub(crate) async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+    pub(crate) async fn token(
+        &self,
+        user: UserId,
+        id: TokenId,
+    ) -> Result<Option<ActiveToken>, Error> {
         let row = sqlx::query(
             "SELECT device, predecessor FROM access_tokens
              WHERE user_id = ? AND id = ? AND expires_at > ?",
@@ -45,7 +49,7 @@ impl Embedded {
         row.map(|row| shown_of(user, &row)).transpose()
     }
 
-    pub(crate) async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+    pub(crate) async fn mark_token_used(&self, user: UserId, id: TokenId) -> Result<(), Error> {
         sqlx::query("UPDATE access_tokens SET predecessor = NULL WHERE user_id = ? AND id = ?")
             .bind(user.0)
             .bind(&id.as_bytes()[..])
@@ -78,12 +82,12 @@ async fn end_device(db: &mut Transaction<'_, Sqlite>, bearer: Bearer) -> Result<
     Ok(())
 }
 
-fn shown_of(user: UserId, row: &sqlx::sqlite::SqliteRow) -> Result<Shown, Error> {
+fn shown_of(user: UserId, row: &sqlx::sqlite::SqliteRow) -> Result<ActiveToken, Error> {
     const DAMAGED: Error = Error::Damaged { what: "access token" };
     let device: &[u8] = row.try_get("device")?;
     let device = DeviceId::try_from(device).map_err(|_wrong_length| DAMAGED)?;
     let predecessor: Option<&[u8]> = row.try_get("predecessor")?;
     let unspent = predecessor.map(|id| id.try_into().map(TokenId::from_bytes)).transpose();
     let bearer = Bearer { user, device };
-    Ok(Shown { bearer, unspent: unspent.map_err(|_wrong_length| DAMAGED)? })
+    Ok(ActiveToken { bearer, unspent: unspent.map_err(|_wrong_length| DAMAGED)? })
 }

@@ -7,7 +7,7 @@ use redis::Script;
 
 use super::Redis;
 use crate::backend::Error;
-use crate::backend::tracker::{Limit, Try};
+use crate::backend::tracker::{Decision, RateLimit};
 
 /// Answers 0, or for how many microseconds the try comes too early. Times are whole microseconds,
 /// which a double holds exactly.
@@ -26,13 +26,17 @@ static COUNT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl Redis {
-    pub(crate) async fn count_try(&self, key: &str, limit: Limit) -> Result<Try, Error> {
+    pub(crate) async fn check_rate_limit(
+        &self,
+        key: &str,
+        limit: RateLimit,
+    ) -> Result<Decision, Error> {
         let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let mut count = COUNT.key(self.keys.tries(key));
         count.arg(microseconds(limit.interval())).arg(microseconds(limit.tolerance()));
         Ok(match self.script::<u64>(&count).await? {
-            0 => Try::Welcome,
-            early => Try::TooMany { retry_after: Duration::from_micros(early) },
+            0 => Decision::Allowed,
+            early => Decision::Limited { retry_after: Duration::from_micros(early) },
         })
     }
 }

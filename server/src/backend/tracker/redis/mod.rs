@@ -22,7 +22,7 @@
 mod challenges;
 mod keys;
 mod limits;
-mod news;
+mod pubsub;
 mod tokens;
 mod uploads;
 
@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Epoch, Waiters};
 use crate::backend::{Error, RedisSettings, UserId};
 use keys::Keys;
-use news::News;
+use pubsub::Notifications;
 
 /// How long a command may take.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from
 pub(super) struct Redis {
     connection: ConnectionManager,
     keys: Keys,
-    news: News,
+    news: Notifications,
     stop: CancellationToken,
 }
 
@@ -76,9 +76,9 @@ impl Redis {
             .set_max_delay(longest);
         let connection = ConnectionManager::new_with_config(client.clone(), config).await?;
         let (keys, news, stop) =
-            (Keys::new(&there.prefix), News::default(), CancellationToken::new());
+            (Keys::new(&there.prefix), Notifications::default(), CancellationToken::new());
         let publishing = news.clone().publish(connection.clone(), keys.news());
-        let listening = news::listen(client, keys.news(), waiters);
+        let listening = pubsub::listen(client, keys.news(), waiters);
         tokio::spawn(stop.clone().run_until_cancelled_owned(publishing));
         tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
         Ok(Self { connection, keys, news, stop })

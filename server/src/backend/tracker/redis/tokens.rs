@@ -9,7 +9,7 @@ use miaofs::protocol::ids::DeviceId;
 use redis::{Cmd, Script};
 
 use super::Redis;
-use crate::backend::tracker::{AccessToken, Bearer, Others, Shown, after};
+use crate::backend::tracker::{AccessToken, ActiveToken, Bearer, OtherTokens, after};
 use crate::backend::{Error, TokenId, UserId, unix_now};
 
 /// Arguments: id, field, device whose others end or `-`, now, seconds to live.
@@ -57,19 +57,23 @@ impl Redis {
         &self,
         bearer: Bearer,
         token: AccessToken,
-        others: Others,
+        others: OtherTokens,
     ) -> Result<(), Error> {
         let device = bearer.device.to_string();
         let predecessor = token.predecessor.map_or("-".to_owned(), |id| id.to_string());
         let field = format!("{device} {} {predecessor}", after(token.lifetime));
         let mut put = PUT.key(self.keys.tokens(bearer.user));
         put.arg(token.id.to_string()).arg(field);
-        put.arg(if others == Others::End { &device } else { "-" });
+        put.arg(if others == OtherTokens::Revoke { &device } else { "-" });
         put.arg(unix_now()).arg(token.lifetime.as_secs());
         self.script(&put).await
     }
 
-    pub(crate) async fn token(&self, user: UserId, id: TokenId) -> Result<Option<Shown>, Error> {
+    pub(crate) async fn token(
+        &self,
+        user: UserId,
+        id: TokenId,
+    ) -> Result<Option<ActiveToken>, Error> {
         let field: Option<String> =
             self.command(&Cmd::hget(self.keys.tokens(user), id.to_string())).await?;
         let Some(field) = field else { return Ok(None) };
@@ -78,7 +82,7 @@ impl Redis {
         Ok((expires_at > unix_now()).then_some(shown))
     }
 
-    pub(crate) async fn settle_token(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+    pub(crate) async fn mark_token_used(&self, user: UserId, id: TokenId) -> Result<(), Error> {
         let mut settle = SETTLE.key(self.keys.tokens(user));
         self.script(settle.arg(id.to_string())).await
     }
@@ -94,7 +98,7 @@ impl Redis {
 }
 
 /// What a field says, and when it ends to count.
-fn read(user: UserId, field: &str) -> Option<(Shown, i64)> {
+fn read(user: UserId, field: &str) -> Option<(ActiveToken, i64)> {
     let mut words = field.split(' ');
     let device: DeviceId = words.next()?.parse().ok()?;
     let expires_at = words.next()?.parse().ok()?;
@@ -102,5 +106,5 @@ fn read(user: UserId, field: &str) -> Option<(Shown, i64)> {
         "-" => None,
         id => Some(id.parse().ok()?),
     };
-    Some((Shown { bearer: Bearer { user, device }, unspent }, expires_at))
+    Some((ActiveToken { bearer: Bearer { user, device }, unspent }, expires_at))
 }

@@ -18,14 +18,14 @@ const PAUSE: u64 = 4;
 const PAUSE_MAX: u64 = 250;
 
 /// An error that says whether nothing was changed and the same change may succeed when it is run again.
-pub(crate) trait Rerunnable {
+pub(crate) trait Retryable {
     /// Whether it may.
-    fn is_rerunnable(&self) -> bool;
+    fn is_retryable(&self) -> bool;
 }
 
-impl Rerunnable for Error {
-    fn is_rerunnable(&self) -> bool {
-        matches!(self, Self::Overtaken(_) | Self::Duplicate(_))
+impl Retryable for Error {
+    fn is_retryable(&self) -> bool {
+        matches!(self, Self::SerializationFailure(_) | Self::Duplicate(_))
     }
 }
 
@@ -34,14 +34,14 @@ impl Rerunnable for Error {
 ///
 /// # Errors
 /// The change's own.
-pub(crate) async fn rerun<T, E, F>(mut change: impl FnMut() -> F) -> Result<T, E>
+pub(crate) async fn retry_transaction<T, E, F>(mut change: impl FnMut() -> F) -> Result<T, E>
 where
-    E: Rerunnable,
+    E: Retryable,
     F: Future<Output = Result<T, E>>,
 {
     for run in 1..RUNS {
         match change().await {
-            Err(error) if error.is_rerunnable() => pause(run).await,
+            Err(error) if error.is_retryable() => pause(run).await,
             result => return result,
         }
     }

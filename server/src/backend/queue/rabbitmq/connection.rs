@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::topology::Topology;
 use crate::backend::Error;
-use crate::backend::queue::{Depth, Lane};
+use crate::backend::queue::{QueueDepth, RoutingKey};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -31,13 +31,13 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A connection that comes back. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(super) struct Link {
-    current: watch::Receiver<Option<Session>>,
+pub(super) struct Connector {
+    current: watch::Receiver<Option<AmqpConnection>>,
     /// Rings when somebody wants a connection: a process that needs none makes none.
     wanted: Arc<Notify>,
 }
 
-impl Link {
+impl Connector {
     /// Connects from the first use on, until the last clone is dropped.
     ///
     /// # Errors
@@ -61,10 +61,12 @@ impl Link {
     }
 
     /// The connection, waiting while there is none.
-    pub(super) async fn session(&self) -> Session {
+    pub(super) async fn connection(&self) -> AmqpConnection {
         self.wanted.notify_one();
         let mut current = self.current.clone();
-        let is_good = |session: &Option<Session>| session.as_ref().is_some_and(Session::is_good);
+        let is_good = |session: &Option<AmqpConnection>| {
+            session.as_ref().is_some_and(AmqpConnection::is_good)
+        };
         let session = match current.wait_for(is_good).await {
             Ok(session) => session.clone(),
             Err(_runtime_is_ending) => None,
@@ -77,10 +79,10 @@ impl Link {
 }
 
 /// Connects again and again until nobody holds the link.
-async fn keep(address: AMQPUri, topology: Topology, sender: watch::Sender<Option<Session>>) {
+async fn keep(address: AMQPUri, topology: Topology, sender: watch::Sender<Option<AmqpConnection>>) {
     let mut pause = PAUSE_FIRST;
     while !sender.is_closed() {
-        match Session::open(&address, topology.clone()).await {
+        match AmqpConnection::open(&address, topology.clone()).await {
             Ok(session) => {
                 tracing::info!("connected to RabbitMQ");
                 pause = PAUSE_FIRST;
@@ -104,7 +106,7 @@ async fn keep(address: AMQPUri, topology: Topology, sender: watch::Sender<Option
 
 /// One connection with everything declared. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(super) struct Session {
+pub(super) struct AmqpConnection {
     shared: Arc<Shared>,
 }
 
@@ -115,11 +117,11 @@ struct Shared {
     /// Confirms what is published.
     publishing: Channel,
     /// Lanes whose queue was declared on this connection.
-    declared: Mutex<HashSet<Lane>>,
+    declared: Mutex<HashSet<RoutingKey>>,
     broken: CancellationToken,
 }
 
-impl Session {
+impl AmqpConnection {
     async fn open(address: &AMQPUri, topology: Topology) -> Result<Self, Error> {
         let opened = tokio::time::timeout(CONNECT, async {
             let name = format!("miaofs-server {}", std::process::id());
@@ -163,7 +165,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(super) async fn declare(&self, lane: &Lane) -> Result<(), Error> {
+    pub(super) async fn declare(&self, lane: &RoutingKey) -> Result<(), Error> {
         let mut declared = self.shared.declared.lock().await;
         if !declared.contains(lane) {
             self.declare_now(lane).await?;
@@ -176,7 +178,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(super) async fn declare_now(&self, lane: &Lane) -> Result<Depth, Error> {
+    pub(super) async fn declare_now(&self, lane: &RoutingKey) -> Result<QueueDepth, Error> {
         self.topology().declare_lane(self.publishing(), lane).await
     }
 
@@ -184,7 +186,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(super) async fn declare_dead(&self) -> Result<Depth, Error> {
+    pub(super) async fn declare_dead(&self) -> Result<QueueDepth, Error> {
         self.topology().declare_dead(self.publishing()).await
     }
 

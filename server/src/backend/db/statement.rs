@@ -1,6 +1,6 @@
 //! Statements with `?` for each value, and their rows: the same ones for every database.
 //!
-//! A [`Query`] is text and values until it is run on a [`Connection`], which knows its driver. Text comes
+//! A [`Statement`] is text and values until it is run on a [`Connection`], which knows its driver. Text comes
 //! from this program only; whatever comes from outside is a value.
 
 use std::borrow::Cow;
@@ -63,8 +63,8 @@ impl<T: Into<Self>> From<Option<T>> for Value {
 }
 
 /// Begins a statement with this text.
-pub(crate) fn query(sql: &'static str) -> Query {
-    Query { sql: Cow::Borrowed(sql), values: Vec::new(), lock: None }
+pub(crate) fn query(sql: &'static str) -> Statement {
+    Statement { sql: Cow::Borrowed(sql), values: Vec::new(), lock: None }
 }
 
 /// How rows are kept from other changes until the transaction ends.
@@ -79,13 +79,13 @@ pub(crate) enum Lock {
 /// A statement: text with a `?` for each value, and the values.
 #[derive(Debug, Clone)]
 #[must_use = "a statement does nothing until it is run"]
-pub(crate) struct Query {
+pub(crate) struct Statement {
     sql: Cow<'static, str>,
     values: Vec<Value>,
     lock: Option<Lock>,
 }
 
-impl Query {
+impl Statement {
     /// Locks the rows that it finds, waiting for whoever has them. A change of SQLite is alone anyway.
     pub(crate) const fn lock(mut self, lock: Lock) -> Self {
         self.lock = Some(lock);
@@ -238,7 +238,10 @@ impl Row {
     ///
     /// # Errors
     /// [`Error::Database`] when there is no such column or its value has another type.
-    pub(crate) fn try_get<'r, T: Readable<'r>, C: Column>(&'r self, column: C) -> Result<T, Error> {
+    pub(crate) fn try_get<'r, T: FromColumn<'r>, C: Column>(
+        &'r self,
+        column: C,
+    ) -> Result<T, Error> {
         match self {
             Self::Sqlite(row) => Ok(row.try_get(column)?),
             Self::MySql(row) => Ok(row.try_get(column)?),
@@ -247,12 +250,12 @@ impl Row {
 }
 
 /// A type that columns are read as.
-pub(crate) trait Readable<'r>:
+pub(crate) trait FromColumn<'r>:
     Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, MySql> + Type<MySql>
 {
 }
 
-impl<'r, T> Readable<'r> for T where
+impl<'r, T> FromColumn<'r> for T where
     T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, MySql> + Type<MySql>
 {
 }

@@ -1,4 +1,4 @@
-//! News of drives through Redis: published soon after a commit, heard by every process.
+//! Notifications of drives through Redis: published soon after a commit, heard by every process.
 //!
 //! Of each drive only the latest is published, so a backlog is never longer than there are drives. What
 //! cannot be published is dropped, and whoever hears nothing for a while looks by itself.
@@ -20,9 +20,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Between two tries to listen again.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// News that are still to be published. Cloning it is cheap.
+/// Notifications that are still to be published. Cloning it is cheap.
 #[derive(Debug, Clone, Default)]
-pub(super) struct News(Arc<Pending>);
+pub(super) struct Notifications(Arc<Pending>);
 
 #[derive(Debug, Default)]
 struct Pending {
@@ -30,7 +30,7 @@ struct Pending {
     some: Notify,
 }
 
-impl News {
+impl Notifications {
     /// Puts some in.
     pub(super) fn put(&self, user: UserId, seq: u64) {
         let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);

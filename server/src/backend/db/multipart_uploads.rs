@@ -1,17 +1,17 @@
 //! Puts in parts that transfers have begun, in the rows of the outbox: at most one of each transfer.
 
 use super::{Connection, query};
-use crate::backend::blobs::{PutInParts, StoreName};
+use crate::backend::blobs::{MultipartUpload, StoreName};
 use crate::backend::{Error, TransferId};
 
 /// Writes down what a transfer has begun; what it had begun before is forgotten.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn note(
+pub(crate) async fn record(
     db: &mut Connection,
     transfer: TransferId,
-    put: &PutInParts,
+    put: &MultipartUpload,
 ) -> Result<(), Error> {
     query("UPDATE transfers SET put_place = ?, put_key = ?, put_id = ? WHERE id = ?")
         .bind(put.store.as_str())
@@ -27,7 +27,7 @@ pub(crate) async fn note(
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn forget(db: &mut Connection, transfer: TransferId) -> Result<(), Error> {
+pub(crate) async fn clear(db: &mut Connection, transfer: TransferId) -> Result<(), Error> {
     query("UPDATE transfers SET put_place = NULL, put_key = NULL, put_id = NULL WHERE id = ?")
         .bind(&transfer.as_bytes()[..])
         .execute(db)
@@ -42,7 +42,7 @@ pub(crate) async fn forget(db: &mut Connection, transfer: TransferId) -> Result<
 pub(crate) async fn of_transfer(
     db: &mut Connection,
     transfer: TransferId,
-) -> Result<Option<PutInParts>, Error> {
+) -> Result<Option<MultipartUpload>, Error> {
     let row = query(
         "SELECT put_place, put_key, put_id FROM transfers WHERE id = ? AND put_id IS NOT NULL",
     )
@@ -52,7 +52,7 @@ pub(crate) async fn of_transfer(
     let Some(row) = row else { return Ok(None) };
     let place: String = row.try_get(0)?;
     let store = place.parse().map_err(|_no_store| Error::Damaged { what: "put of a transfer" })?;
-    Ok(Some(PutInParts { store, key: row.try_get(1)?, id: row.try_get(2)? }))
+    Ok(Some(MultipartUpload { store, key: row.try_get(1)?, id: row.try_get(2)? }))
 }
 
 /// Whether a transfer has begun a put by this id.
