@@ -6,7 +6,6 @@ use miaofs::protocol::host::HostName;
 
 use super::BlobId;
 use super::blobs::StoreFailure;
-use super::db::{MysqlErrorKind, classify_mysql};
 
 /// A failure of something the server stands on.
 #[derive(Debug, thiserror::Error)]
@@ -105,46 +104,7 @@ impl From<StoreFailure> for Error {
     }
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        if matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) {
-            return Self::Busy(error);
-        }
-        if matches!(error, sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_)) {
-            return Self::gone(error);
-        }
-        match classify_mysql(&error) {
-            Some(MysqlErrorKind::SerializationFailure) => return Self::SerializationFailure(error),
-            Some(MysqlErrorKind::Gone) => return Self::gone(error),
-            None => (),
-        }
-        match error.as_database_error() {
-            Some(database) if database.is_unique_violation() => Self::Duplicate(error),
-            Some(database) if database.code().as_deref() == Some(SQLITE_FULL) => {
-                Self::NoSpace(std::io::Error::other(error))
-            }
-            _ => Self::Database(error),
-        }
-    }
-}
-
-/// SQLite's result code for a full disk.
-const SQLITE_FULL: &str = "13";
-
 impl Error {
-    /// What became of a commit: when the answer did not come, nobody knows.
-    pub(super) fn of_commit(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Self::CommitUnknown(error),
-            _ => Self::from(error),
-        }
-    }
-
-    /// The database has gone away, or takes no changes; nothing was changed.
-    fn gone(error: sqlx::Error) -> Self {
-        Self::Unavailable { what: "the database", source: Box::new(error) }
-    }
-
     /// An I/O error at a path, told apart by whether the disk is full.
     pub(crate) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         match source.kind() {

@@ -2,9 +2,11 @@
 
 pub(crate) mod blobs;
 mod blocking;
+mod clock;
 pub(crate) mod db;
 mod error;
 mod ids;
+mod key_prefix;
 pub(crate) mod layout;
 mod lock;
 pub(crate) mod peers;
@@ -15,17 +17,18 @@ mod token_key;
 pub(crate) mod tracker;
 
 pub(crate) use blocking::{background_thread, run_blocking, run_to_completion};
+pub(crate) use clock::unix_now;
 pub(crate) use error::Error;
 pub(crate) use ids::{BlobId, TokenId, TransferId, UserId};
-pub(crate) use settings::{Database, KeyPrefix, RedisSettings, Settings, StagingUse};
+pub(crate) use key_prefix::KeyPrefix;
+pub(crate) use settings::{Database, RedisSettings, Schema, Settings, StagingUse};
 pub(crate) use token_key::TokenKey;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use blobs::Stores;
-use db::{Db, Schema};
+use db::Db;
 use lock::DataLock;
 use peers::Peers;
 use queue::Queue;
@@ -124,10 +127,4 @@ fn make_private_directory(path: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(path)
         .map_err(|error| Error::file(path, error))
-}
-
-/// Seconds since 1970, as tables hold times.
-pub(crate) fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

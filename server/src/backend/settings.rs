@@ -1,16 +1,13 @@
 //! Where the backends are: plain data, decided once and never shown whole, since it may have secrets.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use miaofs::protocol::host::HostName;
 use secrecy::SecretString;
-use serde::Deserialize;
 
 use super::blobs::StoresSettings;
-use super::db::Schema;
-use super::queue;
+use super::key_prefix::KeyPrefix;
+use super::queue::QueueSettings;
 
 /// Where the backends are. What is absent is the embedded part, in the data directory.
 #[derive(Debug, Clone)]
@@ -33,7 +30,7 @@ pub(crate) struct Settings {
     /// What whoever serves does about the version of its tables.
     pub schema: Schema,
     /// The queue.
-    pub queue: queue::QueueSettings,
+    pub queue: QueueSettings,
     /// What this process does with the staging disk.
     pub staging: StagingUse,
 }
@@ -61,49 +58,6 @@ pub(crate) struct RedisSettings {
     pub prefix: KeyPrefix,
 }
 
-/// What all names of one server in Redis or RabbitMQ begin with, so that several servers share one.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct KeyPrefix(String);
-
-/// A string that keys do not begin with.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a prefix of keys is 1 to {PREFIX_BYTES_MAX} of a-z, A-Z, 0-9, '.', '_' and '-'")]
-pub(crate) struct KeyPrefixError;
-
-/// Bytes that a prefix of keys may have.
-const PREFIX_BYTES_MAX: usize = 64;
-
-impl Default for KeyPrefix {
-    fn default() -> Self {
-        Self("miaofs".to_owned())
-    }
-}
-
-impl FromStr for KeyPrefix {
-    type Err = KeyPrefixError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        let fits = (1..=PREFIX_BYTES_MAX).contains(&text.len()) && text.bytes().all(known);
-        fits.then(|| Self(text.to_owned())).ok_or(KeyPrefixError)
-    }
-}
-
-impl TryFrom<String> for KeyPrefix {
-    type Error = KeyPrefixError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for KeyPrefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// What a process does with the staging disk of its host. Each of it one process does at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StagingUse {
@@ -115,6 +69,15 @@ pub(crate) enum StagingUse {
     Empty,
     /// All of it.
     FillAndEmpty,
+}
+
+/// Policy for a database whose tables are of another version than this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// Bring them to this program's version, making them when absent.
+    Migrate,
+    /// Change nothing, and refuse another version.
+    Expect,
 }
 
 impl Settings {
@@ -130,7 +93,7 @@ impl Settings {
             redis: None,
             database: Database::Embedded,
             schema: Schema::Migrate,
-            queue: queue::QueueSettings::default(),
+            queue: QueueSettings::default(),
             staging: StagingUse::FillAndEmpty,
         }
     }
@@ -177,20 +140,5 @@ impl Settings {
     /// The staging disk.
     pub(crate) fn staging_directory(&self) -> PathBuf {
         self.data.join("staging")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_of_keys_cannot_be_taken_for_another_part_of_a_key() {
-        for good in ["miaofs", "a", "A.b_c-9"] {
-            assert_eq!(good.parse::<KeyPrefix>().unwrap().to_string(), good);
-        }
-        for bad in ["", "a:b", "{a}", "a b", "ä", &"a".repeat(65)] {
-            assert_eq!(bad.parse::<KeyPrefix>(), Err(KeyPrefixError), "{bad}");
-        }
     }
 }

@@ -3,7 +3,8 @@
 use anyhow::Context as _;
 
 use super::output;
-use crate::backend::db::{Db, Schema};
+use crate::backend::Schema;
+use crate::backend::db::Db;
 use crate::config::{Config, Flags};
 
 /// Flags of `migrate-db`.

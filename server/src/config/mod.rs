@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::backend::db::Schema;
+use crate::backend::Schema;
 use crate::backend::{Database, RedisSettings, Settings, queue};
 use crate::http::TrustedProxies;
 use crate::service::{Dedup, Policy, Roles, SignUps, TransferPolicy};

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +21,13 @@ use object_store::{
 use secrecy::ExposeSecret as _;
 use url::Url;
 
-use super::etag::{self, Md5Bytes};
+use super::etag;
 use super::failure::{Action, Cause, StoreFailure};
-use super::multipart::MultipartUpload;
-use super::parts::Parts;
+use super::object::{MultipartUpload, StoredCopy, StoredObject};
+use super::oss;
+use super::parts::{Parts, read_part};
 use super::rules::{Addressing, CompletedEtag, Rules};
-use super::{BucketSettings, StoreName, StoredCopy, StoredObject, oss};
+use super::settings::{BucketSettings, StoreName};
 use crate::backend::{Error, run_blocking};
 
 /// Until a connection stands.
@@ -340,21 +340,6 @@ fn retry(times: usize, seconds: u64) -> RetryConfig {
         retry_timeout: Duration::from_secs(seconds),
         backoff: BackoffConfig::default(),
     }
-}
-
-pub(super) async fn read_part(
-    file: Arc<File>,
-    range: Range<u64>,
-) -> Result<(Bytes, Md5Bytes), Error> {
-    run_blocking(move || {
-        let length = usize::try_from(range.end - range.start).expect("a part fits into memory");
-        let mut bytes = vec![0; length];
-        file.read_exact_at(&mut bytes, range.start)
-            .map_err(|error| Error::file("staged blob", error))?;
-        let md5 = etag::md5_of(&bytes);
-        Ok((bytes.into(), md5))
-    })
-    .await
 }
 
 fn found(meta: object_store::ObjectMeta) -> StoredObject {

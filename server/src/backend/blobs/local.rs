@@ -12,7 +12,8 @@ use object_store::path::Path as Key;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 
 use super::failure::{Action, Cause, StoreFailure};
-use super::{StoreName, StoredObject};
+use super::object::StoredObject;
+use super::settings::StoreName;
 use crate::backend::staging::{make_directory, sync_directory};
 use crate::backend::{Error, run_blocking};
 

@@ -10,6 +10,7 @@ mod failure;
 mod health;
 mod local;
 mod multipart;
+mod object;
 mod oss;
 mod parts;
 mod rules;
@@ -18,7 +19,7 @@ mod settings;
 mod tests;
 
 pub(crate) use failure::{Action, Cause, StoreFailure};
-pub(crate) use multipart::{MultipartUpload, UnfinishedUpload};
+pub(crate) use object::{MultipartUpload, StoredCopy, StoredObject, UnfinishedUpload};
 pub(crate) use settings::{BucketSettings, StoreName, StoresSettings};
 
 use std::collections::BTreeMap;
@@ -36,34 +37,6 @@ use self::bucket::Bucket;
 use self::health::Health;
 use self::local::LocalStore;
 use super::{BlobId, Error};
-
-/// A copy of a blob in a store, which was verified when it was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredCopy {
-    /// Of which blob.
-    pub blob: BlobId,
-    /// In which store.
-    pub store: StoreName,
-    /// Under which key there.
-    pub key: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// The ETag that the store gave it; a directory gives none.
-    pub etag: Option<String>,
-}
-
-/// An object that a store has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredObject {
-    /// Its key.
-    pub key: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Its ETag, without quotation marks and in small letters; a directory gives none.
-    pub etag: Option<String>,
-    /// When it was put there, in seconds since 1970.
-    pub changed_at: i64,
-}
 
 /// The bytes of a copy.
 pub(crate) enum ObjectBody {

@@ -16,11 +16,11 @@ use object_store::path::Path as Key;
 use object_store::signer::{Method, SignedUrlOptions, Signer as _};
 use serde::Deserialize;
 
-use super::StoreName;
-use super::bucket::{Bucket, read_part};
+use super::bucket::Bucket;
 use super::etag::{self, Md5Bytes};
 use super::failure::{Action, Cause};
-use super::parts::Parts;
+use super::object::{MultipartUpload, UnfinishedUpload};
+use super::parts::{Parts, read_part};
 use super::rules::CompletedEtag;
 use crate::backend::Error;
 
@@ -28,26 +28,6 @@ use crate::backend::Error;
 const PAGE: &str = "100";
 /// For how long the request for a listing is signed.
 const SIGNED_FOR: Duration = Duration::from_secs(300);
-
-/// A put in parts that was begun.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MultipartUpload {
-    /// In which store.
-    pub store: StoreName,
-    /// Of the object with this key.
-    pub key: String,
-    /// What the store calls it.
-    pub id: String,
-}
-
-/// A put in parts as a store lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UnfinishedUpload {
-    /// Which one.
-    pub put: MultipartUpload,
-    /// When it was begun, in seconds since 1970.
-    pub begun_at: i64,
-}
 
 /// One page of a listing, and where the next one begins.
 #[derive(Debug, Deserialize)]

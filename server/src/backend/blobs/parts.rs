@@ -1,10 +1,16 @@
 //! How a blob is cut for a multipart put: parts are runs of chunks, few enough and large enough.
 
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use miaofs::content::CHUNK_SIZE;
 
+use super::etag::{self, Md5Bytes};
 use super::rules::Rules;
+use crate::backend::{Error, run_blocking};
 
 /// Bytes of a part, unless the service wants larger or fewer ones: two chunks.
 const PART: u64 = 2 * CHUNK_SIZE;
@@ -43,6 +49,25 @@ impl Parts {
     pub(super) fn at_once(&self) -> usize {
         usize::try_from((HELD / self.part).max(1)).unwrap_or(1)
     }
+}
+
+/// Reads a part of a staged file, and hashes it on the way.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) async fn read_part(
+    file: Arc<File>,
+    range: Range<u64>,
+) -> Result<(Bytes, Md5Bytes), Error> {
+    run_blocking(move || {
+        let length = usize::try_from(range.end - range.start).expect("a part fits into memory");
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, range.start)
+            .map_err(|error| Error::file("staged blob", error))?;
+        let md5 = etag::md5_of(&bytes);
+        Ok((bytes.into(), md5))
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use miaofs::protocol::host::HostName;
 
-use super::contents::number;
+use super::columns::{blob_from_column, size_to_column};
 use super::{Connection, Lock, ROWS_A_STATEMENT, query};
 use crate::backend::blobs::fanned_key;
 use crate::backend::{BlobId, Error};
@@ -65,7 +65,7 @@ pub(crate) async fn insert(
          VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&id.as_bytes()[..])
-    .bind(number(size))
+    .bind(size_to_column(size))
     .bind(Location::Staging.to_column())
     .bind(host)
     .bind(fanned_key(id))
@@ -190,7 +190,7 @@ pub(crate) async fn claim_deletions(
     .await?;
     let mut claimed = Vec::new();
     for row in &rows {
-        let blob = blob_of(row.try_get(0)?)?;
+        let blob = blob_from_column(row.try_get(0)?)?;
         // Another process may have seen the same row and been faster.
         let claims = query(
             "UPDATE blobs SET remove_at = ?
@@ -220,12 +220,4 @@ pub(crate) async fn remove(db: &mut Connection, id: BlobId) -> Result<(), Error>
         query(statement).bind(&id.as_bytes()[..]).execute(&mut *db).await?;
     }
     Ok(())
-}
-
-/// Reads a blob's id from a column.
-///
-/// # Errors
-/// [`Error::Damaged`] when it has not 16 bytes.
-pub(crate) fn blob_of(bytes: &[u8]) -> Result<BlobId, Error> {
-    BlobId::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "blob id" })
 }

@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use sqlx::{MySql, Sqlite};
 
+use super::error::commit_error;
 use crate::backend::Error;
 
 /// One connection, within a transaction.
@@ -47,7 +48,7 @@ impl Transaction {
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self.0.0 {
             Driver::Sqlite(transaction) => Ok(transaction.commit().await?),
-            Driver::MySql(transaction) => transaction.commit().await.map_err(Error::of_commit),
+            Driver::MySql(transaction) => transaction.commit().await.map_err(commit_error),
         }
     }
 }

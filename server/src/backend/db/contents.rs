@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use miaofs::content::{Digest, Md5};
 
-use super::blobs::blob_of;
+use super::columns::{blob_from_column, digest_from_column, size_to_column};
 use super::{Connection, Lock, ROWS_A_STATEMENT, Statement, query};
 use crate::backend::layout::Layout;
 use crate::backend::{BlobId, Error, UserId};
@@ -34,7 +34,7 @@ pub(crate) async fn owned(
         query.push_bind(claimed_since).push(") AND user_contents.digest IN ");
         push_digests(&mut query, some);
         for row in query.fetch_all(&mut *db).await? {
-            let digest = digest_of(row.try_get(0)?)?;
+            let digest = digest_from_column(row.try_get(0)?)?;
             let size: i64 = row.try_get(1)?;
             owned.insert(digest, size.cast_unsigned());
         }
@@ -112,7 +112,7 @@ pub(crate) async fn stored(
         let mut query = query("SELECT digest FROM files WHERE digest IN ");
         push_digests(&mut query, some);
         for row in query.fetch_all(&mut *db).await? {
-            stored.insert(digest_of(row.try_get(0)?)?);
+            stored.insert(digest_from_column(row.try_get(0)?)?);
         }
     }
     Ok(stored)
@@ -142,7 +142,7 @@ pub(crate) async fn lock_rows(
         push_digests(&mut query, some);
         query.push(" ORDER BY digest");
         for row in query.lock(lock).fetch_all(&mut *db).await? {
-            held.insert(digest_of(row.try_get(0)?)?);
+            held.insert(digest_from_column(row.try_get(0)?)?);
         }
     }
     Ok(held)
@@ -159,14 +159,14 @@ pub(crate) async fn by_md5(
     owner: Option<UserId>,
 ) -> Result<Option<Digest>, Error> {
     let mut query = query("SELECT digest FROM files WHERE md5 = ");
-    query.push_bind(md5.as_bytes().to_vec()).push(" AND size = ").push_bind(number(size));
+    query.push_bind(md5.as_bytes().to_vec()).push(" AND size = ").push_bind(size_to_column(size));
     if let Some(user) = owner {
         query.push(" AND EXISTS (SELECT 1 FROM user_contents WHERE digest = files.digest");
         query.push(" AND user_id = ").push_bind(user.0).push(")");
     }
     query.push(" ORDER BY created_at LIMIT 1");
     let row = query.fetch_optional(db).await?;
-    row.map(|row| digest_of(row.try_get(0)?)).transpose()
+    row.map(|row| digest_from_column(row.try_get(0)?)).transpose()
 }
 
 /// Inserts contents that the server does not have, each once, with the blobs that they stand on.
@@ -185,7 +185,7 @@ pub(crate) async fn insert(
             [
                 content.digest.as_bytes()[..].into(),
                 content.md5.map(|md5| md5.as_bytes().to_vec()).into(),
-                number(content.layout.size()).into(),
+                size_to_column(content.layout.size()).into(),
                 content.layout.encode().into(),
                 now.into(),
                 now.into(),
@@ -224,7 +224,7 @@ pub(crate) async fn claim(
         push_digests(&mut look, some);
         let mut had = HashSet::new();
         for row in look.fetch_all(&mut *db).await? {
-            had.insert(digest_of(row.try_get(0)?)?);
+            had.insert(digest_from_column(row.try_get(0)?)?);
         }
         let mut renew = query("UPDATE user_contents SET claimed_at = ");
         renew.push_bind(now).push(" WHERE user_id = ").push_bind(user.0);
@@ -282,7 +282,7 @@ pub(crate) async fn surplus_claims(
     .fetch_all(db)
     .await?;
     let claim = |row: &super::Row| {
-        let digest = digest_of(row.try_get(1)?)?;
+        let digest = digest_from_column(row.try_get(1)?)?;
         Ok(Claim { user: UserId(row.try_get(0)?), digest, at: row.try_get(2)? })
     };
     rows.iter().map(claim).collect()
@@ -325,7 +325,7 @@ pub(crate) async fn collectable(
     let mut select = select_collectable(before);
     select.push(" LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
     let rows = select.fetch_all(db).await?;
-    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
 /// Of contents that were collectable a while ago, the ones that still are, held until the transaction
@@ -345,7 +345,7 @@ pub(crate) async fn still_collectable(
         select.push(" AND digest IN ");
         push_digests(&mut select, some);
         for row in select.fetch_all(&mut *db).await? {
-            found.push(digest_of(row.try_get(0)?)?);
+            found.push(digest_from_column(row.try_get(0)?)?);
         }
     }
     Ok(found)
@@ -375,7 +375,7 @@ pub(crate) async fn remove(db: &mut Connection, digest: Digest) -> Result<Vec<Bl
     ] {
         query(statement).bind(&digest.as_bytes()[..]).execute(&mut *db).await?;
     }
-    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
 /// Contents on a blob whose MD5 is not known.
@@ -390,7 +390,7 @@ pub(crate) async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec
     .bind(&blob.as_bytes()[..])
     .fetch_all(db)
     .await?;
-    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
 /// Keeps the MD5 of a content.
@@ -406,19 +406,6 @@ pub(crate) async fn set_md5(db: &mut Connection, digest: Digest, md5: Md5) -> Re
     Ok(())
 }
 
-/// A size as a column holds it. Sizes are far below 2^63: the largest content has 2^40 bytes or so.
-pub(super) fn number(size: u64) -> i64 {
-    i64::try_from(size).unwrap_or(i64::MAX)
-}
-
 fn push_digests(query: &mut Statement, digests: &[Digest]) {
     query.push_list(digests.iter().map(|digest| &digest.as_bytes()[..]));
-}
-
-/// Reads a digest from a column.
-///
-/// # Errors
-/// [`Error::Damaged`] when it has not 32 bytes.
-pub(crate) fn digest_of(bytes: &[u8]) -> Result<Digest, Error> {
-    Digest::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "digest" })
 }

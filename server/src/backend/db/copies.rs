@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::blobs::blob_of;
-use super::contents::number;
+use super::columns::{blob_from_column, size_to_column};
 use super::{Connection, ROWS_A_STATEMENT, Row, query};
 use crate::backend::blobs::{StoreName, StoredCopy};
 use crate::backend::{BlobId, Error};
@@ -21,7 +20,7 @@ pub(crate) async fn put(db: &mut Connection, copy: &StoredCopy, now: i64) -> Res
     .bind(&copy.blob.as_bytes()[..])
     .bind(copy.store.as_str())
     .bind(copy.key.as_str())
-    .bind(number(copy.size))
+    .bind(size_to_column(copy.size))
     .bind(copy.etag.as_deref())
     .bind(now)
     .execute(db)
@@ -79,7 +78,7 @@ fn copy_of(row: &Row) -> Result<StoredCopy, Error> {
     let place: String = row.try_get("place")?;
     let store = place.parse().map_err(|_no_store| Error::Damaged { what: "place of a copy" })?;
     Ok(StoredCopy {
-        blob: blob_of(row.try_get("blob_id")?)?,
+        blob: blob_from_column(row.try_get("blob_id")?)?,
         store,
         key: row.try_get("object_key")?,
         size: row.try_get::<i64, _>("size")?.cast_unsigned(),

@@ -10,7 +10,7 @@ use miaofs::protocol::files::{ContentRef, Entry, Kind, Node, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
 
-use super::contents::digest_of;
+use super::columns::digest_from_column;
 use super::{Connection, ROWS_A_STATEMENT, Row, Statement, query};
 use crate::backend::{Error, UserId, unix_now};
 
@@ -409,7 +409,8 @@ fn state_of(row: &Row, kind: Kind) -> Result<NodeState, Error> {
 }
 
 fn content_of(row: &Row) -> Result<Option<ContentRef>, Error> {
-    let digest: Option<Digest> = row.try_get::<Option<&[u8]>, _>(13)?.map(digest_of).transpose()?;
+    let digest: Option<Digest> =
+        row.try_get::<Option<&[u8]>, _>(13)?.map(digest_from_column).transpose()?;
     let size = row.try_get::<i64, _>(14)?.cast_unsigned();
     Ok(digest.map(|digest| ContentRef { digest, size }))
 }

@@ -14,9 +14,11 @@
 pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod blobs;
+mod columns;
 mod connection;
 pub(crate) mod contents;
 pub(crate) mod copies;
+mod error;
 pub(crate) mod files;
 pub(crate) mod hosts;
 mod migrations;
@@ -33,29 +35,11 @@ pub(crate) mod users;
 
 pub(crate) use connection::{Connection, Transaction};
 pub(crate) use retry::{Retryable, retry_transaction};
-pub(crate) use statement::{Lock, Row, Statement, query};
+pub(crate) use statement::{Lock, ROWS_A_STATEMENT, Row, Statement, query};
 
-pub(super) use mysql::{MysqlErrorKind, sort as classify_mysql};
-
-use std::time::Duration;
-
-use super::settings::{Database, Settings};
+use super::settings::{Database, Schema, Settings};
 use super::{Error, UserId};
 use replica::Replica;
-
-/// How long a request waits for a connection before it is told to come again.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Rows that one statement names at the most; more are done in several.
-pub(crate) const ROWS_A_STATEMENT: usize = 250;
-
-/// What to do about the version of the tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Schema {
-    /// Bring them to this program's version, making them when absent.
-    Migrate,
-    /// Change nothing, and refuse another version.
-    Expect,
-}
 
 /// The database of the server. A clone is the same.
 #[derive(Debug, Clone)]

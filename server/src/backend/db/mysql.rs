@@ -9,12 +9,14 @@ use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPoolOptions};
+use sqlx::mysql::{MySqlConnectOptions, MySqlPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, MySqlPool};
 
 use super::connection::{Driver, Transaction};
-use super::{Schema, migrations};
+use super::error::mysql_number;
+use super::migrations;
 use crate::backend::Error;
+use crate::backend::settings::Schema;
 
 /// Connections that change at once.
 const WRITERS: u32 = 24;
@@ -121,7 +123,9 @@ fn options(url: &SecretString) -> Result<MySqlConnectOptions, Error> {
 /// Brings the tables to this program's version, or makes sure that they are.
 async fn prepare(options: &MySqlConnectOptions, schema: Schema) -> Result<(), Error> {
     let mut connection = match connect(options).await {
-        Err(error) if schema == Schema::Migrate && number_of(&error) == Some(UNKNOWN_DATABASE) => {
+        Err(error)
+            if schema == Schema::Migrate && mysql_number(&error) == Some(UNKNOWN_DATABASE) =>
+        {
             make_database(options).await?;
             connect(options).await?
         }
@@ -131,7 +135,9 @@ async fn prepare(options: &MySqlConnectOptions, schema: Schema) -> Result<(), Er
         Schema::Migrate => migrate_alone(&mut connection).await?,
         Schema::Expect => {
             match sqlx::query_scalar(migrations::APPLIED).fetch_one(&mut connection).await {
-                Err(error) if number_of(&error) == Some(UNKNOWN_TABLE) => migrations::expect(None)?,
+                Err(error) if mysql_number(&error) == Some(UNKNOWN_TABLE) => {
+                    migrations::expect(None)?
+                }
                 applied => migrations::expect(applied?)?,
             }
         }
@@ -175,42 +181,6 @@ async fn migrate_alone(connection: &mut MySqlConnection) -> Result<(), Error> {
     let migrated = migrations::for_mysql().run(&mut *connection).await;
     sqlx::query(UNLOCK).execute(connection).await?;
     Ok(migrated?)
-}
-
-fn number_of(error: &sqlx::Error) -> Option<u16> {
-    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>()?;
-    Some(error.number())
-}
-
-/// What to make of an error that the server numbers; `None` when nothing special.
-pub(in crate::backend) fn sort(error: &sqlx::Error) -> Option<MysqlErrorKind> {
-    match number_of(error)? {
-        // Deadlock, lock wait timeout, snapshot overtaken (MariaDB).
-        1213 | 1205 | 1020 => Some(MysqlErrorKind::SerializationFailure),
-        // Too many connections, shutdown, read only (a primary no more), killed, connection errors.
-        1040
-        | 1053
-        | 1079
-        | 1080
-        | 1152
-        | 1158..=1161
-        | 1203
-        | 1290
-        | 1317
-        | 1836
-        | 1927
-        | 4031 => Some(MysqlErrorKind::Gone),
-        _ => None,
-    }
-}
-
-/// Errors that the server means to be passing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::backend) enum MysqlErrorKind {
-    /// Another change was in the way.
-    SerializationFailure,
-    /// The server is ending, or takes no changes (any more).
-    Gone,
 }
 
 #[cfg(test)]

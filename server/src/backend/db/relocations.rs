@@ -3,6 +3,7 @@
 //! They are rows of the outbox that name both stores. A blob has one at a time. One that has moved rests until
 //! nobody reads the old object any more; then one process claims its removal.
 
+use super::columns::blob_from_column;
 use super::transfers::{Route, Transfer, TransferState, transfer_of};
 use super::{Connection, Row, query};
 use crate::backend::blobs::{StoreName, StoredCopy};
@@ -40,7 +41,7 @@ pub(crate) async fn unbegun(
     .await?;
     let unbegun = |row: &Row| {
         let size: i64 = row.try_get(1)?;
-        Ok((super::blobs::blob_of(row.try_get(0)?)?, size.unsigned_abs()))
+        Ok((blob_from_column(row.try_get(0)?)?, size.unsigned_abs()))
     };
     rows.iter().map(unbegun).collect()
 }

@@ -1,14 +1,18 @@
 //! The embedded database: one file, one writer, many readers.
 
 use std::path::Path;
+use std::time::Duration;
 
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 use super::connection::{Driver, Transaction};
-use super::{ACQUIRE_TIMEOUT, Schema, migrations};
+use super::migrations;
 use crate::backend::Error;
+use crate::backend::settings::Schema;
 
+/// Time a request waits for a connection before it is told to come again.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that read at once.
 const READERS: u32 = 8;
 

@@ -13,6 +13,9 @@ use super::Connection;
 use super::connection::Driver;
 use crate::backend::Error;
 
+/// Rows that one statement names at the most; more are done in several.
+pub(crate) const ROWS_A_STATEMENT: usize = 250;
+
 /// A value of a statement, of the few types that tables hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {

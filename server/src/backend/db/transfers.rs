@@ -14,7 +14,7 @@
 
 use std::str::FromStr;
 
-use super::blobs::blob_of;
+use super::columns::blob_from_column;
 use super::{Connection, Row, query};
 use crate::backend::blobs::StoreName;
 use crate::backend::{BlobId, Error, TransferId};
@@ -459,7 +459,7 @@ pub(super) fn transfer_of(row: &Row) -> Result<Transfer, Error> {
     let id: &[u8] = row.try_get("id")?;
     Ok(Transfer {
         id: id.try_into().map_err(|_length| Error::Damaged { what: "id of a transfer" })?,
-        blob: blob_of(row.try_get("blob_id")?)?,
+        blob: blob_from_column(row.try_get("blob_id")?)?,
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         route: route_of(row)?,
     })

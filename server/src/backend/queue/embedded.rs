@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use super::{Message, RoutingKey};
+use super::message::{Message, RoutingKey};
 
 /// Messages that wait in a lane at the most; then the publisher waits.
 const LENGTH: usize = 256;

@@ -5,66 +5,19 @@
 //! message may come twice. In one process the queue is in its memory; several processes share RabbitMQ.
 
 mod embedded;
+mod message;
 mod rabbitmq;
+mod settings;
 #[cfg(test)]
 pub(crate) mod test_broker;
 #[cfg(test)]
 mod tests;
 
-use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+pub(crate) use message::{Message, QueueDepth, RoutingKey};
+pub(crate) use settings::QueueSettings;
 
-use super::{Error, KeyPrefix, TransferId};
-
-/// Where the queue is.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct QueueSettings {
-    /// URL of RabbitMQ, with its password; `None` for the queue of this process alone.
-    pub amqp_url: Option<SecretString>,
-    /// What the names of our exchanges and queues begin with.
-    pub amqp_prefix: KeyPrefix,
-}
-
-/// Whose work it is: a queue of its own for each.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct RoutingKey(String);
-
-impl RoutingKey {
-    /// What only the process beside the staging disk of this host can do.
-    pub(crate) fn of_host(host: &str) -> Self {
-        Self(host.to_owned())
-    }
-
-    /// What any process that transfers can do. No host has this name.
-    pub(crate) fn shared() -> Self {
-        Self("_shared".to_owned())
-    }
-
-    /// Its name, as the outbox and the routing keys have it.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// What is published: which transfer, and which try of it. A message about a former try is void.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Message {
-    /// Which row of the outbox.
-    pub transfer: TransferId,
-    /// How often it had failed when this was published.
-    pub attempts: u32,
-}
-
-/// How full the queue of a lane is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct QueueDepth {
-    /// Its name.
-    pub queue: String,
-    /// Messages that no worker has yet.
-    pub messages: u32,
-    /// Workers that listen.
-    pub consumers: u32,
-}
+use self::rabbitmq::RabbitReceipt;
+use super::Error;
 
 /// A queue of messages, each delivered to one worker. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -145,7 +98,10 @@ impl Queue {
     pub(crate) async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
         match self {
             Self::Embedded(_) => Ok(Vec::new()),
-            Self::RabbitMq(queue) => queue.dead_letters(limit).await,
+            Self::RabbitMq(queue) => {
+                let letters = queue.dead_letters(limit).await?;
+                Ok(letters.into_iter().map(Delivery::from).collect())
+            }
         }
     }
 }
@@ -166,7 +122,7 @@ impl Deliveries {
             Self::Embedded(deliveries) => {
                 Delivery { message: deliveries.next().await, receipt: Receipt::None }
             }
-            Self::RabbitMq(deliveries) => deliveries.next().await,
+            Self::RabbitMq(deliveries) => deliveries.next().await.into(),
         }
     }
 }
@@ -183,7 +139,13 @@ pub(crate) struct Delivery {
 enum Receipt {
     /// The embedded queue forgets what it has handed out.
     None,
-    RabbitMq(rabbitmq::RabbitReceipt),
+    RabbitMq(RabbitReceipt),
+}
+
+impl From<(Message, RabbitReceipt)> for Delivery {
+    fn from((message, receipt): (Message, RabbitReceipt)) -> Self {
+        Self { message, receipt: Receipt::RabbitMq(receipt) }
+    }
 }
 
 impl Delivery {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::test_broker::Broker;
 use super::*;
-use crate::backend::BlobId;
+use crate::backend::{BlobId, TransferId};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -6,9 +6,6 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Tracker, ask};
-use crate::backend::Error;
-
 /// How often something may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RateLimit {
@@ -40,18 +37,4 @@ pub(crate) enum Decision {
         /// When the next one is welcome.
         retry_after: Duration,
     },
-}
-
-impl Tracker {
-    /// Counts one try.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn check_rate_limit(
-        &self,
-        key: &str,
-        limit: RateLimit,
-    ) -> Result<Decision, Error> {
-        ask!(self, records => records.check_rate_limit(key, limit))
-    }
 }

@@ -9,6 +9,7 @@
 
 mod challenges;
 mod embedded;
+mod epoch;
 mod limits;
 mod redis;
 #[cfg(test)]
@@ -19,13 +20,19 @@ mod wakeups;
 
 use std::time::Duration;
 
+use miaofs::content::{ChunkDigest, Digest};
+use miaofs::protocol::host::HostName;
+use miaofs::protocol::ids::{ChallengeId, UploadId};
+use tokio::sync::watch;
+
 pub(crate) use challenges::TrackedChallenge;
+pub(crate) use epoch::Epoch;
 pub(crate) use limits::{Decision, RateLimit};
 pub(crate) use tokens::{AccessToken, ActiveToken, Bearer, OtherTokens};
 pub(crate) use uploads::{TrackedUpload, UploadPhase};
 
 use self::redis::Redis;
-use crate::backend::{Error, Settings, unix_now};
+use crate::backend::{Error, Settings, TokenId, UserId};
 use embedded::Embedded;
 use wakeups::Waiters;
 
@@ -52,12 +59,6 @@ macro_rules! ask {
         }
     };
 }
-use ask;
-
-/// Which memory of the tracker it is. Another one knows nothing of what the one before was told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Epoch(Vec<u8>);
-
 impl Tracker {
     /// Opens the tracker that the settings name.
     ///
@@ -105,7 +106,235 @@ impl Tracker {
     }
 }
 
-/// When something expires that begins now, in seconds since 1970.
-fn after(lifetime: Duration) -> i64 {
-    unix_now().saturating_add(i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX))
+/// Access tokens.
+impl Tracker {
+    /// Lets an access token count from now on.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn put_token(
+        &self,
+        bearer: Bearer,
+        token: AccessToken,
+        others: OtherTokens,
+    ) -> Result<(), Error> {
+        ask!(self, records => records.put_token(bearer, token, others))
+    }
+
+    /// Whose access token this is; `None` when the user has none of that id that counts (any more).
+    ///
+    /// # Errors
+    /// When the tracker cannot be read.
+    pub(crate) async fn token(
+        &self,
+        user: UserId,
+        id: TokenId,
+    ) -> Result<Option<ActiveToken>, Error> {
+        ask!(self, records => records.token(user, id))
+    }
+
+    /// Forgets which refresh token an access token was given for, once that is known to be spent.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn mark_token_used(&self, user: UserId, id: TokenId) -> Result<(), Error> {
+        ask!(self, records => records.mark_token_used(user, id))
+    }
+
+    /// Ends the access tokens of a device.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+        ask!(self, records => records.end_device(bearer))
+    }
+
+    /// Ends the access tokens of a user.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
+        ask!(self, records => records.end_user(user))
+    }
+}
+
+/// Uploads.
+impl Tracker {
+    /// Begins (or overwrites) an upload.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
+        ask!(self, records => records.put_upload(upload))
+    }
+
+    /// One upload, expired or not.
+    ///
+    /// # Errors
+    /// When the tracker cannot be read.
+    pub(crate) async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
+        ask!(self, records => records.upload(id))
+    }
+
+    /// The uploads by which a user is bringing a content, to whichever host.
+    ///
+    /// # Errors
+    /// When the tracker cannot be read.
+    pub(crate) async fn uploads_of(
+        &self,
+        user: UserId,
+        digest: Digest,
+    ) -> Result<Vec<TrackedUpload>, Error> {
+        ask!(self, records => records.uploads_of(user, digest))
+    }
+
+    /// Uploads of a host whose time is over. Finished ones may go by themselves.
+    ///
+    /// # Errors
+    /// When the tracker cannot be read.
+    pub(crate) async fn expired_uploads(
+        &self,
+        host: &HostName,
+    ) -> Result<Vec<TrackedUpload>, Error> {
+        ask!(self, records => records.expired_uploads(host))
+    }
+
+    /// How many uploads a host is receiving.
+    ///
+    /// # Errors
+    /// When the tracker cannot be read.
+    pub(crate) async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
+        ask!(self, records => records.receiving_uploads(host))
+    }
+
+    /// Marks a chunk as received and renews the upload. Answers whether the upload is still receiving;
+    /// when it is not, nothing is marked.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn mark_chunk(
+        &self,
+        id: UploadId,
+        index: u64,
+        digest: ChunkDigest,
+        lifetime: Duration,
+    ) -> Result<bool, Error> {
+        ask!(self, records => records.mark_chunk(id, index, digest, lifetime))
+    }
+
+    /// Whether a chunk was received.
+    ///
+    /// # Errors
+    /// When the tracker cannot be read.
+    pub(crate) async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
+        ask!(self, records => records.has_chunk(id, index))
+    }
+
+    /// Indexes of the chunks that were received, rising; `None` when the upload is not receiving, or
+    /// its marks are not of this `boot` and prove nothing.
+    ///
+    /// # Errors
+    /// When the tracker cannot be read.
+    pub(crate) async fn received_chunks(
+        &self,
+        id: UploadId,
+        boot: &[u8],
+    ) -> Result<Option<Vec<u64>>, Error> {
+        ask!(self, records => records.received_chunks(id, boot))
+    }
+
+    /// Sets what was received to what the staged bytes prove, all of it written in this `boot`.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn replace_chunks(
+        &self,
+        id: UploadId,
+        boot: &[u8],
+        received: &[(u64, ChunkDigest)],
+    ) -> Result<(), Error> {
+        ask!(self, records => records.replace_chunks(id, boot, received))
+    }
+
+    /// Lets an upload live for `lifetime` from now.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
+        ask!(self, records => records.renew_upload(id, lifetime))
+    }
+
+    /// Remembers for `lifetime` that an upload is finished, and forgets its chunks.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn finish_upload(
+        &self,
+        id: UploadId,
+        lifetime: Duration,
+    ) -> Result<(), Error> {
+        ask!(self, records => records.finish_upload(id, lifetime))
+    }
+
+    /// Forgets an upload and its chunks.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
+        ask!(self, records => records.end_upload(id))
+    }
+}
+
+/// Challenges.
+impl Tracker {
+    /// Keeps a challenge for as long as it says.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn put_challenge(&self, tracked: &TrackedChallenge) -> Result<(), Error> {
+        ask!(self, records => records.put_challenge(tracked))
+    }
+
+    /// Uses a challenge up; `None` when there is none of that id for the user (any more).
+    ///
+    /// # Errors
+    /// When the tracker cannot be written, or the challenge cannot be read back.
+    pub(crate) async fn take_challenge(
+        &self,
+        user: UserId,
+        id: ChallengeId,
+    ) -> Result<Option<TrackedChallenge>, Error> {
+        ask!(self, records => records.take_challenge(user, id))
+    }
+}
+
+/// Rate limits.
+impl Tracker {
+    /// Counts one try.
+    ///
+    /// # Errors
+    /// When the tracker cannot be written.
+    pub(crate) async fn check_rate_limit(
+        &self,
+        key: &str,
+        limit: RateLimit,
+    ) -> Result<Decision, Error> {
+        ask!(self, records => records.check_rate_limit(key, limit))
+    }
+}
+
+/// Changes of drives.
+impl Tracker {
+    /// Wakes whoever waits for a drive, in whichever process, which has been committed up to `seq`.
+    pub(crate) fn announce(&self, user: UserId, seq: u64) {
+        self.waiters.wake(user, seq);
+        if let Records::Redis(redis) = &self.records {
+            redis.announce(user, seq);
+        }
+    }
+
+    /// Changes when a drive has changed. Its value says nothing.
+    pub(crate) fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
+        self.waiters.subscribe(user)
+    }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use miaofs::protocol::ids::DeviceId;
 
-use super::{Tracker, ask};
-use crate::backend::{Error, TokenId, UserId};
+use crate::backend::{TokenId, UserId};
 
 /// Whose token it is, and of which device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,55 +45,4 @@ pub(crate) struct ActiveToken {
     pub bearer: Bearer,
     /// The refresh token that it was given for, until [`Tracker::mark_token_used`]: it is spent now.
     pub unspent: Option<TokenId>,
-}
-
-impl Tracker {
-    /// Lets an access token count from now on.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn put_token(
-        &self,
-        bearer: Bearer,
-        token: AccessToken,
-        others: OtherTokens,
-    ) -> Result<(), Error> {
-        ask!(self, records => records.put_token(bearer, token, others))
-    }
-
-    /// Whose access token this is; `None` when the user has none of that id that counts (any more).
-    ///
-    /// # Errors
-    /// When the tracker cannot be read.
-    pub(crate) async fn token(
-        &self,
-        user: UserId,
-        id: TokenId,
-    ) -> Result<Option<ActiveToken>, Error> {
-        ask!(self, records => records.token(user, id))
-    }
-
-    /// Forgets which refresh token an access token was given for, once that is known to be spent.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn mark_token_used(&self, user: UserId, id: TokenId) -> Result<(), Error> {
-        ask!(self, records => records.mark_token_used(user, id))
-    }
-
-    /// Ends the access tokens of a device.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
-        ask!(self, records => records.end_device(bearer))
-    }
-
-    /// Ends the access tokens of a user.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
-        ask!(self, records => records.end_user(user))
-    }
 }

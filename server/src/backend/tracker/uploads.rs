@@ -7,14 +7,11 @@
 //!                      └───────────────────────────────────────────┘
 //! ```
 
-use std::time::Duration;
-
-use miaofs::content::{ChunkDigest, Digest};
+use miaofs::content::Digest;
 use miaofs::protocol::host::HostName;
 use miaofs::protocol::ids::UploadId;
 
-use super::{Tracker, ask};
-use crate::backend::{Error, UserId};
+use crate::backend::UserId;
 
 /// How far an upload is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,130 +61,4 @@ pub(crate) struct TrackedUpload {
     pub phase: UploadPhase,
     /// Seconds until it expires.
     pub expires_in: u64,
-}
-
-impl Tracker {
-    /// Begins (or overwrites) an upload.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
-        ask!(self, records => records.put_upload(upload))
-    }
-
-    /// One upload, expired or not.
-    ///
-    /// # Errors
-    /// When the tracker cannot be read.
-    pub(crate) async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
-        ask!(self, records => records.upload(id))
-    }
-
-    /// The uploads by which a user is bringing a content, to whichever host.
-    ///
-    /// # Errors
-    /// When the tracker cannot be read.
-    pub(crate) async fn uploads_of(
-        &self,
-        user: UserId,
-        digest: Digest,
-    ) -> Result<Vec<TrackedUpload>, Error> {
-        ask!(self, records => records.uploads_of(user, digest))
-    }
-
-    /// Uploads of a host whose time is over. Finished ones may go by themselves.
-    ///
-    /// # Errors
-    /// When the tracker cannot be read.
-    pub(crate) async fn expired_uploads(
-        &self,
-        host: &HostName,
-    ) -> Result<Vec<TrackedUpload>, Error> {
-        ask!(self, records => records.expired_uploads(host))
-    }
-
-    /// How many uploads a host is receiving.
-    ///
-    /// # Errors
-    /// When the tracker cannot be read.
-    pub(crate) async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
-        ask!(self, records => records.receiving_uploads(host))
-    }
-
-    /// Marks a chunk as received and renews the upload. Answers whether the upload is still receiving;
-    /// when it is not, nothing is marked.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn mark_chunk(
-        &self,
-        id: UploadId,
-        index: u64,
-        digest: ChunkDigest,
-        lifetime: Duration,
-    ) -> Result<bool, Error> {
-        ask!(self, records => records.mark_chunk(id, index, digest, lifetime))
-    }
-
-    /// Whether a chunk was received.
-    ///
-    /// # Errors
-    /// When the tracker cannot be read.
-    pub(crate) async fn has_chunk(&self, id: UploadId, index: u64) -> Result<bool, Error> {
-        ask!(self, records => records.has_chunk(id, index))
-    }
-
-    /// Indexes of the chunks that were received, rising; `None` when the upload is not receiving, or
-    /// its marks are not of this `boot` and prove nothing.
-    ///
-    /// # Errors
-    /// When the tracker cannot be read.
-    pub(crate) async fn received_chunks(
-        &self,
-        id: UploadId,
-        boot: &[u8],
-    ) -> Result<Option<Vec<u64>>, Error> {
-        ask!(self, records => records.received_chunks(id, boot))
-    }
-
-    /// Sets what was received to what the staged bytes prove, all of it written in this `boot`.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn replace_chunks(
-        &self,
-        id: UploadId,
-        boot: &[u8],
-        received: &[(u64, ChunkDigest)],
-    ) -> Result<(), Error> {
-        ask!(self, records => records.replace_chunks(id, boot, received))
-    }
-
-    /// Lets an upload live for `lifetime` from now.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
-        ask!(self, records => records.renew_upload(id, lifetime))
-    }
-
-    /// Remembers for `lifetime` that an upload is finished, and forgets its chunks.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn finish_upload(
-        &self,
-        id: UploadId,
-        lifetime: Duration,
-    ) -> Result<(), Error> {
-        ask!(self, records => records.finish_upload(id, lifetime))
-    }
-
-    /// Forgets an upload and its chunks.
-    ///
-    /// # Errors
-    /// When the tracker cannot be written.
-    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
-        ask!(self, records => records.end_upload(id))
-    }
 }

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{Records, Tracker};
 use crate::backend::UserId;
 
 /// Who waits in this process, by drive.
@@ -38,22 +37,12 @@ impl Waiters {
         drives.values().for_each(|drive| drive.send_modify(|_same| ()));
     }
 
+    /// Changes when a drive has changed. The value has no meaning.
+    pub(super) fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
+        self.lock().entry(user).or_insert_with(|| watch::Sender::new(0)).subscribe()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<UserId, watch::Sender<u64>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Tracker {
-    /// Wakes whoever waits for a drive, in whichever process, which has been committed up to `seq`.
-    pub(crate) fn announce(&self, user: UserId, seq: u64) {
-        self.waiters.wake(user, seq);
-        if let Records::Redis(redis) = &self.records {
-            redis.announce(user, seq);
-        }
-    }
-
-    /// Changes when a drive has changed. Its value says nothing.
-    pub(crate) fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
-        self.waiters.lock().entry(user).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 }

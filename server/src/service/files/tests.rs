@@ -18,8 +18,9 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
 
 use super::Files;
+use crate::backend::Schema;
 use crate::backend::db::contents::NewContent;
-use crate::backend::db::{self, Db, Schema};
+use crate::backend::db::{self, Db};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Settings, TokenId, UserId, unix_now};

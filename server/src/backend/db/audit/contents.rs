@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use miaofs::content::Digest;
 
-use crate::backend::db::blobs::blob_of;
-use crate::backend::db::contents::digest_of;
+use crate::backend::db::columns::{blob_from_column, digest_from_column};
 use crate::backend::db::{Connection, Row, query};
 use crate::backend::{BlobId, Error, UserId};
 
@@ -27,7 +26,7 @@ pub(crate) async fn owned_after(
     .bind(i64::from(limit))
     .fetch_all(db)
     .await?;
-    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
 /// How often a user is said to name a content, and how often they do.
@@ -71,7 +70,7 @@ pub(crate) async fn miscounted_owned(
     .await?;
     let count = |row: &Row| {
         Ok(OwnedCount {
-            digest: digest_of(row.try_get(0)?)?,
+            digest: digest_from_column(row.try_get(0)?)?,
             said: row.try_get(1)?,
             counted: row.try_get(2)?,
             stored: row.try_get::<i64, _>(3)? > 0,
@@ -151,7 +150,7 @@ pub(crate) async fn contents_after(
         .bind(i64::from(limit))
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
 /// Contents after one and up to another that are not named as often as they say.
@@ -172,7 +171,7 @@ pub(crate) async fn miscounted_contents(
     .bind(until.as_bytes().to_vec())
     .fetch_all(db)
     .await?;
-    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
 /// Counts anew how often a content is named; from `now` (seconds since 1970) on it waits for its
@@ -213,7 +212,7 @@ pub(crate) async fn blobs_of(
         .bind(digest.as_bytes().to_vec())
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
 /// Some contents after one, by rising digest, that are said to stand on blobs and are not there.
@@ -233,7 +232,7 @@ pub(crate) async fn gone_but_standing(
     .bind(i64::from(limit))
     .fetch_all(db)
     .await?;
-    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
 /// Says that a content stands on these blobs and no others.
@@ -273,7 +272,7 @@ pub(crate) async fn blobs_after(
         .bind(i64::from(limit))
         .fetch_all(db)
         .await?;
-    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
 /// What the tables know of a blob beside [`Blob`](crate::backend::db::blobs::Blob).
@@ -330,7 +329,7 @@ pub(crate) async fn contents_on(
     .bind(i64::from(limit))
     .fetch_all(db)
     .await?;
-    rows.iter().map(|row| digest_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
 /// Transfers, after one and by rising blob, of blobs that are not known.
@@ -350,7 +349,7 @@ pub(crate) async fn stray_transfers(
     .bind(i64::from(limit))
     .fetch_all(db)
     .await?;
-    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
 /// Blobs, after one and by rising id, that are not known and that copies are said to be of.
@@ -370,7 +369,7 @@ pub(crate) async fn stray_copies(
     .bind(i64::from(limit))
     .fetch_all(db)
     .await?;
-    rows.iter().map(|row| blob_of(row.try_get(0)?)).collect()
+    rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
 /// Forgets the copies of a blob that is not known.

@@ -3,7 +3,7 @@
 use miaofs::content::Digest;
 use miaofs::protocol::ids::NodeId;
 
-use crate::backend::db::contents::digest_of;
+use crate::backend::db::columns::digest_from_column;
 use crate::backend::db::{Connection, Row, query};
 use crate::backend::{Error, UserId};
 
@@ -188,7 +188,7 @@ pub(crate) async fn flawed_nodes(
     let rows = statement.fetch_all(db).await?;
     let node = |row: &Row| {
         let digest = row.try_get::<Option<&[u8]>, _>(1)?;
-        Ok((node_of(row, 0)?, digest.map(digest_of).transpose()?))
+        Ok((node_of(row, 0)?, digest.map(digest_from_column).transpose()?))
     };
     rows.iter().map(node).collect()
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::topology::Topology;
 use crate::backend::Error;
-use crate::backend::queue::{QueueDepth, RoutingKey};
+use crate::backend::queue::message::{QueueDepth, RoutingKey};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(15);

@@ -26,7 +26,7 @@ use secrecy::SecretString;
 
 use self::connection::{AmqpConnection, Connector};
 use self::topology::Topology;
-use super::{Delivery, Message, QueueDepth, RoutingKey};
+use super::message::{Message, QueueDepth, RoutingKey};
 use crate::backend::Error;
 
 /// How long the broker may take to confirm a message, or to answer anything.
@@ -134,7 +134,10 @@ impl RabbitQueue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(crate) async fn dead_letters(&self, limit: usize) -> Result<Vec<Delivery>, Error> {
+    pub(crate) async fn dead_letters(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(Message, RabbitReceipt)>, Error> {
         let connection = answer(async { Ok(self.connector.connection().await) }).await?;
         answer(async {
             let channel = connection.channel().await?;
@@ -172,7 +175,7 @@ pub(crate) struct RabbitDeliveries {
 
 impl RabbitDeliveries {
     /// The next message that can be read, waiting while there is none or the broker is away.
-    pub(crate) async fn next(&mut self) -> Delivery {
+    pub(crate) async fn next(&mut self) -> (Message, RabbitReceipt) {
         loop {
             let Some((channel, consumer)) = &mut self.open else {
                 self.reopen().await;
@@ -217,10 +220,13 @@ impl RabbitDeliveries {
 }
 
 /// Reads a message; one that is none of ours goes to the dead letters at once, so that it is seen.
-async fn read(delivery: lapin::message::Delivery, channel: &Channel) -> Option<Delivery> {
+async fn read(
+    delivery: lapin::message::Delivery,
+    channel: &Channel,
+) -> Option<(Message, RabbitReceipt)> {
     let receipt = RabbitReceipt { delivery: delivery.acker, _channel: channel.clone() };
     match serde_json::from_slice(&delivery.data) {
-        Ok(message) => Some(Delivery { message, receipt: super::Receipt::RabbitMq(receipt) }),
+        Ok(message) => Some((message, receipt)),
         Err(error) => {
             tracing::warn!(%error, "a message in the queue cannot be read");
             receipt.reject().await;
@@ -231,7 +237,7 @@ async fn read(delivery: lapin::message::Delivery, channel: &Channel) -> Option<D
 
 /// The right to answer for a message.
 #[derive(Debug)]
-pub(super) struct RabbitReceipt {
+pub(crate) struct RabbitReceipt {
     delivery: lapin::Acker,
     /// Messages without an answer go back to the queue when their channel closes.
     _channel: Channel,

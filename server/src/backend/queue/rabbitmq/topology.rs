@@ -10,7 +10,7 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Channel, ExchangeKind};
 
 use crate::backend::Error;
-use crate::backend::queue::{QueueDepth, RoutingKey};
+use crate::backend::queue::message::{QueueDepth, RoutingKey};
 
 /// Dead letters that are kept at the most; the oldest go first. The outbox has them all.
 const DEAD_MAX: i32 = 100_000;

@@ -7,8 +7,9 @@ use miaofs::protocol::ids::ChallengeId;
 use miaofs::protocol::uploads::Challenge;
 use sqlx::Row;
 
-use super::{Embedded, after};
+use super::Embedded;
 use crate::backend::tracker::TrackedChallenge;
+use crate::backend::tracker::epoch::expires_at;
 use crate::backend::{Error, UserId, unix_now};
 
 impl Embedded {
@@ -25,7 +26,7 @@ impl Embedded {
         .bind(&tracked.digest.as_bytes()[..])
         .bind(&challenge.nonce.as_bytes()[..])
         .bind(ranges)
-        .bind(after(Duration::from_secs(challenge.expires_in)))
+        .bind(expires_at(Duration::from_secs(challenge.expires_in)))
         .execute(&self.quick)
         .await?;
         Ok(())

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::Embedded;
-use crate::backend::Error;
 use crate::backend::tracker::{Decision, RateLimit};
 
 /// Keys remembered before those that have paid for all their tries are forgotten.
@@ -15,18 +13,9 @@ const KEYS_MAX: usize = 10_000;
 #[derive(Debug, Clone, Default)]
 pub(super) struct ArrivalTimes(Arc<Mutex<HashMap<String, Instant>>>);
 
-impl Embedded {
-    pub(crate) async fn check_rate_limit(
-        &self,
-        key: &str,
-        limit: RateLimit,
-    ) -> Result<Decision, Error> {
-        Ok(self.arrival_times.count(key, limit))
-    }
-}
-
 impl ArrivalTimes {
-    fn count(&self, key: &str, limit: RateLimit) -> Decision {
+    /// Counts one try at `key`, or says when the next one is allowed.
+    pub(super) fn count(&self, key: &str, limit: RateLimit) -> Decision {
         let now = Instant::now();
         let mut paid_at = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if paid_at.len() > KEYS_MAX {

@@ -11,7 +11,8 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection, SqlitePool};
 
-use super::{Epoch, after};
+use super::epoch::Epoch;
+use super::limits::{Decision, RateLimit};
 use crate::backend::{Error, unix_now};
 use limits::ArrivalTimes;
 
@@ -88,6 +89,14 @@ impl Embedded {
             sqlx::query(statement).bind(unix_now()).execute(&self.quick).await?;
         }
         Ok(())
+    }
+
+    pub(super) async fn check_rate_limit(
+        &self,
+        key: &str,
+        limit: RateLimit,
+    ) -> Result<Decision, Error> {
+        Ok(self.arrival_times.count(key, limit))
     }
 
     /// Closes the file, after the statements under way.

@@ -3,7 +3,8 @@
 use miaofs::protocol::ids::DeviceId;
 use sqlx::{Row, Sqlite, Transaction};
 
-use super::{Embedded, after};
+use super::Embedded;
+use crate::backend::tracker::epoch::expires_at;
 use crate::backend::tracker::{AccessToken, ActiveToken, Bearer, OtherTokens};
 use crate::backend::{Error, TokenId, UserId, unix_now};
 
@@ -26,7 +27,7 @@ impl Embedded {
         .bind(&token.id.as_bytes()[..])
         .bind(&bearer.device.to_bytes()[..])
         .bind(token.predecessor.map(|id| id.as_bytes().to_vec()))
-        .bind(after(token.lifetime))
+        .bind(expires_at(token.lifetime))
         .execute(&mut *transaction)
         .await?;
         Ok(transaction.commit().await?)

@@ -7,7 +7,8 @@ use miaofs::protocol::host::HostName;
 use miaofs::protocol::ids::UploadId;
 use sqlx::Row;
 
-use super::{Embedded, after};
+use super::Embedded;
+use crate::backend::tracker::epoch::expires_at;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{Error, UserId, unix_now};
 
@@ -24,7 +25,7 @@ impl Embedded {
         .bind(upload.host.as_str())
         .bind(&upload.boot[..])
         .bind(upload.phase.number())
-        .bind(after(Duration::from_secs(upload.expires_in)))
+        .bind(expires_at(Duration::from_secs(upload.expires_in)))
         .execute(&self.quick)
         .await?;
         Ok(())
@@ -92,7 +93,7 @@ impl Embedded {
     ) -> Result<bool, Error> {
         let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
         let renewed = sqlx::query("UPDATE uploads SET expires_at = ? WHERE id = ? AND phase = ?")
-            .bind(after(lifetime))
+            .bind(expires_at(lifetime))
             .bind(&id.to_bytes()[..])
             .bind(UploadPhase::Receiving.number())
             .execute(&mut *transaction)
@@ -171,7 +172,7 @@ impl Embedded {
 
     pub(crate) async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
         sqlx::query("UPDATE uploads SET expires_at = ? WHERE id = ?")
-            .bind(after(lifetime))
+            .bind(expires_at(lifetime))
             .bind(&id.to_bytes()[..])
             .execute(&self.quick)
             .await?;
@@ -186,7 +187,7 @@ impl Embedded {
         let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("UPDATE uploads SET phase = ?, expires_at = ? WHERE id = ?")
             .bind(UploadPhase::Finished.number())
-            .bind(after(lifetime))
+            .bind(expires_at(lifetime))
             .bind(&id.to_bytes()[..])
             .execute(&mut *transaction)
             .await?;

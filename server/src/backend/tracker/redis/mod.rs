@@ -33,7 +33,8 @@ use redis::{Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation}
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use super::{Epoch, Waiters};
+use super::epoch::Epoch;
+use super::wakeups::Waiters;
 use crate::backend::{Error, RedisSettings, UserId};
 use keys::Keys;
 use pubsub::Notifications;

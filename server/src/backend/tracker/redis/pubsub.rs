@@ -13,7 +13,7 @@ use redis::{Client, RedisError};
 use tokio::sync::Notify;
 
 use crate::backend::UserId;
-use crate::backend::tracker::Waiters;
+use crate::backend::tracker::wakeups::Waiters;
 
 /// After so long without news the connection is made anew: one whose other end vanished says nothing.
 const SILENCE: Duration = Duration::from_secs(60);

@@ -9,7 +9,8 @@ use miaofs::protocol::ids::DeviceId;
 use redis::{Cmd, Script};
 
 use super::Redis;
-use crate::backend::tracker::{AccessToken, ActiveToken, Bearer, OtherTokens, after};
+use crate::backend::tracker::epoch::expires_at;
+use crate::backend::tracker::{AccessToken, ActiveToken, Bearer, OtherTokens};
 use crate::backend::{Error, TokenId, UserId, unix_now};
 
 /// Arguments: id, field, device whose others end or `-`, now, seconds to live.
@@ -61,7 +62,7 @@ impl Redis {
     ) -> Result<(), Error> {
         let device = bearer.device.to_string();
         let predecessor = token.predecessor.map_or("-".to_owned(), |id| id.to_string());
-        let field = format!("{device} {} {predecessor}", after(token.lifetime));
+        let field = format!("{device} {} {predecessor}", expires_at(token.lifetime));
         let mut put = PUT.key(self.keys.tokens(bearer.user));
         put.arg(token.id.to_string()).arg(field);
         put.arg(if others == OtherTokens::Revoke { &device } else { "-" });

@@ -13,7 +13,8 @@ use miaofs::protocol::ids::UploadId;
 use redis::{Cmd, Script};
 
 use super::Redis;
-use crate::backend::tracker::{TrackedUpload, UploadPhase, after};
+use crate::backend::tracker::epoch::expires_at;
+use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{Error, UserId, unix_now};
 
 /// How long an upload whose time is over waits for its host to sweep it.
@@ -79,7 +80,7 @@ impl Redis {
         put.cmd("HSET").arg(&key).arg("user").arg(upload.user.0);
         put.arg("digest").arg(upload.digest.to_string()).arg("size").arg(upload.size);
         put.arg("host").arg(upload.host.as_str()).arg("boot").arg(&upload.boot[..]);
-        put.arg("phase").arg(upload.phase.number()).arg("expires_at").arg(after(lifetime));
+        put.arg("phase").arg(upload.phase.number()).arg("expires_at").arg(expires_at(lifetime));
         put.ignore().expire(&key, seconds(kept(upload.phase, lifetime))).ignore();
         self.pipeline(&put).await
     }
@@ -90,7 +91,7 @@ impl Redis {
         let mut index = redis::pipe();
         let (id, bringing) =
             (upload.id.to_string(), self.keys.bringing(upload.user, upload.digest));
-        index.zadd(self.keys.uploads(&upload.host), &id, after(lifetime)).ignore();
+        index.zadd(self.keys.uploads(&upload.host), &id, expires_at(lifetime)).ignore();
         index.sadd(&bringing, &id).ignore();
         index.expire(&bringing, seconds(lifetime + SLACK)).ignore();
         self.pipeline(&index).await
@@ -176,7 +177,7 @@ impl Redis {
         lifetime: Duration,
     ) -> Result<bool, Error> {
         let mut mark = MARK.key(self.keys.upload(id));
-        mark.arg(after(lifetime)).arg(seconds(lifetime + SLACK));
+        mark.arg(expires_at(lifetime)).arg(seconds(lifetime + SLACK));
         mark.arg(format!("{CHUNK}{index}")).arg(&digest.as_bytes()[..]);
         self.script(&mark).await
     }
@@ -226,7 +227,7 @@ impl Redis {
 
     pub(crate) async fn renew_upload(&self, id: UploadId, lifetime: Duration) -> Result<(), Error> {
         let key = self.keys.upload(id);
-        self.script::<()>(SET.key(&key).arg("expires_at").arg(after(lifetime))).await?;
+        self.script::<()>(SET.key(&key).arg("expires_at").arg(expires_at(lifetime))).await?;
         self.command(&Cmd::expire(&key, seconds(lifetime + SLACK))).await
     }
 
@@ -239,7 +240,7 @@ impl Redis {
         let mut finish = RESET.key(self.keys.upload(id));
         finish.arg(seconds(kept(UploadPhase::Finished, lifetime)).max(1));
         finish.arg("phase").arg(UploadPhase::Finished.number());
-        finish.arg("expires_at").arg(after(lifetime));
+        finish.arg("expires_at").arg(expires_at(lifetime));
         self.script::<()>(&finish).await?;
         self.unindex(&upload).await
     }

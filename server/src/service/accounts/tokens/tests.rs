@@ -6,8 +6,8 @@ use std::path::Path;
 use miaofs::protocol::ids::DeviceId;
 
 use super::*;
+use crate::backend::Schema;
 use crate::backend::Settings;
-use crate::backend::db::Schema;
 
 async fn tokens(directory: &Path) -> Tokens {
     let db = Db::open(&Settings::embedded(directory.to_owned()), Schema::Migrate).await.unwrap();
