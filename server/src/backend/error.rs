@@ -48,7 +48,7 @@ pub(crate) enum Error {
     /// A row holds what this program never wrote.
     #[error("the database holds a damaged {what}")]
     Damaged {
-        /// Which value.
+        /// Kind of the value.
         what: &'static str,
     },
     /// The disk is full.
@@ -57,7 +57,7 @@ pub(crate) enum Error {
     /// A file of the server cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// Which file.
+        /// Path of the file or directory.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
@@ -65,13 +65,13 @@ pub(crate) enum Error {
     /// A blob is not where it should be.
     #[error("blob {blob} is neither staged nor stored")]
     MissingBlob {
-        /// Which one.
+        /// Id of the blob.
         blob: BlobId,
     },
     /// Another host of the server, which has the bytes, cannot be asked.
     #[error("host {host} cannot be reached: {source}")]
     Unreachable {
-        /// Which one.
+        /// Name of the host.
         host: HostName,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -82,7 +82,7 @@ pub(crate) enum Error {
     /// Another process that the server stands on does not answer, or not yet; it may in a moment.
     #[error("{what} does not answer: {source}")]
     Unavailable {
-        /// Which one.
+        /// Name of that process.
         what: &'static str,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,

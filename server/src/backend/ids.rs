@@ -19,7 +19,7 @@ impl fmt::Display for UserId {
 pub(crate) struct TokenId([u8; 16]);
 
 impl TokenId {
-    /// Its bytes, as the tracker keys it.
+    /// The 16 bytes, as keys of the tracker hold them.
     pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -56,7 +56,7 @@ impl BlobId {
         Self(rand::random())
     }
 
-    /// Its bytes, as tables key it.
+    /// The 16 bytes, as primary keys hold them.
     pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
@@ -115,7 +115,7 @@ impl TransferId {
         Self(*id)
     }
 
-    /// Its bytes, as tables key it.
+    /// The 16 bytes, as primary keys hold them.
     pub(crate) const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -30,7 +30,7 @@ pub(crate) enum Source {
     Hole,
     /// In a blob, from `offset` on.
     Blob {
-        /// Which blob.
+        /// The blob that holds the bytes.
         blob: BlobId,
         /// Where in it, in bytes.
         offset: u64,
@@ -52,7 +52,7 @@ impl Source {
 pub(crate) struct Piece {
     /// Where they are.
     pub source: Source,
-    /// How many, at least one.
+    /// Number of chunks in the run, at least one.
     pub length: u64,
 }
 
@@ -211,7 +211,7 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).expect("a content has fewer than 2^32 chunks, hence runs and blobs")
 }
 
-/// What is left to read.
+/// The bytes that are not decoded yet.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
@@ -221,7 +221,7 @@ impl Reader<'_> {
         Some(*taken)
     }
 
-    /// A list that its length stands before.
+    /// Decodes a list with its length in front.
     fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let length = u32::from_be_bytes(self.take()?);
         (0..length).map(|_| read(self)).collect()

@@ -38,23 +38,23 @@ use tracker::Tracker;
 /// All backends of one process, opened once. A clone is the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Backends {
-    /// Where they are.
+    /// The settings that they were opened with.
     pub settings: Settings,
-    /// What has to last.
+    /// Durable records.
     pub db: Db,
-    /// What is true for a while.
+    /// Records with a lifetime, all of which may be lost.
     pub tracker: Tracker,
-    /// What has to be moved.
+    /// Messages about transfers that are due.
     pub queue: Queue,
-    /// Where blobs are made.
+    /// The staging disk, on which blobs are received.
     pub staging: Staging,
-    /// Where blobs rest.
+    /// The stores that keep blobs.
     pub stores: Stores,
     /// The other hosts of this server.
     pub peers: Peers,
-    /// What signs tokens.
+    /// The key that signs access and refresh tokens.
     pub token_key: TokenKey,
-    /// Of the one who serves.
+    /// Locks of the data directory, held by the process that serves.
     _locks: Arc<[DataLock]>,
 }
 

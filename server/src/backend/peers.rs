@@ -24,9 +24,9 @@ pub(crate) struct Peers(reqwest::Client);
 /// A host to be asked, and the pass that it lets one in with.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// Its name.
+    /// Name of the host, as blobs and uploads have it.
     pub host: HostName,
-    /// Its base URL, without a slash at the end.
+    /// Base URL of its internal API, without a slash at the end.
     pub url: String,
     /// A bearer token for one blob.
     pub pass: String,

@@ -25,13 +25,13 @@ pub(crate) struct Settings {
     pub stores: StoresSettings,
     /// The tracker that several processes share; `None` for the embedded one.
     pub redis: Option<RedisSettings>,
-    /// Which database.
+    /// The database.
     pub database: Database,
-    /// What whoever serves does about the version of its tables.
+    /// Policy of a serving process for tables of another version.
     pub schema: Schema,
     /// The queue.
     pub queue: QueueSettings,
-    /// What this process does with the staging disk.
+    /// Use of the staging disk by this process.
     pub staging: StagingUse,
 }
 
@@ -54,20 +54,20 @@ pub(crate) enum Database {
 pub(crate) struct RedisSettings {
     /// Where it is, and perhaps with which password: `redis://…` or `rediss://…`.
     pub url: SecretString,
-    /// What all keys begin with.
+    /// Prefix of all keys.
     pub prefix: KeyPrefix,
 }
 
-/// What a process does with the staging disk of its host. Each of it one process does at a time.
+/// Use of a staging disk by a process. At most one process of a host receives, and one moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StagingUse {
-    /// Nothing: there may be none.
+    /// None: the host may have no staging disk.
     Nothing,
-    /// It receives what is uploaded.
+    /// Receives uploads.
     Fill,
-    /// It moves what is there to the stores.
+    /// Moves staged blobs to the stores.
     Empty,
-    /// All of it.
+    /// Both.
     FillAndEmpty,
 }
 
@@ -113,7 +113,7 @@ impl Settings {
         self.token_key_file.clone().unwrap_or_else(|| self.data.join("token.key"))
     }
 
-    /// What this process has to be alone with: all of the data, where something of it is embedded, for
+    /// Lock files that this process has to hold: that of all data, where something of it is embedded, for
     /// two processes on one database file would not wake each other's waiters; else its part of the
     /// staging disk.
     pub(super) fn locks(&self) -> Vec<PathBuf> {
@@ -127,12 +127,12 @@ impl Settings {
         }
     }
 
-    /// Whether this process keeps anything in the data directory.
+    /// True if this process keeps anything in the data directory.
     pub(super) fn has_data(&self) -> bool {
         self.is_embedded() || self.staging != StagingUse::Nothing || self.token_key_file.is_none()
     }
 
-    /// Whether something that only one process can have is in the data directory.
+    /// True if the data directory has something that only one process can open.
     const fn is_embedded(&self) -> bool {
         matches!(self.database, Database::Embedded) || self.redis.is_none()
     }

@@ -27,7 +27,7 @@ const SIDECAR: &str = "json";
 /// Where Linux says which boot of the machine this is.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What is needed to go on with a chunked upload when the tracker has forgotten it.
+/// Metadata of a chunked upload, enough to resume it after the tracker lost it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sidecar {
     /// Number of the user whose upload it is.
@@ -73,7 +73,7 @@ impl Staging {
         Ok(Self { directory: directory.into(), boot: boot.into() })
     }
 
-    /// Which boot of the machine this is. What was written but not synced in another one may be lost.
+    /// Id of the current boot. Bytes written but not synced in another boot may be lost.
     pub(crate) fn boot(&self) -> &[u8] {
         &self.boot
     }
@@ -176,7 +176,7 @@ impl Staging {
         run_blocking(move || remove_if_there(&path)).await
     }
 
-    /// Keeps what is known of an upload, for good.
+    /// Writes the sidecar of an upload durably.
     ///
     /// # Errors
     /// [`Error::NoSpace`], [`Error::File`].
@@ -201,7 +201,7 @@ impl Staging {
         .await
     }
 
-    /// What is known of an upload; `None` when nothing is.
+    /// Reads the sidecar of an upload; `None` when there is none.
     ///
     /// # Errors
     /// [`Error::File`]; [`Error::Damaged`] when it cannot be read back.
@@ -217,7 +217,7 @@ impl Staging {
         .await
     }
 
-    /// Forgets what is known of an upload.
+    /// Removes the sidecar of an upload, if there is one.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -240,7 +240,7 @@ impl Staging {
 }
 
 impl Staging {
-    /// Whether something is known of an upload.
+    /// True if an upload has a sidecar.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -278,9 +278,9 @@ impl Staging {
 /// A staged blob, as it stands on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StagedFile {
-    /// Which blob.
+    /// Id of the blob.
     pub blob: BlobId,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
     /// When it was last written, in seconds since 1970.
     pub changed_at: i64,
@@ -328,7 +328,7 @@ impl Drop for Draft {
     }
 }
 
-/// What stands on a staging disk.
+/// Contents of a staging disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Inventory {
     /// The staged blobs.

@@ -33,7 +33,7 @@ impl TokenKey {
         }
     }
 
-    /// Its bytes.
+    /// The bytes of the key.
     pub(crate) const fn as_bytes(&self) -> &[u8; BYTES] {
         &self.0
     }

@@ -44,7 +44,7 @@ pub(super) struct Bucket {
     place: String,
     prefix: String,
     pub(super) rules: Rules,
-    /// How requests are sent that the crate for stores does not know.
+    /// Options of requests that the `object_store` crate does not know.
     pub(super) client: ClientOptions,
     /// With little patience: another copy may be asked instead.
     reads: AmazonS3,
@@ -93,12 +93,12 @@ impl Bucket {
         })
     }
 
-    /// What all keys begin with.
+    /// Prefix of all keys.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Whether clients get signed URLs.
+    /// True if clients get signed URLs.
     pub(super) fn signs_urls(&self) -> bool {
         self.public.is_some()
     }

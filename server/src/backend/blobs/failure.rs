@@ -9,17 +9,17 @@ use super::StoreName;
 #[derive(Debug, thiserror::Error)]
 #[error("store {store} ({place}) did not {action}: {cause}")]
 pub(crate) struct StoreFailure {
-    /// Which store.
+    /// Name of the store.
     pub store: StoreName,
     /// Where it is: a directory, or a bucket and its endpoint.
     pub place: String,
-    /// What it was asked for.
+    /// The operation that failed.
     pub action: Action,
     /// Why it did not do it.
     pub cause: Cause,
 }
 
-/// What a store is asked for.
+/// An operation of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
     /// To be used at all.
@@ -63,7 +63,7 @@ pub(crate) enum Cause {
     WrongKeys {
         /// The store's word for it.
         code: &'static str,
-        /// What it answered.
+        /// The answer of the store.
         source: object_store::Error,
     },
     /// The key may not do this.
@@ -72,10 +72,10 @@ pub(crate) enum Cause {
     /// The object is not there.
     #[error("the object is not there")]
     Absent(#[source] object_store::Error),
-    /// What came back is not what was sent.
+    /// Verification failed: the store has other bytes than were sent.
     #[error("its answer is not what was sent: {0}")]
     NotTheSame(String),
-    /// It answered something else than what was asked for.
+    /// An answer that cannot be parsed.
     #[error("it answered {0}")]
     Unreadable(String),
     /// Anything else: no connection, a time-out, a full or broken store.

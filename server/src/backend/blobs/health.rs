@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::StoreName;
 use crate::backend::Error;
 
-/// How long a store that failed is asked last.
+/// Time for which a store that failed is read last.
 const SUSPECT_FOR: Duration = Duration::from_secs(10);
 
-/// How reads of one store go.
+/// Health of one store, as its reads show it.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     failed_at: Mutex<Option<Instant>>,
@@ -32,7 +32,7 @@ impl Health {
         }
     }
 
-    /// Whether a read failed lately and none has gone well since.
+    /// True if a read failed lately and none has succeeded since.
     pub(super) fn is_suspect(&self) -> bool {
         self.lock().is_some_and(|failed_at| failed_at.elapsed() < SUSPECT_FOR)
     }

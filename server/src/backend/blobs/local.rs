@@ -143,7 +143,7 @@ fn link_or_copy(file: &Path, target: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the error only says that the two places cannot share a file; see link(2).
+/// True if the error only says that the two directories cannot share a file; see link(2).
 fn no_link_there(error: &io::Error) -> bool {
     matches!(
         error.kind(),

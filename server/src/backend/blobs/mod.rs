@@ -156,7 +156,7 @@ impl Stores {
         Ok(StoredCopy { blob, store: name, key, size, etag })
     }
 
-    /// Lets a store forget what was sent of a put that nobody goes on with.
+    /// Aborts a multipart upload: the store drops its parts.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -167,7 +167,7 @@ impl Stores {
         }
     }
 
-    /// Some puts in parts that are begun and not ended, after one of them; none when there are no more.
+    /// A page of the multipart uploads that are not completed, after one of them; empty at the end.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -215,7 +215,7 @@ impl Stores {
         }
     }
 
-    /// What a store has of a blob; `None` when nothing.
+    /// The object that a store has for a blob; `None` when it has none.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -294,7 +294,7 @@ impl Stores {
         })
     }
 
-    /// Which blob an object of a store is, by its key; `None` when this server gives no such keys.
+    /// The blob that an object of a store holds, by its key; `None` when this server makes no such keys.
     pub(crate) fn blob_of(&self, name: StoreName, key: &str) -> Option<BlobId> {
         let hex = key.rsplit('/').next()?;
         let mut bytes = [0; 16];
@@ -320,7 +320,7 @@ impl Stores {
         }
     }
 
-    /// Whether clients get signed URLs of any store.
+    /// True if clients get signed URLs of any store.
     pub(crate) fn signs_urls(&self) -> bool {
         let signs_urls =
             |it: &NamedStore| matches!(&it.store, Store::Bucket(bucket) if bucket.signs_urls());
@@ -335,7 +335,7 @@ impl Stores {
         copies.sort_by_key(|copy| (suspect(copy.store), rank(copy.store), copy.store));
     }
 
-    /// Learns how a read of a store ended.
+    /// Records the result of a read, by which [`Self::sort`] ranks stores.
     pub(crate) fn record_read(&self, name: StoreName, read: Result<(), &Error>) {
         match (self.named.get(&name), read) {
             (Some(named), Ok(())) => named.health.record_success(name),

@@ -6,13 +6,13 @@ use crate::backend::BlobId;
 /// A copy of a blob in a store, which was verified when it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredCopy {
-    /// Of which blob.
+    /// The blob that it is a copy of.
     pub blob: BlobId,
-    /// In which store.
+    /// The store that has it.
     pub store: StoreName,
-    /// Under which key there.
+    /// Full key in that store.
     pub key: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
     /// The ETag that the store gave it; a directory gives none.
     pub etag: Option<String>,
@@ -21,31 +21,31 @@ pub(crate) struct StoredCopy {
 /// An object that a store has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredObject {
-    /// Its key.
+    /// Full key, with the prefix of its bucket.
     pub key: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Its ETag, without quotation marks and in small letters; a directory gives none.
+    /// ETag without quotation marks, in small letters; a directory gives none.
     pub etag: Option<String>,
     /// When it was put there, in seconds since 1970.
     pub changed_at: i64,
 }
 
-/// A put in parts that was begun.
+/// A multipart upload that was created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MultipartUpload {
-    /// In which store.
+    /// The store that has it.
     pub store: StoreName,
-    /// Of the object with this key.
+    /// Key of the object that it is to become.
     pub key: String,
-    /// What the store calls it.
+    /// Upload id that the store gave.
     pub id: String,
 }
 
-/// A put in parts as a store lists it.
+/// A multipart upload that is neither completed nor aborted, as a store lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnfinishedUpload {
-    /// Which one.
+    /// The upload.
     pub put: MultipartUpload,
     /// When it was begun, in seconds since 1970.
     pub begun_at: i64,

@@ -31,7 +31,7 @@ impl Parts {
         Self { size, part: least.next_multiple_of(CHUNK_SIZE) }
     }
 
-    /// Whether there is no more than one, so that a plain put does it.
+    /// True if a plain put does it, since there is one part at the most.
     pub(super) fn is_one(&self) -> bool {
         self.size <= self.part
     }
@@ -45,7 +45,7 @@ impl Parts {
         })
     }
 
-    /// How many are sent at once: what is held in memory stays about the same for any size.
+    /// Number of parts sent at once: the memory used stays about the same for any size.
     pub(super) fn at_once(&self) -> usize {
         usize::try_from((HELD / self.part).max(1)).unwrap_or(1)
     }

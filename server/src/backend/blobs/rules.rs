@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How a request names its bucket.
+/// Place of the bucket in the URL of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Addressing {
     /// As the first part of the path.
@@ -11,7 +11,7 @@ pub(super) enum Addressing {
     VirtualHosted,
 }
 
-/// What the ETag of an object says that was put together from parts.
+/// Meaning of the ETag of an object that a multipart upload made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CompletedEtag {
     /// MD5 of the parts' MD5s, a dash, and how many parts.
@@ -23,13 +23,13 @@ pub(super) enum CompletedEtag {
 /// The ways of one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// How a request names its bucket.
+    /// Place of the bucket in the URL of a request.
     pub addressing: Addressing,
     /// Bytes that a part has at least, the last one excepted.
     pub part_min: u64,
     /// Parts that an object has at the most.
     pub parts_max: u64,
-    /// What the ETag of a completed object says.
+    /// Meaning of the ETag of a completed multipart upload.
     pub completed_etag: CompletedEtag,
     /// The region that signatures name when the settings name none; `None` when they have to.
     pub region: Option<&'static str>,

@@ -67,7 +67,7 @@ pub(crate) struct BucketSettings {
     pub public_endpoint: Option<String>,
     /// `http://HOST:PORT` of a proxy through which this server reaches the service.
     pub proxy: Option<String>,
-    /// What all keys begin with, so that several servers may share a bucket.
+    /// Prefix of all keys, so that several servers may share a bucket.
     pub prefix: String,
 }
 

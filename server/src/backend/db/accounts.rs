@@ -9,13 +9,13 @@ use crate::backend::{Error, UserId, unix_now};
 /// An account as sign-in needs it.
 #[derive(Debug, Clone)]
 pub(crate) struct Login {
-    /// Which account.
+    /// Id of the account.
     pub user: UserId,
     /// PHC string of argon2id.
     pub password: String,
 }
 
-/// How full a drive is.
+/// Usage of a drive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Usage {
     /// Bytes that its files may have in all.
@@ -91,7 +91,7 @@ pub(crate) async fn name(db: &mut Connection, user: UserId) -> Result<Option<Str
     .transpose()
 }
 
-/// How full the drive of an account is; `None` when there is no such account.
+/// Usage of the drive of an account; `None` when there is no such account.
 ///
 /// # Errors
 /// [`Error::Database`].

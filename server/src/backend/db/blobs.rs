@@ -7,7 +7,7 @@ use super::{Connection, Lock, ROWS_A_STATEMENT, query};
 use crate::backend::blobs::fanned_key;
 use crate::backend::{BlobId, Error};
 
-/// Where the bytes of a blob are.
+/// Location of the bytes of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Location {
     /// On the staging disk of the host that received it.
@@ -33,7 +33,7 @@ impl Location {
     }
 }
 
-/// Seconds that a process has to remove what it has claimed.
+/// Seconds that a process has to delete the blobs that it has claimed.
 pub(crate) const DELETION_LEASE: i64 = 60;
 const LIVE: i64 = 0;
 const MARKED_FOR_DELETION: i64 = 1;
@@ -41,9 +41,9 @@ const MARKED_FOR_DELETION: i64 = 1;
 /// A blob as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blob {
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Where it is.
+    /// Location of its bytes.
     pub location: Location,
     /// The host that received it.
     pub host: HostName,
@@ -96,7 +96,7 @@ pub(crate) async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>,
     }))
 }
 
-/// Whether contents stand on a blob, or will once a change that is under way is committed: it waits for
+/// True if contents use a blob, or will once a change that is under way is committed: it waits for
 /// that one.
 ///
 /// # Errors
@@ -111,7 +111,7 @@ pub(crate) async fn is_needed(db: &mut Connection, id: BlobId) -> Result<bool, E
     Ok(row.is_some())
 }
 
-/// Says that a blob is in stores now, whose copies are known. Answers `false` when nothing stands on it
+/// Sets the location of a blob to the stores, whose copies are known. False when no content uses it
 /// any more.
 ///
 /// # Errors
@@ -126,7 +126,7 @@ pub(crate) async fn set_stored(db: &mut Connection, id: BlobId) -> Result<bool, 
     Ok(get(db, id).await?.is_some())
 }
 
-/// Condemns those of `blobs` that no content stands on, so that none ever will.
+/// Marks those of `blobs` for deletion that no content uses; then none ever will.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -163,7 +163,7 @@ async fn lock(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes the removal of some condemned blobs upon this process, until [`DELETION_LEASE`] seconds after `now`; then
+/// Leases the deletion of some marked blobs to this process, until [`DELETION_LEASE`] seconds after `now`; then
 /// whoever comes removes what is left. Answers the blobs with their sizes in bytes: not those that
 /// another host than this one has still to drop from its staging disk.
 ///

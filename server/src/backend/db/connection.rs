@@ -21,7 +21,7 @@ pub(super) enum Driver {
 }
 
 impl Connection {
-    /// Whether no other change can begin before this one ends, so that nothing has to be locked.
+    /// True if no other change can begin before this one ends, so that nothing has to be locked.
     pub(super) const fn is_alone(&self) -> bool {
         matches!(self.0, Driver::Sqlite(_))
     }

@@ -77,15 +77,15 @@ pub(crate) async fn count_refs(
 /// A content that is new to the server.
 #[derive(Debug, Clone)]
 pub(crate) struct NewContent {
-    /// Its digest.
+    /// BLAKE3 digest.
     pub digest: Digest,
-    /// Its MD5, when it was computed on the way.
+    /// MD5, when it was computed on the way.
     pub md5: Option<Md5>,
-    /// Its chunks and where they are.
+    /// Chunks and their sources.
     pub layout: Layout,
 }
 
-/// Where a content is; `None` when the server does not have it.
+/// Layout of a content; `None` when the server does not have it.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -243,7 +243,7 @@ pub(crate) async fn claim(
     Ok(())
 }
 
-/// What one user has claimed, of a content that no node of theirs names.
+/// The claim of one user on a content that no node of theirs names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// Whose claim it is.

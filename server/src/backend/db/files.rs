@@ -14,15 +14,15 @@ use super::columns::digest_from_column;
 use super::{Connection, ROWS_A_STATEMENT, Row, Statement, query};
 use crate::backend::{Error, UserId, unix_now};
 
-/// What a node takes in JSON beside its names, target and xattrs, more or less, in bytes.
+/// Bytes that a node takes in JSON beside its names, target and xattrs, more or less.
 const NODE_BYTES: i64 = 400;
-/// What an entry takes in JSON beside its name, more or less, in bytes.
+/// Bytes that an entry takes in JSON beside its name, more or less.
 const ENTRY_BYTES: i64 = 60;
 
 /// A node with what even a deleted one keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// What it is or was.
+    /// Kind of the node, also after its deletion.
     pub kind: Kind,
     /// The node; without state when it is deleted.
     pub node: Node,
@@ -233,7 +233,7 @@ pub(crate) async fn children(
     Ok(children)
 }
 
-/// How many names each of these directories holds; empty ones are left out.
+/// Number of entries of each of these directories; empty ones are left out.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].

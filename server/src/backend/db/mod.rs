@@ -116,7 +116,7 @@ impl Db {
         self.replica.as_ref()?.look().await
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`] when it does not.

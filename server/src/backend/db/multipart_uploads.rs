@@ -4,7 +4,7 @@ use super::{Connection, query};
 use crate::backend::blobs::{MultipartUpload, StoreName};
 use crate::backend::{Error, TransferId};
 
-/// Writes down what a transfer has begun; what it had begun before is forgotten.
+/// Records the multipart upload of a transfer, in place of a former one.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -23,7 +23,7 @@ pub(crate) async fn record(
     Ok(())
 }
 
-/// Says that a transfer has nothing begun any more.
+/// Clears the record, once the upload of a transfer is completed or aborted.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -35,7 +35,7 @@ pub(crate) async fn clear(db: &mut Connection, transfer: TransferId) -> Result<(
     Ok(())
 }
 
-/// What a transfer has begun, as far as is known.
+/// The multipart upload of a transfer, if one is recorded.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -55,7 +55,7 @@ pub(crate) async fn of_transfer(
     Ok(Some(MultipartUpload { store, key: row.try_get(1)?, id: row.try_get(2)? }))
 }
 
-/// Whether a transfer has begun a put by this id.
+/// True if any transfer has recorded a multipart upload with this id.
 ///
 /// # Errors
 /// [`Error::Database`].

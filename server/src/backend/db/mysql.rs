@@ -22,24 +22,24 @@ use crate::backend::settings::Schema;
 const WRITERS: u32 = 24;
 /// Connections that read at once, of the primary and of a replica each.
 const READERS: u32 = 16;
-/// How long a request waits for a primary that restarts before it is told to come again.
+/// Time a request waits for a primary that restarts before it is told to come again.
 const PRIMARY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request waits for the replica before it asks the primary.
+/// Time a request waits for the replica before it asks the primary.
 const REPLICA_TIMEOUT: Duration = Duration::from_millis(500);
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 128;
 /// Seconds for which a program waits while another one migrates.
 const MIGRATION_WAIT: i64 = 600;
-/// How long until a server that is just starting is tried again.
+/// Pause before a server that is just starting is tried again.
 const RECONNECT: Duration = Duration::from_millis(200);
 /// Takes the lock of whoever migrates this database, of all programs on the server.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('miaofs:', MD5(DATABASE())), ?)";
 const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('miaofs:', MD5(DATABASE())))";
 
-/// What every session that changes something is set to.
+/// Settings of every session that writes.
 const WRITER_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
      SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', innodb_lock_wait_timeout = 10";
-/// What every session that only reads is set to.
+/// Settings of every session that only reads.
 const READER_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 /// The server's error that there is no such database.
 const UNKNOWN_DATABASE: u16 = 1049;

@@ -12,7 +12,7 @@ use crate::backend::{BlobId, Error, TransferId};
 /// A blob that has moved, and what of it is left in its former store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Left {
-    /// Which transfer has moved it, from where.
+    /// The transfer that moved it, with its route.
     pub transfer: Transfer,
     /// The key of the object that is left.
     pub key: String,
@@ -165,7 +165,7 @@ pub(crate) async fn revive(db: &mut Connection, route: Route, now: i64) -> Resul
     Ok(())
 }
 
-/// How many transfers are in each state on each route.
+/// Number of transfers in each state on each route.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -187,7 +187,7 @@ pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<(Route, TransferSt
     rows.iter().map(count).collect()
 }
 
-/// How many copies a store has, and their bytes.
+/// Number and bytes of the copies that a store has.
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -14,7 +14,7 @@ use super::connection::Transaction;
 use super::{accounts, mysql};
 use crate::backend::{Error, UserId};
 
-/// How long a replica is left alone that has failed.
+/// Time for which a replica that failed is not used.
 const REST: Duration = Duration::from_secs(5);
 
 /// A replica of the database. A clone is the same.
@@ -24,7 +24,7 @@ pub(super) struct Replica {
     resting_until: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What became of a read that a replica might have served.
+/// Result of a read that a replica might have served.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
     Served,

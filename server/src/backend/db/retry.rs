@@ -10,16 +10,16 @@ use rand::RngExt as _;
 
 use crate::backend::Error;
 
-/// How often a change is run at the most.
+/// Runs of a change at the most.
 const RUNS: u32 = 12;
 /// The pause after the first run in milliseconds, at most; each next one may take twice as long.
 const PAUSE: u64 = 4;
 /// The longest pause in milliseconds.
 const PAUSE_MAX: u64 = 250;
 
-/// An error that says whether nothing was changed and the same change may succeed when it is run again.
+/// An error that tells if a change was rolled back and may succeed when it is run again.
 pub(crate) trait Retryable {
-    /// Whether it may.
+    /// True if a retry may succeed.
     fn is_retryable(&self) -> bool;
 }
 

@@ -14,7 +14,7 @@ use super::{Connection, Row, query};
 use crate::backend::tracker::Bearer;
 use crate::backend::{Error, TokenId, UserId, unix_now};
 
-/// What is known of a session.
+/// A session that has not expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SignedIn {
     /// Whose it is, and on which device.

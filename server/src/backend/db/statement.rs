@@ -70,7 +70,7 @@ pub(crate) fn query(sql: &'static str) -> Statement {
     Statement { sql: Cow::Borrowed(sql), values: Vec::new(), lock: None }
 }
 
-/// How rows are kept from other changes until the transaction ends.
+/// Mode of a row lock, which is held until the transaction ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lock {
     /// Nobody changes or removes them; others may hold them so, too.
@@ -263,7 +263,7 @@ impl<'r, T> FromColumn<'r> for T where
 {
 }
 
-/// What names a column: its index or its name.
+/// A column, by its index from 0 or its name.
 pub(crate) trait Column: ColumnIndex<SqliteRow> + ColumnIndex<MySqlRow> {}
 
 impl<T: ColumnIndex<SqliteRow> + ColumnIndex<MySqlRow>> Column for T {}

@@ -19,16 +19,16 @@ use super::{Connection, Row, query};
 use crate::backend::blobs::StoreName;
 use crate::backend::{BlobId, Error, TransferId};
 
-/// How far a transfer is.
+/// State of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TransferState {
-    /// It waits for its time.
+    /// Waits for its time.
     Pending,
-    /// It is in the queue or with a worker.
+    /// Is in the queue or with a worker.
     Published,
     /// The blob is in the store, and staged bytes may be left.
     Moved,
-    /// It failed too often.
+    /// Failed too often.
     Dead,
 }
 
@@ -44,7 +44,7 @@ impl TransferState {
         }
     }
 
-    /// Its word for people and programs.
+    /// The word for people and programs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -72,11 +72,11 @@ impl FromStr for TransferState {
 /// One try of one transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Transfer {
-    /// Which one.
+    /// Id of the transfer.
     pub id: TransferId,
-    /// What has to move.
+    /// The blob to be moved.
     pub blob: BlobId,
-    /// How often it has failed.
+    /// Number of failed tries.
     pub attempts: u32,
     /// From which store to which; `None` from the staging disk to the stores of the policy.
     pub route: Option<Route>,
@@ -94,11 +94,11 @@ pub(crate) struct Route {
 /// A transfer as an operator sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ListedTransfer {
-    /// Which one, and how often it has failed.
+    /// The transfer, with the number of its failed tries.
     pub transfer: Transfer,
     /// The host that has the bytes.
     pub host: String,
-    /// How far it is.
+    /// State of the transfer.
     pub state: TransferState,
     /// Why it failed the last time.
     pub error: Option<String>,
@@ -113,9 +113,9 @@ pub(crate) struct ListedTransfer {
 pub(crate) struct TransferCount {
     /// The host that has the bytes.
     pub host: String,
-    /// How far they are.
+    /// Their state.
     pub state: TransferState,
-    /// How many they are.
+    /// Number of transfers.
     pub transfers: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -144,7 +144,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Whether the time of a transfer of `host` has come.
+/// True if a transfer of `host` is due.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -161,7 +161,7 @@ pub(crate) async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result
     Ok(row.is_some())
 }
 
-/// How many transfers of `host` are with the queue and its workers, as far as is known.
+/// Number of transfers of `host` with the queue and its workers, as far as is known.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -378,7 +378,7 @@ pub(crate) async fn revive_all(db: &mut Connection, now: i64) -> Result<u64, Err
     Ok(updated)
 }
 
-/// How far a transfer is; `None` when there is none.
+/// State of a transfer; `None` when there is none.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -419,7 +419,7 @@ pub(crate) async fn page(
     rows.iter().map(listed).collect()
 }
 
-/// How many transfers each host has in each state.
+/// Number of transfers of each host in each state.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].

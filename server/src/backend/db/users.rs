@@ -3,10 +3,10 @@
 use super::{Connection, Row, query};
 use crate::backend::{Error, UserId};
 
-/// Whether an account may be used.
+/// Status of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// It may.
+    /// May sign in.
     Active,
     /// Nobody can sign in, and all its tokens have ended. Its drive stays.
     Disabled,
@@ -32,11 +32,11 @@ impl Status {
 /// An account with what its drive takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct User {
-    /// Which account.
+    /// Id of the account.
     pub id: UserId,
-    /// Its name, in lower case.
+    /// Name, in lower case.
     pub name: String,
-    /// Whether it may be used.
+    /// Status, which decides if it may sign in.
     pub status: Status,
     /// Bytes that its files may have in all.
     pub quota: u64,

@@ -10,32 +10,32 @@ use tokio::sync::mpsc;
 
 use super::message::{Message, RoutingKey};
 
-/// Messages that wait in a lane at the most; then the publisher waits.
+/// Capacity of a queue in messages; then the publisher waits.
 const LENGTH: usize = 256;
 
 type Receiver = Arc<tokio::sync::Mutex<mpsc::Receiver<Message>>>;
 type Ends = (mpsc::Sender<Message>, Receiver);
 
-/// The lanes of one process.
+/// The queues of one process, by routing key.
 #[derive(Debug, Clone)]
 pub(crate) struct EmbeddedQueue {
     lanes: Arc<Mutex<HashMap<RoutingKey, Ends>>>,
 }
 
 impl EmbeddedQueue {
-    /// Empty lanes.
+    /// Empty queues.
     pub(crate) fn new() -> Self {
         Self { lanes: Arc::default() }
     }
 
-    /// Adds a message, waiting while the lane is full.
+    /// Adds a message, waiting while its queue is full.
     pub(crate) async fn publish(&self, lane: &RoutingKey, message: Message) {
         let (sender, _receiver) = self.lane(lane);
         // The receiving end lives as long as the lanes do, so there is somebody to send to.
         let _delivered = sender.send(message).await;
     }
 
-    /// Listens to a lane.
+    /// Consumes the queue behind a key.
     pub(crate) fn deliveries(&self, lane: &RoutingKey) -> EmbeddedDeliveries {
         EmbeddedDeliveries { receiver: self.lane(lane).1, _lanes: self.clone() }
     }
@@ -50,7 +50,7 @@ impl EmbeddedQueue {
     }
 }
 
-/// Listens to a lane.
+/// A consumer of one queue.
 #[derive(Debug)]
 pub(crate) struct EmbeddedDeliveries {
     receiver: Receiver,

@@ -42,7 +42,7 @@ impl Queue {
         })
     }
 
-    /// Whether messages outlive the process that published them.
+    /// True if messages survive the process that published them.
     pub(crate) const fn is_durable(&self) -> bool {
         matches!(self, Self::RabbitMq(_))
     }
@@ -69,7 +69,7 @@ impl Queue {
         }
     }
 
-    /// Listens to a lane, with at most so many messages at work.
+    /// Consumes the queue behind a key, with at most `at_once` messages unacknowledged.
     pub(crate) fn deliveries(&self, lane: &RoutingKey, at_once: u16) -> Deliveries {
         match self {
             Self::Embedded(queue) => Deliveries::Embedded(queue.deliveries(lane)),
@@ -79,7 +79,7 @@ impl Queue {
         }
     }
 
-    /// How full the queues of these lanes are, those of dead letters last; nothing for a queue whose
+    /// Depths of the queues behind these keys, that of dead letters last; empty for a queue whose
     /// messages only its own process sees.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ impl Queue {
     }
 }
 
-/// Listens to a lane.
+/// A consumer of one queue.
 #[derive(Debug)]
 pub(crate) enum Deliveries {
     /// Within this process.
@@ -130,7 +130,7 @@ impl Deliveries {
 /// A message with a worker. Dropped without an answer it is delivered again, to whoever is there.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// What it says.
+    /// The message.
     pub message: Message,
     receipt: Receipt,
 }
@@ -149,14 +149,14 @@ impl From<(Message, RabbitReceipt)> for Delivery {
 }
 
 impl Delivery {
-    /// Says that the message needs nobody any more. The queue may be away: then it comes again.
+    /// Acknowledges the message. If the queue is away, the message is delivered again.
     pub(crate) async fn ack(self) {
         if let Receipt::RabbitMq(receipt) = self.receipt {
             receipt.ack().await;
         }
     }
 
-    /// Lays the message to the dead letters.
+    /// Rejects the message, so that it goes to the dead letters.
     pub(crate) async fn reject(self) {
         if let Receipt::RabbitMq(receipt) = self.receipt {
             receipt.reject().await;

@@ -33,13 +33,13 @@ impl Broker {
         Some(Self { url: url.parse().unwrap(), prefix: prefix.parse().unwrap() })
     }
 
-    /// How to reach it.
+    /// Settings that connect to it directly.
     pub(crate) fn settings(&self) -> QueueSettings {
         let url = SecretString::from(self.url.as_str());
         QueueSettings { amqp_url: Some(url), amqp_prefix: self.prefix.clone() }
     }
 
-    /// How to reach it by a wire.
+    /// Settings that connect to it through a wire.
     pub(crate) fn settings_by(&self, wire: &Wire) -> QueueSettings {
         let mut url = self.url.clone();
         url.set_host(Some(&wire.address.ip().to_string())).unwrap();

@@ -12,6 +12,6 @@ pub(crate) struct TrackedChallenge {
     pub user: UserId,
     /// The content in question.
     pub digest: Digest,
-    /// What was asked.
+    /// The challenge that was given.
     pub challenge: Challenge,
 }

@@ -6,7 +6,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// How often something may be tried.
+/// A rate limit: a burst, then a steady rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RateLimit {
     /// So many times at once.
@@ -16,25 +16,25 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// What one try costs.
+    /// The time by which one try moves the arrival time.
     pub(super) fn interval(self) -> Duration {
         Duration::from_secs(1) / self.per_second.get()
     }
 
-    /// How far ahead of now tries may be paid for.
+    /// The distance by which the arrival time may lie in the future.
     pub(super) fn tolerance(self) -> Duration {
         self.interval() * self.burst.get()
     }
 }
 
-/// What became of a try.
+/// The answer to one try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It may go on, and was counted.
+    /// Allowed, and counted.
     Allowed,
-    /// It may not, and was not counted.
+    /// Refused, and not counted.
     Limited {
-        /// When the next one is welcome.
+        /// Time until the next try is allowed.
         retry_after: Duration,
     },
 }

@@ -50,7 +50,7 @@ enum Records {
     Redis(Redis),
 }
 
-/// Asks the one that it is.
+/// Calls the implementation that is in use.
 macro_rules! ask {
     ($tracker:expr, $records:ident => $asked:expr) => {
         match &$tracker.records {
@@ -75,7 +75,7 @@ impl Tracker {
         Ok(Self { records, waiters })
     }
 
-    /// Which memory this is. It stays the same until everything is lost.
+    /// Identity of the current memory. It stays the same until everything is lost.
     ///
     /// # Errors
     /// When the tracker cannot be read.
@@ -83,7 +83,7 @@ impl Tracker {
         ask!(self, records => records.epoch())
     }
 
-    /// Whether the tracker answers.
+    /// Checks that the tracker answers.
     ///
     /// # Errors
     /// When it does not.
@@ -121,7 +121,7 @@ impl Tracker {
         ask!(self, records => records.put_token(bearer, token, others))
     }
 
-    /// Whose access token this is; `None` when the user has none of that id that counts (any more).
+    /// An access token of a user by its id; `None` when there is none, or it was revoked or has expired.
     ///
     /// # Errors
     /// When the tracker cannot be read.
@@ -199,7 +199,7 @@ impl Tracker {
         ask!(self, records => records.expired_uploads(host))
     }
 
-    /// How many uploads a host is receiving.
+    /// Number of uploads that a host is receiving.
     ///
     /// # Errors
     /// When the tracker cannot be read.
@@ -222,7 +222,7 @@ impl Tracker {
         ask!(self, records => records.mark_chunk(id, index, digest, lifetime))
     }
 
-    /// Whether a chunk was received.
+    /// True if a chunk was received.
     ///
     /// # Errors
     /// When the tracker cannot be read.

@@ -9,7 +9,7 @@ use miaofs::protocol::ids::DeviceId;
 
 use crate::backend::{TokenId, UserId};
 
-/// Whose token it is, and of which device.
+/// The user and the device that a token was issued to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bearer {
     /// The user.
@@ -18,30 +18,30 @@ pub(crate) struct Bearer {
     pub device: DeviceId,
 }
 
-/// An access token that is to count.
+/// An access token to be registered.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessToken {
-    /// Its id.
+    /// Id of the token, which it carries.
     pub id: TokenId,
     /// The refresh token that it was given for; `None` when the device signed in.
     pub predecessor: Option<TokenId>,
-    /// How long it counts.
+    /// Time until it expires.
     pub lifetime: Duration,
 }
 
-/// What becomes of the other access tokens of the device.
+/// Treatment of the other access tokens of the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OtherTokens {
-    /// They end.
+    /// Revokes them.
     Revoke,
-    /// They count on.
+    /// Keeps them valid.
     Keep,
 }
 
-/// What is known of an access token that was shown.
+/// An access token that is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ActiveToken {
-    /// Whose it is.
+    /// User and device that it was issued to.
     pub bearer: Bearer,
     /// The refresh token that it was given for, until [`Tracker::mark_token_used`]: it is spent now.
     pub unspent: Option<TokenId>,

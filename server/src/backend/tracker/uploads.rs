@@ -13,12 +13,12 @@ use miaofs::protocol::ids::UploadId;
 
 use crate::backend::UserId;
 
-/// How far an upload is.
+/// Phase of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UploadPhase {
     /// Chunks may come.
     Receiving,
-    /// Its content is stored; it is remembered so that asking again does no harm.
+    /// Complete: its content is stored. Remembered, so that completing again does no harm.
     Finished,
 }
 
@@ -31,7 +31,7 @@ impl UploadPhase {
         }
     }
 
-    /// What [`Self::number`] stands for.
+    /// The inverse of [`Self::number`].
     pub(super) const fn of_number(value: i64) -> Option<Self> {
         match value {
             0 => Some(Self::Receiving),
@@ -44,7 +44,7 @@ impl UploadPhase {
 /// The facts of an upload that the tracker knows; its chunks' digests stand beside the staged bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TrackedUpload {
-    /// Its id.
+    /// Id of the upload.
     pub id: UploadId,
     /// Whose it is.
     pub user: UserId,
@@ -57,7 +57,7 @@ pub(crate) struct TrackedUpload {
     /// The boot of that host in which all chunks that are marked were written. After another boot
     /// they may have been lost with the page cache.
     pub boot: Vec<u8>,
-    /// How far it is.
+    /// Phase of the upload.
     pub phase: UploadPhase,
     /// Seconds until it expires.
     pub expires_in: u64,

@@ -29,16 +29,16 @@ pub(crate) async fn owned_after(
     rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
-/// How often a user is said to name a content, and how often they do.
+/// References of a user to a content: the stored count, and the counted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OwnedCount {
-    /// Which content.
+    /// Digest of the content.
     pub digest: Digest,
-    /// What the row says.
+    /// The stored count.
     pub said: i64,
     /// Nodes and versions that name it.
     pub counted: i64,
-    /// Whether the server has it.
+    /// True if the server has the content.
     pub stored: bool,
 }
 
@@ -275,7 +275,7 @@ pub(crate) async fn blobs_after(
     rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
-/// What the tables know of a blob beside [`Blob`](crate::backend::db::blobs::Blob).
+/// Facts of a blob beside those of [`Blob`](crate::backend::db::blobs::Blob).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BlobUse {
     /// The host that received it.
@@ -284,7 +284,7 @@ pub(crate) struct BlobUse {
     pub contents: i64,
     /// Transfers of it: one at the most.
     pub transfers: i64,
-    /// Whether it is condemned, so that its bytes may be gone.
+    /// True if it is marked for deletion, so that its bytes may be gone.
     pub condemned: bool,
 }
 

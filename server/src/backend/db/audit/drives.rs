@@ -7,19 +7,19 @@ use crate::backend::db::columns::digest_from_column;
 use crate::backend::db::{Connection, Row, query};
 use crate::backend::{Error, UserId};
 
-/// What the drive of a user is said to hold, and what it holds.
+/// Totals of a drive: the stored ones, and the counted ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DriveCount {
     /// Bytes, nodes and sequence number as the account says.
     pub said: [i64; 3],
     /// Bytes, nodes and the highest version of a node, as counted.
     pub counted: [i64; 3],
-    /// How many roots there are: one.
+    /// Number of roots, which should be one.
     pub roots: i64,
 }
 
 impl DriveCount {
-    /// Whether both agree: no node is newer than the last commit.
+    /// True if both agree, and no node is newer than the last commit.
     pub(crate) fn agrees(&self) -> bool {
         self.said[..2] == self.counted[..2] && self.said[2] >= self.counted[2]
     }
@@ -104,22 +104,22 @@ pub(crate) async fn nodes_after(
     rows.iter().map(|row| Ok((node_of(row, 0)?, row.try_get::<i64, _>(1)? == 1))).collect()
 }
 
-/// What may be wrong with a node, as far as one statement can tell.
+/// An inconsistency of a node that one statement can find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NodeFlaw {
-    /// It names a content that the server does not have.
+    /// Names a content that the server does not have.
     LostContent,
-    /// It has another size than its content.
+    /// Has another size than its content.
     WrongSize,
-    /// Its user is not known to own its content.
+    /// Names a content that its user is not recorded to own.
     Unowned,
-    /// It has no name.
+    /// Has no name.
     Nameless,
-    /// It is a directory with several names.
+    /// Is a directory with several names.
     ManyNames,
-    /// It is deleted and names a content.
+    /// Is deleted and names a content.
     FullTombstone,
-    /// It is a file without content.
+    /// Is a file without content.
     NoContent,
 }
 
@@ -220,16 +220,16 @@ pub(crate) struct RawEntry {
     pub parent: NodeId,
     /// The name in it.
     pub name: Vec<u8>,
-    /// What has the name.
+    /// The node that has the name.
     pub node: NodeId,
 }
 
-/// What may be wrong with an entry.
+/// An inconsistency of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryFlaw {
-    /// It leads to no node, or to a deleted one.
+    /// Leads to no node, or to a deleted one.
     Dangling,
-    /// Its node stands, but its directory does not.
+    /// Stands in no directory, though its node exists.
     Homeless,
 }
 

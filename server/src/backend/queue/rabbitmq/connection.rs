@@ -18,7 +18,7 @@ use super::topology::Topology;
 use crate::backend::Error;
 use crate::backend::queue::message::{QueueDepth, RoutingKey};
 
-/// How long a connection may take to be made.
+/// Timeout of connecting, declarations included.
 const CONNECT: Duration = Duration::from_secs(15);
 /// The pause after a first failure; it doubles with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
@@ -26,7 +26,7 @@ const PAUSE_FIRST: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Seconds within which both sides show that they are there, unless the URL says otherwise.
 const HEARTBEAT: u16 = 10;
-/// How often is looked whether the connection is still there.
+/// Interval of the check that the connection is still open.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A connection that comes back. Cloning it is cheap.
@@ -116,7 +116,7 @@ struct Shared {
     topology: Topology,
     /// Confirms what is published.
     publishing: Channel,
-    /// Lanes whose queue was declared on this connection.
+    /// Keys whose queue was declared on this connection.
     declared: Mutex<HashSet<RoutingKey>>,
     broken: CancellationToken,
 }
@@ -143,7 +143,7 @@ impl AmqpConnection {
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The names.
+    /// Names of the exchanges and queues.
     pub(super) fn topology(&self) -> &Topology {
         &self.shared.topology
     }
@@ -161,7 +161,7 @@ impl AmqpConnection {
         Ok(self.shared.connection.create_channel().await?)
     }
 
-    /// Makes sure that the queue of a lane is there.
+    /// Declares the queue behind a key, once a connection.
     ///
     /// # Errors
     /// [`Error::Queue`].
@@ -174,7 +174,7 @@ impl AmqpConnection {
         Ok(())
     }
 
-    /// Declares the queue of a lane and answers how full it is.
+    /// Declares the queue behind a key, and returns its depth.
     ///
     /// # Errors
     /// [`Error::Queue`].
@@ -182,7 +182,7 @@ impl AmqpConnection {
         self.topology().declare_lane(self.publishing(), lane).await
     }
 
-    /// Declares the queue of dead letters and answers how full it is.
+    /// Declares the queue of dead letters, and returns its depth.
     ///
     /// # Errors
     /// [`Error::Queue`].
@@ -190,7 +190,7 @@ impl AmqpConnection {
         self.topology().declare_dead(self.publishing()).await
     }
 
-    /// Says that this connection is of no use, so that another is made.
+    /// Marks this connection as broken, so that another is opened.
     pub(super) fn give_up(&self) {
         self.shared.broken.cancel();
     }

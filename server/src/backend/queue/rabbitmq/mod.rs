@@ -29,7 +29,7 @@ use self::topology::Topology;
 use super::message::{Message, QueueDepth, RoutingKey};
 use crate::backend::Error;
 
-/// How long the broker may take to confirm a message, or to answer anything.
+/// Timeout of every request to the broker, confirmations included.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The delivery mode of messages that survive a restart of the broker; see basic-properties of AMQP 0-9-1.
 const PERSISTENT: u8 = 2;
@@ -103,7 +103,7 @@ impl RabbitQueue {
         }
     }
 
-    /// Listens to a lane, with at most so many messages that are not acknowledged.
+    /// Consumes the queue behind a key, with at most `prefetch` messages unacknowledged.
     pub(crate) fn deliveries(&self, lane: &RoutingKey, prefetch: u16) -> RabbitDeliveries {
         RabbitDeliveries {
             connector: self.connector.clone(),
@@ -113,7 +113,7 @@ impl RabbitQueue {
         }
     }
 
-    /// How full the queues of these lanes are, and last the one of dead letters.
+    /// Depths of the queues behind these keys, and last that of dead letters.
     ///
     /// # Errors
     /// [`Error::Queue`].
@@ -164,7 +164,7 @@ async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, E
     }
 }
 
-/// Listens to a lane, over however many connections that takes.
+/// A consumer of one queue that outlives lost connections.
 #[derive(Debug)]
 pub(crate) struct RabbitDeliveries {
     connector: Connector,
@@ -251,7 +251,7 @@ impl RabbitReceipt {
         }
     }
 
-    /// Refuses, so that the broker lays the message to the dead letters.
+    /// Rejects without requeueing: the broker moves the message to the dead letters.
     pub(super) async fn reject(self) {
         let options = BasicNackOptions { requeue: false, ..BasicNackOptions::default() };
         if let Err(error) = self.delivery.nack(options).await {

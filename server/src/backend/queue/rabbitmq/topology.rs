@@ -27,12 +27,12 @@ impl Topology {
         Self { prefix: prefix.into() }
     }
 
-    /// Where all messages are published.
+    /// Name of the exchange to which all messages are published.
     pub(super) fn exchange(&self) -> ShortString {
         format!("{}.transfer", self.prefix).into()
     }
 
-    /// Where the messages of a lane wait.
+    /// Name of the queue behind a key.
     pub(super) fn queue(&self, lane: &RoutingKey) -> ShortString {
         format!("{}.transfer.{}", self.prefix, lane.as_str()).into()
     }
@@ -41,12 +41,12 @@ impl Topology {
         format!("{}.transfer-dead", self.prefix).into()
     }
 
-    /// Where dead letters rest.
+    /// Name of the queue of dead letters.
     pub(super) fn dead_queue(&self) -> ShortString {
         format!("{}.transfer-dead", self.prefix).into()
     }
 
-    /// Declares what all lanes share.
+    /// Declares the exchanges and the queue of dead letters.
     ///
     /// # Errors
     /// [`Error::Queue`], also when something of the same name is of another kind.
@@ -61,7 +61,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Declares the queue of dead letters and answers how full it is.
+    /// Declares the queue of dead letters, and returns its depth.
     ///
     /// # Errors
     /// [`Error::Queue`].
@@ -72,7 +72,7 @@ impl Topology {
         declare_queue(channel, self.dead_queue(), arguments, binding).await
     }
 
-    /// Declares the queue of a lane and answers how full it is.
+    /// Declares the queue behind a key, and returns its depth.
     ///
     /// # Errors
     /// [`Error::Queue`].

@@ -16,7 +16,7 @@ use super::limits::{Decision, RateLimit};
 use crate::backend::{Error, unix_now};
 use limits::ArrivalTimes;
 
-/// How long a statement waits for another one's transaction.
+/// Time that a statement waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const SCHEMA: &str = "

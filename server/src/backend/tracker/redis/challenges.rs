@@ -10,7 +10,7 @@ use super::Redis;
 use crate::backend::tracker::TrackedChallenge;
 use crate::backend::{Error, UserId};
 
-/// What the value of the key says.
+/// Value of a key, as JSON.
 #[derive(Serialize, Deserialize)]
 struct Asked {
     digest: Digest,

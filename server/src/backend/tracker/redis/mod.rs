@@ -39,9 +39,9 @@ use crate::backend::{Error, RedisSettings, UserId};
 use keys::Keys;
 use pubsub::Notifications;
 
-/// How long a command may take.
+/// Timeout of a command.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a try to connect may take.
+/// Timeout of one try to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Tries to connect before the commands that wait for the connection fail: half a second, about.
 const CONNECT_TRIES: usize = 4;
@@ -142,7 +142,7 @@ impl Redis {
     }
 }
 
-/// Whether the connection went away, and not only the answer's time: then asking again is worth it.
+/// True if the connection was lost, in contrast to a timeout: then a retry is worth it.
 fn is_lost(error: &RedisError) -> bool {
     error.is_connection_dropped()
 }

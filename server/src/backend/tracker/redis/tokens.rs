@@ -98,7 +98,7 @@ impl Redis {
     }
 }
 
-/// What a field says, and when it ends to count.
+/// Parses a field: the token, and when it expires.
 fn read(user: UserId, field: &str) -> Option<(ActiveToken, i64)> {
     let mut words = field.split(' ');
     let device: DeviceId = words.next()?.parse().ok()?;

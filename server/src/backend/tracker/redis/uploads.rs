@@ -17,13 +17,13 @@ use crate::backend::tracker::epoch::expires_at;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{Error, UserId, unix_now};
 
-/// How long an upload whose time is over waits for its host to sweep it.
+/// Time that an expired upload waits for its host to sweep it.
 const SLACK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Uploads that are looked at in one go.
 const UPLOADS_AT_ONCE: isize = 1000;
 /// Chunks that are marked in one go: a script takes some thousand arguments at the most.
 const CHUNKS_AT_ONCE: usize = 1000;
-/// What the name of a chunk's field begins with; the rest is its index.
+/// Prefix of the name of a chunk's field; the rest is its index.
 const CHUNK: &str = "chunk:";
 /// The fields of the facts.
 const FACTS: [&str; 7] = ["user", "digest", "size", "host", "boot", "phase", "expires_at"];
@@ -252,7 +252,7 @@ impl Redis {
     }
 }
 
-/// How long the hash of an upload is kept. Nobody sweeps what is finished.
+/// Lifetime of the hash of an upload. Nobody sweeps what is finished.
 fn kept(phase: UploadPhase, lifetime: Duration) -> Duration {
     match phase {
         UploadPhase::Receiving => lifetime + SLACK,
