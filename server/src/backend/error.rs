@@ -46,10 +46,12 @@ pub(crate) enum Error {
     #[error("cannot migrate the database: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     /// A row holds what this program never wrote.
-    #[error("the database holds a damaged {what}")]
+    #[error("the database holds a damaged {what}: {source}")]
     Damaged {
         /// Kind of the value.
         what: &'static str,
+        /// The reason for which it cannot be read.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The disk is full.
     #[error("no room on the disk: {0}")]
@@ -105,6 +107,14 @@ impl From<StoreFailure> for Error {
 }
 
 impl Error {
+    /// A value that cannot be read back, for this reason.
+    pub(crate) fn damaged(
+        what: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Damaged { what, source: source.into() }
+    }
+
     /// An I/O error at a path, told apart by whether the disk is full.
     pub(crate) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         match source.kind() {

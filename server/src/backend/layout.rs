@@ -178,7 +178,9 @@ impl Layout {
     /// # Errors
     /// [`Error::Damaged`] for anything else.
     pub(crate) fn decode(size: u64, bytes: &[u8]) -> Result<Self, Error> {
-        Self::read(size, bytes).ok_or(Error::Damaged { what: "manifest" })
+        Self::read(size, bytes).ok_or_else(|| {
+            Error::damaged("manifest", "it is cut short, too long, or of another version")
+        })
     }
 
     fn read(size: u64, bytes: &[u8]) -> Option<Self> {

@@ -210,7 +210,7 @@ impl Staging {
         run_blocking(move || match std::fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json)
                 .map(Some)
-                .map_err(|_not_ours| Error::Damaged { what: "sidecar of an upload" }),
+                .map_err(|error| Error::damaged("sidecar of an upload", error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::file(path, error)),
         })

@@ -28,7 +28,7 @@ impl TokenKey {
             Some(key) => Ok(key),
             None => {
                 make(path).map_err(|error| Error::file(path, error))?;
-                read(path)?.ok_or(Error::Damaged { what: "token key" })
+                read(path)?.ok_or_else(|| Error::damaged("token key", "it went away again"))
             }
         }
     }
@@ -47,7 +47,11 @@ impl TokenKey {
 fn read(path: &Path) -> Result<Option<TokenKey>, Error> {
     match std::fs::read(path) {
         Ok(bytes) => {
-            let key = bytes.try_into().map_err(|_length| Error::Damaged { what: "token key" })?;
+            let key = bytes.try_into();
+            // The conversion gives the bytes back as its error, and they are a secret.
+            let key = key.map_err(|_secret: Vec<u8>| {
+                Error::damaged("token key", format!("it has not {BYTES} bytes"))
+            })?;
             Ok(Some(TokenKey(key)))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -64,7 +64,9 @@ impl LocalStore {
         match self.objects.get(&Key::from(key)).await {
             Ok(found) => match found.payload {
                 GetResultPayload::File(file, _path) => Ok(Some(file)),
-                GetResultPayload::Stream(_) => Err(Error::Damaged { what: "local store" }),
+                GetResultPayload::Stream(_) => {
+                    Err(Error::damaged("local store", "an object is no file"))
+                }
             },
             Err(error) => self.unless_absent(Action::Read, error),
         }

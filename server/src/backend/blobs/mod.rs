@@ -20,7 +20,7 @@ mod tests;
 
 pub(crate) use failure::{Action, Cause, StoreFailure};
 pub(crate) use object::{MultipartUpload, StoredCopy, StoredObject, UnfinishedUpload};
-pub(crate) use settings::{BucketSettings, StoreName, StoresSettings};
+pub(crate) use settings::{BucketSettings, StoreName, StoresSettings, UnknownStore};
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -190,7 +190,8 @@ impl Stores {
     pub(crate) async fn verify(&self, copy: &StoredCopy, file: &Path) -> Result<(), Error> {
         let length = tokio::fs::metadata(file).await.map_err(|error| Error::file(file, error))?;
         if length.len() != copy.size {
-            return Err(Error::Damaged { what: "length of a stored blob" });
+            let said = format!("{} bytes instead of {}", length.len(), copy.size);
+            return Err(Error::damaged("length of a stored blob", said));
         }
         match self.store(copy.store)? {
             Store::Local(_) => Ok(()),

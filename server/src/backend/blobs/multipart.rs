@@ -3,7 +3,9 @@
 //! A service keeps the parts of a put until it is completed or aborted, and shows them in no listing of
 //! objects. So a put is known by its id before the first part is sent, and whoever begins one can write the id down.
 
+use std::fmt::Display;
 use std::fs::File;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -196,8 +198,7 @@ impl Bucket {
     async fn fetch(&self, url: &str) -> Result<String, Cause> {
         let client = ReqwestConnector::default().connect(&self.client).map_err(Cause::of)?;
         let mut request = HttpRequest::new(HttpRequestBody::empty());
-        let uri = url.parse().map_err(|_no_uri| Cause::Settings(format!("{url} is no URI")))?;
-        *request.uri_mut() = uri;
+        parse_into(request.uri_mut(), url)?;
         let unreadable = |error: HttpError| Cause::Unreadable(error.to_string());
         let answer = client.execute(request).await.map_err(unreadable)?;
         let status = answer.status();
@@ -208,4 +209,12 @@ impl Bucket {
         }
         Err(Cause::Unreadable(format!("{status}: {text}")))
     }
+}
+
+/// Parses a URL as the type that `target` has, which the `object_store` crate does not name.
+fn parse_into<T: FromStr<Err: Display>>(target: &mut T, url: &str) -> Result<(), Cause> {
+    *target = url
+        .parse()
+        .map_err(|error: T::Err| Cause::Settings(format!("a signed URL is none: {error}")))?;
+    Ok(())
 }

@@ -39,14 +39,16 @@ impl fmt::Display for StoreName {
 /// A word that names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no store: write local, ceph or oss")]
-pub(crate) struct NoStore(String);
+pub(crate) struct UnknownStore(String);
 
 impl FromStr for StoreName {
-    type Err = NoStore;
+    type Err = UnknownStore;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         let all = [Self::Local, Self::Ceph, Self::Oss];
-        all.into_iter().find(|name| name.as_str() == word).ok_or_else(|| NoStore(word.to_owned()))
+        all.into_iter()
+            .find(|name| name.as_str() == word)
+            .ok_or_else(|| UnknownStore(word.to_owned()))
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) async fn name(db: &mut Connection, user: UserId) -> Result<Option<Str
         .await?;
     let name: Option<Vec<u8>> = row.map(|row| row.try_get(0)).transpose()?;
     name.map(|bytes| {
-        String::from_utf8(bytes).map_err(|_not_text| Error::Damaged { what: "account name" })
+        String::from_utf8(bytes).map_err(|error| Error::damaged("account name", error))
     })
     .transpose()
 }
@@ -196,7 +196,7 @@ pub(crate) async fn other_devices(
             .await?;
     let id = |row: &super::Row| {
         DeviceId::try_from(row.try_get::<&[u8], _>(0)?)
-            .map_err(|_wrong_length| Error::Damaged { what: "device id" })
+            .map_err(|error| Error::damaged("device id", error))
     };
     rows.iter().map(id).collect()
 }

@@ -28,7 +28,7 @@ impl Location {
         match text {
             "staging" => Ok(Self::Staging),
             "stored" => Ok(Self::Store),
-            _ => Err(Error::Damaged { what: "place of a blob" }),
+            _ => Err(Error::damaged("place of a blob", format!("unknown word {text:?}"))),
         }
     }
 }
@@ -92,7 +92,7 @@ pub(crate) async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>,
     Ok(Some(Blob {
         size: size.cast_unsigned(),
         location: Location::from_column(row.try_get(1)?)?,
-        host: host.parse().map_err(|_not_a_name| Error::Damaged { what: "host of a blob" })?,
+        host: host.parse().map_err(|error| Error::damaged("host of a blob", error))?,
     }))
 }
 

@@ -14,7 +14,7 @@ pub(super) fn size_to_column(size: u64) -> i64 {
 /// # Errors
 /// [`Error::Damaged`] when it has not 32 bytes.
 pub(crate) fn digest_from_column(bytes: &[u8]) -> Result<Digest, Error> {
-    Digest::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "digest" })
+    Digest::try_from(bytes).map_err(|error| Error::damaged("digest", error))
 }
 
 /// Reads a blob's id from a column.
@@ -22,5 +22,5 @@ pub(crate) fn digest_from_column(bytes: &[u8]) -> Result<Digest, Error> {
 /// # Errors
 /// [`Error::Damaged`] when it has not 16 bytes.
 pub(crate) fn blob_from_column(bytes: &[u8]) -> Result<BlobId, Error> {
-    BlobId::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "blob id" })
+    BlobId::try_from(bytes).map_err(|error| Error::damaged("blob id", error))
 }

@@ -76,7 +76,7 @@ pub(crate) async fn remove(
 
 fn copy_of(row: &Row) -> Result<StoredCopy, Error> {
     let place: String = row.try_get("place")?;
-    let store = place.parse().map_err(|_no_store| Error::Damaged { what: "place of a copy" })?;
+    let store = place.parse().map_err(|error| Error::damaged("place of a copy", error))?;
     Ok(StoredCopy {
         blob: blob_from_column(row.try_get("blob_id")?)?,
         store,

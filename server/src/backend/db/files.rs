@@ -375,7 +375,7 @@ fn push_ids(query: &mut Statement, ids: &[NodeId]) {
 
 fn record_of(row: &Row) -> Result<Record, Error> {
     let revision = Revision::try_from(row.try_get::<&[u8], _>(2)?)
-        .map_err(|_wrong_length| Error::Damaged { what: "revision" })?;
+        .map_err(|error| Error::damaged("revision", error))?;
     let kind = kind_of_number(row.try_get(3)?)?;
     let deleted_at: Option<i64> = row.try_get(15)?;
     let state = deleted_at.is_none().then(|| state_of(row, kind)).transpose()?;
@@ -386,7 +386,7 @@ fn record_of(row: &Row) -> Result<Record, Error> {
 fn state_of(row: &Row, kind: Kind) -> Result<NodeState, Error> {
     let small = |column: usize| {
         u32::try_from(row.try_get::<i64, _>(column)?)
-            .map_err(|_too_large| Error::Damaged { what: "mode or owner" })
+            .map_err(|error| Error::damaged("mode or owner", error))
     };
     Ok(NodeState {
         kind,
@@ -401,7 +401,7 @@ fn state_of(row: &Row, kind: Kind) -> Result<NodeState, Error> {
         xattrs: match row.try_get::<Option<&str>, _>(12)? {
             None => Default::default(),
             Some(json) => serde_json::from_str(json)
-                .map_err(|_not_ours| Error::Damaged { what: "list of xattrs" })?,
+                .map_err(|error| Error::damaged("list of xattrs", error))?,
         },
         content: content_of(row)?,
         entries: Vec::new(),
@@ -431,14 +431,14 @@ fn add_entries(found: &mut HashMap<NodeId, Record>, rows: &[Row]) -> Result<(), 
 }
 
 fn entry_of(row: &Row) -> Result<(NodeId, Entry), Error> {
-    let name = Name::new(row.try_get::<&[u8], _>(2)?)
-        .map_err(|_broken_rule| Error::Damaged { what: "name" })?;
+    let name =
+        Name::new(row.try_get::<&[u8], _>(2)?).map_err(|error| Error::damaged("name", error))?;
     Ok((node_id(row, 0)?, Entry { parent: node_id(row, 1)?, name }))
 }
 
 fn node_id(row: &Row, column: usize) -> Result<NodeId, Error> {
     NodeId::try_from(row.try_get::<&[u8], _>(column)?)
-        .map_err(|_wrong_length| Error::Damaged { what: "node id" })
+        .map_err(|error| Error::damaged("node id", error))
 }
 
 /// The kinds by the number that tables hold.
@@ -459,5 +459,5 @@ fn number_of_kind(kind: Kind) -> i64 {
 
 fn kind_of_number(number: i64) -> Result<Kind, Error> {
     let kind = usize::try_from(number).ok().and_then(|at| KINDS.get(at)).copied();
-    kind.ok_or(Error::Damaged { what: "kind of node" })
+    kind.ok_or_else(|| Error::damaged("kind of node", format!("unknown number {number}")))
 }

@@ -51,7 +51,7 @@ pub(crate) async fn of_transfer(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let place: String = row.try_get(0)?;
-    let store = place.parse().map_err(|_no_store| Error::Damaged { what: "put of a transfer" })?;
+    let store = place.parse().map_err(|error| Error::damaged("put of a transfer", error))?;
     Ok(Some(MultipartUpload { store, key: row.try_get(1)?, id: row.try_get(2)? }))
 }
 

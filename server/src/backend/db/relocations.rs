@@ -6,7 +6,7 @@
 use super::columns::blob_from_column;
 use super::transfers::{Route, Transfer, TransferState, transfer_of};
 use super::{Connection, Row, query};
-use crate::backend::blobs::{StoreName, StoredCopy};
+use crate::backend::blobs::{StoreName, StoredCopy, UnknownStore};
 use crate::backend::{BlobId, Error, TransferId};
 
 /// A blob that has moved, and what of it is left in its former store.
@@ -176,7 +176,7 @@ pub(crate) async fn counts(db: &mut Connection) -> Result<Vec<(Route, TransferSt
     )
     .fetch_all(db)
     .await?;
-    let damaged = |_no_store| Error::Damaged { what: "route of a transfer" };
+    let damaged = |error: UnknownStore| Error::damaged("route of a transfer", error);
     let count = |row: &Row| {
         let (from, to): (String, String) = (row.try_get(0)?, row.try_get(1)?);
         let route =

@@ -8,6 +8,8 @@
 //! One row a device, however often it is renewed. A refresh token that was used renews again until its
 //! holder shows a token of the pair that it was given: the answer with that pair may have been lost.
 
+use std::array::TryFromSliceError;
+
 use miaofs::protocol::ids::DeviceId;
 
 use super::{Connection, Row, query};
@@ -155,11 +157,13 @@ pub(crate) async fn forget_expired(db: &mut Connection) -> Result<(), Error> {
 }
 
 fn signed_in(row: &Row) -> Result<SignedIn, Error> {
-    const DAMAGED: Error = Error::Damaged { what: "session" };
-    let id =
-        |bytes: &[u8]| bytes.try_into().map(TokenId::from_bytes).map_err(|_wrong_length| DAMAGED);
+    let id = |bytes: &[u8]| {
+        let id = bytes.try_into().map(TokenId::from_bytes);
+        id.map_err(|error: TryFromSliceError| Error::damaged("session", error))
+    };
     let device: Vec<u8> = row.try_get("device")?;
-    let device = DeviceId::try_from(&device[..]).map_err(|_wrong_length| DAMAGED)?;
+    let device =
+        DeviceId::try_from(&device[..]).map_err(|error| Error::damaged("session", error))?;
     let refresh: Vec<u8> = row.try_get("refresh")?;
     let predecessor: Option<Vec<u8>> = row.try_get("predecessor")?;
     Ok(SignedIn {

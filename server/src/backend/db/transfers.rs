@@ -56,7 +56,9 @@ impl TransferState {
 
     pub(super) fn from_column(number: i64) -> Result<Self, Error> {
         let state = Self::ALL.into_iter().find(|state| state.to_column() == number);
-        state.ok_or(Error::Damaged { what: "state of a transfer" })
+        state.ok_or_else(|| {
+            Error::damaged("state of a transfer", format!("unknown number {number}"))
+        })
     }
 }
 
@@ -458,7 +460,7 @@ pub(super) fn transfer_of(row: &Row) -> Result<Transfer, Error> {
     let attempts: i64 = row.try_get("attempts")?;
     let id: &[u8] = row.try_get("id")?;
     Ok(Transfer {
-        id: id.try_into().map_err(|_length| Error::Damaged { what: "id of a transfer" })?,
+        id: id.try_into().map_err(|error| Error::damaged("id of a transfer", error))?,
         blob: blob_from_column(row.try_get("blob_id")?)?,
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         route: route_of(row)?,
@@ -469,7 +471,7 @@ fn route_of(row: &Row) -> Result<Option<Route>, Error> {
     let store = |column| {
         let name: Option<String> = row.try_get(column)?;
         let store = name.map(|name| name.parse()).transpose();
-        store.map_err(|_no_store| Error::Damaged { what: "route of a transfer" })
+        store.map_err(|error| Error::damaged("route of a transfer", error))
     };
     Ok(store("from_place")?.zip(store("to_place")?).map(|(from, to)| Route { from, to }))
 }

@@ -24,7 +24,7 @@ impl Status {
         match number {
             0 => Ok(Self::Active),
             1 => Ok(Self::Disabled),
-            _ => Err(Error::Damaged { what: "status of an account" }),
+            _ => Err(Error::damaged("status of an account", format!("unknown number {number}"))),
         }
     }
 }
@@ -116,7 +116,7 @@ fn user_of(row: &Row) -> Result<User, Error> {
     Ok(User {
         id: UserId(row.try_get("id")?),
         name: String::from_utf8(row.try_get("name")?)
-            .map_err(|_not_text| Error::Damaged { what: "account name" })?,
+            .map_err(|error| Error::damaged("account name", error))?,
         status: Status::from_column(row.try_get("status")?)?,
         quota: number("quota")?,
         used: number("used")?,

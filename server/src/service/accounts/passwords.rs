@@ -73,7 +73,9 @@ fn hash(password: &str) -> String {
 }
 
 fn verify(password: &str, hash: &str) -> Result<bool, Error> {
-    let damaged = |_error| backend::Error::Damaged { what: "password hash" };
+    let damaged = |error: argon2::password_hash::phc::Error| {
+        backend::Error::damaged("password hash", error.to_string())
+    };
     let hash = PasswordHash::new(hash).map_err(damaged)?;
     Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
 }

@@ -131,7 +131,9 @@ impl Reader {
                     return Ok(Some(bytes));
                 }
                 Some(Err(error)) => error,
-                Some(Ok(_)) | None => Error::Damaged { what: "length of a stored blob" },
+                Some(Ok(_)) | None => {
+                    Error::damaged("length of a stored blob", "it ends early or late")
+                }
             };
             self.bear(rest, origin, read)?;
         }

@@ -35,7 +35,7 @@ impl Fsck<'_> {
                     Ok(Bytes::Right) => (),
                     Ok(Bytes::Elsewhere) => self.report.checked.blobs_elsewhere += 1,
                     Ok(_wrong) => suspects.push(blob),
-                    Err(Error::Damaged { what }) => self.report_row(blob, what).await?,
+                    Err(Error::Damaged { what, .. }) => self.report_row(blob, what).await?,
                     Err(error) => return Err(error),
                 }
             }
@@ -112,7 +112,7 @@ impl Fsck<'_> {
         tokio::time::sleep(PAUSE).await;
         for blob in suspects {
             match self.check_suspect(blob).await {
-                Err(Error::Damaged { what }) => self.report_row(blob, what).await?,
+                Err(Error::Damaged { what, .. }) => self.report_row(blob, what).await?,
                 checked => checked?,
             }
         }

@@ -208,7 +208,7 @@ impl Fsck<'_> {
         let path = contents.staging.path(between);
         let copy = contents.stores.put(bad.store, bad.blob, path).await?;
         if copy.size != source.size || self.wrong_chunk(&copy).await?.is_some() {
-            return Err(Error::Damaged { what: "new copy of a blob" });
+            return Err(Error::damaged("new copy of a blob", "it is not what was sent"));
         }
         if !db::retry_transaction(|| self.write_down(&copy)).await? {
             contents.stores.remove(copy.store, &copy.key).await?;

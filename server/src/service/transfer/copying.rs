@@ -60,7 +60,11 @@ pub(super) async fn put(
     }
     let (blob, file) = (transfer.blob, file.to_owned());
     let copy = contents.stores.put_multipart(name, blob, file, begun.as_ref()).await?;
-    if copy.size == size { Ok(copy) } else { Err(Error::Damaged { what: "size of a staged blob" }) }
+    if copy.size == size {
+        return Ok(copy);
+    }
+    let said = format!("{size} bytes sent, {} stored", copy.size);
+    Err(Error::damaged("size of a staged blob", said))
 }
 
 async fn note(

@@ -369,7 +369,7 @@ fn key(node: Option<NodeId>) -> Vec<u8> {
 
 fn node_of(row: &Row, column: usize) -> Result<NodeId, Error> {
     NodeId::try_from(row.try_get::<&[u8], _>(column)?)
-        .map_err(|_wrong_length| Error::Damaged { what: "node id" })
+        .map_err(|error| Error::damaged("node id", error))
 }
 
 fn entry_of(row: &Row) -> Result<RawEntry, Error> {

@@ -64,11 +64,11 @@ fn challenge_of(
 ) -> Result<TrackedChallenge, Error> {
     let digest = |column| -> Result<Digest, Error> {
         let bytes: &[u8] = row.try_get(column)?;
-        Digest::try_from(bytes).map_err(|_wrong_length| Error::Damaged { what: "challenge" })
+        Digest::try_from(bytes).map_err(|error| Error::damaged("challenge", error))
     };
     let ranges: &str = row.try_get("ranges")?;
     let ranges =
-        serde_json::from_str(ranges).map_err(|_not_ranges| Error::Damaged { what: "challenge" })?;
+        serde_json::from_str(ranges).map_err(|error| Error::damaged("challenge", error))?;
     let challenge = Challenge { id, nonce: digest("nonce")?, ranges, expires_in: 0 };
     Ok(TrackedChallenge { user, digest: digest("digest")?, challenge })
 }

@@ -1,5 +1,7 @@
 //! Access tokens in the embedded tracker.
 
+use std::array::TryFromSliceError;
+
 use miaofs::protocol::ids::DeviceId;
 use sqlx::{Row, Sqlite, Transaction};
 
@@ -84,11 +86,15 @@ async fn end_device(db: &mut Transaction<'_, Sqlite>, bearer: Bearer) -> Result<
 }
 
 fn shown_of(user: UserId, row: &sqlx::sqlite::SqliteRow) -> Result<ActiveToken, Error> {
-    const DAMAGED: Error = Error::Damaged { what: "access token" };
     let device: &[u8] = row.try_get("device")?;
-    let device = DeviceId::try_from(device).map_err(|_wrong_length| DAMAGED)?;
+    let device =
+        DeviceId::try_from(device).map_err(|error| Error::damaged("access token", error))?;
     let predecessor: Option<&[u8]> = row.try_get("predecessor")?;
     let unspent = predecessor.map(|id| id.try_into().map(TokenId::from_bytes)).transpose();
     let bearer = Bearer { user, device };
-    Ok(ActiveToken { bearer, unspent: unspent.map_err(|_wrong_length| DAMAGED)? })
+    Ok(ActiveToken {
+        bearer,
+        unspent: unspent
+            .map_err(|error: TryFromSliceError| Error::damaged("access token", error))?,
+    })
 }

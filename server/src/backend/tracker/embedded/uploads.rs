@@ -211,19 +211,19 @@ impl Embedded {
 }
 
 fn upload_of(row: &sqlx::sqlite::SqliteRow) -> Result<TrackedUpload, Error> {
-    const DAMAGED: Error = Error::Damaged { what: "upload" };
     let id: &[u8] = row.try_get("id")?;
     let digest: &[u8] = row.try_get("digest")?;
     let expires_at: i64 = row.try_get("expires_at")?;
     let host: &str = row.try_get("host")?;
     Ok(TrackedUpload {
-        id: UploadId::try_from(id).map_err(|_wrong_length| DAMAGED)?,
+        id: UploadId::try_from(id).map_err(|error| Error::damaged("upload", error))?,
         user: UserId(row.try_get("user_id")?),
-        digest: Digest::try_from(digest).map_err(|_wrong_length| DAMAGED)?,
+        digest: Digest::try_from(digest).map_err(|error| Error::damaged("upload", error))?,
         size: row.try_get::<i64, _>("size")?.unsigned_abs(),
-        host: host.parse().map_err(|_not_a_name| DAMAGED)?,
+        host: host.parse().map_err(|error| Error::damaged("upload", error))?,
         boot: row.try_get("boot")?,
-        phase: UploadPhase::of_number(row.try_get("phase")?).ok_or(DAMAGED)?,
+        phase: UploadPhase::of_number(row.try_get("phase")?)
+            .ok_or_else(|| Error::damaged("upload", "its phase is unknown"))?,
         expires_in: u64::try_from(expires_at - unix_now()).unwrap_or(0),
     })
 }

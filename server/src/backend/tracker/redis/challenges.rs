@@ -39,8 +39,8 @@ impl Redis {
         let taken = Cmd::get_del(self.keys.challenge(user, id));
         let json: Option<Vec<u8>> = taken.query_async(&mut connection).await?;
         let Some(json) = json else { return Ok(None) };
-        let asked: Asked = serde_json::from_slice(&json)
-            .map_err(|_not_ours| Error::Damaged { what: "challenge" })?;
+        let asked: Asked =
+            serde_json::from_slice(&json).map_err(|error| Error::damaged("challenge", error))?;
         let Asked { digest, nonce, ranges } = asked;
         let challenge = Challenge { id, nonce, ranges, expires_in: 0 };
         Ok(Some(TrackedChallenge { user, digest, challenge }))

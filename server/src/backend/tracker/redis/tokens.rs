@@ -78,8 +78,8 @@ impl Redis {
         let field: Option<String> =
             self.command(&Cmd::hget(self.keys.tokens(user), id.to_string())).await?;
         let Some(field) = field else { return Ok(None) };
-        let (shown, expires_at) =
-            read(user, &field).ok_or(Error::Damaged { what: "access token" })?;
+        let (shown, expires_at) = read(user, &field)
+            .ok_or_else(|| Error::damaged("access token", "the field has other words"))?;
         Ok((expires_at > unix_now()).then_some(shown))
     }
 

@@ -289,5 +289,5 @@ fn upload_of(id: UploadId, facts: &[Option<Vec<u8>>]) -> Result<Option<TrackedUp
             expires_in: u64::try_from(number(expires)? - unix_now()).unwrap_or(0),
         })
     };
-    read().map(Some).ok_or(Error::Damaged { what: "upload" })
+    read().map(Some).ok_or_else(|| Error::damaged("upload", "a field cannot be read"))
 }
