@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::Ino;
+use super::node::Ino;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]

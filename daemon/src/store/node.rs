@@ -109,3 +109,12 @@ pub(crate) struct Child {
     /// What that node is.
     pub kind: Kind,
 }
+
+/// What a handle is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Reading only.
+    Read,
+    /// Reading and writing.
+    Write,
+}

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 
-use super::data::DataFiles;
-use super::error::while_doing;
-use super::evict::Room;
-use super::journal::{Journal, Timer};
-use super::lock::Lock;
-use super::tree::Tree;
-use super::{Error, Store, StoreOptions, content_rows, meta, recovery, schema};
+use super::core::{Store, StoreOptions};
+use super::disk::data_files::DataFiles;
+use super::disk::journal::Journal;
+use super::disk::lock::Lock;
+use super::disk::space::Room;
+use super::disk::{chunk_rows, manifest_rows, meta, schema};
+use super::error::{Error, while_doing};
+use super::tree::transaction::Tree;
+use super::upkeep::{recovery, timer};
 
 impl Store {
     /// Opens the state directory, making what is missing and mending what a crash left behind.
@@ -26,7 +28,7 @@ impl Store {
         let db = schema::open_database(&database)?;
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
         recovery::recover(&db, &data, dir)?;
-        content_rows::sweep_manifests(&db)?;
+        manifest_rows::sweep_manifests(&db)?;
         let journal = Journal::new(&database)?;
         // That it is open must be known before anything else can change.
         journal.sync()?;
@@ -41,7 +43,7 @@ impl Store {
             dir: dir.to_owned(),
             _lock: lock,
         });
-        let timer = Timer::start(&store)?;
+        let timer = timer::start(&store)?;
         store.timer.get_or_init(|| timer);
         Ok(store)
     }
@@ -49,11 +51,11 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.tree().forget_all_kept();
+        self.tree().pinned.release_all();
         let closed = self.sync_all().and_then(|_durable| {
             self.tree().transact(|tree| {
                 tree.begin()?;
-                content_rows::believe_all_fresh(&tree.db)?;
+                chunk_rows::believe_all_fresh(&tree.db)?;
                 meta::set_text(&tree.db, recovery::CLOSED, &recovery::boot_id()?)
             })
         });

@@ -17,7 +17,7 @@ use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count, hash_chunk};
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::Revision;
 
-use super::fill::Filled;
+use super::exchange::fill::Filled;
 use super::{
     Access, Availability, Change, ChunkRead, Content, Copied, CopyRange, Error, Growth, Ino,
     NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions,

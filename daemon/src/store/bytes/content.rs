@@ -1,0 +1,369 @@
+//! A handle on the content of a file: reading, writing, cutting, making durable.
+//!
+//! Bytes that are here are read and written with the inode locked and nothing else. The tree is
+//! locked too when a chunk, or the file, becomes dirty; that is committed before any byte changes,
+//! so a killed daemon never leaves changed bytes that it takes for clean.
+//!
+//! Cutting shorter commits the new size first and cuts then, growing grows first: whichever half a
+//! crash leaves out, recovery makes the data file as long as the row says.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use miaofs::content::{CHUNK_SIZE, Chunk, chunk_count};
+
+use crate::store::core::Store;
+use crate::store::disk::chunk_rows::{self, ChunkState, Row};
+use crate::store::disk::data_files::read_or_zeros;
+use crate::store::error::{Error, while_doing};
+use crate::store::inodes::chunks::chunks_of;
+use crate::store::inodes::inode::{Body, Live};
+use crate::store::node::{Access, Ino};
+use crate::store::tree::change::Change;
+use crate::store::tree::view::View;
+
+/// The largest size of a file: 16 TiB, which is also ext4's.
+pub(crate) const SIZE_MAX: u64 = 1 << 44;
+
+/// What an operation on content came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Availability<T> {
+    /// The bytes were here, and it is done.
+    Ready(T),
+    /// These bytes must be fetched first; then try again.
+    Missing(Range<u64>),
+}
+
+/// An open handle. Dropping it closes it: never inside `Store::view` or `Store::change`.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) store: Arc<Store>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) access: Access,
+}
+
+impl Store {
+    /// Like [`Store::change`], then opens the node that it answers, even one without an entry (`O_TMPFILE`).
+    pub(crate) fn change_and_open<T, E: From<Error>>(
+        self: &Arc<Self>,
+        access: Access,
+        change: impl FnOnce(&mut Change<'_>) -> Result<(T, Ino), E>,
+    ) -> Result<(T, Content), E> {
+        let (answer, live) = self.transact(|tree| {
+            let (answer, ino) = change(&mut Change { view: View { tree } })?;
+            let live = tree.opened(ino, access)?;
+            Ok::<_, E>((answer, live))
+        })?;
+        Ok((answer, Content { store: Arc::clone(self), live, access }))
+    }
+
+    /// Opens the content of a regular file.
+    pub(crate) fn open_content(
+        self: &Arc<Self>,
+        ino: Ino,
+        access: Access,
+    ) -> Result<Content, Error> {
+        let live = self.tree().opened(ino, access)?;
+        Ok(Content { store: Arc::clone(self), live, access })
+    }
+}
+
+impl Content {
+    /// The node.
+    pub(crate) fn ino(&self) -> Ino {
+        self.live.ino
+    }
+
+    /// What the handle is for.
+    pub(crate) fn access(&self) -> Access {
+        self.access
+    }
+
+    /// Reads at `offset`; short only at the end of the file.
+    pub(crate) fn read_at(
+        &self,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<Availability<usize>, Error> {
+        let body = self.live.body();
+        let size = self.live.hot().size;
+        let end = size.min(offset.saturating_add(buffer.len() as u64));
+        if offset >= end {
+            return Ok(Availability::Ready(0));
+        }
+        let range = offset..end;
+        self.live.last_read.store(offset / CHUNK_SIZE, Ordering::Relaxed);
+        if !body.chunks.is_here(&range) {
+            return Ok(Availability::Missing(range));
+        }
+        let length = (end - offset) as usize;
+        let file = self.store.data.open(self.live.ino, size)?;
+        read_or_zeros(&file, &mut buffer[..length], offset)?;
+        Ok(Availability::Ready(length))
+    }
+
+    /// Writes all of `bytes` at `offset`, growing the file if need be; mtime and ctime become `now`.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] and [`Error::TooLarge`]; nothing is written then, or a part of `bytes`.
+    pub(crate) fn write_at(
+        &self,
+        offset: u64,
+        bytes: &[u8],
+        now: i64,
+    ) -> Result<Availability<()>, Error> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > SIZE_MAX {
+            return Err(Error::TooLarge(end));
+        }
+        if bytes.is_empty() {
+            return Ok(Availability::Ready(()));
+        }
+        self.store.make_room(bytes.len() as u64)?;
+        let mut body = self.live.body_mut();
+        let size = self.live.hot().size;
+        let range = changed_by(size, offset..end);
+        if let Some(needed) = cut_by(&body, size, &range, offset) {
+            return Ok(Availability::Missing(needed));
+        }
+        let file = self.store.data.open(self.live.ino, size)?;
+        self.become_dirty(&mut body, &range, now)?;
+        body.chunks.note_written(chunks_of(&range));
+        match file.write_all_at(bytes, offset) {
+            Ok(()) => Ok(Availability::Ready(())),
+            Err(error) => {
+                self.keep_what_was_written(&file, size)?;
+                Err(while_doing("writing a data file")(error))
+            }
+        }
+    }
+
+    /// Cuts or extends with zeros; mtime and ctime become `now`.
+    pub(crate) fn resize(&self, size: u64, now: i64) -> Result<Availability<()>, Error> {
+        if size > SIZE_MAX {
+            return Err(Error::TooLarge(size));
+        }
+        self.resize_locked(&mut self.live.body_mut(), size, now)
+    }
+
+    /// [`Self::resize`] to a size that is not too large.
+    pub(crate) fn resize_locked(
+        &self,
+        body: &mut Body,
+        size: u64,
+        now: i64,
+    ) -> Result<Availability<()>, Error> {
+        let old = self.live.hot().size;
+        if let Some(needed) = cut_by_end(body, old, size) {
+            return Ok(Availability::Missing(needed));
+        }
+        let edge = edge(old, size);
+        if size > old {
+            self.store
+                .data
+                .open(self.live.ino, old)?
+                .set_len(size)
+                .map_err(while_doing("extending a data file"))?;
+        }
+        self.commit_size(body, size, edge, now)?;
+        if size != old {
+            let first = edge.unwrap_or(old.min(size) / CHUNK_SIZE);
+            body.chunks.note_written(first..chunk_count(old.max(size)));
+        }
+        if size < old
+            && let Some(file) = self.store.data.existing(self.live.ino)?
+        {
+            // A chunk of the server's that is cut through, with no row that says so, is nothing that can be fetched.
+            if edge.is_some_and(|index| index < body.chunks.kept()) {
+                self.store.journal.sync()?;
+            }
+            file.set_len(size).map_err(while_doing("cutting a data file"))?;
+        }
+        Ok(Availability::Ready(()))
+    }
+
+    /// Has the row say that `range` is dirty, then takes its new size and times over.
+    pub(crate) fn become_dirty(
+        &self,
+        body: &mut Body,
+        range: &Range<u64>,
+        now: i64,
+    ) -> Result<(), Error> {
+        loop {
+            let clean: Vec<u64> = chunks_of(range)
+                .take_while(|index| *index < body.chunks.kept())
+                .filter(|index| body.chunks.state(*index) != ChunkState::Dirty)
+                .collect();
+            if !clean.is_empty() || !body.content_dirty || !self.live.hot().unsettled {
+                self.keep_old_bytes(body, &clean)?;
+                self.commit_dirty(body, &clean, now)?;
+            }
+            let mut hot = self.live.hot();
+            if hot.unsettled {
+                hot.size = hot.size.max(range.end);
+                hot.mtime = now;
+                hot.ctime = now;
+                hot.written_at = now;
+                return Ok(());
+            }
+        }
+    }
+
+    fn commit_dirty(&self, body: &mut Body, chunks: &[u64], now: i64) -> Result<(), Error> {
+        let ino = self.live.ino;
+        let given_up: u64 = chunks.iter().map(|index| body.cached_bytes(*index)).sum();
+        self.store.transact(|tree| {
+            // What waits to be settled is so now: at the commit it would undo the mark set here.
+            tree.settle(ino)?;
+            tree.forget_previous(ino)?;
+            let record = tree.edit_and_mark(ino)?;
+            record.content_dirty = true;
+            record.unsettled = true;
+            tree.count_cached(ino, -(given_up as i64))?;
+            for index in chunks {
+                chunk_rows::set_chunk(&tree.db, ino, *index, Row::Dirty)?;
+            }
+            Ok::<(), Error>(())
+        })?;
+        let mut hot = self.live.hot();
+        hot.unsettled = true;
+        hot.mtime = now;
+        hot.ctime = now;
+        drop(hot);
+        for index in chunks {
+            body.chunks.set(*index, ChunkState::Dirty);
+        }
+        body.content_dirty = true;
+        Ok(())
+    }
+
+    /// Commits a new size and the chunks that it changes.
+    fn commit_size(
+        &self,
+        body: &mut Body,
+        size: u64,
+        edge: Option<u64>,
+        now: i64,
+    ) -> Result<(), Error> {
+        let ino = self.live.ino;
+        let kept = body.chunks.kept().min(chunk_count(size));
+        let edge = edge.filter(|index| *index < kept);
+        if let Some(index) = edge
+            && body.chunks.state(index) != ChunkState::Dirty
+        {
+            self.keep_old_bytes(body, &[index])?;
+        }
+        let dirties = size != self.live.hot().size;
+        let given_up: u64 =
+            (kept..body.chunks.kept()).chain(edge).map(|index| body.cached_bytes(index)).sum();
+        self.store.transact(|tree| {
+            tree.settle(ino)?;
+            if dirties {
+                tree.forget_previous(ino)?;
+                chunk_rows::delete_chunks_from(&tree.db, ino, kept)?;
+            }
+            if let Some(index) = edge {
+                chunk_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?;
+            }
+            tree.count_cached(ino, -(given_up as i64))?;
+            let record = tree.edit_and_mark(ino)?;
+            record.attributes.size = size;
+            record.attributes.mtime = now;
+            record.attributes.ctime = now;
+            record.written_at = now;
+            record.kept = kept;
+            record.content_dirty |= dirties;
+            Ok::<(), Error>(())
+        })?;
+        body.chunks.keep_below(kept);
+        body.synced_size = body.synced_size.min(size);
+        if let Some(index) = edge {
+            body.chunks.set(index, ChunkState::Dirty);
+        }
+        body.content_dirty |= dirties;
+        let mut hot = self.live.hot();
+        hot.size = size;
+        hot.mtime = now;
+        hot.ctime = now;
+        hot.written_at = now;
+        Ok(())
+    }
+
+    /// After a failed write: the file is as long as it was, or as what was written made it.
+    pub(crate) fn keep_what_was_written(&self, file: &File, before: u64) -> Result<(), Error> {
+        let length = file.metadata().map_err(while_doing("looking at a data file"))?.len();
+        let size = length.max(before);
+        self.store.transact(|tree| {
+            self.live.hot().size = size;
+            tree.settle(self.live.ino)?;
+            tree.edit(self.live.ino)?.attributes.size = size;
+            Ok(())
+        })
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        if let Err(error) = self.store.close(&self.live, self.access) {
+            let ino = self.live.ino;
+            tracing::warn!(%ino, error = &error as &dyn std::error::Error, "closing a file failed");
+        }
+    }
+}
+
+impl Body {
+    /// Bytes of a chunk that count as cache: clean, here, and no hole.
+    pub(crate) fn cached_bytes(&self, index: u64) -> u64 {
+        let hole = self.manifest.as_ref().is_some_and(|manifest| manifest.is_hole(index));
+        match (self.chunks.state(index), self.content) {
+            (ChunkState::Clean, Some(content)) if !hole => {
+                Chunk::new(index, content.size).map_or(0, Chunk::length)
+            }
+            _ => 0,
+        }
+    }
+}
+
+/// The chunk whose digest a change of size changes though its first bytes stay: the one that the
+/// nearer end falls into, or the first when it becomes the only one or is that no more.
+pub(crate) fn edge(old: u64, size: u64) -> Option<u64> {
+    let end = old.min(size);
+    let keeps_digest = end.is_multiple_of(CHUNK_SIZE) && end != CHUNK_SIZE;
+    (old != size && !keeps_digest).then(|| (end - 1) / CHUNK_SIZE)
+}
+
+/// What writing these bytes to a file of `size` bytes changes: growing changes the digest of the last chunk,
+/// even when the bytes come far behind it.
+pub(crate) fn changed_by(size: u64, written: Range<u64>) -> Range<u64> {
+    let start = match edge(size, size.max(written.end)) {
+        Some(_) => written.start.min(size - 1),
+        None => written.start.min(size),
+    };
+    start..written.end
+}
+
+/// The chunk that is not here and whose digest a change of size changes, as bytes to be fetched.
+pub(crate) fn cut_by_end(body: &Body, old: u64, size: u64) -> Option<Range<u64>> {
+    let chunk = Chunk::new(edge(old, size)?, old)?;
+    (body.chunks.state(chunk.index()) == ChunkState::Absent).then(|| chunk.range())
+}
+
+/// The first chunk that is not here and that a write changes in part, as bytes to be fetched.
+///
+/// `range` is what changes, `offset` where the given bytes begin: what is before is zeros beyond the end.
+pub(crate) fn cut_by(
+    body: &Body,
+    size: u64,
+    range: &Range<u64>,
+    offset: u64,
+) -> Option<Range<u64>> {
+    chunks_of(range)
+        .take_while(|index| *index < body.chunks.kept())
+        .filter(|index| body.chunks.state(*index) == ChunkState::Absent)
+        .filter_map(|index| Chunk::new(index, size))
+        .map(Chunk::range)
+        .find(|chunk| offset > chunk.start || range.end < chunk.end)
+}

@@ -1,0 +1,11 @@
+//! Contents of files as programs use them: read, write, allocate, seek, copy, sync, and snapshots to be uploaded.
+//!
+//! A write makes room first and keeps the cache to its limit, so this stands on `upkeep`.
+
+pub(super) mod allocate;
+pub(super) mod content;
+pub(super) mod copy;
+pub(super) mod reference;
+pub(super) mod seek;
+pub(super) mod snapshot;
+pub(super) mod sync;

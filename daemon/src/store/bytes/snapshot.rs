@@ -1,0 +1,104 @@
+//! A content at one moment, to be hashed and uploaded while programs may go on writing to it.
+
+use std::sync::Arc;
+
+use miaofs::content::{Chunk, Manifest, chunk_count};
+
+use crate::store::core::Store;
+use crate::store::disk::chunk_rows::ChunkState;
+use crate::store::disk::data_files;
+use crate::store::error::Error;
+use crate::store::inodes::inode::{Body, Live, known_manifest};
+use crate::store::node::Ino;
+
+/// A content at one moment, as long as nobody writes to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    /// The node.
+    pub ino: Ino,
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// Which snapshot of the node this is; a later one takes its place.
+    pub generation: u64,
+    /// The content that chunks outside `dirty` are still equal to.
+    pub base_manifest: Option<Arc<Manifest>>,
+    /// Indexes of the chunks that may differ from `base_manifest`.
+    pub dirty: Vec<u64>,
+    pub(crate) live: Arc<Live>,
+}
+
+/// What reading a chunk of a snapshot gave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChunkRead {
+    /// The bytes are those of the snapshot.
+    Unchanged,
+    /// Somebody wrote to the chunk since: take a new snapshot.
+    ChangedSince,
+    /// It is one that the server is known to have, and not here.
+    Absent,
+}
+
+impl Store {
+    /// The content of a node now, to be hashed and uploaded.
+    ///
+    /// # Errors
+    /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest.
+    pub(crate) fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
+        let live = self.live(ino)?;
+        take_snapshot(&live, &mut live.body_mut())
+    }
+
+    /// A new snapshot in place of an earlier one of the same node, and the indexes of the chunks
+    /// that were written to in between: what is known of the others is still true.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub(crate) fn snapshot_again(&self, earlier: &Snapshot) -> Result<(Snapshot, Vec<u64>), Error> {
+        let live = &earlier.live;
+        let mut body = live.body_mut();
+        let count = chunk_count(earlier.size.max(live.hot().size));
+        let written = |index: &u64| body.chunks.written_since(*index, earlier.generation);
+        let written = (0..count).filter(written).collect();
+        Ok((take_snapshot(live, &mut body)?, written))
+    }
+
+    /// Reads one chunk of a snapshot into `buffer`, which takes its length.
+    pub(crate) fn read_chunk(
+        &self,
+        snapshot: &Snapshot,
+        index: u64,
+        buffer: &mut Vec<u8>,
+    ) -> Result<ChunkRead, Error> {
+        let Some(chunk) = Chunk::new(index, snapshot.size) else {
+            return Ok(ChunkRead::ChangedSince);
+        };
+        let range = chunk.range();
+        let body = snapshot.live.body();
+        if body.chunks.written_since(index, snapshot.generation) {
+            return Ok(ChunkRead::ChangedSince);
+        }
+        if !body.chunks.is_here(&range) {
+            return Ok(ChunkRead::Absent);
+        }
+        buffer.resize(chunk.length() as usize, 0);
+        match self.data.existing(snapshot.ino)? {
+            Some(file) => data_files::read_or_zeros(&file, buffer, range.start)?,
+            None => buffer.fill(0),
+        }
+        Ok(ChunkRead::Unchanged)
+    }
+}
+
+fn take_snapshot(live: &Arc<Live>, body: &mut Body) -> Result<Snapshot, Error> {
+    let ino = live.ino;
+    let size = live.hot().size;
+    let base = match body.content {
+        _ if body.chunks.kept() == 0 => None,
+        Some(content) => Some(known_manifest(body, content)?.ok_or(Error::NoManifest(ino))?),
+        None => None,
+    };
+    let dirty = body.chunks.in_state(ChunkState::Dirty);
+    let dirty = dirty.chain(body.chunks.kept()..chunk_count(size)).collect();
+    let generation = body.chunks.begin_snapshot();
+    Ok(Snapshot { ino, size, generation, base_manifest: base, dirty, live: Arc::clone(live) })
+}

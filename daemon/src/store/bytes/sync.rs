@@ -1,0 +1,68 @@
+//! What power loss must not undo: how bytes that the kernel has reach the disk, and when rows say that they did.
+//!
+//! A clean chunk counts as fresh until its bytes are on the disk: after power loss it is fetched again. Nobody
+//! fetches a dirty one, so what it held before must be on the disk before the first of its bytes changes: then
+//! power loss takes what was written since, and nothing that was safe on the server.
+
+use super::content::Content;
+use crate::store::core::Durable;
+use crate::store::disk::chunk_rows::{self, Row};
+use crate::store::error::{Error, while_doing};
+use crate::store::inodes::inode::Body;
+use crate::store::node::Ino;
+use crate::store::tree::transaction::Tree;
+
+impl Content {
+    /// Makes what was acknowledged of this file, and all of the tree, survive power loss.
+    ///
+    /// The bytes go first: a row must not tell of bytes that are not there. Then the row, then the
+    /// log that holds it.
+    pub(crate) fn sync(&self) -> Result<Durable, Error> {
+        let ino = self.live.ino;
+        if let Some(file) = self.store.data.existing(ino)? {
+            let before = self.live.freshened();
+            file.sync_data().map_err(while_doing("syncing a data file"))?;
+            self.store.transact(|tree| {
+                // Bytes of those that became fresh meanwhile may have come behind the sync.
+                if self.live.freshened() == before {
+                    tree.begin()?;
+                    chunk_rows::believe_fresh(&tree.db, ino)?;
+                }
+                Ok::<(), Error>(())
+            })?;
+        }
+        self.store.sync_tree()
+    }
+
+    /// Has the bytes of some chunks, given in order, be on the disk before they become dirty, and the length of all
+    /// that the server has: the end of a hole is nothing else.
+    pub(crate) fn keep_old_bytes(&self, body: &mut Body, chunks: &[u64]) -> Result<(), Error> {
+        let ino = self.live.ino;
+        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else { return Ok(()) };
+        let size = self.live.hot().size;
+        let needed = body.content.map_or(0, |content| content.size.min(size));
+        if body.synced_size >= needed
+            && !chunk_rows::any_fresh(&self.store.tree().db, ino, *first..=*last)?
+        {
+            return Ok(());
+        }
+        if let Some(file) = self.store.data.existing(ino)? {
+            file.sync_data().map_err(while_doing("syncing a data file"))?;
+        }
+        body.synced_size = size;
+        self.store.transact(|tree| {
+            tree.begin()?;
+            chunk_rows::believe_fresh(&tree.db, ino)
+        })
+    }
+}
+
+impl Tree {
+    /// Has the row of a chunk say that it is here and clean, though its bytes may not be on the disk yet.
+    pub(crate) fn set_fresh(&mut self, ino: Ino, index: u64) -> Result<(), Error> {
+        if let Some(live) = self.living(ino) {
+            live.note_freshened();
+        }
+        chunk_rows::set_chunk(&self.db, ino, index, Row::Fresh)
+    }
+}

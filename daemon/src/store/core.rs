@@ -1,0 +1,167 @@
+//! The store itself: its parts, each with its lock, and how the tree is read and changed.
+
+use std::path::PathBuf;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use tokio::sync::watch;
+
+use super::disk::data_files::DataFiles;
+use super::disk::journal::Journal;
+use super::disk::lock::Lock;
+use super::disk::pending_rows;
+use super::disk::space::Room;
+use super::error::{Error, while_doing};
+use super::inodes::inode::Live;
+use super::node::{Access, Ino};
+use super::tree::change::Change;
+use super::tree::transaction::{Committed, Tree};
+use super::tree::view::View;
+
+/// Closed inodes that may wait for a transaction to write their size and times.
+const WAITING_MAX: usize = 256;
+
+/// How much room the store may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoreOptions {
+    /// Bytes of clean content that may be kept.
+    pub cache_limit: u64,
+    /// Bytes of the disk that are left free.
+    pub free_floor: u64,
+}
+
+/// One state directory, open.
+pub(crate) struct Store {
+    pub(super) options: StoreOptions,
+    pub(super) tree: Mutex<Tree>,
+    pub(super) data: Arc<DataFiles>,
+    pub(super) journal: Journal,
+    pub(super) dirtied: watch::Sender<u64>,
+    pub(super) room: Room,
+    /// Ends the thread that syncs the journal when it is dropped.
+    pub(super) timer: OnceLock<Sender<()>>,
+    pub(super) dir: PathBuf,
+    /// Given back last.
+    pub(super) _lock: Lock,
+}
+
+/// Proof that all that was acknowledged before survives power loss. Only the store makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Durable(pub(super) ());
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Reads the tree at one moment.
+    pub(crate) fn view<T, E: From<Error>>(
+        &self,
+        read: impl FnOnce(&mut View<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        read(&mut View { tree: &mut self.tree() })
+    }
+
+    /// Changes the tree in one transaction; an `Err` undoes all of it.
+    pub(crate) fn change<T, E: From<Error>>(
+        &self,
+        change: impl FnOnce(&mut Change<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.transact(|tree| change(&mut Change { view: View { tree } }))
+    }
+
+    /// Makes all that was acknowledged survive power loss.
+    pub(crate) fn sync_all(&self) -> Result<Durable, Error> {
+        let folder = std::fs::File::open(self.data.folder())
+            .map_err(while_doing("opening the folder of data files"))?;
+        rustix::fs::syncfs(&folder)
+            .map_err(|error| while_doing("syncing the data files")(error.into()))?;
+        self.sync_tree()
+    }
+
+    /// Makes the tree (names, attributes, what is dirty) survive power loss, not the bytes of files.
+    pub(crate) fn sync_tree(&self) -> Result<Durable, Error> {
+        let graves = {
+            let mut tree = self.tree();
+            tree.transact(|tree| tree.reap_released().and_then(|()| tree.settle_all()))?;
+            std::mem::take(&mut tree.graves)
+        };
+        if let Err(error) = self.journal.sync() {
+            self.tree().graves.extend(graves);
+            return Err(error);
+        }
+        if !graves.is_empty() {
+            for ino in &graves {
+                self.data.remove(*ino)?;
+            }
+            self.tree().transact(|tree| {
+                tree.begin()?;
+                graves.iter().try_for_each(|ino| pending_rows::remove_grave(&tree.db, *ino))
+            })?;
+        }
+        Ok(Durable(()))
+    }
+
+    /// The kernel does not know this number any more. Without a name the node ends with the next change, or soon.
+    pub(crate) fn forget(&self, ino: Ino) {
+        self.tree().pinned.release(ino);
+    }
+
+    /// A signal that changes whenever something became dirty.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.dirtied.subscribe()
+    }
+
+    /// Runs one transaction and tells those who wait for something dirty.
+    pub(super) fn transact<T, E: From<Error>>(
+        &self,
+        edit: impl FnOnce(&mut Tree) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (answer, committed) = self.tree().transact(edit)?;
+        match committed {
+            Committed::Dirty => self.tell_dirty(),
+            Committed::Quiet => {}
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn tell_dirty(&self) {
+        self.dirtied.send_modify(|count| *count += 1);
+    }
+
+    pub(super) fn tree(&self) -> MutexGuard<'_, Tree> {
+        self.tree.lock().expect("a transaction that panicked left the tree in an unknown state")
+    }
+
+    /// The state of a regular file that may not be open.
+    pub(super) fn live(&self, ino: Ino) -> Result<Arc<Live>, Error> {
+        self.tree().live_file(ino)
+    }
+
+    /// Ends a handle; the last one of a file without a name ends the file.
+    pub(super) fn close(&self, live: &Live, access: Access) -> Result<(), Error> {
+        let mut tree = self.tree();
+        live.closed(access);
+        if live.writers() > 0 {
+            drop(tree);
+            if access == Access::Write {
+                self.tell_dirty();
+            }
+            return Ok(());
+        }
+        if live.hot().unsettled {
+            tree.settle_later(live.ino);
+        }
+        let ends = !live.is_open() && tree.record(live.ino)?.is_orphan();
+        if ends || tree.waiting_to_settle() > WAITING_MAX {
+            tree.transact(|tree| if ends { tree.bury(live.ino) } else { tree.begin().map(drop) })?;
+        }
+        drop(tree);
+        if access == Access::Write || ends {
+            self.tell_dirty();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! Single values of the store, by key, counters among them, and the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::store::error::Error;
+
+/// Numbers that a [`Counter`] reserves in the database at once.
+const RESERVED: u64 = 4096;
+
+/// A number.
+pub(crate) fn number(db: &Connection, key: &str) -> Result<Option<u64>, Error> {
+    let found: Option<i64> = db
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(found.map(|value| value as u64))
+}
+
+/// Sets a number.
+pub(crate) fn set_number(db: &Connection, key: &str, value: u64) -> Result<(), Error> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+        .execute(params![key, value as i64])?;
+    Ok(())
+}
+
+/// A text.
+pub(crate) fn text(db: &Connection, key: &str) -> Result<Option<String>, Error> {
+    Ok(db
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?)
+}
+
+/// Sets a text.
+pub(crate) fn set_text(db: &Connection, key: &str, value: &str) -> Result<(), Error> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+        .execute(params![key, value])?;
+    Ok(())
+}
+
+/// Numbers that are given out once each, also over a crash: the database holds one above all of them.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    key: &'static str,
+    next: u64,
+    reserved: u64,
+}
+
+impl Counter {
+    /// The counter of a key; a new one begins at `first`.
+    pub(crate) fn load(db: &Connection, key: &'static str, first: u64) -> Result<Self, Error> {
+        let next = number(db, key)?.unwrap_or(first);
+        Ok(Self { key, next, reserved: next })
+    }
+
+    /// The next number; reserves some more in the transaction that is in progress when they are used up.
+    pub(crate) fn take(&mut self, db: &Connection) -> Result<u64, Error> {
+        if self.next == self.reserved {
+            set_number(db, self.key, self.reserved + RESERVED)?;
+            self.reserved += RESERVED;
+        }
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    /// The transaction was undone, and with it perhaps a reservation.
+    pub(crate) fn forget_reservation(&mut self) {
+        self.reserved = self.next;
+    }
+}
+
+/// Nanoseconds since 1970.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as i64)
+}

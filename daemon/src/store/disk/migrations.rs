@@ -1,0 +1,36 @@
+//! Brings a store of an earlier format to this one: in one transaction, so a crash leaves the old or the new.
+//!
+//! A store holds bytes that exist nowhere else, so no format that was ever released is given up.
+
+use rusqlite::Connection;
+
+use crate::store::error::Error;
+
+/// Format 1 kept entries by a cookie of their own, with an index of directories beside it.
+pub(crate) fn from_1(db: &Connection) -> Result<(), Error> {
+    Ok(db.execute_batch(
+        "BEGIN IMMEDIATE;
+         ALTER TABLE entries RENAME TO entries_1;
+         DROP INDEX entries_name;
+         DROP INDEX entries_parent;
+         DROP INDEX entries_ino;
+         CREATE TABLE entries (
+             parent INTEGER NOT NULL,
+             cookie INTEGER NOT NULL,
+             name BLOB NOT NULL,
+             ino INTEGER NOT NULL,
+             kind INTEGER NOT NULL,
+             PRIMARY KEY (parent, cookie)
+         ) WITHOUT ROWID;
+         INSERT INTO entries (parent, cookie, name, ino, kind)
+             SELECT parent, cookie, name, ino, kind FROM entries_1 ORDER BY parent, cookie;
+         INSERT OR REPLACE INTO meta (key, value)
+             SELECT 'next_cookie', coalesce(max(cookie), 0) + 1 FROM entries_1;
+         DROP TABLE entries_1;
+         CREATE UNIQUE INDEX entries_name ON entries (parent, name);
+         CREATE INDEX entries_ino ON entries (ino);
+         CREATE INDEX nodes_gone ON nodes (ino) WHERE dirty = 1 AND links = 0;
+         PRAGMA user_version = 2;
+         COMMIT;",
+    )?)
+}

@@ -1,0 +1,18 @@
+//! All that knows SQL, and the data files: one file for each kind of row, and constants for stored values.
+//!
+//! It stands on nothing but the words of `node` and `error`. Nothing here locks the tree or keeps a state in memory:
+//! functions take the connection, in whichever transaction is in progress.
+
+pub(super) mod base_rows;
+pub(super) mod chunk_rows;
+pub(super) mod data_files;
+pub(super) mod entry_rows;
+pub(super) mod inode_rows;
+pub(super) mod journal;
+pub(super) mod lock;
+pub(super) mod manifest_rows;
+pub(super) mod meta;
+pub(super) mod migrations;
+pub(super) mod pending_rows;
+pub(super) mod schema;
+pub(super) mod space;

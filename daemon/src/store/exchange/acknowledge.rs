@@ -1,0 +1,241 @@
+//! What the server has taken: contents become clean, states become the base of their nodes.
+
+use std::sync::Arc;
+
+use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count};
+use miaofs::protocol::files::ContentRef;
+
+use super::push::Pushed;
+use crate::store::bytes::snapshot::Snapshot;
+use crate::store::core::Store;
+use crate::store::disk::chunk_rows::{self, ChunkState, Row};
+use crate::store::disk::inode_rows::Status;
+use crate::store::disk::{base_rows, data_files, manifest_rows};
+use crate::store::error::Error;
+use crate::store::inodes::chunks::runs;
+use crate::store::inodes::inode::Body;
+use crate::store::node::Ino;
+use crate::store::tree::transaction::Tree;
+
+/// What a content that is known becomes in memory once the transaction is through.
+struct Known {
+    content: ContentRef,
+    states: Vec<ChunkState>,
+    still_dirty: bool,
+}
+
+/// Whether a content that the server has is still news of its node.
+enum KnownOutcome {
+    Known(Known),
+    /// It is not, and why.
+    Overtaken(Error),
+}
+
+impl Store {
+    /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
+    ///
+    /// From now on their bytes may be given up, so what is above the cache's limit goes.
+    pub(crate) fn finish_push(&self, done: &[Pushed]) -> Result<(), Error> {
+        self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
+        self.keep_to_limit()
+    }
+
+    /// The server has the content of the snapshot: chunks not written since become clean.
+    ///
+    /// Those of zeros are holes then and give their blocks back. The node stays dirty until [`Store::finish_push`] says
+    /// that the server has it with this content.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`] when it is gone, [`Error::Replaced`] when a copy has put chunks of another content into
+    /// it that are not here.
+    pub(crate) fn mark_uploaded(
+        &self,
+        snapshot: &Snapshot,
+        manifest: Arc<Manifest>,
+    ) -> Result<(), Error> {
+        match self.mark_all_uploaded(&[(snapshot.clone(), manifest)])?.pop() {
+            Some((_, overtaken)) => Err(overtaken),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for many contents in one transaction; the nodes that were overtaken meanwhile, each with what
+    /// [`Store::mark_uploaded`] says of it.
+    ///
+    /// The contents are locked in order of their numbers, as [`Store::apply`] does it.
+    pub(crate) fn mark_all_uploaded(
+        &self,
+        known: &[(Snapshot, Arc<Manifest>)],
+    ) -> Result<Vec<(Ino, Error)>, Error> {
+        let mut known: Vec<_> = known.iter().collect();
+        known.sort_unstable_by_key(|(snapshot, _)| snapshot.ino);
+        known.dedup_by_key(|(snapshot, _)| snapshot.ino);
+        let mut bodies: Vec<_> = known.iter().map(|(it, _)| it.live.body_mut()).collect();
+        let contents = known.iter().zip(&bodies);
+        let blocks = contents.map(|((it, manifest), body)| self.close_holes(it, body, manifest));
+        let blocks: Vec<Option<u64>> = blocks.collect::<Result<_, Error>>()?;
+        let outcomes = self.transact(|tree| -> Result<Vec<KnownOutcome>, Error> {
+            let contents = known.iter().zip(&bodies).zip(blocks);
+            contents
+                .map(|(((it, manifest), body), blocks)| {
+                    take_known(tree, it, body, (manifest, blocks))
+                })
+                .collect()
+        })?;
+        let mut overtaken = Vec::new();
+        for (((snapshot, manifest), body), outcome) in known.iter().zip(&mut bodies).zip(outcomes) {
+            match outcome {
+                KnownOutcome::Overtaken(error) => overtaken.push((snapshot.ino, error)),
+                KnownOutcome::Known(Known { content, states, still_dirty }) => {
+                    body.content = Some(content);
+                    body.manifest = (content.size > CHUNK_SIZE).then(|| Arc::clone(manifest));
+                    body.content_dirty = still_dirty;
+                    body.chunks.replace(states);
+                }
+            }
+        }
+        drop(bodies);
+        self.keep_to_limit()?;
+        Ok(overtaken)
+    }
+
+    /// Gives back the blocks of the chunks that are clean holes once the content of a snapshot is known; how
+    /// many the data file has then, if it had any of them.
+    ///
+    /// Nobody writes to them while `body` is locked, and they are zeros before and after: it need not wait
+    /// for a commit.
+    pub(crate) fn close_holes(
+        &self,
+        snapshot: &Snapshot,
+        body: &Body,
+        manifest: &Manifest,
+    ) -> Result<Option<u64>, Error> {
+        if manifest.data_bytes() == manifest.size() {
+            return Ok(None);
+        }
+        let states = states_after(body, snapshot, snapshot.live.hot().size);
+        let is_hole = |(index, state): (u64, &ChunkState)| {
+            (*state == ChunkState::Clean && manifest.is_hole(index)).then_some(index)
+        };
+        let holes: Vec<u64> = (0..).zip(&states).filter_map(is_hole).collect();
+        let Some(file) = self.data.existing(snapshot.ino)? else { return Ok(None) };
+        data_files::give_back(&file, runs(&holes, manifest.size()))?;
+        Ok(self.data.blocks(snapshot.ino))
+    }
+}
+
+/// Writes the rows of a content that is known, unless it was overtaken, and the blocks of its data file, if
+/// these are others now.
+fn take_known(
+    tree: &mut Tree,
+    snapshot: &Snapshot,
+    body: &Body,
+    (manifest, blocks): (&Arc<Manifest>, Option<u64>),
+) -> Result<KnownOutcome, Error> {
+    let ino = snapshot.ino;
+    match tree.present(ino) {
+        Ok(_) => {}
+        Err(error @ Error::NoNode(_)) => return Ok(KnownOutcome::Overtaken(error)),
+        Err(error) => return Err(error),
+    }
+    let size = snapshot.live.hot().size;
+    let states = states_after(body, snapshot, size);
+    if is_replaced(body, &states) {
+        return Ok(KnownOutcome::Overtaken(Error::Replaced(ino)));
+    }
+    let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
+    let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
+    // A row that no chunk is left of, a hole or given up, is believed after a kill.
+    tree.settle(ino)?;
+    tree.forget_previous(ino)?;
+    let cached = write_states(tree, ino, body, &states, manifest)?;
+    let before = tree.record(ino)?.cached;
+    tree.count_cached(ino, cached as i64 - before as i64)?;
+    if content.size > CHUNK_SIZE {
+        manifest_rows::save_manifest(&tree.db, manifest)?;
+    }
+    let record = tree.edit_and_mark(ino)?;
+    record.content = Some(content);
+    record.kept = states.len() as u64;
+    record.content_dirty = still_dirty;
+    record.blocks = blocks.unwrap_or(record.blocks);
+    Ok(KnownOutcome::Known(Known { content, states, still_dirty }))
+}
+
+/// Whether a chunk that counts as changed is not here: only what is here can be dirty, as it is sent from here.
+fn is_replaced(body: &Body, states: &[ChunkState]) -> bool {
+    let absent = body.chunks.in_state(ChunkState::Absent);
+    absent
+        .take_while(|index| *index < states.len() as u64)
+        .any(|index| states[index as usize] == ChunkState::Dirty)
+}
+
+/// States of the chunks once the content of a snapshot is known: as many as are as long now as then.
+pub(crate) fn states_after(body: &Body, snapshot: &Snapshot, size: u64) -> Vec<ChunkState> {
+    let kept = if size == snapshot.size {
+        chunk_count(size)
+    } else {
+        size.min(snapshot.size) / CHUNK_SIZE
+    };
+    let after = |index| {
+        if body.chunks.written_since(index, snapshot.generation) {
+            return ChunkState::Dirty;
+        }
+        match body.chunks.state(index) {
+            ChunkState::Dirty | ChunkState::Clean => ChunkState::Clean,
+            ChunkState::Absent => ChunkState::Absent,
+        }
+    };
+    (0..kept).map(after).collect()
+}
+
+/// Writes the rows of chunks whose state changes; how many bytes are clean and here then.
+fn write_states(
+    tree: &mut Tree,
+    ino: Ino,
+    body: &Body,
+    states: &[ChunkState],
+    manifest: &Manifest,
+) -> Result<u64, Error> {
+    chunk_rows::delete_chunks_from(&tree.db, ino, states.len() as u64)?;
+    let mut cached = 0;
+    for (index, state) in (0..).zip(states) {
+        let before = body.chunks.state(index);
+        let hole = manifest.is_hole(index);
+        match state {
+            ChunkState::Clean if hole => chunk_rows::delete_chunk(&tree.db, ino, index)?,
+            ChunkState::Clean => {
+                let was_hole = body.manifest.as_ref().is_some_and(|it| it.is_hole(index));
+                if was_hole || before != ChunkState::Clean {
+                    tree.set_fresh(ino, index)?;
+                }
+                cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
+            }
+            ChunkState::Dirty => chunk_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?,
+            ChunkState::Absent => {}
+        }
+    }
+    Ok(cached)
+}
+
+/// Makes a state that the server took the base of its node.
+fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
+    let ino = pushed.ino;
+    let record = match tree.edit(ino) {
+        Ok(record) => record,
+        Err(Error::NoNode(_)) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    record.base_version = pushed.version;
+    record.in_flight = None;
+    record.acknowledged = pushed.change;
+    let is_gone = record.is_gone();
+    if pushed.state.is_none() && is_gone {
+        // The server has forgotten it: a row that was only to tell it of the end has done so.
+        record.base_version = 0;
+        if record.status == Status::Deleted {
+            return tree.erase(ino);
+        }
+    }
+    base_rows::set_base(&tree.db, ino, pushed.state.as_ref())
+}

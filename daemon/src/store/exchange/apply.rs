@@ -1,0 +1,411 @@
+//! One page of the server's changes on the tree: what becomes of each node, by the caller's rules.
+//!
+//! A page shows each node once, as it is now, in the order of the commits; so until the last page a
+//! parent may still be to come (its children wait in a row of status `Awaited`), and a name may
+//! still have its former owner (which is then `Detached` until its own news comes). Directories are
+//! deleted at the end of a page, when it is known what in them is kept.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use miaofs::protocol::files::{self, ContentRef, Kind, NodeState};
+use miaofs::protocol::ids::NodeId;
+
+use super::invalidation::Invalidation;
+use super::push::DirtyNode;
+use super::rules::{NameResolution, Resolution, Rules};
+use crate::store::disk::inode_rows::{Record, Status};
+use crate::store::disk::{base_rows, entry_rows};
+use crate::store::error::Error;
+use crate::store::node::{Ino, NewNode};
+use crate::store::tree::transaction::Tree;
+
+/// What is to be done with data files once the transaction is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FileWork {
+    /// Nothing in the file is of use: it becomes a hole of the node's size.
+    Wipe,
+    /// Chunks may be of use: it is made as long as the node, and these are given back.
+    Cut(Vec<u64>),
+}
+
+/// What applying a page came to.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    pub(crate) invalidations: Vec<Invalidation>,
+    /// Nodes whose content became another one.
+    pub(crate) work: BTreeMap<Ino, FileWork>,
+    /// Data files that now belong to another node: from, to.
+    pub(crate) moves: Vec<(Ino, Ino)>,
+}
+
+/// The page that is being applied.
+pub(crate) struct ChangeBatch<'t> {
+    pub(crate) tree: &'t mut Tree,
+    rules: &'t Rules<'t>,
+    nodes: HashMap<NodeId, &'t files::Node>,
+    done: HashSet<NodeId>,
+    /// Names that the rules gave to nodes which have not made way yet.
+    new_names: HashMap<Ino, Vec<u8>>,
+    /// Directories to be removed at the end.
+    condemned: Vec<Ino>,
+    pub(crate) applied: Applied,
+}
+
+impl<'t> ChangeBatch<'t> {
+    /// Applies all nodes, in the transaction that is in progress.
+    pub(crate) fn apply(
+        tree: &'t mut Tree,
+        rules: &'t Rules<'t>,
+        nodes: &'t [files::Node],
+    ) -> Result<Applied, Error> {
+        let by_id = nodes.iter().map(|node| (node.id, node)).collect();
+        let mut page = Self {
+            tree,
+            rules,
+            nodes: by_id,
+            done: HashSet::new(),
+            new_names: HashMap::new(),
+            condemned: Vec::new(),
+            applied: Applied::default(),
+        };
+        for node in nodes {
+            page.node(node)?;
+        }
+        page.remove_condemned()?;
+        Ok(page.applied)
+    }
+
+    /// Applies one node of the page, unless that was done.
+    fn node(&mut self, node: &files::Node) -> Result<(), Error> {
+        if !self.done.insert(node.id) {
+            return Ok(());
+        }
+        let Some(ino) = self.tree.by_id(node.id)? else {
+            return match &node.state {
+                Some(state) => self.arrive(node, state),
+                None => Ok(()),
+            };
+        };
+        let record = self.tree.record(ino)?;
+        if record.status == Status::Awaited {
+            return match &node.state {
+                Some(state) => self.take(ino, node, state),
+                None => self.tree.erase(ino),
+            };
+        }
+        if node.version <= record.base_version {
+            return Ok(());
+        }
+        let is_dirty =
+            record.is_dirty() || record.status == Status::Detached && record.has_changes();
+        if !is_dirty {
+            return self.take_any(ino, node);
+        }
+        let local = self.tree.as_dirty(ino)?;
+        match (self.rules.node)(&local, node) {
+            Resolution::TakeRemote => self.take_any(ino, node),
+            Resolution::Merge(state) => self.merge(ino, node, &state),
+            Resolution::KeepBoth { copy_name } => {
+                self.copy(ino, &copy_name)?;
+                self.take_any(ino, node)
+            }
+            Resolution::KeepLocal => self.set_base(ino, node),
+        }
+    }
+
+    /// A node that is not known here.
+    fn arrive(&mut self, node: &files::Node, state: &NodeState) -> Result<(), Error> {
+        if let Some(twin) = self.twin(node, state)? {
+            return self.adopt(twin, node, state);
+        }
+        let ino = self.tree.next_ino()?;
+        self.tree.add(Record::new(ino, node.id, NewNode::like(state)))?;
+        self.take(ino, node, state)
+    }
+
+    /// The local node, unknown to the server, that the rules say is the same thing.
+    fn twin(&mut self, node: &files::Node, state: &NodeState) -> Result<Option<Ino>, Error> {
+        let [entry] = &state.entries[..] else { return Ok(None) };
+        self.bring_forward(entry.parent)?;
+        let Some(parent) = self.tree.by_id(entry.parent)? else { return Ok(None) };
+        let Some(occupant) = self.tree.entry(parent, entry.name.as_bytes())? else {
+            return Ok(None);
+        };
+        let Some(local) = self.tree.dirty_node(occupant)? else { return Ok(None) };
+        if local.base_version > 0 {
+            return Ok(None);
+        }
+        match (self.rules.name)(&local, node) {
+            NameResolution::Adopt => Ok(Some(occupant)),
+            NameResolution::RenameLocal(name) => {
+                self.new_names.insert(occupant, name);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Makes a local node the server's node, with the server's times.
+    fn adopt(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
+        self.tree.settle(ino)?;
+        self.tree.set_id(ino, node.id)?;
+        let record = self.tree.edit(ino)?;
+        record.attributes.mtime = state.mtime;
+        record.attributes.ctime = state.ctime;
+        record.attributes.btime = state.btime;
+        self.applied.invalidations.push(Invalidation::Attributes(ino));
+        self.set_base(ino, node)?;
+        self.clean_if_equal(ino, state)
+    }
+
+    fn take_any(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+        match &node.state {
+            // It was deleted here and comes back: as a new inode, for the old one's data file is to go.
+            Some(state) if self.tree.record(ino)?.status == Status::Deleted => {
+                self.tree.erase(ino)?;
+                self.arrive(node, state)
+            }
+            Some(state) => self.take(ino, node, state),
+            None => self.remove(ino, node),
+        }
+    }
+
+    /// The node becomes what the server says.
+    fn take(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
+        self.tree.settle(ino)?;
+        self.take_attributes(ino, state)?;
+        if let Some(content) = state.content {
+            self.take_content(ino, content)?;
+        }
+        self.place(ino, node, &state.entries)?;
+        self.set_base(ino, node)?;
+        let record = self.tree.edit(ino)?;
+        record.acknowledged = record.change;
+        record.status = Status::Present;
+        Ok(())
+    }
+
+    fn take_attributes(&mut self, ino: Ino, state: &NodeState) -> Result<(), Error> {
+        let record = self.tree.edit(ino)?;
+        let before = (record.attributes, record.xattrs.clone());
+        record.take_attributes(state);
+        if before != (record.attributes, record.xattrs.clone()) {
+            self.applied.invalidations.push(Invalidation::Attributes(ino));
+        }
+        Ok(())
+    }
+
+    /// The local state becomes what was merged; dirty if the server has another.
+    fn merge(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
+        self.tree.settle(ino)?;
+        self.take_attributes(ino, state)?;
+        let before = self.tree.record(ino)?.content;
+        if let Some(content) = state.content
+            && before != Some(content)
+        {
+            self.take_content(ino, content)?;
+        }
+        self.place(ino, node, &state.entries)?;
+        self.tree.edit(ino)?.status = Status::Present;
+        self.set_base(ino, node)?;
+        match &node.state {
+            Some(there) => self.clean_if_equal(ino, there),
+            None => self.tree.edit_and_mark(ino).map(drop),
+        }
+    }
+
+    /// The server's version is what the local state stands against from now on.
+    fn set_base(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+        let record = self.tree.edit(ino)?;
+        record.base_version = node.version;
+        record.in_flight = None;
+        base_rows::set_base(&self.tree.db, ino, node.state.as_ref())
+    }
+
+    fn clean_if_equal(&mut self, ino: Ino, there: &NodeState) -> Result<(), Error> {
+        let record = self.tree.record(ino)?.clone();
+        let mut here = self.tree.state_of(&record)?;
+        let mut there = there.clone();
+        here.entries.sort();
+        there.entries.sort();
+        if here == there && !record.content_dirty {
+            let record = self.tree.edit(ino)?;
+            record.acknowledged = record.change;
+            Ok(())
+        } else {
+            self.tree.edit_and_mark(ino).map(drop)
+        }
+    }
+
+    /// Makes the content of a node another one, of which nothing is here but equal chunks of the old.
+    fn take_content(&mut self, ino: Ino, content: ContentRef) -> Result<(), Error> {
+        let work = self.tree.replace_content(ino, content)?;
+        if let Some(work) = work {
+            self.applied.work.insert(ino, work);
+            self.applied.invalidations.push(Invalidation::Content(ino));
+        }
+        Ok(())
+    }
+
+    /// Moves the local content and attributes to a new node beside this one.
+    fn copy(&mut self, ino: Ino, name: &[u8]) -> Result<(), Error> {
+        self.tree.settle(ino)?;
+        let Some((parent, _)) = entry_rows::entries_of(&self.tree.db, ino)?.into_iter().next()
+        else {
+            return Ok(());
+        };
+        let copy = self.tree.split_content(ino)?;
+        let name = self.free_name(parent, name)?;
+        self.tree.add_entry(parent, &name, copy)?;
+        self.tree.edit_and_mark(copy)?;
+        self.applied.invalidations.push(Invalidation::Entry { parent, name });
+        self.applied.moves.push((ino, copy));
+        self.applied.work.insert(ino, FileWork::Cut(Vec::new()));
+        Ok(())
+    }
+
+    /// The server deleted a node, and nothing here speaks against it.
+    fn remove(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+        self.set_base(ino, node)?;
+        if self.tree.record(ino)?.attributes.kind == Kind::Directory {
+            let record = self.tree.edit(ino)?;
+            record.acknowledged = record.change;
+            self.condemned.push(ino);
+            return Ok(());
+        }
+        self.drop_entries(ino)?;
+        self.end(ino)
+    }
+
+    fn drop_entries(&mut self, ino: Ino) -> Result<(), Error> {
+        for (parent, name) in entry_rows::entries_of(&self.tree.db, ino)? {
+            self.tree.remove_entry(parent, &name, ino)?;
+            self.applied.invalidations.push(Invalidation::Deleted { parent, child: ino, name });
+        }
+        Ok(())
+    }
+
+    /// Ends a node that has no name any more; one that is open lives until it is closed.
+    fn end(&mut self, ino: Ino) -> Result<(), Error> {
+        let record = self.tree.edit(ino)?;
+        record.base_version = 0;
+        record.in_flight = None;
+        if record.status == Status::Deleted {
+            return self.tree.erase(ino);
+        }
+        // What is present and has neither name nor handle ends with the transaction.
+        record.status = Status::Present;
+        record.acknowledged = record.change;
+        Ok(())
+    }
+
+    /// Removes the directories that the server deleted, but those that lead to something dirty:
+    /// they come back.
+    fn remove_condemned(&mut self) -> Result<(), Error> {
+        if self.condemned.is_empty() {
+            return Ok(());
+        }
+        let ways = self.ways_to_dirty()?;
+        let condemned = std::mem::take(&mut self.condemned);
+        let (kept, mut left): (Vec<_>, Vec<_>) =
+            condemned.into_iter().partition(|ino| ways.contains(ino));
+        for ino in kept {
+            self.tree.edit_and_mark(ino)?;
+        }
+        loop {
+            let before = left.len();
+            for ino in std::mem::take(&mut left) {
+                if self.tree.has_children(ino)? {
+                    left.push(ino);
+                } else {
+                    self.drop_entries(ino)?;
+                    self.end(ino)?;
+                }
+            }
+            if left.len() == before {
+                break;
+            }
+        }
+        // Their children's own news is still to come.
+        for ino in left {
+            self.drop_entries(ino)?;
+            self.tree.edit(ino)?.status = Status::Detached;
+        }
+        Ok(())
+    }
+
+    /// Applies the node of an id first, if it is on this page.
+    pub(crate) fn bring_forward(&mut self, id: NodeId) -> Result<(), Error> {
+        match self.nodes.get(&id).copied() {
+            Some(node) => self.node(node),
+            None => Ok(()),
+        }
+    }
+
+    /// All directories above something that is dirty here.
+    fn ways_to_dirty(&mut self) -> Result<BTreeSet<Ino>, Error> {
+        let mut ways = BTreeSet::new();
+        for dirty in self.tree.dirty_inos()? {
+            let mut above = vec![dirty];
+            while let Some(ino) = above.pop() {
+                for (parent, _) in entry_rows::entries_of(&self.tree.db, ino)? {
+                    if ways.insert(parent) {
+                        above.push(parent);
+                    }
+                }
+            }
+        }
+        Ok(ways)
+    }
+
+    /// The node that has a name which `node` shall have makes way.
+    pub(crate) fn make_way(
+        &mut self,
+        occupant: Ino,
+        at: (Ino, &[u8]),
+        node: &files::Node,
+    ) -> Result<(), Error> {
+        let (parent, name) = at;
+        let record = self.tree.record(occupant)?;
+        if record.is_dirty() {
+            // If its own news is on this page, the name may not be its any more.
+            let id = record.id;
+            self.bring_forward(id)?;
+            if self.tree.entry(parent, name)? != Some(occupant) {
+                return Ok(());
+            }
+        }
+        match self.tree.dirty_node(occupant)? {
+            None => self.detach(occupant, parent, name),
+            Some(local) => {
+                let new_name = self.name_for(&local, node, name);
+                let new_name = self.free_name(parent, &new_name)?;
+                self.tree.remove_entry(parent, name, occupant)?;
+                self.tree.add_entry(parent, &new_name, occupant)?;
+                self.tree.edit_and_mark(occupant)?;
+                self.applied.invalidations.push(Invalidation::Entry { parent, name: new_name });
+                Ok(())
+            }
+        }
+    }
+
+    fn name_for(&mut self, local: &DirtyNode, node: &files::Node, name: &[u8]) -> Vec<u8> {
+        if let Some(name) = self.new_names.remove(&local.ino) {
+            return name;
+        }
+        match (self.rules.name)(local, node) {
+            NameResolution::RenameLocal(name) => name,
+            // The server knows both, so they cannot become one.
+            NameResolution::Adopt => name.to_vec(),
+        }
+    }
+
+    /// A clean node lost its name: its own news must be on the way.
+    fn detach(&mut self, ino: Ino, parent: Ino, name: &[u8]) -> Result<(), Error> {
+        self.tree.remove_entry(parent, name, ino)?;
+        let record = self.tree.edit(ino)?;
+        if record.links == 0 {
+            record.status = Status::Detached;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,284 @@
+//! Content that comes from the server: manifests, what is missing, and bytes that arrive.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use miaofs::content::{Chunk, Digest, Manifest, hash_chunk};
+use miaofs::protocol::files::ContentRef;
+
+use crate::store::core::Store;
+use crate::store::disk::chunk_rows::{self, ChunkState};
+use crate::store::disk::{columns, data_files, manifest_rows, meta};
+use crate::store::error::{Error, while_doing};
+use crate::store::inodes::chunks::{chunks_of, runs};
+use crate::store::inodes::inode::{Body, Live, known_manifest};
+use crate::store::node::Ino;
+use crate::store::tree::inode_cache::load_live;
+use crate::store::tree::transaction::Tree;
+
+/// What became of bytes that were fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// They are here now.
+    Stored,
+    /// They were not needed: the content changed meanwhile, or they are here already.
+    Ignored,
+}
+
+impl Store {
+    /// The content that the server is known to have for a node, dirty chunks aside: what its absent
+    /// chunks are fetched of.
+    pub(crate) fn content_of(&self, ino: Ino) -> Result<Option<ContentRef>, Error> {
+        Ok(self.tree().present(ino)?.content)
+    }
+
+    /// The manifest of a node's content, if it is known or follows from the digest.
+    pub(crate) fn manifest(&self, ino: Ino) -> Result<Option<Arc<Manifest>>, Error> {
+        let live = self.live(ino)?;
+        let body = live.body();
+        body.content.map_or(Ok(None), |content| known_manifest(&body, content))
+    }
+
+    /// Remembers a manifest. Chunks of an older content of a node that are equal in it count as here.
+    pub(crate) fn set_manifest(&self, manifest: Arc<Manifest>) -> Result<(), Error> {
+        let waiting = self.transact(|tree| {
+            tree.begin()?;
+            manifest_rows::save_manifest(&tree.db, &manifest)?;
+            tree.waiting_for(manifest.digest())
+        })?;
+        for ino in waiting {
+            match self.live(ino) {
+                Ok(live) => self.compare(&live, &manifest)?,
+                Err(Error::NoNode(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells which chunks of a node are those of a manifest that has come.
+    fn compare(&self, live: &Live, manifest: &Arc<Manifest>) -> Result<(), Error> {
+        let mut body = live.body_mut();
+        if body.content.is_none_or(|content| content.digest != manifest.digest()) {
+            return Ok(());
+        }
+        let dropped = self.transact(|tree| {
+            tree.count_blocks(live.ino, manifest)?;
+            tree.compare_previous(live.ino, manifest)
+        })?;
+        if !dropped.is_empty() {
+            self.journal.sync()?;
+            if let Some(file) = self.data.existing(live.ino)? {
+                for run in runs(&dropped, manifest.size()) {
+                    data_files::punch(&file, run)?;
+                }
+            }
+        }
+        self.tree().reload(live.ino, &mut body)
+    }
+
+    /// The runs of `range` that are not here, aligned to [`super::BLOCK_SIZE`] but for the end of the file.
+    pub(crate) fn missing(&self, ino: Ino, range: Range<u64>) -> Result<Vec<Range<u64>>, Error> {
+        let live = self.live(ino)?;
+        let body = live.body();
+        let size = live.hot().size;
+        Ok(body.chunks.missing(size, range))
+    }
+
+    /// Takes bytes of content `digest` that were fetched for the node. `offset` is a multiple of
+    /// [`super::BLOCK_SIZE`], and so is the end unless it is the end of the content.
+    ///
+    /// A chunk that has all of its bytes is checked; a damaged one is dropped ([`Error::Corrupt`]).
+    pub(crate) fn fill(
+        &self,
+        ino: Ino,
+        digest: Digest,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Filled, Error> {
+        self.make_room(bytes.len() as u64)?;
+        let live = self.live(ino)?;
+        let manifest = {
+            let body = live.body();
+            match body.content {
+                Some(content) if content.digest == digest => known_manifest(&body, content)?,
+                _ => return Ok(Filled::Ignored),
+            }
+        };
+        let manifest = manifest.ok_or(Error::NoManifest(ino))?;
+        let piece = Piece { ino, manifest: &manifest, offset, bytes };
+        piece.check_whole_chunks()?;
+        let filled = {
+            let mut body = live.body_mut();
+            if body.content.is_none_or(|content| content.digest != digest) {
+                return Ok(Filled::Ignored);
+            }
+            self.take(&piece, &live, &mut body)?
+        };
+        self.keep_to_limit()?;
+        Ok(filled)
+    }
+
+    fn take(&self, piece: &Piece<'_>, live: &Live, body: &mut Body) -> Result<Filled, Error> {
+        let wanted: Vec<Chunk> = piece
+            .chunks()
+            .filter(|chunk| chunk.index() < body.chunks.kept())
+            .filter(|chunk| body.chunks.state(chunk.index()) == ChunkState::Absent)
+            .collect();
+        if wanted.is_empty() {
+            return Ok(Filled::Ignored);
+        }
+        let file = self.data.open(piece.ino, live.hot().size)?;
+        let mut complete = Vec::new();
+        for chunk in wanted {
+            let part = piece.part(chunk);
+            file.write_all_at(piece.bytes_of(&part), part.start)
+                .map_err(while_doing("writing a data file"))?;
+            if body.chunks.note_filled(chunk, &part) {
+                if part != chunk.range() {
+                    check_stored(&file, piece, chunk, body)?;
+                }
+                complete.push(chunk);
+            }
+        }
+        if !complete.is_empty() {
+            self.transact(|tree| {
+                for chunk in &complete {
+                    tree.count_cached(piece.ino, chunk.length() as i64)?;
+                    tree.set_fresh(piece.ino, chunk.index())?;
+                }
+                tree.edit(piece.ino)?.used_at = meta::now();
+                Ok::<(), Error>(())
+            })?;
+        }
+        for chunk in complete {
+            body.chunks.set(chunk.index(), ChunkState::Clean);
+        }
+        Ok(Filled::Stored)
+    }
+}
+
+/// Bytes that were fetched.
+struct Piece<'a> {
+    ino: Ino,
+    manifest: &'a Manifest,
+    offset: u64,
+    bytes: &'a [u8],
+}
+
+impl Piece<'_> {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.manifest.size().min(self.offset + self.bytes.len() as u64)
+    }
+
+    /// The chunks that it has bytes of.
+    fn chunks(&self) -> impl Iterator<Item = Chunk> {
+        let size = self.manifest.size();
+        chunks_of(&self.range()).filter_map(move |index| Chunk::new(index, size))
+    }
+
+    /// What it has of a chunk.
+    fn part(&self, chunk: Chunk) -> Range<u64> {
+        let (range, chunk) = (self.range(), chunk.range());
+        range.start.max(chunk.start)..range.end.min(chunk.end)
+    }
+
+    fn bytes_of(&self, part: &Range<u64>) -> &[u8] {
+        &self.bytes[(part.start - self.offset) as usize..(part.end - self.offset) as usize]
+    }
+
+    /// Checks the chunks that are wholly in it, before anything is locked.
+    fn check_whole_chunks(&self) -> Result<(), Error> {
+        for chunk in self.chunks() {
+            let part = self.part(chunk);
+            if part == chunk.range() {
+                self.check(chunk, self.bytes_of(&part))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, chunk: Chunk, bytes: &[u8]) -> Result<(), Error> {
+        if self.manifest.chunk(chunk.index()) == Some(hash_chunk(chunk, bytes)) {
+            Ok(())
+        } else {
+            Err(Error::Corrupt { ino: self.ino, index: chunk.index() })
+        }
+    }
+}
+
+/// Checks a chunk that came in several pieces; a damaged one is forgotten.
+fn check_stored(
+    file: &File,
+    piece: &Piece<'_>,
+    chunk: Chunk,
+    body: &mut Body,
+) -> Result<(), Error> {
+    let mut bytes = vec![0; chunk.length() as usize];
+    data_files::read_or_zeros(file, &mut bytes, chunk.range().start)?;
+    piece.check(chunk, &bytes).inspect_err(|_damaged| body.chunks.drop_partial(chunk.index()))
+}
+
+impl Tree {
+    /// The nodes that have a content and wait for its manifest.
+    fn waiting_for(&mut self, digest: Digest) -> Result<Vec<Ino>, Error> {
+        let mut waiting: Vec<Ino> = {
+            let mut statement = self.db.prepare_cached(
+                "SELECT ino FROM nodes WHERE digest = ?1 AND previous IS NOT NULL",
+            )?;
+            let rows = statement
+                .query_map([digest.as_bytes()], |row| Ok(Ino(columns::number(row, 0)?)))?;
+            rows.collect::<Result<_, _>>()?
+        };
+        for ino in self.living_inos() {
+            if self.record(ino)?.content.is_some_and(|content| content.digest == digest) {
+                waiting.push(ino);
+            }
+        }
+        waiting.sort_unstable();
+        waiting.dedup();
+        Ok(waiting)
+    }
+
+    /// Keeps the chunks of an older content that are equal in the new one, and gives up the others:
+    /// their indexes, to be punched.
+    pub(crate) fn compare_previous(
+        &mut self,
+        ino: Ino,
+        manifest: &Manifest,
+    ) -> Result<Vec<u64>, Error> {
+        let record = self.record(ino)?;
+        let Some(previous) = record.previous else { return Ok(Vec::new()) };
+        let before = record.cached;
+        let old = manifest_rows::manifest(&self.db, previous)?;
+        let mut cached = 0;
+        let mut dropped = Vec::new();
+        for (index, _clean) in chunk_rows::chunk_rows(&self.db, ino)? {
+            let digest = old.as_ref().and_then(|old| old.chunk(index));
+            if digest.is_some() && digest == manifest.chunk(index) && !manifest.is_hole(index) {
+                cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
+            } else {
+                chunk_rows::delete_chunk(&self.db, ino, index)?;
+                dropped.push(index);
+            }
+        }
+        self.count_cached(ino, cached as i64 - before as i64)?;
+        self.edit(ino)?.previous = None;
+        Ok(dropped)
+    }
+
+    /// Reads the state of a content again after its rows changed.
+    pub(crate) fn reload(&mut self, ino: Ino, body: &mut Body) -> Result<(), Error> {
+        let record = self.record(ino)?.clone();
+        let fresh = load_live(&self.db, &self.data, &record)?;
+        let fresh = fresh.into_body();
+        body.content = fresh.content;
+        body.manifest = fresh.manifest;
+        body.content_dirty = fresh.content_dirty;
+        body.chunks.take_states(fresh.chunks);
+        body.synced_size = fresh.synced_size;
+        Ok(())
+    }
+}

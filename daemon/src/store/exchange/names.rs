@@ -1,0 +1,102 @@
+//! Where the server's nodes stand in the tree: entries, directories still to come, names that are taken.
+
+use miaofs::protocol::files::{self, Entry, Kind};
+use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::name::NAME_MAX;
+
+use super::apply::ChangeBatch;
+use super::invalidation::Invalidation;
+use crate::store::disk::inode_rows::{Record, Status};
+use crate::store::disk::{base_rows, entry_rows};
+use crate::store::error::Error;
+use crate::store::node::{Ino, NewNode};
+
+impl ChangeBatch<'_> {
+    /// Gives a node these names and no others.
+    pub(crate) fn place(
+        &mut self,
+        ino: Ino,
+        node: &files::Node,
+        entries: &[Entry],
+    ) -> Result<(), Error> {
+        let mut wanted = Vec::with_capacity(entries.len());
+        for entry in entries {
+            wanted.push((directory(self, entry.parent)?, entry.name.as_bytes().to_vec()));
+        }
+        for (parent, name) in entry_rows::entries_of(&self.tree.db, ino)? {
+            if !wanted.contains(&(parent, name.clone())) {
+                self.tree.remove_entry(parent, &name, ino)?;
+                self.applied.invalidations.push(Invalidation::Entry { parent, name });
+            }
+        }
+        for (parent, name) in wanted {
+            match self.tree.entry(parent, &name)? {
+                Some(occupant) if occupant == ino => continue,
+                Some(occupant) => self.make_way(occupant, (parent, &name), node)?,
+                None => {}
+            }
+            self.tree.add_entry(parent, &name, ino)?;
+            self.applied.invalidations.push(Invalidation::Entry { parent, name });
+        }
+        Ok(())
+    }
+
+    /// A name that is free in a directory: this one, or one made of it.
+    pub(crate) fn free_name(&mut self, parent: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut candidate = name.to_vec();
+        let mut count = 2;
+        while self.tree.entry(parent, &candidate)?.is_some() {
+            let ending = format!(" ({count})");
+            candidate = name[..name.len().min(NAME_MAX - ending.len())].to_vec();
+            candidate.extend_from_slice(ending.as_bytes());
+            count += 1;
+        }
+        Ok(candidate)
+    }
+}
+
+/// The directory of an id; one that is still to come gets a row that waits for it, one that was
+/// deleted here comes back, because something new is in it.
+fn directory(page: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
+    if page.tree.by_id(id)?.is_none() {
+        page.bring_forward(id)?;
+    }
+    if let Some(ino) = page.tree.by_id(id)? {
+        if page.tree.record(ino)?.is_gone() {
+            revive(page, ino)?;
+        }
+        return Ok(ino);
+    }
+    let ino = page.tree.next_ino()?;
+    let kind = Kind::Directory;
+    let new = NewNode { kind, mode: 0o755, uid: 0, gid: 0, rdev: 0, target: None, now: 0 };
+    let mut record = Record::new(ino, id, new);
+    record.status = Status::Awaited;
+    record.acknowledged = record.change;
+    page.tree.add(record)?;
+    Ok(ino)
+}
+
+/// Undoes the deletion of a directory that the server still has.
+fn revive(page: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
+    let base = base_rows::base(&page.tree.db, ino)?;
+    let record = page.tree.edit(ino)?;
+    record.status = Status::Present;
+    match &base {
+        Some(base) => {
+            record.take_attributes(base);
+            record.acknowledged = record.change;
+        }
+        None => record.mark(),
+    }
+    for entry in base.map(|base| base.entries).unwrap_or_default() {
+        let parent = directory(page, entry.parent)?;
+        let name = page.free_name(parent, entry.name.as_bytes())?;
+        if name != entry.name.as_bytes() {
+            page.tree.edit_and_mark(ino)?;
+        }
+        page.tree.add_entry(parent, &name, ino)?;
+        page.applied.invalidations.push(Invalidation::Entry { parent, name });
+    }
+    Ok(())
+}

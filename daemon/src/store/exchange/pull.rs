@@ -1,0 +1,237 @@
+//! The server's changes, applied: clean nodes take the server's state, for dirty ones the caller's rules decide.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::sync::{Arc, RwLockWriteGuard};
+
+use miaofs::content::{CHUNK_SIZE, chunk_count};
+use miaofs::protocol::files::{self, ContentRef, Kind};
+use miaofs::protocol::ids::NodeId;
+
+use super::apply::{ChangeBatch, FileWork};
+use super::invalidation::Invalidation;
+use super::rules::Rules;
+use crate::store::core::Store;
+use crate::store::disk::inode_rows::Status;
+use crate::store::disk::{chunk_rows, columns, data_files, manifest_rows, meta, pending_rows};
+use crate::store::error::{Error, while_doing};
+use crate::store::inodes::chunks::runs;
+use crate::store::inodes::inode::{Body, Live};
+use crate::store::node::Ino;
+use crate::store::tree::transaction::{Committed, Tree};
+
+impl Store {
+    /// How far the changes of the server have been applied.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.tree().cursor
+    }
+
+    /// Applies one page of changes and moves the cursor, in one transaction.
+    ///
+    /// The contents of files that it may change are locked first, in order of their numbers, because
+    /// nobody waits for a content while the tree is locked. A file that is opened meanwhile has it begin again.
+    pub(crate) fn apply(
+        &self,
+        nodes: &[files::Node],
+        rules: &Rules<'_>,
+        cursor: u64,
+    ) -> Result<Vec<Invalidation>, Error> {
+        loop {
+            let lives = self.lives_of(nodes)?;
+            let mut bodies: Bodies<'_> =
+                lives.iter().map(|live| (live.ino, (&**live, live.body_mut()))).collect();
+            let mut tree = self.tree();
+            if !all_locked(&mut tree, nodes, &bodies)? {
+                continue;
+            }
+            let (applied, committed) = tree.transact(|tree| {
+                tree.begin()?;
+                meta::set_number(&tree.db, "cursor", cursor)?;
+                let applied = ChangeBatch::apply(tree, rules, nodes)?;
+                for (from, to) in &applied.moves {
+                    pending_rows::add_move(&tree.db, *from, *to)?;
+                }
+                Ok::<_, Error>(applied)
+            })?;
+            tree.cursor = cursor;
+            self.finish_moves(&mut tree, &applied.moves)?;
+            drop(tree);
+            self.finish_contents(&applied.work, &mut bodies)?;
+            if committed == Committed::Dirty {
+                self.tell_dirty();
+            }
+            return Ok(applied.invalidations);
+        }
+    }
+
+    /// The inodes of a page that have bytes here or are in memory, by rising number.
+    fn lives_of(&self, nodes: &[files::Node]) -> Result<Vec<Arc<Live>>, Error> {
+        let mut tree = self.tree();
+        let mut lives = BTreeMap::new();
+        for node in nodes {
+            let Some(ino) = tree.by_id(node.id)? else { continue };
+            let record = tree.record(ino)?;
+            let is_file = record.attributes.kind == Kind::File;
+            let has_bytes = record.cached > 0 || record.content_dirty;
+            if is_file && record.status != Status::Deleted && (has_bytes || tree.is_living(ino)) {
+                lives.insert(ino, tree.live(ino)?);
+            }
+        }
+        Ok(lives.into_values().collect())
+    }
+
+    /// Data files go where their rows went. The tree stays locked: nobody may make one there meanwhile.
+    fn finish_moves(&self, tree: &mut Tree, moves: &[(Ino, Ino)]) -> Result<(), Error> {
+        if moves.is_empty() {
+            return Ok(());
+        }
+        self.journal.sync()?;
+        for (from, to) in moves {
+            self.data.rename(*from, *to)?;
+        }
+        tree.transact(|tree| {
+            tree.begin()?;
+            moves.iter().try_for_each(|(from, _)| pending_rows::remove_move(&tree.db, *from))
+        })?;
+        Ok(())
+    }
+
+    /// Makes the data files and what is in memory follow contents that became others.
+    fn finish_contents(
+        &self,
+        work: &BTreeMap<Ino, FileWork>,
+        bodies: &mut Bodies<'_>,
+    ) -> Result<(), Error> {
+        let here: Vec<_> = work.iter().filter(|(ino, _)| bodies.contains_key(ino)).collect();
+        if here.is_empty() {
+            return Ok(());
+        }
+        self.journal.sync()?;
+        for (ino, work) in here {
+            let size = match self.tree().record(*ino) {
+                Ok(record) => record.attributes.size,
+                Err(Error::NoNode(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            if let Some(file) = self.data.existing(*ino)? {
+                fit(&file, work, size)?;
+            }
+            if let Some((live, body)) = bodies.get_mut(ino) {
+                let mut hot = live.hot();
+                body.chunks.note_written(0..chunk_count(size.max(hot.size)));
+                hot.size = size;
+                drop(hot);
+                self.tree().reload(*ino, body)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Contents that are locked, by their node.
+type Bodies<'a> = BTreeMap<Ino, (&'a Live, RwLockWriteGuard<'a, Body>)>;
+
+fn fit(file: &File, work: &FileWork, size: u64) -> Result<(), Error> {
+    let cut = |length| file.set_len(length).map_err(while_doing("cutting a data file"));
+    match work {
+        FileWork::Wipe => {
+            cut(0)?;
+            cut(size)
+        }
+        FileWork::Cut(given_up) => {
+            cut(size)?;
+            let runs = runs(given_up, size);
+            runs.into_iter().try_for_each(|run| data_files::punch(file, run))
+        }
+    }
+}
+
+/// Whether every inode of a page that is in memory is locked.
+fn all_locked(tree: &mut Tree, nodes: &[files::Node], bodies: &Bodies<'_>) -> Result<bool, Error> {
+    for node in nodes {
+        if let Some(ino) = tree.by_id(node.id)?
+            && tree.is_living(ino)
+            && !bodies.contains_key(&ino)
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+impl Tree {
+    /// Makes the content of a node another one, without bytes but chunks that may be equal; what is
+    /// to be done with its data file, if the content was another one.
+    pub(crate) fn replace_content(
+        &mut self,
+        ino: Ino,
+        content: ContentRef,
+    ) -> Result<Option<FileWork>, Error> {
+        let record = self.record(ino)?.clone();
+        if record.content == Some(content) && !record.content_dirty {
+            return Ok(None);
+        }
+        let old = record.content.filter(|old| {
+            !record.content_dirty && record.cached > 0 && old.size.min(content.size) > CHUNK_SIZE
+        });
+        if old.is_none() {
+            chunk_rows::delete_chunks_from(&self.db, ino, 0)?;
+            self.count_cached(ino, -(record.cached as i64))?;
+        }
+        let record = self.edit(ino)?;
+        record.previous = old.map(|old| record.previous.unwrap_or(old.digest));
+        record.content = Some(content);
+        record.kept = chunk_count(content.size);
+        record.attributes.size = content.size;
+        record.blocks = content.size.div_ceil(512);
+        record.content_dirty = false;
+        record.unsettled = false;
+        if old.is_none() {
+            return Ok(Some(FileWork::Wipe));
+        }
+        match manifest_rows::manifest(&self.db, content.digest)? {
+            Some(manifest) => {
+                self.count_blocks(ino, &manifest)?;
+                Ok(Some(FileWork::Cut(self.compare_previous(ino, &manifest)?)))
+            }
+            None => Ok(Some(FileWork::Cut(Vec::new()))),
+        }
+    }
+
+    /// Moves the content of a node, and its attributes, to a new node that is dirty and has no name
+    /// yet. The old one is left with the content that the server had, none of it here.
+    pub(crate) fn split_content(&mut self, ino: Ino) -> Result<Ino, Error> {
+        let copy = self.next_ino()?;
+        let old = self.record(ino)?.clone();
+        let mut record = old.clone();
+        record.ino = copy;
+        record.id = NodeId::made_at(meta::now());
+        record.status = Status::Present;
+        record.links = 0;
+        record.change = 1;
+        record.acknowledged = 0;
+        record.base_version = 0;
+        record.in_flight = None;
+        record.unsettled = false;
+        self.add(record)?;
+        chunk_rows::move_chunks(&self.db, ino, copy)?;
+        let left = self.edit(ino)?;
+        left.cached = 0;
+        left.previous = None;
+        left.content_dirty = true;
+        Ok(copy)
+    }
+
+    /// Whether the state of an inode is in memory.
+    fn is_living(&self, ino: Ino) -> bool {
+        self.living(ino).is_some()
+    }
+
+    /// All nodes that are dirty, also by the transaction in progress.
+    pub(crate) fn dirty_inos(&mut self) -> Result<Vec<Ino>, Error> {
+        self.flush()?;
+        let mut statement = self.db.prepare_cached("SELECT ino FROM nodes WHERE dirty = 1")?;
+        let rows = statement.query_map([], |row| Ok(Ino(columns::number(row, 0)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}

@@ -1,0 +1,187 @@
+//! What is dirty, for the engine that makes the server agree: dirty nodes, snapshots of content, acknowledgements.
+
+use miaofs::protocol::files::{Entry, NodeState};
+use miaofs::protocol::ids::{NodeId, Revision};
+use miaofs::protocol::name::{Bytes, Name};
+use rusqlite::params;
+
+use crate::store::core::Store;
+use crate::store::disk::inode_rows::Record;
+use crate::store::disk::{base_rows, columns, entry_rows};
+use crate::store::error::Error;
+use crate::store::node::Ino;
+use crate::store::tree::transaction::Tree;
+
+/// A node that the server does not have as it is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DirtyNode {
+    /// The node.
+    pub ino: Ino,
+    /// Its id.
+    pub id: NodeId,
+    /// Counts the changes made here; what [`Pushed::change`] must repeat.
+    pub change: u64,
+    /// The server's version that the local state grew from; 0 when the server has never had it.
+    pub base_version: u64,
+    /// The state at that version.
+    pub base_state: Option<NodeState>,
+    /// Revision of a push that was begun and whose answer is not known.
+    pub in_flight: Option<Revision>,
+    /// The node as it is now; `None` when it is deleted. Its content is the last that the server is
+    /// known to have had, if any.
+    pub state: Option<NodeState>,
+    /// Whether the content differs from `state.content`.
+    pub content_dirty: bool,
+    /// How many handles may write to it now.
+    pub writers: u32,
+    /// When it was last written to, in nanoseconds since 1970; 0 when never.
+    pub written_at: i64,
+    /// Size of the content now.
+    pub size: u64,
+}
+
+/// A push that the server has acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// The node.
+    pub ino: Ino,
+    /// [`DirtyNode::change`] of what was pushed.
+    pub change: u64,
+    /// The node's version on the server now.
+    pub version: u64,
+    /// The revision that was pushed.
+    pub revision: Revision,
+    /// The state that was pushed; `None` for a deletion.
+    pub state: Option<NodeState>,
+}
+
+impl Store {
+    /// Dirty nodes by rising number, beginning after `after`.
+    pub(crate) fn dirty_nodes(&self, after: Ino, limit: usize) -> Result<Vec<DirtyNode>, Error> {
+        self.tree().reading(|tree| {
+            let inos: Vec<Ino> = {
+                let mut statement = tree.db.prepare_cached(
+                    "SELECT ino FROM nodes WHERE dirty = 1 AND ino > ?1 ORDER BY ino LIMIT ?2",
+                )?;
+                let rows = statement.query_map(params![after.0 as i64, limit as i64], |row| {
+                    Ok(Ino(columns::number(row, 0)?))
+                })?;
+                rows.collect::<Result<_, _>>()?
+            };
+            let nodes = inos.into_iter().map(|ino| tree.dirty_node(ino));
+            nodes.filter_map(Result::transpose).collect()
+        })
+    }
+
+    /// One node, if it is dirty.
+    pub(crate) fn dirty_node(&self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
+        match self.tree().dirty_node(ino) {
+            Err(Error::NoNode(_)) => Ok(None),
+            other => other,
+        }
+    }
+
+    /// How many nodes are dirty, and the bytes of their contents that the server does not have.
+    pub(crate) fn pending(&self) -> Result<(u64, u64), Error> {
+        let mut tree = self.tree();
+        let (nodes, mut bytes): (i64, i64) = tree
+            .db
+            .prepare_cached(
+                "SELECT count(*), coalesce(sum(CASE WHEN content_dirty = 1 AND links > 0 THEN size \
+                 ELSE 0 END), 0) FROM nodes WHERE dirty = 1",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for live in tree.unsettled_lives() {
+            let record = match tree.record(live.ino) {
+                Err(Error::NoNode(_)) => continue,
+                record => record?,
+            };
+            if record.is_dirty() && record.content_dirty && record.links > 0 {
+                bytes += live.hot().size as i64 - record.attributes.size as i64;
+            }
+        }
+        Ok((nodes as u64, bytes.max(0) as u64))
+    }
+
+    /// How many deletions the server is to be told of.
+    pub(crate) fn deletions(&self) -> Result<u64, Error> {
+        let tree = self.tree();
+        let mut statement = tree.db.prepare_cached(
+            "SELECT count(*) FROM nodes WHERE dirty = 1 AND links = 0 AND ino <> ?1",
+        )?;
+        Ok(statement.query_row([Ino::ROOT.0 as i64], |row| columns::number(row, 0))?)
+    }
+
+    /// Remembers the revisions of a commit before it is sent, so that a lost answer is recognised.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`] when one of the nodes is gone without a trace; nothing is remembered then.
+    pub(crate) fn begin_push(&self, pushes: &[(Ino, Revision)]) -> Result<(), Error> {
+        self.transact(|tree| {
+            for (ino, revision) in pushes {
+                tree.edit(*ino)?.in_flight = Some(*revision);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Tree {
+    /// A node as the engine sees it, if it is dirty.
+    pub(crate) fn dirty_node(&mut self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
+        let record = self.record(ino)?;
+        if !record.is_dirty() {
+            return Ok(None);
+        }
+        self.as_dirty(ino).map(Some)
+    }
+
+    /// A node as the engine sees one that is dirty.
+    pub(crate) fn as_dirty(&mut self, ino: Ino) -> Result<DirtyNode, Error> {
+        let mut record = self.record(ino)?.clone();
+        let mut writers = 0;
+        if let Some(live) = self.living(ino) {
+            writers = live.writers();
+            record.take_over(&live.hot());
+        }
+        let state = if record.is_gone() { None } else { Some(self.state_of(&record)?) };
+        Ok(DirtyNode {
+            ino,
+            id: record.id,
+            change: record.change,
+            base_version: record.base_version,
+            base_state: base_rows::base(&self.db, ino)?,
+            in_flight: record.in_flight,
+            state,
+            content_dirty: record.content_dirty,
+            writers,
+            written_at: record.written_at,
+            size: record.attributes.size,
+        })
+    }
+
+    /// A node's state as it travels.
+    pub(crate) fn state_of(&mut self, record: &Record) -> Result<NodeState, Error> {
+        let mut entries = Vec::with_capacity(record.links as usize);
+        for (parent, name) in entry_rows::entries_of(&self.db, record.ino)? {
+            let parent = self.record(parent)?.id;
+            let name = Name::new(name).map_err(|_cause| Error::Damaged("the name of an entry"))?;
+            entries.push(Entry { parent, name });
+        }
+        let attributes = &record.attributes;
+        Ok(NodeState {
+            kind: attributes.kind,
+            mode: attributes.mode,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            rdev: attributes.rdev,
+            mtime: attributes.mtime,
+            ctime: attributes.ctime,
+            btime: attributes.btime,
+            target: record.target.as_ref().map(|target| Bytes(target.to_vec())),
+            xattrs: record.xattrs.as_deref().cloned().unwrap_or_default(),
+            content: record.content,
+            entries,
+        })
+    }
+}

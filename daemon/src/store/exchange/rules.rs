@@ -1,0 +1,38 @@
+//! The rules by which conflicts between local changes and those of the server are resolved.
+
+use miaofs::protocol::files::{self, NodeState};
+
+use super::push::DirtyNode;
+
+/// What shall become of a node that changed here and there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Resolution {
+    /// The server's state; local edits are equal or given up.
+    TakeRemote,
+    /// Local state becomes this, base the server's; dirty if they differ.
+    Merge(NodeState),
+    /// The local content and attributes move to a new node beside it, dirty; the node takes the server's state.
+    KeepBoth {
+        /// Name of the new node, in the directory of the old one.
+        copy_name: Vec<u8>,
+    },
+    /// Base becomes the server's version, also a deletion; the local state stays and stays dirty.
+    KeepLocal,
+}
+
+/// What shall become of a dirty node whose name the server gave to another node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NameResolution {
+    /// The local node takes this name.
+    RenameLocal(Vec<u8>),
+    /// They are the same thing: the local node becomes the server's node.
+    Adopt,
+}
+
+/// The rules by which conflicts are settled: pure functions, called inside the transaction.
+pub(crate) struct Rules<'a> {
+    /// A node that is dirty here and changed there.
+    pub node: &'a dyn Fn(&DirtyNode, &files::Node) -> Resolution,
+    /// A dirty node whose name another node took.
+    pub name: &'a dyn Fn(&DirtyNode, &files::Node) -> NameResolution,
+}

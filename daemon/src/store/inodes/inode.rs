@@ -1,0 +1,168 @@
+//! What is kept in memory of an inode that is open or was recently, shared by its handles.
+//!
+//! Lock order: `body`, then the tree, then `hot`. Whoever holds the tree never waits for a `body`,
+//! so no operation on names or attributes waits for data to be read or written; `hot` is never held
+//! over I/O.
+//!
+//! While `hot.unsettled`, size and times are here and not in the node's row, so that writing to a
+//! file that is dirty already costs no transaction: after a crash they are read from the data file.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use miaofs::content::{CHUNK_SIZE, Manifest};
+use miaofs::protocol::files::ContentRef;
+
+use super::chunks::Chunks;
+use crate::store::disk::inode_rows::Record;
+use crate::store::error::Error;
+use crate::store::node::{Access, Ino};
+
+/// State of one inode, shared by its handles.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) ino: Ino,
+    /// Open handles that read only; changed with the tree locked.
+    readers: AtomicU32,
+    /// Open handles that may write; changed with the tree locked.
+    writers: AtomicU32,
+    /// Chunk that was read last: its neighbourhood is evicted last.
+    pub(crate) last_read: AtomicU64,
+    /// How often a chunk became fresh; changed with the tree locked.
+    freshened: AtomicU64,
+    hot: Mutex<Hot>,
+    body: RwLock<Body>,
+}
+
+/// What every write changes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hot {
+    pub(crate) size: u64,
+    pub(crate) mtime: i64,
+    pub(crate) ctime: i64,
+    pub(crate) written_at: i64,
+    /// The values above are newer than the node's row, which says so too.
+    pub(crate) unsettled: bool,
+}
+
+/// What the content is and how much of it is here.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) content: Option<ContentRef>,
+    /// Of `content`, when it is known and has more than one chunk.
+    pub(crate) manifest: Option<Arc<Manifest>>,
+    pub(crate) content_dirty: bool,
+    pub(crate) chunks: Chunks,
+    /// How long the data file is on the disk, at the least.
+    pub(crate) synced_size: u64,
+}
+
+impl Live {
+    /// The state that a node's row tells, with these chunks.
+    pub(crate) fn new(record: &Record, manifest: Option<Arc<Manifest>>, chunks: Chunks) -> Self {
+        let attributes = &record.attributes;
+        Self {
+            ino: record.ino,
+            readers: AtomicU32::new(0),
+            writers: AtomicU32::new(0),
+            last_read: AtomicU64::new(0),
+            freshened: AtomicU64::new(0),
+            hot: Mutex::new(Hot {
+                size: attributes.size,
+                mtime: attributes.mtime,
+                ctime: attributes.ctime,
+                written_at: record.written_at,
+                unsettled: record.unsettled,
+            }),
+            body: RwLock::new(Body {
+                content: record.content,
+                manifest,
+                content_dirty: record.content_dirty,
+                chunks,
+                synced_size: 0,
+            }),
+        }
+    }
+
+    /// The content alone.
+    pub(crate) fn into_body(self) -> Body {
+        self.body.into_inner().expect("nobody else has it, so nobody panicked with it")
+    }
+
+    /// Size and times.
+    pub(crate) fn hot(&self) -> MutexGuard<'_, Hot> {
+        self.hot.lock().expect("nothing panics while size and times are locked")
+    }
+
+    /// The content, to look at or to read.
+    pub(crate) fn body(&self) -> RwLockReadGuard<'_, Body> {
+        self.body.read().expect("a writer that panicked left the content in an unknown state")
+    }
+
+    /// The content, to change.
+    pub(crate) fn body_mut(&self) -> RwLockWriteGuard<'_, Body> {
+        self.body.write().expect("a writer that panicked left the content in an unknown state")
+    }
+
+    /// How often a chunk became fresh.
+    pub(crate) fn freshened(&self) -> u64 {
+        self.freshened.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that a chunk became fresh.
+    pub(crate) fn note_freshened(&self) {
+        self.freshened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one handle more.
+    pub(crate) fn opened(&self, access: Access) {
+        self.count(access).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one handle less.
+    pub(crate) fn closed(&self, access: Access) {
+        self.count(access).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Open handles that may write.
+    pub(crate) fn writers(&self) -> u32 {
+        self.writers.load(Ordering::Relaxed)
+    }
+
+    /// Whether any handle is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.writers() > 0 || self.readers.load(Ordering::Relaxed) > 0
+    }
+
+    fn count(&self, access: Access) -> &AtomicU32 {
+        match access {
+            Access::Read => &self.readers,
+            Access::Write => &self.writers,
+        }
+    }
+}
+
+impl Record {
+    /// Takes over size and times that are newer in memory.
+    pub(crate) fn take_over(&mut self, hot: &Hot) {
+        if hot.unsettled {
+            self.attributes.size = hot.size;
+            self.attributes.mtime = hot.mtime;
+            self.attributes.ctime = hot.ctime;
+            self.written_at = hot.written_at;
+        }
+    }
+}
+
+/// The manifest of the content that a body is based on, if it is known.
+pub(crate) fn known_manifest(
+    body: &Body,
+    content: ContentRef,
+) -> Result<Option<Arc<Manifest>>, Error> {
+    if content.size > CHUNK_SIZE {
+        return Ok(body.manifest.clone());
+    }
+    let manifest = Manifest::of_small(content.digest, content.size)
+        .map_err(|_cause| Error::Damaged("the size of a content"))?;
+    Ok(Some(Arc::new(manifest)))
+}

@@ -1,0 +1,5 @@
+//! State in memory of regular files that are open or were recently: attributes that are newer than their rows, and
+//! the chunks of the content. It stands on the rows of `disk`.
+
+pub(super) mod chunks;
+pub(super) mod inode;

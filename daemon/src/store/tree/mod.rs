@@ -1,0 +1,10 @@
+//! Names and attributes: the database with its caches under one lock, transactions, and consistent reads.
+//!
+//! It stands on `disk` for rows, and on `inodes` for what is newer in memory than a row.
+
+pub(super) mod change;
+pub(super) mod entries;
+pub(super) mod inode_cache;
+pub(super) mod pinned;
+pub(super) mod transaction;
+pub(super) mod view;

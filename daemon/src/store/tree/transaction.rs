@@ -1,0 +1,409 @@
+//! The database with what is in memory of it, all under one lock: rows, entries, and the inodes that live.
+//!
+//! A transaction begins with the first edit. Edited rows wait in `touched` and are written once, at
+//! the commit; entries are written through. The caches change at the commit only (rows) or are
+//! dropped by a rollback (entries), so they never tell what the database does not.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use miaofs::protocol::files::Kind;
+use miaofs::protocol::ids::NodeId;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::pinned::Pinned;
+use crate::store::disk::data_files::DataFiles;
+use crate::store::disk::inode_rows::{self, Record, Status};
+use crate::store::disk::meta::{self, Counter};
+use crate::store::disk::{chunk_rows, pending_rows};
+use crate::store::error::Error;
+use crate::store::inodes::inode::Live;
+use crate::store::node::Ino;
+
+/// Rows that are kept in memory.
+const NODES_MAX: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("64 Ki is not zero");
+/// Entries, and names known to be free, that are kept in memory.
+const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::new(128 * 1024).expect("128 Ki is not zero");
+
+/// The tree, its caches, and the transaction in progress.
+pub(crate) struct Tree {
+    pub(crate) db: Connection,
+    pub(crate) data: Arc<DataFiles>,
+    nodes: LruCache<Ino, Record>,
+    pub(crate) entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
+    pub(crate) live: LruCache<Ino, Arc<Live>>,
+    inos: Counter,
+    pub(crate) cookies: Counter,
+    pub(crate) cursor: u64,
+    /// Closed inodes whose size and times are to be written with the next transaction.
+    pub(crate) unsettled: Vec<Ino>,
+    /// Inodes that have left memory while some of their chunks were here in part.
+    pub(crate) forgotten: Vec<Ino>,
+    /// Inodes that stay without a name.
+    pub(crate) pinned: Pinned,
+    /// Data files to be unlinked once the journal is durable.
+    pub(crate) graves: Vec<Ino>,
+    /// Bytes of clean content that are here.
+    pub(crate) cached: u64,
+    /// When nodes were opened, to be written with the next transaction.
+    pub(crate) used: Vec<(Ino, i64)>,
+    /// Whether anything was committed since the time was last written down.
+    pub(crate) has_committed: bool,
+    transaction: Option<Transaction>,
+}
+
+/// Cookies of the names that a transaction took away.
+pub(crate) type Freed = HashMap<(Ino, Box<[u8]>), u64>;
+
+/// What a transaction has done so far.
+#[derive(Default)]
+pub(crate) struct Transaction {
+    touched: BTreeMap<Ino, Touched>,
+    ids: HashMap<NodeId, Ino>,
+    pub(crate) entries: Vec<(Ino, Box<[u8]>)>,
+    pub(crate) freed: Freed,
+    pub(crate) settled: Vec<Arc<Live>>,
+    graves: Vec<Ino>,
+    cached: i64,
+    made_dirty: bool,
+}
+
+enum Touched {
+    New(Record),
+    Edited(Record),
+    Erased,
+}
+
+/// What the caller must tell others after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Committed {
+    /// Nothing new is dirty.
+    Quiet,
+    /// Something became dirty.
+    Dirty,
+}
+
+impl Tree {
+    /// The tree in an open database.
+    pub(crate) fn new(db: Connection, data: Arc<DataFiles>) -> Result<Self, Error> {
+        let cursor = meta::number(&db, "cursor")?.unwrap_or(0);
+        let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
+        let cookies = Counter::load(&db, "next_cookie", 1)?;
+        Ok(Self {
+            cached: inode_rows::cached_bytes(&db)?,
+            graves: pending_rows::graves(&db)?,
+            db,
+            data,
+            nodes: LruCache::new(NODES_MAX),
+            entries: LruCache::new(ENTRIES_MAX),
+            live: LruCache::unbounded(),
+            inos,
+            cookies,
+            cursor,
+            unsettled: Vec::new(),
+            forgotten: Vec::new(),
+            pinned: Pinned::default(),
+            used: Vec::new(),
+            has_committed: false,
+            transaction: None,
+        })
+    }
+
+    // --- transactions ---
+
+    /// Begins a transaction unless one is in progress.
+    pub(crate) fn begin(&mut self) -> Result<&mut Transaction, Error> {
+        if self.transaction.is_none() {
+            self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        }
+        Ok(self.transaction.get_or_insert_default())
+    }
+
+    /// Runs `edit` in one transaction: what it did is committed, or undone when it fails.
+    pub(crate) fn transact<T, E: From<Error>>(
+        &mut self,
+        edit: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<(T, Committed), E> {
+        let answer = match edit(self) {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.rollback();
+                return Err(error);
+            }
+        };
+        match self.commit() {
+            Ok(committed) => Ok((answer, committed)),
+            Err(error) => {
+                self.rollback();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<Committed, Error> {
+        if self.transaction.is_none() {
+            return Ok(Committed::Quiet);
+        }
+        self.bury_what_nobody_holds()?;
+        for ino in std::mem::take(&mut self.unsettled) {
+            self.settle(ino)?;
+        }
+        self.write_used()?;
+        self.flush()?;
+        let touched = std::mem::take(&mut self.begin()?.touched);
+        self.db.prepare_cached("COMMIT")?.execute([])?;
+        let done = self.transaction.take().unwrap_or_default();
+        self.has_committed = true;
+        for (ino, record) in touched {
+            match record {
+                Touched::New(record) | Touched::Edited(record) => {
+                    self.nodes.put(ino, record);
+                }
+                Touched::Erased => {
+                    self.nodes.pop(&ino);
+                }
+            }
+        }
+        self.pinned.clear_released();
+        self.graves.extend(done.graves);
+        self.cached = self.cached.saturating_add_signed(done.cached);
+        Ok(if done.made_dirty { Committed::Dirty } else { Committed::Quiet })
+    }
+
+    /// Runs many queries as one transaction that changes nothing: each by itself would take and give back
+    /// the database's locks.
+    pub(crate) fn reading<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.db.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+        let answer = read(self);
+        // Some errors have ended it already.
+        let ended = match self.db.is_autocommit() {
+            true => Ok(()),
+            false => {
+                self.db.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]).map(drop))
+            }
+        };
+        let answer = answer?;
+        ended?;
+        Ok(answer)
+    }
+
+    /// Writes the edited rows, so that queries see them.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        let Some(transaction) = &mut self.transaction else { return Ok(()) };
+        for touched in transaction.touched.values_mut() {
+            match touched {
+                Touched::New(record) => {
+                    inode_rows::insert(&self.db, record)?;
+                    *touched = Touched::Edited(record.clone());
+                }
+                Touched::Edited(record) => inode_rows::update(&self.db, record)?,
+                Touched::Erased => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn rollback(&mut self) {
+        let Some(undone) = self.transaction.take() else { return };
+        if let Err(error) = self.db.execute_batch("ROLLBACK") {
+            tracing::debug!(%error, "nothing was left to roll back");
+        }
+        for key in undone.entries {
+            self.entries.pop(&key);
+        }
+        self.inos.forget_reservation();
+        self.cookies.forget_reservation();
+        for live in undone.settled {
+            live.hot().unsettled = true;
+            self.unsettled.push(live.ino);
+        }
+    }
+
+    // --- rows ---
+
+    /// The row of a node, whatever its status.
+    pub(crate) fn record(&mut self, ino: Ino) -> Result<&Record, Error> {
+        if let Some(touched) = self.transaction.as_ref().and_then(|it| it.touched.get(&ino)) {
+            return match touched {
+                Touched::New(record) | Touched::Edited(record) => Ok(record),
+                Touched::Erased => Err(Error::NoNode(ino)),
+            };
+        }
+        if !self.nodes.contains(&ino) {
+            let record = inode_rows::load(&self.db, ino)?.ok_or(Error::NoNode(ino))?;
+            self.nodes.put(ino, record);
+        }
+        self.nodes.get(&ino).ok_or(Error::NoNode(ino))
+    }
+
+    /// The row of a node that is in the tree.
+    pub(crate) fn present(&mut self, ino: Ino) -> Result<&Record, Error> {
+        let record = self.record(ino)?;
+        match record.status {
+            Status::Present | Status::Detached => Ok(record),
+            Status::Deleted | Status::Awaited => Err(Error::NoNode(ino)),
+        }
+    }
+
+    /// The row of a node, to change; written at the commit.
+    pub(crate) fn edit(&mut self, ino: Ino) -> Result<&mut Record, Error> {
+        self.begin()?;
+        let touched = self.transaction.as_ref().is_some_and(|it| it.touched.contains_key(&ino));
+        if !touched {
+            let record = self.record(ino)?.clone();
+            self.begin()?.touched.insert(ino, Touched::Edited(record));
+        }
+        match self.begin()?.touched.get_mut(&ino) {
+            Some(Touched::New(record) | Touched::Edited(record)) => Ok(record),
+            Some(Touched::Erased) | None => Err(Error::NoNode(ino)),
+        }
+    }
+
+    /// The row of a node, to change in a way that must be pushed.
+    pub(crate) fn edit_and_mark(&mut self, ino: Ino) -> Result<&mut Record, Error> {
+        self.begin()?.made_dirty = true;
+        let record = self.edit(ino)?;
+        record.mark();
+        Ok(record)
+    }
+
+    /// Adds a row.
+    pub(crate) fn add(&mut self, record: Record) -> Result<(), Error> {
+        let transaction = self.begin()?;
+        transaction.ids.insert(record.id, record.ino);
+        transaction.touched.insert(record.ino, Touched::New(record));
+        Ok(())
+    }
+
+    /// Gives a node another id.
+    pub(crate) fn set_id(&mut self, ino: Ino, id: NodeId) -> Result<(), Error> {
+        self.edit(ino)?.id = id;
+        self.begin()?.ids.insert(id, ino);
+        Ok(())
+    }
+
+    /// Removes a row and all that belongs to it but its names.
+    pub(crate) fn erase(&mut self, ino: Ino) -> Result<(), Error> {
+        let id = self.record(ino).map(|record| record.id).ok();
+        let transaction = self.begin()?;
+        transaction.touched.insert(ino, Touched::Erased);
+        if let Some(id) = id {
+            transaction.ids.remove(&id);
+        }
+        self.db.prepare_cached("DELETE FROM nodes WHERE ino = ?1")?.execute([ino.0 as i64])?;
+        self.db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?;
+        Ok(())
+    }
+
+    /// The node of an id, whatever its status.
+    pub(crate) fn by_id(&mut self, id: NodeId) -> Result<Option<Ino>, Error> {
+        if let Some(ino) = self.transaction.as_ref().and_then(|it| it.ids.get(&id)) {
+            return Ok(Some(*ino));
+        }
+        let found: Option<i64> = self
+            .db
+            .prepare_cached("SELECT ino FROM nodes WHERE id = ?1")?
+            .query_row([id.to_bytes()], |row| row.get(0))
+            .optional()?;
+        let Some(ino) = found.map(|ino| Ino(ino as u64)) else { return Ok(None) };
+        match self.record(ino) {
+            Ok(record) => Ok((record.id == id).then_some(ino)),
+            Err(Error::NoNode(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A number that no node ever had.
+    pub(crate) fn next_ino(&mut self) -> Result<Ino, Error> {
+        self.begin()?;
+        self.inos.take(&self.db).map(Ino)
+    }
+
+    /// Counts bytes of clean content that came or went.
+    pub(crate) fn count_cached(&mut self, ino: Ino, difference: i64) -> Result<(), Error> {
+        if difference != 0 {
+            let record = self.edit(ino)?;
+            record.cached = record.cached.saturating_add_signed(difference);
+            self.begin()?.cached += difference;
+        }
+        Ok(())
+    }
+
+    // --- the end of a node ---
+
+    /// Removes the nodes that have neither name nor handle: of those touched, and of those kept until now.
+    fn bury_what_nobody_holds(&mut self) -> Result<(), Error> {
+        self.begin()?;
+        let touched = self.transaction.iter().flat_map(|it| it.touched.values());
+        let dead: Vec<Ino> = touched
+            .filter_map(|touched| match touched {
+                Touched::New(record) | Touched::Edited(record) => {
+                    record.is_orphan().then_some(record.ino)
+                }
+                Touched::Erased => None,
+            })
+            .chain(self.pinned.released().iter().copied())
+            .filter(|ino| !self.pinned.holds(*ino))
+            .collect();
+        for ino in dead {
+            if !self.living(ino).is_some_and(|live| live.is_open()) && self.is_orphan(ino)? {
+                self.bury(ino)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_orphan(&mut self, ino: Ino) -> Result<bool, Error> {
+        match self.record(ino) {
+            Ok(record) => Ok(record.is_orphan()),
+            Err(Error::NoNode(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a node: wholly, or to a row that tells the server.
+    pub(crate) fn bury(&mut self, ino: Ino) -> Result<(), Error> {
+        self.live.pop(&ino);
+        self.drop_content(ino)?;
+        let record = self.edit(ino)?;
+        if record.may_be_known() {
+            record.status = Status::Deleted;
+            record.content_dirty = false;
+            record.unsettled = false;
+            record.xattrs = None;
+            self.edit_and_mark(ino)?;
+            Ok(())
+        } else {
+            self.erase(ino)
+        }
+    }
+
+    /// Gives up all local bytes of a node: its chunks' rows now, its data file after the journal is durable.
+    pub(crate) fn drop_content(&mut self, ino: Ino) -> Result<(), Error> {
+        let record = self.record(ino)?;
+        if record.attributes.kind != Kind::File {
+            return Ok(());
+        }
+        let cached = record.cached;
+        self.count_cached(ino, -(cached as i64))?;
+        chunk_rows::delete_chunks_from(&self.db, ino, 0)?;
+        if self.data.exists(ino) {
+            pending_rows::add_grave(&self.db, ino)?;
+            self.begin()?.graves.push(ino);
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction if there is an inode to reap.
+    pub(crate) fn reap_released(&mut self) -> Result<(), Error> {
+        if !self.pinned.released().is_empty() {
+            self.begin()?;
+        }
+        Ok(())
+    }
+}

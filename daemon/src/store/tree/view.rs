@@ -1,0 +1,112 @@
+//! Consistent reads of the tree, answered from memory where they can be.
+
+use miaofs::protocol::ids::NodeId;
+use rusqlite::OptionalExtension;
+
+use super::transaction::Tree;
+use crate::store::disk::entry_rows;
+use crate::store::disk::inode_rows::Status;
+use crate::store::error::Error;
+use crate::store::node::{Child, Ino, Node};
+
+/// The tree at one moment.
+pub(crate) struct View<'a> {
+    pub(crate) tree: &'a mut Tree,
+}
+
+impl View<'_> {
+    /// A node; [`Error::NoNode`] when there is none.
+    pub(crate) fn node(&mut self, ino: Ino) -> Result<Node, Error> {
+        let record = self.tree.present(ino)?;
+        let mut node = Node {
+            ino,
+            id: record.id,
+            attributes: record.attributes,
+            links: record.links,
+            target: record.target.clone(),
+            blocks: record.blocks,
+        };
+        if let Some(live) = self.tree.living(ino) {
+            let hot = *live.hot();
+            if hot.unsettled {
+                node.attributes.size = hot.size;
+                node.attributes.mtime = hot.mtime;
+                node.attributes.ctime = hot.ctime;
+                node.blocks = self.tree.data.blocks(ino).unwrap_or(hot.size.div_ceil(512));
+            }
+        }
+        Ok(node)
+    }
+
+    /// The node that a name in a directory names.
+    pub(crate) fn entry(&mut self, parent: Ino, name: &[u8]) -> Result<Option<Ino>, Error> {
+        self.tree.entry(parent, name)
+    }
+
+    /// All names of a node, each with its directory.
+    pub(crate) fn entries_of(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
+        entry_rows::entries_of(&self.tree.db, ino)
+    }
+
+    /// Up to `limit` children with a cookie above `after` (0: from the first), by rising cookie.
+    pub(crate) fn children(
+        &mut self,
+        parent: Ino,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Child>, Error> {
+        self.tree.children(parent, after, limit)
+    }
+
+    /// The highest cookie in a directory, 0 when it is empty: entries that come later have a higher one.
+    pub(crate) fn last_cookie(&mut self, parent: Ino) -> Result<u64, Error> {
+        self.tree.last_cookie(parent)
+    }
+
+    /// Whether a directory holds anything.
+    pub(crate) fn has_children(&mut self, ino: Ino) -> Result<bool, Error> {
+        self.tree.has_children(ino)
+    }
+
+    /// The directory that a directory is in; the root is in itself.
+    pub(crate) fn parent_of(&mut self, ino: Ino) -> Result<Ino, Error> {
+        if ino == Ino::ROOT {
+            return Ok(Ino::ROOT);
+        }
+        let parent: Option<i64> = self
+            .tree
+            .db
+            .prepare_cached("SELECT parent FROM entries WHERE ino = ?1")?
+            .query_row([ino.0 as i64], |row| row.get(0))
+            .optional()?;
+        parent.map(|parent| Ino(parent as u64)).ok_or(Error::NoNode(ino))
+    }
+
+    /// How many directories a directory holds: what its link count rests on, asked for by each `stat`.
+    pub(crate) fn subdirectories(&mut self, ino: Ino) -> Result<u32, Error> {
+        Ok(self.tree.present(ino)?.subdirectories)
+    }
+
+    /// The value of an extended attribute.
+    pub(crate) fn xattr(&mut self, ino: Ino, name: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        let record = self.tree.present(ino)?;
+        let (Some(xattrs), Ok(name)) = (&record.xattrs, std::str::from_utf8(name)) else {
+            return Ok(None);
+        };
+        Ok(xattrs.get(name).map(|value| value.0.clone()))
+    }
+
+    /// The names of all extended attributes.
+    pub(crate) fn xattr_names(&mut self, ino: Ino) -> Result<Vec<Vec<u8>>, Error> {
+        let record = self.tree.present(ino)?;
+        let names = record.xattrs.iter().flat_map(|xattrs| xattrs.keys());
+        Ok(names.map(|name| name.clone().into_bytes()).collect())
+    }
+
+    /// The node of an id.
+    pub(crate) fn by_id(&mut self, id: NodeId) -> Result<Option<Ino>, Error> {
+        let Some(ino) = self.tree.by_id(id)? else { return Ok(None) };
+        let status = self.tree.record(ino)?.status;
+        Ok(matches!(status, Status::Present | Status::Detached).then_some(ino))
+    }
+}

@@ -1,0 +1,256 @@
+//! Making room: giving up bytes that can be fetched again, those of files unused longest first.
+//!
+//! Only nodes that the server has as they are here are touched. A chunk is given up in three steps:
+//! its row goes, the journal is made durable, its blocks are punched if nobody filled it meanwhile.
+//! So neither a crash nor power loss leaves a row that tells of bytes that are not there.
+
+use std::sync::atomic::Ordering;
+
+use crate::store::core::Store;
+use crate::store::disk::chunk_rows::{self, ChunkState};
+use crate::store::disk::{columns, data_files};
+use crate::store::error::{Error, while_doing};
+use crate::store::inodes::chunks::runs;
+use crate::store::inodes::inode::{Body, Live};
+use crate::store::node::Ino;
+
+/// Bytes that may be written before the disk is asked again how full it is.
+const ASK_EVERY: u64 = 16 * 1024 * 1024;
+/// Nodes that are given up between two syncs of the journal.
+const BATCH: usize = 64;
+/// Chunks behind and ahead of the last one read that an open file keeps.
+const NEAR: u64 = 8;
+
+/// Bytes of clean content that are here, and how many may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CacheUsage {
+    /// Bytes here that could be fetched again.
+    pub bytes: u64,
+    /// How many may be here.
+    pub limit: u64,
+}
+
+/// What disks give room in: 4 KiB, or parts of it.
+const DISK_BLOCK: u64 = 4096;
+
+/// Chunks that are given up but still have blocks.
+struct GivenUp {
+    ino: Ino,
+    chunks: Vec<u64>,
+}
+
+impl Store {
+    /// How full the cache is.
+    pub(crate) fn cache_usage(&self) -> CacheUsage {
+        CacheUsage { bytes: self.tree().cached, limit: self.options.cache_limit }
+    }
+
+    /// Gives up the local bytes of a node that the server has; how many there were. Nothing but the
+    /// tests asks for one node yet.
+    #[cfg(test)]
+    pub(crate) fn evict(&self, ino: Ino) -> Result<u64, Error> {
+        let mut given_up = Vec::new();
+        let bytes = self.give_up(ino, u64::MAX, 0, &mut given_up)?;
+        self.punch(given_up)?;
+        Ok(bytes)
+    }
+
+    /// Sees to it that `bytes` more may be written. The caller has nothing locked.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] when less than the floor would stay free and nothing can be given up.
+    pub(crate) fn make_room(&self, bytes: u64) -> Result<(), Error> {
+        let allowed = |left: u64| left.checked_sub(bytes);
+        if self.room.allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, allowed).is_ok() {
+            return Ok(());
+        }
+        let needed = self.options.free_floor.saturating_add(bytes).saturating_add(ASK_EVERY);
+        let free = self.free_bytes()?;
+        let floor = self.options.free_floor;
+        if free.saturating_add(self.tree().cached) < floor.saturating_add(bytes) {
+            // Giving up the whole cache would not help.
+            return Err(Error::NoSpace);
+        }
+        if free < needed {
+            self.evict_bytes(needed - free)?;
+        }
+        let free = self.free_bytes()?.saturating_sub(self.options.free_floor);
+        if free < bytes {
+            return Err(Error::NoSpace);
+        }
+        self.room.allowance.store((free - bytes).min(ASK_EVERY), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives up what is above the limit. The caller has nothing locked.
+    pub(crate) fn keep_to_limit(&self) -> Result<(), Error> {
+        self.punch_forgotten()?;
+        let limit = self.options.cache_limit;
+        let cached = self.tree().cached;
+        // A little more than needed, so that not every chunk that comes has to wait for another to go.
+        if cached > limit { self.evict_bytes(cached - limit + limit / 32) } else { Ok(()) }
+    }
+
+    fn free_bytes(&self) -> Result<u64, Error> {
+        let disk = rustix::fs::statvfs(self.data.folder())
+            .map_err(|error| while_doing("asking how full the disk is")(error.into()))?;
+        Ok(disk.f_bavail * disk.f_frsize)
+    }
+
+    /// Gives up at least `wanted` bytes if there are as many, those of open files last.
+    fn evict_bytes(&self, wanted: u64) -> Result<(), Error> {
+        let mut left = wanted;
+        for near in [None, Some(NEAR)] {
+            let mut after = (i64::MIN, Ino(0));
+            while left > 0 {
+                let candidates = self.candidates(after)?;
+                let Some(last) = candidates.last() else { break };
+                after = *last;
+                let mut given_up = Vec::new();
+                for (_used_at, ino) in candidates {
+                    if left == 0 {
+                        break;
+                    }
+                    if near.is_some() || !self.is_open(ino) {
+                        let near = near.unwrap_or_default();
+                        left = left.saturating_sub(self.give_up(ino, left, near, &mut given_up)?);
+                    }
+                }
+                self.punch(given_up)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_open(&self, ino: Ino) -> bool {
+        self.tree().living(ino).is_some_and(|live| live.is_open())
+    }
+
+    /// The next nodes that have bytes to give up, with when they were used.
+    fn candidates(&self, after: (i64, Ino)) -> Result<Vec<(i64, Ino)>, Error> {
+        let tree = self.tree();
+        let mut statement = tree.db.prepare_cached(
+            "SELECT used_at, ino FROM nodes WHERE cached > 0 AND dirty = 0 \
+             AND (used_at, ino) > (?1, ?2) ORDER BY used_at, ino LIMIT ?3",
+        )?;
+        let rows = statement.query_map((after.0, after.1.0 as i64, BATCH as i64), |row| {
+            Ok((row.get(0)?, Ino(columns::number(row, 1)?)))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Takes away the rows of clean chunks until `wanted` bytes are given up, sparing those `near`
+    /// the last one read; how many bytes it were.
+    fn give_up(
+        &self,
+        ino: Ino,
+        wanted: u64,
+        near: u64,
+        given_up: &mut Vec<GivenUp>,
+    ) -> Result<u64, Error> {
+        let live = match self.live(ino) {
+            Ok(live) => live,
+            Err(Error::NoNode(_)) => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let mut body = live.body_mut();
+        let last = live.last_read.load(Ordering::Relaxed);
+        let spared = last.saturating_sub(near)..last.saturating_add(near);
+        let mut bytes = 0;
+        let mut chunks = Vec::new();
+        for index in body.chunks.in_state(ChunkState::Clean) {
+            if bytes >= wanted {
+                break;
+            }
+            let length = body.cached_bytes(index);
+            if length > 0 && !spared.contains(&index) {
+                bytes += length;
+                chunks.push(index);
+            }
+        }
+        let taken = self.transact(|tree| {
+            if body.content_dirty || tree.record(ino)?.is_dirty() {
+                return Ok(false);
+            }
+            for index in &chunks {
+                chunk_rows::delete_chunk(&tree.db, ino, *index)?;
+            }
+            tree.count_cached(ino, -(bytes as i64))?;
+            Ok::<_, Error>(true)
+        })?;
+        if !taken || chunks.is_empty() {
+            return Ok(0);
+        }
+        for index in &chunks {
+            body.chunks.set(*index, ChunkState::Absent);
+        }
+        given_up.push(GivenUp { ino, chunks });
+        Ok(bytes)
+    }
+
+    /// Gives blocks back to the disk once no power loss can bring their rows back.
+    fn punch(&self, given_up: Vec<GivenUp>) -> Result<(), Error> {
+        if given_up.is_empty() {
+            return Ok(());
+        }
+        self.journal.sync()?;
+        for GivenUp { ino, chunks } in given_up {
+            let live = match self.live(ino) {
+                Ok(live) => live,
+                Err(Error::NoNode(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let body = live.body_mut();
+            self.punch_absent(&live, &body, chunks)?;
+        }
+        Ok(())
+    }
+
+    /// Gives blocks back that were fetched of chunks which never became whole, once their inodes have
+    /// left memory and the masks that told of them with these.
+    fn punch_forgotten(&self) -> Result<(), Error> {
+        let forgotten = std::mem::take(&mut self.tree().forgotten);
+        for ino in forgotten {
+            let live = match self.live(ino) {
+                Ok(live) => live,
+                Err(Error::NoNode(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let body = live.body_mut();
+            // Chunks of an older content that wait to be compared count as absent, and have rows.
+            if !self.waits_for_manifest(ino)? {
+                let absent = body.chunks.in_state(ChunkState::Absent).collect();
+                self.punch_absent(&live, &body, absent)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn waits_for_manifest(&self, ino: Ino) -> Result<bool, Error> {
+        match self.tree().record(ino) {
+            Ok(record) => Ok(record.previous.is_some()),
+            Err(Error::NoNode(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives back the blocks of those of the chunks that are absent altogether.
+    ///
+    /// The last block of a file goes only when all of it is punched, also what is beyond the end; nobody
+    /// writes there while `body` is locked.
+    fn punch_absent(&self, live: &Live, body: &Body, mut chunks: Vec<u64>) -> Result<(), Error> {
+        chunks.retain(|index| {
+            *index < body.chunks.kept()
+                && body.chunks.state(*index) == ChunkState::Absent
+                && !body.chunks.has_partial(*index)
+        });
+        let size = live.hot().size;
+        if let Some(file) = self.data.existing(live.ino)? {
+            for run in runs(&chunks, size) {
+                let end = if run.end == size { size.next_multiple_of(DISK_BLOCK) } else { run.end };
+                data_files::punch(&file, run.start..end)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,7 @@
+//! What nobody asks for: free space made by eviction, the journal synced by a timer, recovery after a crash.
+//!
+//! It stands on the store (`core.rs`) and what is below.
+
+pub(super) mod evict;
+pub(super) mod recovery;
+pub(super) mod timer;

@@ -1,0 +1,292 @@
+//! What is mended when a store is opened that was not closed: a killed daemon, a machine without power.
+//!
+//! After a kill, all commits are there and all bytes: only sizes and times that were in memory are
+//! read back from the data files, and nodes without a name, which nobody has open any more, end.
+//! After a reboot, commits that were not synced may be missing, and bytes of fresh chunks; and there may be
+//! changes of data files whose commits are missing.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use miaofs::content::{Chunk, chunk_count};
+use miaofs::protocol::files::Kind;
+use miaofs::protocol::ids::NodeId;
+use rusqlite::{Connection, params};
+
+use crate::store::disk::chunk_rows::{self, ChunkState};
+use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
+use crate::store::disk::inode_rows::{self, Record, Status};
+use crate::store::disk::{columns, meta, pending_rows};
+use crate::store::error::{Error, while_doing};
+use crate::store::node::{Ino, NewNode};
+
+/// Key of the boot in which the store was last closed cleanly; empty while it is open.
+pub(crate) const CLOSED: &str = "closed_in_boot";
+/// Key of the boot in which it was last opened.
+const OPENED: &str = "opened_in_boot";
+/// Key of a time, in nanoseconds since 1970: whatever was committed before it is in the database.
+const COMMITTED: &str = "committed_at";
+/// How far the time of a change of a data file may be behind the clock, in nanoseconds.
+const CLOCK_LAG: i64 = 1_000_000_000;
+/// Columns of `nodes` that say a data file belongs to the row.
+const HAS_DATA: &str = "kind = 0 AND status IN (0, 3)";
+
+/// How the store was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    New,
+    Closed,
+    Killed,
+    /// The machine went down, or at least came up again since.
+    Rebooted,
+}
+
+/// Which boot of the machine this is.
+pub(crate) fn boot_id() -> Result<String, Error> {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .map_err(while_doing("reading the boot id"))
+}
+
+/// Makes a store that was opened just now consistent.
+pub(crate) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+    let boot = boot_id()?;
+    let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
+        (_, None) => Left::New,
+        (Some(closed), _) if !closed.is_empty() => Left::Closed,
+        (_, Some(opened)) if opened == boot => Left::Killed,
+        (_, Some(_)) => Left::Rebooted,
+    };
+    db.execute_batch("BEGIN IMMEDIATE")?;
+    match left {
+        Left::New => make_root(db)?,
+        Left::Closed => {}
+        Left::Killed | Left::Rebooted => mend(db, data, left)?,
+    }
+    sweep(db)?;
+    meta::set_text(db, CLOSED, "")?;
+    meta::set_text(db, OPENED, &boot)?;
+    note_time(db)?;
+    db.execute_batch("COMMIT")?;
+    match left {
+        Left::New | Left::Closed => Ok(()),
+        Left::Killed | Left::Rebooted => {
+            tracing::info!(?left, "the store was not closed, it has been mended");
+            rescue_strays(db, data, dir)
+        }
+    }
+}
+
+/// Writes down when this was committed, and with it all that was committed before.
+pub(crate) fn note_time(db: &Connection) -> Result<(), Error> {
+    meta::set_number(db, COMMITTED, meta::now() as u64)
+}
+
+fn make_root(db: &Connection) -> Result<(), Error> {
+    let new = NewNode {
+        kind: Kind::Directory,
+        mode: 0o755,
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        rdev: 0,
+        target: None,
+        now: meta::now(),
+    };
+    let mut root = Record::new(Ino::ROOT, NodeId::ROOT, new);
+    root.acknowledged = root.change;
+    inode_rows::insert(db, &root)
+}
+
+fn mend(db: &Connection, data: &DataFiles, left: Left) -> Result<(), Error> {
+    for (from, to) in pending_rows::moves(db)? {
+        data.rename(from, to)?;
+        pending_rows::remove_move(db, from)?;
+    }
+    for ino in inos(db, "SELECT ino FROM nodes WHERE status = 0 AND links = 0 AND ino <> 1")? {
+        end_orphan(db, data, ino)?;
+    }
+    if left == Left::Rebooted {
+        forget_unsure(db, data)?;
+    }
+    for ino in inos(db, &format!("SELECT ino FROM nodes WHERE content_dirty = 1 AND {HAS_DATA}"))? {
+        if let Some(mut record) = inode_rows::load(db, ino)? {
+            agree_on_size(db, data, &mut record, left)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes directories that the server deleted before their children, now that those are gone too.
+fn sweep(db: &Connection) -> Result<(), Error> {
+    db.execute(
+        "DELETE FROM nodes WHERE status IN (2, 3) AND kind = 1 \
+         AND ino NOT IN (SELECT parent FROM entries) AND ino NOT IN (SELECT ino FROM bases)",
+        [],
+    )?;
+    Ok(())
+}
+
+/// Ends a node that had no name and that nobody has open any more.
+fn end_orphan(db: &Connection, data: &DataFiles, ino: Ino) -> Result<(), Error> {
+    let Some(mut record) = inode_rows::load(db, ino)? else { return Ok(()) };
+    chunk_rows::delete_chunks_from(db, ino, 0)?;
+    if data.exists(ino) {
+        pending_rows::add_grave(db, ino)?;
+    }
+    if record.may_be_known() {
+        record.status = Status::Deleted;
+        record.content_dirty = false;
+        record.cached = 0;
+        record.mark();
+        inode_rows::update(db, &record)
+    } else {
+        db.execute("DELETE FROM nodes WHERE ino = ?1", [ino.0 as i64])?;
+        db.execute("DELETE FROM bases WHERE ino = ?1", [ino.0 as i64])?;
+        Ok(())
+    }
+}
+
+/// Clean chunks that may not be what their rows say are fetched again.
+///
+/// The bytes of fresh ones may not have reached the disk. Those of others may have been changed or cut off by a
+/// write whose commit is lost: then their data file was changed after the last commit that is not.
+fn forget_unsure(db: &Connection, data: &DataFiles) -> Result<(), Error> {
+    let mut nodes: BTreeSet<Ino> =
+        inos(db, "SELECT DISTINCT ino FROM chunks WHERE state = 3")?.into_iter().collect();
+    let certain = meta::number(db, COMMITTED)?.unwrap_or(0) as i64 - CLOCK_LAG;
+    for ino in inos(db, "SELECT DISTINCT ino FROM chunks WHERE state = 2")? {
+        if data.modified(ino)?.is_none_or(|modified| modified > certain) {
+            db.execute("DELETE FROM chunks WHERE ino = ?1 AND state = 2", [ino.0 as i64])?;
+            nodes.insert(ino);
+        }
+    }
+    db.execute("DELETE FROM chunks WHERE state = 3", [])?;
+    nodes.into_iter().try_for_each(|ino| count_cached(db, ino))
+}
+
+/// Counts again how many bytes of clean content a node has here.
+fn count_cached(db: &Connection, ino: Ino) -> Result<(), Error> {
+    let Some(record) = inode_rows::load(db, ino)? else { return Ok(()) };
+    let size = record.content.map_or(0, |content| content.size);
+    let cached: u64 = chunk_rows::chunk_rows(db, ino)?
+        .into_iter()
+        .filter(|(_, state)| *state == ChunkState::Clean)
+        .filter_map(|(index, _)| Chunk::new(index, size))
+        .map(Chunk::length)
+        .sum();
+    db.execute(
+        "UPDATE nodes SET cached = ?2 WHERE ino = ?1",
+        params![ino.0 as i64, cached as i64],
+    )?;
+    Ok(())
+}
+
+/// Makes the row and the data file of a content that is dirty agree on its size.
+fn agree_on_size(
+    db: &Connection,
+    data: &DataFiles,
+    record: &mut Record,
+    left: Left,
+) -> Result<(), Error> {
+    let Some(file) = data.existing(record.ino)? else { return Ok(()) };
+    let found = file.metadata().map_err(while_doing("looking at a data file"))?;
+    let row_rules =
+        !record.unsettled && (left == Left::Killed || found.len() > record.attributes.size);
+    let size = match left {
+        _ if row_rules => record.attributes.size,
+        Left::Rebooted => size_with_what_can_be_fetched(db, record, found.len())?,
+        _ => found.len(),
+    };
+    if size != found.len() {
+        file.set_len(size).map_err(while_doing("mending a data file"))?;
+    }
+    if row_rules {
+        return Ok(());
+    }
+    if record.unsettled {
+        let modified = modified(&found);
+        record.attributes.mtime = modified;
+        record.attributes.ctime = record.attributes.ctime.max(modified);
+        record.written_at = modified;
+    }
+    record.attributes.size = size;
+    record.blocks = found.blocks();
+    record.kept = record.kept.min(chunk_count(size));
+    chunk_rows::delete_chunks_from(db, record.ino, record.kept)?;
+    record.unsettled = false;
+    record.mark();
+    inode_rows::update(db, record)
+}
+
+/// The size of a content whose data file had `found` bytes after a reboot: chunks that can be fetched are not cut
+/// off with bytes behind them that never reached the disk; nor is the last of them, in a size that it was not
+/// committed for, followed by bytes that did.
+fn size_with_what_can_be_fetched(
+    db: &Connection,
+    record: &Record,
+    found: u64,
+) -> Result<u64, Error> {
+    let Some(content) = record.content else { return Ok(found) };
+    let rows = chunk_rows::chunk_rows(db, record.ino)?;
+    let dirty: HashSet<u64> = rows
+        .into_iter()
+        .filter(|(_, state)| *state == ChunkState::Dirty)
+        .map(|(index, _)| index)
+        .collect();
+    let last = (0..record.kept).rev().find(|index| !dirty.contains(index));
+    let Some(chunk) = last.and_then(|index| Chunk::new(index, content.size)) else {
+        return Ok(found);
+    };
+    let size = found.max(chunk.range().end);
+    let is_alike = Chunk::new(chunk.index(), size).is_some_and(|it| it.is_alike_in(content.size));
+    Ok(if is_alike { size } else { chunk.range().end })
+}
+
+/// Moves data files that no row tells of to `lost+found/`.
+fn rescue_strays(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+    let doing = while_doing("looking for stray data files");
+    let mut known = db.prepare(&format!(
+        "SELECT 1 FROM nodes WHERE ino = ?1 AND {HAS_DATA} UNION SELECT 1 FROM graves WHERE ino = ?1"
+    ))?;
+    for folder in fs::read_dir(data.folder()).map_err(&doing)? {
+        for file in fs::read_dir(folder.map_err(&doing)?.path()).map_err(&doing)? {
+            let file = file.map_err(&doing)?;
+            let name = file.file_name();
+            let name = name.to_string_lossy();
+            if name.ends_with(UNFINISHED) {
+                fs::remove_file(file.path()).map_err(&doing)?;
+                continue;
+            }
+            let attributed = match name.parse::<u64>() {
+                Ok(ino) => known.exists([ino as i64])?,
+                Err(_not_a_number) => false,
+            };
+            if !attributed {
+                rescue(dir, &file.path(), &name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rescue(dir: &Path, file: &Path, name: &str) -> Result<(), Error> {
+    let doing = while_doing("moving a stray data file to lost+found");
+    let folder = dir.join("lost+found");
+    fs::create_dir_all(&folder).map_err(&doing)?;
+    let free = (0..)
+        .map(|count| {
+            folder.join(if count == 0 { name.to_owned() } else { format!("{name}.{count}") })
+        })
+        .find(|path| !path.exists())
+        .expect("a number is free, they do not end");
+    tracing::warn!(file = %free.display(), "a data file that no node has was put aside");
+    fs::rename(file, free).map_err(&doing)
+}
+
+fn inos(db: &Connection, query: &str) -> Result<Vec<Ino>, Error> {
+    let mut statement = db.prepare(query)?;
+    let rows = statement.query_map([], |row| columns::number(row, 0))?;
+    Ok(rows.map(|ino| ino.map(Ino)).collect::<Result<_, _>>()?)
+}
