@@ -65,7 +65,7 @@ pub(crate) enum Error {
     Json(#[from] serde_json::Error),
     /// The database failed.
     #[error("the store's database failed")]
-    Database(#[source] rusqlite::Error),
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A file in the state directory failed.
     #[error("{action} failed")]
     Io {
@@ -75,15 +75,6 @@ pub(crate) enum Error {
         #[source]
         source: io::Error,
     },
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
-            _ => Self::Database(error),
-        }
-    }
 }
 
 /// Names what was being done when an operation on a file failed; a full disk becomes [`Error::NoSpace`].

@@ -55,7 +55,7 @@ impl Drop for Store {
         let closed = self.sync_all().and_then(|_durable| {
             self.tree().transact(|tree| {
                 tree.begin()?;
-                chunk_rows::believe_all_fresh(&tree.db)?;
+                chunk_rows::mark_all_synced(&tree.db)?;
                 meta::set_text(&tree.db, recovery::CLOSED, &recovery::boot_id()?)
             })
         });

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use miaofs::content::{CHUNK_SIZE, Chunk, chunk_count};
 
 use crate::store::core::Store;
-use crate::store::disk::chunk_rows::{self, ChunkState, Row};
+use crate::store::disk::chunk_rows::{self, ChunkRowState, ChunkState};
 use crate::store::disk::data_files::read_or_zeros;
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::chunks_of;
@@ -224,7 +224,7 @@ impl Content {
             record.unsettled = true;
             tree.count_cached(ino, -(given_up as i64))?;
             for index in chunks {
-                chunk_rows::set_chunk(&tree.db, ino, *index, Row::Dirty)?;
+                chunk_rows::set_chunk(&tree.db, ino, *index, ChunkRowState::Dirty)?;
             }
             Ok::<(), Error>(())
         })?;
@@ -266,7 +266,7 @@ impl Content {
                 chunk_rows::delete_chunks_from(&tree.db, ino, kept)?;
             }
             if let Some(index) = edge {
-                chunk_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?;
+                chunk_rows::set_chunk(&tree.db, ino, index, ChunkRowState::Dirty)?;
             }
             tree.count_cached(ino, -(given_up as i64))?;
             let record = tree.edit_and_mark(ino)?;

@@ -17,7 +17,7 @@ use miaofs::protocol::files::ContentRef;
 
 use super::content::{Content, SIZE_MAX, changed_by, cut_by};
 use super::reference::{CopyRange, Reference, Side};
-use crate::store::disk::chunk_rows::{self, ChunkState, Row};
+use crate::store::disk::chunk_rows::{self, ChunkRowState, ChunkState};
 use crate::store::disk::{base_rows, data_files, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::{chunks_of, runs};
@@ -197,7 +197,7 @@ impl Step<'_> {
             chunk_rows::delete_chunks_from(&tree.db, ino, reference.states.len() as u64)?;
             for (index, state) in (0..).zip(&reference.states) {
                 if *state == ChunkState::Dirty && reference.is_newly_dirty(index, into) {
-                    chunk_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?;
+                    chunk_rows::set_chunk(&tree.db, ino, index, ChunkRowState::Dirty)?;
                 }
             }
             let record = tree.edit_and_mark(ino)?;

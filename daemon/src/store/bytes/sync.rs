@@ -6,7 +6,7 @@
 
 use super::content::Content;
 use crate::store::core::Durable;
-use crate::store::disk::chunk_rows::{self, Row};
+use crate::store::disk::chunk_rows::{self, ChunkRowState};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::inode::Body;
 use crate::store::node::Ino;
@@ -26,7 +26,7 @@ impl Content {
                 // Bytes of those that became fresh meanwhile may have come behind the sync.
                 if self.live.freshened() == before {
                     tree.begin()?;
-                    chunk_rows::believe_fresh(&tree.db, ino)?;
+                    chunk_rows::mark_synced(&tree.db, ino)?;
                 }
                 Ok::<(), Error>(())
             })?;
@@ -42,7 +42,7 @@ impl Content {
         let size = self.live.hot().size;
         let needed = body.content.map_or(0, |content| content.size.min(size));
         if body.synced_size >= needed
-            && !chunk_rows::any_fresh(&self.store.tree().db, ino, *first..=*last)?
+            && !chunk_rows::any_unsynced(&self.store.tree().db, ino, *first..=*last)?
         {
             return Ok(());
         }
@@ -52,7 +52,7 @@ impl Content {
         body.synced_size = size;
         self.store.transact(|tree| {
             tree.begin()?;
-            chunk_rows::believe_fresh(&tree.db, ino)
+            chunk_rows::mark_synced(&tree.db, ino)
         })
     }
 }
@@ -63,6 +63,6 @@ impl Tree {
         if let Some(live) = self.living(ino) {
             live.note_freshened();
         }
-        chunk_rows::set_chunk(&self.db, ino, index, Row::Fresh)
+        chunk_rows::set_chunk(&self.db, ino, index, ChunkRowState::Unsynced)
     }
 }

@@ -1,27 +1,29 @@
 //! Rows of `bases`: the server's state that a node's local state grew from, as JSON.
 
 use miaofs::protocol::files::NodeState;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
+use super::database::Database;
 use crate::store::error::Error;
 use crate::store::node::Ino;
 
 /// The server's state that a node's local state grew from.
-pub(crate) fn base(db: &Connection, ino: Ino) -> Result<Option<NodeState>, Error> {
-    let text: Option<String> = db
-        .prepare_cached("SELECT state FROM bases WHERE ino = ?1")?
-        .query_row([ino.0 as i64], |row| row.get(0))
-        .optional()?;
+pub(crate) fn base(db: &Database, ino: Ino) -> Result<Option<NodeState>, Error> {
+    let text: Option<String> =
+        db.0.prepare_cached("SELECT state FROM bases WHERE ino = ?1")?
+            .query_row([ino.0 as i64], |row| row.get(0))
+            .optional()?;
     Ok(text.map(|text| serde_json::from_str(&text)).transpose()?)
 }
 
 /// Sets it.
-pub(crate) fn set_base(db: &Connection, ino: Ino, state: Option<&NodeState>) -> Result<(), Error> {
+pub(crate) fn set_base(db: &Database, ino: Ino, state: Option<&NodeState>) -> Result<(), Error> {
     match state {
-        Some(state) => db
-            .prepare_cached("INSERT OR REPLACE INTO bases (ino, state) VALUES (?1, ?2)")?
-            .execute(params![ino.0 as i64, serde_json::to_string(state)?])?,
-        None => db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?,
+        Some(state) => {
+            db.0.prepare_cached("INSERT OR REPLACE INTO bases (ino, state) VALUES (?1, ?2)")?
+                .execute(params![ino.0 as i64, serde_json::to_string(state)?])?
+        }
+        None => db.0.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?,
     };
     Ok(())
 }

@@ -2,8 +2,10 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
+use super::columns::inos;
+use super::database::{Database, statement};
 use crate::store::error::Error;
 use crate::store::node::Ino;
 
@@ -19,90 +21,125 @@ pub(crate) enum ChunkState {
     Dirty,
 }
 
-/// How a chunk that is here stands in its row.
+/// State of a chunk that is here, as its row has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Row {
+pub(crate) enum ChunkRowState {
     /// Here and nowhere else.
     Dirty = 1,
     /// Equal to the content that the server has, and durable.
     Clean = 2,
     /// Clean, but its bytes may not have reached the disk: not to be believed after power loss.
-    Fresh = 3,
+    Unsynced = 3,
 }
 
+const DIRTY: i64 = ChunkRowState::Dirty as i64;
+const CLEAN: i64 = ChunkRowState::Clean as i64;
+const UNSYNCED: i64 = ChunkRowState::Unsynced as i64;
+
 /// Sets the row of a chunk.
-pub(crate) fn set_chunk(db: &Connection, ino: Ino, index: u64, row: Row) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO chunks (ino, idx, state) VALUES (?1, ?2, ?3)")?
-        .execute(params![ino.0 as i64, index as i64, row as i64])?;
+pub(crate) fn set_chunk(
+    db: &Database,
+    ino: Ino,
+    index: u64,
+    state: ChunkRowState,
+) -> Result<(), Error> {
+    db.0.prepare_cached("INSERT OR REPLACE INTO chunks (ino, idx, state) VALUES (?1, ?2, ?3)")?
+        .execute(params![ino.0 as i64, index as i64, state as i64])?;
     Ok(())
 }
 
 /// Removes the row of a chunk: it is not here.
-pub(crate) fn delete_chunk(db: &Connection, ino: Ino, index: u64) -> Result<(), Error> {
-    db.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx = ?2")?
+pub(crate) fn delete_chunk(db: &Database, ino: Ino, index: u64) -> Result<(), Error> {
+    db.0.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx = ?2")?
         .execute(params![ino.0 as i64, index as i64])?;
     Ok(())
 }
 
 /// Removes the rows of some chunks in a row.
-pub(crate) fn delete_chunks(db: &Connection, ino: Ino, chunks: Range<u64>) -> Result<(), Error> {
-    db.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2 AND idx < ?3")?
+pub(crate) fn delete_chunks(db: &Database, ino: Ino, chunks: Range<u64>) -> Result<(), Error> {
+    db.0.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2 AND idx < ?3")?
         .execute(params![ino.0 as i64, chunks.start as i64, chunks.end as i64])?;
     Ok(())
 }
 
 /// Removes the rows of all chunks from `index` on.
-pub(crate) fn delete_chunks_from(db: &Connection, ino: Ino, index: u64) -> Result<(), Error> {
-    db.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2")?
+pub(crate) fn delete_chunks_from(db: &Database, ino: Ino, index: u64) -> Result<(), Error> {
+    db.0.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2")?
         .execute(params![ino.0 as i64, index as i64])?;
     Ok(())
 }
 
 /// The chunks of a node that have a row.
-pub(crate) fn chunk_rows(db: &Connection, ino: Ino) -> Result<Vec<(u64, ChunkState)>, Error> {
+pub(crate) fn chunk_rows(db: &Database, ino: Ino) -> Result<Vec<(u64, ChunkState)>, Error> {
     let mut statement =
-        db.prepare_cached("SELECT idx, state FROM chunks WHERE ino = ?1 ORDER BY idx")?;
+        db.0.prepare_cached("SELECT idx, state FROM chunks WHERE ino = ?1 ORDER BY idx")?;
     let rows = statement.query_map([ino.0 as i64], |row| {
         let index = row.get::<_, i64>(0)? as u64;
         match row.get::<_, i64>(1)? {
-            1 => Ok((index, ChunkState::Dirty)),
-            2 | 3 => Ok((index, ChunkState::Clean)),
+            DIRTY => Ok((index, ChunkState::Dirty)),
+            CLEAN | UNSYNCED => Ok((index, ChunkState::Clean)),
             other => Err(rusqlite::Error::IntegralValueOutOfRange(1, other)),
         }
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// The fresh chunks of a node have reached the disk.
-pub(crate) fn believe_fresh(db: &Connection, ino: Ino) -> Result<(), Error> {
-    db.prepare_cached("UPDATE chunks SET state = ?2 WHERE ino = ?1 AND state = 3")?
-        .execute([ino.0 as i64, Row::Clean as i64])?;
+/// Marks the unsynced chunks of a node as clean: they have reached the disk.
+pub(crate) fn mark_synced(db: &Database, ino: Ino) -> Result<(), Error> {
+    db.0.prepare_cached(statement!(
+        "UPDATE chunks SET state = {CLEAN} WHERE ino = ?1 AND state = {UNSYNCED}"
+    ))?
+    .execute([ino.0 as i64])?;
     Ok(())
 }
 
-/// Whether one of some chunks is fresh.
-pub(crate) fn any_fresh(
-    db: &Connection,
+/// True if one of some chunks is unsynced.
+pub(crate) fn any_unsynced(
+    db: &Database,
     ino: Ino,
     chunks: RangeInclusive<u64>,
 ) -> Result<bool, Error> {
     let (first, last) = (*chunks.start() as i64, *chunks.end() as i64);
     Ok(db
-        .prepare_cached(
-            "SELECT 1 FROM chunks WHERE ino = ?1 AND idx BETWEEN ?2 AND ?3 AND state = 3",
-        )?
+        .0
+        .prepare_cached(statement!(
+            "SELECT 1 FROM chunks WHERE ino = ?1 AND idx BETWEEN ?2 AND ?3 AND state = {UNSYNCED}"
+        ))?
         .exists([ino.0 as i64, first, last])?)
 }
 
-/// All fresh chunks have reached the disk.
-pub(crate) fn believe_all_fresh(db: &Connection) -> Result<(), Error> {
-    db.execute("UPDATE chunks SET state = 2 WHERE state = 3", [])?;
+/// Marks all unsynced chunks as clean: they have reached the disk.
+pub(crate) fn mark_all_synced(db: &Database) -> Result<(), Error> {
+    db.0.execute(statement!("UPDATE chunks SET state = {CLEAN} WHERE state = {UNSYNCED}"), [])?;
     Ok(())
 }
 
 /// The rows of all chunks of one node become another's.
-pub(crate) fn move_chunks(db: &Connection, from: Ino, to: Ino) -> Result<(), Error> {
-    db.prepare_cached("UPDATE chunks SET ino = ?2 WHERE ino = ?1")?
+pub(crate) fn move_chunks(db: &Database, from: Ino, to: Ino) -> Result<(), Error> {
+    db.0.prepare_cached("UPDATE chunks SET ino = ?2 WHERE ino = ?1")?
         .execute([from.0 as i64, to.0 as i64])?;
+    Ok(())
+}
+
+/// Nodes with chunks that are clean and known to be on the disk.
+pub(crate) fn nodes_with_clean(db: &Database) -> Result<Vec<Ino>, Error> {
+    inos(db, statement!("SELECT DISTINCT ino FROM chunks WHERE state = {CLEAN}"), [])
+}
+
+/// Nodes with unsynced chunks.
+pub(crate) fn nodes_with_unsynced(db: &Database) -> Result<Vec<Ino>, Error> {
+    inos(db, statement!("SELECT DISTINCT ino FROM chunks WHERE state = {UNSYNCED}"), [])
+}
+
+/// Removes the rows of a node's clean chunks that count as synced: they are not here.
+pub(crate) fn delete_clean(db: &Database, ino: Ino) -> Result<(), Error> {
+    db.0.prepare_cached(statement!("DELETE FROM chunks WHERE ino = ?1 AND state = {CLEAN}"))?
+        .execute([ino.0 as i64])?;
+    Ok(())
+}
+
+/// Removes the rows of all unsynced chunks: they are not here.
+pub(crate) fn delete_unsynced(db: &Database) -> Result<(), Error> {
+    db.0.execute(statement!("DELETE FROM chunks WHERE state = {UNSYNCED}"), [])?;
     Ok(())
 }

@@ -1,177 +1,18 @@
-//! One row of `nodes`: all that the store knows of a node but its names and the state of its chunks.
-//!
-//! Two numbers say how far it is pushed: `change` counts the changes made here, `acknowledged` is
-//! the count at the last push that the server took. Content changes are a flag of their own
-//! (`content_dirty`), because writing to a file that is dirty already costs no transaction.
+//! Rows of `nodes`: reading, writing and deleting one record.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use miaofs::content::Digest;
-use miaofs::protocol::files::{ContentRef, Kind, NodeState};
+use miaofs::protocol::files::ContentRef;
 use miaofs::protocol::ids::{NodeId, Revision};
-use miaofs::protocol::name::Bytes;
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
-use super::columns::{kind_from, kind_to_number, number};
+use super::columns::{ino, kind_from, kind_to_number, number};
+use super::database::{Database, statement};
+use super::record::{Record, Status, Xattrs};
 use crate::store::error::Error;
-use crate::store::node::{Attributes, Ino, NewNode};
-
-/// Extended attributes by name.
-pub(crate) type Xattrs = BTreeMap<String, Bytes>;
-
-/// Where a node stands in the tree.
-///
-/// ```text
-///   insert ─▶ Present ─ last name and handle gone, the server has it ─▶ Deleted ─ pushed ─▶ no row
-///   a child of an unknown directory came ─▶ Awaited ─ its own news ─▶ Present
-///   its name was taken by other news ─▶ Detached ─ its own news ─▶ Present, or no row
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    /// It is in the tree, or open without a name.
-    Present = 0,
-    /// It is gone here; the server must be told.
-    Deleted = 1,
-    /// A directory whose children came before it.
-    Awaited = 2,
-    /// It lost its name to a node of the server; its own news is still to come.
-    Detached = 3,
-}
-
-/// A row of `nodes`.
-#[derive(Debug, Clone)]
-pub(crate) struct Record {
-    pub(crate) ino: Ino,
-    pub(crate) id: NodeId,
-    pub(crate) status: Status,
-    pub(crate) attributes: Attributes,
-    /// 512-byte blocks when last settled.
-    pub(crate) blocks: u64,
-    pub(crate) target: Option<Arc<[u8]>>,
-    pub(crate) xattrs: Option<Arc<Xattrs>>,
-    pub(crate) links: u32,
-    /// Directories in this one.
-    pub(crate) subdirectories: u32,
-    pub(crate) change: u64,
-    pub(crate) acknowledged: u64,
-    /// Version on the server that the local state grew from; 0 for none.
-    pub(crate) base_version: u64,
-    pub(crate) in_flight: Option<Revision>,
-    /// The last content that the server is known to have for it.
-    pub(crate) content: Option<ContentRef>,
-    /// An older content whose chunks are still in the data file, to be compared when the manifest comes.
-    pub(crate) previous: Option<Digest>,
-    /// Chunks below this index may still be those of `content`; all others are local and dirty.
-    pub(crate) kept: u64,
-    pub(crate) content_dirty: bool,
-    /// Size and mtime are those of the data file.
-    pub(crate) unsettled: bool,
-    pub(crate) written_at: i64,
-    /// When it was last opened or fetched, in nanoseconds since 1970.
-    pub(crate) used_at: i64,
-    /// Bytes of clean chunks that are here.
-    pub(crate) cached: u64,
-}
-
-impl Record {
-    /// A node that was made here just now.
-    pub(crate) fn new(ino: Ino, id: NodeId, new: NewNode) -> Self {
-        let is_file = new.kind == Kind::File;
-        Self {
-            ino,
-            id,
-            status: Status::Present,
-            attributes: Attributes {
-                kind: new.kind,
-                mode: new.mode,
-                uid: new.uid,
-                gid: new.gid,
-                rdev: new.rdev,
-                size: new.target.as_ref().map_or(0, |target| target.len() as u64),
-                atime: new.now,
-                mtime: new.now,
-                ctime: new.now,
-                btime: new.now,
-            },
-            blocks: 0,
-            target: new.target.map(Into::into),
-            xattrs: None,
-            links: 0,
-            subdirectories: 0,
-            change: 1,
-            acknowledged: 0,
-            base_version: 0,
-            in_flight: None,
-            content: None,
-            previous: None,
-            kept: 0,
-            content_dirty: is_file,
-            unsettled: is_file,
-            written_at: 0,
-            used_at: new.now,
-            cached: 0,
-        }
-    }
-
-    /// Counts one more change that must be pushed.
-    pub(crate) fn mark(&mut self) {
-        self.change += 1;
-    }
-
-    /// Whether the server may have it: a push with an unknown answer counts.
-    pub(crate) fn may_be_known(&self) -> bool {
-        self.base_version > 0 || self.in_flight.is_some()
-    }
-
-    /// Whether it is in the tree without a name: open, but unlinked.
-    pub(crate) fn is_orphan(&self) -> bool {
-        self.status == Status::Present && self.links == 0 && self.ino != Ino::ROOT
-    }
-
-    /// Whether the server must be told of it.
-    pub(crate) fn is_dirty(&self) -> bool {
-        match self.status {
-            Status::Deleted => true,
-            Status::Awaited | Status::Detached => false,
-            Status::Present if self.is_orphan() => self.may_be_known(),
-            Status::Present => self.has_changes(),
-        }
-    }
-
-    /// Whether it changed here since the server last took it.
-    pub(crate) fn has_changes(&self) -> bool {
-        self.content_dirty || self.change != self.acknowledged
-    }
-
-    /// Takes over what a state of the server says but content and names.
-    ///
-    /// The root is made by the server without anybody's choice of owner and permissions, so until
-    /// somebody changes it (`ctime`) it is the local user's.
-    pub(crate) fn take_attributes(&mut self, state: &NodeState) {
-        let attributes = &mut self.attributes;
-        if self.ino != Ino::ROOT || state.ctime != state.btime {
-            attributes.mode = state.mode;
-            attributes.uid = state.uid;
-            attributes.gid = state.gid;
-        }
-        attributes.rdev = state.rdev;
-        attributes.mtime = state.mtime;
-        attributes.ctime = state.ctime;
-        attributes.btime = state.btime;
-        self.target = state.target.as_ref().map(|target| target.0.as_slice().into());
-        if let Some(target) = &self.target {
-            attributes.size = target.len() as u64;
-        }
-        self.xattrs = (!state.xattrs.is_empty()).then(|| Arc::new(state.xattrs.clone()));
-    }
-
-    /// Whether it is deleted as far as the server is concerned.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.status == Status::Deleted || self.is_orphan()
-    }
-}
+use crate::store::node::{Attributes, Ino};
 
 const COLUMNS: &str = "ino, id, status, kind, mode, uid, gid, rdev, size, blocks, atime, mtime, \
     ctime, btime, target, xattrs, links, change, acknowledged, base, in_flight, digest, \
@@ -179,20 +20,23 @@ const COLUMNS: &str = "ino, id, status, kind, mode, uid, gid, rdev, size, blocks
     subdirectories";
 
 /// Reads one row.
-pub(crate) fn load(db: &Connection, ino: Ino) -> Result<Option<Record>, Error> {
-    let mut statement = db.prepare_cached(select_by_ino())?;
+pub(crate) fn load(db: &Database, ino: Ino) -> Result<Option<Record>, Error> {
+    let mut statement =
+        db.0.prepare_cached(statement!("SELECT {COLUMNS} FROM nodes WHERE ino = ?1"))?;
     Ok(statement.query_row([ino.0 as i64], from_row).optional()?)
 }
 
-/// The statement of [`load`], put together once.
-fn select_by_ino() -> &'static str {
-    static SELECT: std::sync::LazyLock<String> =
-        std::sync::LazyLock::new(|| format!("SELECT {COLUMNS} FROM nodes WHERE ino = ?1"));
-    &SELECT
+/// The node of an id, whatever its status.
+pub(crate) fn by_id(db: &Database, id: NodeId) -> Result<Option<Ino>, Error> {
+    Ok(db
+        .0
+        .prepare_cached("SELECT ino FROM nodes WHERE id = ?1")?
+        .query_row([id.to_bytes()], |row| ino(row, 0))
+        .optional()?)
 }
 
 /// Writes a row that is new.
-pub(crate) fn insert(db: &Connection, record: &Record) -> Result<(), Error> {
+pub(crate) fn insert(db: &Database, record: &Record) -> Result<(), Error> {
     write(
         db,
         record,
@@ -205,7 +49,7 @@ pub(crate) fn insert(db: &Connection, record: &Record) -> Result<(), Error> {
 }
 
 /// Writes a row that exists.
-pub(crate) fn update(db: &Connection, record: &Record) -> Result<(), Error> {
+pub(crate) fn update(db: &Database, record: &Record) -> Result<(), Error> {
     write(
         db,
         record,
@@ -218,16 +62,29 @@ pub(crate) fn update(db: &Connection, record: &Record) -> Result<(), Error> {
     )
 }
 
-fn write(db: &Connection, record: &Record, statement: &str) -> Result<(), Error> {
+/// Deletes a row.
+pub(crate) fn delete(db: &Database, ino: Ino) -> Result<(), Error> {
+    db.0.prepare_cached("DELETE FROM nodes WHERE ino = ?1")?.execute([ino.0 as i64])?;
+    Ok(())
+}
+
+/// Sets how many bytes of clean content a node has here.
+pub(crate) fn set_cached(db: &Database, ino: Ino, bytes: u64) -> Result<(), Error> {
+    db.0.prepare_cached("UPDATE nodes SET cached = ?2 WHERE ino = ?1")?
+        .execute([ino.0 as i64, bytes as i64])?;
+    Ok(())
+}
+
+fn write(db: &Database, record: &Record, statement: &str) -> Result<(), Error> {
     let attributes = &record.attributes;
     let xattrs = match &record.xattrs {
         Some(xattrs) => Some(serde_json::to_string(&**xattrs)?),
         None => None,
     };
-    db.prepare_cached(statement)?.execute(params![
+    db.0.prepare_cached(statement)?.execute(params![
         record.ino.0 as i64,
         record.id.to_bytes(),
-        record.status as i64,
+        status_to_number(record.status),
         kind_to_number(attributes.kind),
         attributes.mode,
         attributes.uid,
@@ -266,7 +123,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Record> {
     let digest_size: i64 = row.get(22)?;
     let xattrs: Option<String> = row.get(15)?;
     Ok(Record {
-        ino: Ino(number(row, 0)?),
+        ino: ino(row, 0)?,
         id: NodeId::from_bytes(row.get(1)?),
         status: status_from(row, 2)?,
         attributes: attributes_from(row)?,
@@ -308,6 +165,16 @@ fn attributes_from(row: &Row<'_>) -> rusqlite::Result<Attributes> {
     })
 }
 
+/// The number that stands for a status in the table.
+pub(super) const fn status_to_number(status: Status) -> i64 {
+    match status {
+        Status::Present => 0,
+        Status::Deleted => 1,
+        Status::Awaited => 2,
+        Status::Detached => 3,
+    }
+}
+
 fn status_from(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
     match row.get::<_, i64>(column)? {
         0 => Ok(Status::Present),
@@ -321,13 +188,4 @@ fn status_from(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
 fn xattrs_from(text: &str) -> rusqlite::Result<Xattrs> {
     serde_json::from_str(text)
         .map_err(|error| rusqlite::Error::FromSqlConversionFailure(15, Type::Text, error.into()))
-}
-
-/// Bytes of clean content that are here, of all nodes.
-pub(crate) fn cached_bytes(db: &Connection) -> Result<u64, Error> {
-    let bytes: i64 =
-        db.query_row("SELECT coalesce(sum(cached), 0) FROM nodes WHERE cached > 0", [], |row| {
-            row.get(0)
-        })?;
-    Ok(bytes as u64)
 }

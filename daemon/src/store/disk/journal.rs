@@ -8,8 +8,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
-
+use super::database::Database;
 use super::schema;
 use crate::store::error::{Error, while_doing};
 
@@ -48,7 +47,7 @@ impl Journal {
     /// commits go on meanwhile.
     pub(crate) fn checkpoint(
         &self,
-        connection: &mut Option<Connection>,
+        connection: &mut Option<Database>,
     ) -> Result<Checkpointed, Error> {
         let length =
             self.log.metadata().map_err(while_doing("looking at the database's log"))?.len();
@@ -59,7 +58,7 @@ impl Journal {
             *connection = Some(schema::connect(&self.database)?);
         }
         if let Some(connection) = connection {
-            connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+            connection.checkpoint()?;
         }
         Ok(Checkpointed::Mostly)
     }

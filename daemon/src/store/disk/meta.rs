@@ -2,40 +2,42 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
+use super::database::Database;
 use crate::store::error::Error;
 
 /// Numbers that a [`Counter`] reserves in the database at once.
 const RESERVED: u64 = 4096;
 
 /// A number.
-pub(crate) fn number(db: &Connection, key: &str) -> Result<Option<u64>, Error> {
-    let found: Option<i64> = db
-        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))
-        .optional()?;
+pub(crate) fn number(db: &Database, key: &str) -> Result<Option<u64>, Error> {
+    let found: Option<i64> =
+        db.0.prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+            .query_row([key], |row| row.get(0))
+            .optional()?;
     Ok(found.map(|value| value as u64))
 }
 
 /// Sets a number.
-pub(crate) fn set_number(db: &Connection, key: &str, value: u64) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+pub(crate) fn set_number(db: &Database, key: &str, value: u64) -> Result<(), Error> {
+    db.0.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
         .execute(params![key, value as i64])?;
     Ok(())
 }
 
 /// A text.
-pub(crate) fn text(db: &Connection, key: &str) -> Result<Option<String>, Error> {
+pub(crate) fn text(db: &Database, key: &str) -> Result<Option<String>, Error> {
     Ok(db
+        .0
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
         .optional()?)
 }
 
 /// Sets a text.
-pub(crate) fn set_text(db: &Connection, key: &str, value: &str) -> Result<(), Error> {
-    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+pub(crate) fn set_text(db: &Database, key: &str, value: &str) -> Result<(), Error> {
+    db.0.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
         .execute(params![key, value])?;
     Ok(())
 }
@@ -50,13 +52,13 @@ pub(crate) struct Counter {
 
 impl Counter {
     /// The counter of a key; a new one begins at `first`.
-    pub(crate) fn load(db: &Connection, key: &'static str, first: u64) -> Result<Self, Error> {
+    pub(crate) fn load(db: &Database, key: &'static str, first: u64) -> Result<Self, Error> {
         let next = number(db, key)?.unwrap_or(first);
         Ok(Self { key, next, reserved: next })
     }
 
     /// The next number; reserves some more in the transaction that is in progress when they are used up.
-    pub(crate) fn take(&mut self, db: &Connection) -> Result<u64, Error> {
+    pub(crate) fn take(&mut self, db: &Database) -> Result<u64, Error> {
         if self.next == self.reserved {
             set_number(db, self.key, self.reserved + RESERVED)?;
             self.reserved += RESERVED;

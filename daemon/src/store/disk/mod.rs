@@ -5,14 +5,18 @@
 
 pub(super) mod base_rows;
 pub(super) mod chunk_rows;
+mod columns;
 pub(super) mod data_files;
+pub(super) mod database;
 pub(super) mod entry_rows;
+pub(super) mod inode_queries;
 pub(super) mod inode_rows;
 pub(super) mod journal;
 pub(super) mod lock;
 pub(super) mod manifest_rows;
 pub(super) mod meta;
-pub(super) mod migrations;
+mod migrations;
 pub(super) mod pending_rows;
+pub(super) mod record;
 pub(super) mod schema;
 pub(super) mod space;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use super::database::Database;
 use super::migrations;
 use crate::store::error::Error;
 
@@ -93,14 +94,16 @@ CREATE TABLE moves (source INTEGER PRIMARY KEY, target INTEGER NOT NULL);
 /// A commit is one append to the write-ahead log that the kernel then has (`synchronous=NORMAL`):
 /// killing the daemon loses nothing. `Journal::sync` makes it survive power loss. Checkpoints are
 /// the timer's, so that no commit waits for the disk.
-pub(crate) fn open_database(path: &Path) -> Result<Connection, Error> {
+pub(crate) fn open_database(path: &Path) -> Result<Database, Error> {
     let db = connect(path)?;
-    let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let found: i64 = db.0.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     match found {
         0 => {
-            db.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"))?;
+            db.0.execute_batch(&format!(
+                "BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
+            ))?;
         }
-        1 => migrations::from_1(&db)?,
+        1 => migrations::from_1(&db.0)?,
         FORMAT => {}
         _ => return Err(Error::Format { found, known: FORMAT }),
     }
@@ -108,7 +111,7 @@ pub(crate) fn open_database(path: &Path) -> Result<Connection, Error> {
 }
 
 /// A connection with this store's settings.
-pub(crate) fn connect(path: &Path) -> Result<Connection, Error> {
+pub(crate) fn connect(path: &Path) -> Result<Database, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -122,5 +125,5 @@ pub(crate) fn connect(path: &Path) -> Result<Connection, Error> {
          PRAGMA temp_store = MEMORY;",
     )?;
     db.set_prepared_statement_cache_capacity(96);
-    Ok(db)
+    Ok(Database(db))
 }

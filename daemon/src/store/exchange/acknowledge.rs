@@ -8,8 +8,8 @@ use miaofs::protocol::files::ContentRef;
 use super::push::Pushed;
 use crate::store::bytes::snapshot::Snapshot;
 use crate::store::core::Store;
-use crate::store::disk::chunk_rows::{self, ChunkState, Row};
-use crate::store::disk::inode_rows::Status;
+use crate::store::disk::chunk_rows::{self, ChunkRowState, ChunkState};
+use crate::store::disk::record::Status;
 use crate::store::disk::{base_rows, data_files, manifest_rows};
 use crate::store::error::Error;
 use crate::store::inodes::chunks::runs;
@@ -211,7 +211,7 @@ fn write_states(
                 }
                 cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
             }
-            ChunkState::Dirty => chunk_rows::set_chunk(&tree.db, ino, index, Row::Dirty)?,
+            ChunkState::Dirty => chunk_rows::set_chunk(&tree.db, ino, index, ChunkRowState::Dirty)?,
             ChunkState::Absent => {}
         }
     }

@@ -13,7 +13,7 @@ use miaofs::protocol::ids::NodeId;
 use super::invalidation::Invalidation;
 use super::push::DirtyNode;
 use super::rules::{NameResolution, Resolution, Rules};
-use crate::store::disk::inode_rows::{Record, Status};
+use crate::store::disk::record::{Record, Status};
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
 use crate::store::node::{Ino, NewNode};
@@ -314,7 +314,7 @@ impl<'t> ChangeBatch<'t> {
         loop {
             let before = left.len();
             for ino in std::mem::take(&mut left) {
-                if self.tree.has_children(ino)? {
+                if entry_rows::has_children(&self.tree.db, ino)? {
                     left.push(ino);
                 } else {
                     self.drop_entries(ino)?;

@@ -10,7 +10,7 @@ use miaofs::protocol::files::ContentRef;
 
 use crate::store::core::Store;
 use crate::store::disk::chunk_rows::{self, ChunkState};
-use crate::store::disk::{columns, data_files, manifest_rows, meta};
+use crate::store::disk::{data_files, inode_queries, manifest_rows, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::{chunks_of, runs};
 use crate::store::inodes::inode::{Body, Live, known_manifest};
@@ -224,14 +224,7 @@ fn check_stored(
 impl Tree {
     /// The nodes that have a content and wait for its manifest.
     fn waiting_for(&mut self, digest: Digest) -> Result<Vec<Ino>, Error> {
-        let mut waiting: Vec<Ino> = {
-            let mut statement = self.db.prepare_cached(
-                "SELECT ino FROM nodes WHERE digest = ?1 AND previous IS NOT NULL",
-            )?;
-            let rows = statement
-                .query_map([digest.as_bytes()], |row| Ok(Ino(columns::number(row, 0)?)))?;
-            rows.collect::<Result<_, _>>()?
-        };
+        let mut waiting = inode_queries::with_previous(&self.db, digest)?;
         for ino in self.living_inos() {
             if self.record(ino)?.content.is_some_and(|content| content.digest == digest) {
                 waiting.push(ino);

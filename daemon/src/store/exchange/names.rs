@@ -6,7 +6,7 @@ use miaofs::protocol::name::NAME_MAX;
 
 use super::apply::ChangeBatch;
 use super::invalidation::Invalidation;
-use crate::store::disk::inode_rows::{Record, Status};
+use crate::store::disk::record::{Record, Status};
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
 use crate::store::node::{Ino, NewNode};

@@ -12,8 +12,10 @@ use super::apply::{ChangeBatch, FileWork};
 use super::invalidation::Invalidation;
 use super::rules::Rules;
 use crate::store::core::Store;
-use crate::store::disk::inode_rows::Status;
-use crate::store::disk::{chunk_rows, columns, data_files, manifest_rows, meta, pending_rows};
+use crate::store::disk::record::Status;
+use crate::store::disk::{
+    chunk_rows, data_files, inode_queries, manifest_rows, meta, pending_rows,
+};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::runs;
 use crate::store::inodes::inode::{Body, Live};
@@ -230,8 +232,6 @@ impl Tree {
     /// All nodes that are dirty, also by the transaction in progress.
     pub(crate) fn dirty_inos(&mut self) -> Result<Vec<Ino>, Error> {
         self.flush()?;
-        let mut statement = self.db.prepare_cached("SELECT ino FROM nodes WHERE dirty = 1")?;
-        let rows = statement.query_map([], |row| Ok(Ino(columns::number(row, 0)?)))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        inode_queries::dirty(&self.db)
     }
 }

@@ -3,11 +3,10 @@
 use miaofs::protocol::files::{Entry, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
-use rusqlite::params;
 
 use crate::store::core::Store;
-use crate::store::disk::inode_rows::Record;
-use crate::store::disk::{base_rows, columns, entry_rows};
+use crate::store::disk::record::Record;
+use crate::store::disk::{base_rows, entry_rows, inode_queries};
 use crate::store::error::Error;
 use crate::store::node::Ino;
 use crate::store::tree::transaction::Tree;
@@ -59,15 +58,7 @@ impl Store {
     /// Dirty nodes by rising number, beginning after `after`.
     pub(crate) fn dirty_nodes(&self, after: Ino, limit: usize) -> Result<Vec<DirtyNode>, Error> {
         self.tree().reading(|tree| {
-            let inos: Vec<Ino> = {
-                let mut statement = tree.db.prepare_cached(
-                    "SELECT ino FROM nodes WHERE dirty = 1 AND ino > ?1 ORDER BY ino LIMIT ?2",
-                )?;
-                let rows = statement.query_map(params![after.0 as i64, limit as i64], |row| {
-                    Ok(Ino(columns::number(row, 0)?))
-                })?;
-                rows.collect::<Result<_, _>>()?
-            };
+            let inos = inode_queries::dirty_after(&tree.db, after, limit)?;
             let nodes = inos.into_iter().map(|ino| tree.dirty_node(ino));
             nodes.filter_map(Result::transpose).collect()
         })
@@ -84,13 +75,8 @@ impl Store {
     /// How many nodes are dirty, and the bytes of their contents that the server does not have.
     pub(crate) fn pending(&self) -> Result<(u64, u64), Error> {
         let mut tree = self.tree();
-        let (nodes, mut bytes): (i64, i64) = tree
-            .db
-            .prepare_cached(
-                "SELECT count(*), coalesce(sum(CASE WHEN content_dirty = 1 AND links > 0 THEN size \
-                 ELSE 0 END), 0) FROM nodes WHERE dirty = 1",
-            )?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (nodes, bytes) = inode_queries::count_dirty(&tree.db)?;
+        let mut bytes = bytes as i64;
         for live in tree.unsettled_lives() {
             let record = match tree.record(live.ino) {
                 Err(Error::NoNode(_)) => continue,
@@ -100,16 +86,12 @@ impl Store {
                 bytes += live.hot().size as i64 - record.attributes.size as i64;
             }
         }
-        Ok((nodes as u64, bytes.max(0) as u64))
+        Ok((nodes, bytes.max(0) as u64))
     }
 
     /// How many deletions the server is to be told of.
     pub(crate) fn deletions(&self) -> Result<u64, Error> {
-        let tree = self.tree();
-        let mut statement = tree.db.prepare_cached(
-            "SELECT count(*) FROM nodes WHERE dirty = 1 AND links = 0 AND ino <> ?1",
-        )?;
-        Ok(statement.query_row([Ino::ROOT.0 as i64], |row| columns::number(row, 0))?)
+        inode_queries::count_deletions(&self.tree().db)
     }
 
     /// Remembers the revisions of a commit before it is sent, so that a lost answer is recognised.

@@ -14,7 +14,7 @@ use miaofs::content::{CHUNK_SIZE, Manifest};
 use miaofs::protocol::files::ContentRef;
 
 use super::chunks::Chunks;
-use crate::store::disk::inode_rows::Record;
+use crate::store::disk::record::Record;
 use crate::store::error::Error;
 use crate::store::node::{Access, Ino};
 

@@ -9,7 +9,7 @@ use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Bytes;
 
 use super::view::View;
-use crate::store::disk::inode_rows::Record;
+use crate::store::disk::record::Record;
 use crate::store::error::Error;
 use crate::store::node::{Attributes, Ino, NewNode};
 

@@ -4,15 +4,14 @@
 //! once. So a name that goes and comes again in one transaction keeps its cookie, whichever node it names
 //! then: a rename over it, an exchange, the server's news of these. And an entry that is renamed within
 //! its directory keeps its own. Every other entry gets a cookie above all others, so it is not met by a
-//! reader who stops at the cookie that was the last when the reading began ([`Tree::last_cookie`]).
+//! reader who stops at the cookie that was the last when the reading began ([`View::last_cookie`](super::view::View::last_cookie)).
 
 use miaofs::protocol::files::Kind;
-use rusqlite::{OptionalExtension, params};
 
 use super::transaction::Tree;
-use crate::store::disk::columns;
+use crate::store::disk::entry_rows;
 use crate::store::error::Error;
-use crate::store::node::{Child, Ino};
+use crate::store::node::Ino;
 
 impl Tree {
     /// The node that a name names.
@@ -21,12 +20,7 @@ impl Tree {
         if let Some(known) = self.entries.get(&key) {
             return Ok(*known);
         }
-        let found: Option<i64> = self
-            .db
-            .prepare_cached("SELECT ino FROM entries WHERE parent = ?1 AND name = ?2")?
-            .query_row(params![parent.0 as i64, name], |row| row.get(0))
-            .optional()?;
-        let found = found.map(|ino| Ino(ino as u64));
+        let found = entry_rows::find(&self.db, parent, name)?;
         self.entries.put(key, found);
         Ok(found)
     }
@@ -43,17 +37,7 @@ impl Tree {
             Some(cookie) => cookie,
             None => self.cookies.take(&self.db)?,
         };
-        self.db
-            .prepare_cached(
-                "INSERT INTO entries (parent, cookie, name, ino, kind) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?
-            .execute(params![
-                parent.0 as i64,
-                cookie as i64,
-                name,
-                ino.0 as i64,
-                columns::kind_to_number(kind)
-            ])?;
+        entry_rows::insert(&self.db, (parent, name), cookie, ino, kind)?;
         self.remember_entry(parent, name, Some(ino))
     }
 
@@ -69,13 +53,8 @@ impl Tree {
                 Err(error) => return Err(error),
             }
         }
-        let cookie: Option<i64> = self
-            .db
-            .prepare_cached("DELETE FROM entries WHERE parent = ?1 AND name = ?2 RETURNING cookie")?
-            .query_row(params![parent.0 as i64, name], |row| row.get(0))
-            .optional()?;
-        if let Some(cookie) = cookie {
-            self.begin()?.freed.insert((parent, Box::from(name)), cookie as u64);
+        if let Some(cookie) = entry_rows::delete(&self.db, parent, name)? {
+            self.begin()?.freed.insert((parent, Box::from(name)), cookie);
         }
         self.remember_entry(parent, name, None)
     }
@@ -88,9 +67,7 @@ impl Tree {
         new_name: &[u8],
         ino: Ino,
     ) -> Result<(), Error> {
-        self.db
-            .prepare_cached("UPDATE entries SET name = ?3 WHERE parent = ?1 AND name = ?2")?
-            .execute(params![parent.0 as i64, name, new_name])?;
+        entry_rows::rename(&self.db, parent, name, new_name)?;
         self.remember_entry(parent, name, None)?;
         self.remember_entry(parent, new_name, Some(ino))
     }
@@ -105,45 +82,5 @@ impl Tree {
         self.entries.put(key.clone(), to);
         self.begin()?.entries.push(key);
         Ok(())
-    }
-
-    /// Up to `limit` entries with a cookie above `after`, by rising cookie.
-    pub(crate) fn children(
-        &self,
-        parent: Ino,
-        after: u64,
-        limit: usize,
-    ) -> Result<Vec<Child>, Error> {
-        let mut statement = self.db.prepare_cached(
-            "SELECT cookie, name, ino, kind FROM entries WHERE parent = ?1 AND cookie > ?2 \
-             ORDER BY cookie LIMIT ?3",
-        )?;
-        let rows =
-            statement.query_map(params![parent.0 as i64, after as i64, limit as i64], |row| {
-                Ok(Child {
-                    cookie: columns::number(row, 0)?,
-                    name: row.get(1)?,
-                    ino: Ino(columns::number(row, 2)?),
-                    kind: columns::kind_from(row, 3)?,
-                })
-            })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The highest cookie in a directory; 0 when it is empty.
-    pub(crate) fn last_cookie(&self, parent: Ino) -> Result<u64, Error> {
-        let last: Option<i64> = self
-            .db
-            .prepare_cached("SELECT max(cookie) FROM entries WHERE parent = ?1")?
-            .query_row([parent.0 as i64], |row| row.get(0))?;
-        Ok(last.map_or(0, |cookie| cookie as u64))
-    }
-
-    /// Whether a directory holds anything.
-    pub(crate) fn has_children(&self, ino: Ino) -> Result<bool, Error> {
-        Ok(self
-            .db
-            .prepare_cached("SELECT 1 FROM entries WHERE parent = ?1 LIMIT 1")?
-            .exists([ino.0 as i64])?)
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use miaofs::content::{CHUNK_SIZE, Manifest};
 use miaofs::protocol::files::Kind;
-use rusqlite::Connection;
 
 use super::transaction::Tree;
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::data_files::{self, DataFiles};
-use crate::store::disk::inode_rows::Record;
+use crate::store::disk::database::Database;
+use crate::store::disk::record::Record;
 use crate::store::disk::{manifest_rows, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::{Chunks, runs};
@@ -171,7 +171,7 @@ impl Tree {
 ///
 /// A hole of the manifest has no row; its bytes are made zeros again here, because a crash may have
 /// come between a change of content and the punching that it asked for.
-pub(crate) fn load_live(db: &Connection, data: &DataFiles, record: &Record) -> Result<Live, Error> {
+pub(crate) fn load_live(db: &Database, data: &DataFiles, record: &Record) -> Result<Live, Error> {
     if !record.content_dirty {
         fit_clean(data, record)?;
     }

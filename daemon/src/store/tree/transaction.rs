@@ -11,13 +11,13 @@ use std::sync::Arc;
 use lru::LruCache;
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
-use rusqlite::{Connection, OptionalExtension};
 
 use super::pinned::Pinned;
 use crate::store::disk::data_files::DataFiles;
-use crate::store::disk::inode_rows::{self, Record, Status};
+use crate::store::disk::database::Database;
 use crate::store::disk::meta::{self, Counter};
-use crate::store::disk::{chunk_rows, pending_rows};
+use crate::store::disk::record::{Record, Status};
+use crate::store::disk::{base_rows, chunk_rows, inode_queries, inode_rows, pending_rows};
 use crate::store::error::Error;
 use crate::store::inodes::inode::Live;
 use crate::store::node::Ino;
@@ -29,7 +29,7 @@ const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::new(128 * 1024).expect("128 Ki i
 
 /// The tree, its caches, and the transaction in progress.
 pub(crate) struct Tree {
-    pub(crate) db: Connection,
+    pub(crate) db: Database,
     pub(crate) data: Arc<DataFiles>,
     nodes: LruCache<Ino, Record>,
     pub(crate) entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
@@ -87,12 +87,12 @@ pub(crate) enum Committed {
 
 impl Tree {
     /// The tree in an open database.
-    pub(crate) fn new(db: Connection, data: Arc<DataFiles>) -> Result<Self, Error> {
+    pub(crate) fn new(db: Database, data: Arc<DataFiles>) -> Result<Self, Error> {
         let cursor = meta::number(&db, "cursor")?.unwrap_or(0);
         let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
         let cookies = Counter::load(&db, "next_cookie", 1)?;
         Ok(Self {
-            cached: inode_rows::cached_bytes(&db)?,
+            cached: inode_queries::cached_bytes(&db)?,
             graves: pending_rows::graves(&db)?,
             db,
             data,
@@ -116,7 +116,7 @@ impl Tree {
     /// Begins a transaction unless one is in progress.
     pub(crate) fn begin(&mut self) -> Result<&mut Transaction, Error> {
         if self.transaction.is_none() {
-            self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            self.db.begin()?;
         }
         Ok(self.transaction.get_or_insert_default())
     }
@@ -153,7 +153,7 @@ impl Tree {
         self.write_used()?;
         self.flush()?;
         let touched = std::mem::take(&mut self.begin()?.touched);
-        self.db.prepare_cached("COMMIT")?.execute([])?;
+        self.db.commit()?;
         let done = self.transaction.take().unwrap_or_default();
         self.has_committed = true;
         for (ino, record) in touched {
@@ -178,15 +178,9 @@ impl Tree {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.db.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+        self.db.begin_reading()?;
         let answer = read(self);
-        // Some errors have ended it already.
-        let ended = match self.db.is_autocommit() {
-            true => Ok(()),
-            false => {
-                self.db.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]).map(drop))
-            }
-        };
+        let ended = self.db.rollback();
         let answer = answer?;
         ended?;
         Ok(answer)
@@ -210,8 +204,8 @@ impl Tree {
 
     fn rollback(&mut self) {
         let Some(undone) = self.transaction.take() else { return };
-        if let Err(error) = self.db.execute_batch("ROLLBACK") {
-            tracing::debug!(%error, "nothing was left to roll back");
+        if let Err(error) = self.db.rollback() {
+            tracing::debug!(%error, "a transaction could not be rolled back");
         }
         for key in undone.entries {
             self.entries.pop(&key);
@@ -295,9 +289,8 @@ impl Tree {
         if let Some(id) = id {
             transaction.ids.remove(&id);
         }
-        self.db.prepare_cached("DELETE FROM nodes WHERE ino = ?1")?.execute([ino.0 as i64])?;
-        self.db.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?;
-        Ok(())
+        inode_rows::delete(&self.db, ino)?;
+        base_rows::set_base(&self.db, ino, None)
     }
 
     /// The node of an id, whatever its status.
@@ -305,12 +298,7 @@ impl Tree {
         if let Some(ino) = self.transaction.as_ref().and_then(|it| it.ids.get(&id)) {
             return Ok(Some(*ino));
         }
-        let found: Option<i64> = self
-            .db
-            .prepare_cached("SELECT ino FROM nodes WHERE id = ?1")?
-            .query_row([id.to_bytes()], |row| row.get(0))
-            .optional()?;
-        let Some(ino) = found.map(|ino| Ino(ino as u64)) else { return Ok(None) };
+        let Some(ino) = inode_rows::by_id(&self.db, id)? else { return Ok(None) };
         match self.record(ino) {
             Ok(record) => Ok((record.id == id).then_some(ino)),
             Err(Error::NoNode(_)) => Ok(None),

@@ -1,11 +1,10 @@
 //! Consistent reads of the tree, answered from memory where they can be.
 
 use miaofs::protocol::ids::NodeId;
-use rusqlite::OptionalExtension;
 
 use super::transaction::Tree;
 use crate::store::disk::entry_rows;
-use crate::store::disk::inode_rows::Status;
+use crate::store::disk::record::Status;
 use crate::store::error::Error;
 use crate::store::node::{Child, Ino, Node};
 
@@ -55,17 +54,17 @@ impl View<'_> {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Child>, Error> {
-        self.tree.children(parent, after, limit)
+        entry_rows::children(&self.tree.db, parent, after, limit)
     }
 
     /// The highest cookie in a directory, 0 when it is empty: entries that come later have a higher one.
     pub(crate) fn last_cookie(&mut self, parent: Ino) -> Result<u64, Error> {
-        self.tree.last_cookie(parent)
+        entry_rows::last_cookie(&self.tree.db, parent)
     }
 
     /// Whether a directory holds anything.
     pub(crate) fn has_children(&mut self, ino: Ino) -> Result<bool, Error> {
-        self.tree.has_children(ino)
+        entry_rows::has_children(&self.tree.db, ino)
     }
 
     /// The directory that a directory is in; the root is in itself.
@@ -73,13 +72,7 @@ impl View<'_> {
         if ino == Ino::ROOT {
             return Ok(Ino::ROOT);
         }
-        let parent: Option<i64> = self
-            .tree
-            .db
-            .prepare_cached("SELECT parent FROM entries WHERE ino = ?1")?
-            .query_row([ino.0 as i64], |row| row.get(0))
-            .optional()?;
-        parent.map(|parent| Ino(parent as u64)).ok_or(Error::NoNode(ino))
+        entry_rows::parent_of(&self.tree.db, ino)?.ok_or(Error::NoNode(ino))
     }
 
     /// How many directories a directory holds: what its link count rests on, asked for by each `stat`.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::store::core::Store;
 use crate::store::disk::chunk_rows::{self, ChunkState};
-use crate::store::disk::{columns, data_files};
+use crate::store::disk::{data_files, inode_queries};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::runs;
 use crate::store::inodes::inode::{Body, Live};
@@ -103,7 +103,7 @@ impl Store {
         for near in [None, Some(NEAR)] {
             let mut after = (i64::MIN, Ino(0));
             while left > 0 {
-                let candidates = self.candidates(after)?;
+                let candidates = inode_queries::evictable(&self.tree().db, after, BATCH)?;
                 let Some(last) = candidates.last() else { break };
                 after = *last;
                 let mut given_up = Vec::new();
@@ -124,19 +124,6 @@ impl Store {
 
     fn is_open(&self, ino: Ino) -> bool {
         self.tree().living(ino).is_some_and(|live| live.is_open())
-    }
-
-    /// The next nodes that have bytes to give up, with when they were used.
-    fn candidates(&self, after: (i64, Ino)) -> Result<Vec<(i64, Ino)>, Error> {
-        let tree = self.tree();
-        let mut statement = tree.db.prepare_cached(
-            "SELECT used_at, ino FROM nodes WHERE cached > 0 AND dirty = 0 \
-             AND (used_at, ino) > (?1, ?2) ORDER BY used_at, ino LIMIT ?3",
-        )?;
-        let rows = statement.query_map((after.0, after.1.0 as i64, BATCH as i64), |row| {
-            Ok((row.get(0)?, Ino(columns::number(row, 1)?)))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Takes away the rows of clean chunks until `wanted` bytes are given up, sparing those `near`

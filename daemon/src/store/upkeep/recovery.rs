@@ -13,12 +13,12 @@ use std::path::Path;
 use miaofs::content::{Chunk, chunk_count};
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
-use rusqlite::{Connection, params};
 
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
-use crate::store::disk::inode_rows::{self, Record, Status};
-use crate::store::disk::{columns, meta, pending_rows};
+use crate::store::disk::database::Database;
+use crate::store::disk::record::{Record, Status};
+use crate::store::disk::{base_rows, inode_queries, inode_rows, meta, pending_rows};
 use crate::store::error::{Error, while_doing};
 use crate::store::node::{Ino, NewNode};
 
@@ -30,8 +30,6 @@ const OPENED: &str = "opened_in_boot";
 const COMMITTED: &str = "committed_at";
 /// How far the time of a change of a data file may be behind the clock, in nanoseconds.
 const CLOCK_LAG: i64 = 1_000_000_000;
-/// Columns of `nodes` that say a data file belongs to the row.
-const HAS_DATA: &str = "kind = 0 AND status IN (0, 3)";
 
 /// How the store was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +49,7 @@ pub(crate) fn boot_id() -> Result<String, Error> {
 }
 
 /// Makes a store that was opened just now consistent.
-pub(crate) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+pub(crate) fn recover(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
     let boot = boot_id()?;
     let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
         (_, None) => Left::New,
@@ -59,17 +57,18 @@ pub(crate) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(
         (_, Some(opened)) if opened == boot => Left::Killed,
         (_, Some(_)) => Left::Rebooted,
     };
-    db.execute_batch("BEGIN IMMEDIATE")?;
+    db.begin()?;
     match left {
         Left::New => make_root(db)?,
         Left::Closed => {}
         Left::Killed | Left::Rebooted => mend(db, data, left)?,
     }
-    sweep(db)?;
+    // Those that the server deleted before their children, now that these are gone too.
+    inode_queries::delete_empty_placeholders(db)?;
     meta::set_text(db, CLOSED, "")?;
     meta::set_text(db, OPENED, &boot)?;
     note_time(db)?;
-    db.execute_batch("COMMIT")?;
+    db.commit()?;
     match left {
         Left::New | Left::Closed => Ok(()),
         Left::Killed | Left::Rebooted => {
@@ -80,11 +79,11 @@ pub(crate) fn recover(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(
 }
 
 /// Writes down when this was committed, and with it all that was committed before.
-pub(crate) fn note_time(db: &Connection) -> Result<(), Error> {
+pub(crate) fn note_time(db: &Database) -> Result<(), Error> {
     meta::set_number(db, COMMITTED, meta::now() as u64)
 }
 
-fn make_root(db: &Connection) -> Result<(), Error> {
+fn make_root(db: &Database) -> Result<(), Error> {
     let new = NewNode {
         kind: Kind::Directory,
         mode: 0o755,
@@ -99,18 +98,18 @@ fn make_root(db: &Connection) -> Result<(), Error> {
     inode_rows::insert(db, &root)
 }
 
-fn mend(db: &Connection, data: &DataFiles, left: Left) -> Result<(), Error> {
+fn mend(db: &Database, data: &DataFiles, left: Left) -> Result<(), Error> {
     for (from, to) in pending_rows::moves(db)? {
         data.rename(from, to)?;
         pending_rows::remove_move(db, from)?;
     }
-    for ino in inos(db, "SELECT ino FROM nodes WHERE status = 0 AND links = 0 AND ino <> 1")? {
+    for ino in inode_queries::orphans(db)? {
         end_orphan(db, data, ino)?;
     }
     if left == Left::Rebooted {
         forget_unsure(db, data)?;
     }
-    for ino in inos(db, &format!("SELECT ino FROM nodes WHERE content_dirty = 1 AND {HAS_DATA}"))? {
+    for ino in inode_queries::with_dirty_content(db)? {
         if let Some(mut record) = inode_rows::load(db, ino)? {
             agree_on_size(db, data, &mut record, left)?;
         }
@@ -118,18 +117,8 @@ fn mend(db: &Connection, data: &DataFiles, left: Left) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes directories that the server deleted before their children, now that those are gone too.
-fn sweep(db: &Connection) -> Result<(), Error> {
-    db.execute(
-        "DELETE FROM nodes WHERE status IN (2, 3) AND kind = 1 \
-         AND ino NOT IN (SELECT parent FROM entries) AND ino NOT IN (SELECT ino FROM bases)",
-        [],
-    )?;
-    Ok(())
-}
-
 /// Ends a node that had no name and that nobody has open any more.
-fn end_orphan(db: &Connection, data: &DataFiles, ino: Ino) -> Result<(), Error> {
+fn end_orphan(db: &Database, data: &DataFiles, ino: Ino) -> Result<(), Error> {
     let Some(mut record) = inode_rows::load(db, ino)? else { return Ok(()) };
     chunk_rows::delete_chunks_from(db, ino, 0)?;
     if data.exists(ino) {
@@ -142,9 +131,8 @@ fn end_orphan(db: &Connection, data: &DataFiles, ino: Ino) -> Result<(), Error> 
         record.mark();
         inode_rows::update(db, &record)
     } else {
-        db.execute("DELETE FROM nodes WHERE ino = ?1", [ino.0 as i64])?;
-        db.execute("DELETE FROM bases WHERE ino = ?1", [ino.0 as i64])?;
-        Ok(())
+        inode_rows::delete(db, ino)?;
+        base_rows::set_base(db, ino, None)
     }
 }
 
@@ -152,22 +140,21 @@ fn end_orphan(db: &Connection, data: &DataFiles, ino: Ino) -> Result<(), Error> 
 ///
 /// The bytes of fresh ones may not have reached the disk. Those of others may have been changed or cut off by a
 /// write whose commit is lost: then their data file was changed after the last commit that is not.
-fn forget_unsure(db: &Connection, data: &DataFiles) -> Result<(), Error> {
-    let mut nodes: BTreeSet<Ino> =
-        inos(db, "SELECT DISTINCT ino FROM chunks WHERE state = 3")?.into_iter().collect();
+fn forget_unsure(db: &Database, data: &DataFiles) -> Result<(), Error> {
+    let mut nodes: BTreeSet<Ino> = chunk_rows::nodes_with_unsynced(db)?.into_iter().collect();
     let certain = meta::number(db, COMMITTED)?.unwrap_or(0) as i64 - CLOCK_LAG;
-    for ino in inos(db, "SELECT DISTINCT ino FROM chunks WHERE state = 2")? {
+    for ino in chunk_rows::nodes_with_clean(db)? {
         if data.modified(ino)?.is_none_or(|modified| modified > certain) {
-            db.execute("DELETE FROM chunks WHERE ino = ?1 AND state = 2", [ino.0 as i64])?;
+            chunk_rows::delete_clean(db, ino)?;
             nodes.insert(ino);
         }
     }
-    db.execute("DELETE FROM chunks WHERE state = 3", [])?;
+    chunk_rows::delete_unsynced(db)?;
     nodes.into_iter().try_for_each(|ino| count_cached(db, ino))
 }
 
 /// Counts again how many bytes of clean content a node has here.
-fn count_cached(db: &Connection, ino: Ino) -> Result<(), Error> {
+fn count_cached(db: &Database, ino: Ino) -> Result<(), Error> {
     let Some(record) = inode_rows::load(db, ino)? else { return Ok(()) };
     let size = record.content.map_or(0, |content| content.size);
     let cached: u64 = chunk_rows::chunk_rows(db, ino)?
@@ -176,16 +163,12 @@ fn count_cached(db: &Connection, ino: Ino) -> Result<(), Error> {
         .filter_map(|(index, _)| Chunk::new(index, size))
         .map(Chunk::length)
         .sum();
-    db.execute(
-        "UPDATE nodes SET cached = ?2 WHERE ino = ?1",
-        params![ino.0 as i64, cached as i64],
-    )?;
-    Ok(())
+    inode_rows::set_cached(db, ino, cached)
 }
 
 /// Makes the row and the data file of a content that is dirty agree on its size.
 fn agree_on_size(
-    db: &Connection,
+    db: &Database,
     data: &DataFiles,
     record: &mut Record,
     left: Left,
@@ -223,11 +206,7 @@ fn agree_on_size(
 /// The size of a content whose data file had `found` bytes after a reboot: chunks that can be fetched are not cut
 /// off with bytes behind them that never reached the disk; nor is the last of them, in a size that it was not
 /// committed for, followed by bytes that did.
-fn size_with_what_can_be_fetched(
-    db: &Connection,
-    record: &Record,
-    found: u64,
-) -> Result<u64, Error> {
+fn size_with_what_can_be_fetched(db: &Database, record: &Record, found: u64) -> Result<u64, Error> {
     let Some(content) = record.content else { return Ok(found) };
     let rows = chunk_rows::chunk_rows(db, record.ino)?;
     let dirty: HashSet<u64> = rows
@@ -245,11 +224,8 @@ fn size_with_what_can_be_fetched(
 }
 
 /// Moves data files that no row tells of to `lost+found/`.
-fn rescue_strays(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+fn rescue_strays(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
     let doing = while_doing("looking for stray data files");
-    let mut known = db.prepare(&format!(
-        "SELECT 1 FROM nodes WHERE ino = ?1 AND {HAS_DATA} UNION SELECT 1 FROM graves WHERE ino = ?1"
-    ))?;
     for folder in fs::read_dir(data.folder()).map_err(&doing)? {
         for file in fs::read_dir(folder.map_err(&doing)?.path()).map_err(&doing)? {
             let file = file.map_err(&doing)?;
@@ -260,7 +236,7 @@ fn rescue_strays(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Er
                 continue;
             }
             let attributed = match name.parse::<u64>() {
-                Ok(ino) => known.exists([ino as i64])?,
+                Ok(ino) => is_known(db, Ino(ino))?,
                 Err(_not_a_number) => false,
             };
             if !attributed {
@@ -269,6 +245,11 @@ fn rescue_strays(db: &Connection, data: &DataFiles, dir: &Path) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// True if a data file belongs to a node, or is to be unlinked.
+fn is_known(db: &Database, ino: Ino) -> Result<bool, Error> {
+    Ok(inode_queries::is_file(db, ino)? || pending_rows::is_pending_unlink(db, ino)?)
 }
 
 fn rescue(dir: &Path, file: &Path, name: &str) -> Result<(), Error> {
@@ -283,10 +264,4 @@ fn rescue(dir: &Path, file: &Path, name: &str) -> Result<(), Error> {
         .expect("a number is free, they do not end");
     tracing::warn!(file = %free.display(), "a data file that no node has was put aside");
     fs::rename(file, free).map_err(&doing)
-}
-
-fn inos(db: &Connection, query: &str) -> Result<Vec<Ino>, Error> {
-    let mut statement = db.prepare(query)?;
-    let rows = statement.query_map([], |row| columns::number(row, 0))?;
-    Ok(rows.map(|ino| ino.map(Ino)).collect::<Result<_, _>>()?)
 }

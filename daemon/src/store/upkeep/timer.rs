@@ -5,10 +5,9 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use rusqlite::Connection;
-
 use super::recovery;
 use crate::store::core::Store;
+use crate::store::disk::database::Database;
 use crate::store::disk::journal::Checkpointed;
 use crate::store::error::{Error, while_doing};
 
@@ -31,7 +30,7 @@ pub(crate) fn start(store: &Arc<Store>) -> Result<Sender<()>, Error> {
     Ok(alive)
 }
 
-fn tick(store: &Weak<Store>, connection: &mut Option<Connection>) {
+fn tick(store: &Weak<Store>, connection: &mut Option<Database>) {
     let Some(store) = store.upgrade() else { return };
     if let Err(error) = store.note_time().and_then(|()| store.sync_tree()) {
         tracing::warn!(error = &error as &dyn std::error::Error, "the journal could not be synced");
@@ -58,7 +57,7 @@ impl Store {
         Ok(())
     }
 
-    fn checkpoint(&self, connection: &mut Option<Connection>) -> Result<(), Error> {
+    fn checkpoint(&self, connection: &mut Option<Database>) -> Result<(), Error> {
         match self.journal.checkpoint(connection)? {
             Checkpointed::NotNeeded => {}
             // With nobody committing, the rest is short, and the next commit begins the log anew.

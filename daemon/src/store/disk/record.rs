@@ -1,0 +1,170 @@
+//! The record of a node: all that the store knows of it but its names and the state of its chunks.
+//!
+//! Two numbers say how far it is pushed: `change` counts the changes made here, `acknowledged` is
+//! the count at the last push that the server took. Content changes are a flag of their own
+//! (`content_dirty`), because writing to a file that is dirty already costs no transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use miaofs::content::Digest;
+use miaofs::protocol::files::{ContentRef, Kind, NodeState};
+use miaofs::protocol::ids::{NodeId, Revision};
+use miaofs::protocol::name::Bytes;
+
+use crate::store::node::{Attributes, Ino, NewNode};
+
+/// Extended attributes by name.
+pub(crate) type Xattrs = BTreeMap<String, Bytes>;
+
+/// Where a node stands in the tree.
+///
+/// ```text
+///   insert ─▶ Present ─ last name and handle gone, the server has it ─▶ Deleted ─ pushed ─▶ no row
+///   a child of an unknown directory came ─▶ Awaited ─ its own news ─▶ Present
+///   its name was taken by other news ─▶ Detached ─ its own news ─▶ Present, or no row
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It is in the tree, or open without a name.
+    Present,
+    /// It is gone here; the server must be told.
+    Deleted,
+    /// A directory whose children came before it.
+    Awaited,
+    /// It lost its name to a node of the server; its own news is still to come.
+    Detached,
+}
+
+/// A row of `nodes`.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) ino: Ino,
+    pub(crate) id: NodeId,
+    pub(crate) status: Status,
+    pub(crate) attributes: Attributes,
+    /// 512-byte blocks when last settled.
+    pub(crate) blocks: u64,
+    pub(crate) target: Option<Arc<[u8]>>,
+    pub(crate) xattrs: Option<Arc<Xattrs>>,
+    pub(crate) links: u32,
+    /// Directories in this one.
+    pub(crate) subdirectories: u32,
+    pub(crate) change: u64,
+    pub(crate) acknowledged: u64,
+    /// Version on the server that the local state grew from; 0 for none.
+    pub(crate) base_version: u64,
+    pub(crate) in_flight: Option<Revision>,
+    /// The last content that the server is known to have for it.
+    pub(crate) content: Option<ContentRef>,
+    /// An older content whose chunks are still in the data file, to be compared when the manifest comes.
+    pub(crate) previous: Option<Digest>,
+    /// Chunks below this index may still be those of `content`; all others are local and dirty.
+    pub(crate) kept: u64,
+    pub(crate) content_dirty: bool,
+    /// Size and mtime are those of the data file.
+    pub(crate) unsettled: bool,
+    pub(crate) written_at: i64,
+    /// When it was last opened or fetched, in nanoseconds since 1970.
+    pub(crate) used_at: i64,
+    /// Bytes of clean chunks that are here.
+    pub(crate) cached: u64,
+}
+
+impl Record {
+    /// A node that was made here just now.
+    pub(crate) fn new(ino: Ino, id: NodeId, new: NewNode) -> Self {
+        let is_file = new.kind == Kind::File;
+        Self {
+            ino,
+            id,
+            status: Status::Present,
+            attributes: Attributes {
+                kind: new.kind,
+                mode: new.mode,
+                uid: new.uid,
+                gid: new.gid,
+                rdev: new.rdev,
+                size: new.target.as_ref().map_or(0, |target| target.len() as u64),
+                atime: new.now,
+                mtime: new.now,
+                ctime: new.now,
+                btime: new.now,
+            },
+            blocks: 0,
+            target: new.target.map(Into::into),
+            xattrs: None,
+            links: 0,
+            subdirectories: 0,
+            change: 1,
+            acknowledged: 0,
+            base_version: 0,
+            in_flight: None,
+            content: None,
+            previous: None,
+            kept: 0,
+            content_dirty: is_file,
+            unsettled: is_file,
+            written_at: 0,
+            used_at: new.now,
+            cached: 0,
+        }
+    }
+
+    /// Counts one more change that must be pushed.
+    pub(crate) fn mark(&mut self) {
+        self.change += 1;
+    }
+
+    /// Whether the server may have it: a push with an unknown answer counts.
+    pub(crate) fn may_be_known(&self) -> bool {
+        self.base_version > 0 || self.in_flight.is_some()
+    }
+
+    /// Whether it is in the tree without a name: open, but unlinked.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.status == Status::Present && self.links == 0 && self.ino != Ino::ROOT
+    }
+
+    /// Whether the server must be told of it.
+    pub(crate) fn is_dirty(&self) -> bool {
+        match self.status {
+            Status::Deleted => true,
+            Status::Awaited | Status::Detached => false,
+            Status::Present if self.is_orphan() => self.may_be_known(),
+            Status::Present => self.has_changes(),
+        }
+    }
+
+    /// Whether it changed here since the server last took it.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.content_dirty || self.change != self.acknowledged
+    }
+
+    /// Takes over what a state of the server says but content and names.
+    ///
+    /// The root is made by the server without anybody's choice of owner and permissions, so until
+    /// somebody changes it (`ctime`) it is the local user's.
+    pub(crate) fn take_attributes(&mut self, state: &NodeState) {
+        let attributes = &mut self.attributes;
+        if self.ino != Ino::ROOT || state.ctime != state.btime {
+            attributes.mode = state.mode;
+            attributes.uid = state.uid;
+            attributes.gid = state.gid;
+        }
+        attributes.rdev = state.rdev;
+        attributes.mtime = state.mtime;
+        attributes.ctime = state.ctime;
+        attributes.btime = state.btime;
+        self.target = state.target.as_ref().map(|target| target.0.as_slice().into());
+        if let Some(target) = &self.target {
+            attributes.size = target.len() as u64;
+        }
+        self.xattrs = (!state.xattrs.is_empty()).then(|| Arc::new(state.xattrs.clone()));
+    }
+
+    /// Whether it is deleted as far as the server is concerned.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.status == Status::Deleted || self.is_orphan()
+    }
+}
