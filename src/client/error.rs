@@ -76,6 +76,24 @@ impl Error {
         }
     }
 
+    /// Id of the request that was refused, by which the server's log has it.
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Api { problem, .. } => Some(problem.request_id.as_str()),
+            _ => None,
+        }
+    }
+
+    /// Names the request that was refused, unless the answer did.
+    pub(super) fn of_request(mut self, id: &str) -> Self {
+        if let Self::Api { problem, .. } = &mut self
+            && problem.request_id.is_empty()
+        {
+            id.clone_into(&mut problem.request_id);
+        }
+        self
+    }
+
     /// The chunks that the server says are missing, with [`Code::ChunksMissing`].
     pub fn missing(&self) -> &[u64] {
         match self {
@@ -114,6 +132,7 @@ impl From<reqwest::Error> for Error {
     }
 }
 
+/// The server's words, without the id of the request: the same refusal has the same words each time.
 fn describe(problem: &Problem) -> String {
     match problem.detail.as_str() {
         "" => problem.title.clone(),
@@ -146,5 +165,8 @@ mod tests {
         let problem = Problem::new(Code::OverQuota, "needs 5 bytes more");
         let error = Error::Api { problem: Box::new(problem), retry_after: None };
         assert_eq!(error.to_string(), "the quota is exceeded: needs 5 bytes more");
+        let named = error.of_request("4f").of_request("another");
+        assert_eq!(named.request_id(), Some("4f"));
+        assert_eq!(named.to_string(), "the quota is exceeded: needs 5 bytes more");
     }
 }

@@ -1,16 +1,19 @@
 //! Sends one request and reads one answer; the only file that speaks HTTP.
+//!
+//! Each try of a request to the server has a random id of its own in [`REQUEST_ID`], which stands in the debug
+//! log here, in the error when it is refused, and in the server's log.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RANGE, RETRY_AFTER};
-use reqwest::{RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::Error;
 use super::call::{Call, ReadTimeout};
 use super::counters::Counters;
-use crate::protocol::problem::{Code, Problem};
+use crate::protocol::problem::{Code, Problem, REQUEST_ID};
 
 /// Until a connection is established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,7 +36,7 @@ pub(super) struct Transport {
 
 impl Transport {
     pub(super) fn new(url: &str, counters: Arc<Counters>) -> Result<Self, Error> {
-        let parsed = reqwest::Url::parse(url).map_err(|_unparsable| Error::Url(url.to_owned()))?;
+        let parsed = Url::parse(url).map_err(|_unparsable| Error::Url(url.to_owned()))?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(Error::Url(url.to_owned()));
         }
@@ -67,12 +70,35 @@ impl Transport {
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
-        self.exchange(request, call).await
+        let id = format!("{:016x}", rand::random::<u64>());
+        let began = Instant::now();
+        let answer = self.exchange(request.header(REQUEST_ID, &id), call).await;
+        let answer = answer.map_err(|error| error.of_request(&id));
+        tracing::debug!(
+            method = %call.method,
+            path = call.path,
+            status = status_of(&answer),
+            error = answer.as_ref().err().map(tracing::field::display),
+            took = ?began.elapsed(),
+            request_id = id,
+            "request"
+        );
+        answer
     }
 
-    /// Reads a foreign URL, which gets no token of ours.
+    /// Reads a signed URL of a store, which gets neither token nor id of ours; the log has only its host.
     pub(super) async fn fetch(&self, url: &str, call: &Call) -> Result<Response, Error> {
-        self.exchange(self.short.get(url), call).await
+        let began = Instant::now();
+        let answer = self.exchange(self.short.get(url), call).await;
+        tracing::debug!(
+            method = %call.method,
+            host = Url::parse(url).ok().as_ref().and_then(Url::host_str),
+            status = status_of(&answer),
+            error = answer.as_ref().err().map(tracing::field::display),
+            took = ?began.elapsed(),
+            "request to a store"
+        );
+        answer
     }
 
     /// Reads the whole of a JSON answer.
@@ -106,6 +132,8 @@ impl Transport {
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok().map(Duration::from_secs));
+        let id = response.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        let id = id.unwrap_or_default().to_owned();
         let mut body = Vec::new();
         while let Ok(Some(bytes)) = response.chunk().await {
             self.counters.received(bytes.len());
@@ -118,7 +146,15 @@ impl Transport {
             status: status.as_u16(),
             ..Problem::new(Code::Unknown, format!("HTTP status {status}"))
         });
-        Error::Api { problem: Box::new(problem), retry_after }
+        Error::Api { problem: Box::new(problem), retry_after }.of_request(&id)
+    }
+}
+
+/// HTTP status of an answer, if one came.
+fn status_of(answer: &Result<Response, Error>) -> Option<u16> {
+    match answer {
+        Ok(response) => Some(response.status().as_u16()),
+        Err(error) => error.status(),
     }
 }
 
@@ -133,4 +169,42 @@ fn connections(read_timeout: Duration) -> Result<reqwest::Client, Error> {
         .user_agent(concat!("miaofs/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(Error::Setup)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::client::{Client, Retry};
+    use crate::protocol::uploads::Known;
+
+    /// Refuses one request and answers with the id that came with it.
+    async fn refuse(listener: &TcpListener) -> String {
+        let (mut connection, _from) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            assert_ne!(connection.read_buf(&mut head).await.unwrap(), 0, "the request ends early");
+        }
+        let refusal = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        connection.write_all(refusal).await.unwrap();
+        let head = String::from_utf8(head).unwrap();
+        let header = head.lines().find_map(|line| line.strip_prefix("x-request-id: "));
+        header.expect("a request has an id").to_owned()
+    }
+
+    #[tokio::test]
+    async fn each_try_has_an_id_and_the_error_has_that_of_the_last() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let retry = Retry { times: 1, first: Duration::from_millis(1), ..Retry::default() };
+        let client = client.with_retry(retry);
+        let call = Call::post("/x").json(&Known { digests: Vec::new() });
+        let server = async { [refuse(&listener).await, refuse(&listener).await] };
+        let (answer, ids) = tokio::join!(client.public::<()>(call), server);
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids.iter().all(|id| id.len() == 16 && u64::from_str_radix(id, 16).is_ok()));
+        assert_eq!(answer.unwrap_err().request_id(), Some(ids[1].as_str()));
+    }
 }

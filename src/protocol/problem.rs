@@ -6,6 +6,8 @@ use super::host::HostName;
 
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
+/// Header with the id that a client gives to each try of a request; it stands in the logs of both sides.
+pub const REQUEST_ID: &str = "x-request-id";
 
 /// The body of every answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,9 @@ pub struct Problem {
     /// With [`Code::WrongHost`], the host to ask instead, under [`on`](super::routes::on).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostName>,
+    /// Id of the request, by which the server's log has it; empty when the server does not tell.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
 }
 
 macro_rules! codes {
@@ -122,6 +127,7 @@ impl Problem {
             detail: detail.into(),
             missing: Vec::new(),
             host: None,
+            request_id: String::new(),
         }
     }
 }

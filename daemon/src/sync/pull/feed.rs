@@ -118,7 +118,8 @@ fn report(core: &Core, error: &FeedError) {
             // What failed just now is not a reason to ask once more at once.
             core.link.believe();
             if !error.is_offline() && !matches!(error, client::Error::SignedOut) {
-                tracing::warn!(error = %reason(error), "cannot follow the changes of the drive");
+                let (error, request_id) = (reason(error), error.request_id());
+                tracing::warn!(error, request_id, "cannot follow the changes of the drive");
             }
         }
         FeedError::Store(error) => {

@@ -297,6 +297,11 @@ impl Pusher {
                 }
                 Err(error) => {
                     let text = reason(&error);
+                    tracing::warn!(
+                        error = text,
+                        request_id = error.request_id(),
+                        "a commit failed"
+                    );
                     self.planner.refused(nodes[0].ino, text, Instant::now());
                 }
             }

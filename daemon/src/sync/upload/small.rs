@@ -121,7 +121,15 @@ fn failed(core: &Core, error: &UploadError) -> Uploaded {
             match error {
                 client::Error::SignedOut => Uploaded::Away,
                 error if error.is_offline() => Uploaded::Away,
-                error => Uploaded::Failed(reason(error)),
+                error => {
+                    let why = reason(error);
+                    tracing::warn!(
+                        error = why,
+                        request_id = error.request_id(),
+                        "an upload failed"
+                    );
+                    Uploaded::Failed(why)
+                }
             }
         }
         error => Uploaded::Failed(reason(error)),
