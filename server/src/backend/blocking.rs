@@ -4,7 +4,7 @@ use tokio::sync::oneshot;
 
 use super::Error;
 
-/// Runs a call that blocks on a thread where it may. A panic in it goes on in the caller.
+/// Runs a blocking call on a thread of the blocking pool. A panic in it goes on in the caller.
 ///
 /// # Errors
 /// Those of the call.

@@ -1,4 +1,4 @@
-//! Why a backend failed: one enum for what the service has to tell apart, causes kept.
+//! Failures of the backends: one enum of the cases that the service distinguishes, with their causes.
 
 use std::path::PathBuf;
 
@@ -64,7 +64,7 @@ pub(crate) enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A blob is not where it should be.
+    /// A blob is not where its row says.
     #[error("blob {blob} is neither staged nor stored")]
     MissingBlob {
         /// Id of the blob.
@@ -115,7 +115,7 @@ impl Error {
         Self::Damaged { what, source: source.into() }
     }
 
-    /// An I/O error at a path, told apart by whether the disk is full.
+    /// An I/O error at a path; a full disk is a case of its own.
     pub(crate) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {

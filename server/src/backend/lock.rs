@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Error;
 
-/// A right that one process has at a time; given back when dropped, and by the kernel when it ends.
+/// An exclusive lock of this process; released when dropped, and by the kernel when the process ends.
 #[derive(Debug)]
 pub(super) struct DataLock {
     _locked: File,
@@ -17,7 +17,7 @@ impl DataLock {
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it, [`Error::File`] when it cannot be made.
-    pub(super) fn take(path: &Path) -> Result<Self, Error> {
+    pub(super) fn acquire(path: &Path) -> Result<Self, Error> {
         let file = File::options().create(true).append(true).open(path);
         let file = file.map_err(|error| Error::file(path, error))?;
         match file.try_lock() {
@@ -38,9 +38,9 @@ mod tests {
     fn the_lock_is_had_once_and_given_back() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let lock = DataLock::take(&path).unwrap();
-        assert!(matches!(DataLock::take(&path), Err(Error::Locked(_))));
+        let lock = DataLock::acquire(&path).unwrap();
+        assert!(matches!(DataLock::acquire(&path), Err(Error::Locked(_))));
         drop(lock);
-        DataLock::take(&path).unwrap();
+        DataLock::acquire(&path).unwrap();
     }
 }

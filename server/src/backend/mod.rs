@@ -66,20 +66,20 @@ impl Backends {
     /// opened or migrated.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
         if settings.has_data() {
-            make_private_directory(&settings.data)?;
+            create_private_directory(&settings.data)?;
         }
         let staging = match settings.staging {
             StagingUse::Nothing => Staging::open_unowned(&settings.staging_directory())?,
             _ => Staging::open(&settings.staging_directory())?,
         };
-        let locks = settings.locks().into_iter().map(|path| DataLock::take(&path));
+        let locks = settings.locks().into_iter().map(|path| DataLock::acquire(&path));
         let locks = locks.collect::<Result<Arc<[_]>, _>>()?;
         let db = Db::open(settings, settings.schema).await?;
         Self::assemble(db, settings, staging, locks).await
     }
 
-    /// Opens the backends of a server that may be running beside: nothing is locked or migrated, and
-    /// whoever uses them does so by transactions that stand by themselves.
+    /// Opens the backends of a server that may be running: nothing is locked or migrated, and every use is
+    /// a transaction of its own.
     ///
     /// # Errors
     /// [`Error::NoData`] when there is no server's data; [`Error::OtherVersion`]; else whatever cannot
@@ -120,7 +120,7 @@ impl Backends {
     }
 }
 
-fn make_private_directory(path: &Path) -> Result<(), Error> {
+fn create_private_directory(path: &Path) -> Result<(), Error> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -1,4 +1,4 @@
-//! Where the backends are: plain data, decided once and never shown whole, since it may have secrets.
+//! Settings of the backends: plain data, decided once and never printed whole, since it may have secrets.
 
 use std::path::PathBuf;
 
@@ -35,7 +35,7 @@ pub(crate) struct Settings {
     pub staging: StagingUse,
 }
 
-/// Where what has to last is kept. The URLs have passwords.
+/// Location of the database. The URLs have passwords.
 #[derive(Debug, Clone)]
 pub(crate) enum Database {
     /// In a file of the data directory.

@@ -1,4 +1,4 @@
-//! The staging disk: blobs as they arrive, and what is known of the uploads that bring them.
+//! The staging disk: blobs as they arrive, and the metadata of the uploads that bring them.
 //!
 //! ```text
 //! DIR/{blob}.blob      the bytes; of a chunked upload, its missing chunks at their rank · 4 MiB
@@ -24,7 +24,7 @@ use super::{BlobId, Error};
 
 const BLOB: &str = "blob";
 const SIDECAR: &str = "json";
-/// Where Linux says which boot of the machine this is.
+/// File with which Linux identifies the boot.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Metadata of a chunked upload, enough to resume it after the tracker lost it.
@@ -59,12 +59,12 @@ impl Staging {
     /// # Errors
     /// [`Error::File`].
     pub(crate) fn open(directory: &Path) -> Result<Self, Error> {
-        make_directory(directory)?;
+        create_directory(directory)?;
         Self::open_unowned(directory)
     }
 
-    /// The directory of a process that does not work on it: nothing is made, and what is not there is
-    /// found to be not there.
+    /// Opens the directory for a process that does not own it: nothing is created, and a missing directory
+    /// is like an empty one.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -100,7 +100,7 @@ impl Staging {
         .await
     }
 
-    /// Makes an empty blob that is removed again unless it is kept.
+    /// Creates an empty blob that is removed again unless [`Draft::persist`] is called.
     ///
     /// # Errors
     /// [`Error::NoSpace`], [`Error::File`].
@@ -151,7 +151,7 @@ impl Staging {
     pub(crate) async fn sync(&self, blob: BlobId) -> Result<bool, Error> {
         let (path, directory) = (self.path(blob), self.directory.clone());
         run_blocking(move || {
-            let Some(file) = open_if_there(&path)? else { return Ok(false) };
+            let Some(file) = open_if_exists(&path)? else { return Ok(false) };
             file.sync_all().map_err(|error| Error::file(&path, error))?;
             sync_directory(&directory)?;
             Ok(true)
@@ -164,7 +164,7 @@ impl Staging {
     /// # Errors
     /// [`Error::File`].
     pub(crate) fn file(&self, blob: BlobId) -> Result<Option<File>, Error> {
-        open_if_there(&self.path(blob))
+        open_if_exists(&self.path(blob))
     }
 
     /// Removes a blob, if it is here.
@@ -173,7 +173,7 @@ impl Staging {
     /// [`Error::File`].
     pub(crate) async fn remove(&self, blob: BlobId) -> Result<(), Error> {
         let path = self.path(blob);
-        run_blocking(move || remove_if_there(&path)).await
+        run_blocking(move || remove_if_exists(&path)).await
     }
 
     /// Writes the sidecar of an upload durably.
@@ -223,7 +223,7 @@ impl Staging {
     /// [`Error::File`].
     pub(crate) async fn remove_sidecar(&self, upload: UploadId) -> Result<(), Error> {
         let path = self.sidecar_path(upload);
-        run_blocking(move || remove_if_there(&path)).await
+        run_blocking(move || remove_if_exists(&path)).await
     }
 
     /// All that stands on the disk. Files with names that are not ours are left alone and out.
@@ -233,7 +233,7 @@ impl Staging {
     pub(crate) async fn inventory(&self) -> Result<Inventory, Error> {
         let directory = self.directory.clone();
         run_blocking(move || {
-            take_inventory(&directory).map_err(|error| Error::file(&*directory, error))
+            read_inventory(&directory).map_err(|error| Error::file(&*directory, error))
         })
         .await
     }
@@ -311,8 +311,8 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Lets the blob stay.
-    pub(crate) fn keep(mut self) -> BlobId {
+    /// Keeps the blob.
+    pub(crate) fn persist(mut self) -> BlobId {
         self.path = None;
         self.blob
     }
@@ -321,7 +321,7 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if let Some(path) = self.path.take()
-            && let Err(error) = remove_if_there(&path)
+            && let Err(error) = remove_if_exists(&path)
         {
             tracing::warn!(%error, "a blob that nobody needs stays until the next start");
         }
@@ -339,7 +339,7 @@ pub(crate) struct Inventory {
     pub uploads: Vec<UploadId>,
 }
 
-fn take_inventory(directory: &Path) -> io::Result<Inventory> {
+fn read_inventory(directory: &Path) -> io::Result<Inventory> {
     let mut inventory = Inventory::default();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
@@ -349,7 +349,7 @@ fn take_inventory(directory: &Path) -> io::Result<Inventory> {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some(BLOB) => {
                 inventory.blobs.push(BlobId::from_bytes(id.to_bytes()));
-                inventory.bytes += room_of(&entry)?;
+                inventory.bytes += allocated_bytes(&entry)?;
             }
             Some(SIDECAR) => inventory.uploads.push(id),
             _ => (),
@@ -359,7 +359,7 @@ fn take_inventory(directory: &Path) -> io::Result<Inventory> {
 }
 
 /// Bytes on the disk that a file takes; one that has just been removed takes none.
-fn room_of(entry: &std::fs::DirEntry) -> io::Result<u64> {
+fn allocated_bytes(entry: &std::fs::DirEntry) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     /// The unit of `st_blocks`, whatever the file system's own is; see stat(3type).
     const BLOCK: u64 = 512;
@@ -370,7 +370,7 @@ fn room_of(entry: &std::fs::DirEntry) -> io::Result<u64> {
     }
 }
 
-fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
+fn open_if_exists(path: &Path) -> Result<Option<File>, Error> {
     match File::open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -378,7 +378,7 @@ fn open_if_there(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-fn remove_if_there(path: &Path) -> Result<(), Error> {
+fn remove_if_exists(path: &Path) -> Result<(), Error> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path, error)),
         _gone => Ok(()),
@@ -389,7 +389,7 @@ fn remove_if_there(path: &Path) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::NoSpace`], [`Error::File`].
-pub(crate) fn make_directory(path: &Path) -> Result<(), Error> {
+pub(crate) fn create_directory(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(|error| Error::file(path, error))?;
     path.parent().map_or(Ok(()), sync_directory)
 }

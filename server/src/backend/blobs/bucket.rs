@@ -41,14 +41,14 @@ const PUT_IDLE: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub(super) name: StoreName,
-    place: String,
+    address: String,
     prefix: String,
     pub(super) rules: Rules,
     /// Options of requests that the `object_store` crate does not know.
     pub(super) client: ClientOptions,
-    /// With little patience: another copy may be asked instead.
+    /// With few retries: another copy may be read instead.
     reads: AmazonS3,
-    /// With more.
+    /// With more retries.
     pub(super) writes: AmazonS3,
     /// The bucket as clients reach it. It only signs_urls.
     public: Option<AmazonS3>,
@@ -64,12 +64,12 @@ impl Bucket {
         settings: &BucketSettings,
         rules: Rules,
     ) -> Result<Self, Error> {
-        let place = format!("bucket {} at {}", settings.bucket, settings.endpoint);
+        let address = format!("bucket {} at {}", settings.bucket, settings.endpoint);
         let open = |endpoint: &str, retry: RetryConfig, idle| {
             connect(endpoint, settings, &rules, retry, idle).map_err(|cause| {
                 Error::from(StoreFailure {
                     store: name,
-                    place: place.clone(),
+                    address: address.clone(),
                     action: Action::Open,
                     cause,
                 })
@@ -78,7 +78,7 @@ impl Bucket {
         if Key::parse(&settings.prefix).is_err() || settings.prefix.starts_with('/') {
             let said = format!("the setting 'prefix' cannot be {:?}", settings.prefix);
             let cause = Cause::Settings(said);
-            return Err(StoreFailure { store: name, place, action: Action::Open, cause }.into());
+            return Err(StoreFailure { store: name, address, action: Action::Open, cause }.into());
         }
         let public = settings.public_endpoint.as_deref();
         Ok(Self {
@@ -89,7 +89,7 @@ impl Bucket {
             prefix: settings.prefix.trim_end_matches('/').to_owned(),
             name,
             rules,
-            place,
+            address,
         })
     }
 
@@ -127,14 +127,11 @@ impl Bucket {
             Some(put) => self.send(put, file, Parts::of(size, &self.rules)).await?,
         };
         let found = self.head(key).await?.ok_or_else(|| {
-            self.failure(
-                Action::Put,
-                Cause::NotTheSame("the object is not there afterwards".into()),
-            )
+            self.failure(Action::Put, Cause::Mismatch("the object is not there afterwards".into()))
         })?;
-        self.same(&at, "size", &found.size.to_string(), &size.to_string())?;
+        self.expect_same(&at, "size", &found.size.to_string(), &size.to_string())?;
         if let Some(etag) = &sent {
-            self.same(&at, "ETag", found.etag.as_deref().unwrap_or(""), etag)?;
+            self.expect_same(&at, "ETag", found.etag.as_deref().unwrap_or(""), etag)?;
         }
         Ok(found)
     }
@@ -143,9 +140,9 @@ impl Bucket {
     async fn put_whole(&self, at: &Key, file: Arc<File>, size: u64) -> Result<String, Error> {
         let (bytes, md5) = read_part(file, 0..size).await?;
         let put = self.writes.put(at, PutPayload::from_bytes(bytes)).await;
-        let put = put.map_err(|error| self.refused(Action::Put, error))?;
+        let put = put.map_err(|error| self.store_error(Action::Put, error))?;
         let expected = etag::of_piece(&md5);
-        self.same(at, "ETag", &etag::plain(put.e_tag.as_deref().unwrap_or("")), &expected)?;
+        self.expect_same(at, "ETag", &etag::plain(put.e_tag.as_deref().unwrap_or("")), &expected)?;
         Ok(expected)
     }
 
@@ -174,7 +171,7 @@ impl Bucket {
             return Ok(());
         }
         let said = format!("the ETag of {} is {etag}, that of its bytes {computed}", copy.key);
-        Err(self.failure(Action::Read, Cause::NotTheSame(said)))
+        Err(self.failure(Action::Read, Cause::Mismatch(said)))
     }
 
     /// Size and ETag of an object; `None` when it is not there.
@@ -184,7 +181,7 @@ impl Bucket {
     pub(super) async fn head(&self, key: &str) -> Result<Option<StoredObject>, Error> {
         match self.reads.head(&Key::from(key)).await {
             Ok(meta) => Ok(Some(found(meta))),
-            Err(error) => self.unless_absent(Action::Look, error),
+            Err(error) => self.none_if_not_found(Action::Inspect, error),
         }
     }
 
@@ -202,9 +199,11 @@ impl Bucket {
             Ok(answer) => {
                 let bucket = Arc::clone(self);
                 let bytes = answer.into_stream();
-                Ok(Some(bytes.map_err(move |error| bucket.refused(Action::Read, error)).boxed()))
+                Ok(Some(
+                    bytes.map_err(move |error| bucket.store_error(Action::Read, error)).boxed(),
+                ))
             }
-            Err(error) => self.unless_absent(Action::Read, error),
+            Err(error) => self.none_if_not_found(Action::Read, error),
         }
     }
 
@@ -215,7 +214,7 @@ impl Bucket {
     pub(super) async fn remove(&self, key: &str) -> Result<(), Error> {
         match self.writes.delete(&Key::from(key)).await {
             Ok(()) => Ok(()),
-            Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
+            Err(error) => self.none_if_not_found::<()>(Action::Remove, error).map(|_absent| ()),
         }
     }
 
@@ -225,7 +224,9 @@ impl Bucket {
         let prefix = (!self.prefix.is_empty()).then(|| Key::from(self.prefix.as_str()));
         let listed = self.reads.list(prefix.as_ref());
         listed
-            .map(move |meta| meta.map(found).map_err(|error| bucket.refused(Action::Look, error)))
+            .map(move |meta| {
+                meta.map(found).map_err(|error| bucket.store_error(Action::Inspect, error))
+            })
             .boxed()
     }
 
@@ -248,10 +249,10 @@ impl Bucket {
         let expires_in = expires_in.min(self.rules.signed_for_max);
         let key = Key::from(key);
         let signed = public.signed_url_opts(Method::GET, &key, expires_in, &options);
-        signed.await.map(Some).map_err(|error| self.refused(Action::Sign, error))
+        signed.await.map(Some).map_err(|error| self.store_error(Action::Sign, error))
     }
 
-    pub(super) fn same(
+    pub(super) fn expect_same(
         &self,
         at: &Key,
         what: &str,
@@ -262,26 +263,26 @@ impl Bucket {
             return Ok(());
         }
         let said = format!("{what} of {at} is {given}, not {expected}");
-        Err(self.failure(Action::Put, Cause::NotTheSame(said)))
+        Err(self.failure(Action::Put, Cause::Mismatch(said)))
     }
 
-    pub(super) fn unless_absent<T>(
+    pub(super) fn none_if_not_found<T>(
         &self,
         action: Action,
         error: object_store::Error,
     ) -> Result<Option<T>, Error> {
         match Cause::of(error) {
-            Cause::Absent(_) => Ok(None),
+            Cause::NotFound(_) => Ok(None),
             cause => Err(self.failure(action, cause)),
         }
     }
 
-    pub(super) fn refused(&self, action: Action, error: object_store::Error) -> Error {
+    pub(super) fn store_error(&self, action: Action, error: object_store::Error) -> Error {
         self.failure(action, Cause::of(error))
     }
 
     pub(super) fn failure(&self, action: Action, cause: Cause) -> Error {
-        StoreFailure { store: self.name, place: self.place.clone(), action, cause }.into()
+        StoreFailure { store: self.name, address: self.address.clone(), action, cause }.into()
     }
 }
 

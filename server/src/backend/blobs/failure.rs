@@ -7,29 +7,29 @@ use super::StoreName;
 
 /// A failure of a store.
 #[derive(Debug, thiserror::Error)]
-#[error("store {store} ({place}) did not {action}: {cause}")]
+#[error("store {store} ({address}) did not {action}: {cause}")]
 pub(crate) struct StoreFailure {
     /// Name of the store.
     pub store: StoreName,
     /// Where it is: a directory, or a bucket and its endpoint.
-    pub place: String,
+    pub address: String,
     /// The operation that failed.
     pub action: Action,
-    /// Why it did not do it.
+    /// Reason of the failure.
     pub cause: Cause,
 }
 
 /// An operation of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// To be used at all.
+    /// Opening the store.
     Open,
-    /// Taking an object in.
+    /// Putting an object.
     Put,
-    /// Giving an object or a part of it.
+    /// Reading an object or a range of it.
     Read,
-    /// Saying what it has.
-    Look,
+    /// Listing objects, or reading their metadata.
+    Inspect,
     /// Removing an object.
     Remove,
     /// Signing a URL.
@@ -42,14 +42,14 @@ impl fmt::Display for Action {
             Self::Open => "open",
             Self::Put => "take an object in",
             Self::Read => "give an object",
-            Self::Look => "say what it has",
+            Self::Inspect => "say what it has",
             Self::Remove => "remove an object",
             Self::Sign => "sign a URL",
         })
     }
 }
 
-/// Why.
+/// Reason of a failure, told apart by what an operator can mend.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
     /// The settings cannot be right.
@@ -71,15 +71,15 @@ pub(crate) enum Cause {
     Denied(#[source] object_store::Error),
     /// The object is not there.
     #[error("the object is not there")]
-    Absent(#[source] object_store::Error),
+    NotFound(#[source] object_store::Error),
     /// Verification failed: the store has other bytes than were sent.
     #[error("its answer is not what was sent: {0}")]
-    NotTheSame(String),
+    Mismatch(String),
     /// An answer that cannot be parsed.
     #[error("it answered {0}")]
     Unreadable(String),
     /// Anything else: no connection, a time-out, a full or broken store.
-    #[error("{}", in_a_line(.0))]
+    #[error("{}", one_line(.0))]
     Other(#[source] object_store::Error),
 }
 
@@ -88,7 +88,7 @@ impl Cause {
     pub(crate) fn of(error: object_store::Error) -> Self {
         /// The codes of S3 for a key that is not right.
         const KEYS: [&str; 3] = ["SignatureDoesNotMatch", "InvalidAccessKeyId", "InvalidAccessKey"];
-        let text = in_a_line(&error);
+        let text = one_line(&error);
         if text.contains("NoSuchBucket") {
             return Self::NoBucket(error);
         }
@@ -96,7 +96,7 @@ impl Cause {
             return Self::WrongKeys { code, source: error };
         }
         match error {
-            error @ object_store::Error::NotFound { .. } => Self::Absent(error),
+            error @ object_store::Error::NotFound { .. } => Self::NotFound(error),
             error @ (object_store::Error::PermissionDenied { .. }
             | object_store::Error::Unauthenticated { .. }) => Self::Denied(error),
             error => Self::Other(error),
@@ -105,7 +105,7 @@ impl Cause {
 }
 
 /// The error with its causes, without what a cause repeats, cut where it says no more.
-fn in_a_line(error: &object_store::Error) -> String {
+fn one_line(error: &object_store::Error) -> String {
     /// Characters that a table of failures has room for.
     const LONGEST: usize = 600;
     let mut text = error.to_string();

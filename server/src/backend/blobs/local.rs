@@ -14,7 +14,7 @@ use object_store::{GetResultPayload, ObjectMeta, ObjectStore as _, ObjectStoreEx
 use super::failure::{Action, Cause, StoreFailure};
 use super::object::StoredObject;
 use super::settings::StoreName;
-use crate::backend::staging::{make_directory, sync_directory};
+use crate::backend::staging::{create_directory, sync_directory};
 use crate::backend::{Error, run_blocking};
 
 /// A directory of objects. Cloning it is cheap.
@@ -30,7 +30,7 @@ impl LocalStore {
     /// # Errors
     /// [`Error::File`], [`Error::Store`].
     pub(super) fn open(directory: &Path) -> Result<Self, Error> {
-        make_directory(directory)?;
+        create_directory(directory)?;
         let objects = LocalFileSystem::new_with_prefix(directory)
             .map_err(|error| failure(directory, Action::Open, error))?;
         Ok(Self { directory: directory.into(), objects: Arc::new(objects.with_fsync(true)) })
@@ -47,7 +47,7 @@ impl LocalStore {
         let target = target.map_err(|error| failure(&self.directory, Action::Put, error))?;
         run_blocking(move || {
             let folder = target.parent().unwrap_or(&target);
-            make_directory(folder)?;
+            create_directory(folder)?;
             link_or_copy(&file, &target).map_err(|error| Error::file(&target, error))?;
             sync_directory(folder)?;
             let size = std::fs::metadata(&target).map(|metadata| metadata.len());
@@ -68,7 +68,7 @@ impl LocalStore {
                     Err(Error::damaged("local store", "an object is no file"))
                 }
             },
-            Err(error) => self.unless_absent(Action::Read, error),
+            Err(error) => self.none_if_not_found(Action::Read, error),
         }
     }
 
@@ -79,7 +79,7 @@ impl LocalStore {
     pub(super) async fn head(&self, key: &str) -> Result<Option<StoredObject>, Error> {
         match self.objects.head(&Key::from(key)).await {
             Ok(meta) => Ok(Some(found(meta))),
-            Err(error) => self.unless_absent(Action::Look, error),
+            Err(error) => self.none_if_not_found(Action::Inspect, error),
         }
     }
 
@@ -90,7 +90,7 @@ impl LocalStore {
     pub(super) async fn remove(&self, key: &str) -> Result<(), Error> {
         match self.objects.delete(&Key::from(key)).await {
             Ok(()) => Ok(()),
-            Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
+            Err(error) => self.none_if_not_found::<()>(Action::Remove, error).map(|_absent| ()),
         }
     }
 
@@ -100,12 +100,12 @@ impl LocalStore {
         self.objects
             .list(None)
             .map(move |meta| {
-                meta.map(found).map_err(|error| failure(&directory, Action::Look, error))
+                meta.map(found).map_err(|error| failure(&directory, Action::Inspect, error))
             })
             .boxed()
     }
 
-    fn unless_absent<T>(
+    fn none_if_not_found<T>(
         &self,
         action: Action,
         error: object_store::Error,
@@ -127,8 +127,8 @@ fn found(meta: ObjectMeta) -> StoredObject {
 }
 
 fn failure(directory: &Path, action: Action, error: object_store::Error) -> Error {
-    let place = directory.display().to_string();
-    StoreFailure { store: StoreName::Local, place, action, cause: Cause::of(error) }.into()
+    let address = directory.display().to_string();
+    StoreFailure { store: StoreName::Local, address, action, cause: Cause::of(error) }.into()
 }
 
 fn link_or_copy(file: &Path, target: &Path) -> io::Result<()> {
@@ -140,13 +140,13 @@ fn link_or_copy(file: &Path, target: &Path) -> io::Result<()> {
             std::fs::remove_file(target)?;
             link_or_copy(file, target)
         }
-        Err(error) if no_link_there(&error) => copy(file, target),
+        Err(error) if cannot_link(&error) => copy(file, target),
         linked => linked,
     }
 }
 
 /// True if the error only says that the two directories cannot share a file; see link(2).
-fn no_link_there(error: &io::Error) -> bool {
+fn cannot_link(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::CrossesDevices

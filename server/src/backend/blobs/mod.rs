@@ -1,4 +1,4 @@
-//! The stores: where blobs rest once they have been moved from the staging disk.
+//! The stores: where blobs are kept once they have been moved from the staging disk.
 //!
 //! A store is a directory of this machine or a bucket of a service that speaks S3; the policy says which
 //! of them keep a copy of what is uploaded. Keys are random, an object never changes, and none is
@@ -115,8 +115,8 @@ impl Stores {
         self.put_multipart(name, blob, file, begun.as_ref()).await
     }
 
-    /// Begins a put of a blob of `size` bytes; `None` when it goes in one piece. What is sent of one that is
-    /// begun stays in the store until [`Self::put_multipart`] or [`Self::abort_multipart`] ends it.
+    /// Creates a multipart upload for a blob of `size` bytes; `None` when it goes in one put. Its parts stay
+    /// in the store until [`Self::put_multipart`] or [`Self::abort_multipart`] ends it.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -132,8 +132,8 @@ impl Stores {
         }
     }
 
-    /// Like [`Self::put`], by what [`Self::begin_multipart`] has begun. When it fails, what was begun is aborted, if
-    /// the store answers.
+    /// Like [`Self::put`], by the upload that [`Self::begin_multipart`] has created. When it fails, the
+    /// upload is aborted, if the store answers.
     ///
     /// # Errors
     /// [`Error::Store`], [`Error::NoSpace`], [`Error::File`].
@@ -357,7 +357,7 @@ impl Stores {
     fn store(&self, name: StoreName) -> Result<&Store, Error> {
         self.named.get(&name).map(|named| &named.store).ok_or_else(|| {
             let cause = Cause::Settings(format!("it is not set up; add [stores.{name}]"));
-            StoreFailure { store: name, place: "nowhere".to_owned(), action: Action::Open, cause }
+            StoreFailure { store: name, address: "nowhere".to_owned(), action: Action::Open, cause }
                 .into()
         })
     }

@@ -1,7 +1,7 @@
-//! Puts in parts: begun, sent, completed; and what is left of those that nobody ended.
+//! Multipart uploads: created, sent, completed or aborted; and the listing of those that nobody ended.
 //!
-//! A service keeps the parts of a put until it is completed or aborted, and shows them in no listing of
-//! objects. So a put is known by its id before the first part is sent, and whoever begins one can write the id down.
+//! A service keeps the parts until the upload is completed or aborted, and shows them in no listing of objects.
+//! So an upload has its id before the first part is sent, and whoever creates one can record the id.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -26,9 +26,9 @@ use super::parts::{Parts, read_part};
 use super::rules::CompletedEtag;
 use crate::backend::Error;
 
-/// Puts of one page of a listing.
+/// Multipart uploads of one page of a listing.
 const PAGE: &str = "100";
-/// For how long the request for a listing is signed.
+/// Time for which the request for a listing is signed.
 const SIGNED_FOR: Duration = Duration::from_secs(300);
 
 /// One page of a listing, and where the next one begins.
@@ -55,7 +55,7 @@ struct Listed {
 }
 
 impl Bucket {
-    /// Begins a put under `key`; `None` when so many bytes go in one piece.
+    /// Creates a multipart upload under `key`; `None` when so many bytes go in one put.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -68,18 +68,18 @@ impl Bucket {
             return Ok(None);
         }
         let begun = self.writes.create_multipart(&Key::from(key)).await;
-        let id = begun.map_err(|error| self.refused(Action::Put, error))?;
+        let id = begun.map_err(|error| self.store_error(Action::Put, error))?;
         Ok(Some(MultipartUpload { store: self.name, key: key.to_owned(), id }))
     }
 
-    /// Lets a store forget what was sent of a put. One that it does not know any more is no error.
+    /// Aborts a multipart upload. One that the store does not know any more is no error.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub(super) async fn abort_multipart(&self, put: &MultipartUpload) -> Result<(), Error> {
         match self.writes.abort_multipart(&Key::from(put.key.as_str()), &put.id).await {
             Ok(()) => Ok(()),
-            Err(error) => self.unless_absent::<()>(Action::Remove, error).map(|_absent| ()),
+            Err(error) => self.none_if_not_found::<()>(Action::Remove, error).map(|_absent| ()),
         }
     }
 
@@ -98,7 +98,7 @@ impl Bucket {
         if done.is_err()
             && let Err(error) = self.abort_multipart(put).await
         {
-            tracing::warn!(store = %self.name, %error, "parts of a failed put may be left");
+            tracing::warn!(store = %self.name, %error, "parts of a failed multipart upload may be left");
         }
         done
     }
@@ -115,9 +115,9 @@ impl Bucket {
             async move {
                 let (bytes, md5) = read_part(file, range).await?;
                 let sent = self.writes.put_part(at, id, index, bytes.into()).await;
-                let part = sent.map_err(|error| self.refused(Action::Put, error))?;
+                let part = sent.map_err(|error| self.store_error(Action::Put, error))?;
                 let (given, due) = (etag::plain(&part.content_id), etag::of_piece(&md5));
-                self.same(at, "a part's ETag", &given, &due)?;
+                self.expect_same(at, "a part's ETag", &given, &due)?;
                 Ok((part, md5))
             }
         });
@@ -141,18 +141,18 @@ impl Bucket {
         };
         match self.writes.complete_multipart(at, id, parts).await {
             Ok(_answer) => Ok(expected),
-            // Said again after a lost answer, it finds no such upload: then the object is there.
+            // Repeated after a lost answer, it finds no such upload: then the object is there.
             Err(error @ object_store::Error::NotFound { .. }) => {
                 match self.head(at.as_ref()).await? {
                     Some(_completed) => Ok(expected),
-                    None => Err(self.refused(Action::Put, error)),
+                    None => Err(self.store_error(Action::Put, error)),
                 }
             }
-            Err(error) => Err(self.refused(Action::Put, error)),
+            Err(error) => Err(self.store_error(Action::Put, error)),
         }
     }
 
-    /// A page of the puts under the prefix that are begun and not ended, after one of them.
+    /// A page of the multipart uploads under the prefix that are not ended, after one of them.
     ///
     /// # Errors
     /// [`Error::Store`].
@@ -173,7 +173,7 @@ impl Bucket {
     fn read_listed(&self, listed: Listed) -> Result<UnfinishedUpload, Error> {
         let begun_at: jiff::Timestamp =
             listed.initiated.parse().map_err(|error: jiff::Error| {
-                self.failure(Action::Look, Cause::Unreadable(error.to_string()))
+                self.failure(Action::Inspect, Cause::Unreadable(error.to_string()))
             })?;
         let put = MultipartUpload { store: self.name, key: listed.key, id: listed.upload_id };
         Ok(UnfinishedUpload { put, begun_at: begun_at.as_second() })
@@ -188,11 +188,11 @@ impl Bucket {
         let options = SignedUrlOptions::default().with_query(query);
         let root = Key::default();
         let signed = self.writes.signed_url_opts(Method::GET, &root, SIGNED_FOR, &options);
-        let url = signed.await.map_err(|error| self.refused(Action::Look, error))?;
+        let url = signed.await.map_err(|error| self.store_error(Action::Inspect, error))?;
         let text =
-            self.fetch(url.as_str()).await.map_err(|cause| self.failure(Action::Look, cause))?;
+            self.fetch(url.as_str()).await.map_err(|cause| self.failure(Action::Inspect, cause))?;
         quick_xml::de::from_str(&text)
-            .map_err(|error| self.failure(Action::Look, Cause::Unreadable(error.to_string())))
+            .map_err(|error| self.failure(Action::Inspect, Cause::Unreadable(error.to_string())))
     }
 
     async fn fetch(&self, url: &str) -> Result<String, Cause> {

@@ -4,7 +4,7 @@
 //!
 //! | rule | page |
 //! |---|---|
-//! | only virtual-hosted style; a bucket in the path is refused (`SecondLevelDomainForbidden`) | `compatibility-with-amazon-s3` |
+//! | only virtual-hosted style; a bucket in the path is store_error (`SecondLevelDomainForbidden`) | `compatibility-with-amazon-s3` |
 //! | a part has 100 KB at least, 5 GB at the most, and there are 10,000 | `uploadpart`, `completemultipartupload` |
 //! | a part's ETag is its MD5, a put object's too; a completed object's ETag is no MD5 and follows no published rule | `uploadpart`, `putobject`, `completemultipartupload` |
 //! | ETags are written in capitals | the examples of `putobject` and `uploadpart` |

@@ -144,7 +144,7 @@ async fn a_signed_url_is_good_for_an_independent_client_until_it_expires() {
         assert!(String::from_utf8_lossy(&head).contains("a%20b.bin"), "{name}");
 
         let forged = url.as_str().replace("X-Amz-Expires=60", "X-Amz-Expires=600");
-        assert_eq!(curl(name, &forged, &[]).0, "403", "{name}: a changed URL is refused");
+        assert_eq!(curl(name, &forged, &[]).0, "403", "{name}: a changed URL is store_error");
         let bare = url.as_str().split('?').next().unwrap();
         assert_eq!(curl(name, bare, &[]).0, "403", "{name}: objects are not public");
         let short = sign(1).await.unwrap().unwrap();
@@ -204,9 +204,9 @@ async fn a_refusal_says_which_setting_to_mend() {
                 size: 1,
                 etag: None,
             };
-            let refused =
+            let store_error =
                 stores.read(&copy, 0..1).await.err().expect("a wrong setting reads nothing");
-            assert!(refused.to_string().contains(setting), "{refused}");
+            assert!(store_error.to_string().contains(setting), "{store_error}");
         }
     }
 }

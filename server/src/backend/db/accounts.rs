@@ -62,17 +62,17 @@ pub(crate) async fn login(db: &mut Connection, name: &str) -> Result<Option<Logi
         .transpose()
 }
 
-/// Keeps an account from changing until the end of the transaction. Answers whether it is open.
+/// Locks the row of an account until the end of the transaction; `true` if it may sign in.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn lock_active(db: &mut Connection, user: UserId) -> Result<bool, Error> {
     // An update that changes nothing locks the row in every database.
-    let held = query("UPDATE users SET status = 0 WHERE id = ? AND status = 0")
+    let locked = query("UPDATE users SET status = 0 WHERE id = ? AND status = 0")
         .bind(user.0)
         .execute(db)
         .await?;
-    Ok(held > 0)
+    Ok(locked > 0)
 }
 
 /// The name of an account, unless it is closed.
@@ -105,7 +105,7 @@ pub(crate) async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Us
     Ok(Some(Usage { quota: number(0)?, used: number(1)?, nodes: number(2)?, seq: number(3)? }))
 }
 
-/// Lets no other change to the drive begin before this one ends; `false` when there is no such account.
+/// Locks a drive until the end of the transaction; `false` when there is no such account.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::SerializationFailure`].

@@ -1,4 +1,4 @@
-//! Blobs: where the objects are that contents stand on.
+//! Blobs: the stored objects that contents are made of, and where they are.
 
 use miaofs::protocol::host::HostName;
 
@@ -164,7 +164,7 @@ async fn lock(db: &mut Connection, blobs: &[BlobId]) -> Result<(), Error> {
 }
 
 /// Leases the deletion of some marked blobs to this process, until [`DELETION_LEASE`] seconds after `now`; then
-/// whoever comes removes what is left. Answers the blobs with their sizes in bytes: not those that
+/// another process deletes what is left. Returns the blobs with their sizes in bytes, without those that
 /// another host than this one has still to drop from its staging disk.
 ///
 /// # Errors
@@ -207,7 +207,7 @@ pub(crate) async fn claim_deletions(
     Ok(claimed)
 }
 
-/// Forgets a blob whose bytes are gone, its copies and its transfer.
+/// Removes the rows of a blob whose bytes are deleted, of its copies and of its transfer.
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -43,8 +43,8 @@ impl Transaction {
     /// Makes what was done in it stay.
     ///
     /// # Errors
-    /// [`Error::Database`], [`Error::SerializationFailure`]; then nothing of it stays. [`Error::CommitUnknown`] when the
-    /// connection broke meanwhile, and nobody knows.
+    /// [`Error::Database`], [`Error::SerializationFailure`]; then it is rolled back.
+    /// [`Error::CommitUnknown`] when the connection broke meanwhile, and nobody knows.
     pub(crate) async fn commit(self) -> Result<(), Error> {
         match self.0.0 {
             Driver::Sqlite(transaction) => Ok(transaction.commit().await?),

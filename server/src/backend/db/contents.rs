@@ -118,9 +118,10 @@ pub(crate) async fn stored(
     Ok(stored)
 }
 
-/// Of `digests`, the ones that the server has, which are not collected before the transaction ends.
+/// Locks the rows of `digests`, so that none is collected before the transaction ends; returns those that
+/// the server has.
 ///
-/// Whoever claims contents, counts who names them or removes them holds them: to claim, with
+/// Whoever claims contents, counts references or removes contents locks them first: to claim, with
 /// [`Lock::Shared`].
 ///
 /// # Errors
@@ -328,7 +329,7 @@ pub(crate) async fn collectable(
     rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
-/// Of contents that were collectable a while ago, the ones that still are, held until the transaction
+/// Of contents that were collectable a while ago, the ones that still are, locked until the transaction
 /// ends.
 ///
 /// # Errors
@@ -393,7 +394,7 @@ pub(crate) async fn without_md5(db: &mut Connection, blob: BlobId) -> Result<Vec
     rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
-/// Keeps the MD5 of a content.
+/// Sets the MD5 of a content.
 ///
 /// # Errors
 /// [`Error::Database`].

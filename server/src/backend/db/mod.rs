@@ -5,7 +5,7 @@
 //! disk.
 //!
 //! Functions of the records take a [`Connection`], so that the caller decides what is one transaction:
-//! [`Db::write`] for a change, [`Db::read`] for a consistent look. A change of SQLite is alone; of MySQL,
+//! [`Db::write`] for a change, [`Db::read`] for a consistent snapshot. A change of SQLite is alone; of MySQL,
 //! several run at once and read what others have committed. So a change that decides by what it reads
 //! locks it first ([`Statement::lock`]), in this order: the user's row, contents by rising digest, blobs by
 //! rising id. What deadlocks nevertheless, or finds a row that another change has just inserted, is run
@@ -86,8 +86,7 @@ impl Db {
         }
     }
 
-    /// Begins a look at one state of the database, whatever is written meanwhile: all that was committed
-    /// before is there.
+    /// Begins a read of one snapshot of the database, with all that was committed before.
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Unavailable`], [`Error::Database`].
@@ -98,22 +97,24 @@ impl Db {
         }
     }
 
-    /// Begins a look at a drive with all that was committed to it before. The replica serves it once it
+    /// Begins a read of a drive with all that was committed to it before. The replica serves it once it
     /// has the drive's last sequence number, which the primary is asked for.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub(crate) async fn read_drive(&self, user: UserId) -> Result<Transaction, Error> {
-        let mut look = self.read().await?;
-        let Some(replica) = &self.replica else { return Ok(look) };
-        let Some(usage) = accounts::usage(&mut look, user).await? else { return Ok(look) };
-        Ok(replica.look_at(user, usage.seq).await.unwrap_or(look))
+        let mut transaction = self.read().await?;
+        let Some(replica) = &self.replica else { return Ok(transaction) };
+        let Some(usage) = accounts::usage(&mut transaction, user).await? else {
+            return Ok(transaction);
+        };
+        Ok(replica.read_drive(user, usage.seq).await.unwrap_or(transaction))
     }
 
-    /// Begins a look at what was true a while ago; `None` when no replica serves it. What is not found
+    /// Begins a read of a snapshot that may lag behind; `None` when no replica serves it. What is not found
     /// there may be on the primary.
     pub(crate) async fn read_lagging(&self) -> Option<Transaction> {
-        self.replica.as_ref()?.look().await
+        self.replica.as_ref()?.read().await
     }
 
     /// Checks that the database answers.

@@ -1,4 +1,4 @@
-//! Puts in parts that transfers have begun, in the rows of the outbox: at most one of each transfer.
+//! Multipart uploads of transfers, recorded in the rows of the outbox: at most one of each transfer.
 
 use super::{Connection, query};
 use crate::backend::blobs::{MultipartUpload, StoreName};

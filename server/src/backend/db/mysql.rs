@@ -1,7 +1,7 @@
 //! MySQL or MariaDB: how this program connects, and how it brings the tables to its version.
 //!
 //! Changes run at READ COMMITTED, several at a time: whoever decides by what it read has locked it.
-//! A look is one snapshot (REPEATABLE READ). Nothing depends on how the server is set up: mode, isolation
+//! A read is one snapshot (REPEATABLE READ). Nothing depends on how the server is set up: mode, isolation
 //! and character set are those of the session.
 
 use std::io::ErrorKind;
@@ -73,7 +73,7 @@ impl MysqlPools {
     }
 
     pub(super) async fn read(&self) -> Result<Transaction, Error> {
-        begin_look(&self.readers).await
+        begin_read_only(&self.readers).await
     }
 
     pub(super) async fn close(&self) {
@@ -89,7 +89,7 @@ pub(super) fn replica(url: &SecretString) -> Result<MySqlPool, Error> {
 }
 
 /// Begins a transaction that can only read.
-pub(super) async fn begin_look(pool: &MySqlPool) -> Result<Transaction, Error> {
+pub(super) async fn begin_read_only(pool: &MySqlPool) -> Result<Transaction, Error> {
     Ok(Transaction::new(Driver::MySql(pool.begin_with("START TRANSACTION READ ONLY").await?)))
 }
 

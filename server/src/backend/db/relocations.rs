@@ -1,4 +1,4 @@
-//! Relocations: transfers that take blobs out of one store and into another, in the lane of all hosts.
+//! Relocations: transfers that move blobs from one store to another, by the queue that all hosts share.
 //!
 //! They are rows of the outbox that name both stores. A blob has one at a time. One that has moved rests until
 //! nobody reads the old object any more; then one process claims its removal.
@@ -9,9 +9,9 @@ use super::{Connection, Row, query};
 use crate::backend::blobs::{StoreName, StoredCopy, UnknownStore};
 use crate::backend::{BlobId, Error, TransferId};
 
-/// A blob that has moved, and what of it is left in its former store.
+/// The copy of a moved blob that is left in its former store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct OldCopy {
     /// The transfer that moved it, with its route.
     pub transfer: Transfer,
     /// The key of the object that is left.
@@ -20,12 +20,12 @@ pub(crate) struct Left {
     pub at: i64,
 }
 
-/// Some copies in a store, of blobs that are used, staged nowhere, and that no transfer moves: as blobs
-/// with their sizes in bytes.
+/// Some copies in a store that may be moved, as blobs with their sizes in bytes: the blobs are used,
+/// staged nowhere, and no transfer moves them.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn unbegun(
+pub(crate) async fn movable(
     db: &mut Connection,
     from: StoreName,
     limit: u32,
@@ -39,14 +39,14 @@ pub(crate) async fn unbegun(
     .bind(i64::from(limit))
     .fetch_all(db)
     .await?;
-    let unbegun = |row: &Row| {
+    let movable = |row: &Row| {
         let size: i64 = row.try_get(1)?;
         Ok((blob_from_column(row.try_get(0)?)?, size.unsigned_abs()))
     };
-    rows.iter().map(unbegun).collect()
+    rows.iter().map(movable).collect()
 }
 
-/// Writes that blobs have to move, at once, in this lane.
+/// Inserts transfers of blobs, due at once, with this routing key.
 ///
 /// # Errors
 /// [`Error::Duplicate`] when one of them moves already, [`Error::Database`].
@@ -74,8 +74,8 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// Says that a blob has moved by this try and that its old copy may go at `leave_at`; `false` when
-/// another one has done it.
+/// Marks a blob as moved by this try, its old copy to be removed at `leave_at`; `false` when another try
+/// has done so.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -101,15 +101,15 @@ pub(crate) async fn set_moved(
     Ok(updated == 1)
 }
 
-/// Something of this lane that has moved and whose old copy may go by now.
+/// An old copy of a moved blob that may be removed by now, of the transfers with this routing key.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn any_left(
+pub(crate) async fn next_old_copy(
     db: &mut Connection,
     lane: &str,
     now: i64,
-) -> Result<Option<Left>, Error> {
+) -> Result<Option<OldCopy>, Error> {
     let row = query(
         "SELECT id, blob_id, attempts, from_place, to_place, from_key, next_at FROM transfers
          WHERE state = ? AND next_at <= ? AND host = ? ORDER BY next_at LIMIT 1",
@@ -119,34 +119,34 @@ pub(crate) async fn any_left(
     .bind(lane)
     .fetch_optional(db)
     .await?;
-    let left = |row: Row| {
+    let old_copy = |row: Row| {
         let (transfer, at) = (transfer_of(&row)?, row.try_get("next_at")?);
-        Ok(Left { transfer, key: row.try_get("from_key")?, at })
+        Ok(OldCopy { transfer, key: row.try_get("from_key")?, at })
     };
-    row.map(left).transpose()
+    row.map(old_copy).transpose()
 }
 
-/// Takes the removal of an old copy upon this process until `again_at`; `false` when another has.
+/// Claims the removal of an old copy for this process until `again_at`; `false` when another has.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn claim_left(
+pub(crate) async fn claim_old_copy(
     db: &mut Connection,
-    left: &Left,
+    old: &OldCopy,
     again_at: i64,
 ) -> Result<bool, Error> {
     let updated =
         query("UPDATE transfers SET next_at = ? WHERE id = ? AND state = ? AND next_at = ?")
             .bind(again_at)
-            .bind(&left.transfer.id.as_bytes()[..])
+            .bind(&old.transfer.id.as_bytes()[..])
             .bind(TransferState::Moved.to_column())
-            .bind(left.at)
+            .bind(old.at)
             .execute(db)
             .await?;
     Ok(updated == 1)
 }
 
-/// Lets those that failed for good on this route begin anew.
+/// Makes the dead transfers on this route due again.
 ///
 /// # Errors
 /// [`Error::Database`].

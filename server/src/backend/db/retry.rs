@@ -1,4 +1,4 @@
-//! Running a change again that another one made impossible.
+//! Retries of a transaction that another one made impossible.
 //!
 //! On MySQL changes run at once. One of two that wait for each other is undone, and whoever inserts a row
 //! that another has just inserted is refused. Neither is an error of the request: the same change, begun
@@ -48,7 +48,7 @@ where
     change().await
 }
 
-/// Waits for a random time, so that changes that met do not meet again.
+/// Waits for a random time, so that transactions that collided do not collide again.
 async fn pause(run: u32) {
     metrics::counter!("miaofs_database_reruns_total").increment(1);
     let longest = (PAUSE << run.min(8)).min(PAUSE_MAX);

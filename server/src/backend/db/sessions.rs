@@ -18,7 +18,7 @@ use crate::backend::{Error, TokenId, UserId, unix_now};
 
 /// A session that has not expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SignedIn {
+pub(crate) struct ActiveSession {
     /// Whose it is, and on which device.
     pub bearer: Bearer,
     /// The refresh token that was given last.
@@ -58,11 +58,14 @@ pub(crate) async fn begin(
     Ok(())
 }
 
-/// A session that has not expired, kept from changing until the end of the transaction.
+/// Locks the row of a session until the end of the transaction, and reads it unless it has expired.
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
-pub(crate) async fn lock_row(db: &mut Connection, id: TokenId) -> Result<Option<SignedIn>, Error> {
+pub(crate) async fn lock_row(
+    db: &mut Connection,
+    id: TokenId,
+) -> Result<Option<ActiveSession>, Error> {
     // An update that changes nothing locks the row in every database, and only the row.
     query("UPDATE sessions SET id = id WHERE id = ?")
         .bind(id.as_bytes().to_vec())
@@ -76,7 +79,7 @@ pub(crate) async fn lock_row(db: &mut Connection, id: TokenId) -> Result<Option<
     .bind(unix_now())
     .fetch_optional(db)
     .await?;
-    row.map(|row| signed_in(&row)).transpose()
+    row.map(|row| session_of(&row)).transpose()
 }
 
 /// Lets a session be renewed by `refresh`, which is given for the one that renewed it so far.
@@ -103,7 +106,7 @@ pub(crate) async fn renew(
     Ok(())
 }
 
-/// A token that was given for `predecessor` was shown.
+/// Marks `predecessor` as spent: a token that was issued for it was used.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -147,16 +150,16 @@ pub(crate) async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Er
     Ok(())
 }
 
-/// Forgets the sessions whose time is over.
+/// Removes the sessions that have expired.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn forget_expired(db: &mut Connection) -> Result<(), Error> {
+pub(crate) async fn remove_expired(db: &mut Connection) -> Result<(), Error> {
     query("DELETE FROM sessions WHERE expires_at <= ?").bind(unix_now()).execute(db).await?;
     Ok(())
 }
 
-fn signed_in(row: &Row) -> Result<SignedIn, Error> {
+fn session_of(row: &Row) -> Result<ActiveSession, Error> {
     let id = |bytes: &[u8]| {
         let id = bytes.try_into().map(TokenId::from_bytes);
         id.map_err(|error: TryFromSliceError| Error::damaged("session", error))
@@ -166,7 +169,7 @@ fn signed_in(row: &Row) -> Result<SignedIn, Error> {
         DeviceId::try_from(&device[..]).map_err(|error| Error::damaged("session", error))?;
     let refresh: Vec<u8> = row.try_get("refresh")?;
     let predecessor: Option<Vec<u8>> = row.try_get("predecessor")?;
-    Ok(SignedIn {
+    Ok(ActiveSession {
         bearer: Bearer { user: UserId(row.try_get("user_id")?), device },
         refresh: id(&refresh)?,
         predecessor: predecessor.as_deref().map(id).transpose()?,

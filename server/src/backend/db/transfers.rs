@@ -5,12 +5,12 @@
 //!  Pending ────────▶ Published ────────▶ Moved (place set) ────────▶ (row gone, staged bytes too)
 //!     ▲                  │ failed
 //!     └──────────────────┤ (later and later)
-//!                        └───▶ Dead (after too many tries; rests until somebody looks)
+//!                        └───▶ Dead (after too many tries, until an operator revives it)
 //! ```
 //!
-//! `next_at` is when the relay looks at the row again: for one that is published, when its message
-//! counts as lost. Whatever changes a row says which try of it is meant, so a message or a worker that
-//! comes late changes nothing.
+//! `next_at` is when the relay reads the row again: for one that is published, when its message
+//! counts as lost. Every change names the try that it is about, so a message or a worker that comes late
+//! changes nothing.
 
 use std::str::FromStr;
 
@@ -125,7 +125,7 @@ pub(crate) struct TransferCount {
     pub oldest: i64,
 }
 
-/// Writes what has to move from `host`, at once.
+/// Inserts the transfer of a blob that `host` has staged, due at once.
 ///
 /// # Errors
 /// [`Error::Duplicate`], [`Error::Database`].
@@ -178,12 +178,12 @@ pub(crate) async fn published(db: &mut Connection, host: &str, now: i64) -> Resu
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// Takes transfers of `host` whose time has come, to be published. If nothing comes of it they are
-/// due again at `lost_at`. Who takes one at the same time gets others.
+/// Claims transfers of `host` that are due, to be published. Unless something comes of it they are due
+/// again at `lost_at`. Whoever claims at the same time gets others.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn take_due(
+pub(crate) async fn claim_due(
     db: &mut Connection,
     host: &str,
     (now, lost_at): (i64, i64),
@@ -222,7 +222,7 @@ pub(crate) async fn take_due(
     Ok(taken)
 }
 
-/// Lets everything of `host` that was published be due now: what a queue held that is gone.
+/// Makes all published transfers of `host` due now, after the queue that held their messages was lost.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -236,11 +236,15 @@ pub(crate) async fn republish(db: &mut Connection, host: &str, now: i64) -> Resu
     Ok(())
 }
 
-/// Says when this try of a transfer is due again, unless something comes of it before.
+/// Sets the time at which this try of a transfer is due again, unless something comes of it before.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn due_at(db: &mut Connection, transfer: Transfer, at: i64) -> Result<(), Error> {
+pub(crate) async fn reschedule(
+    db: &mut Connection,
+    transfer: Transfer,
+    at: i64,
+) -> Result<(), Error> {
     query("UPDATE transfers SET next_at = ? WHERE id = ? AND attempts = ? AND state = ?")
         .bind(at)
         .bind(&transfer.id.as_bytes()[..])
@@ -289,7 +293,7 @@ pub(crate) async fn any_moved(db: &mut Connection, host: &str) -> Result<Option<
     row.as_ref().map(transfer_of).transpose()
 }
 
-/// Says that a blob has moved.
+/// Marks a blob as moved.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -302,7 +306,7 @@ pub(crate) async fn set_moved(db: &mut Connection, id: TransferId) -> Result<(),
     Ok(())
 }
 
-/// Keeps why this try of a transfer failed, and when the next is: never, when it is to rest.
+/// Records the error of this try, and the time of the next one; without a next one the transfer is dead.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -330,7 +334,7 @@ pub(crate) async fn fail(
     Ok(())
 }
 
-/// Forgets a transfer that is done.
+/// Removes a transfer that is done.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -339,7 +343,7 @@ pub(crate) async fn remove(db: &mut Connection, id: TransferId) -> Result<(), Er
     Ok(())
 }
 
-/// Forgets the transfers of a blob.
+/// Removes the transfers of a blob.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -348,7 +352,7 @@ pub(crate) async fn remove_of(db: &mut Connection, blob: BlobId) -> Result<(), E
     Ok(())
 }
 
-/// Lets a transfer that rests begin anew; `false` when there is none that rests.
+/// Makes a dead transfer due again; `false` when it is not dead.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -365,7 +369,7 @@ pub(crate) async fn revive(db: &mut Connection, id: TransferId, now: i64) -> Res
     Ok(updated == 1)
 }
 
-/// The same for all that rest; answers how many there were.
+/// Makes all dead transfers due again; returns their number.
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -19,30 +19,30 @@ type Ends = (mpsc::Sender<Message>, Receiver);
 /// The queues of one process, by routing key.
 #[derive(Debug, Clone)]
 pub(crate) struct EmbeddedQueue {
-    lanes: Arc<Mutex<HashMap<RoutingKey, Ends>>>,
+    queues: Arc<Mutex<HashMap<RoutingKey, Ends>>>,
 }
 
 impl EmbeddedQueue {
     /// Empty queues.
     pub(crate) fn new() -> Self {
-        Self { lanes: Arc::default() }
+        Self { queues: Arc::default() }
     }
 
     /// Adds a message, waiting while its queue is full.
-    pub(crate) async fn publish(&self, lane: &RoutingKey, message: Message) {
-        let (sender, _receiver) = self.lane(lane);
-        // The receiving end lives as long as the lanes do, so there is somebody to send to.
+    pub(crate) async fn publish(&self, key: &RoutingKey, message: Message) {
+        let (sender, _receiver) = self.ends(key);
+        // The receiving end lives as long as the queue does, so the message can be sent.
         let _delivered = sender.send(message).await;
     }
 
     /// Consumes the queue behind a key.
-    pub(crate) fn deliveries(&self, lane: &RoutingKey) -> EmbeddedDeliveries {
-        EmbeddedDeliveries { receiver: self.lane(lane).1, _lanes: self.clone() }
+    pub(crate) fn deliveries(&self, key: &RoutingKey) -> EmbeddedDeliveries {
+        EmbeddedDeliveries { receiver: self.ends(key).1, _queues: self.clone() }
     }
 
-    fn lane(&self, lane: &RoutingKey) -> Ends {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let ends = lanes.entry(lane.clone()).or_insert_with(|| {
+    fn ends(&self, key: &RoutingKey) -> Ends {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = queues.entry(key.clone()).or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(LENGTH);
             (sender, Arc::new(tokio::sync::Mutex::new(receiver)))
         });
@@ -55,7 +55,7 @@ impl EmbeddedQueue {
 pub(crate) struct EmbeddedDeliveries {
     receiver: Receiver,
     /// Keeps the sending end.
-    _lanes: EmbeddedQueue,
+    _queues: EmbeddedQueue,
 }
 
 impl EmbeddedDeliveries {

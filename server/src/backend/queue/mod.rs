@@ -1,6 +1,6 @@
 //! The queue: the way by which the workers of a host learn what the outbox has for them.
 //!
-//! It is a way and no truth: what has to move stands in the outbox table, and a message that is lost is
+//! It is a notification and not the truth: transfers stand in the outbox table, and a message that is lost is
 //! published again when its row has waited for too long. So nothing is lost with a queue, and a
 //! message may come twice. In one process the queue is in its memory; several processes share RabbitMQ.
 
@@ -59,23 +59,21 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`]: the message may be in the queue or not.
-    pub(crate) async fn publish(&self, lane: &RoutingKey, message: Message) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, key: &RoutingKey, message: Message) -> Result<(), Error> {
         match self {
             Self::Embedded(queue) => {
-                queue.publish(lane, message).await;
+                queue.publish(key, message).await;
                 Ok(())
             }
-            Self::RabbitMq(queue) => queue.publish(lane, message).await,
+            Self::RabbitMq(queue) => queue.publish(key, message).await,
         }
     }
 
     /// Consumes the queue behind a key, with at most `at_once` messages unacknowledged.
-    pub(crate) fn deliveries(&self, lane: &RoutingKey, at_once: u16) -> Deliveries {
+    pub(crate) fn deliveries(&self, key: &RoutingKey, at_once: u16) -> Deliveries {
         match self {
-            Self::Embedded(queue) => Deliveries::Embedded(queue.deliveries(lane)),
-            Self::RabbitMq(queue) => {
-                Deliveries::RabbitMq(Box::new(queue.deliveries(lane, at_once)))
-            }
+            Self::Embedded(queue) => Deliveries::Embedded(queue.deliveries(key)),
+            Self::RabbitMq(queue) => Deliveries::RabbitMq(Box::new(queue.deliveries(key, at_once))),
         }
     }
 
@@ -84,10 +82,10 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(crate) async fn depths(&self, lanes: &[RoutingKey]) -> Result<Vec<QueueDepth>, Error> {
+    pub(crate) async fn depths(&self, keys: &[RoutingKey]) -> Result<Vec<QueueDepth>, Error> {
         match self {
             Self::Embedded(_) => Ok(Vec::new()),
-            Self::RabbitMq(queue) => queue.depths(lanes).await,
+            Self::RabbitMq(queue) => queue.depths(keys).await,
         }
     }
 

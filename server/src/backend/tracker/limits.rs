@@ -1,7 +1,7 @@
 //! Limits of how often something may be tried, shared by all who ask the same tracker.
 //!
-//! The algorithm is the generic cell rate algorithm (ITU-T I.371): of each key only the time is kept
-//! at which all tries made so far will have been paid for.
+//! The algorithm is the generic cell rate algorithm (ITU-T I.371): of each key only its
+//! theoretical arrival time is kept, at which all tries made so far will have been paid for.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The tracker: what is true for a while, and known to all processes of one server.
 //!
-//! Access tokens, uploads in flight, challenges, tries and news. Everything in it has a lifetime and
+//! Access tokens, uploads in flight, challenges, rate limits and wake-ups. Everything in it has a lifetime and
 //! may be lost: then clients renew their tokens, and uploads are found again from what stands on the
 //! staging disks. [`Tracker::epoch`] tells that it was lost.
 //!
@@ -96,8 +96,8 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub(crate) async fn forget_expired(&self) -> Result<(), Error> {
-        ask!(self, records => records.forget_expired())
+    pub(crate) async fn remove_expired(&self) -> Result<(), Error> {
+        ask!(self, records => records.remove_expired())
     }
 
     /// Ends what the tracker does by itself, after the requests under way.
@@ -145,16 +145,16 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
-        ask!(self, records => records.end_device(bearer))
+    pub(crate) async fn revoke_device(&self, bearer: Bearer) -> Result<(), Error> {
+        ask!(self, records => records.revoke_device(bearer))
     }
 
     /// Ends the access tokens of a user.
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
-        ask!(self, records => records.end_user(user))
+    pub(crate) async fn revoke_user(&self, user: UserId) -> Result<(), Error> {
+        ask!(self, records => records.revoke_user(user))
     }
 }
 
@@ -280,8 +280,8 @@ impl Tracker {
     ///
     /// # Errors
     /// When the tracker cannot be written.
-    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
-        ask!(self, records => records.end_upload(id))
+    pub(crate) async fn remove_upload(&self, id: UploadId) -> Result<(), Error> {
+        ask!(self, records => records.remove_upload(id))
     }
 }
 

@@ -85,8 +85,8 @@ async fn a_token_counts_until_it_is_ended_or_over(tracker: &Tracker) {
     assert_eq!(whose(tracker, 1, kept).await, Some(owner));
     assert_eq!(whose(tracker, 2, kept).await, None, "it is another user's");
     assert_eq!(whose(tracker, 1, token(HOUR)).await, None);
-    tracker.forget_expired().await.unwrap();
-    tracker.end_device(owner).await.unwrap();
+    tracker.remove_expired().await.unwrap();
+    tracker.revoke_device(owner).await.unwrap();
     assert_eq!(whose(tracker, 1, kept).await, None);
 }
 
@@ -112,10 +112,10 @@ async fn ending_a_device_or_a_user_leaves_the_others(tracker: &Tracker) {
     for (token, owner) in tokens.into_iter().zip([phone, laptop, other]) {
         tracker.put_token(owner, token, OtherTokens::Revoke).await.unwrap();
     }
-    tracker.end_device(phone).await.unwrap();
+    tracker.revoke_device(phone).await.unwrap();
     assert_eq!(whose(tracker, 1, tokens[0]).await, None);
     assert_eq!(whose(tracker, 1, tokens[1]).await, Some(laptop));
-    tracker.end_user(UserId(1)).await.unwrap();
+    tracker.revoke_user(UserId(1)).await.unwrap();
     assert_eq!(whose(tracker, 1, tokens[1]).await, None);
     assert_eq!(whose(tracker, 2, tokens[2]).await, Some(other));
 }
@@ -172,7 +172,7 @@ async fn chunks_are_remembered_in_order_and_go_with_their_upload(tracker: &Track
     assert_eq!(TrackedUpload { expires_in: 60, ..found }, upload);
 
     for _again in 0..2 {
-        tracker.end_upload(upload.id).await.unwrap();
+        tracker.remove_upload(upload.id).await.unwrap();
         assert_eq!(tracker.upload(upload.id).await.unwrap(), None);
         assert_eq!(received(tracker, upload.id).await, None);
         assert_eq!(tracker.receiving_uploads(&upload.host).await.unwrap(), 0);

@@ -3,7 +3,7 @@
 //! ```text
 //!            begin                      finish
 //!  (nothing) ─────▶ Receiving ───────────────────▶ Finished ──▶ (expired)
-//!                      │  cancel, sweep: end_upload                ▲
+//!                      │  cancel, sweep: remove_upload                ▲
 //!                      └───────────────────────────────────────────┘
 //! ```
 
@@ -24,15 +24,15 @@ pub(crate) enum UploadPhase {
 
 impl UploadPhase {
     /// The number that records have for it.
-    pub(super) const fn number(self) -> i64 {
+    pub(super) const fn to_number(self) -> i64 {
         match self {
             Self::Receiving => 0,
             Self::Finished => 1,
         }
     }
 
-    /// The inverse of [`Self::number`].
-    pub(super) const fn of_number(value: i64) -> Option<Self> {
+    /// The inverse of [`Self::to_number`].
+    pub(super) const fn from_number(value: i64) -> Option<Self> {
         match value {
             0 => Some(Self::Receiving),
             1 => Some(Self::Finished),

@@ -1,7 +1,7 @@
-//! News of drives: whoever waits for a drive is woken when it has changed.
+//! Wake-ups: requests that wait for a drive are woken when it has changed.
 //!
-//! With Redis the news of other processes come too, but they are a hint only: one may be lost on its
-//! way, so whoever waits also looks by itself now and then.
+//! With Redis the changes of other processes wake too, but only as a hint: a message may be lost, so
+//! a request that waits also polls now and then.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ impl Waiters {
         });
     }
 
-    /// Wakes everybody: news may have been lost.
+    /// Wakes everybody: messages may have been lost.
     pub(super) fn wake_all(&self) {
         let mut drives = self.lock();
         drives.retain(|_, drive| drive.receiver_count() > 0);

@@ -20,7 +20,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::db::sessions::{self, SignedIn};
+use crate::backend::db::sessions::{self, ActiveSession};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
 use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
@@ -169,7 +169,7 @@ impl Tokens {
         bearer: Bearer,
     ) -> Result<(), Error> {
         sessions::end_device(db, bearer).await?;
-        Ok(self.tracker.end_device(bearer).await?)
+        Ok(self.tracker.revoke_device(bearer).await?)
     }
 
     /// Ends all tokens of a user.
@@ -250,7 +250,7 @@ impl Tokens {
         renewed
     }
 
-    fn standing(&self, session: &SignedIn, shown: TokenId) -> Standing {
+    fn standing(&self, session: &ActiveSession, shown: TokenId) -> Standing {
         let grace = i64::try_from(self.reuse_grace.as_secs()).unwrap_or(i64::MAX);
         let is_over = |since: i64| since <= unix_now().saturating_sub(grace);
         if shown == session.refresh {
@@ -275,11 +275,11 @@ impl Tokens {
     async fn forget_expired(&self) -> Result<(), backend::Error> {
         db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;
-            sessions::forget_expired(&mut transaction).await?;
+            sessions::remove_expired(&mut transaction).await?;
             transaction.commit().await
         })
         .await?;
-        self.tracker.forget_expired().await
+        self.tracker.remove_expired().await
     }
 
     /// When a session ends that is renewed now.
@@ -320,7 +320,7 @@ pub(super) async fn end_user(
     user: UserId,
 ) -> Result<(), Error> {
     sessions::end_user(db, user).await?;
-    Ok(tracker.end_user(user).await?)
+    Ok(tracker.revoke_user(user).await?)
 }
 
 fn id_from(hash: &[u8; 32]) -> TokenId {

@@ -39,7 +39,7 @@ impl Fsck<'_> {
         let mut last = None;
         loop {
             let mut db = self.contents.db.read().await?;
-            let page = audit::gone_but_standing(&mut db, last, PAGE).await?;
+            let page = audit::missing_contents(&mut db, last, PAGE).await?;
             drop(db);
             let Some(until) = page.last().copied() else { return Ok(()) };
             for digest in page {

@@ -239,7 +239,7 @@ impl Fsck<'_> {
                 if self.mends() {
                     let forget = || async {
                         let mut transaction = self.contents.db.write().await?;
-                        audit::forget_stray_copies(&mut transaction, blob).await?;
+                        audit::remove_stray_copies(&mut transaction, blob).await?;
                         transaction.commit().await
                     };
                     db::retry_transaction(forget).await?;

@@ -185,7 +185,7 @@ impl Fsck<'_> {
 async fn recount_owned(db: &mut Connection, user: UserId, digest: Digest) -> Result<(), Error> {
     accounts::lock(db, user).await?;
     if contents::lock_rows(db, &[digest], Lock::Exclusive).await?.is_empty() {
-        return owned::disown(db, user, digest).await;
+        return owned::remove_ownership(db, user, digest).await;
     }
     owned::recount_owned(db, user, digest, unix_now()).await
 }

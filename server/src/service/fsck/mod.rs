@@ -149,7 +149,7 @@ impl Fsck<'_> {
     /// Where the files are that name a content, as far as a finding says.
     async fn namers(&self, digest: Digest) -> Result<Vec<String>, backend::Error> {
         let mut db = self.contents.db.read().await?;
-        let namers = audit::namers(&mut db, digest, AFFECTED_MAX).await?;
+        let namers = audit::nodes_with_content(&mut db, digest, AFFECTED_MAX).await?;
         drop(db);
         let mut affected = Vec::new();
         for (user, name, node) in namers {

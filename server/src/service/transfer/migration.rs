@@ -121,7 +121,7 @@ impl Migration {
 
     async fn feed_once(&self, bytes: u64) -> Result<Fed, backend::Error> {
         let mut transaction = self.db.write().await?;
-        let unbegun = relocations::unbegun(&mut transaction, self.route.from, PAGE).await?;
+        let unbegun = relocations::movable(&mut transaction, self.route.from, PAGE).await?;
         let mut fed = 0;
         let enough = |(_blob, size): &(BlobId, u64)| {
             let first = fed < bytes.max(1);

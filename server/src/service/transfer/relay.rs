@@ -96,7 +96,7 @@ impl Transfers {
                 transfers::republish(&mut transaction, host, now).await?;
             }
             let taken =
-                transfers::take_due(&mut transaction, host, (now, again_at), AT_ONCE).await?;
+                transfers::claim_due(&mut transaction, host, (now, again_at), AT_ONCE).await?;
             transaction.commit().await?;
             Ok(taken)
         };
@@ -110,7 +110,7 @@ impl Transfers {
         db::retry_transaction(|| async {
             let mut transaction = self.contents.db.write().await?;
             for &transfer in transfers {
-                transfers::due_at(&mut transaction, transfer, at).await?;
+                transfers::reschedule(&mut transaction, transfer, at).await?;
             }
             transaction.commit().await
         })

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers, copying};
 use crate::backend::blobs::{ObjectBody, StoreName, StoredCopy};
-use crate::backend::db::relocations::{self, Left};
+use crate::backend::db::relocations::{self, OldCopy};
 use crate::backend::db::transfers::{self, Route, Transfer};
 use crate::backend::db::{self, blobs, copies};
 use crate::backend::queue::RoutingKey;
@@ -160,7 +160,7 @@ impl Transfers {
     async fn remove_next_left(&self) -> Result<bool, Error> {
         let (db, now) = (&self.contents.db, unix_now());
         let lane = RoutingKey::shared();
-        let left = relocations::any_left(&mut *db.read().await?, lane.as_str(), now).await?;
+        let left = relocations::next_old_copy(&mut *db.read().await?, lane.as_str(), now).await?;
         let Some(left) = left else { return Ok(false) };
         if !db::retry_transaction(|| self.claim_left(&left)).await? {
             return Ok(true);
@@ -176,10 +176,10 @@ impl Transfers {
         Ok(true)
     }
 
-    async fn claim_left(&self, left: &Left) -> Result<bool, backend::Error> {
+    async fn claim_left(&self, left: &OldCopy) -> Result<bool, backend::Error> {
         let mut transaction = self.contents.db.write().await?;
         let again_at = after(unix_now(), REMOVAL);
-        let claimed = relocations::claim_left(&mut transaction, left, again_at).await?;
+        let claimed = relocations::claim_old_copy(&mut transaction, left, again_at).await?;
         transaction.commit().await?;
         Ok(claimed)
     }

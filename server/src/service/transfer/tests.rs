@@ -113,7 +113,7 @@ async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
     let ServiceContext { db, hosts, staging, stores, .. } = &*scene.contents;
     let mut transaction = db.write().await.unwrap();
     if !matches!(killed, Killed::BeforeAll) {
-        transfers::take_due(&mut transaction, hosts.here().as_str(), (unix_now(), i64::MAX), 1)
+        transfers::claim_due(&mut transaction, hosts.here().as_str(), (unix_now(), i64::MAX), 1)
             .await
             .unwrap();
     }
@@ -236,7 +236,7 @@ async fn a_transfer_whose_message_is_lost_is_published_again() {
         let brought = scene.bring(b"the bytes").await;
         let mut transaction = scene.contents.db.write().await.unwrap();
         let lost_soon = (unix_now(), unix_now() + 2);
-        let taken = transfers::take_due(&mut transaction, "local", lost_soon, 1).await.unwrap();
+        let taken = transfers::claim_due(&mut transaction, "local", lost_soon, 1).await.unwrap();
         transaction.commit().await.unwrap();
         if let Some(broker) = &broker {
             let message = Message { transfer: taken[0].id, attempts: taken[0].attempts };

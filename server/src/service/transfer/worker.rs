@@ -121,7 +121,7 @@ impl Transfers {
         let lost_at = self.contents.policy.transfer.lost_at(unix_now());
         db::retry_transaction(|| async {
             let mut transaction = self.contents.db.write().await?;
-            transfers::due_at(&mut transaction, transfer, lost_at).await?;
+            transfers::reschedule(&mut transaction, transfer, lost_at).await?;
             transaction.commit().await
         })
         .await

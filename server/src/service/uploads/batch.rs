@@ -96,7 +96,7 @@ impl Batches {
             let draft = contents.staging.draft(blob).await?;
             contents.staging.fill(blob, bytes).await?;
             contents.staging.sync(blob).await?;
-            Some(draft.keep())
+            Some(draft.persist())
         } else {
             None
         };

@@ -271,7 +271,7 @@ impl Uploads {
     pub(crate) async fn cancel(&self, caller: Caller, id: UploadId) -> Result<(), Error> {
         match self.0.sessions.find(caller.user, id).await? {
             Found::Receiving(session, _) => self.end(&session).await,
-            Found::Finished(_) => Ok(self.0.contents.tracker.end_upload(id).await?),
+            Found::Finished(_) => Ok(self.0.contents.tracker.remove_upload(id).await?),
         }
     }
 
@@ -382,14 +382,14 @@ impl Uploads {
     /// [`Error::Backend`]; the rest is tried again next time.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
         let ServiceContext { tracker, hosts, .. } = &*self.0.contents;
-        tracker.forget_expired().await?;
+        tracker.remove_expired().await?;
         self.0.sessions.tell_all().await?;
         for upload in tracker.expired_uploads(hosts.here()).await? {
             match self.0.sessions.open(&upload).await? {
                 Some(session) if upload.phase == UploadPhase::Receiving => {
                     self.end(&session).await?
                 }
-                _ => tracker.end_upload(upload.id).await?,
+                _ => tracker.remove_upload(upload.id).await?,
             }
         }
         Ok(())
@@ -401,7 +401,7 @@ impl Uploads {
         let _alone = session.ending.lock().await;
         let ServiceContext { tracker, staging, .. } = &*self.0.contents;
         staging.remove_sidecar(session.id).await?;
-        let ended = tracker.end_upload(session.id).await;
+        let ended = tracker.remove_upload(session.id).await;
         self.0.sessions.remove(session.id);
         self.0.begun.remove(backend::UserId(session.facts.user), session.id);
         self.0.contents.release(session.blob()).await?;

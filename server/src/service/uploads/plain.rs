@@ -66,7 +66,7 @@ impl PlainUploads {
         let contents = self.contents.clone();
         let Received { content, draft, blob_size } = received;
         let answer = ContentRef { digest: content.digest, size: content.layout.size() };
-        let blob = draft.keep();
+        let blob = draft.persist();
         run_to_completion(async move {
             contents.staging.sync(blob).await?;
             let arrival = Arrival {

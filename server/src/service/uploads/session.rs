@@ -411,7 +411,7 @@ mod tests {
         for index in [2, 0] {
             put(&scene, &uploads, (id, index), piece(&bytes, index)).await;
         }
-        scene.contents.tracker.end_upload(id).await.unwrap();
+        scene.contents.tracker.remove_upload(id).await.unwrap();
 
         let scene = scene.reopen().await;
         let uploads = Uploads::new(scene.contents.clone());

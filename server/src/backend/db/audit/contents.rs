@@ -123,11 +123,15 @@ pub(crate) async fn recount_owned(
     Ok(())
 }
 
-/// Forgets that a user owns a content that the server does not have and that nothing of theirs names.
+/// Removes the record that a user owns a content that the server does not have and no node of theirs names.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn disown(db: &mut Connection, user: UserId, digest: Digest) -> Result<(), Error> {
+pub(crate) async fn remove_ownership(
+    db: &mut Connection,
+    user: UserId,
+    digest: Digest,
+) -> Result<(), Error> {
     query("DELETE FROM user_contents WHERE user_id = ? AND digest = ?")
         .bind(user.0)
         .bind(digest.as_bytes().to_vec())
@@ -200,7 +204,7 @@ pub(crate) async fn recount_content(
     Ok(())
 }
 
-/// The blobs that a content is said to stand on.
+/// The blobs that a content is recorded to use.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -215,11 +219,11 @@ pub(crate) async fn blobs_of(
     rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
-/// Some contents after one, by rising digest, that are said to stand on blobs and are not there.
+/// Some contents after one, by rising digest, that are recorded to use blobs and do not exist.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn gone_but_standing(
+pub(crate) async fn missing_contents(
     db: &mut Connection,
     after: Option<Digest>,
     limit: u32,
@@ -235,7 +239,7 @@ pub(crate) async fn gone_but_standing(
     rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
-/// Says that a content stands on these blobs and no others.
+/// Records that a content uses these blobs and no others.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -280,15 +284,15 @@ pub(crate) async fn blobs_after(
 pub(crate) struct BlobUse {
     /// The host that received it.
     pub host: String,
-    /// Contents that stand on it.
+    /// Number of contents that use it.
     pub contents: i64,
-    /// Transfers of it: one at the most.
+    /// Number of its transfers, one at the most.
     pub transfers: i64,
     /// True if it is marked for deletion, so that its bytes may be gone.
-    pub condemned: bool,
+    pub marked_for_deletion: bool,
 }
 
-/// Who uses a blob; `None` when it is not known.
+/// Uses of a blob; `None` when it is not known.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -305,13 +309,13 @@ pub(crate) async fn blob_use(db: &mut Connection, blob: BlobId) -> Result<Option
     let Some(row) = row else { return Ok(None) };
     Ok(Some(BlobUse {
         host: row.try_get(0)?,
-        condemned: row.try_get::<i64, _>(1)? != 0,
+        marked_for_deletion: row.try_get::<i64, _>(1)? != 0,
         contents: row.try_get(2)?,
         transfers: row.try_get(3)?,
     }))
 }
 
-/// Some contents that stand on a blob, after one, by rising digest.
+/// Some contents that use a blob, after one, by rising digest.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -352,7 +356,7 @@ pub(crate) async fn stray_transfers(
     rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
-/// Blobs, after one and by rising id, that are not known and that copies are said to be of.
+/// Blobs, after one and by rising id, that have copies and are not known.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -372,11 +376,11 @@ pub(crate) async fn stray_copies(
     rows.iter().map(|row| blob_from_column(row.try_get(0)?)).collect()
 }
 
-/// Forgets the copies of a blob that is not known.
+/// Removes the rows of copies of a blob that is not known.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn forget_stray_copies(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
+pub(crate) async fn remove_stray_copies(db: &mut Connection, blob: BlobId) -> Result<(), Error> {
     query(
         "DELETE FROM copies WHERE blob_id = ? AND NOT EXISTS (
              SELECT 1 FROM blobs WHERE blobs.id = copies.blob_id)",

@@ -338,7 +338,7 @@ pub(crate) async fn any_name(
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn namers(
+pub(crate) async fn nodes_with_content(
     db: &mut Connection,
     digest: Digest,
     limit: u32,

@@ -1,7 +1,7 @@
 //! The connection to RabbitMQ, made anew whenever it is lost.
 //!
-//! A session is one connection with everything declared on it. Whoever finds one broken gives it up;
-//! the next is made with growing pauses, for as long as somebody holds the link.
+//! An [`AmqpConnection`] is one connection with everything declared on it. Whoever finds one broken
+//! marks it so; the next is opened with growing pauses, for as long as somebody holds the [`Connector`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::backend::Error;
 use crate::backend::queue::message::{QueueDepth, RoutingKey};
 
 /// Timeout of connecting, declarations included.
-const CONNECT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The pause after a first failure; it doubles with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// The longest pause.
@@ -27,13 +27,13 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Seconds within which both sides show that they are there, unless the URL says otherwise.
 const HEARTBEAT: u16 = 10;
 /// Interval of the check that the connection is still open.
-const LOOK: Duration = Duration::from_millis(200);
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// A connection that comes back. Cloning it is cheap.
+/// Keeps one connection open, and reconnects when it is lost. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(super) struct Connector {
     current: watch::Receiver<Option<AmqpConnection>>,
-    /// Rings when somebody wants a connection: a process that needs none makes none.
+    /// Notified when somebody wants a connection: a process that needs none opens none.
     wanted: Arc<Notify>,
 }
 
@@ -53,7 +53,7 @@ impl Connector {
         let first = wanted.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = first.notified() => keep(address, topology, sender).await,
+                () = first.notified() => reconnect(address, topology, sender).await,
                 () = sender.closed() => (),
             }
         });
@@ -64,35 +64,39 @@ impl Connector {
     pub(super) async fn connection(&self) -> AmqpConnection {
         self.wanted.notify_one();
         let mut current = self.current.clone();
-        let is_good = |session: &Option<AmqpConnection>| {
-            session.as_ref().is_some_and(AmqpConnection::is_good)
+        let is_usable = |connection: &Option<AmqpConnection>| {
+            connection.as_ref().is_some_and(AmqpConnection::is_usable)
         };
-        let session = match current.wait_for(is_good).await {
-            Ok(session) => session.clone(),
+        let connection = match current.wait_for(is_usable).await {
+            Ok(connection) => connection.clone(),
             Err(_runtime_is_ending) => None,
         };
-        match session {
-            Some(session) => session,
+        match connection {
+            Some(connection) => connection,
             None => std::future::pending().await,
         }
     }
 }
 
-/// Connects again and again until nobody holds the link.
-async fn keep(address: AMQPUri, topology: Topology, sender: watch::Sender<Option<AmqpConnection>>) {
+/// Connects again and again until nobody holds the connector.
+async fn reconnect(
+    address: AMQPUri,
+    topology: Topology,
+    sender: watch::Sender<Option<AmqpConnection>>,
+) {
     let mut pause = PAUSE_FIRST;
     while !sender.is_closed() {
         match AmqpConnection::open(&address, topology.clone()).await {
-            Ok(session) => {
+            Ok(connection) => {
                 tracing::info!("connected to RabbitMQ");
                 pause = PAUSE_FIRST;
-                sender.send_replace(Some(session.clone()));
+                sender.send_replace(Some(connection.clone()));
                 tokio::select! {
-                    () = session.lost() => tracing::warn!("the connection to RabbitMQ is lost"),
+                    () = connection.closed() => tracing::warn!("the connection to RabbitMQ is lost"),
                     () = sender.closed() => (),
                 }
                 sender.send_replace(None);
-                session.close().await;
+                connection.close().await;
             }
             Err(error) => tracing::warn!(%error, again_in = ?pause, "cannot connect to RabbitMQ"),
         }
@@ -123,7 +127,7 @@ struct Shared {
 
 impl AmqpConnection {
     async fn open(address: &AMQPUri, topology: Topology) -> Result<Self, Error> {
-        let opened = tokio::time::timeout(CONNECT, async {
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
             let name = format!("miaofs-server {}", std::process::id());
             let properties = ConnectionProperties::default().with_connection_name(name.into());
             let connection = Connection::connect_uri(address.clone(), properties).await?;
@@ -135,7 +139,9 @@ impl AmqpConnection {
         let (connection, publishing) = match opened.await {
             Ok(opened) => opened?,
             Err(_elapsed) => {
-                return Err(Error::Queue(format!("not connected within {CONNECT:?}").into()));
+                return Err(Error::Queue(
+                    format!("not connected within {CONNECT_TIMEOUT:?}").into(),
+                ));
             }
         };
         let (declared, broken) = (Mutex::default(), CancellationToken::new());
@@ -165,11 +171,11 @@ impl AmqpConnection {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(super) async fn declare(&self, lane: &RoutingKey) -> Result<(), Error> {
+    pub(super) async fn declare(&self, key: &RoutingKey) -> Result<(), Error> {
         let mut declared = self.shared.declared.lock().await;
-        if !declared.contains(lane) {
-            self.declare_now(lane).await?;
-            declared.insert(lane.clone());
+        if !declared.contains(key) {
+            self.declare_now(key).await?;
+            declared.insert(key.clone());
         }
         Ok(())
     }
@@ -178,8 +184,8 @@ impl AmqpConnection {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(super) async fn declare_now(&self, lane: &RoutingKey) -> Result<QueueDepth, Error> {
-        self.topology().declare_lane(self.publishing(), lane).await
+    pub(super) async fn declare_now(&self, key: &RoutingKey) -> Result<QueueDepth, Error> {
+        self.topology().declare_queue(self.publishing(), key).await
     }
 
     /// Declares the queue of dead letters, and returns its depth.
@@ -191,20 +197,20 @@ impl AmqpConnection {
     }
 
     /// Marks this connection as broken, so that another is opened.
-    pub(super) fn give_up(&self) {
+    pub(super) fn mark_broken(&self) {
         self.shared.broken.cancel();
     }
 
-    fn is_good(&self) -> bool {
+    fn is_usable(&self) -> bool {
         self.shared.connection.status().connected() && !self.shared.broken.is_cancelled()
     }
 
-    /// Waits until the connection is gone or given up.
-    async fn lost(&self) {
-        while self.is_good() {
+    /// Waits until the connection is closed or marked as broken.
+    async fn closed(&self) {
+        while self.is_usable() {
             tokio::select! {
                 () = self.shared.broken.cancelled() => (),
-                () = tokio::time::sleep(LOOK) => (),
+                () = tokio::time::sleep(CHECK_INTERVAL) => (),
             }
         }
     }

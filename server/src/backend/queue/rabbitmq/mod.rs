@@ -1,8 +1,8 @@
-//! The queue in RabbitMQ: durable queues, one a lane, and one of dead letters.
+//! The queue in RabbitMQ: durable queues, one for each routing key, and one of dead letters.
 //!
 //! ```text
-//!  exchange {prefix}.transfer (direct) ──{lane}──▶ queue {prefix}.transfer.{lane}
-//!                                                        │ buried by a worker
+//!  exchange {prefix}.transfer (direct) ──{key}──▶ queue {prefix}.transfer.{key}
+//!                                                        │ rejected by a worker
 //!  exchange {prefix}.transfer.dead (fanout) ◀────────────┘ ──▶ queue {prefix}.transfer.dead
 //! ```
 //!
@@ -30,7 +30,7 @@ use super::message::{Message, QueueDepth, RoutingKey};
 use crate::backend::Error;
 
 /// Timeout of every request to the broker, confirmations included.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The delivery mode of messages that survive a restart of the broker; see basic-properties of AMQP 0-9-1.
 const PERSISTENT: u8 = 2;
 
@@ -66,12 +66,12 @@ impl RabbitQueue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(crate) async fn publish(&self, lane: &RoutingKey, message: Message) -> Result<(), Error> {
-        let connection = answer(async { Ok(self.connector.connection().await) }).await?;
-        let published = answer(self.publish_in(&connection, lane, message)).await;
+    pub(crate) async fn publish(&self, key: &RoutingKey, message: Message) -> Result<(), Error> {
+        let connection = with_timeout(async { Ok(self.connector.connection().await) }).await?;
+        let published = with_timeout(self.publish_in(&connection, key, message)).await;
         if published.is_err() {
             // Whatever was amiss, a fresh connection declares everything anew.
-            connection.give_up();
+            connection.mark_broken();
         }
         published
     }
@@ -79,10 +79,10 @@ impl RabbitQueue {
     async fn publish_in(
         &self,
         connection: &AmqpConnection,
-        lane: &RoutingKey,
+        key: &RoutingKey,
         message: Message,
     ) -> Result<(), Error> {
-        connection.declare(lane).await?;
+        connection.declare(key).await?;
         let body = serde_json::to_vec(&message).map_err(|error| Error::Queue(Box::new(error)))?;
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let properties = BasicProperties::default()
@@ -90,7 +90,7 @@ impl RabbitQueue {
             .with_content_type("application/json".into())
             .with_message_id(format!("{}.{}", message.transfer, message.attempts).into());
         let exchange = self.topology.exchange();
-        let key = lane.as_str().into();
+        let key = key.as_str().into();
         let publishing = connection.publishing();
         let sent = publishing.basic_publish(exchange, key, options, &body, properties).await?;
         let confirmation = sent.await?;
@@ -104,10 +104,10 @@ impl RabbitQueue {
     }
 
     /// Consumes the queue behind a key, with at most `prefetch` messages unacknowledged.
-    pub(crate) fn deliveries(&self, lane: &RoutingKey, prefetch: u16) -> RabbitDeliveries {
+    pub(crate) fn deliveries(&self, key: &RoutingKey, prefetch: u16) -> RabbitDeliveries {
         RabbitDeliveries {
             connector: self.connector.clone(),
-            lane: lane.clone(),
+            key: key.clone(),
             prefetch,
             open: None,
         }
@@ -117,12 +117,12 @@ impl RabbitQueue {
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(crate) async fn depths(&self, lanes: &[RoutingKey]) -> Result<Vec<QueueDepth>, Error> {
-        let connection = answer(async { Ok(self.connector.connection().await) }).await?;
-        answer(async {
+    pub(crate) async fn depths(&self, keys: &[RoutingKey]) -> Result<Vec<QueueDepth>, Error> {
+        let connection = with_timeout(async { Ok(self.connector.connection().await) }).await?;
+        with_timeout(async {
             let mut depths = Vec::new();
-            for lane in lanes {
-                depths.push(connection.declare_now(lane).await?);
+            for key in keys {
+                depths.push(connection.declare_now(key).await?);
             }
             depths.push(connection.declare_dead().await?);
             Ok(depths)
@@ -138,8 +138,8 @@ impl RabbitQueue {
         &self,
         limit: usize,
     ) -> Result<Vec<(Message, RabbitReceipt)>, Error> {
-        let connection = answer(async { Ok(self.connector.connection().await) }).await?;
-        answer(async {
+        let connection = with_timeout(async { Ok(self.connector.connection().await) }).await?;
+        with_timeout(async {
             let channel = connection.channel().await?;
             let mut letters = Vec::new();
             while letters.len() < limit {
@@ -157,10 +157,10 @@ impl RabbitQueue {
 }
 
 /// Waits for the broker, but not for ever.
-async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(ANSWER, asked).await {
+async fn with_timeout<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
         Ok(answer) => answer,
-        Err(_elapsed) => Err(Error::Queue(format!("no answer within {ANSWER:?}").into())),
+        Err(_elapsed) => Err(Error::Queue(format!("no answer within {ANSWER_TIMEOUT:?}").into())),
     }
 }
 
@@ -168,7 +168,7 @@ async fn answer<T>(asked: impl Future<Output = Result<T, Error>>) -> Result<T, E
 #[derive(Debug)]
 pub(crate) struct RabbitDeliveries {
     connector: Connector,
-    lane: RoutingKey,
+    key: RoutingKey,
     prefetch: u16,
     open: Option<(Channel, Consumer)>,
 }
@@ -188,7 +188,7 @@ impl RabbitDeliveries {
                     }
                 }
                 Some(Err(error)) => {
-                    tracing::debug!(lane = self.lane.as_str(), %error, "deliveries ended");
+                    tracing::debug!(lane = self.key.as_str(), %error, "deliveries ended");
                     self.open = None;
                 }
                 None => self.open = None,
@@ -198,20 +198,20 @@ impl RabbitDeliveries {
 
     async fn reopen(&mut self) {
         let connection = self.connector.connection().await;
-        match answer(self.consume(&connection)).await {
+        match with_timeout(self.consume(&connection)).await {
             Ok(open) => self.open = Some(open),
             Err(error) => {
-                tracing::warn!(lane = self.lane.as_str(), %error, "cannot listen to the queue");
-                connection.give_up();
+                tracing::warn!(lane = self.key.as_str(), %error, "cannot listen to the queue");
+                connection.mark_broken();
             }
         }
     }
 
     async fn consume(&self, connection: &AmqpConnection) -> Result<(Channel, Consumer), Error> {
-        connection.declare(&self.lane).await?;
+        connection.declare(&self.key).await?;
         let channel = connection.channel().await?;
         channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
-        let queue = connection.topology().queue(&self.lane);
+        let queue = connection.topology().queue(&self.key);
         let options = BasicConsumeOptions::default();
         let consumer =
             channel.basic_consume(queue, "".into(), options, FieldTable::default()).await?;

@@ -33,8 +33,8 @@ impl Topology {
     }
 
     /// Name of the queue behind a key.
-    pub(super) fn queue(&self, lane: &RoutingKey) -> ShortString {
-        format!("{}.transfer.{}", self.prefix, lane.as_str()).into()
+    pub(super) fn queue(&self, key: &RoutingKey) -> ShortString {
+        format!("{}.transfer.{}", self.prefix, key.as_str()).into()
     }
 
     fn dead_exchange(&self) -> ShortString {
@@ -69,27 +69,27 @@ impl Topology {
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongInt(DEAD_MAX));
         let binding = (self.dead_exchange(), ShortString::from(""));
-        declare_queue(channel, self.dead_queue(), arguments, binding).await
+        declare_bound(channel, self.dead_queue(), arguments, binding).await
     }
 
     /// Declares the queue behind a key, and returns its depth.
     ///
     /// # Errors
     /// [`Error::Queue`].
-    pub(super) async fn declare_lane(
+    pub(super) async fn declare_queue(
         &self,
         channel: &Channel,
-        lane: &RoutingKey,
+        key: &RoutingKey,
     ) -> Result<QueueDepth, Error> {
         let mut arguments = FieldTable::default();
         let dead = AMQPValue::LongString(self.dead_exchange().as_str().into());
         arguments.insert("x-dead-letter-exchange".into(), dead);
-        let binding = (self.exchange(), lane.as_str().into());
-        declare_queue(channel, self.queue(lane), arguments, binding).await
+        let binding = (self.exchange(), key.as_str().into());
+        declare_bound(channel, self.queue(key), arguments, binding).await
     }
 }
 
-async fn declare_queue(
+async fn declare_bound(
     channel: &Channel,
     name: ShortString,
     arguments: FieldTable,

@@ -81,7 +81,7 @@ impl Embedded {
         Ok(Epoch(Vec::new()))
     }
 
-    pub(super) async fn forget_expired(&self) -> Result<(), Error> {
+    pub(super) async fn remove_expired(&self) -> Result<(), Error> {
         for statement in [
             "DELETE FROM access_tokens WHERE expires_at <= ?",
             "DELETE FROM challenges WHERE expires_at <= ?",

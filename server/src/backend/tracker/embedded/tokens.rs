@@ -19,7 +19,7 @@ impl Embedded {
     ) -> Result<(), Error> {
         let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
         if others == OtherTokens::Revoke {
-            end_device(&mut transaction, bearer).await?;
+            revoke_device(&mut transaction, bearer).await?;
         }
         sqlx::query(
             "REPLACE INTO access_tokens (user_id, id, device, predecessor, expires_at)
@@ -61,13 +61,13 @@ impl Embedded {
         Ok(())
     }
 
-    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+    pub(crate) async fn revoke_device(&self, bearer: Bearer) -> Result<(), Error> {
         let mut transaction = self.durable.begin_with("BEGIN IMMEDIATE").await?;
-        end_device(&mut transaction, bearer).await?;
+        revoke_device(&mut transaction, bearer).await?;
         Ok(transaction.commit().await?)
     }
 
-    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
+    pub(crate) async fn revoke_user(&self, user: UserId) -> Result<(), Error> {
         sqlx::query("DELETE FROM access_tokens WHERE user_id = ?")
             .bind(user.0)
             .execute(&self.durable)
@@ -76,7 +76,7 @@ impl Embedded {
     }
 }
 
-async fn end_device(db: &mut Transaction<'_, Sqlite>, bearer: Bearer) -> Result<(), Error> {
+async fn revoke_device(db: &mut Transaction<'_, Sqlite>, bearer: Bearer) -> Result<(), Error> {
     sqlx::query("DELETE FROM access_tokens WHERE user_id = ? AND device = ?")
         .bind(bearer.user.0)
         .bind(&bearer.device.to_bytes()[..])

@@ -24,7 +24,7 @@ impl Embedded {
         .bind(i64::try_from(upload.size).unwrap_or(i64::MAX))
         .bind(upload.host.as_str())
         .bind(&upload.boot[..])
-        .bind(upload.phase.number())
+        .bind(upload.phase.to_number())
         .bind(expires_at(Duration::from_secs(upload.expires_in)))
         .execute(&self.quick)
         .await?;
@@ -53,7 +53,7 @@ impl Embedded {
         )
         .bind(user.0)
         .bind(&digest.as_bytes()[..])
-        .bind(UploadPhase::Receiving.number())
+        .bind(UploadPhase::Receiving.to_number())
         .bind(unix_now())
         .fetch_all(&self.quick)
         .await?;
@@ -77,7 +77,7 @@ impl Embedded {
 
     pub(crate) async fn receiving_uploads(&self, host: &HostName) -> Result<u64, Error> {
         let row = sqlx::query("SELECT COUNT(*) FROM uploads WHERE phase = ? AND host = ?")
-            .bind(UploadPhase::Receiving.number())
+            .bind(UploadPhase::Receiving.to_number())
             .bind(host.as_str())
             .fetch_one(&self.quick)
             .await?;
@@ -95,7 +95,7 @@ impl Embedded {
         let renewed = sqlx::query("UPDATE uploads SET expires_at = ? WHERE id = ? AND phase = ?")
             .bind(expires_at(lifetime))
             .bind(&id.to_bytes()[..])
-            .bind(UploadPhase::Receiving.number())
+            .bind(UploadPhase::Receiving.to_number())
             .execute(&mut *transaction)
             .await?;
         if renewed.rows_affected() > 0 {
@@ -127,7 +127,7 @@ impl Embedded {
         let mut transaction = self.quick.begin().await?;
         let upload = sqlx::query("SELECT 1 FROM uploads WHERE id = ? AND phase = ? AND boot = ?")
             .bind(&id.to_bytes()[..])
-            .bind(UploadPhase::Receiving.number())
+            .bind(UploadPhase::Receiving.to_number())
             .bind(boot)
             .fetch_optional(&mut *transaction)
             .await?;
@@ -186,7 +186,7 @@ impl Embedded {
     ) -> Result<(), Error> {
         let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("UPDATE uploads SET phase = ?, expires_at = ? WHERE id = ?")
-            .bind(UploadPhase::Finished.number())
+            .bind(UploadPhase::Finished.to_number())
             .bind(expires_at(lifetime))
             .bind(&id.to_bytes()[..])
             .execute(&mut *transaction)
@@ -199,7 +199,7 @@ impl Embedded {
         Ok(())
     }
 
-    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
+    pub(crate) async fn remove_upload(&self, id: UploadId) -> Result<(), Error> {
         let mut transaction = self.quick.begin_with("BEGIN IMMEDIATE").await?;
         for statement in ["DELETE FROM uploads WHERE id = ?", "DELETE FROM chunks WHERE upload = ?"]
         {
@@ -222,7 +222,7 @@ fn upload_of(row: &sqlx::sqlite::SqliteRow) -> Result<TrackedUpload, Error> {
         size: row.try_get::<i64, _>("size")?.unsigned_abs(),
         host: host.parse().map_err(|error| Error::damaged("upload", error))?,
         boot: row.try_get("boot")?,
-        phase: UploadPhase::of_number(row.try_get("phase")?)
+        phase: UploadPhase::from_number(row.try_get("phase")?)
             .ok_or_else(|| Error::damaged("upload", "its phase is unknown"))?,
         expires_in: u64::try_from(expires_at - unix_now()).unwrap_or(0),
     })

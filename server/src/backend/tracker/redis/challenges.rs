@@ -28,7 +28,7 @@ impl Redis {
         self.command(&Cmd::set_ex(key, json, challenge.expires_in.max(1))).await
     }
 
-    /// When the answer of Redis is lost the challenge is used up, and whoever took it is told to come
+    /// When the answer of Redis is lost the challenge is used up, and the client is asked to come
     /// again, with another one: to ask twice could only find nothing.
     pub(crate) async fn take_challenge(
         &self,

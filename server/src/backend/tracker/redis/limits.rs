@@ -1,4 +1,4 @@
-//! Tries in Redis, by the clock of Redis, which all processes share.
+//! Rate limits in Redis, by the clock of Redis, which all processes share.
 
 use std::sync::LazyLock;
 use std::time::Duration;

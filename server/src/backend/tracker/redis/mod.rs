@@ -53,7 +53,7 @@ const CONNECT_PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from
 pub(super) struct Redis {
     connection: ConnectionManager,
     keys: Keys,
-    news: Notifications,
+    notifications: Notifications,
     stop: CancellationToken,
 }
 
@@ -76,18 +76,18 @@ impl Redis {
             .set_min_delay(shortest)
             .set_max_delay(longest);
         let connection = ConnectionManager::new_with_config(client.clone(), config).await?;
-        let (keys, news, stop) =
+        let (keys, notifications, stop) =
             (Keys::new(&there.prefix), Notifications::default(), CancellationToken::new());
-        let publishing = news.clone().publish(connection.clone(), keys.news());
+        let publishing = notifications.clone().publish(connection.clone(), keys.news());
         let listening = pubsub::listen(client, keys.news(), waiters);
         tokio::spawn(stop.clone().run_until_cancelled_owned(publishing));
         tokio::spawn(stop.clone().run_until_cancelled_owned(listening));
-        Ok(Self { connection, keys, news, stop })
+        Ok(Self { connection, keys, notifications, stop })
     }
 
-    /// Tells the other processes, soon, that a drive has been committed up to `seq`.
+    /// Notifies the other processes, soon, that a drive has been committed up to `seq`.
     pub(super) fn announce(&self, user: UserId, seq: u64) {
-        self.news.put(user, seq);
+        self.notifications.push(user, seq);
     }
 
     pub(super) async fn epoch(&self) -> Result<Epoch, Error> {
@@ -105,7 +105,7 @@ impl Redis {
     }
 
     /// Redis forgets by itself what is over.
-    pub(super) async fn forget_expired(&self) -> Result<(), Error> {
+    pub(super) async fn remove_expired(&self) -> Result<(), Error> {
         Ok(())
     }
 

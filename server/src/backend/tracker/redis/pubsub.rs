@@ -1,7 +1,7 @@
-//! Notifications of drives through Redis: published soon after a commit, heard by every process.
+//! Changes of drives through the pub/sub of Redis: published soon after a commit, received by every process.
 //!
 //! Of each drive only the latest is published, so a backlog is never longer than there are drives. What
-//! cannot be published is dropped, and whoever hears nothing for a while looks by itself.
+//! cannot be published is dropped, since requests that wait poll now and then.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use crate::backend::UserId;
 use crate::backend::tracker::wakeups::Waiters;
 
-/// After so long without news the connection is made anew: one whose other end vanished says nothing.
+/// After so long without a message the connection is opened anew: its other end may have vanished.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Between two tries to listen again.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -31,8 +31,8 @@ struct Pending {
 }
 
 impl Notifications {
-    /// Puts some in.
-    pub(super) fn put(&self, user: UserId, seq: u64) {
+    /// Adds one; of each drive the latest is kept.
+    pub(super) fn push(&self, user: UserId, seq: u64) {
         let mut latest = self.0.latest.lock().unwrap_or_else(PoisonError::into_inner);
         let known = latest.entry(user).or_insert(seq);
         *known = seq.max(*known);
@@ -40,7 +40,7 @@ impl Notifications {
         self.0.some.notify_one();
     }
 
-    /// Publishes what is put in, forever.
+    /// Publishes what is added, forever.
     pub(super) async fn publish(self, mut connection: ConnectionManager, channel: String) {
         loop {
             self.0.some.notified().await;
@@ -51,7 +51,7 @@ impl Notifications {
                 messages.publish(&channel, format!("{user} {seq}")).ignore();
             }
             if let Err(error) = messages.exec_async(&mut connection).await {
-                tracing::debug!(%error, "news of drives were not published");
+                tracing::debug!(%error, "changes of drives were not published");
             }
         }
     }
@@ -61,7 +61,7 @@ impl Notifications {
 pub(super) async fn listen(client: Client, channel: String, waiters: Waiters) {
     loop {
         if let Err(error) = listen_once(&client, &channel, &waiters).await {
-            tracing::debug!(%error, "cannot listen to news of drives");
+            tracing::debug!(%error, "cannot subscribe to changes of drives");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -76,12 +76,12 @@ async fn listen_once(client: &Client, channel: &str, waiters: &Waiters) -> Resul
     let mut messages = subscription.on_message();
     while let Ok(Some(message)) = tokio::time::timeout(SILENCE, messages.next()).await {
         let text: String = message.get_payload()?;
-        let news = text
+        let change = text
             .split_once(' ')
             .and_then(|(user, seq)| Some((UserId(user.parse().ok()?), seq.parse().ok()?)));
-        match news {
+        match change {
             Some((user, seq)) => waiters.wake(user, seq),
-            None => tracing::warn!("a message on the channel of news is not ours"),
+            None => tracing::warn!("a message on the channel of changes is not ours"),
         }
     }
     Ok(())

@@ -31,7 +31,7 @@ static PUT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Argument: id.
-static SETTLE: LazyLock<Script> = LazyLock::new(|| {
+static MARK_USED: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local token = redis.call('HGET', KEYS[1], ARGV[1])
          if not token then return 0 end
@@ -78,28 +78,28 @@ impl Redis {
         let field: Option<String> =
             self.command(&Cmd::hget(self.keys.tokens(user), id.to_string())).await?;
         let Some(field) = field else { return Ok(None) };
-        let (shown, expires_at) = read(user, &field)
+        let (shown, expires_at) = parse_field(user, &field)
             .ok_or_else(|| Error::damaged("access token", "the field has other words"))?;
         Ok((expires_at > unix_now()).then_some(shown))
     }
 
     pub(crate) async fn mark_token_used(&self, user: UserId, id: TokenId) -> Result<(), Error> {
-        let mut settle = SETTLE.key(self.keys.tokens(user));
-        self.script(settle.arg(id.to_string())).await
+        let mut mark = MARK_USED.key(self.keys.tokens(user));
+        self.script(mark.arg(id.to_string())).await
     }
 
-    pub(crate) async fn end_device(&self, bearer: Bearer) -> Result<(), Error> {
+    pub(crate) async fn revoke_device(&self, bearer: Bearer) -> Result<(), Error> {
         let mut end = END_DEVICE.key(self.keys.tokens(bearer.user));
         self.script(end.arg(bearer.device.to_string())).await
     }
 
-    pub(crate) async fn end_user(&self, user: UserId) -> Result<(), Error> {
+    pub(crate) async fn revoke_user(&self, user: UserId) -> Result<(), Error> {
         self.command(&Cmd::unlink(self.keys.tokens(user))).await
     }
 }
 
 /// Parses a field: the token, and when it expires.
-fn read(user: UserId, field: &str) -> Option<(ActiveToken, i64)> {
+fn parse_field(user: UserId, field: &str) -> Option<(ActiveToken, i64)> {
     let mut words = field.split(' ');
     let device: DeviceId = words.next()?.parse().ok()?;
     let expires_at = words.next()?.parse().ok()?;

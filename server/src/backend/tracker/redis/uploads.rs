@@ -25,8 +25,8 @@ const UPLOADS_AT_ONCE: isize = 1000;
 const CHUNKS_AT_ONCE: usize = 1000;
 /// Prefix of the name of a chunk's field; the rest is its index.
 const CHUNK: &str = "chunk:";
-/// The fields of the facts.
-const FACTS: [&str; 7] = ["user", "digest", "size", "host", "boot", "phase", "expires_at"];
+/// Fields of the hash of an upload, beside those of its chunks.
+const FIELDS: [&str; 7] = ["user", "digest", "size", "host", "boot", "phase", "expires_at"];
 
 /// Marks a chunk of an upload that is receiving. Arguments: expires_at, seconds to live, field, digest.
 static MARK: LazyLock<Script> = LazyLock::new(|| {
@@ -47,25 +47,25 @@ static SET: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
-/// Forgets the chunks of an upload, and sets facts of it. Arguments: seconds to live, or 0 for as long
+/// Forgets the chunks of an upload, and sets values of it. Arguments: seconds to live, or 0 for as long
 /// as before; fields and values in turn.
 static RESET: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "local names = {'user', 'digest', 'size', 'host', 'boot', 'phase', 'expires_at'}
-         local facts = redis.call('HMGET', KEYS[1], unpack(names))
-         if not facts[1] then return 0 end
+         local values = redis.call('HMGET', KEYS[1], unpack(names))
+         if not values[1] then return 0 end
          local lifetime = tonumber(ARGV[1])
          if lifetime == 0 then lifetime = redis.call('TTL', KEYS[1]) end
          redis.call('UNLINK', KEYS[1])
-         for at, name in ipairs(names) do redis.call('HSET', KEYS[1], name, facts[at]) end
+         for at, name in ipairs(names) do redis.call('HSET', KEYS[1], name, values[at]) end
          redis.call('HSET', KEYS[1], unpack(ARGV, 2))
          redis.call('EXPIRE', KEYS[1], math.max(lifetime, 1))
          return 1",
     )
 });
 
-/// The values of [`FACTS`], where they are there.
-type Facts = Vec<Option<Vec<u8>>>;
+/// The values of [`FIELDS`], where they are there.
+type Values = Vec<Option<Vec<u8>>>;
 
 impl Redis {
     pub(crate) async fn put_upload(&self, upload: &TrackedUpload) -> Result<(), Error> {
@@ -80,8 +80,8 @@ impl Redis {
         put.cmd("HSET").arg(&key).arg("user").arg(upload.user.0);
         put.arg("digest").arg(upload.digest.to_string()).arg("size").arg(upload.size);
         put.arg("host").arg(upload.host.as_str()).arg("boot").arg(&upload.boot[..]);
-        put.arg("phase").arg(upload.phase.number()).arg("expires_at").arg(expires_at(lifetime));
-        put.ignore().expire(&key, seconds(kept(upload.phase, lifetime))).ignore();
+        put.arg("phase").arg(upload.phase.to_number()).arg("expires_at").arg(expires_at(lifetime));
+        put.ignore().expire(&key, seconds(lifetime_of(upload.phase, lifetime))).ignore();
         self.pipeline(&put).await
     }
 
@@ -107,8 +107,8 @@ impl Redis {
     }
 
     pub(crate) async fn upload(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
-        let facts: Facts = self.command(&Cmd::hmget(self.keys.upload(id), &FACTS[..])).await?;
-        upload_of(id, &facts)
+        let values: Values = self.command(&Cmd::hmget(self.keys.upload(id), &FIELDS[..])).await?;
+        upload_of(id, &values)
     }
 
     /// The uploads of these ids; those that are gone are `None`.
@@ -118,14 +118,14 @@ impl Redis {
     ) -> Result<Vec<(UploadId, Option<TrackedUpload>)>, Error> {
         let mut look = redis::pipe();
         for id in ids {
-            look.hmget(self.keys.upload(*id), &FACTS[..]);
+            look.hmget(self.keys.upload(*id), &FIELDS[..]);
         }
-        let facts: Vec<Facts> = match ids {
+        let values: Vec<Values> = match ids {
             [] => Vec::new(),
             _ => self.pipeline(&look).await?,
         };
-        let found = ids.iter().zip(&facts);
-        found.map(|(id, facts)| Ok((*id, upload_of(*id, facts)?))).collect()
+        let found = ids.iter().zip(&values);
+        found.map(|(id, values)| Ok((*id, upload_of(*id, values)?))).collect()
     }
 
     pub(crate) async fn uploads_of(
@@ -146,7 +146,8 @@ impl Redis {
         Ok(found)
     }
 
-    /// The index says when an upload was to expire once; where that was put off, it is told now.
+    /// The index has the expiry of when it was written; where an upload was renewed since, it is
+    /// updated now.
     pub(crate) async fn expired_uploads(
         &self,
         host: &HostName,
@@ -194,9 +195,9 @@ impl Redis {
         let key = self.keys.upload(id);
         let mut look = redis::pipe();
         look.atomic().hmget(&key, &["phase", "boot"][..]).hkeys(&key);
-        let (facts, fields): (Facts, Vec<String>) = self.pipeline(&look).await?;
-        let receiving = UploadPhase::Receiving.number().to_string();
-        let [Some(phase), Some(of_boot)] = &facts[..] else { return Ok(None) };
+        let (values, fields): (Values, Vec<String>) = self.pipeline(&look).await?;
+        let receiving = UploadPhase::Receiving.to_number().to_string();
+        let [Some(phase), Some(of_boot)] = &values[..] else { return Ok(None) };
         if *phase != receiving.as_bytes() || of_boot != boot {
             return Ok(None);
         }
@@ -238,14 +239,14 @@ impl Redis {
     ) -> Result<(), Error> {
         let Some(upload) = self.upload(id).await? else { return Ok(()) };
         let mut finish = RESET.key(self.keys.upload(id));
-        finish.arg(seconds(kept(UploadPhase::Finished, lifetime)).max(1));
-        finish.arg("phase").arg(UploadPhase::Finished.number());
+        finish.arg(seconds(lifetime_of(UploadPhase::Finished, lifetime)).max(1));
+        finish.arg("phase").arg(UploadPhase::Finished.to_number());
         finish.arg("expires_at").arg(expires_at(lifetime));
         self.script::<()>(&finish).await?;
         self.unindex(&upload).await
     }
 
-    pub(crate) async fn end_upload(&self, id: UploadId) -> Result<(), Error> {
+    pub(crate) async fn remove_upload(&self, id: UploadId) -> Result<(), Error> {
         let Some(upload) = self.upload(id).await? else { return Ok(()) };
         self.command::<()>(&Cmd::unlink(self.keys.upload(id))).await?;
         self.unindex(&upload).await
@@ -253,7 +254,7 @@ impl Redis {
 }
 
 /// Lifetime of the hash of an upload. Nobody sweeps what is finished.
-fn kept(phase: UploadPhase, lifetime: Duration) -> Duration {
+fn lifetime_of(phase: UploadPhase, lifetime: Duration) -> Duration {
     match phase {
         UploadPhase::Receiving => lifetime + SLACK,
         UploadPhase::Finished => lifetime,
@@ -269,10 +270,10 @@ fn ids_of(members: &[String]) -> Vec<UploadId> {
     members.iter().filter_map(|member| member.parse().ok()).collect()
 }
 
-/// The upload of these facts; `None` when there are none.
-fn upload_of(id: UploadId, facts: &[Option<Vec<u8>>]) -> Result<Option<TrackedUpload>, Error> {
+/// The upload of these values; `None` when there are none.
+fn upload_of(id: UploadId, values: &[Option<Vec<u8>>]) -> Result<Option<TrackedUpload>, Error> {
     let [Some(user), Some(digest), Some(size), Some(host), Some(boot), Some(phase), Some(expires)] =
-        facts
+        values
     else {
         return Ok(None);
     };
@@ -285,7 +286,7 @@ fn upload_of(id: UploadId, facts: &[Option<Vec<u8>>]) -> Result<Option<TrackedUp
             size: number(size)?.unsigned_abs(),
             host: std::str::from_utf8(host).ok()?.parse().ok()?,
             boot: boot.clone(),
-            phase: UploadPhase::of_number(number(phase)?)?,
+            phase: UploadPhase::from_number(number(phase)?)?,
             expires_in: u64::try_from(number(expires)? - unix_now()).unwrap_or(0),
         })
     };
