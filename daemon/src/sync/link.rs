@@ -1,4 +1,4 @@
-//! Whether the server can be reached, as all executors see it, and how long to wait before asking again.
+//! Reachability of the server, as all executors see it, and the pauses before asking again.
 //!
 //! ```text
 //! Connecting ──▶ Online ◀──▶ Offline
@@ -13,25 +13,27 @@ use std::time::Duration;
 use miaofs::client;
 use tokio::sync::{Notify, watch};
 
+use super::error::reason;
+
 /// Pause before the first further try.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause between tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What is known about the server.
+/// Reachability of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LinkState {
-    /// Not yet asked.
+    /// The server has not been asked yet.
     Connecting,
-    /// It answers.
+    /// The server answers.
     Online,
-    /// It does not, for this reason.
+    /// The server does not answer, for this reason.
     Offline(String),
-    /// It answers, but not to us.
+    /// The server answers, but wants a sign-in.
     SignedOut,
 }
 
-/// Shared by the executors.
+/// Link to the server, shared by the executors.
 #[derive(Debug)]
 pub(super) struct Link {
     state: watch::Sender<LinkState>,
@@ -73,8 +75,8 @@ impl Link {
         self.doubt.notified().await;
     }
 
-    /// Whoever doubted has been heard.
-    pub(super) fn believe(&self) {
+    /// Forgets the doubts so far.
+    pub(super) fn clear_doubts(&self) {
         use futures::FutureExt;
         let _heard = self.doubt.notified().now_or_never();
     }
@@ -105,20 +107,6 @@ impl Link {
             }
         }
     }
-}
-
-/// The error with its causes, in one line.
-pub(super) fn reason(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// Pauses that double up to a limit, and start over after a success.

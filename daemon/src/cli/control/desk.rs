@@ -10,7 +10,7 @@ use crate::cli::error::{Error, Exit, Report, with_causes};
 use crate::cli::mount::Plan;
 use crate::cli::state_dir::StateDir;
 use crate::store::{self, Ino, run_blocking};
-use crate::sync::{Engine, FlushError, Scope, ServerState, Status};
+use crate::sync::{Engine, FlushError, Refusal, Scope, ServerState, Status};
 
 /// How often a command that waits is told how it stands.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
@@ -71,8 +71,7 @@ impl Desk {
     }
 
     async fn engine_status(&self) -> Result<Status, store::Error> {
-        let engine = self.engine.clone();
-        run_blocking(move || engine.status()).await
+        self.engine.status().await
     }
 
     async fn node(&self, ino: Ino) -> Answer {
@@ -136,8 +135,8 @@ fn report(error: &FlushError) -> Report {
 }
 
 /// Names what was refused: the first few, each once.
-fn refused(list: &[(String, String)]) -> String {
-    let mut lines: Vec<String> = list.iter().map(|(path, why)| format!("{path}: {why}")).collect();
+fn refused(list: &[Refusal]) -> String {
+    let mut lines: Vec<String> = list.iter().map(Refusal::to_string).collect();
     lines.dedup();
     let left_out = lines.len().saturating_sub(REFUSED_MAX);
     lines.truncate(REFUSED_MAX);
@@ -150,14 +149,21 @@ fn refused(list: &[(String, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::SyncError;
 
     #[test]
     fn of_very_much_that_is_refused_the_first_is_named() {
-        let mut list = vec![("/(deleted)".to_owned(), "held back".to_owned()); 40];
-        list.extend((0..20).map(|n| (format!("/{n}"), "over quota".to_owned())));
-        let report = report(&FlushError::Refused(list));
-        assert!(report.message.starts_with("not on the server: /(deleted): held back; /0: over"));
-        assert!(report.message.ends_with("/3: over quota; and 16 more"), "{}", report.message);
-        assert_eq!(report.exit, Exit::Failed);
+        let held = Refusal { path: "/(deleted)".into(), error: SyncError::DeletionsHeld.into() };
+        let mut list = vec![held; 40];
+        list.extend((0..20).map(|n| {
+            let path = format!("/{n}");
+            Refusal { path, error: SyncError::TooLarge { limit: 9 }.into() }
+        }));
+        let Report { message, exit, .. } = report(&FlushError::Refused(list));
+        let first = "very many deletions wait for your word: miaofs sync --allow-deletions";
+        let start = format!("not on the server: /(deleted): {first}; /0: stays local: ");
+        assert!(message.starts_with(&start), "{message}");
+        assert!(message.ends_with("of up to 9 bytes; and 16 more"), "{message}");
+        assert_eq!(exit, Exit::Failed);
     }
 }

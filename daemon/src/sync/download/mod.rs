@@ -1,6 +1,20 @@
-//! Brings bytes here that a read misses, from stores or through the server.
+//! Brings bytes here that a read misses, from stores of objects or through the server.
+//!
+//! [`Prefetcher`] is what readers ask, [`Downloader`] what uploads ask for bytes that they must send.
+//! Stands on [`core`](super::core) alone.
 
-pub(super) mod fetch;
-pub(super) mod prefetch;
+mod access_pattern;
+mod downloader;
+mod error;
+mod fetch_writer;
+mod in_flight;
+mod manifests;
+mod prefetch;
 mod readahead;
-pub(super) mod sources;
+mod retry;
+mod sources;
+
+pub(super) use downloader::Downloader;
+pub(super) use error::AttemptError;
+pub(crate) use error::FetchError;
+pub(super) use prefetch::Prefetcher;

@@ -26,15 +26,15 @@ struct Reader {
 
 /// The readers of one content.
 #[derive(Debug, Default)]
-pub(crate) struct ReadAhead {
+pub(super) struct ReadAhead {
     readers: Vec<Reader>,
 }
 
 impl ReadAhead {
-    /// What to fetch for a read of `wanted` that missed, in a content of `size` bytes.
+    /// Returns the range to fetch for a read of `wanted` that missed, in a content of `size` bytes.
     ///
     /// The answer holds `wanted`, starts on a block and ends on one or at the end of the content.
-    pub(crate) fn window(&mut self, wanted: &Range<u64>, size: u64) -> Range<u64> {
+    pub(super) fn window(&mut self, wanted: &Range<u64>, size: u64) -> Range<u64> {
         if size <= WHOLE {
             return 0..size;
         }
@@ -58,7 +58,7 @@ impl Reader {
 }
 
 /// Cuts a run into pieces for requests of their own, at least four if the run is large.
-pub(crate) fn pieces(run: Range<u64>) -> Vec<Range<u64>> {
+pub(super) fn pieces(run: Range<u64>) -> Vec<Range<u64>> {
     let quarter = ((run.end - run.start) / 4).next_multiple_of(BLOCK_SIZE);
     let piece = quarter.clamp(FIRST, PIECE);
     let mut pieces = Vec::new();

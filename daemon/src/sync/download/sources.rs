@@ -16,13 +16,13 @@ use miaofs::protocol::downloads::{ChunkSource, LOCATE_MAX, Locate, Located};
 use miaofs::protocol::files::ContentRef;
 use tokio::time::Instant;
 
-use crate::sync::status::lock;
+use crate::sync::mutex::lock;
 
 /// Contents of no more than this many bytes come from the server: asking where they are would take as
 /// long as fetching them.
-const LEAST: u64 = 256 * 1024;
-/// How long a store that failed is left alone, and a server that named no store is not asked again.
-const LEAVE_ALONE: Duration = Duration::from_secs(10);
+const SIZE_MIN: u64 = 256 * 1024;
+/// Time for which stores are not used after a failure, and a server that named none is not asked again.
+const DISABLED_FOR: Duration = Duration::from_secs(10);
 /// Answers that are remembered, each about a run of [`LOCATE_MAX`] chunks.
 const ANSWERS: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
 /// The HTTP status of a store for a URL that has expired.
@@ -30,64 +30,64 @@ const FORBIDDEN: u16 = 403;
 
 /// Bytes of a content in a row, and where to fetch them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Section {
-    /// Which bytes of the content.
-    pub(crate) range: Range<u64>,
+pub(super) struct SourceRange {
+    /// Range of the content.
+    pub(super) range: Range<u64>,
     /// Where in which object they are; the server has them when `None`.
-    pub(crate) object: Option<Object>,
+    pub(super) object: Option<Object>,
 }
 
 /// Bytes in a row of an object in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Object {
+pub(super) struct Object {
     /// A signed URL of the object.
-    pub(crate) url: String,
-    /// Which bytes of it.
-    pub(crate) range: Range<u64>,
+    pub(super) url: String,
+    /// Range of the object.
+    pub(super) range: Range<u64>,
 }
 
-/// What the server said of a run of chunks.
+/// Locations of consecutive chunks, as the server told them.
 #[derive(Debug)]
-struct Answer {
+struct Locations {
     urls: Vec<String>,
-    places: Vec<ChunkSource>,
+    sources: Vec<ChunkSource>,
     holds_until: Instant,
 }
 
-/// What the server said lately.
+/// Answers of the server that still hold, and stores that are not to be used for now.
 #[derive(Debug)]
-pub(crate) struct Places {
-    answers: Mutex<LruCache<(Digest, u64), Arc<Answer>>>,
-    alone_until: Mutex<Option<Instant>>,
+pub(super) struct DirectSources {
+    answers: Mutex<LruCache<(Digest, u64), Arc<Locations>>>,
+    disabled_until: Mutex<Option<Instant>>,
     refused: Mutex<Option<(Digest, Instant)>>,
     /// One at a time asks.
     asking: tokio::sync::Mutex<()>,
 }
 
-impl Places {
-    pub(crate) fn new() -> Self {
+impl DirectSources {
+    pub(super) fn new() -> Self {
         Self {
             answers: Mutex::new(LruCache::new(ANSWERS)),
-            alone_until: Mutex::new(None),
+            disabled_until: Mutex::new(None),
             refused: Mutex::new(None),
             asking: tokio::sync::Mutex::new(()),
         }
     }
 
     /// Where the first bytes of `wanted` are, and how many in a row.
-    pub(crate) async fn section(
+    pub(super) async fn locate(
         &self,
         client: &Client,
         content: ContentRef,
         wanted: Range<u64>,
-    ) -> Section {
-        let by_server = Section { range: wanted.clone(), object: None };
-        if content.size <= LEAST || self.are_left_alone() {
+    ) -> SourceRange {
+        let by_server = SourceRange { range: wanted.clone(), object: None };
+        if content.size <= SIZE_MIN || self.is_disabled() {
             return by_server;
         }
         let index = wanted.start / CHUNK_SIZE;
         match self.answer(client, content, index / LOCATE_MAX).await {
-            Ok(answer) => answer.section(wanted).unwrap_or(by_server),
+            Ok(answer) => answer.range_of(wanted).unwrap_or(by_server),
             Err(error) => {
                 // The same request to the server itself will say so, and to somebody who waits.
                 tracing::debug!(%error, "the server does not say where a content is");
@@ -97,34 +97,34 @@ impl Places {
     }
 
     /// Takes in what the server said of the chunks from `first` on.
-    pub(crate) fn learn(&self, digest: Digest, first: u64, located: &Located) {
+    pub(super) fn learn(&self, digest: Digest, first: u64, located: &Located) {
         if first.is_multiple_of(LOCATE_MAX) {
-            self.remember(digest, first / LOCATE_MAX, located);
+            self.cache(digest, first / LOCATE_MAX, located);
         }
     }
 
     /// Learns that a store did not give what it should.
-    pub(crate) fn blame(&self, digest: Digest, error: &client::Error) {
+    pub(super) fn report_failure(&self, digest: Digest, error: &client::Error) {
         let now = Instant::now();
         if error.status() == Some(FORBIDDEN) {
             let before = lock(&self.refused).replace((digest, now));
-            let again = |(which, at): (Digest, Instant)| which == digest && now - at < LEAVE_ALONE;
+            let again = |(which, at): (Digest, Instant)| which == digest && now - at < DISABLED_FOR;
             if !before.is_some_and(again) {
-                self.forget(digest);
+                self.drop_cached(digest);
                 return;
             }
         }
         tracing::warn!(%error, "a store does not answer; the server is asked for a while");
-        self.distrust();
+        self.disable();
     }
 
     /// Lets the server give all bytes for a while.
-    pub(crate) fn distrust(&self) {
-        *lock(&self.alone_until) = Some(Instant::now() + LEAVE_ALONE);
+    pub(super) fn disable(&self) {
+        *lock(&self.disabled_until) = Some(Instant::now() + DISABLED_FOR);
     }
 
-    fn are_left_alone(&self) -> bool {
-        lock(&self.alone_until).is_some_and(|until| Instant::now() < until)
+    fn is_disabled(&self) -> bool {
+        lock(&self.disabled_until).is_some_and(|until| Instant::now() < until)
     }
 
     async fn answer(
@@ -132,44 +132,44 @@ impl Places {
         client: &Client,
         content: ContentRef,
         run: u64,
-    ) -> Result<Arc<Answer>, client::Error> {
-        if let Some(answer) = self.known(content.digest, run) {
+    ) -> Result<Arc<Locations>, client::Error> {
+        if let Some(answer) = self.cached(content.digest, run) {
             return Ok(answer);
         }
         let _asking = self.asking.lock().await;
-        if let Some(answer) = self.known(content.digest, run) {
+        if let Some(answer) = self.cached(content.digest, run) {
             return Ok(answer);
         }
         let first = run * LOCATE_MAX;
         let count = chunk_count(content.size).saturating_sub(first).min(LOCATE_MAX);
         let locate = Locate { digest: content.digest, first, count };
         let located = client.with_retry(Retry::NEVER).locate(&locate).await?;
-        Ok(self.remember(content.digest, run, &located))
+        Ok(self.cache(content.digest, run, &located))
     }
 
-    fn known(&self, digest: Digest, run: u64) -> Option<Arc<Answer>> {
+    fn cached(&self, digest: Digest, run: u64) -> Option<Arc<Locations>> {
         let mut answers = lock(&self.answers);
         let answer = answers.get(&(digest, run))?;
         (Instant::now() < answer.holds_until).then(|| Arc::clone(answer))
     }
 
-    fn remember(&self, digest: Digest, run: u64, located: &Located) -> Arc<Answer> {
+    fn cache(&self, digest: Digest, run: u64, located: &Located) -> Arc<Locations> {
         // Not to the last second: a request made with it has to arrive, and clocks differ.
         let for_long = Duration::from_secs(located.expires_in).mul_f64(0.9);
         let stored = !located.urls.is_empty();
         if !stored {
-            self.distrust();
+            self.disable();
         }
-        let answer = Arc::new(Answer {
+        let answer = Arc::new(Locations {
             urls: located.urls.clone(),
-            places: located.chunks.iter().map(|chunk| chunk.source.clone()).collect(),
-            holds_until: Instant::now() + if stored { for_long } else { LEAVE_ALONE },
+            sources: located.chunks.iter().map(|chunk| chunk.source.clone()).collect(),
+            holds_until: Instant::now() + if stored { for_long } else { DISABLED_FOR },
         });
         lock(&self.answers).put((digest, run), Arc::clone(&answer));
         answer
     }
 
-    fn forget(&self, digest: Digest) {
+    fn drop_cached(&self, digest: Digest) {
         let mut answers = lock(&self.answers);
         let stale: Vec<_> = answers.iter().map(|(key, _)| *key).collect();
         for key in stale.into_iter().filter(|(of, _)| *of == digest) {
@@ -178,29 +178,29 @@ impl Places {
     }
 }
 
-impl Answer {
+impl Locations {
     /// The first bytes of `wanted` that lie in one object in a row; `None` when the server has them, or
     /// what it says makes no sense.
-    fn section(&self, wanted: Range<u64>) -> Option<Section> {
+    fn range_of(&self, wanted: Range<u64>) -> Option<SourceRange> {
         let chunk = wanted.start / CHUNK_SIZE;
-        let places = self.places.get((chunk % LOCATE_MAX) as usize..)?;
-        let ChunkSource::Url { url, offset } = *places.first()? else {
+        let sources = self.sources.get((chunk % LOCATE_MAX) as usize..)?;
+        let ChunkSource::Url { url, offset } = *sources.first()? else {
             let by_server =
-                places.iter().take_while(|place| !matches!(place, ChunkSource::Url { .. }));
+                sources.iter().take_while(|source| !matches!(source, ChunkSource::Url { .. }));
             let end = (chunk + by_server.count() as u64) * CHUNK_SIZE;
-            return Some(Section { range: wanted.start..end.min(wanted.end), object: None });
+            return Some(SourceRange { range: wanted.start..end.min(wanted.end), object: None });
         };
-        let follows = |(distance, place): &(u64, &ChunkSource)| {
+        let follows = |(distance, source): &(u64, &ChunkSource)| {
             offset
                 .checked_add(distance * CHUNK_SIZE)
-                .is_some_and(|offset| **place == ChunkSource::Url { url, offset })
+                .is_some_and(|offset| **source == ChunkSource::Url { url, offset })
         };
-        let chunks = (0..).zip(places).take_while(follows).count() as u64;
+        let chunks = (0..).zip(sources).take_while(follows).count() as u64;
         let end = ((chunk + chunks) * CHUNK_SIZE).min(wanted.end);
         let start = offset.checked_add(wanted.start - chunk * CHUNK_SIZE)?;
         let range = start..start.checked_add(end - wanted.start)?;
         let url = self.urls.get(url as usize)?.clone();
-        Some(Section { range: wanted.start..end, object: Some(Object { url, range }) })
+        Some(SourceRange { range: wanted.start..end, object: Some(Object { url, range }) })
     }
 }
 
@@ -210,9 +210,9 @@ mod tests {
 
     const C: u64 = CHUNK_SIZE;
 
-    fn answer(places: Vec<ChunkSource>) -> Answer {
+    fn answer(sources: Vec<ChunkSource>) -> Locations {
         let urls = vec!["http://a".to_owned(), "http://b".to_owned()];
-        Answer { urls, places, holds_until: Instant::now() }
+        Locations { urls, sources, holds_until: Instant::now() }
     }
 
     fn object(url: &str, range: Range<u64>) -> Option<Object> {
@@ -230,27 +230,27 @@ mod tests {
             ChunkSource::Hole,
             at(1, 7),
         ]);
-        let section = |wanted| it.section(wanted).unwrap();
+        let range = |wanted| it.range_of(wanted).unwrap();
         assert_eq!(
-            section(0..9 * C),
-            Section { range: 0..2 * C, object: object("http://a", C..3 * C) }
+            range(0..9 * C),
+            SourceRange { range: 0..2 * C, object: object("http://a", C..3 * C) }
         );
-        let within = Section { range: 5..C + 9, object: object("http://a", C + 5..2 * C + 9) };
-        assert_eq!(section(5..C + 9), within);
-        let other = Section { range: 2 * C..3 * C, object: object("http://b", 3 * C..4 * C) };
-        assert_eq!(section(2 * C..9 * C), other);
-        assert_eq!(section(3 * C..9 * C), Section { range: 3 * C..5 * C, object: None });
-        let last = Section { range: 5 * C + 1..5 * C + 3, object: object("http://b", 8..10) };
-        assert_eq!(section(5 * C + 1..5 * C + 3), last);
+        let within = SourceRange { range: 5..C + 9, object: object("http://a", C + 5..2 * C + 9) };
+        assert_eq!(range(5..C + 9), within);
+        let other = SourceRange { range: 2 * C..3 * C, object: object("http://b", 3 * C..4 * C) };
+        assert_eq!(range(2 * C..9 * C), other);
+        assert_eq!(range(3 * C..9 * C), SourceRange { range: 3 * C..5 * C, object: None });
+        let last = SourceRange { range: 5 * C + 1..5 * C + 3, object: object("http://b", 8..10) };
+        assert_eq!(range(5 * C + 1..5 * C + 3), last);
     }
 
     #[test]
     fn what_makes_no_sense_is_left_to_the_server() {
         let wrong =
             [ChunkSource::Url { url: 2, offset: 0 }, ChunkSource::Url { url: 0, offset: u64::MAX }];
-        for place in wrong {
-            assert_eq!(answer(vec![place]).section(1..9), None);
+        for source in wrong {
+            assert_eq!(answer(vec![source]).range_of(1..9), None);
         }
-        assert_eq!(answer(Vec::new()).section(0..9), None);
+        assert_eq!(answer(Vec::new()).range_of(0..9), None);
     }
 }

@@ -8,6 +8,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use miaofs::protocol::accounts::{Device, SignIn, SignUp};
 use miaofs::protocol::files::Kind;
@@ -49,7 +50,7 @@ impl Drop for RunningServer {
 struct TestDevice {
     store: Arc<Store>,
     engine: Engine,
-    _news: mpsc::UnboundedReceiver<Invalidation>,
+    _invalidations: UnboundedReceiver<Invalidation>,
 }
 
 impl TestDevice {
@@ -72,8 +73,8 @@ impl TestDevice {
             bwlimit: None,
             deletions_limit: 1000,
         };
-        let (engine, news) = Engine::start(Arc::clone(&store), client, settings);
-        Self { store, engine, _news: news }
+        let (engine, invalidations) = Engine::start(Arc::clone(&store), client, settings);
+        Self { store, engine, _invalidations: invalidations }
     }
 
     fn make(&self, parent: Ino, name: &str, kind: Kind) -> Ino {
@@ -132,7 +133,7 @@ impl TestDevice {
     }
 
     fn counters(&self) -> super::super::Counters {
-        self.engine.status().unwrap().counters
+        self.engine.core.metrics.counters(self.engine.core.client.traffic())
     }
 }
 
@@ -265,7 +266,7 @@ async fn engine_reconciles_what_happened_while_the_server_was_away() {
     one.remove(Ino::ROOT, "kept");
     two.write(kept_there, 0, b"changed").await;
     let _new = two.make(Ino::ROOT, "directory", Kind::Directory);
-    let state = || one.engine.status().unwrap().server.state;
+    let state = || one.engine.server().state;
     until("it is noticed", || state() == ServerState::Offline).await;
 
     let _server = RunningServer::start(&data, &listen);

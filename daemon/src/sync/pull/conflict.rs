@@ -1,4 +1,4 @@
-//! Settles a node that changed here and on the server: a pure three-way merge, a group of fields at a time.
+//! Resolves a node that changed here and on the server: a pure three-way merge, a group of fields at a time.
 //!
 //! | here | there | result |
 //! |---|---|---|
@@ -19,22 +19,26 @@ use miaofs::protocol::name::{Bytes, NAME_MAX};
 
 use crate::store::{DirtyNode, NameResolution, Resolution};
 
-/// The longest ending that is kept behind the mark of a conflict, with its dot.
+/// The longest ending that is kept behind the label of a conflict, with its dot.
 const EXTENSION_MAX: usize = 16;
-/// Bytes of a device's name that stand in the mark.
+/// Bytes of a device's name that stand in the label.
 const DEVICE_MAX: usize = 64;
 
 /// Who and when stands in the names of copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Mark {
+pub(super) struct ConflictLabel {
     /// Name of this device.
-    pub(crate) device: String,
+    pub(super) device: String,
     /// Date and time, as a person reads it.
-    pub(crate) date: String,
+    pub(super) date: String,
 }
 
-/// What shall become of a node that is dirty here and changed there.
-pub(crate) fn resolve(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> Resolution {
+/// Resolves a node that is dirty here and changed there.
+pub(super) fn resolve(
+    local: &DirtyNode,
+    remote: &files::Node,
+    label: &ConflictLabel,
+) -> Resolution {
     match (&local.state, &remote.state) {
         (None, None) => Resolution::TakeRemote,
         (Some(state), Some(_)) if is_own(local, remote) => Resolution::Merge(state.clone()),
@@ -42,26 +46,30 @@ pub(crate) fn resolve(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> R
         (None, Some(there)) if is_unchanged(local, there) => Resolution::KeepLocal,
         (None, Some(_)) => Resolution::TakeRemote,
         (Some(state), None) => changed_here(local, state),
-        (Some(here), Some(there)) => both(local, here, there, mark),
+        (Some(here), Some(there)) => both(local, here, there, label),
     }
 }
 
-/// What shall become of a dirty node whose name the server gave to `remote`.
-pub(crate) fn resolve_name(local: &DirtyNode, remote: &files::Node, mark: &Mark) -> NameResolution {
+/// Resolves the name of a dirty node that the server gave to `remote`.
+pub(super) fn resolve_name(
+    local: &DirtyNode,
+    remote: &files::Node,
+    label: &ConflictLabel,
+) -> NameResolution {
     let (Some(here), Some(there)) = (&local.state, &remote.state) else {
-        return NameResolution::RenameLocal(conflict_name(b"", mark));
+        return NameResolution::RenameLocal(conflict_name(b"", label));
     };
     if local.base_state.is_none() && same_thing(local, here, there) {
         return NameResolution::Adopt;
     }
     let taken = here.entries.iter().find(|entry| there.entries.contains(entry));
     let name = taken.or(here.entries.first()).map_or(&b""[..], |entry| entry.name.as_bytes());
-    NameResolution::RenameLocal(conflict_name(name, mark))
+    NameResolution::RenameLocal(conflict_name(name, label))
 }
 
 /// `name (conflict DEVICE DATE).ext`: at most [`NAME_MAX`] bytes, no character cut in two.
-pub(crate) fn conflict_name(name: &[u8], mark: &Mark) -> Vec<u8> {
-    let device = mark.device.replace(['/', '\0'], "_");
+pub(super) fn conflict_name(name: &[u8], label: &ConflictLabel) -> Vec<u8> {
+    let device = label.device.replace(['/', '\0'], "_");
     let device = prefix(device.as_bytes(), DEVICE_MAX);
     let dot = name.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
     let (stem, extension) = match dot.map(|at| name.split_at(at)) {
@@ -71,7 +79,7 @@ pub(crate) fn conflict_name(name: &[u8], mark: &Mark) -> Vec<u8> {
     let mut middle = b" (conflict ".to_vec();
     middle.extend_from_slice(device);
     middle.push(b' ');
-    middle.extend_from_slice(mark.date.as_bytes());
+    middle.extend_from_slice(label.date.as_bytes());
     middle.push(b')');
     let room = NAME_MAX.saturating_sub(middle.len() + extension.len());
     [prefix(stem, room), &middle, extension].concat()
@@ -100,7 +108,7 @@ fn changed_here(local: &DirtyNode, here: &NodeState) -> Resolution {
     }
 }
 
-/// Whether a state is what both sides began with, as far as it can bring a deleted node back: a
+/// True if a state is what both sides began with, as far as it can bring a deleted node back: a
 /// directory's times only say that something in it changed, and that speaks for itself.
 fn is_unchanged(local: &DirtyNode, state: &NodeState) -> bool {
     let Some(base) = &local.base_state else { return false };
@@ -123,14 +131,19 @@ fn same_thing(local: &DirtyNode, here: &NodeState, there: &NodeState) -> bool {
     }
 }
 
-fn both(local: &DirtyNode, here: &NodeState, there: &NodeState, mark: &Mark) -> Resolution {
+fn both(
+    local: &DirtyNode,
+    here: &NodeState,
+    there: &NodeState,
+    label: &ConflictLabel,
+) -> Resolution {
     let base = local.base_state.as_ref();
     let changed_here = local.content_dirty || base.is_none_or(|base| here.content != base.content);
     let changed_there = base.is_none_or(|base| there.content != base.content);
     let same = !local.content_dirty && here.content == there.content;
     if here.kind == Kind::File && changed_here && changed_there && !same {
         let name = here.entries.first().map_or(&b""[..], |entry| entry.name.as_bytes());
-        return Resolution::KeepBoth { copy_name: conflict_name(name, mark) };
+        return Resolution::KeepBoth { copy_name: conflict_name(name, label) };
     }
     let merged = match base {
         Some(base) => merge(base, here, there),

@@ -11,8 +11,9 @@ use miaofs::protocol::changes::{Changes, ChangesQuery};
 
 use super::resolve::apply_nodes;
 use crate::store;
-use crate::sync::engine::Core;
-use crate::sync::link::{Backoff, LinkState, reason};
+use crate::sync::core::Core;
+use crate::sync::error::reason;
+use crate::sync::link::{Backoff, LinkState};
 
 /// Seconds for which the server holds a request when nothing changes.
 const WAIT_SECONDS: u64 = 30;
@@ -41,12 +42,12 @@ pub(crate) async fn run(core: Arc<Core>) {
         let result = tokio::select! {
             result = follow => result,
             // Somebody's request failed while ours was open: ask again rather than trust it.
-            () = core.link.doubted() => Ok(Progress::Doubted),
+            () = core.link.doubted() => Ok(FeedState::Doubted),
         };
         match result {
-            Ok(Progress::Behind) => {}
-            Ok(Progress::Doubted) => wait = 0,
-            Ok(Progress::CaughtUp) => {
+            Ok(FeedState::Behind) => {}
+            Ok(FeedState::Doubted) => wait = 0,
+            Ok(FeedState::CaughtUp) => {
                 core.caught_up.send_replace(true);
                 backoff.reset();
                 wait = WAIT_SECONDS;
@@ -63,9 +64,13 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-enum Progress {
+/// Place of the store in the changes of the drive, after one request.
+enum FeedState {
+    /// The store has all changes.
     CaughtUp,
+    /// More changes are there already.
     Behind,
+    /// The request was given up, because another one failed meanwhile.
     Doubted,
 }
 
@@ -74,8 +79,8 @@ async fn follow(
     core: &Arc<Core>,
     client: &client::Client,
     wait: u64,
-) -> Result<Progress, FeedError> {
-    let since = core.store.cursor();
+) -> Result<FeedState, FeedError> {
+    let since = core.with_store(|store| store.cursor()).await;
     let page = ask(client, since, wait).await?;
     core.link.found();
     let (mut nodes, mut cursor, mut head) = (page.nodes, page.cursor, page.head);
@@ -94,7 +99,7 @@ async fn follow(
         applied.await.expect("applying changes does not panic")?;
         core.drive_changed.notify_one();
     }
-    Ok(if cursor < head { Progress::Behind } else { Progress::CaughtUp })
+    Ok(if cursor < head { FeedState::Behind } else { FeedState::CaughtUp })
 }
 
 async fn ask(client: &client::Client, since: u64, wait: u64) -> Result<Changes, client::Error> {
@@ -116,7 +121,7 @@ fn report(core: &Core, error: &FeedError) {
         FeedError::Client(error) => {
             core.link.failed(error);
             // What failed just now is not a reason to ask once more at once.
-            core.link.believe();
+            core.link.clear_doubts();
             if !error.is_offline() && !matches!(error, client::Error::SignedOut) {
                 let (error, request_id) = (reason(error), error.request_id());
                 tracing::warn!(error, request_id, "cannot follow the changes of the drive");

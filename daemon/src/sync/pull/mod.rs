@@ -1,5 +1,11 @@
 //! Applies the changes of the drive on the server to the store, by the rules for conflicts.
+//!
+//! The feed brings changes, and the conflicts of a commit are resolved by the same rules. Stands on
+//! [`core`](super::core) alone.
 
 mod conflict;
-pub(super) mod feed;
-pub(super) mod resolve;
+mod feed;
+mod resolve;
+
+pub(super) use feed::run;
+pub(super) use resolve::{AfterConflict, resolve_conflict};

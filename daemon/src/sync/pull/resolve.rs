@@ -1,71 +1,68 @@
-//! Settles what a commit could not change, and applies what the server has: both by the same rules.
+//! Resolves what a commit could not change, and applies what the server has: both by the same rules.
 
 use std::sync::Arc;
 
 use miaofs::protocol::files::{self, Conflict, ConflictReason};
+use miaofs::protocol::ids::NodeId;
 
-use super::conflict::{Mark, resolve, resolve_name};
-use crate::store::{self, DirtyNode, NameResolution, Resolution, Rules, run_blocking};
-use crate::sync::engine::Core;
+use super::conflict::{ConflictLabel, resolve, resolve_name};
+use crate::store::{self, DirtyNode, NameResolution, Resolution, Rules, Store};
+use crate::sync::core::Core;
+use crate::sync::error::SyncError;
 
-/// What becomes of a node that a commit did not change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Settled {
+/// Next step for a node that a commit did not change.
+#[derive(Debug)]
+pub(crate) enum AfterConflict {
     /// The local state was brought up to date: look at it again at once.
-    Again,
+    Replan,
     /// Another change comes first: look at it again a little later.
-    Later,
-    /// Its content must be brought to the server again.
+    Defer,
+    /// The content must be brought to the server again.
     UploadAgain,
-    /// It cannot be, for this reason, until something else changes.
-    Refused(&'static str),
+    /// The server will not take the node until something else changes.
+    Refused(SyncError),
 }
 
 /// Does what a conflict calls for. The caller holds [`Core::reconcile`].
-pub(crate) async fn settle(
+pub(crate) async fn resolve_conflict(
     core: &Arc<Core>,
     node: &DirtyNode,
     conflict: Conflict,
-) -> Result<Settled, store::Error> {
+) -> Result<AfterConflict, store::Error> {
     let apply = match conflict.reason {
         ConflictReason::Stale | ConflictReason::NoParent => conflict.current,
         ConflictReason::NameTaken | ConflictReason::NotEmpty => {
             let current = conflict.current;
             match &current {
-                Some(other) if waits_for_its_own_push(core, node, other)? => {
-                    return Ok(Settled::Later);
+                Some(other) if waits_for_its_own_push(core, node, other).await? => {
+                    return Ok(AfterConflict::Defer);
                 }
                 _ => current,
             }
         }
-        ConflictReason::NoContent => return Ok(Settled::UploadAgain),
-        ConflictReason::Dependent => return Ok(Settled::Later),
-        ConflictReason::Cycle => {
-            return Ok(Settled::Refused("a directory would be inside itself: move it elsewhere"));
-        }
-        ConflictReason::OverQuota => {
-            return Ok(Settled::Refused("the quota is full: delete something or ask for more"));
-        }
+        ConflictReason::NoContent => return Ok(AfterConflict::UploadAgain),
+        ConflictReason::Dependent => return Ok(AfterConflict::Defer),
+        ConflictReason::Cycle => return Ok(AfterConflict::Refused(SyncError::Cycle)),
+        ConflictReason::OverQuota => return Ok(AfterConflict::Refused(SyncError::OverQuota)),
     };
     match apply {
         Some(current) => {
             apply_nodes(core, vec![*current], None).await?;
-            Ok(Settled::Again)
+            Ok(AfterConflict::Replan)
         }
-        None => Ok(Settled::Later),
+        None => Ok(AfterConflict::Defer),
     }
 }
 
-/// Whether the node that stands in the way is to leave by a change of ours that is not pushed yet.
-fn waits_for_its_own_push(
+/// True if the node that stands in the way is to leave by a change of ours that is not pushed yet.
+async fn waits_for_its_own_push(
     core: &Core,
     node: &DirtyNode,
     other: &files::Node,
 ) -> Result<bool, store::Error> {
-    let Some(ino) = core.store.view::<_, store::Error>(|view| view.by_id(other.id))? else {
-        return Ok(false);
-    };
-    let Some(local) = core.store.dirty_node(ino)? else { return Ok(false) };
+    let id = other.id;
+    let local = core.with_store(move |store| local_change_of(store, id)).await?;
+    let Some(local) = local else { return Ok(false) };
     let names = |state: &Option<files::NodeState>| {
         state.as_ref().map(|state| state.entries.clone()).unwrap_or_default()
     };
@@ -77,45 +74,49 @@ fn waits_for_its_own_push(
     Ok(!in_the_way(names(&local.state)) && local.base_version >= other.version)
 }
 
+/// The change of ours to the node of an id, if there is one.
+fn local_change_of(store: &Store, id: NodeId) -> Result<Option<DirtyNode>, store::Error> {
+    match store.view::<_, store::Error>(|view| view.by_id(id))? {
+        Some(ino) => store.dirty_node(ino),
+        None => Ok(None),
+    }
+}
+
 /// Applies nodes of the server by the rules, and tells the kernel's side. `cursor`: how far the
 /// changes have been seen with them, if they come from the feed.
-pub(crate) async fn apply_nodes(
+pub(super) async fn apply_nodes(
     core: &Arc<Core>,
     nodes: Vec<files::Node>,
     cursor: Option<u64>,
 ) -> Result<(), store::Error> {
     let applying = Arc::clone(core);
-    let news = run_blocking(move || {
-        let cursor = cursor.unwrap_or_else(|| applying.store.cursor());
-        let mark = mark(&applying);
+    let apply = move |store: &Arc<Store>| {
+        let cursor = cursor.unwrap_or_else(|| store.cursor());
+        let label = conflict_label(&applying);
         let node_rule = |local: &DirtyNode, remote: &files::Node| {
-            let resolution = resolve(local, remote, &mark);
+            let resolution = resolve(local, remote, &label);
             if let Resolution::KeepBoth { copy_name } = &resolution {
                 applying.metrics.add_conflict(copy_name);
             }
             resolution
         };
         let name_rule = |local: &DirtyNode, remote: &files::Node| {
-            let resolution = resolve_name(local, remote, &mark);
+            let resolution = resolve_name(local, remote, &label);
             if let NameResolution::RenameLocal(name) = &resolution {
                 applying.metrics.add_conflict(name);
             }
             resolution
         };
         let rules = Rules { node: &node_rule, name: &name_rule };
-        applying.store.apply(&nodes, &rules, cursor)
-    })
-    .await?;
-    for piece in news {
-        // Nobody listens when nothing is mounted.
-        let _not_mounted = core.news.send(piece);
-    }
+        store.apply(&nodes, &rules, cursor)
+    };
+    core.invalidate(core.with_store(apply).await?);
     Ok(())
 }
 
-fn mark(core: &Core) -> Mark {
+fn conflict_label(core: &Core) -> ConflictLabel {
     let now = jiff::Zoned::now();
-    Mark {
+    ConflictLabel {
         device: core.settings.device.clone(),
         date: now.strftime("%Y-%m-%d %H.%M.%S").to_string(),
     }

@@ -25,7 +25,7 @@ use crate::store::DirtyNode;
 const COMMIT_NODES: usize = 1000;
 
 /// Orders the changes of `nodes` for which `ready` holds. Each commit is a list of indexes.
-pub(crate) fn commits(nodes: &[DirtyNode], ready: &[bool]) -> Vec<Vec<usize>> {
+pub(super) fn commits(nodes: &[DirtyNode], ready: &[bool]) -> Vec<Vec<usize>> {
     let needs = needs(nodes);
     let chosen = without_waiting(&needs, ready);
     pack(components(&needs, &chosen))

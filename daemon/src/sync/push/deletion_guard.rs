@@ -12,7 +12,7 @@ const LATELY: Duration = Duration::from_secs(600);
 
 /// Decides whether deletions may be pushed.
 #[derive(Debug)]
-pub(crate) struct DeletionGuard {
+pub(super) struct DeletionGuard {
     limit: u64,
     lately: VecDeque<(Instant, u64)>,
     allowed: bool,
@@ -20,12 +20,12 @@ pub(crate) struct DeletionGuard {
 
 impl DeletionGuard {
     /// Stops beyond `limit` deletions that are also more than half of the drive.
-    pub(crate) const fn new(limit: u64) -> Self {
+    pub(super) const fn new(limit: u64) -> Self {
         Self { limit, lately: VecDeque::new(), allowed: false }
     }
 
-    /// Whether `waiting` deletions may go, from a drive that has `nodes` nodes now.
-    pub(crate) fn may_delete(&mut self, waiting: u64, nodes: u64, now: Instant) -> bool {
+    /// True if `waiting` deletions may go, from a drive that has `nodes` nodes now.
+    pub(super) fn may_delete(&mut self, waiting: u64, nodes: u64, now: Instant) -> bool {
         while self.lately.front().is_some_and(|(at, _)| now.duration_since(*at) > LATELY) {
             self.lately.pop_front();
         }
@@ -38,12 +38,12 @@ impl DeletionGuard {
     }
 
     /// A person allows what waits now.
-    pub(crate) fn allow(&mut self) {
+    pub(super) fn allow(&mut self) {
         self.allowed = true;
     }
 
     /// The server deleted `count` nodes for us.
-    pub(crate) fn deleted(&mut self, count: u64, now: Instant) {
+    pub(super) fn deleted(&mut self, count: u64, now: Instant) {
         if count > 0 && !self.allowed {
             self.lately.push_back((now, count));
         }

@@ -1,17 +1,18 @@
 //! What to do next about what is dirty: pure, from dirty nodes, what is known of each, and the time.
 //!
 //! ```text
-//!            settled, content dirty          content on the server
+//!           debounced, content dirty         content on the server
 //!   Idle ────────────────────────▶ Uploading ─────────────────────▶ Idle, uploaded ──▶ commit
-//!    ▲            └───────────── failed, refused ──▶ Resting ─────▶ Idle
+//!    ▲            └───────────── failed, refused ──▶ BackingOff ──▶ Idle
 //!    └───────────── changed meanwhile, server away ◀───┘
 //! ```
 //!
-//! A node is *settled* when it has not changed for a moment, or cannot wait: it was synced, somebody
+//! A node is *debounced* when it has not changed for a moment, or cannot wait: it was synced, somebody
 //! waits for it, or it has been changing for long. Nothing here is lost when the daemon ends: dirty
 //! nodes are in the store, and the rest is learnt again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use miaofs::content::CHUNK_SIZE;
@@ -20,116 +21,97 @@ use miaofs::protocol::files::Kind;
 use super::commit_order;
 use super::deletion_guard::DeletionGuard;
 use crate::store::{DirtyNode, Ino};
+use crate::sync::error::SyncError;
+use crate::sync::upload::{Job, UploadOutcome};
 
 /// Dirty nodes that are looked at together.
-pub(crate) const WINDOW: usize = 10_000;
+pub(super) const WINDOW: usize = 10_000;
 /// Bytes of small contents that travel together at the most.
-pub(crate) const GROUP_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 /// Small contents that travel together at the most.
 const GROUP_COUNT: usize = 1000;
-/// How long a node must have been unchanged.
+/// Time for which a node must have been unchanged.
 const DEBOUNCE: Duration = Duration::from_millis(300);
-/// How long a node that keeps changing is waited for.
+/// Time after which a node that keeps changing is pushed all the same.
 const DEBOUNCE_MAX: Duration = Duration::from_secs(5);
-/// How long a file that is open for writing must have been quiet,
+/// Time for which a file that is open for writing must have been quiet,
 const OPEN_QUIET: Duration = Duration::from_secs(2);
-/// how long after its last upload,
+/// time that must have passed since its last upload,
 const OPEN_INTERVAL: Duration = Duration::from_secs(10);
-/// and how long it is waited for to be quiet.
+/// and time after which it is uploaded though it is not quiet.
 const OPEN_QUIET_MAX: Duration = Duration::from_secs(60);
-/// First and longest rest after a failure.
-const REST_FIRST: Duration = Duration::from_secs(1);
-const REST_LONGEST: Duration = Duration::from_secs(60);
+/// First and longest pause after a failure.
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
-/// What the plan depends on besides the nodes.
+/// Conditions that the plan depends on besides the nodes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
-    pub(crate) now: Instant,
-    pub(crate) hurry: Hurry,
+pub(super) struct PlanInput {
+    pub(super) now: Instant,
+    pub(super) urgency: Urgency,
     /// Deletions that wait in the whole store.
-    pub(crate) deletions: u64,
+    pub(super) deletions: u64,
     /// Nodes of the drive.
-    pub(crate) drive_nodes: u64,
+    pub(super) drive_nodes: u64,
     /// Largest content that the server takes, in bytes.
-    pub(crate) max_file_size: u64,
-    /// Whether the nodes are all that is dirty, or a part.
-    pub(crate) extent: Extent,
+    pub(super) max_file_size: u64,
+    pub(super) coverage: WindowCoverage,
 }
 
-/// Whether somebody waits.
+/// Urgency of a round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Hurry {
-    /// Nobody: nodes may settle.
-    No,
+pub(super) enum Urgency {
+    /// Nobody waits: nodes are debounced.
+    Background,
     /// Somebody waits for all that is dirty.
-    Yes,
+    Awaited,
 }
 
-/// How much of what is dirty one look takes in.
+/// Share of the dirty nodes that one window holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(super) enum WindowCoverage {
     /// All of it.
     All,
     /// A part; the rest has its turn.
     Part,
 }
 
-/// Contents to bring to the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Job {
-    /// Contents of at most one chunk each, together.
-    Small(Vec<Ino>),
-    /// One larger content.
-    Large(Ino),
-}
-
-/// What one look at the dirty nodes came to.
+/// Result of one look at the dirty nodes.
 #[derive(Debug, Default)]
-pub(crate) struct Round {
-    /// Which look it was.
-    pub(crate) number: u64,
-    pub(crate) jobs: Vec<Job>,
+pub(super) struct Round {
+    /// Number of the look, from 1.
+    pub(super) number: u64,
+    pub(super) jobs: Vec<Job>,
     /// Commits in order, as indexes of the nodes.
-    pub(crate) commits: Vec<Vec<usize>>,
-    /// When to look again though nothing happens.
-    pub(crate) next: Option<Instant>,
+    pub(super) commits: Vec<Vec<usize>>,
+    /// Time of the next look though nothing happens.
+    pub(super) next: Option<Instant>,
     /// Deletions that wait for a person's word.
-    pub(crate) held_deletions: u64,
+    pub(super) held_deletions: u64,
 }
 
-/// How an upload of a node's content ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Uploaded {
-    /// The server has the content, and the store knows.
-    Known,
-    /// It changed while it was read: look again.
-    Changed,
-    /// The server is away: look again when it is back.
-    Away,
-    /// It cannot be, for this reason; try again later.
-    Failed(String),
+/// Failure of a node, and the latest round that ran into it.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub(super) error: Arc<SyncError>,
+    pub(super) round: u64,
 }
 
-/// Why a node is not on the server, and since which look.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    pub(crate) text: String,
-    pub(crate) round: u64,
-}
-
+/// Activity of the engine for one node.
 #[derive(Debug)]
 enum Work {
     Idle,
     Uploading,
-    Resting { until: Instant },
+    BackingOff { until: Instant },
 }
 
-/// What of a node tells that it changed.
-type Mark = (u64, i64, u64);
+/// Count of changes, time of the last write and size: different when the node changed.
+type Fingerprint = (u64, i64, u64);
 
+/// Progress of one dirty node.
 #[derive(Debug)]
-struct Memory {
-    mark: Mark,
+struct NodeTracker {
+    fingerprint: Fingerprint,
     unchanged_since: Instant,
     dirty_since: Instant,
     uploaded_at: Option<Instant>,
@@ -140,30 +122,32 @@ struct Memory {
     upload_again: bool,
     urgent: bool,
     failures: u32,
-    trouble: Option<Trouble>,
+    failure: Option<Failure>,
 }
 
-/// What is known of the dirty nodes beyond what the store says.
+/// Decides about dirty nodes; keeps of each what the store does not know.
 #[derive(Debug)]
-pub(crate) struct Planner {
-    memories: HashMap<Ino, Memory>,
+pub(super) struct Planner {
+    trackers: HashMap<Ino, NodeTracker>,
     urgent: HashSet<Ino>,
     guard: DeletionGuard,
     rounds: u64,
 }
 
-/// What can be done about one node now.
-enum Turn {
+/// Next step for one node.
+enum Action {
     Commit,
     Upload,
+    /// Nothing, until then or until something happens.
     Wait(Option<Instant>),
-    HeldDeletion,
+    /// Nothing, until a person confirms the deletion.
+    HoldDeletion,
 }
 
 impl Planner {
-    pub(crate) fn new(deletions_limit: u64) -> Self {
+    pub(super) fn new(deletions_limit: u64) -> Self {
         Self {
-            memories: HashMap::new(),
+            trackers: HashMap::new(),
             urgent: HashSet::new(),
             guard: DeletionGuard::new(deletions_limit),
             rounds: 0,
@@ -171,169 +155,172 @@ impl Planner {
     }
 
     /// Looks at dirty nodes and says what to do. Jobs count as begun.
-    pub(crate) fn plan(&mut self, nodes: &[DirtyNode], facts: &Facts) -> Round {
+    pub(super) fn plan(&mut self, nodes: &[DirtyNode], input: &PlanInput) -> Round {
         self.rounds += 1;
-        let may_delete = self.guard.may_delete(facts.deletions, facts.drive_nodes, facts.now);
-        self.forget_absent(nodes, facts.extent);
+        let may_delete = self.guard.may_delete(input.deletions, input.drive_nodes, input.now);
+        self.forget_absent(nodes, input.coverage);
         let mut round = Round { number: self.rounds, ..Round::default() };
         let mut ready = vec![false; nodes.len()];
         let mut uploads = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
-            match self.turn(node, facts, may_delete) {
-                Turn::Commit => ready[index] = true,
-                Turn::Upload => uploads.push((node.ino, node.size)),
-                Turn::Wait(until) => round.next = earlier(round.next, until),
-                Turn::HeldDeletion => round.held_deletions += 1,
+            match self.next_action(node, input, may_delete) {
+                Action::Commit => ready[index] = true,
+                Action::Upload => uploads.push((node.ino, node.size)),
+                Action::Wait(until) => round.next = earlier(round.next, until),
+                Action::HoldDeletion => round.held_deletions += 1,
             }
         }
         if round.held_deletions > 0 {
-            round.held_deletions = facts.deletions;
+            round.held_deletions = input.deletions;
         }
         round.jobs = jobs(&uploads);
         round.commits = commit_order::commits(nodes, &ready);
         round
     }
 
-    /// The node was synced: it does not wait to settle.
-    pub(crate) fn urgent(&mut self, ino: Ino) {
+    /// Has a node that was synced pushed without debouncing.
+    pub(super) fn urgent(&mut self, ino: Ino) {
         self.urgent.insert(ino);
     }
 
     /// A person means the deletions that wait.
-    pub(crate) fn allow_deletions(&mut self) {
+    pub(super) fn allow_deletions(&mut self) {
         self.guard.allow();
     }
 
-    /// Somebody waits: what rests after a failure is tried at once.
-    pub(crate) fn wake_resting(&mut self) {
-        for memory in self.memories.values_mut() {
-            if matches!(memory.work, Work::Resting { .. }) {
-                memory.work = Work::Idle;
+    /// Has what failed tried again at once, because somebody waits for it.
+    pub(super) fn retry_failed_now(&mut self) {
+        for tracker in self.trackers.values_mut() {
+            if matches!(tracker.work, Work::BackingOff { .. }) {
+                tracker.work = Work::Idle;
             }
         }
     }
 
     /// An upload ended.
-    pub(crate) fn uploaded(&mut self, ino: Ino, outcome: Uploaded, now: Instant) {
+    pub(super) fn uploaded(&mut self, ino: Ino, outcome: UploadOutcome, now: Instant) {
         let round = self.rounds;
-        let Some(memory) = self.memories.get_mut(&ino) else { return };
-        memory.work = Work::Idle;
+        let Some(tracker) = self.trackers.get_mut(&ino) else { return };
+        tracker.work = Work::Idle;
         match outcome {
-            Uploaded::Known => {
-                memory.uploaded = true;
-                memory.upload_again = false;
-                memory.uploaded_at = Some(now);
-                memory.failures = 0;
-                memory.trouble = None;
+            UploadOutcome::Known => {
+                tracker.uploaded = true;
+                tracker.upload_again = false;
+                tracker.uploaded_at = Some(now);
+                tracker.failures = 0;
+                tracker.failure = None;
             }
-            Uploaded::Changed => memory.rest(now),
-            Uploaded::Away => {}
-            Uploaded::Failed(text) => {
-                memory.trouble = Some(Trouble { text, round });
-                memory.rest(now);
+            UploadOutcome::Changed => tracker.back_off(now),
+            UploadOutcome::Offline => {}
+            UploadOutcome::Failed(error) => {
+                tracker.failure = Some(Failure { error, round });
+                tracker.back_off(now);
             }
         }
     }
 
     /// The server has the node as it was at the last look.
-    pub(crate) fn acknowledged(&mut self, node: &DirtyNode, now: Instant) {
-        self.memories.remove(&node.ino);
+    pub(super) fn acknowledged(&mut self, node: &DirtyNode, now: Instant) {
+        self.trackers.remove(&node.ino);
         self.urgent.remove(&node.ino);
         if node.state.is_none() {
             self.guard.deleted(1, now);
         }
     }
 
-    /// The server did not take the node; it rests.
-    pub(crate) fn refused(&mut self, ino: Ino, text: String, now: Instant) {
+    /// The server did not take the node: it is tried again later.
+    pub(super) fn refused(&mut self, ino: Ino, error: SyncError, now: Instant) {
         let round = self.rounds;
-        if let Some(memory) = self.memories.get_mut(&ino) {
-            memory.trouble = Some(Trouble { text, round });
-            memory.rest(now);
+        if let Some(tracker) = self.trackers.get_mut(&ino) {
+            tracker.failure = Some(Failure { error: Arc::new(error), round });
+            tracker.back_off(now);
         }
     }
 
     /// The server did not take the node because of another: it is looked at again a little later.
-    pub(crate) fn deferred(&mut self, ino: Ino, now: Instant) {
-        if let Some(memory) = self.memories.get_mut(&ino) {
-            memory.rest(now);
+    pub(super) fn deferred(&mut self, ino: Ino, now: Instant) {
+        if let Some(tracker) = self.trackers.get_mut(&ino) {
+            tracker.back_off(now);
         }
     }
 
     /// The server has lost the node's content.
-    pub(crate) fn upload_again(&mut self, ino: Ino) {
-        if let Some(memory) = self.memories.get_mut(&ino) {
-            memory.upload_again = true;
-            memory.uploaded = false;
+    pub(super) fn upload_again(&mut self, ino: Ino) {
+        if let Some(tracker) = self.trackers.get_mut(&ino) {
+            tracker.upload_again = true;
+            tracker.uploaded = false;
         }
     }
 
-    /// Whether the content of any node is on its way.
-    pub(crate) fn is_uploading(&self) -> bool {
-        self.memories.values().any(|memory| matches!(memory.work, Work::Uploading))
+    /// True while the content of any node is on its way.
+    pub(super) fn is_uploading(&self) -> bool {
+        self.trackers.values().any(|tracker| matches!(tracker.work, Work::Uploading))
     }
 
-    /// What is wrong with nodes, and since which look.
-    pub(crate) fn troubles(&self) -> impl Iterator<Item = (Ino, &Trouble)> {
-        self.memories.iter().filter_map(|(ino, memory)| Some((*ino, memory.trouble.as_ref()?)))
+    /// Failures of nodes.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (Ino, &Failure)> {
+        self.trackers.iter().filter_map(|(ino, tracker)| Some((*ino, tracker.failure.as_ref()?)))
     }
 
-    fn forget_absent(&mut self, nodes: &[DirtyNode], extent: Extent) {
+    fn forget_absent(&mut self, nodes: &[DirtyNode], coverage: WindowCoverage) {
         let present: HashSet<Ino> = nodes.iter().map(|node| node.ino).collect();
-        self.memories.retain(|ino, memory| {
+        self.trackers.retain(|ino, tracker| {
             present.contains(ino)
-                || matches!(memory.work, Work::Uploading)
-                || (extent == Extent::Part && memory.trouble.is_some())
+                || matches!(tracker.work, Work::Uploading)
+                || (coverage == WindowCoverage::Part && tracker.failure.is_some())
         });
-        if extent == Extent::All {
+        if coverage == WindowCoverage::All {
             self.urgent.retain(|ino| present.contains(ino));
         }
     }
 
-    fn turn(&mut self, node: &DirtyNode, facts: &Facts, may_delete: bool) -> Turn {
+    fn next_action(&mut self, node: &DirtyNode, input: &PlanInput, may_delete: bool) -> Action {
         let urgent = self.urgent.remove(&node.ino);
         let round = self.rounds;
-        let memory = self.memories.entry(node.ino).or_insert_with(|| Memory::new(node, facts.now));
-        memory.see(node, facts.now);
-        memory.urgent |= urgent;
-        match memory.work {
-            Work::Uploading => return Turn::Wait(None),
-            Work::Resting { until } if until > facts.now => return Turn::Wait(Some(until)),
-            Work::Resting { .. } | Work::Idle => memory.work = Work::Idle,
+        let tracker =
+            self.trackers.entry(node.ino).or_insert_with(|| NodeTracker::new(node, input.now));
+        tracker.see(node, input.now);
+        tracker.urgent |= urgent;
+        match tracker.work {
+            Work::Uploading => return Action::Wait(None),
+            Work::BackingOff { until } if until > input.now => return Action::Wait(Some(until)),
+            Work::BackingOff { .. } | Work::Idle => tracker.work = Work::Idle,
         }
         if node.state.is_none() && !may_delete {
-            let text = "very many deletions wait for your word: miaofs sync --allow-deletions";
-            memory.trouble = Some(Trouble { text: text.to_owned(), round });
-            return Turn::HeldDeletion;
+            tracker.failure = Some(Failure { error: Arc::new(SyncError::DeletionsHeld), round });
+            return Action::HoldDeletion;
         }
-        let due = memory.due(node);
-        if facts.hurry == Hurry::No && due > facts.now && !memory.urgent && !memory.uploaded {
-            return Turn::Wait(Some(due));
+        let due = tracker.due(node);
+        if input.urgency == Urgency::Background
+            && due > input.now
+            && !tracker.urgent
+            && !tracker.uploaded
+        {
+            return Action::Wait(Some(due));
         }
-        if !needs_upload(node, memory) {
-            return Turn::Commit;
+        if !needs_upload(node, tracker) {
+            return Action::Commit;
         }
-        if node.size > facts.max_file_size {
-            let limit = facts.max_file_size;
-            let text = format!("stays local: the server takes files of up to {limit} bytes");
-            memory.trouble = Some(Trouble { text, round });
-            return Turn::Wait(None);
+        if node.size > input.max_file_size {
+            let error = Arc::new(SyncError::TooLarge { limit: input.max_file_size });
+            tracker.failure = Some(Failure { error, round });
+            return Action::Wait(None);
         }
-        memory.work = Work::Uploading;
-        memory.urgent = false;
-        Turn::Upload
+        tracker.work = Work::Uploading;
+        tracker.urgent = false;
+        Action::Upload
     }
 }
 
-fn needs_upload(node: &DirtyNode, memory: &Memory) -> bool {
+fn needs_upload(node: &DirtyNode, tracker: &NodeTracker) -> bool {
     let is_file = node.state.as_ref().is_some_and(|state| state.kind == Kind::File);
-    is_file && !memory.uploaded && (node.content_dirty || memory.upload_again)
+    is_file && !tracker.uploaded && (node.content_dirty || tracker.upload_again)
 }
 
-impl Memory {
+impl NodeTracker {
     fn new(node: &DirtyNode, now: Instant) -> Self {
         Self {
-            mark: mark(node),
+            fingerprint: fingerprint(node),
             unchanged_since: now,
             dirty_since: now,
             uploaded_at: None,
@@ -342,18 +329,18 @@ impl Memory {
             upload_again: false,
             urgent: false,
             failures: 0,
-            trouble: None,
+            failure: None,
         }
     }
 
     fn see(&mut self, node: &DirtyNode, now: Instant) {
-        if self.mark != mark(node) {
-            self.mark = mark(node);
+        if self.fingerprint != fingerprint(node) {
+            self.fingerprint = fingerprint(node);
             self.unchanged_since = now;
         }
     }
 
-    /// When the node has settled if it does not change any more.
+    /// Time at which the node is debounced if it does not change any more.
     fn due(&self, node: &DirtyNode) -> Instant {
         if node.writers > 0 && node.content_dirty {
             let since = self.uploaded_at.unwrap_or(self.dirty_since);
@@ -365,15 +352,15 @@ impl Memory {
         }
     }
 
-    fn rest(&mut self, now: Instant) {
+    fn back_off(&mut self, now: Instant) {
         let factor = 2u32.saturating_pow(self.failures.min(16));
         self.failures += 1;
-        let until = now + (REST_FIRST * factor).min(REST_LONGEST);
-        self.work = Work::Resting { until };
+        let until = now + (BACKOFF_FIRST * factor).min(BACKOFF_MAX);
+        self.work = Work::BackingOff { until };
     }
 }
 
-const fn mark(node: &DirtyNode) -> Mark {
+const fn fingerprint(node: &DirtyNode) -> Fingerprint {
     (node.change, node.written_at, node.size)
 }
 

@@ -5,7 +5,7 @@
 //! until it is answered, so its revisions are recognised; those of a daemon that was killed are
 //! recognised by the feed, which therefore comes first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,16 +13,19 @@ use std::time::{Duration, Instant};
 use miaofs::client;
 use miaofs::protocol::files::{Commit, Committed, NodeChange};
 use miaofs::protocol::ids::{NodeId, Revision};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::plan::{Extent, Facts, Hurry, Planner, Round, Uploaded, WINDOW};
-use crate::store::{self, DirtyNode, Ino, Pushed, run_blocking};
-use crate::sync::engine::Core;
-use crate::sync::flush::{self, Flush, FlushError, Scope};
-use crate::sync::link::{LinkState, reason};
-use crate::sync::pull::resolve::{Settled, settle};
+use super::flush::{Flush, FlushError, Refusal};
+use super::plan::{PlanInput, Planner, Round, Urgency, WindowCoverage};
+use super::request::PushRequest;
+use super::window::{Window, dirty_in};
+use crate::store::{self, DirtyNode, Ino, Pushed, Store};
+use crate::sync::core::Core;
+use crate::sync::error::{SyncError, reason};
+use crate::sync::link::LinkState;
+use crate::sync::pull::{AfterConflict, resolve_conflict};
 use crate::sync::status::path_of;
-use crate::sync::upload::small;
+use crate::sync::upload::{self, Uploader};
 
 /// Pause between looks at the least.
 const GAP: Duration = Duration::from_millis(20);
@@ -33,65 +36,50 @@ const GAP_MAX: Duration = Duration::from_millis(600);
 const NEXT_WINDOW: Duration = Duration::from_millis(500);
 /// With more deletions than this waiting, the size of the drive must be fresh.
 const DELETIONS_FEW: u64 = 100;
-/// Dirty nodes read from the store at once, while others wait for it.
-const PAGE: usize = 100;
 
-/// What others want of the loop, or tell it.
-#[derive(Debug)]
-pub(crate) enum Order {
-    /// The node was synced.
-    Urgent(Ino),
-    /// Somebody waits.
-    Flush { scope: Scope, answer: oneshot::Sender<Result<(), FlushError>> },
-    /// A person means the deletions that wait.
-    AllowDeletions,
-    /// Uploads ended.
-    Uploaded(Vec<(Ino, Uploaded)>),
-}
-
-/// Dirty nodes that are looked at together.
-struct Window {
-    nodes: Vec<DirtyNode>,
-    extent: Extent,
-    /// Deletions in the whole store.
-    deletions: u64,
-}
-
-/// What happened in a pause.
+/// End of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rested {
-    /// Nothing.
-    Undisturbed,
-    /// An order came, so there may be something to do.
-    Called,
+enum PauseOutcome {
+    /// The time went by.
+    Elapsed,
+    /// A request came, so there may be something to do.
+    Requested,
 }
 
 struct Pusher {
     core: Arc<Core>,
+    uploader: Arc<Uploader>,
+    /// For what uploads report.
+    requests: UnboundedSender<PushRequest>,
     planner: Planner,
     flushes: Vec<Flush>,
     /// Where the next window begins when not all fits into one.
     after: Ino,
     rounds: u64,
-    /// How long the last window took to read.
+    /// Time that it took to read the last window.
     reading: Duration,
 }
 
-/// Runs until it is dropped.
-pub(crate) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let planner = Planner::new(core.settings.deletions_limit);
+/// Runs until it is dropped. The sender is that of the receiver.
+pub(crate) async fn run(
+    core: Arc<Core>,
+    uploader: Arc<Uploader>,
+    sender: UnboundedSender<PushRequest>,
+    mut requests: UnboundedReceiver<PushRequest>,
+) {
     let mut pusher = Pusher {
-        core,
-        planner,
+        core: Arc::clone(&core),
+        uploader,
+        requests: sender,
+        planner: Planner::new(core.settings.deletions_limit),
         flushes: Vec::new(),
         after: Ino(0),
         rounds: 0,
         reading: Duration::ZERO,
     };
-    let mut changed = pusher.core.store.subscribe();
-    let mut link = pusher.core.link.watch();
-    let mut caught_up = pusher.core.caught_up.subscribe();
-    let core = Arc::clone(&pusher.core);
+    let mut changed = core.dirtied();
+    let mut link = core.link.watch();
+    let mut caught_up = core.caught_up.subscribe();
     let mut next = Some(Instant::now());
     loop {
         let pause = async {
@@ -102,8 +90,8 @@ pub(crate) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Ord
         };
         tokio::select! {
             () = pause => {}
-            order = orders.recv() => match order {
-                Some(order) => pusher.take(order).await,
+            request = requests.recv() => match request {
+                Some(request) => pusher.take(request).await,
                 None => return,
             },
             _ = changed.changed() => {}
@@ -111,76 +99,54 @@ pub(crate) async fn run(core: Arc<Core>, mut orders: mpsc::UnboundedReceiver<Ord
             _ = caught_up.changed() => {}
             () = core.account_refreshed.notified() => {}
         }
-        while let Ok(order) = orders.try_recv() {
-            pusher.take(order).await;
+        while let Ok(request) = requests.try_recv() {
+            pusher.take(request).await;
         }
         next = pusher.round().await;
-        if pusher.rest(&mut orders).await == Rested::Called {
+        if pusher.pause(&mut requests).await == PauseOutcome::Requested {
             next = Some(Instant::now());
         }
     }
 }
 
 impl Pusher {
-    async fn take(&mut self, order: Order) {
-        match order {
-            Order::Urgent(ino) => self.planner.urgent(ino),
-            Order::AllowDeletions => self.planner.allow_deletions(),
-            Order::Uploaded(outcomes) => {
+    async fn take(&mut self, request: PushRequest) {
+        match request {
+            PushRequest::Urgent(ino) => self.planner.urgent(ino),
+            PushRequest::AllowDeletions => self.planner.allow_deletions(),
+            PushRequest::Uploaded(outcomes) => {
                 for (ino, outcome) in outcomes {
                     self.planner.uploaded(ino, outcome, Instant::now());
                 }
             }
-            Order::Flush { scope, answer } => {
-                self.planner.wake_resting();
-                match self.dirty_in(scope).await {
+            PushRequest::Flush { scope, answer } => {
+                self.planner.retry_failed_now();
+                match self.core.with_store(move |store| dirty_in(store, scope)).await {
                     Ok(waiting) => {
                         self.flushes.push(Flush { waiting, since: self.rounds + 1, answer });
                     }
                     Err(error) => {
-                        let _gone = answer.send(Err(FlushError::Store(reason(&error))));
+                        let _gone = answer.send(Err(FlushError::Store(error)));
                     }
                 }
             }
         }
     }
 
-    async fn dirty_in(&self, scope: Scope) -> Result<std::collections::HashSet<Ino>, store::Error> {
-        let core = Arc::clone(&self.core);
-        run_blocking(move || {
-            let mut dirty = std::collections::HashSet::new();
-            let mut after = Ino(0);
-            loop {
-                let nodes = core.store.dirty_nodes(after, PAGE)?;
-                let Some(last) = nodes.last() else { return Ok(dirty) };
-                after = last.ino;
-                core.store.view::<_, store::Error>(|view| {
-                    for node in &nodes {
-                        if flush::contains(scope, node, view)? {
-                            dirty.insert(node.ino);
-                        }
-                    }
-                    Ok(())
-                })?;
-            }
-        })
-        .await
-    }
-
     /// Leaves the store alone for a while, a shorter one from when somebody begins to wait.
-    async fn rest(&mut self, orders: &mut mpsc::UnboundedReceiver<Order>) -> Rested {
-        let (began, mut rested) = (Instant::now(), Rested::Undisturbed);
-        while let Ok(Some(order)) =
-            tokio::time::timeout_at((began + self.pause()).into(), orders.recv()).await
+    async fn pause(&mut self, requests: &mut UnboundedReceiver<PushRequest>) -> PauseOutcome {
+        let (began, mut outcome) = (Instant::now(), PauseOutcome::Elapsed);
+        while let Ok(Some(request)) =
+            tokio::time::timeout_at((began + self.pause_length()).into(), requests.recv()).await
         {
-            self.take(order).await;
-            rested = Rested::Called;
+            self.take(request).await;
+            outcome = PauseOutcome::Requested;
         }
-        rested
+        outcome
     }
 
-    /// How long to leave the store alone: as long as it was read, and thrice that while nobody waits.
-    fn pause(&self) -> Duration {
+    /// Length of a pause: as long as the store was read, and thrice that while nobody waits.
+    fn pause_length(&self) -> Duration {
         let share = if self.flushes.is_empty() { 3 } else { 1 };
         (GAP + self.reading * share).min(GAP_MAX)
     }
@@ -210,17 +176,18 @@ impl Pusher {
     async fn look(&mut self) -> Result<Option<Instant>, store::Error> {
         let window = self.window().await?;
         if window.deletions > DELETIONS_FEW {
-            self.core.refresh_usage().await;
+            self.core.refresh_account().await;
         }
-        let round = self.planner.plan(&window.nodes, &self.facts(&window));
+        let round = self.planner.plan(&window.nodes, &self.input(&window));
         self.rounds = round.number;
         self.core.metrics.held_deletions.store(round.held_deletions, Ordering::Relaxed);
         let busy = !round.commits.is_empty();
         for job in &round.jobs {
-            let (core, job) = (Arc::clone(&self.core), job.clone());
+            let (uploader, job) = (Arc::clone(&self.uploader), job.clone());
+            let requests = self.requests.clone();
             self.core.spawn(async move {
-                let outcomes = small::run(&core, job).await;
-                let _ended = core.orders.send(Order::Uploaded(outcomes));
+                let outcomes = upload::run(&uploader, job).await;
+                let _ended = requests.send(PushRequest::Uploaded(outcomes));
             });
         }
         for commit in &round.commits {
@@ -228,46 +195,32 @@ impl Pusher {
             self.commit(nodes).await?;
         }
         self.report();
-        self.settle_flushes(&window, &round).await?;
+        self.complete_waiters(&window, &round).await?;
         let now = Instant::now();
-        Ok(match window.extent {
+        Ok(match window.coverage {
             _ if busy => Some(now),
-            Extent::Part => Some(now + NEXT_WINDOW),
-            Extent::All => round.next,
+            WindowCoverage::Part => Some(now + NEXT_WINDOW),
+            WindowCoverage::All => round.next,
         })
     }
 
-    fn facts(&self, window: &Window) -> Facts {
-        let usage = self.core.usage();
-        Facts {
+    fn input(&self, window: &Window) -> PlanInput {
+        let account = self.core.account();
+        PlanInput {
             now: Instant::now(),
-            hurry: if self.flushes.is_empty() { Hurry::No } else { Hurry::Yes },
+            urgency: if self.flushes.is_empty() { Urgency::Background } else { Urgency::Awaited },
             deletions: window.deletions,
-            drive_nodes: usage.as_ref().map_or(0, |account| account.nodes),
-            max_file_size: usage.as_ref().map_or(u64::MAX, |account| account.max_file_size),
-            extent: window.extent,
+            drive_nodes: account.as_ref().map_or(0, |account| account.nodes),
+            max_file_size: account.as_ref().map_or(u64::MAX, |account| account.max_file_size),
+            coverage: window.coverage,
         }
     }
 
     async fn window(&mut self) -> Result<Window, store::Error> {
-        let (core, after) = (Arc::clone(&self.core), self.after);
-        let started = Instant::now();
-        let window = run_blocking(move || {
-            let nodes = dirty_from(&core.store, after)?;
-            let all = after == Ino(0) && nodes.len() < WINDOW;
-            let extent = if all { Extent::All } else { Extent::Part };
-            let deletions = match extent {
-                Extent::All => deletions_in(&nodes),
-                Extent::Part => core.store.deletions()?,
-            };
-            Ok::<_, store::Error>(Window { nodes, extent, deletions })
-        })
-        .await?;
+        let (after, started) = (self.after, Instant::now());
+        let window = self.core.with_store(move |store| Window::read(store, after)).await?;
         self.reading = started.elapsed();
-        self.after = match (window.extent, window.nodes.last()) {
-            (Extent::Part, Some(last)) if window.nodes.len() == WINDOW => last.ino,
-            _ => Ino(0),
-        };
+        self.after = window.end();
         Ok(window)
     }
 
@@ -280,7 +233,7 @@ impl Pusher {
             let revisions: Vec<Revision> = nodes.iter().map(|_| Revision::random()).collect();
             let pushes: Vec<(Ino, Revision)> =
                 nodes.iter().map(|node| node.ino).zip(revisions.iter().copied()).collect();
-            match core.store.begin_push(&pushes) {
+            match core.with_store(move |store| store.begin_push(&pushes)).await {
                 // One was removed since the look, which shows less next time.
                 Err(store::Error::NoNode(_)) => return Ok(()),
                 begun => begun?,
@@ -296,13 +249,9 @@ impl Pusher {
                     parts.push(first);
                 }
                 Err(error) => {
-                    let text = reason(&error);
-                    tracing::warn!(
-                        error = text,
-                        request_id = error.request_id(),
-                        "a commit failed"
-                    );
-                    self.planner.refused(nodes[0].ino, text, Instant::now());
+                    let request_id = error.request_id();
+                    tracing::warn!(error = reason(&error), request_id, "a commit failed");
+                    self.planner.refused(nodes[0].ino, error.into(), Instant::now());
                 }
             }
         }
@@ -338,47 +287,50 @@ impl Pusher {
                 }
             }
         }
-        let core = Arc::clone(&self.core);
-        run_blocking(move || core.store.finish_push(&done)).await?;
+        self.core.with_store(move |store| store.finish_push(&done)).await?;
         for conflict in committed.conflicts {
             let Some((node, _)) = by_id.get(&conflict.id) else { continue };
             tracing::debug!(node = %node.ino, reason = ?conflict.reason, "not committed");
-            let settled = settle(&self.core, node, conflict).await?;
-            self.take_settled(node.ino, settled);
+            let after = resolve_conflict(&self.core, node, conflict).await?;
+            self.take_conflict(node.ino, after);
         }
         Ok(())
     }
 
-    fn take_settled(&mut self, ino: Ino, settled: Settled) {
+    fn take_conflict(&mut self, ino: Ino, after: AfterConflict) {
         let now = Instant::now();
-        match settled {
-            Settled::Again => {}
-            Settled::Later => self.planner.deferred(ino, now),
-            Settled::UploadAgain => self.planner.upload_again(ino),
-            Settled::Refused(text) => self.planner.refused(ino, text.to_owned(), now),
+        match after {
+            AfterConflict::Replan => {}
+            AfterConflict::Defer => self.planner.deferred(ino, now),
+            AfterConflict::UploadAgain => self.planner.upload_again(ino),
+            AfterConflict::Refused(error) => self.planner.refused(ino, error, now),
         }
     }
 
     fn report(&self) {
-        let troubles: BTreeMap<Ino, String> =
-            self.planner.troubles().map(|(ino, trouble)| (ino, trouble.text.clone())).collect();
-        self.core.metrics.set_troubles(troubles);
+        let failures = self.planner.failures();
+        let errors: BTreeMap<Ino, Arc<SyncError>> =
+            failures.map(|(ino, failure)| (ino, Arc::clone(&failure.error))).collect();
+        self.core.metrics.set_errors(errors);
     }
 
     /// Answers those who wait and for whom nothing more will happen.
-    async fn settle_flushes(&mut self, window: &Window, round: &Round) -> Result<(), store::Error> {
+    async fn complete_waiters(
+        &mut self,
+        window: &Window,
+        round: &Round,
+    ) -> Result<(), store::Error> {
         if self.flushes.is_empty() {
             return Ok(());
         }
         let idle = round.jobs.is_empty()
             && round.commits.is_empty()
-            && window.extent == Extent::All
+            && window.coverage == WindowCoverage::All
             && !self.planner.is_uploading();
-        let dirty: std::collections::HashSet<Ino> =
-            window.nodes.iter().map(|node| node.ino).collect();
+        let dirty: HashSet<Ino> = window.nodes.iter().map(|node| node.ino).collect();
         let mut waiting = Vec::new();
         for mut flush in std::mem::take(&mut self.flushes) {
-            if window.extent == Extent::All && round.number >= flush.since {
+            if window.coverage == WindowCoverage::All && round.number >= flush.since {
                 flush.waiting.retain(|ino| dirty.contains(ino));
             }
             if flush.waiting.is_empty() {
@@ -397,33 +349,32 @@ impl Pusher {
         Ok(())
     }
 
-    /// What is wrong with the nodes that are waited for, once all others are through and it was
-    /// tried since the call; else nothing.
-    fn refused(&self, flush: &Flush, idle: bool) -> Vec<(Ino, String)> {
+    /// Errors of the nodes that are waited for, once all others are through and it was tried since
+    /// the call; else nothing.
+    fn refused(&self, flush: &Flush, idle: bool) -> Vec<(Ino, Arc<SyncError>)> {
         if !idle {
             return Vec::new();
         }
         self.planner
-            .troubles()
-            .filter(|(ino, trouble)| flush.waiting.contains(ino) && trouble.round >= flush.since)
-            .map(|(ino, trouble)| (ino, trouble.text.clone()))
+            .failures()
+            .filter(|(ino, failure)| flush.waiting.contains(ino) && failure.round >= flush.since)
+            .map(|(ino, failure)| (ino, Arc::clone(&failure.error)))
             .collect()
     }
 
     async fn with_paths(
         &self,
-        refused: Vec<(Ino, String)>,
-    ) -> Result<Vec<(String, String)>, store::Error> {
-        let core = Arc::clone(&self.core);
-        run_blocking(move || {
-            core.store.view(|view| {
+        refused: Vec<(Ino, Arc<SyncError>)>,
+    ) -> Result<Vec<Refusal>, store::Error> {
+        let read = |store: &Arc<Store>| {
+            store.view(|view| {
                 refused
                     .into_iter()
-                    .map(|(ino, text)| Ok((path_of(view, ino)?, text)))
-                    .collect::<Result<_, store::Error>>()
+                    .map(|(ino, error)| Ok(Refusal { path: path_of(view, ino)?, error }))
+                    .collect()
             })
-        })
-        .await
+        };
+        self.core.with_store(read).await
     }
 }
 
@@ -457,23 +408,4 @@ async fn send(core: &Core, commit: &Commit) -> Result<Committed, client::Error> 
             answer => return answer,
         }
     }
-}
-
-/// One window of dirty nodes, read in pages so that nobody waits long for the store meanwhile.
-fn dirty_from(store: &store::Store, after: Ino) -> Result<Vec<DirtyNode>, store::Error> {
-    let mut nodes: Vec<DirtyNode> = Vec::new();
-    while nodes.len() < WINDOW {
-        let last = nodes.last().map_or(after, |node| node.ino);
-        let page = store.dirty_nodes(last, PAGE)?;
-        let is_last = page.len() < PAGE;
-        nodes.extend(page);
-        if is_last {
-            break;
-        }
-    }
-    Ok(nodes)
-}
-
-fn deletions_in(nodes: &[DirtyNode]) -> u64 {
-    nodes.iter().filter(|node| node.state.is_none()).count() as u64
 }

@@ -14,7 +14,7 @@ use crate::store::{self, ChunkRead, Snapshot, Store};
 
 /// Threads that hash one content.
 const THREADS_MAX: usize = 4;
-/// How often chunks that changed meanwhile are hashed again.
+/// Number of times that chunks which changed meanwhile are hashed again.
 const AGAIN_MAX: u32 = 16;
 
 /// Why there is no manifest of a snapshot.
@@ -34,9 +34,9 @@ pub(crate) enum HashError {
 /// A snapshot that has been hashed.
 #[derive(Debug, Clone)]
 pub(crate) struct Hashed {
-    /// What was hashed.
+    /// State of the file that was hashed.
     pub snapshot: Snapshot,
-    /// Its manifest.
+    /// Manifest of that state.
     pub manifest: Arc<Manifest>,
 }
 
@@ -81,7 +81,7 @@ fn finish(store: &Store, mut snapshot: Snapshot, mut hashes: Hashes) -> Result<H
     Err(HashError::Changed)
 }
 
-/// What is known of each chunk of a content: `None` when it must be hashed.
+/// Digests of the chunks of a content, by index; `None` for one that must be hashed.
 struct Hashes {
     size: u64,
     chunks: Vec<Option<Hash>>,
@@ -91,7 +91,7 @@ struct Hashes {
 type Hash = (ChunkDigest, bool);
 
 impl Hashes {
-    /// What the base of a snapshot tells.
+    /// Digests of the chunks that are those of a snapshot's base.
     fn of_base(snapshot: &Snapshot) -> Self {
         match &snapshot.base_manifest {
             Some(base) => Self::of_manifest(base, snapshot.size).without(&snapshot.dirty),
@@ -102,7 +102,7 @@ impl Hashes {
         }
     }
 
-    /// What a manifest tells of a content of `size` bytes that grew from it.
+    /// Digests of the chunks that a content of `size` bytes has in common with the manifest it grew from.
     fn of_manifest(manifest: &Manifest, size: u64) -> Self {
         let chunks = (0..).zip(manifest.chunks());
         let chunks =
@@ -110,7 +110,7 @@ impl Hashes {
         Self { size: manifest.size(), chunks }.resized(size)
     }
 
-    /// What stays true when the size changes.
+    /// Keeps the digests that stay true when the size changes.
     fn resized(mut self, size: u64) -> Self {
         self.chunks.resize(chunk_count(size) as usize, None);
         for (index, chunk) in (0..).zip(&mut self.chunks) {
@@ -145,7 +145,7 @@ impl Hashes {
     }
 }
 
-/// What is to be hashed, by several threads.
+/// Chunks to hash, by several threads.
 struct Work<'a> {
     store: &'a Store,
     snapshot: &'a Snapshot,
@@ -154,11 +154,11 @@ struct Work<'a> {
     holes: &'a [u64],
 }
 
-/// What was hashed, and whether that was all.
-type Progress = (Vec<(u64, Hash)>, Result<(), HashError>);
+/// Digests so far, and an error when these are not all.
+type HashProgress = (Vec<(u64, Hash)>, Result<(), HashError>);
 
 impl Work<'_> {
-    fn do_all(&self) -> Progress {
+    fn do_all(&self) -> HashProgress {
         let next = AtomicUsize::new(0);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = cores.min(THREADS_MAX).min(self.indexes.len());
@@ -180,7 +180,7 @@ impl Work<'_> {
     }
 
     /// Takes the next index again and again until there is none or one fails.
-    fn do_some(&self, next: &AtomicUsize) -> Progress {
+    fn do_some(&self, next: &AtomicUsize) -> HashProgress {
         let mut hashes = Vec::new();
         let mut buffer = Vec::new();
         while let Some(&index) = self.indexes.get(next.fetch_add(1, Ordering::Relaxed)) {

@@ -19,37 +19,39 @@ use miaofs::protocol::uploads::{
     Challenge, InstantUpload, Proof, UploadAddress, UploadBegun, UploadInit,
 };
 
+use super::error::UploadError;
 use super::hash::{self, Hashed};
-use super::small::{STREAMS, UploadError, bring_absent, hashed};
-use crate::store::{ChunkRead, Ino, Snapshot, Store, run_blocking};
-use crate::sync::engine::Core;
-use crate::sync::status::UploadShown;
+use super::limits::STREAMS;
+use super::prepare::Uploader;
+use crate::store::{ChunkRead, Ino, Snapshot, Store};
+use crate::sync::core::Core;
+use crate::sync::metrics::ShownUpload;
 
-/// How often an upload is begun again without any new chunk having been sent.
+/// Number of times that an upload is begun again without any new chunk having been sent.
 const FRUITLESS_MAX: u32 = 5;
-/// How often what changed on the way is hashed and sent again before the file is left for later.
+/// Number of times that changed chunks are hashed and sent again before the file is left for later.
 const AGAIN_MAX: u32 = 16;
 
 /// A content on its way.
 struct Upload<'a> {
-    core: &'a Arc<Core>,
+    uploader: &'a Uploader,
     snapshot: Snapshot,
     manifest: Arc<Manifest>,
-    shown: UploadShown<'a>,
+    shown: ShownUpload<'a>,
 }
 
 /// Brings the content of a node to the server and tells the store.
 ///
 /// # Errors
 /// [`UploadError`]; what was sent stays with the server for the next time.
-pub(crate) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError> {
-    let _lane = core.lanes.large.acquire().await.expect("lanes are never closed");
-    let mut hashed = hashed(core, ino).await?;
+pub(super) async fn upload(uploader: &Uploader, ino: Ino) -> Result<(), UploadError> {
+    let _permit = uploader.limits.large().await;
+    let mut hashed = uploader.hashed(ino).await?;
     for _again in 0..AGAIN_MAX {
-        match transfer(core, hashed.clone()).await {
+        match transfer(uploader, hashed.clone()).await {
             Err(UploadError::Changed) => {
-                let store = Arc::clone(&core.store);
-                hashed = run_blocking(move || hash::hash_again(&store, &hashed)).await?;
+                let again = move |store: &Arc<Store>| hash::hash_again(store, &hashed);
+                hashed = uploader.core.with_store(again).await?;
             }
             result => return result,
         }
@@ -58,43 +60,48 @@ pub(crate) async fn upload(core: &Arc<Core>, ino: Ino) -> Result<(), UploadError
 }
 
 /// Sends what was hashed, unless it changes on the way.
-async fn transfer(core: &Arc<Core>, hashed: Hashed) -> Result<(), UploadError> {
+async fn transfer(uploader: &Uploader, hashed: Hashed) -> Result<(), UploadError> {
+    let core = &uploader.core;
     let Hashed { snapshot, manifest } = hashed;
     let shown = core.metrics.show_upload(snapshot.ino, manifest.size());
-    let upload = Upload { core, snapshot, manifest, shown };
+    let upload = Upload { uploader, snapshot, manifest, shown };
     if upload.instantly().await? {
         core.metrics.instant_uploads.fetch_add(1, Ordering::Relaxed);
     } else {
         upload.in_chunks().await?;
     }
     let Upload { snapshot, manifest, .. } = upload;
-    let (store, ino) = (Arc::clone(&core.store), snapshot.ino);
+    let ino = snapshot.ino;
     let has_holes = manifest.data_bytes() < manifest.size();
-    run_blocking(move || store.mark_uploaded(&snapshot, manifest)).await?;
+    core.with_store(move |store| store.mark_uploaded(&snapshot, manifest)).await?;
     if has_holes {
-        core.tell_attributes(ino);
+        core.invalidate_attributes(ino);
     }
     Ok(())
 }
 
 impl Upload<'_> {
-    /// Whether the server has the content already and lets this user have it.
+    fn core(&self) -> &Core {
+        &self.uploader.core
+    }
+
+    /// True if the server has the content already and lets this user have it.
     async fn instantly(&self) -> Result<bool, UploadError> {
         let request = InstantUpload {
             filehash: Some(self.manifest.digest()),
             md5: None,
             size: self.manifest.size(),
         };
-        let answer = self.core.client.instant_upload(&request).await?;
+        let answer = self.core().client.instant_upload(&request).await?;
         let challenge = match answer.challenge {
             Some(challenge) if answer.found => challenge,
             _ => return Ok(answer.found),
         };
-        let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
-        let id = challenge.id;
-        let proof = run_blocking(move || prove(&store, &snapshot, &challenge)).await?;
+        let (snapshot, id) = (self.snapshot.clone(), challenge.id);
+        let prove = move |store: &Arc<Store>| prove(store, &snapshot, &challenge);
+        let proof = self.core().with_store(prove).await?;
         let Some(proof) = proof else { return Ok(false) };
-        match self.core.client.prove_instant_upload(&Proof { id, proof }).await {
+        match self.core().client.prove_instant_upload(&Proof { id, proof }).await {
             Ok(_content) => Ok(true),
             Err(error) if error.is_offline() => Err(error.into()),
             Err(error) => {
@@ -108,24 +115,24 @@ impl Upload<'_> {
     async fn in_chunks(&self) -> Result<(), UploadError> {
         let mut fruitless = 0;
         loop {
-            let before = self.core.metrics.counters(self.core.client.traffic()).chunks_sent;
+            let before = self.core().metrics.counters(self.core().client.traffic()).chunks_sent;
             let error = match self.try_once().await {
                 Ok(()) => return Ok(()),
                 Err(UploadError::Client(error)) => error,
                 Err(error) => return Err(error),
             };
-            self.core.link.failed(&error);
+            self.core().link.failed(&error);
             let goes_on = error.is_retryable()
                 || matches!(
                     error.code(),
                     Some(Code::NotFound | Code::ChunksMissing | Code::WrongHost)
                 );
-            let after = self.core.metrics.counters(self.core.client.traffic()).chunks_sent;
+            let after = self.core().metrics.counters(self.core().client.traffic()).chunks_sent;
             fruitless = if after > before || error.is_offline() { 0 } else { fruitless + 1 };
             if !goes_on || fruitless > FRUITLESS_MAX {
                 return Err(error.into());
             }
-            self.core.link.until_online().await;
+            self.core().link.until_online().await;
         }
     }
 
@@ -135,7 +142,7 @@ impl Upload<'_> {
         match self.fill(&address, begun.missing).await {
             Err(error @ UploadError::Client(_)) => Err(error),
             Err(error) => {
-                self.give_up(&address).await;
+                self.cancel(&address).await;
                 Err(error)
             }
             Ok(()) => Ok(()),
@@ -150,15 +157,15 @@ impl Upload<'_> {
         while let Some(sent) = sending.next().await {
             sent?;
         }
-        self.core.client.complete_upload(address).await?;
+        self.core().client.complete_upload(address).await?;
         Ok(())
     }
 
     /// Ends an upload of a content that is no more: the next one is of another digest and does not use it.
     /// The server takes only so many at once. One that it cannot be told of is swept in time.
-    async fn give_up(&self, address: &UploadAddress) {
-        if let Err(error) = self.core.client.cancel_upload(address).await {
-            tracing::debug!(%error, ino = %self.snapshot.ino, "cannot give an upload up");
+    async fn cancel(&self, address: &UploadAddress) {
+        if let Err(error) = self.core().client.cancel_upload(address).await {
+            tracing::debug!(%error, ino = %self.snapshot.ino, "cannot cancel an upload");
         }
     }
 
@@ -171,35 +178,35 @@ impl Upload<'_> {
             chunks: self.manifest.to_wire(),
             base,
         };
-        match self.core.client.begin_upload(&init).await {
+        match self.core().client.begin_upload(&init).await {
             Err(error) if base.is_some() && error.code() == Some(Code::NotFound) => {
-                self.core.client.begin_upload(&UploadInit { base: None, ..init }).await
+                self.core().client.begin_upload(&UploadInit { base: None, ..init }).await
             }
             answer => answer,
         }
     }
 
     async fn send(&self, upload: &UploadAddress, index: u64) -> Result<(), UploadError> {
-        let _lane = self.core.lanes.streams.acquire().await.expect("lanes are never closed");
+        let _permit = self.uploader.limits.stream().await;
         let length = self.length(index);
-        self.core.throttle.let_through(length).await;
+        self.uploader.throttle.let_through(length).await;
         let bytes = match self.read(index).await? {
             Some(bytes) => bytes,
             None => {
                 let start = index * CHUNK_SIZE;
-                bring_absent(self.core, self.snapshot.ino, start..start + length).await;
-                self.read(index).await?.ok_or(UploadError::Absent)?
+                self.uploader.fetch_absent(self.snapshot.ino, start..start + length).await;
+                self.read(index).await?.ok_or(UploadError::Lost)?
             }
         };
-        self.core.client.put_chunk(upload, index, bytes).await?;
-        self.core.metrics.chunks.add(length);
+        self.core().client.put_chunk(upload, index, bytes).await?;
+        self.core().metrics.chunks.add(length);
         self.shown.sent(length);
         Ok(())
     }
 
     async fn read(&self, index: u64) -> Result<Option<Bytes>, UploadError> {
-        let (store, snapshot) = (Arc::clone(&self.core.store), self.snapshot.clone());
-        run_blocking(move || read(&store, &snapshot, index)).await
+        let snapshot = self.snapshot.clone();
+        self.core().with_store(move |store| read(store, &snapshot, index)).await
     }
 
     fn length(&self, index: u64) -> u64 {

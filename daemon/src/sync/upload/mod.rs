@@ -1,5 +1,20 @@
 //! Brings contents to the server: hashed, asked about, and sent as far as the server does not have them.
+//!
+//! Memory is bounded by [`limits`]: a few groups of small contents, one chunk for each stream, and one
+//! for each hashing thread. Stands on [`download`](super::download), which brings back what must be
+//! sent and was given up here.
 
-pub(super) mod hash;
+mod error;
+mod hash;
+mod job;
 mod large;
-pub(super) mod small;
+mod limits;
+mod prepare;
+mod small;
+mod throttle;
+
+pub(super) use error::UploadOutcome;
+#[cfg(test)]
+pub(crate) use hash::{Hashed, hash};
+pub(super) use job::{Job, run};
+pub(super) use prepare::Uploader;

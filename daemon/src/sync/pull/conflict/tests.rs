@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::store::Ino;
 
-fn mark() -> Mark {
-    Mark { device: "laptop".to_owned(), date: "2026-11-23 10.00.00".to_owned() }
+fn label() -> ConflictLabel {
+    ConflictLabel { device: "laptop".to_owned(), date: "2026-11-23 10.00.00".to_owned() }
 }
 
 fn content(text: &str) -> Option<ContentRef> {
@@ -72,7 +72,7 @@ fn deletions_lose_against_changes_on_either_side() {
     ];
     for (here, there, expected) in cases {
         let case = format!("{here:?} against {there:?}");
-        let result = resolve(&local(Some(base.clone()), here), &remote(there), &mark());
+        let result = resolve(&local(Some(base.clone()), here), &remote(there), &label());
         assert_eq!(result, expected, "{case}");
     }
 }
@@ -90,7 +90,7 @@ fn the_times_of_a_directory_alone_do_not_bring_it_back() {
     ];
     for (here, there, expected) in cases {
         let case = format!("{here:?} against {there:?}");
-        let result = resolve(&local(Some(base.clone()), here), &remote(there), &mark());
+        let result = resolve(&local(Some(base.clone()), here), &remote(there), &label());
         assert_eq!(result, expected, "{case}");
     }
 }
@@ -101,11 +101,11 @@ fn two_new_contents_are_both_kept_and_equal_ones_are_one() {
     let node = local(Some(base.clone()), Some(file("mine")));
     let copy_name = b"a (conflict laptop 2026-11-23 10.00.00).txt".to_vec();
     let kept = Resolution::KeepBoth { copy_name };
-    assert_eq!(resolve(&node, &remote(Some(file("theirs"))), &mark()), kept);
-    assert_eq!(resolve(&node, &remote(Some(file("mine"))), &mark()), Resolution::TakeRemote);
+    assert_eq!(resolve(&node, &remote(Some(file("theirs"))), &label()), kept);
+    assert_eq!(resolve(&node, &remote(Some(file("mine"))), &label()), Resolution::TakeRemote);
 
     let unhashed = DirtyNode { content_dirty: true, ..local(Some(base), Some(file("old"))) };
-    assert_eq!(resolve(&unhashed, &remote(Some(file("theirs"))), &mark()), kept);
+    assert_eq!(resolve(&unhashed, &remote(Some(file("theirs"))), &label()), kept);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn attributes_here_and_content_there_are_merged() {
     let there = NodeState { mtime: 20, ctime: 20, ..file("theirs") };
     let expected = NodeState { mode: 0o600, entries: vec![entry("b.txt")], ..there.clone() };
     let node = local(Some(base), Some(here));
-    assert_eq!(resolve(&node, &remote(Some(there)), &mark()), Resolution::Merge(expected));
+    assert_eq!(resolve(&node, &remote(Some(there)), &label()), Resolution::Merge(expected));
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_push_whose_answer_was_lost_is_recognised() {
     let there = remote(Some(file("first try")));
     let mut node = local(Some(file("old")), Some(file("second try")));
     node.in_flight = Some(there.revision);
-    assert_eq!(resolve(&node, &there, &mark()), Resolution::Merge(file("second try")));
+    assert_eq!(resolve(&node, &there, &label()), Resolution::Merge(file("second try")));
 }
 
 #[test]
@@ -138,11 +138,11 @@ fn hard_links_added_on_both_sides_are_all_there() {
 fn a_name_taken_by_the_same_thing_is_shared_and_by_another_is_left() {
     let directory = NodeState { kind: Kind::Directory, content: None, ..file("") };
     let new = local(None, Some(directory.clone()));
-    assert_eq!(resolve_name(&new, &remote(Some(directory)), &mark()), NameResolution::Adopt);
+    assert_eq!(resolve_name(&new, &remote(Some(directory)), &label()), NameResolution::Adopt);
     let new = local(None, Some(file("mine")));
     let renamed = b"a (conflict laptop 2026-11-23 10.00.00).txt".to_vec();
     assert_eq!(
-        resolve_name(&new, &remote(Some(file("theirs"))), &mark()),
+        resolve_name(&new, &remote(Some(file("theirs"))), &label()),
         NameResolution::RenameLocal(renamed)
     );
 }
@@ -156,8 +156,8 @@ proptest! {
         while name.len() > NAME_MAX {
             name.pop();
         }
-        let mark = Mark { device, ..mark() };
-        let made = conflict_name(name.as_bytes(), &mark);
+        let label = ConflictLabel { device, ..label() };
+        let made = conflict_name(name.as_bytes(), &label);
         prop_assert!(made != name.as_bytes());
         prop_assert!(std::str::from_utf8(&made).is_ok());
         prop_assert!(Name::new(made).is_ok());

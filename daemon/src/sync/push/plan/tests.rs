@@ -10,14 +10,14 @@ use miaofs::protocol::name::Name;
 
 use super::*;
 
-fn facts(now: Instant) -> Facts {
-    Facts {
+fn input(now: Instant) -> PlanInput {
+    PlanInput {
         now,
-        hurry: Hurry::No,
+        urgency: Urgency::Background,
         deletions: 0,
         drive_nodes: 100,
         max_file_size: 1 << 40,
-        extent: Extent::All,
+        coverage: WindowCoverage::All,
     }
 }
 
@@ -61,16 +61,16 @@ fn planner() -> Planner {
 fn a_file_settles_is_uploaded_and_then_committed() {
     let (mut planner, now) = (planner(), Instant::now());
     let nodes = [file(7, 10)];
-    let round = planner.plan(&nodes, &facts(now));
+    let round = planner.plan(&nodes, &input(now));
     assert!(round.jobs.is_empty() && round.commits.is_empty());
     assert_eq!(round.next, Some(now + DEBOUNCE));
 
     let settled = now + DEBOUNCE;
-    assert_eq!(planner.plan(&nodes, &facts(settled)).jobs, [Job::Small(vec![Ino(7)])]);
-    assert!(planner.plan(&nodes, &facts(settled)).jobs.is_empty(), "it is under way");
+    assert_eq!(planner.plan(&nodes, &input(settled)).jobs, [Job::Small(vec![Ino(7)])]);
+    assert!(planner.plan(&nodes, &input(settled)).jobs.is_empty(), "it is under way");
 
-    planner.uploaded(Ino(7), Uploaded::Known, settled);
-    assert_eq!(planner.plan(&nodes, &facts(settled)).commits, vec![vec![0]]);
+    planner.uploaded(Ino(7), UploadOutcome::Known, settled);
+    assert_eq!(planner.plan(&nodes, &input(settled)).commits, vec![vec![0]]);
 }
 
 #[test]
@@ -79,9 +79,9 @@ fn what_was_synced_or_is_waited_for_does_not_settle_first() {
     let nodes = [file(7, 10)];
     let mut synced = planner();
     synced.urgent(Ino(7));
-    assert_eq!(synced.plan(&nodes, &facts(now)).jobs.len(), 1);
-    let hurry = Facts { hurry: Hurry::Yes, ..facts(now) };
-    assert_eq!(planner().plan(&nodes, &hurry).jobs.len(), 1);
+    assert_eq!(synced.plan(&nodes, &input(now)).jobs.len(), 1);
+    let awaited = PlanInput { urgency: Urgency::Awaited, ..input(now) };
+    assert_eq!(planner().plan(&nodes, &awaited).jobs.len(), 1);
 }
 
 #[test]
@@ -92,10 +92,10 @@ fn an_open_file_is_pushed_at_intervals_even_if_it_is_never_quiet() {
     for second in 0..130 {
         node.written_at += 1;
         let now = start + Duration::from_secs(second);
-        let round = planner.plan(std::slice::from_ref(&node), &facts(now));
+        let round = planner.plan(std::slice::from_ref(&node), &input(now));
         if !round.jobs.is_empty() {
-            planner.uploaded(Ino(7), Uploaded::Known, now);
-            let round = planner.plan(std::slice::from_ref(&node), &facts(now));
+            planner.uploaded(Ino(7), UploadOutcome::Known, now);
+            let round = planner.plan(std::slice::from_ref(&node), &input(now));
             assert_eq!(round.commits.len(), 1, "the state that was uploaded");
             planner.acknowledged(&node, now);
             pushed += 1;
@@ -108,29 +108,29 @@ fn an_open_file_is_pushed_at_intervals_even_if_it_is_never_quiet() {
 fn a_failure_rests_longer_each_time_and_others_go_on() {
     let (mut planner, mut now) = (planner(), Instant::now());
     let nodes = [file(7, 10), file(8, 10)];
-    let hurry = |now| Facts { hurry: Hurry::Yes, ..facts(now) };
-    planner.plan(&nodes, &hurry(now));
-    planner.uploaded(Ino(8), Uploaded::Known, now);
+    let awaited = |now| PlanInput { urgency: Urgency::Awaited, ..input(now) };
+    planner.plan(&nodes, &awaited(now));
+    planner.uploaded(Ino(8), UploadOutcome::Known, now);
     let mut rests = Vec::new();
     for _ in 0..3 {
-        planner.uploaded(Ino(7), Uploaded::Failed("no room".to_owned()), now);
-        let round = planner.plan(&nodes, &hurry(now));
+        planner.uploaded(Ino(7), UploadOutcome::Failed(Arc::new(SyncError::ContentLost)), now);
+        let round = planner.plan(&nodes, &awaited(now));
         assert_eq!(round.commits, vec![vec![1]]);
         rests.push(round.next.unwrap() - now);
         now = round.next.unwrap();
-        planner.plan(&nodes, &hurry(now));
+        planner.plan(&nodes, &awaited(now));
     }
-    assert_eq!(rests, [REST_FIRST, REST_FIRST * 2, REST_FIRST * 4]);
-    assert_eq!(planner.troubles().count(), 1);
+    assert_eq!(rests, [BACKOFF_FIRST, BACKOFF_FIRST * 2, BACKOFF_FIRST * 4]);
+    assert_eq!(planner.failures().count(), 1);
 }
 
 #[test]
 fn a_file_too_large_for_the_server_stays_local() {
     let mut planner = planner();
-    let facts = Facts { hurry: Hurry::Yes, max_file_size: 9, ..facts(Instant::now()) };
-    assert!(planner.plan(&[file(7, 10)], &facts).jobs.is_empty());
-    let (_, trouble) = planner.troubles().next().unwrap();
-    assert!(trouble.text.starts_with("stays local"));
+    let input = PlanInput { urgency: Urgency::Awaited, max_file_size: 9, ..input(Instant::now()) };
+    assert!(planner.plan(&[file(7, 10)], &input).jobs.is_empty());
+    let (_, failure) = planner.failures().next().unwrap();
+    assert!(matches!(*failure.error, SyncError::TooLarge { limit: 9 }));
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn many_deletions_wait_for_a_word_and_the_rest_goes_on() {
     let deleted =
         DirtyNode { base_version: 1, base_state: file(9, 0).state, state: None, ..file(9, 0) };
     let nodes = [deleted, DirtyNode { content_dirty: false, ..file(7, 0) }];
-    let many = Facts { hurry: Hurry::Yes, deletions: 2000, ..facts(Instant::now()) };
+    let many = PlanInput { urgency: Urgency::Awaited, deletions: 2000, ..input(Instant::now()) };
     let round = planner.plan(&nodes, &many);
     assert_eq!((round.commits, round.held_deletions), (vec![vec![1]], 2000));
     planner.allow_deletions();

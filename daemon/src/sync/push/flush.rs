@@ -1,12 +1,15 @@
-//! Waiting until what is dirty now is on the server.
+//! Callers who wait until what is dirty now is on the server, and what they are told.
 
 use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use crate::store::{DirtyNode, Error, Ino, View};
+use crate::sync::error::{SyncError, reason};
 
-/// What shall be on the server.
+/// Part of the drive that shall be on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// The whole drive.
@@ -18,32 +21,45 @@ pub(crate) enum Scope {
 }
 
 /// Why not all is on the server.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum FlushError {
     /// Nothing can be sent until a person signs in.
     #[error("signed out: run `miaofs login`")]
     SignedOut,
     /// These nodes cannot be sent; all others were.
-    #[error("{}", describe(.0))]
-    Refused(Vec<(String, String)>),
+    #[error("not on the server: {}", list(.0))]
+    Refused(Vec<Refusal>),
     /// The local store failed.
-    #[error("the local store failed: {0}")]
-    Store(String),
+    #[error("the local store failed")]
+    Store(#[source] Error),
     /// The engine has ended.
     #[error("the daemon is ending")]
     Ended,
 }
 
-fn describe(refused: &[(String, String)]) -> String {
-    let lines: Vec<String> =
-        refused.iter().map(|(path, reason)| format!("{path}: {reason}")).collect();
-    format!("not on the server: {}", lines.join("; "))
+/// A node that cannot be sent. Its text names the path and the reason.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    /// Path in the drive.
+    pub path: String,
+    /// The reason.
+    pub error: Arc<SyncError>,
 }
 
-/// Somebody who waits.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, reason(&self.error))
+    }
+}
+
+fn list(refusals: &[Refusal]) -> String {
+    refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// A caller who waits.
 #[derive(Debug)]
 pub(super) struct Flush {
-    /// What was dirty at the call and is not yet known to be on the server.
+    /// Nodes that were dirty at the call and are not yet known to be on the server.
     pub(super) waiting: HashSet<Ino>,
     /// Only what was looked at in this round or later shows what was there at the call.
     pub(super) since: u64,
@@ -64,7 +80,7 @@ impl Flush {
     }
 }
 
-/// Whether a dirty node is in the scope.
+/// True if a dirty node is in the scope.
 pub(super) fn contains(scope: Scope, node: &DirtyNode, view: &mut View<'_>) -> Result<bool, Error> {
     match scope {
         Scope::All => Ok(true),
@@ -73,7 +89,7 @@ pub(super) fn contains(scope: Scope, node: &DirtyNode, view: &mut View<'_>) -> R
     }
 }
 
-/// Whether any name of the node, now or on the server, is below `top`.
+/// True if any name of the node, now or on the server, is below `top`.
 fn is_below(top: Ino, node: &DirtyNode, view: &mut View<'_>) -> Result<bool, Error> {
     if node.ino == top {
         return Ok(true);

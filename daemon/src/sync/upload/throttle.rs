@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Throttle {
     bytes_per_second: Option<NonZeroU64>,
-    /// When all that was let through so far has been paid for.
+    /// Time at which all that was let through so far has been paid for.
     paid_at: Mutex<Instant>,
 }
 

@@ -1,0 +1,54 @@
+//! Reasons for which a node is not on the server, as the planner keeps them and a person reads them.
+
+use std::error::Error;
+
+use miaofs::client;
+use miaofs::content::ManifestError;
+
+use crate::store;
+
+/// Why a node is not on the server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
+    /// So much is deleted at once that a person must confirm it.
+    #[error("very many deletions wait for your word: miaofs sync --allow-deletions")]
+    DeletionsHeld,
+    /// The content is larger than the server takes; it stays on this machine.
+    #[error("stays local: the server takes files of up to {limit} bytes")]
+    TooLarge {
+        /// Size in bytes of the largest content that the server takes.
+        limit: u64,
+    },
+    /// Another device moved directories so that this move would make a cycle.
+    #[error("a directory would be inside itself: move it elsewhere")]
+    Cycle,
+    /// The account has no room for the content.
+    #[error("the quota is full: delete something or ask for more")]
+    OverQuota,
+    /// Neither side has all bytes of the content.
+    #[error("the server has lost this content, and not all of it is here")]
+    ContentLost,
+    /// The server refused a request.
+    #[error(transparent)]
+    Client(#[from] client::Error),
+    /// The local store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The content cannot be described by a manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+/// The error with its causes, in one line.
+pub(super) fn reason(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,47 @@
+//! Bounds of the memory and the requests of uploads.
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// Groups of small contents under way at once.
+const GROUPS: usize = 3;
+/// Large contents under way at once.
+const LARGE: usize = 3;
+/// Chunks being sent at once.
+pub(super) const STREAMS: usize = 6;
+
+/// Permits of each kind; dropping one gives it back.
+#[derive(Debug)]
+pub(super) struct UploadLimits {
+    groups: Semaphore,
+    large: Semaphore,
+    streams: Semaphore,
+}
+
+impl UploadLimits {
+    pub(super) fn new() -> Self {
+        Self {
+            groups: Semaphore::new(GROUPS),
+            large: Semaphore::new(LARGE),
+            streams: Semaphore::new(STREAMS),
+        }
+    }
+
+    /// Permit to work at one group of small contents.
+    pub(super) async fn group(&self) -> SemaphorePermit<'_> {
+        permit(&self.groups).await
+    }
+
+    /// Permit to work at one large content.
+    pub(super) async fn large(&self) -> SemaphorePermit<'_> {
+        permit(&self.large).await
+    }
+
+    /// Permit to hold and send one chunk.
+    pub(super) async fn stream(&self) -> SemaphorePermit<'_> {
+        permit(&self.streams).await
+    }
+}
+
+async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
+    semaphore.acquire().await.expect("the semaphores are never closed")
+}
