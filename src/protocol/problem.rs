@@ -6,7 +6,8 @@ use super::host::HostName;
 
 /// Media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";
-/// Header with the id that a client gives to each try of a request; it stands in the logs of both sides.
+/// Header with the id that a client gives to each try of a request; it stands in the logs of both sides. At most 64
+/// letters, digits, `.`, `_` and `-`, else the server chooses another one. Every answer has it, too.
 pub const REQUEST_ID: &str = "x-request-id";
 
 /// The body of every answer that is not a success.

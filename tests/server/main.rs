@@ -19,4 +19,5 @@ mod multipart;
 mod operation;
 mod paths;
 mod recovery;
+mod requests;
 mod tracker;

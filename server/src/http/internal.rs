@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
-use super::interceptor::bearer;
+use super::auth::bearer;
 use super::json::Path;
 use super::problem::Failure;
 use super::ranges::{Wanted, wanted};

@@ -12,9 +12,13 @@ use miaofs::protocol::problem::{Code, Problem};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::BODY_MAX;
 use super::problem::Failure;
 use crate::service::Error;
+
+/// Bytes that a JSON body may have, where a route does not say otherwise.
+pub(super) const BODY_MAX: usize = 64 * 1024;
+/// Bytes that a JSON body may have where lists of thousands are sent.
+pub(super) const LIST_BODY_MAX: usize = 32 * 1024 * 1024;
 
 /// Long lists that are held at once; each may take 32 MiB, and a few times that when it is parsed.
 const LISTS_AT_ONCE: usize = 4;

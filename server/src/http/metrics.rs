@@ -7,9 +7,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use miaofs::protocol::routes;
-use tracing::Instrument as _;
 
-use super::origin::Origin;
+use super::request_log::note_route;
 
 /// Requests answered, by route pattern, method and status.
 const REQUESTS: &str = "miaofs_requests_total";
@@ -88,24 +87,17 @@ pub(crate) async fn metrics(State(Metrics(handle)): State<Metrics>) -> String {
     handle.render()
 }
 
-/// Counts and traces one request.
+/// Counts one request, and tells the log its route.
 pub(crate) async fn count_requests(request: Request, next: Next) -> Response {
     let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
-    let route = route.unwrap_or_else(|| "none".to_owned());
-    let origin = request.extensions().get::<Origin>().map(|origin| origin.0);
-    let began = std::time::Instant::now();
-    // Whatever a handler logs says for which request.
-    let span = tracing::info_span!("request", %method, route);
-    let response = next.run(request).instrument(span).await;
-    let status = response.status();
-    let (status_code, took) = (status.as_u16(), began.elapsed());
-    tracing::debug!(%method, route, status = status_code, ?origin, ?took, "answered");
+    let route = request.extensions().get::<MatchedPath>().inspect(|route| note_route(route));
+    let route = route.map_or("none", MatchedPath::as_str).to_owned();
+    let response = next.run(request).await;
     metrics::counter!(
         REQUESTS,
         "route" => route,
         "method" => method_label(&method),
-        "status" => status.as_str().to_owned(),
+        "status" => response.status().as_str().to_owned(),
     )
     .increment(1);
     response

@@ -1,27 +1,29 @@
 //! The HTTP face of the services: the whole route table, and what stands before every route.
 //!
 //! A handler reads the request, calls one service, and writes the answer; rules are the service's.
-//! A request passes, from the outside in: [`host_prefix`], which takes `/on/{host}` off, [`draining`],
-//! [`origin`], which finds out where it comes from, counting and tracing, [`leftover`] which reads what handlers
-//! leave of a body, panics made into problems, and for every route of [`private`] the [`interceptor`],
-//! which hands a `Caller` to the handler.
+//! A request passes, from the outside in: [`origin`], which finds out where it comes from, [`request_log`], which
+//! gives it its id and its line in the log, [`host_prefix`], which takes `/on/{host}` off, [`shutdown`], counting,
+//! [`drain_body`], which reads what handlers leave of a body, panics made into problems, and for every route of
+//! [`private`] [`auth`], which hands a `Caller` to the handler.
 
 mod accounts;
+mod auth;
 mod changes;
 mod downloads;
-mod draining;
+mod drain_body;
 mod files;
 mod health;
 mod host_prefix;
-mod interceptor;
 mod internal;
 mod json;
-mod leftover;
 pub(crate) mod metrics;
 mod openapi;
 mod origin;
 mod problem;
 mod ranges;
+mod request_id;
+mod request_log;
+mod shutdown;
 mod uploads;
 
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -37,13 +39,9 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 pub(crate) use self::json::ListRoom;
+use self::json::{BODY_MAX, LIST_BODY_MAX};
 pub(crate) use self::origin::{Network, TrustedProxies};
 use crate::service::{Role, Roles, Services};
-
-/// Bytes that a JSON body may have, where a route does not say otherwise.
-const BODY_MAX: usize = 64 * 1024;
-/// Bytes that a JSON body may have where lists of thousands are sent.
-const LIST_BODY_MAX: usize = 32 * 1024 * 1024;
 
 /// What handlers can ask for with `State`.
 #[derive(Debug, Clone)]
@@ -154,12 +152,12 @@ fn download() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(downloads::download)).routes(routes!(downloads::locate))
 }
 
-/// Puts the interceptor before routes. A process that only transfers has none.
+/// Demands a token before routes. A process that only transfers has none of them.
 fn guarded(routes: OpenApiRouter<App>, app: &App) -> OpenApiRouter<App> {
     if routes.get_openapi().paths.paths.is_empty() {
         return routes;
     }
-    routes.route_layer(from_fn_with_state(app.services.clone(), interceptor::require_token))
+    routes.route_layer(from_fn_with_state(app.services.clone(), auth::require_token))
 }
 
 /// Routes for the other processes of the server, of one that has a staging disk.
@@ -179,19 +177,20 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .merge(guarded(private(roles), &app))
         .merge(internal(roles))
         .split_for_parts();
-    let here = app.services.host().clone();
+    let (here, trusted_proxies) = (app.services.host().clone(), app.trusted_proxies.clone());
     let routes = routes
         .layer(Extension(openapi::Rendered::new(&document)))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(CatchPanicLayer::custom(problem::of_panic))
-        .layer(from_fn(leftover::read_to_the_end))
+        .layer(from_fn(drain_body::read_to_the_end))
         .layer(from_fn(metrics::count_requests))
-        .layer(from_fn_with_state(app.trusted_proxies.clone(), origin::find))
-        .layer(from_fn_with_state(app.services.clone(), draining::close_connections))
+        .layer(from_fn_with_state(app.services.clone(), shutdown::close_connections))
         .with_state(app);
     host_prefix::with_prefix(routes, here)
+        .layer(from_fn(request_log::log_request))
+        .layer(from_fn_with_state(trusted_proxies, origin::find))
 }
 
 /// Serves until `stop` is cancelled, then finishes the requests in flight.

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use miaofs::protocol::problem::{Code, MEDIA_TYPE, Problem};
 
+use super::request_id::RequestId;
 use crate::backend;
 use crate::service::Error;
 
@@ -123,7 +124,11 @@ impl IntoResponse for Failure {
             StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let media_type = (CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         let headers: HeaderMap = [media_type].into_iter().chain(self.header).collect();
-        (status, headers, axum::Json(self.problem)).into_response()
+        let mut problem = self.problem;
+        if let Some(id) = RequestId::current() {
+            problem.request_id = id.as_str().to_owned();
+        }
+        (status, headers, axum::Json(problem)).into_response()
     }
 }
 

@@ -59,9 +59,11 @@ impl Downloads {
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Bytes, backend::Error>> + Send + use<> {
         let sent = metrics::counter!("miaofs_download_bytes_total");
+        // The bytes are read after the request's handler has returned.
+        let request = tracing::Span::current();
         reader::read(self.0.clone(), &content.layout, range).inspect(move |bytes| match bytes {
             Ok(bytes) => sent.increment(bytes.len() as u64),
-            Err(error) => tracing::error!(%error, "a download broke off"),
+            Err(error) => request.in_scope(|| tracing::error!(%error, "a download broke off")),
         })
     }
 

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::problem::Failure;
+use super::request_log::note_caller;
 use crate::service::{Caller, Error, Services};
 
 /// Lets a request pass whose bearer token is good, with its [`Caller`] in the extensions.
@@ -21,6 +22,7 @@ pub(super) async fn require_token(
 ) -> Result<Response, Failure> {
     let token = bearer(request.headers()).ok_or(Error::Unauthorized)?;
     let caller = services.accounts.authenticate(token).await?;
+    note_caller(&caller);
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
