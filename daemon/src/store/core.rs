@@ -10,9 +10,9 @@ use super::disk::data_files::DataFiles;
 use super::disk::journal::Journal;
 use super::disk::lock::Lock;
 use super::disk::pending_rows;
-use super::disk::space::Room;
+use super::disk::space::DiskSpace;
 use super::error::{Error, while_doing};
-use super::inodes::inode::Live;
+use super::inodes::inode::Inode;
 use super::node::{Access, Ino};
 use super::tree::change::Change;
 use super::tree::transaction::{Committed, Tree};
@@ -37,7 +37,7 @@ pub(crate) struct Store {
     pub(super) data: Arc<DataFiles>,
     pub(super) journal: Journal,
     pub(super) dirtied: watch::Sender<u64>,
-    pub(super) room: Room,
+    pub(super) space: DiskSpace,
     /// Ends the thread that syncs the journal when it is dropped.
     pub(super) timer: OnceLock<Sender<()>>,
     pub(super) dir: PathBuf,
@@ -83,22 +83,24 @@ impl Store {
 
     /// Makes the tree (names, attributes, what is dirty) survive power loss, not the bytes of files.
     pub(crate) fn sync_tree(&self) -> Result<Durable, Error> {
-        let graves = {
+        let pending_unlinks = {
             let mut tree = self.tree();
-            tree.transact(|tree| tree.reap_released().and_then(|()| tree.settle_all()))?;
-            std::mem::take(&mut tree.graves)
+            tree.transact(|tree| tree.reap_released().and_then(|()| tree.flush_all_attributes()))?;
+            std::mem::take(&mut tree.pending_unlinks)
         };
         if let Err(error) = self.journal.sync() {
-            self.tree().graves.extend(graves);
+            self.tree().pending_unlinks.extend(pending_unlinks);
             return Err(error);
         }
-        if !graves.is_empty() {
-            for ino in &graves {
+        if !pending_unlinks.is_empty() {
+            for ino in &pending_unlinks {
                 self.data.remove(*ino)?;
             }
             self.tree().transact(|tree| {
                 tree.begin()?;
-                graves.iter().try_for_each(|ino| pending_rows::remove_grave(&tree.db, *ino))
+                pending_unlinks
+                    .iter()
+                    .try_for_each(|ino| pending_rows::remove_pending_unlink(&tree.db, *ino))
             })?;
         }
         Ok(Durable(()))
@@ -121,13 +123,13 @@ impl Store {
     ) -> Result<T, E> {
         let (answer, committed) = self.tree().transact(edit)?;
         match committed {
-            Committed::Dirty => self.tell_dirty(),
+            Committed::Dirty => self.notify_dirty(),
             Committed::Quiet => {}
         }
         Ok(answer)
     }
 
-    pub(super) fn tell_dirty(&self) {
+    pub(super) fn notify_dirty(&self) {
         self.dirtied.send_modify(|count| *count += 1);
     }
 
@@ -136,31 +138,31 @@ impl Store {
     }
 
     /// The state of a regular file that may not be open.
-    pub(super) fn live(&self, ino: Ino) -> Result<Arc<Live>, Error> {
-        self.tree().live_file(ino)
+    pub(super) fn inode(&self, ino: Ino) -> Result<Arc<Inode>, Error> {
+        self.tree().file_inode(ino)
     }
 
     /// Ends a handle; the last one of a file without a name ends the file.
-    pub(super) fn close(&self, live: &Live, access: Access) -> Result<(), Error> {
+    pub(super) fn close(&self, inode: &Inode, access: Access) -> Result<(), Error> {
         let mut tree = self.tree();
-        live.closed(access);
-        if live.writers() > 0 {
+        inode.closed(access);
+        if inode.writers() > 0 {
             drop(tree);
             if access == Access::Write {
-                self.tell_dirty();
+                self.notify_dirty();
             }
             return Ok(());
         }
-        if live.hot().unsettled {
-            tree.settle_later(live.ino);
+        if inode.attributes().dirty {
+            tree.flush_attributes_later(inode.ino);
         }
-        let ends = !live.is_open() && tree.record(live.ino)?.is_orphan();
-        if ends || tree.waiting_to_settle() > WAITING_MAX {
-            tree.transact(|tree| if ends { tree.bury(live.ino) } else { tree.begin().map(drop) })?;
+        let ends = !inode.is_open() && tree.record(inode.ino)?.is_orphan();
+        if ends || tree.waiting_to_flush() > WAITING_MAX {
+            tree.transact(|tree| if ends { tree.reap(inode.ino) } else { tree.begin().map(drop) })?;
         }
         drop(tree);
         if access == Access::Write || ends {
-            self.tell_dirty();
+            self.notify_dirty();
         }
         Ok(())
     }

@@ -18,15 +18,15 @@
 //! - Chunks that a copy takes over by reference are committed as not here **before** the bytes in their place go,
 //!   and these go only after that is durable; bytes copied beside them are written **before** they are committed as here.
 //! - A file is cut **after** its new size is committed, and grows **before**: recovery makes it as long as the row says.
-//! - Size and times of a file being written are in memory; its row says so (`unsettled`), and they are read from the data file.
+//! - Size and times of a file being written are in memory; its row says so (`attributes_dirty`), and they are read from the data file.
 //! - A hole is punched **after** its chunks are committed as dirty; where one was clean, after that is durable.
 //! - Blocks of zeros are given back whenever nobody can write there: it changes no byte.
 //! - Bytes are destroyed (unlink, eviction) only **after** the commit that gives them up is durable: power loss never brings back a row whose bytes are gone.
-//! - A chunk committed as here counts as `fresh` until its bytes are known to be on the disk: after power loss it is fetched again.
+//! - A chunk committed as here counts as `Unsynced` until its bytes are known to be on the disk: after power loss it is fetched again.
 //! - What a chunk held is on the disk **before** it is committed as dirty: power loss takes only what was written since.
 //! - A data file that changed **after** the last commit that power loss left is not believed: its clean chunks are fetched again.
 //!
-//! Locks, in order: the content of one inode (`live.rs`), the tree (`tree.rs`), size and times of one inode.
+//! Locks, in order: the content of one inode (`inode.rs`), the tree (`tree.rs`), size and times of one inode.
 //! Nothing waits for bytes to be read or written while the tree is locked.
 
 mod blocking;

@@ -10,7 +10,7 @@ use super::core::{Store, StoreOptions};
 use super::disk::data_files::DataFiles;
 use super::disk::journal::Journal;
 use super::disk::lock::Lock;
-use super::disk::space::Room;
+use super::disk::space::DiskSpace;
 use super::disk::{chunk_rows, manifest_rows, meta, schema};
 use super::error::{Error, while_doing};
 use super::tree::transaction::Tree;
@@ -38,7 +38,7 @@ impl Store {
             tree: Mutex::new(Tree::new(db, Arc::clone(&data))?),
             data,
             dirtied: watch::Sender::new(0),
-            room: Room::default(),
+            space: DiskSpace::default(),
             timer: OnceLock::new(),
             dir: dir.to_owned(),
             _lock: lock,

@@ -14,12 +14,12 @@ use std::ops::Range;
 
 use miaofs::content::Manifest;
 
-use super::content::{Availability, Content, SIZE_MAX, cut_by, cut_by_end};
+use super::content::{Availability, Content, SIZE_MAX, missing_for_resize, missing_for_write};
 use crate::store::disk::chunk_rows::ChunkState;
 use crate::store::disk::data_files;
 use crate::store::error::Error;
 use crate::store::inodes::chunks::chunks_of;
-use crate::store::inodes::inode::Body;
+use crate::store::inodes::inode::ContentState;
 use crate::store::node::Ino;
 use crate::store::tree::transaction::Tree;
 
@@ -52,16 +52,16 @@ impl Content {
         growth: Growth,
         now: i64,
     ) -> Result<Availability<()>, Error> {
-        self.make_room_for(&range)?;
-        let mut body = self.live.body_mut();
-        let size = self.live.hot().size;
+        self.ensure_space_for(&range)?;
+        let mut content_state = self.inode.content_state_mut();
+        let size = self.inode.attributes().size;
         let after = growth.size_after(size, range.end);
-        if let Some(needed) = cut_by_end(&body, size, after) {
+        if let Some(needed) = missing_for_resize(&content_state, size, after) {
             return Ok(Availability::Missing(needed));
         }
-        let file = self.store.data.open(self.live.ino, size)?;
+        let file = self.store.data.open(self.inode.ino, size)?;
         data_files::reserve(&file, range)?;
-        self.resize_locked(&mut body, after, now)
+        self.resize_locked(&mut content_state, after, now)
     }
 
     /// Makes a range a hole: it reads as zeros and takes no room. The size stays; mtime and ctime
@@ -71,9 +71,9 @@ impl Content {
     /// [`Error::TooLarge`].
     pub(crate) fn punch(&self, range: Range<u64>, now: i64) -> Result<Availability<()>, Error> {
         check_end(&range)?;
-        let mut body = self.live.body_mut();
-        let size = self.live.hot().size;
-        self.clear(&mut body, range, (size, now), data_files::punch)
+        let mut content_state = self.inode.content_state_mut();
+        let size = self.inode.attributes().size;
+        self.clear(&mut content_state, range, (size, now), data_files::punch)
     }
 
     /// Makes a range read as zeros and keeps blocks for it. mtime and ctime become `now`.
@@ -86,55 +86,55 @@ impl Content {
         growth: Growth,
         now: i64,
     ) -> Result<Availability<()>, Error> {
-        self.make_room_for(&range)?;
-        let mut body = self.live.body_mut();
-        let after = growth.size_after(self.live.hot().size, range.end);
-        self.clear(&mut body, range, (after, now), data_files::zero)
+        self.ensure_space_for(&range)?;
+        let mut content_state = self.inode.content_state_mut();
+        let after = growth.size_after(self.inode.attributes().size, range.end);
+        self.clear(&mut content_state, range, (after, now), data_files::zero)
     }
 
-    /// Makes a range zeros in the way of `erase`, then has the file be of size `after`.
+    /// Makes a range zeros in the way of `delete_node`, then has the file be of size `after`.
     fn clear(
         &self,
-        body: &mut Body,
+        content_state: &mut ContentState,
         range: Range<u64>,
         (after, now): (u64, i64),
-        erase: impl FnOnce(&File, Range<u64>) -> Result<(), Error>,
+        delete_node: impl FnOnce(&File, Range<u64>) -> Result<(), Error>,
     ) -> Result<Availability<()>, Error> {
-        let size = self.live.hot().size;
+        let size = self.inode.attributes().size;
         let inside = range.start.min(size)..range.end.min(size);
         let needed = match inside.is_empty() {
-            true => cut_by_end(body, size, after),
-            false => cut_by(body, size, &inside, inside.start),
+            true => missing_for_resize(content_state, size, after),
+            false => missing_for_write(content_state, size, &inside, inside.start),
         };
         if let Some(needed) = needed {
             return Ok(Availability::Missing(needed));
         }
-        let file = self.store.data.open(self.live.ino, size)?;
+        let file = self.store.data.open(self.inode.ino, size)?;
         if !inside.is_empty() {
             let chunks = chunks_of(&inside);
-            let is_clean = |index| body.chunks.state(index) == ChunkState::Clean;
+            let is_clean = |index| content_state.chunks.state(index) == ChunkState::Clean;
             let gives_up_clean = chunks.clone().any(is_clean);
-            self.become_dirty(body, &inside, now)?;
-            body.chunks.note_written(chunks);
+            self.mark_dirty(content_state, &inside, now)?;
+            content_state.chunks.note_written(chunks);
             if gives_up_clean {
                 self.store.journal.sync()?;
             }
         }
-        erase(&file, range)?;
+        delete_node(&file, range)?;
         if inside.is_empty() || after != size {
-            return self.resize_locked(body, after, now);
+            return self.resize_locked(content_state, after, now);
         }
         Ok(Availability::Ready(()))
     }
 
     /// Sees to it that the disk has room for what of a range has no blocks yet.
-    fn make_room_for(&self, range: &Range<u64>) -> Result<(), Error> {
+    fn ensure_space_for(&self, range: &Range<u64>) -> Result<(), Error> {
         check_end(range)?;
-        let bytes = match self.store.data.existing(self.live.ino)? {
+        let bytes = match self.store.data.existing(self.inode.ino)? {
             Some(file) => holes_in(&file, range)?,
             None => range.end - range.start,
         };
-        self.store.make_room(bytes)
+        self.store.ensure_space(bytes)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::store::disk::chunk_rows::{self, ChunkRowState, ChunkState};
 use crate::store::disk::data_files::read_or_zeros;
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::chunks_of;
-use crate::store::inodes::inode::{Body, Live};
+use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::node::{Access, Ino};
 use crate::store::tree::change::Change;
 use crate::store::tree::view::View;
@@ -41,7 +41,7 @@ pub(crate) enum Availability<T> {
 #[derive(Debug)]
 pub(crate) struct Content {
     pub(crate) store: Arc<Store>,
-    pub(crate) live: Arc<Live>,
+    pub(crate) inode: Arc<Inode>,
     pub(crate) access: Access,
 }
 
@@ -52,12 +52,12 @@ impl Store {
         access: Access,
         change: impl FnOnce(&mut Change<'_>) -> Result<(T, Ino), E>,
     ) -> Result<(T, Content), E> {
-        let (answer, live) = self.transact(|tree| {
+        let (answer, inode) = self.transact(|tree| {
             let (answer, ino) = change(&mut Change { view: View { tree } })?;
-            let live = tree.opened(ino, access)?;
-            Ok::<_, E>((answer, live))
+            let inode = tree.opened(ino, access)?;
+            Ok::<_, E>((answer, inode))
         })?;
-        Ok((answer, Content { store: Arc::clone(self), live, access }))
+        Ok((answer, Content { store: Arc::clone(self), inode, access }))
     }
 
     /// Opens the content of a regular file.
@@ -66,15 +66,15 @@ impl Store {
         ino: Ino,
         access: Access,
     ) -> Result<Content, Error> {
-        let live = self.tree().opened(ino, access)?;
-        Ok(Content { store: Arc::clone(self), live, access })
+        let inode = self.tree().opened(ino, access)?;
+        Ok(Content { store: Arc::clone(self), inode, access })
     }
 }
 
 impl Content {
     /// The node.
     pub(crate) fn ino(&self) -> Ino {
-        self.live.ino
+        self.inode.ino
     }
 
     /// What the handle is for.
@@ -88,19 +88,19 @@ impl Content {
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<Availability<usize>, Error> {
-        let body = self.live.body();
-        let size = self.live.hot().size;
+        let content_state = self.inode.content_state();
+        let size = self.inode.attributes().size;
         let end = size.min(offset.saturating_add(buffer.len() as u64));
         if offset >= end {
             return Ok(Availability::Ready(0));
         }
         let range = offset..end;
-        self.live.last_read.store(offset / CHUNK_SIZE, Ordering::Relaxed);
-        if !body.chunks.is_here(&range) {
+        self.inode.last_read.store(offset / CHUNK_SIZE, Ordering::Relaxed);
+        if !content_state.chunks.is_here(&range) {
             return Ok(Availability::Missing(range));
         }
         let length = (end - offset) as usize;
-        let file = self.store.data.open(self.live.ino, size)?;
+        let file = self.store.data.open(self.inode.ino, size)?;
         read_or_zeros(&file, &mut buffer[..length], offset)?;
         Ok(Availability::Ready(length))
     }
@@ -122,20 +122,20 @@ impl Content {
         if bytes.is_empty() {
             return Ok(Availability::Ready(()));
         }
-        self.store.make_room(bytes.len() as u64)?;
-        let mut body = self.live.body_mut();
-        let size = self.live.hot().size;
+        self.store.ensure_space(bytes.len() as u64)?;
+        let mut content_state = self.inode.content_state_mut();
+        let size = self.inode.attributes().size;
         let range = changed_by(size, offset..end);
-        if let Some(needed) = cut_by(&body, size, &range, offset) {
+        if let Some(needed) = missing_for_write(&content_state, size, &range, offset) {
             return Ok(Availability::Missing(needed));
         }
-        let file = self.store.data.open(self.live.ino, size)?;
-        self.become_dirty(&mut body, &range, now)?;
-        body.chunks.note_written(chunks_of(&range));
+        let file = self.store.data.open(self.inode.ino, size)?;
+        self.mark_dirty(&mut content_state, &range, now)?;
+        content_state.chunks.note_written(chunks_of(&range));
         match file.write_all_at(bytes, offset) {
             Ok(()) => Ok(Availability::Ready(())),
             Err(error) => {
-                self.keep_what_was_written(&file, size)?;
+                self.commit_partial_write(&file, size)?;
                 Err(while_doing("writing a data file")(error))
             }
         }
@@ -146,38 +146,38 @@ impl Content {
         if size > SIZE_MAX {
             return Err(Error::TooLarge(size));
         }
-        self.resize_locked(&mut self.live.body_mut(), size, now)
+        self.resize_locked(&mut self.inode.content_state_mut(), size, now)
     }
 
     /// [`Self::resize`] to a size that is not too large.
     pub(crate) fn resize_locked(
         &self,
-        body: &mut Body,
+        content_state: &mut ContentState,
         size: u64,
         now: i64,
     ) -> Result<Availability<()>, Error> {
-        let old = self.live.hot().size;
-        if let Some(needed) = cut_by_end(body, old, size) {
+        let old = self.inode.attributes().size;
+        if let Some(needed) = missing_for_resize(content_state, old, size) {
             return Ok(Availability::Missing(needed));
         }
         let edge = edge(old, size);
         if size > old {
             self.store
                 .data
-                .open(self.live.ino, old)?
+                .open(self.inode.ino, old)?
                 .set_len(size)
                 .map_err(while_doing("extending a data file"))?;
         }
-        self.commit_size(body, size, edge, now)?;
+        self.commit_size(content_state, size, edge, now)?;
         if size != old {
             let first = edge.unwrap_or(old.min(size) / CHUNK_SIZE);
-            body.chunks.note_written(first..chunk_count(old.max(size)));
+            content_state.chunks.note_written(first..chunk_count(old.max(size)));
         }
         if size < old
-            && let Some(file) = self.store.data.existing(self.live.ino)?
+            && let Some(file) = self.store.data.existing(self.inode.ino)?
         {
             // A chunk of the server's that is cut through, with no row that says so, is nothing that can be fetched.
-            if edge.is_some_and(|index| index < body.chunks.kept()) {
+            if edge.is_some_and(|index| index < content_state.chunks.base_chunks()) {
                 self.store.journal.sync()?;
             }
             file.set_len(size).map_err(while_doing("cutting a data file"))?;
@@ -186,120 +186,127 @@ impl Content {
     }
 
     /// Has the row say that `range` is dirty, then takes its new size and times over.
-    pub(crate) fn become_dirty(
+    pub(crate) fn mark_dirty(
         &self,
-        body: &mut Body,
+        content_state: &mut ContentState,
         range: &Range<u64>,
         now: i64,
     ) -> Result<(), Error> {
         loop {
             let clean: Vec<u64> = chunks_of(range)
-                .take_while(|index| *index < body.chunks.kept())
-                .filter(|index| body.chunks.state(*index) != ChunkState::Dirty)
+                .take_while(|index| *index < content_state.chunks.base_chunks())
+                .filter(|index| content_state.chunks.state(*index) != ChunkState::Dirty)
                 .collect();
-            if !clean.is_empty() || !body.content_dirty || !self.live.hot().unsettled {
-                self.keep_old_bytes(body, &clean)?;
-                self.commit_dirty(body, &clean, now)?;
+            if !clean.is_empty() || !content_state.content_dirty || !self.inode.attributes().dirty {
+                self.sync_old_bytes(content_state, &clean)?;
+                self.commit_dirty(content_state, &clean, now)?;
             }
-            let mut hot = self.live.hot();
-            if hot.unsettled {
-                hot.size = hot.size.max(range.end);
-                hot.mtime = now;
-                hot.ctime = now;
-                hot.written_at = now;
+            let mut attributes = self.inode.attributes();
+            if attributes.dirty {
+                attributes.size = attributes.size.max(range.end);
+                attributes.mtime = now;
+                attributes.ctime = now;
+                attributes.written_at = now;
                 return Ok(());
             }
         }
     }
 
-    fn commit_dirty(&self, body: &mut Body, chunks: &[u64], now: i64) -> Result<(), Error> {
-        let ino = self.live.ino;
-        let given_up: u64 = chunks.iter().map(|index| body.cached_bytes(*index)).sum();
+    fn commit_dirty(
+        &self,
+        content_state: &mut ContentState,
+        chunks: &[u64],
+        now: i64,
+    ) -> Result<(), Error> {
+        let ino = self.inode.ino;
+        let given_up: u64 = chunks.iter().map(|index| content_state.cached_bytes(*index)).sum();
         self.store.transact(|tree| {
-            // What waits to be settled is so now: at the commit it would undo the mark set here.
-            tree.settle(ino)?;
-            tree.forget_previous(ino)?;
-            let record = tree.edit_and_mark(ino)?;
+            // Attributes that wait are flushed now: at the commit that would undo the mark set here.
+            tree.flush_attributes(ino)?;
+            tree.drop_previous(ino)?;
+            let record = tree.edit_and_bump(ino)?;
             record.content_dirty = true;
-            record.unsettled = true;
-            tree.count_cached(ino, -(given_up as i64))?;
+            record.attributes_dirty = true;
+            tree.add_cached(ino, -(given_up as i64))?;
             for index in chunks {
                 chunk_rows::set_chunk(&tree.db, ino, *index, ChunkRowState::Dirty)?;
             }
             Ok::<(), Error>(())
         })?;
-        let mut hot = self.live.hot();
-        hot.unsettled = true;
-        hot.mtime = now;
-        hot.ctime = now;
-        drop(hot);
+        let mut attributes = self.inode.attributes();
+        attributes.dirty = true;
+        attributes.mtime = now;
+        attributes.ctime = now;
+        drop(attributes);
         for index in chunks {
-            body.chunks.set(*index, ChunkState::Dirty);
+            content_state.chunks.set(*index, ChunkState::Dirty);
         }
-        body.content_dirty = true;
+        content_state.content_dirty = true;
         Ok(())
     }
 
     /// Commits a new size and the chunks that it changes.
     fn commit_size(
         &self,
-        body: &mut Body,
+        content_state: &mut ContentState,
         size: u64,
         edge: Option<u64>,
         now: i64,
     ) -> Result<(), Error> {
-        let ino = self.live.ino;
-        let kept = body.chunks.kept().min(chunk_count(size));
-        let edge = edge.filter(|index| *index < kept);
+        let ino = self.inode.ino;
+        let base_chunks = content_state.chunks.base_chunks().min(chunk_count(size));
+        let edge = edge.filter(|index| *index < base_chunks);
         if let Some(index) = edge
-            && body.chunks.state(index) != ChunkState::Dirty
+            && content_state.chunks.state(index) != ChunkState::Dirty
         {
-            self.keep_old_bytes(body, &[index])?;
+            self.sync_old_bytes(content_state, &[index])?;
         }
-        let dirties = size != self.live.hot().size;
-        let given_up: u64 =
-            (kept..body.chunks.kept()).chain(edge).map(|index| body.cached_bytes(index)).sum();
+        let dirties = size != self.inode.attributes().size;
+        let given_up: u64 = (base_chunks..content_state.chunks.base_chunks())
+            .chain(edge)
+            .map(|index| content_state.cached_bytes(index))
+            .sum();
         self.store.transact(|tree| {
-            tree.settle(ino)?;
+            tree.flush_attributes(ino)?;
             if dirties {
-                tree.forget_previous(ino)?;
-                chunk_rows::delete_chunks_from(&tree.db, ino, kept)?;
+                tree.drop_previous(ino)?;
+                chunk_rows::delete_chunks_from(&tree.db, ino, base_chunks)?;
             }
             if let Some(index) = edge {
                 chunk_rows::set_chunk(&tree.db, ino, index, ChunkRowState::Dirty)?;
             }
-            tree.count_cached(ino, -(given_up as i64))?;
-            let record = tree.edit_and_mark(ino)?;
+            tree.add_cached(ino, -(given_up as i64))?;
+            let record = tree.edit_and_bump(ino)?;
             record.attributes.size = size;
             record.attributes.mtime = now;
             record.attributes.ctime = now;
             record.written_at = now;
-            record.kept = kept;
+            record.base_chunks = base_chunks;
             record.content_dirty |= dirties;
             Ok::<(), Error>(())
         })?;
-        body.chunks.keep_below(kept);
-        body.synced_size = body.synced_size.min(size);
+        content_state.chunks.truncate_base(base_chunks);
+        content_state.synced_size = content_state.synced_size.min(size);
         if let Some(index) = edge {
-            body.chunks.set(index, ChunkState::Dirty);
+            content_state.chunks.set(index, ChunkState::Dirty);
         }
-        body.content_dirty |= dirties;
-        let mut hot = self.live.hot();
-        hot.size = size;
-        hot.mtime = now;
-        hot.ctime = now;
-        hot.written_at = now;
+        content_state.content_dirty |= dirties;
+        let mut attributes = self.inode.attributes();
+        attributes.size = size;
+        attributes.mtime = now;
+        attributes.ctime = now;
+        attributes.written_at = now;
         Ok(())
     }
 
     /// After a failed write: the file is as long as it was, or as what was written made it.
-    pub(crate) fn keep_what_was_written(&self, file: &File, before: u64) -> Result<(), Error> {
+    pub(crate) fn commit_partial_write(&self, file: &File, before: u64) -> Result<(), Error> {
         let length = file.metadata().map_err(while_doing("looking at a data file"))?.len();
         let size = length.max(before);
         self.store.transact(|tree| {
-            self.live.hot().size = size;
-            tree.settle(self.live.ino)?;
-            tree.edit(self.live.ino)?.attributes.size = size;
+            self.inode.attributes().size = size;
+            tree.flush_attributes(self.inode.ino)?;
+            tree.edit(self.inode.ino)?.attributes.size = size;
             Ok(())
         })
     }
@@ -307,14 +314,14 @@ impl Content {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        if let Err(error) = self.store.close(&self.live, self.access) {
-            let ino = self.live.ino;
+        if let Err(error) = self.store.close(&self.inode, self.access) {
+            let ino = self.inode.ino;
             tracing::warn!(%ino, error = &error as &dyn std::error::Error, "closing a file failed");
         }
     }
 }
 
-impl Body {
+impl ContentState {
     /// Bytes of a chunk that count as cache: clean, here, and no hole.
     pub(crate) fn cached_bytes(&self, index: u64) -> u64 {
         let hole = self.manifest.as_ref().is_some_and(|manifest| manifest.is_hole(index));
@@ -346,23 +353,27 @@ pub(crate) fn changed_by(size: u64, written: Range<u64>) -> Range<u64> {
 }
 
 /// The chunk that is not here and whose digest a change of size changes, as bytes to be fetched.
-pub(crate) fn cut_by_end(body: &Body, old: u64, size: u64) -> Option<Range<u64>> {
+pub(crate) fn missing_for_resize(
+    content_state: &ContentState,
+    old: u64,
+    size: u64,
+) -> Option<Range<u64>> {
     let chunk = Chunk::new(edge(old, size)?, old)?;
-    (body.chunks.state(chunk.index()) == ChunkState::Absent).then(|| chunk.range())
+    (content_state.chunks.state(chunk.index()) == ChunkState::Absent).then(|| chunk.range())
 }
 
 /// The first chunk that is not here and that a write changes in part, as bytes to be fetched.
 ///
 /// `range` is what changes, `offset` where the given bytes begin: what is before is zeros beyond the end.
-pub(crate) fn cut_by(
-    body: &Body,
+pub(crate) fn missing_for_write(
+    content_state: &ContentState,
     size: u64,
     range: &Range<u64>,
     offset: u64,
 ) -> Option<Range<u64>> {
     chunks_of(range)
-        .take_while(|index| *index < body.chunks.kept())
-        .filter(|index| body.chunks.state(*index) == ChunkState::Absent)
+        .take_while(|index| *index < content_state.chunks.base_chunks())
+        .filter(|index| content_state.chunks.state(*index) == ChunkState::Absent)
         .filter_map(|index| Chunk::new(index, size))
         .map(Chunk::range)
         .find(|chunk| offset > chunk.start || range.end < chunk.end)

@@ -15,13 +15,13 @@ use std::ops::Range;
 use miaofs::content::{CHUNK_SIZE, Chunk};
 use miaofs::protocol::files::ContentRef;
 
-use super::content::{Content, SIZE_MAX, changed_by, cut_by};
+use super::content::{Content, SIZE_MAX, changed_by, missing_for_write};
 use super::reference::{CopyRange, Reference, Side};
 use crate::store::disk::chunk_rows::{self, ChunkRowState, ChunkState};
 use crate::store::disk::{base_rows, data_files, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::{chunks_of, runs};
-use crate::store::inodes::inode::Body;
+use crate::store::inodes::inode::ContentState;
 
 /// Bytes that are copied on the disk in one step.
 const STEP: u64 = 8 * CHUNK_SIZE;
@@ -38,7 +38,7 @@ pub(crate) enum Copied {
 }
 
 impl Content {
-    /// Copies the first bytes of a stretch of `source` into this file, as many as one step takes; mtime and
+    /// Copies the first bytes of a copy_range of `source` into this file, as many as one step takes; mtime and
     /// ctime become `now`. In one file, the ranges must not overlap.
     ///
     /// # Errors
@@ -46,33 +46,33 @@ impl Content {
     pub(crate) fn copy_from(
         &self,
         source: &Self,
-        stretch: CopyRange,
+        copy_range: CopyRange,
         now: i64,
     ) -> Result<Copied, Error> {
-        let rest = source.live.hot().size.saturating_sub(stretch.from);
-        let stretch = CopyRange { length: stretch.length.min(rest), ..stretch };
-        let end = stretch.to.saturating_add(stretch.length);
+        let rest = source.inode.attributes().size.saturating_sub(copy_range.from);
+        let copy_range = CopyRange { length: copy_range.length.min(rest), ..copy_range };
+        let end = copy_range.to.saturating_add(copy_range.length);
         if end > SIZE_MAX {
             return Err(Error::TooLarge(end));
         }
-        let room = match self.store.make_room(stretch.length.min(STEP)) {
+        let space = match self.store.ensure_space(copy_range.length.min(STEP)) {
             Err(Error::NoSpace) => 0,
             made => made.map(|()| STEP)?,
         };
-        let step = Step { target: self, source, stretch, room, now };
+        let step = Step { target: self, source, copy_range, space, now };
         let copied = match source.ino().cmp(&self.ino()) {
-            Ordering::Equal => step.within(&mut self.live.body_mut()),
+            Ordering::Equal => step.within(&mut self.inode.content_state_mut()),
             Ordering::Less => {
-                let from = source.live.body();
-                step.between(&from, &mut self.live.body_mut())
+                let from = source.inode.content_state();
+                step.between(&from, &mut self.inode.content_state_mut())
             }
             Ordering::Greater => {
-                let mut into = self.live.body_mut();
-                step.between(&source.live.body(), &mut into)
+                let mut into = self.inode.content_state_mut();
+                step.between(&source.inode.content_state(), &mut into)
             }
         };
         let copied = copied?;
-        self.store.keep_to_limit()?;
+        self.store.enforce_cache_limit()?;
         Ok(copied)
     }
 }
@@ -81,39 +81,39 @@ impl Content {
 struct Step<'a> {
     target: &'a Content,
     source: &'a Content,
-    stretch: CopyRange,
+    copy_range: CopyRange,
     /// Bytes that the disk has room for.
-    room: u64,
+    space: u64,
     now: i64,
 }
 
 impl Step<'_> {
-    fn within(&self, body: &mut Body) -> Result<Copied, Error> {
-        let size = self.target.live.hot().size;
-        let stretch = self.stretch.up_to(size);
-        if !body.chunks.is_here(&stretch.source()) {
-            return Ok(Copied::SourceMissing(stretch.source()));
+    fn within(&self, content_state: &mut ContentState) -> Result<Copied, Error> {
+        let size = self.target.inode.attributes().size;
+        let copy_range = self.copy_range.up_to(size);
+        if !content_state.chunks.is_here(&copy_range.source()) {
+            return Ok(Copied::SourceMissing(copy_range.source()));
         }
-        self.bytes(body, stretch)
+        self.bytes(content_state, copy_range)
     }
 
-    fn between(&self, from: &Body, into: &mut Body) -> Result<Copied, Error> {
-        let source = Side { body: from, size: self.source.live.hot().size };
-        let target = Side { body: into, size: self.target.live.hot().size };
-        if let Some(reference) = Reference::find(&source, &target, self.stretch, self.room)
+    fn between(&self, from: &ContentState, into: &mut ContentState) -> Result<Copied, Error> {
+        let source = Side { content_state: from, size: self.source.inode.attributes().size };
+        let target = Side { content_state: into, size: self.target.inode.attributes().size };
+        if let Some(reference) = Reference::find(&source, &target, self.copy_range, self.space)
             && self.may_change_content(into, reference.content)?
         {
             return self.refer(reference, into);
         }
-        let stretch = self.stretch.up_to(source.size);
-        if !from.chunks.is_here(&stretch.source()) {
-            return Ok(Copied::SourceMissing(stretch.source()));
+        let copy_range = self.copy_range.up_to(source.size);
+        if !from.chunks.is_here(&copy_range.source()) {
+            return Ok(Copied::SourceMissing(copy_range.source()));
         }
-        self.bytes(into, stretch)
+        self.bytes(into, copy_range)
     }
 
     /// A content that was brought to the server and is not committed yet stays, for the commit to name.
-    fn may_change_content(&self, into: &Body, content: ContentRef) -> Result<bool, Error> {
+    fn may_change_content(&self, into: &ContentState, content: ContentRef) -> Result<bool, Error> {
         if into.content.is_none() || into.content == Some(content) {
             return Ok(true);
         }
@@ -122,43 +122,43 @@ impl Step<'_> {
     }
 
     /// Copies bytes that are here, as a write does.
-    fn bytes(&self, into: &mut Body, stretch: CopyRange) -> Result<Copied, Error> {
-        if stretch.length == 0 {
+    fn bytes(&self, into: &mut ContentState, copy_range: CopyRange) -> Result<Copied, Error> {
+        if copy_range.length == 0 {
             return Ok(Copied::Done(0));
         }
-        if self.room < stretch.length {
+        if self.space < copy_range.length {
             return Err(Error::NoSpace);
         }
         let (store, ino) = (&self.target.store, self.target.ino());
-        let size = self.target.live.hot().size;
-        let range = changed_by(size, stretch.target());
-        if let Some(needed) = cut_by(into, size, &range, stretch.to) {
+        let size = self.target.inode.attributes().size;
+        let range = changed_by(size, copy_range.target());
+        if let Some(needed) = missing_for_write(into, size, &range, copy_range.to) {
             return Ok(Copied::TargetMissing(needed));
         }
-        let from = store.data.open(self.source.ino(), self.source.live.hot().size)?;
+        let from = store.data.open(self.source.ino(), self.source.inode.attributes().size)?;
         let to = store.data.open(ino, size)?;
-        self.target.become_dirty(into, &range, self.now)?;
+        self.target.mark_dirty(into, &range, self.now)?;
         into.chunks.note_written(chunks_of(&range));
         // What is punched could not be brought back, were the mark lost with the machine's power.
-        if data_files::has_data(&to, stretch.target())?
-            && data_files::has_hole(&from, stretch.source())?
+        if data_files::has_data(&to, copy_range.target())?
+            && data_files::has_hole(&from, copy_range.source())?
         {
             store.journal.sync()?;
         }
-        match data_files::copy(&from, stretch.source(), &to, stretch.to) {
-            Ok(()) => Ok(Copied::Done(stretch.length)),
+        match data_files::copy(&from, copy_range.source(), &to, copy_range.to) {
+            Ok(()) => Ok(Copied::Done(copy_range.length)),
             Err(error) => {
-                self.target.keep_what_was_written(&to, size)?;
+                self.target.commit_partial_write(&to, size)?;
                 Err(error)
             }
         }
     }
 
     /// Makes chunks of the target those of the source: first not here, then, as far as their bytes are, here.
-    fn refer(&self, reference: Reference, into: &mut Body) -> Result<Copied, Error> {
+    fn refer(&self, reference: Reference, into: &mut ContentState) -> Result<Copied, Error> {
         if let Some(edge) = reference.edge
             && into.chunks.state(edge) == ChunkState::Absent
-            && let Some(chunk) = Chunk::new(edge, self.target.live.hot().size)
+            && let Some(chunk) = Chunk::new(edge, self.target.inode.attributes().size)
         {
             return Ok(Copied::TargetMissing(chunk.range()));
         }
@@ -173,7 +173,7 @@ impl Step<'_> {
             (*state == ChunkState::Dirty && !was_dirty).then_some(index)
         };
         let dirtied: Vec<u64> = (0..).zip(&reference.states).filter_map(is_dirtied).collect();
-        self.target.keep_old_bytes(into, &dirtied)?;
+        self.target.sync_old_bytes(into, &dirtied)?;
         self.commit(&reference, into)?;
         if data_files::has_data(&file, range.clone())? {
             self.target.store.journal.sync()?;
@@ -184,15 +184,15 @@ impl Step<'_> {
     }
 
     /// Has the rows and the memory tell of a reference, with none of its bytes here.
-    fn commit(&self, reference: &Reference, into: &mut Body) -> Result<(), Error> {
+    fn commit(&self, reference: &Reference, into: &mut ContentState) -> Result<(), Error> {
         let ino = self.target.ino();
         let is_whole = reference.is_whole();
         let lost = reference.chunks.clone().chain(reference.edge);
         let given_up: u64 = lost.map(|index| into.cached_bytes(index)).sum();
         self.target.store.transact(|tree| {
-            tree.settle(ino)?;
-            tree.forget_previous(ino)?;
-            tree.count_cached(ino, -(given_up as i64))?;
+            tree.flush_attributes(ino)?;
+            tree.drop_previous(ino)?;
+            tree.add_cached(ino, -(given_up as i64))?;
             chunk_rows::delete_chunks(&tree.db, ino, reference.chunks.clone())?;
             chunk_rows::delete_chunks_from(&tree.db, ino, reference.states.len() as u64)?;
             for (index, state) in (0..).zip(&reference.states) {
@@ -200,14 +200,14 @@ impl Step<'_> {
                     chunk_rows::set_chunk(&tree.db, ino, index, ChunkRowState::Dirty)?;
                 }
             }
-            let record = tree.edit_and_mark(ino)?;
+            let record = tree.edit_and_bump(ino)?;
             record.attributes.size = reference.size;
             record.attributes.mtime = self.now;
             record.attributes.ctime = self.now;
             record.written_at = self.now;
             record.blocks = reference.size.div_ceil(512);
             record.content = Some(reference.content);
-            record.kept = reference.states.len() as u64;
+            record.base_chunks = reference.states.len() as u64;
             record.content_dirty = !is_whole;
             match &reference.manifest {
                 Some(manifest) => tree.count_blocks(ino, manifest),
@@ -220,11 +220,11 @@ impl Step<'_> {
         into.chunks.replace(reference.states.clone());
         // What a snapshot says of the content that was, it does not say of this one.
         into.chunks.begin_snapshot();
-        let mut hot = self.target.live.hot();
-        hot.size = reference.size;
-        hot.mtime = self.now;
-        hot.ctime = self.now;
-        hot.written_at = self.now;
+        let mut attributes = self.target.inode.attributes();
+        attributes.size = reference.size;
+        attributes.mtime = self.now;
+        attributes.ctime = self.now;
+        attributes.written_at = self.now;
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl Step<'_> {
         &self,
         reference: &Reference,
         file: &File,
-        into: &mut Body,
+        into: &mut ContentState,
     ) -> Result<(), Error> {
         let ino = self.target.ino();
         let runs = runs(&reference.here, reference.content.size);
@@ -248,8 +248,8 @@ impl Step<'_> {
         }
         self.target.store.transact(|tree| {
             for index in &reference.here {
-                tree.set_fresh(ino, *index)?;
-                tree.count_cached(ino, reference.length(*index) as i64)?;
+                tree.set_unsynced(ino, *index)?;
+                tree.add_cached(ino, reference.length(*index) as i64)?;
             }
             tree.edit(ino)?.used_at = meta::now();
             Ok::<(), Error>(())

@@ -12,7 +12,7 @@ use miaofs::protocol::files::ContentRef;
 
 use super::content::edge;
 use crate::store::disk::chunk_rows::ChunkState;
-use crate::store::inodes::inode::Body;
+use crate::store::inodes::inode::ContentState;
 
 /// Which bytes are to be copied, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) struct CopyRange {
 
 /// One of the two contents, locked.
 pub(crate) struct Side<'a> {
-    pub(crate) body: &'a Body,
+    pub(crate) content_state: &'a ContentState,
     pub(crate) size: u64,
 }
 
@@ -48,47 +48,49 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// The first chunks of a stretch that can be taken over, if there are any; `room` bounds the bytes that
+    /// The first chunks of a copy_range that can be taken over, if there are any; `room` bounds the bytes that
     /// are copied beside them.
     pub(crate) fn find(
         source: &Side<'_>,
         target: &Side<'_>,
-        stretch: CopyRange,
+        copy_range: CopyRange,
         room: u64,
     ) -> Option<Self> {
-        if stretch.from != stretch.to || !stretch.from.is_multiple_of(CHUNK_SIZE) {
+        if copy_range.from != copy_range.to || !copy_range.from.is_multiple_of(CHUNK_SIZE) {
             return None;
         }
-        let content = source.body.content?;
-        let (chunks, here) = source.run(stretch, room);
+        let content = source.content_state.content?;
+        let (chunks, here) = source.run(copy_range, room);
         let chunks = fit(chunks, source.size, target.size, content.size)?;
-        let same = target.body.content == Some(content);
-        let leans = |index: &u64| target.body.chunks.state(*index) != ChunkState::Dirty;
-        let kept = target.body.chunks.kept();
-        if !same && (0..kept).filter(|index| !chunks.contains(index)).any(|index| leans(&index)) {
+        let same = target.content_state.content == Some(content);
+        let leans = |index: &u64| target.content_state.chunks.state(*index) != ChunkState::Dirty;
+        let base_chunks = target.content_state.chunks.base_chunks();
+        if !same
+            && (0..base_chunks).filter(|index| !chunks.contains(index)).any(|index| leans(&index))
+        {
             return None;
         }
         let size = target.size.max(end_of(chunks.end, source.size));
         let edge = edge(target.size, size).filter(|index| !chunks.contains(index));
         let mut found = Self {
             content,
-            manifest: source.body.manifest.clone(),
+            manifest: source.content_state.manifest.clone(),
             here: here.into_iter().filter(|index| chunks.contains(index)).collect(),
             chunks,
             edge,
             size,
             states: Vec::new(),
         };
-        found.states = found.states(source, target, if same { kept } else { 0 });
+        found.states = found.states(source, target, if same { base_chunks } else { 0 });
         Some(found)
     }
 
-    /// States of the target's chunks, the first `kept` of which keep theirs where nothing is copied.
-    fn states(&self, source: &Side<'_>, target: &Side<'_>, kept: u64) -> Vec<ChunkState> {
+    /// States of the target's chunks, the first `base_chunks` of which keep theirs where nothing is copied.
+    fn states(&self, source: &Side<'_>, target: &Side<'_>, base_chunks: u64) -> Vec<ChunkState> {
         let is_hole =
             |index| self.manifest.as_ref().is_some_and(|manifest| manifest.is_hole(index));
         let state = |index| {
-            let here = source.body.chunks.state(index) == ChunkState::Clean;
+            let here = source.content_state.chunks.state(index) == ChunkState::Clean;
             if self.chunks.contains(&index) {
                 return if here && is_hole(index) { ChunkState::Clean } else { ChunkState::Absent };
             }
@@ -97,13 +99,13 @@ impl Reference {
             }
             // What lies behind the old end was never written to: zeros, as in a hole of the content.
             let unwritten = index >= chunk_count(target.size) && is_hole(index);
-            match index < kept {
-                true => target.body.chunks.state(index),
+            match index < base_chunks {
+                true => target.content_state.chunks.state(index),
                 false if unwritten => ChunkState::Clean,
                 false => ChunkState::Dirty,
             }
         };
-        (0..kept.max(self.chunks.end)).map(state).collect()
+        (0..base_chunks.max(self.chunks.end)).map(state).collect()
     }
 
     /// Whether the target is the content then, and nothing else.
@@ -114,8 +116,8 @@ impl Reference {
     }
 
     /// Whether a chunk that is dirty then has no row yet that says so.
-    pub(crate) fn is_newly_dirty(&self, index: u64, before: &Body) -> bool {
-        index >= before.chunks.kept() || before.chunks.state(index) != ChunkState::Dirty
+    pub(crate) fn is_newly_dirty(&self, index: u64, before: &ContentState) -> bool {
+        index >= before.chunks.base_chunks() || before.chunks.state(index) != ChunkState::Dirty
     }
 
     /// The bytes that are taken over.
@@ -130,19 +132,20 @@ impl Reference {
 }
 
 impl Side<'_> {
-    /// The chunks in a row from the beginning of a stretch on that are wholly in it and those of a known
+    /// The chunks in a row from the beginning of a copy_range on that are wholly in it and those of a known
     /// content, with which of them have bytes here: no more than `room`, unless there is none for any.
-    fn run(&self, stretch: CopyRange, room: u64) -> (Range<u64>, Vec<u64>) {
-        let first = stretch.from / CHUNK_SIZE;
-        let end = stretch.from + stretch.length.min(self.size.saturating_sub(stretch.from));
+    fn run(&self, copy_range: CopyRange, room: u64) -> (Range<u64>, Vec<u64>) {
+        let first = copy_range.from / CHUNK_SIZE;
+        let end =
+            copy_range.from + copy_range.length.min(self.size.saturating_sub(copy_range.from));
         let mut here = Vec::new();
         let mut left = room;
         let mut last = first;
-        while last < self.body.chunks.kept()
-            && self.body.chunks.state(last) != ChunkState::Dirty
+        while last < self.content_state.chunks.base_chunks()
+            && self.content_state.chunks.state(last) != ChunkState::Dirty
             && end_of(last + 1, self.size) <= end
         {
-            let bytes = self.body.cached_bytes(last);
+            let bytes = self.content_state.cached_bytes(last);
             if bytes > 0 && room > 0 {
                 let Some(rest) = left.checked_sub(bytes) else { break };
                 left = rest;

@@ -12,7 +12,7 @@ use crate::store::core::Store;
 use crate::store::disk::chunk_rows::ChunkState;
 use crate::store::disk::data_files;
 use crate::store::error::Error;
-use crate::store::inodes::inode::{Body, known_manifest};
+use crate::store::inodes::inode::{ContentState, known_manifest};
 
 /// What is looked for in a content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +38,11 @@ impl Content {
     ///
     /// Absent chunks count as data while [`Content::knows_holes`] does not hold.
     pub(crate) fn seek(&self, offset: u64, sought: SeekWhence) -> Result<Option<u64>, Error> {
-        let body = self.live.body();
-        let size = self.live.hot().size;
+        let content_state = self.inode.content_state();
+        let size = self.inode.attributes().size;
         let mut at = offset;
         while at < size {
-            let (extent, end) = run_at(&body, at, size);
+            let (extent, end) = extent_at(&content_state, at, size);
             let found = match (extent, sought) {
                 (Extent::Data, SeekWhence::Data) | (Extent::Hole, SeekWhence::Hole) => Some(at),
                 (Extent::Data, SeekWhence::Hole) | (Extent::Hole, SeekWhence::Data) => None,
@@ -61,16 +61,18 @@ impl Content {
 
     /// Whether it is known which of the chunks that are not here are holes.
     pub(crate) fn knows_holes(&self) -> Result<bool, Error> {
-        let body = self.live.body();
-        let content = match body.content {
-            Some(content) if body.chunks.in_state(ChunkState::Absent).next().is_some() => content,
+        let content_state = self.inode.content_state();
+        let content = match content_state.content {
+            Some(content) if content_state.chunks.in_state(ChunkState::Absent).next().is_some() => {
+                content
+            }
             _ => return Ok(true),
         };
-        Ok(known_manifest(&body, content)?.is_some())
+        Ok(known_manifest(&content_state, content)?.is_some())
     }
 
     fn seek_local(&self, at: u64, sought: SeekWhence) -> Result<Option<u64>, Error> {
-        match (self.store.data.existing(self.live.ino)?, sought) {
+        match (self.store.data.existing(self.inode.ino)?, sought) {
             (Some(file), SeekWhence::Data) => data_files::next_data(&file, at),
             // Behind the end of the data file is a hole.
             (Some(file), SeekWhence::Hole) => Ok(data_files::next_hole(&file, at)?.or(Some(at))),
@@ -84,7 +86,7 @@ impl Store {
     /// Those of a snapshot's chunks, given in order, that have no data and were not written to since:
     /// they are zeros, which need not be read.
     pub(crate) fn holes_of(&self, snapshot: &Snapshot, indexes: &[u64]) -> Result<Vec<u64>, Error> {
-        let body = snapshot.live.body();
+        let content_state = snapshot.inode.content_state();
         let file = self.data.existing(snapshot.ino)?;
         let data_from = |offset| match &file {
             Some(file) => Ok(data_files::next_data(file, offset)?.unwrap_or(u64::MAX)),
@@ -97,8 +99,8 @@ impl Store {
             if data < range.start {
                 data = data_from(range.start)?;
             }
-            let unchanged = !body.chunks.written_since(index, snapshot.generation);
-            if data >= range.end && unchanged && body.chunks.is_here(&range) {
+            let unchanged = !content_state.chunks.written_since(index, snapshot.generation);
+            if data >= range.end && unchanged && content_state.chunks.is_here(&range) {
                 holes.push(index);
             }
         }
@@ -107,24 +109,26 @@ impl Store {
 }
 
 /// What is known of the chunk at `at`, and where the run of chunks ends of which the same is known.
-fn run_at(body: &Body, at: u64, size: u64) -> (Extent, u64) {
+fn extent_at(content_state: &ContentState, at: u64, size: u64) -> (Extent, u64) {
     let first = at / CHUNK_SIZE;
-    let extent = extent(body, first);
-    let kept = body.chunks.kept();
+    let extent = extent(content_state, first);
+    let base_chunks = content_state.chunks.base_chunks();
     let mut end = first + 1;
-    while end < kept && end * CHUNK_SIZE < size && self::extent(body, end) == extent {
+    while end < base_chunks && end * CHUNK_SIZE < size && self::extent(content_state, end) == extent
+    {
         end += 1;
     }
     match extent {
         // All that is behind the chunks that the server may know is local.
-        Extent::Local if end >= kept => (extent, size),
+        Extent::Local if end >= base_chunks => (extent, size),
         _ => (extent, size.min(end * CHUNK_SIZE)),
     }
 }
 
-fn extent(body: &Body, index: u64) -> Extent {
-    let is_hole = || body.manifest.as_ref().is_some_and(|manifest| manifest.is_hole(index));
-    match body.chunks.state(index) {
+fn extent(content_state: &ContentState, index: u64) -> Extent {
+    let is_hole =
+        || content_state.manifest.as_ref().is_some_and(|manifest| manifest.is_hole(index));
+    match content_state.chunks.state(index) {
         ChunkState::Absent => Extent::Data,
         ChunkState::Clean if is_hole() => Extent::Hole,
         ChunkState::Clean | ChunkState::Dirty => Extent::Local,

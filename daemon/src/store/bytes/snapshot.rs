@@ -8,7 +8,7 @@ use crate::store::core::Store;
 use crate::store::disk::chunk_rows::ChunkState;
 use crate::store::disk::data_files;
 use crate::store::error::Error;
-use crate::store::inodes::inode::{Body, Live, known_manifest};
+use crate::store::inodes::inode::{ContentState, Inode, known_manifest};
 use crate::store::node::Ino;
 
 /// A content at one moment, as long as nobody writes to it.
@@ -24,7 +24,7 @@ pub(crate) struct Snapshot {
     pub base_manifest: Option<Arc<Manifest>>,
     /// Indexes of the chunks that may differ from `base_manifest`.
     pub dirty: Vec<u64>,
-    pub(crate) live: Arc<Live>,
+    pub(crate) inode: Arc<Inode>,
 }
 
 /// What reading a chunk of a snapshot gave.
@@ -44,8 +44,8 @@ impl Store {
     /// # Errors
     /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest.
     pub(crate) fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
-        let live = self.live(ino)?;
-        take_snapshot(&live, &mut live.body_mut())
+        let inode = self.inode(ino)?;
+        take_snapshot(&inode, &mut inode.content_state_mut())
     }
 
     /// A new snapshot in place of an earlier one of the same node, and the indexes of the chunks
@@ -54,12 +54,12 @@ impl Store {
     /// # Errors
     /// As [`Store::snapshot`].
     pub(crate) fn snapshot_again(&self, earlier: &Snapshot) -> Result<(Snapshot, Vec<u64>), Error> {
-        let live = &earlier.live;
-        let mut body = live.body_mut();
-        let count = chunk_count(earlier.size.max(live.hot().size));
-        let written = |index: &u64| body.chunks.written_since(*index, earlier.generation);
+        let inode = &earlier.inode;
+        let mut content_state = inode.content_state_mut();
+        let count = chunk_count(earlier.size.max(inode.attributes().size));
+        let written = |index: &u64| content_state.chunks.written_since(*index, earlier.generation);
         let written = (0..count).filter(written).collect();
-        Ok((take_snapshot(live, &mut body)?, written))
+        Ok((take_snapshot(inode, &mut content_state)?, written))
     }
 
     /// Reads one chunk of a snapshot into `buffer`, which takes its length.
@@ -73,11 +73,11 @@ impl Store {
             return Ok(ChunkRead::ChangedSince);
         };
         let range = chunk.range();
-        let body = snapshot.live.body();
-        if body.chunks.written_since(index, snapshot.generation) {
+        let content_state = snapshot.inode.content_state();
+        if content_state.chunks.written_since(index, snapshot.generation) {
             return Ok(ChunkRead::ChangedSince);
         }
-        if !body.chunks.is_here(&range) {
+        if !content_state.chunks.is_here(&range) {
             return Ok(ChunkRead::Absent);
         }
         buffer.resize(chunk.length() as usize, 0);
@@ -89,16 +89,18 @@ impl Store {
     }
 }
 
-fn take_snapshot(live: &Arc<Live>, body: &mut Body) -> Result<Snapshot, Error> {
-    let ino = live.ino;
-    let size = live.hot().size;
-    let base = match body.content {
-        _ if body.chunks.kept() == 0 => None,
-        Some(content) => Some(known_manifest(body, content)?.ok_or(Error::NoManifest(ino))?),
+fn take_snapshot(inode: &Arc<Inode>, content_state: &mut ContentState) -> Result<Snapshot, Error> {
+    let ino = inode.ino;
+    let size = inode.attributes().size;
+    let base = match content_state.content {
+        _ if content_state.chunks.base_chunks() == 0 => None,
+        Some(content) => {
+            Some(known_manifest(content_state, content)?.ok_or(Error::NoManifest(ino))?)
+        }
         None => None,
     };
-    let dirty = body.chunks.in_state(ChunkState::Dirty);
-    let dirty = dirty.chain(body.chunks.kept()..chunk_count(size)).collect();
-    let generation = body.chunks.begin_snapshot();
-    Ok(Snapshot { ino, size, generation, base_manifest: base, dirty, live: Arc::clone(live) })
+    let dirty = content_state.chunks.in_state(ChunkState::Dirty);
+    let dirty = dirty.chain(content_state.chunks.base_chunks()..chunk_count(size)).collect();
+    let generation = content_state.chunks.begin_snapshot();
+    Ok(Snapshot { ino, size, generation, base_manifest: base, dirty, inode: Arc::clone(inode) })
 }

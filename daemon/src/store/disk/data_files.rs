@@ -171,7 +171,7 @@ pub(crate) fn punch(file: &File, range: Range<u64>) -> Result<(), Error> {
 }
 
 /// Gives blocks of zeros back to the disk, where it has any.
-pub(crate) fn give_back(
+pub(crate) fn punch_data(
     file: &File,
     zeros: impl IntoIterator<Item = Range<u64>>,
 ) -> Result<(), Error> {

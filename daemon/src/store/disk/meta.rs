@@ -68,7 +68,7 @@ impl Counter {
     }
 
     /// The transaction was undone, and with it perhaps a reservation.
-    pub(crate) fn forget_reservation(&mut self) {
+    pub(crate) fn undo_reservation(&mut self) {
         self.reserved = self.next;
     }
 }

@@ -6,38 +6,38 @@ use crate::store::error::Error;
 use crate::store::node::Ino;
 
 /// Has a data file unlinked later, also if the daemon is killed before.
-pub(crate) fn add_grave(db: &Database, ino: Ino) -> Result<(), Error> {
+pub(crate) fn add_pending_unlink(db: &Database, ino: Ino) -> Result<(), Error> {
     db.0.prepare_cached("INSERT OR IGNORE INTO graves (ino) VALUES (?1)")?
         .execute([ino.0 as i64])?;
     Ok(())
 }
 
 /// A data file has been unlinked.
-pub(crate) fn remove_grave(db: &Database, ino: Ino) -> Result<(), Error> {
+pub(crate) fn remove_pending_unlink(db: &Database, ino: Ino) -> Result<(), Error> {
     db.0.prepare_cached("DELETE FROM graves WHERE ino = ?1")?.execute([ino.0 as i64])?;
     Ok(())
 }
 
 /// Data files that are to be unlinked.
-pub(crate) fn graves(db: &Database) -> Result<Vec<Ino>, Error> {
+pub(crate) fn pending_unlinks(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, "SELECT ino FROM graves", [])
 }
 
 /// Has a data file renamed, also if the daemon is killed before.
-pub(crate) fn add_move(db: &Database, from: Ino, to: Ino) -> Result<(), Error> {
+pub(crate) fn add_pending_rename(db: &Database, from: Ino, to: Ino) -> Result<(), Error> {
     db.0.prepare_cached("INSERT INTO moves (source, target) VALUES (?1, ?2)")?
         .execute([from.0 as i64, to.0 as i64])?;
     Ok(())
 }
 
 /// A data file has been renamed.
-pub(crate) fn remove_move(db: &Database, from: Ino) -> Result<(), Error> {
+pub(crate) fn remove_pending_rename(db: &Database, from: Ino) -> Result<(), Error> {
     db.0.prepare_cached("DELETE FROM moves WHERE source = ?1")?.execute([from.0 as i64])?;
     Ok(())
 }
 
 /// Data files that are to be renamed.
-pub(crate) fn moves(db: &Database) -> Result<Vec<(Ino, Ino)>, Error> {
+pub(crate) fn pending_renames(db: &Database) -> Result<Vec<(Ino, Ino)>, Error> {
     let mut statement = db.0.prepare("SELECT source, target FROM moves")?;
     let rows = statement.query_map([], |row| Ok((ino(row, 0)?, ino(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -21,8 +21,8 @@ pub(crate) type Xattrs = BTreeMap<String, Bytes>;
 ///
 /// ```text
 ///   insert ─▶ Present ─ last name and handle gone, the server has it ─▶ Deleted ─ pushed ─▶ no row
-///   a child of an unknown directory came ─▶ Awaited ─ its own news ─▶ Present
-///   its name was taken by other news ─▶ Detached ─ its own news ─▶ Present, or no row
+///   a child of an unknown directory came ─▶ Awaited ─ its own change ─▶ Present
+///   its name was taken by another node ─▶ Detached ─ its own change ─▶ Present, or no row
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -32,7 +32,7 @@ pub(crate) enum Status {
     Deleted,
     /// A directory whose children came before it.
     Awaited,
-    /// It lost its name to a node of the server; its own news is still to come.
+    /// It lost its name to a node of the server; its own change is still to come.
     Detached,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Record {
     pub(crate) id: NodeId,
     pub(crate) status: Status,
     pub(crate) attributes: Attributes,
-    /// 512-byte blocks when last settled.
+    /// 512-byte blocks when last flushed.
     pub(crate) blocks: u64,
     pub(crate) target: Option<Arc<[u8]>>,
     pub(crate) xattrs: Option<Arc<Xattrs>>,
@@ -60,10 +60,10 @@ pub(crate) struct Record {
     /// An older content whose chunks are still in the data file, to be compared when the manifest comes.
     pub(crate) previous: Option<Digest>,
     /// Chunks below this index may still be those of `content`; all others are local and dirty.
-    pub(crate) kept: u64,
+    pub(crate) base_chunks: u64,
     pub(crate) content_dirty: bool,
     /// Size and mtime are those of the data file.
-    pub(crate) unsettled: bool,
+    pub(crate) attributes_dirty: bool,
     pub(crate) written_at: i64,
     /// When it was last opened or fetched, in nanoseconds since 1970.
     pub(crate) used_at: i64,
@@ -102,9 +102,9 @@ impl Record {
             in_flight: None,
             content: None,
             previous: None,
-            kept: 0,
+            base_chunks: 0,
             content_dirty: is_file,
-            unsettled: is_file,
+            attributes_dirty: is_file,
             written_at: 0,
             used_at: new.now,
             cached: 0,
@@ -112,7 +112,7 @@ impl Record {
     }
 
     /// Counts one more change that must be pushed.
-    pub(crate) fn mark(&mut self) {
+    pub(crate) fn bump_change(&mut self) {
         self.change += 1;
     }
 

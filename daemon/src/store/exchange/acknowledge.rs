@@ -13,7 +13,7 @@ use crate::store::disk::record::Status;
 use crate::store::disk::{base_rows, data_files, manifest_rows};
 use crate::store::error::Error;
 use crate::store::inodes::chunks::runs;
-use crate::store::inodes::inode::Body;
+use crate::store::inodes::inode::ContentState;
 use crate::store::node::Ino;
 use crate::store::tree::transaction::Tree;
 
@@ -24,7 +24,7 @@ struct Known {
     still_dirty: bool,
 }
 
-/// Whether a content that the server has is still news of its node.
+/// Use of the knowledge that the server has a content.
 enum KnownOutcome {
     Known(Known),
     /// It is not, and why.
@@ -37,7 +37,7 @@ impl Store {
     /// From now on their bytes may be given up, so what is above the cache's limit goes.
     pub(crate) fn finish_push(&self, done: &[Pushed]) -> Result<(), Error> {
         self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
-        self.keep_to_limit()
+        self.enforce_cache_limit()
     }
 
     /// The server has the content of the snapshot: chunks not written since become clean.
@@ -70,66 +70,72 @@ impl Store {
         let mut known: Vec<_> = known.iter().collect();
         known.sort_unstable_by_key(|(snapshot, _)| snapshot.ino);
         known.dedup_by_key(|(snapshot, _)| snapshot.ino);
-        let mut bodies: Vec<_> = known.iter().map(|(it, _)| it.live.body_mut()).collect();
-        let contents = known.iter().zip(&bodies);
-        let blocks = contents.map(|((it, manifest), body)| self.close_holes(it, body, manifest));
+        let mut content_states: Vec<_> =
+            known.iter().map(|(it, _)| it.inode.content_state_mut()).collect();
+        let contents = known.iter().zip(&content_states);
+        let blocks = contents.map(|((it, manifest), content_state)| {
+            self.punch_clean_holes(it, content_state, manifest)
+        });
         let blocks: Vec<Option<u64>> = blocks.collect::<Result<_, Error>>()?;
         let outcomes = self.transact(|tree| -> Result<Vec<KnownOutcome>, Error> {
-            let contents = known.iter().zip(&bodies).zip(blocks);
+            let contents = known.iter().zip(&content_states).zip(blocks);
             contents
-                .map(|(((it, manifest), body), blocks)| {
-                    take_known(tree, it, body, (manifest, blocks))
+                .map(|(((it, manifest), content_state), blocks)| {
+                    apply_known(tree, it, content_state, (manifest, blocks))
                 })
                 .collect()
         })?;
         let mut overtaken = Vec::new();
-        for (((snapshot, manifest), body), outcome) in known.iter().zip(&mut bodies).zip(outcomes) {
+        for (((snapshot, manifest), content_state), outcome) in
+            known.iter().zip(&mut content_states).zip(outcomes)
+        {
             match outcome {
                 KnownOutcome::Overtaken(error) => overtaken.push((snapshot.ino, error)),
                 KnownOutcome::Known(Known { content, states, still_dirty }) => {
-                    body.content = Some(content);
-                    body.manifest = (content.size > CHUNK_SIZE).then(|| Arc::clone(manifest));
-                    body.content_dirty = still_dirty;
-                    body.chunks.replace(states);
+                    content_state.content = Some(content);
+                    content_state.manifest =
+                        (content.size > CHUNK_SIZE).then(|| Arc::clone(manifest));
+                    content_state.content_dirty = still_dirty;
+                    content_state.chunks.replace(states);
                 }
             }
         }
-        drop(bodies);
-        self.keep_to_limit()?;
+        drop(content_states);
+        self.enforce_cache_limit()?;
         Ok(overtaken)
     }
 
     /// Gives back the blocks of the chunks that are clean holes once the content of a snapshot is known; how
     /// many the data file has then, if it had any of them.
     ///
-    /// Nobody writes to them while `body` is locked, and they are zeros before and after: it need not wait
+    /// Nobody writes to them while `content_state` is locked, and they are zeros before and after: it need not wait
     /// for a commit.
-    pub(crate) fn close_holes(
+    pub(crate) fn punch_clean_holes(
         &self,
         snapshot: &Snapshot,
-        body: &Body,
+        content_state: &ContentState,
         manifest: &Manifest,
     ) -> Result<Option<u64>, Error> {
         if manifest.data_bytes() == manifest.size() {
             return Ok(None);
         }
-        let states = states_after(body, snapshot, snapshot.live.hot().size);
+        let states = states_after(content_state, snapshot, snapshot.inode.attributes().size);
         let is_hole = |(index, state): (u64, &ChunkState)| {
             (*state == ChunkState::Clean && manifest.is_hole(index)).then_some(index)
         };
         let holes: Vec<u64> = (0..).zip(&states).filter_map(is_hole).collect();
         let Some(file) = self.data.existing(snapshot.ino)? else { return Ok(None) };
-        data_files::give_back(&file, runs(&holes, manifest.size()))?;
+        data_files::punch_data(&file, runs(&holes, manifest.size()))?;
         Ok(self.data.blocks(snapshot.ino))
     }
 }
 
 /// Writes the rows of a content that is known, unless it was overtaken, and the blocks of its data file, if
 /// these are others now.
-fn take_known(
+fn apply_known(
     tree: &mut Tree,
     snapshot: &Snapshot,
-    body: &Body,
+    content_state: &ContentState,
     (manifest, blocks): (&Arc<Manifest>, Option<u64>),
 ) -> Result<KnownOutcome, Error> {
     let ino = snapshot.ino;
@@ -138,76 +144,80 @@ fn take_known(
         Err(error @ Error::NoNode(_)) => return Ok(KnownOutcome::Overtaken(error)),
         Err(error) => return Err(error),
     }
-    let size = snapshot.live.hot().size;
-    let states = states_after(body, snapshot, size);
-    if is_replaced(body, &states) {
+    let size = snapshot.inode.attributes().size;
+    let states = states_after(content_state, snapshot, size);
+    if is_replaced(content_state, &states) {
         return Ok(KnownOutcome::Overtaken(Error::Replaced(ino)));
     }
     let content = ContentRef { digest: manifest.digest(), size: manifest.size() };
     let still_dirty = size != content.size || states.contains(&ChunkState::Dirty);
     // A row that no chunk is left of, a hole or given up, is believed after a kill.
-    tree.settle(ino)?;
-    tree.forget_previous(ino)?;
-    let cached = write_states(tree, ino, body, &states, manifest)?;
+    tree.flush_attributes(ino)?;
+    tree.drop_previous(ino)?;
+    let cached = write_states(tree, ino, content_state, &states, manifest)?;
     let before = tree.record(ino)?.cached;
-    tree.count_cached(ino, cached as i64 - before as i64)?;
+    tree.add_cached(ino, cached as i64 - before as i64)?;
     if content.size > CHUNK_SIZE {
         manifest_rows::save_manifest(&tree.db, manifest)?;
     }
-    let record = tree.edit_and_mark(ino)?;
+    let record = tree.edit_and_bump(ino)?;
     record.content = Some(content);
-    record.kept = states.len() as u64;
+    record.base_chunks = states.len() as u64;
     record.content_dirty = still_dirty;
     record.blocks = blocks.unwrap_or(record.blocks);
     Ok(KnownOutcome::Known(Known { content, states, still_dirty }))
 }
 
 /// Whether a chunk that counts as changed is not here: only what is here can be dirty, as it is sent from here.
-fn is_replaced(body: &Body, states: &[ChunkState]) -> bool {
-    let absent = body.chunks.in_state(ChunkState::Absent);
+fn is_replaced(content_state: &ContentState, states: &[ChunkState]) -> bool {
+    let absent = content_state.chunks.in_state(ChunkState::Absent);
     absent
         .take_while(|index| *index < states.len() as u64)
         .any(|index| states[index as usize] == ChunkState::Dirty)
 }
 
 /// States of the chunks once the content of a snapshot is known: as many as are as long now as then.
-pub(crate) fn states_after(body: &Body, snapshot: &Snapshot, size: u64) -> Vec<ChunkState> {
-    let kept = if size == snapshot.size {
+pub(crate) fn states_after(
+    content_state: &ContentState,
+    snapshot: &Snapshot,
+    size: u64,
+) -> Vec<ChunkState> {
+    let base_chunks = if size == snapshot.size {
         chunk_count(size)
     } else {
         size.min(snapshot.size) / CHUNK_SIZE
     };
     let after = |index| {
-        if body.chunks.written_since(index, snapshot.generation) {
+        if content_state.chunks.written_since(index, snapshot.generation) {
             return ChunkState::Dirty;
         }
-        match body.chunks.state(index) {
+        match content_state.chunks.state(index) {
             ChunkState::Dirty | ChunkState::Clean => ChunkState::Clean,
             ChunkState::Absent => ChunkState::Absent,
         }
     };
-    (0..kept).map(after).collect()
+    (0..base_chunks).map(after).collect()
 }
 
 /// Writes the rows of chunks whose state changes; how many bytes are clean and here then.
 fn write_states(
     tree: &mut Tree,
     ino: Ino,
-    body: &Body,
+    content_state: &ContentState,
     states: &[ChunkState],
     manifest: &Manifest,
 ) -> Result<u64, Error> {
     chunk_rows::delete_chunks_from(&tree.db, ino, states.len() as u64)?;
     let mut cached = 0;
     for (index, state) in (0..).zip(states) {
-        let before = body.chunks.state(index);
+        let before = content_state.chunks.state(index);
         let hole = manifest.is_hole(index);
         match state {
             ChunkState::Clean if hole => chunk_rows::delete_chunk(&tree.db, ino, index)?,
             ChunkState::Clean => {
-                let was_hole = body.manifest.as_ref().is_some_and(|it| it.is_hole(index));
+                let was_hole = content_state.manifest.as_ref().is_some_and(|it| it.is_hole(index));
                 if was_hole || before != ChunkState::Clean {
-                    tree.set_fresh(ino, index)?;
+                    tree.set_unsynced(ino, index)?;
                 }
                 cached += Chunk::new(index, manifest.size()).map_or(0, Chunk::length);
             }
@@ -234,7 +244,7 @@ fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
         // The server has forgotten it: a row that was only to tell it of the end has done so.
         record.base_version = 0;
         if record.status == Status::Deleted {
-            return tree.erase(ino);
+            return tree.delete_node(ino);
         }
     }
     base_rows::set_base(&tree.db, ino, pushed.state.as_ref())

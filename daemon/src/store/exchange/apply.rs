@@ -1,9 +1,9 @@
-//! One page of the server's changes on the tree: what becomes of each node, by the caller's rules.
+//! One batch of the server's changes on the tree: what becomes of each node, by the caller's rules.
 //!
-//! A page shows each node once, as it is now, in the order of the commits; so until the last page a
+//! A batch shows each node once, as it is now, in the order of the commits; so until the last batch a
 //! parent may still be to come (its children wait in a row of status `Awaited`), and a name may
-//! still have its former owner (which is then `Detached` until its own news comes). Directories are
-//! deleted at the end of a page, when it is known what in them is kept.
+//! still have its former owner (which is then `Detached` until its own change comes). Directories are
+//! deleted at the end of a batch, when it is known what in them stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -21,24 +21,24 @@ use crate::store::tree::transaction::Tree;
 
 /// What is to be done with data files once the transaction is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FileWork {
+pub(crate) enum DataFileAction {
     /// Nothing in the file is of use: it becomes a hole of the node's size.
     Wipe,
     /// Chunks may be of use: it is made as long as the node, and these are given back.
     Cut(Vec<u64>),
 }
 
-/// What applying a page came to.
+/// What applying a batch came to.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
     pub(crate) invalidations: Vec<Invalidation>,
     /// Nodes whose content became another one.
-    pub(crate) work: BTreeMap<Ino, FileWork>,
+    pub(crate) work: BTreeMap<Ino, DataFileAction>,
     /// Data files that now belong to another node: from, to.
     pub(crate) moves: Vec<(Ino, Ino)>,
 }
 
-/// The page that is being applied.
+/// The batch that is being applied.
 pub(crate) struct ChangeBatch<'t> {
     pub(crate) tree: &'t mut Tree,
     rules: &'t Rules<'t>,
@@ -47,7 +47,7 @@ pub(crate) struct ChangeBatch<'t> {
     /// Names that the rules gave to nodes which have not made way yet.
     new_names: HashMap<Ino, Vec<u8>>,
     /// Directories to be removed at the end.
-    condemned: Vec<Ino>,
+    pending_dir_deletes: Vec<Ino>,
     pub(crate) applied: Applied,
 }
 
@@ -59,30 +59,30 @@ impl<'t> ChangeBatch<'t> {
         nodes: &'t [files::Node],
     ) -> Result<Applied, Error> {
         let by_id = nodes.iter().map(|node| (node.id, node)).collect();
-        let mut page = Self {
+        let mut batch = Self {
             tree,
             rules,
             nodes: by_id,
             done: HashSet::new(),
             new_names: HashMap::new(),
-            condemned: Vec::new(),
+            pending_dir_deletes: Vec::new(),
             applied: Applied::default(),
         };
         for node in nodes {
-            page.node(node)?;
+            batch.node(node)?;
         }
-        page.remove_condemned()?;
-        Ok(page.applied)
+        batch.delete_pending_dirs()?;
+        Ok(batch.applied)
     }
 
-    /// Applies one node of the page, unless that was done.
+    /// Applies one node of the batch, unless that was done.
     fn node(&mut self, node: &files::Node) -> Result<(), Error> {
         if !self.done.insert(node.id) {
             return Ok(());
         }
         let Some(ino) = self.tree.by_id(node.id)? else {
             return match &node.state {
-                Some(state) => self.arrive(node, state),
+                Some(state) => self.insert_new(node, state),
                 None => Ok(()),
             };
         };
@@ -90,7 +90,7 @@ impl<'t> ChangeBatch<'t> {
         if record.status == Status::Awaited {
             return match &node.state {
                 Some(state) => self.take(ino, node, state),
-                None => self.tree.erase(ino),
+                None => self.tree.delete_node(ino),
             };
         }
         if node.version <= record.base_version {
@@ -99,24 +99,24 @@ impl<'t> ChangeBatch<'t> {
         let is_dirty =
             record.is_dirty() || record.status == Status::Detached && record.has_changes();
         if !is_dirty {
-            return self.take_any(ino, node);
+            return self.apply_remote(ino, node);
         }
         let local = self.tree.as_dirty(ino)?;
         match (self.rules.node)(&local, node) {
-            Resolution::TakeRemote => self.take_any(ino, node),
+            Resolution::TakeRemote => self.apply_remote(ino, node),
             Resolution::Merge(state) => self.merge(ino, node, &state),
             Resolution::KeepBoth { copy_name } => {
                 self.copy(ino, &copy_name)?;
-                self.take_any(ino, node)
+                self.apply_remote(ino, node)
             }
             Resolution::KeepLocal => self.set_base(ino, node),
         }
     }
 
     /// A node that is not known here.
-    fn arrive(&mut self, node: &files::Node, state: &NodeState) -> Result<(), Error> {
-        if let Some(twin) = self.twin(node, state)? {
-            return self.adopt(twin, node, state);
+    fn insert_new(&mut self, node: &files::Node, state: &NodeState) -> Result<(), Error> {
+        if let Some(matching_local) = self.matching_local(node, state)? {
+            return self.adopt(matching_local, node, state);
         }
         let ino = self.tree.next_ino()?;
         self.tree.add(Record::new(ino, node.id, NewNode::like(state)))?;
@@ -124,7 +124,11 @@ impl<'t> ChangeBatch<'t> {
     }
 
     /// The local node, unknown to the server, that the rules say is the same thing.
-    fn twin(&mut self, node: &files::Node, state: &NodeState) -> Result<Option<Ino>, Error> {
+    fn matching_local(
+        &mut self,
+        node: &files::Node,
+        state: &NodeState,
+    ) -> Result<Option<Ino>, Error> {
         let [entry] = &state.entries[..] else { return Ok(None) };
         self.bring_forward(entry.parent)?;
         let Some(parent) = self.tree.by_id(entry.parent)? else { return Ok(None) };
@@ -146,7 +150,7 @@ impl<'t> ChangeBatch<'t> {
 
     /// Makes a local node the server's node, with the server's times.
     fn adopt(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
-        self.tree.settle(ino)?;
+        self.tree.flush_attributes(ino)?;
         self.tree.set_id(ino, node.id)?;
         let record = self.tree.edit(ino)?;
         record.attributes.mtime = state.mtime;
@@ -157,12 +161,12 @@ impl<'t> ChangeBatch<'t> {
         self.clean_if_equal(ino, state)
     }
 
-    fn take_any(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+    fn apply_remote(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
         match &node.state {
             // It was deleted here and comes back: as a new inode, for the old one's data file is to go.
             Some(state) if self.tree.record(ino)?.status == Status::Deleted => {
-                self.tree.erase(ino)?;
-                self.arrive(node, state)
+                self.tree.delete_node(ino)?;
+                self.insert_new(node, state)
             }
             Some(state) => self.take(ino, node, state),
             None => self.remove(ino, node),
@@ -171,7 +175,7 @@ impl<'t> ChangeBatch<'t> {
 
     /// The node becomes what the server says.
     fn take(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
-        self.tree.settle(ino)?;
+        self.tree.flush_attributes(ino)?;
         self.take_attributes(ino, state)?;
         if let Some(content) = state.content {
             self.take_content(ino, content)?;
@@ -196,7 +200,7 @@ impl<'t> ChangeBatch<'t> {
 
     /// The local state becomes what was merged; dirty if the server has another.
     fn merge(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
-        self.tree.settle(ino)?;
+        self.tree.flush_attributes(ino)?;
         self.take_attributes(ino, state)?;
         let before = self.tree.record(ino)?.content;
         if let Some(content) = state.content
@@ -209,7 +213,7 @@ impl<'t> ChangeBatch<'t> {
         self.set_base(ino, node)?;
         match &node.state {
             Some(there) => self.clean_if_equal(ino, there),
-            None => self.tree.edit_and_mark(ino).map(drop),
+            None => self.tree.edit_and_bump(ino).map(drop),
         }
     }
 
@@ -232,7 +236,7 @@ impl<'t> ChangeBatch<'t> {
             record.acknowledged = record.change;
             Ok(())
         } else {
-            self.tree.edit_and_mark(ino).map(drop)
+            self.tree.edit_and_bump(ino).map(drop)
         }
     }
 
@@ -248,7 +252,7 @@ impl<'t> ChangeBatch<'t> {
 
     /// Moves the local content and attributes to a new node beside this one.
     fn copy(&mut self, ino: Ino, name: &[u8]) -> Result<(), Error> {
-        self.tree.settle(ino)?;
+        self.tree.flush_attributes(ino)?;
         let Some((parent, _)) = entry_rows::entries_of(&self.tree.db, ino)?.into_iter().next()
         else {
             return Ok(());
@@ -256,10 +260,10 @@ impl<'t> ChangeBatch<'t> {
         let copy = self.tree.split_content(ino)?;
         let name = self.free_name(parent, name)?;
         self.tree.add_entry(parent, &name, copy)?;
-        self.tree.edit_and_mark(copy)?;
+        self.tree.edit_and_bump(copy)?;
         self.applied.invalidations.push(Invalidation::Entry { parent, name });
         self.applied.moves.push((ino, copy));
-        self.applied.work.insert(ino, FileWork::Cut(Vec::new()));
+        self.applied.work.insert(ino, DataFileAction::Cut(Vec::new()));
         Ok(())
     }
 
@@ -269,7 +273,7 @@ impl<'t> ChangeBatch<'t> {
         if self.tree.record(ino)?.attributes.kind == Kind::Directory {
             let record = self.tree.edit(ino)?;
             record.acknowledged = record.change;
-            self.condemned.push(ino);
+            self.pending_dir_deletes.push(ino);
             return Ok(());
         }
         self.drop_entries(ino)?;
@@ -290,7 +294,7 @@ impl<'t> ChangeBatch<'t> {
         record.base_version = 0;
         record.in_flight = None;
         if record.status == Status::Deleted {
-            return self.tree.erase(ino);
+            return self.tree.delete_node(ino);
         }
         // What is present and has neither name nor handle ends with the transaction.
         record.status = Status::Present;
@@ -300,16 +304,16 @@ impl<'t> ChangeBatch<'t> {
 
     /// Removes the directories that the server deleted, but those that lead to something dirty:
     /// they come back.
-    fn remove_condemned(&mut self) -> Result<(), Error> {
-        if self.condemned.is_empty() {
+    fn delete_pending_dirs(&mut self) -> Result<(), Error> {
+        if self.pending_dir_deletes.is_empty() {
             return Ok(());
         }
-        let ways = self.ways_to_dirty()?;
-        let condemned = std::mem::take(&mut self.condemned);
-        let (kept, mut left): (Vec<_>, Vec<_>) =
-            condemned.into_iter().partition(|ino| ways.contains(ino));
-        for ino in kept {
-            self.tree.edit_and_mark(ino)?;
+        let ways = self.ancestors_of_dirty()?;
+        let pending_dir_deletes = std::mem::take(&mut self.pending_dir_deletes);
+        let (stay, mut left): (Vec<_>, Vec<_>) =
+            pending_dir_deletes.into_iter().partition(|ino| ways.contains(ino));
+        for ino in stay {
+            self.tree.edit_and_bump(ino)?;
         }
         loop {
             let before = left.len();
@@ -325,7 +329,7 @@ impl<'t> ChangeBatch<'t> {
                 break;
             }
         }
-        // Their children's own news is still to come.
+        // Their children's own changes are still to come.
         for ino in left {
             self.drop_entries(ino)?;
             self.tree.edit(ino)?.status = Status::Detached;
@@ -333,7 +337,7 @@ impl<'t> ChangeBatch<'t> {
         Ok(())
     }
 
-    /// Applies the node of an id first, if it is on this page.
+    /// Applies the node of an id first, if it is on this batch.
     pub(crate) fn bring_forward(&mut self, id: NodeId) -> Result<(), Error> {
         match self.nodes.get(&id).copied() {
             Some(node) => self.node(node),
@@ -342,7 +346,7 @@ impl<'t> ChangeBatch<'t> {
     }
 
     /// All directories above something that is dirty here.
-    fn ways_to_dirty(&mut self) -> Result<BTreeSet<Ino>, Error> {
+    fn ancestors_of_dirty(&mut self) -> Result<BTreeSet<Ino>, Error> {
         let mut ways = BTreeSet::new();
         for dirty in self.tree.dirty_inos()? {
             let mut above = vec![dirty];
@@ -358,7 +362,7 @@ impl<'t> ChangeBatch<'t> {
     }
 
     /// The node that has a name which `node` shall have makes way.
-    pub(crate) fn make_way(
+    pub(crate) fn evict_name(
         &mut self,
         occupant: Ino,
         at: (Ino, &[u8]),
@@ -367,7 +371,7 @@ impl<'t> ChangeBatch<'t> {
         let (parent, name) = at;
         let record = self.tree.record(occupant)?;
         if record.is_dirty() {
-            // If its own news is on this page, the name may not be its any more.
+            // If its own change is in this batch, the name may not be its any more.
             let id = record.id;
             self.bring_forward(id)?;
             if self.tree.entry(parent, name)? != Some(occupant) {
@@ -381,7 +385,7 @@ impl<'t> ChangeBatch<'t> {
                 let new_name = self.free_name(parent, &new_name)?;
                 self.tree.remove_entry(parent, name, occupant)?;
                 self.tree.add_entry(parent, &new_name, occupant)?;
-                self.tree.edit_and_mark(occupant)?;
+                self.tree.edit_and_bump(occupant)?;
                 self.applied.invalidations.push(Invalidation::Entry { parent, name: new_name });
                 Ok(())
             }
@@ -399,7 +403,7 @@ impl<'t> ChangeBatch<'t> {
         }
     }
 
-    /// A clean node lost its name: its own news must be on the way.
+    /// A clean node lost its name: its own change must be on the way.
     fn detach(&mut self, ino: Ino, parent: Ino, name: &[u8]) -> Result<(), Error> {
         self.tree.remove_entry(parent, name, ino)?;
         let record = self.tree.edit(ino)?;

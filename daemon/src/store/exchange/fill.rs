@@ -1,4 +1,4 @@
-//! Content that comes from the server: manifests, what is missing, and bytes that arrive.
+//! Content that comes from the server: manifests, what is missing, and bytes that insert_new.
 
 use std::fs::File;
 use std::ops::Range;
@@ -13,9 +13,9 @@ use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::{data_files, inode_queries, manifest_rows, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::{chunks_of, runs};
-use crate::store::inodes::inode::{Body, Live, known_manifest};
+use crate::store::inodes::inode::{ContentState, Inode, known_manifest};
 use crate::store::node::Ino;
-use crate::store::tree::inode_cache::load_live;
+use crate::store::tree::inode_cache::load_inode;
 use crate::store::tree::transaction::Tree;
 
 /// What became of bytes that were fetched.
@@ -36,9 +36,9 @@ impl Store {
 
     /// The manifest of a node's content, if it is known or follows from the digest.
     pub(crate) fn manifest(&self, ino: Ino) -> Result<Option<Arc<Manifest>>, Error> {
-        let live = self.live(ino)?;
-        let body = live.body();
-        body.content.map_or(Ok(None), |content| known_manifest(&body, content))
+        let inode = self.inode(ino)?;
+        let content_state = inode.content_state();
+        content_state.content.map_or(Ok(None), |content| known_manifest(&content_state, content))
     }
 
     /// Remembers a manifest. Chunks of an older content of a node that are equal in it count as here.
@@ -49,8 +49,8 @@ impl Store {
             tree.waiting_for(manifest.digest())
         })?;
         for ino in waiting {
-            match self.live(ino) {
-                Ok(live) => self.compare(&live, &manifest)?,
+            match self.inode(ino) {
+                Ok(inode) => self.compare(&inode, &manifest)?,
                 Err(Error::NoNode(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -59,32 +59,32 @@ impl Store {
     }
 
     /// Tells which chunks of a node are those of a manifest that has come.
-    fn compare(&self, live: &Live, manifest: &Arc<Manifest>) -> Result<(), Error> {
-        let mut body = live.body_mut();
-        if body.content.is_none_or(|content| content.digest != manifest.digest()) {
+    fn compare(&self, inode: &Inode, manifest: &Arc<Manifest>) -> Result<(), Error> {
+        let mut content_state = inode.content_state_mut();
+        if content_state.content.is_none_or(|content| content.digest != manifest.digest()) {
             return Ok(());
         }
         let dropped = self.transact(|tree| {
-            tree.count_blocks(live.ino, manifest)?;
-            tree.compare_previous(live.ino, manifest)
+            tree.count_blocks(inode.ino, manifest)?;
+            tree.compare_previous(inode.ino, manifest)
         })?;
         if !dropped.is_empty() {
             self.journal.sync()?;
-            if let Some(file) = self.data.existing(live.ino)? {
+            if let Some(file) = self.data.existing(inode.ino)? {
                 for run in runs(&dropped, manifest.size()) {
                     data_files::punch(&file, run)?;
                 }
             }
         }
-        self.tree().reload(live.ino, &mut body)
+        self.tree().reload(inode.ino, &mut content_state)
     }
 
     /// The runs of `range` that are not here, aligned to [`super::BLOCK_SIZE`] but for the end of the file.
     pub(crate) fn missing(&self, ino: Ino, range: Range<u64>) -> Result<Vec<Range<u64>>, Error> {
-        let live = self.live(ino)?;
-        let body = live.body();
-        let size = live.hot().size;
-        Ok(body.chunks.missing(size, range))
+        let inode = self.inode(ino)?;
+        let content_state = inode.content_state();
+        let size = inode.attributes().size;
+        Ok(content_state.chunks.missing(size, range))
     }
 
     /// Takes bytes of content `digest` that were fetched for the node. `offset` is a multiple of
@@ -98,47 +98,54 @@ impl Store {
         offset: u64,
         bytes: &[u8],
     ) -> Result<Filled, Error> {
-        self.make_room(bytes.len() as u64)?;
-        let live = self.live(ino)?;
+        self.ensure_space(bytes.len() as u64)?;
+        let inode = self.inode(ino)?;
         let manifest = {
-            let body = live.body();
-            match body.content {
-                Some(content) if content.digest == digest => known_manifest(&body, content)?,
+            let content_state = inode.content_state();
+            match content_state.content {
+                Some(content) if content.digest == digest => {
+                    known_manifest(&content_state, content)?
+                }
                 _ => return Ok(Filled::Ignored),
             }
         };
         let manifest = manifest.ok_or(Error::NoManifest(ino))?;
-        let piece = Piece { ino, manifest: &manifest, offset, bytes };
+        let piece = FetchedBytes { ino, manifest: &manifest, offset, bytes };
         piece.check_whole_chunks()?;
         let filled = {
-            let mut body = live.body_mut();
-            if body.content.is_none_or(|content| content.digest != digest) {
+            let mut content_state = inode.content_state_mut();
+            if content_state.content.is_none_or(|content| content.digest != digest) {
                 return Ok(Filled::Ignored);
             }
-            self.take(&piece, &live, &mut body)?
+            self.take(&piece, &inode, &mut content_state)?
         };
-        self.keep_to_limit()?;
+        self.enforce_cache_limit()?;
         Ok(filled)
     }
 
-    fn take(&self, piece: &Piece<'_>, live: &Live, body: &mut Body) -> Result<Filled, Error> {
+    fn take(
+        &self,
+        piece: &FetchedBytes<'_>,
+        inode: &Inode,
+        content_state: &mut ContentState,
+    ) -> Result<Filled, Error> {
         let wanted: Vec<Chunk> = piece
             .chunks()
-            .filter(|chunk| chunk.index() < body.chunks.kept())
-            .filter(|chunk| body.chunks.state(chunk.index()) == ChunkState::Absent)
+            .filter(|chunk| chunk.index() < content_state.chunks.base_chunks())
+            .filter(|chunk| content_state.chunks.state(chunk.index()) == ChunkState::Absent)
             .collect();
         if wanted.is_empty() {
             return Ok(Filled::Ignored);
         }
-        let file = self.data.open(piece.ino, live.hot().size)?;
+        let file = self.data.open(piece.ino, inode.attributes().size)?;
         let mut complete = Vec::new();
         for chunk in wanted {
             let part = piece.part(chunk);
             file.write_all_at(piece.bytes_of(&part), part.start)
                 .map_err(while_doing("writing a data file"))?;
-            if body.chunks.note_filled(chunk, &part) {
+            if content_state.chunks.note_filled(chunk, &part) {
                 if part != chunk.range() {
-                    check_stored(&file, piece, chunk, body)?;
+                    check_stored(&file, piece, chunk, content_state)?;
                 }
                 complete.push(chunk);
             }
@@ -146,29 +153,29 @@ impl Store {
         if !complete.is_empty() {
             self.transact(|tree| {
                 for chunk in &complete {
-                    tree.count_cached(piece.ino, chunk.length() as i64)?;
-                    tree.set_fresh(piece.ino, chunk.index())?;
+                    tree.add_cached(piece.ino, chunk.length() as i64)?;
+                    tree.set_unsynced(piece.ino, chunk.index())?;
                 }
                 tree.edit(piece.ino)?.used_at = meta::now();
                 Ok::<(), Error>(())
             })?;
         }
         for chunk in complete {
-            body.chunks.set(chunk.index(), ChunkState::Clean);
+            content_state.chunks.set(chunk.index(), ChunkState::Clean);
         }
         Ok(Filled::Stored)
     }
 }
 
 /// Bytes that were fetched.
-struct Piece<'a> {
+struct FetchedBytes<'a> {
     ino: Ino,
     manifest: &'a Manifest,
     offset: u64,
     bytes: &'a [u8],
 }
 
-impl Piece<'_> {
+impl FetchedBytes<'_> {
     fn range(&self) -> Range<u64> {
         self.offset..self.manifest.size().min(self.offset + self.bytes.len() as u64)
     }
@@ -212,20 +219,22 @@ impl Piece<'_> {
 /// Checks a chunk that came in several pieces; a damaged one is forgotten.
 fn check_stored(
     file: &File,
-    piece: &Piece<'_>,
+    piece: &FetchedBytes<'_>,
     chunk: Chunk,
-    body: &mut Body,
+    content_state: &mut ContentState,
 ) -> Result<(), Error> {
     let mut bytes = vec![0; chunk.length() as usize];
     data_files::read_or_zeros(file, &mut bytes, chunk.range().start)?;
-    piece.check(chunk, &bytes).inspect_err(|_damaged| body.chunks.drop_partial(chunk.index()))
+    piece
+        .check(chunk, &bytes)
+        .inspect_err(|_damaged| content_state.chunks.drop_partial(chunk.index()))
 }
 
 impl Tree {
     /// The nodes that have a content and wait for its manifest.
     fn waiting_for(&mut self, digest: Digest) -> Result<Vec<Ino>, Error> {
         let mut waiting = inode_queries::with_previous(&self.db, digest)?;
-        for ino in self.living_inos() {
+        for ino in self.loaded_inos() {
             if self.record(ino)?.content.is_some_and(|content| content.digest == digest) {
                 waiting.push(ino);
             }
@@ -257,21 +266,25 @@ impl Tree {
                 dropped.push(index);
             }
         }
-        self.count_cached(ino, cached as i64 - before as i64)?;
+        self.add_cached(ino, cached as i64 - before as i64)?;
         self.edit(ino)?.previous = None;
         Ok(dropped)
     }
 
     /// Reads the state of a content again after its rows changed.
-    pub(crate) fn reload(&mut self, ino: Ino, body: &mut Body) -> Result<(), Error> {
+    pub(crate) fn reload(
+        &mut self,
+        ino: Ino,
+        content_state: &mut ContentState,
+    ) -> Result<(), Error> {
         let record = self.record(ino)?.clone();
-        let fresh = load_live(&self.db, &self.data, &record)?;
-        let fresh = fresh.into_body();
-        body.content = fresh.content;
-        body.manifest = fresh.manifest;
-        body.content_dirty = fresh.content_dirty;
-        body.chunks.take_states(fresh.chunks);
-        body.synced_size = fresh.synced_size;
+        let loaded = load_inode(&self.db, &self.data, &record)?;
+        let loaded = loaded.into_content_state();
+        content_state.content = loaded.content;
+        content_state.manifest = loaded.manifest;
+        content_state.content_dirty = loaded.content_dirty;
+        content_state.chunks.take_states(loaded.chunks);
+        content_state.synced_size = loaded.synced_size;
         Ok(())
     }
 }

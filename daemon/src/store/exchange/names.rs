@@ -32,7 +32,7 @@ impl ChangeBatch<'_> {
         for (parent, name) in wanted {
             match self.tree.entry(parent, &name)? {
                 Some(occupant) if occupant == ino => continue,
-                Some(occupant) => self.make_way(occupant, (parent, &name), node)?,
+                Some(occupant) => self.evict_name(occupant, (parent, &name), node)?,
                 None => {}
             }
             self.tree.add_entry(parent, &name, ino)?;
@@ -57,46 +57,46 @@ impl ChangeBatch<'_> {
 
 /// The directory of an id; one that is still to come gets a row that waits for it, one that was
 /// deleted here comes back, because something new is in it.
-fn directory(page: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
-    if page.tree.by_id(id)?.is_none() {
-        page.bring_forward(id)?;
+fn directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
+    if batch.tree.by_id(id)?.is_none() {
+        batch.bring_forward(id)?;
     }
-    if let Some(ino) = page.tree.by_id(id)? {
-        if page.tree.record(ino)?.is_gone() {
-            revive(page, ino)?;
+    if let Some(ino) = batch.tree.by_id(id)? {
+        if batch.tree.record(ino)?.is_gone() {
+            undelete(batch, ino)?;
         }
         return Ok(ino);
     }
-    let ino = page.tree.next_ino()?;
+    let ino = batch.tree.next_ino()?;
     let kind = Kind::Directory;
     let new = NewNode { kind, mode: 0o755, uid: 0, gid: 0, rdev: 0, target: None, now: 0 };
     let mut record = Record::new(ino, id, new);
     record.status = Status::Awaited;
     record.acknowledged = record.change;
-    page.tree.add(record)?;
+    batch.tree.add(record)?;
     Ok(ino)
 }
 
 /// Undoes the deletion of a directory that the server still has.
-fn revive(page: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
-    let base = base_rows::base(&page.tree.db, ino)?;
-    let record = page.tree.edit(ino)?;
+fn undelete(batch: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
+    let base = base_rows::base(&batch.tree.db, ino)?;
+    let record = batch.tree.edit(ino)?;
     record.status = Status::Present;
     match &base {
         Some(base) => {
             record.take_attributes(base);
             record.acknowledged = record.change;
         }
-        None => record.mark(),
+        None => record.bump_change(),
     }
     for entry in base.map(|base| base.entries).unwrap_or_default() {
-        let parent = directory(page, entry.parent)?;
-        let name = page.free_name(parent, entry.name.as_bytes())?;
+        let parent = directory(batch, entry.parent)?;
+        let name = batch.free_name(parent, entry.name.as_bytes())?;
         if name != entry.name.as_bytes() {
-            page.tree.edit_and_mark(ino)?;
+            batch.tree.edit_and_bump(ino)?;
         }
-        page.tree.add_entry(parent, &name, ino)?;
-        page.applied.invalidations.push(Invalidation::Entry { parent, name });
+        batch.tree.add_entry(parent, &name, ino)?;
+        batch.applied.invalidations.push(Invalidation::Entry { parent, name });
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use miaofs::content::{CHUNK_SIZE, chunk_count};
 use miaofs::protocol::files::{self, ContentRef, Kind};
 use miaofs::protocol::ids::NodeId;
 
-use super::apply::{ChangeBatch, FileWork};
+use super::apply::{ChangeBatch, DataFileAction};
 use super::invalidation::Invalidation;
 use super::rules::Rules;
 use crate::store::core::Store;
@@ -18,7 +18,7 @@ use crate::store::disk::{
 };
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::runs;
-use crate::store::inodes::inode::{Body, Live};
+use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::node::Ino;
 use crate::store::tree::transaction::{Committed, Tree};
 
@@ -28,7 +28,7 @@ impl Store {
         self.tree().cursor
     }
 
-    /// Applies one page of changes and moves the cursor, in one transaction.
+    /// Applies one batch of changes and moves the cursor, in one transaction.
     ///
     /// The contents of files that it may change are locked first, in order of their numbers, because
     /// nobody waits for a content while the tree is locked. A file that is opened meanwhile has it begin again.
@@ -39,11 +39,13 @@ impl Store {
         cursor: u64,
     ) -> Result<Vec<Invalidation>, Error> {
         loop {
-            let lives = self.lives_of(nodes)?;
-            let mut bodies: Bodies<'_> =
-                lives.iter().map(|live| (live.ino, (&**live, live.body_mut()))).collect();
+            let inodes = self.inodes_of(nodes)?;
+            let mut content_states: ContentStates<'_> = inodes
+                .iter()
+                .map(|inode| (inode.ino, (&**inode, inode.content_state_mut())))
+                .collect();
             let mut tree = self.tree();
-            if !all_locked(&mut tree, nodes, &bodies)? {
+            if !all_locked(&mut tree, nodes, &content_states)? {
                 continue;
             }
             let (applied, committed) = tree.transact(|tree| {
@@ -51,35 +53,35 @@ impl Store {
                 meta::set_number(&tree.db, "cursor", cursor)?;
                 let applied = ChangeBatch::apply(tree, rules, nodes)?;
                 for (from, to) in &applied.moves {
-                    pending_rows::add_move(&tree.db, *from, *to)?;
+                    pending_rows::add_pending_rename(&tree.db, *from, *to)?;
                 }
                 Ok::<_, Error>(applied)
             })?;
             tree.cursor = cursor;
             self.finish_moves(&mut tree, &applied.moves)?;
             drop(tree);
-            self.finish_contents(&applied.work, &mut bodies)?;
+            self.finish_contents(&applied.work, &mut content_states)?;
             if committed == Committed::Dirty {
-                self.tell_dirty();
+                self.notify_dirty();
             }
             return Ok(applied.invalidations);
         }
     }
 
-    /// The inodes of a page that have bytes here or are in memory, by rising number.
-    fn lives_of(&self, nodes: &[files::Node]) -> Result<Vec<Arc<Live>>, Error> {
+    /// The inodes of a batch that have bytes here or are in memory, by rising number.
+    fn inodes_of(&self, nodes: &[files::Node]) -> Result<Vec<Arc<Inode>>, Error> {
         let mut tree = self.tree();
-        let mut lives = BTreeMap::new();
+        let mut inodes = BTreeMap::new();
         for node in nodes {
             let Some(ino) = tree.by_id(node.id)? else { continue };
             let record = tree.record(ino)?;
             let is_file = record.attributes.kind == Kind::File;
             let has_bytes = record.cached > 0 || record.content_dirty;
-            if is_file && record.status != Status::Deleted && (has_bytes || tree.is_living(ino)) {
-                lives.insert(ino, tree.live(ino)?);
+            if is_file && record.status != Status::Deleted && (has_bytes || tree.is_loaded(ino)) {
+                inodes.insert(ino, tree.inode(ino)?);
             }
         }
-        Ok(lives.into_values().collect())
+        Ok(inodes.into_values().collect())
     }
 
     /// Data files go where their rows went. The tree stays locked: nobody may make one there meanwhile.
@@ -93,7 +95,9 @@ impl Store {
         }
         tree.transact(|tree| {
             tree.begin()?;
-            moves.iter().try_for_each(|(from, _)| pending_rows::remove_move(&tree.db, *from))
+            moves
+                .iter()
+                .try_for_each(|(from, _)| pending_rows::remove_pending_rename(&tree.db, *from))
         })?;
         Ok(())
     }
@@ -101,10 +105,11 @@ impl Store {
     /// Makes the data files and what is in memory follow contents that became others.
     fn finish_contents(
         &self,
-        work: &BTreeMap<Ino, FileWork>,
-        bodies: &mut Bodies<'_>,
+        work: &BTreeMap<Ino, DataFileAction>,
+        content_states: &mut ContentStates<'_>,
     ) -> Result<(), Error> {
-        let here: Vec<_> = work.iter().filter(|(ino, _)| bodies.contains_key(ino)).collect();
+        let here: Vec<_> =
+            work.iter().filter(|(ino, _)| content_states.contains_key(ino)).collect();
         if here.is_empty() {
             return Ok(());
         }
@@ -118,12 +123,12 @@ impl Store {
             if let Some(file) = self.data.existing(*ino)? {
                 fit(&file, work, size)?;
             }
-            if let Some((live, body)) = bodies.get_mut(ino) {
-                let mut hot = live.hot();
-                body.chunks.note_written(0..chunk_count(size.max(hot.size)));
-                hot.size = size;
-                drop(hot);
-                self.tree().reload(*ino, body)?;
+            if let Some((inode, content_state)) = content_states.get_mut(ino) {
+                let mut attributes = inode.attributes();
+                content_state.chunks.note_written(0..chunk_count(size.max(attributes.size)));
+                attributes.size = size;
+                drop(attributes);
+                self.tree().reload(*ino, content_state)?;
             }
         }
         Ok(())
@@ -131,16 +136,16 @@ impl Store {
 }
 
 /// Contents that are locked, by their node.
-type Bodies<'a> = BTreeMap<Ino, (&'a Live, RwLockWriteGuard<'a, Body>)>;
+type ContentStates<'a> = BTreeMap<Ino, (&'a Inode, RwLockWriteGuard<'a, ContentState>)>;
 
-fn fit(file: &File, work: &FileWork, size: u64) -> Result<(), Error> {
+fn fit(file: &File, work: &DataFileAction, size: u64) -> Result<(), Error> {
     let cut = |length| file.set_len(length).map_err(while_doing("cutting a data file"));
     match work {
-        FileWork::Wipe => {
+        DataFileAction::Wipe => {
             cut(0)?;
             cut(size)
         }
-        FileWork::Cut(given_up) => {
+        DataFileAction::Cut(given_up) => {
             cut(size)?;
             let runs = runs(given_up, size);
             runs.into_iter().try_for_each(|run| data_files::punch(file, run))
@@ -148,12 +153,16 @@ fn fit(file: &File, work: &FileWork, size: u64) -> Result<(), Error> {
     }
 }
 
-/// Whether every inode of a page that is in memory is locked.
-fn all_locked(tree: &mut Tree, nodes: &[files::Node], bodies: &Bodies<'_>) -> Result<bool, Error> {
+/// Whether every inode of a batch that is in memory is locked.
+fn all_locked(
+    tree: &mut Tree,
+    nodes: &[files::Node],
+    content_states: &ContentStates<'_>,
+) -> Result<bool, Error> {
     for node in nodes {
         if let Some(ino) = tree.by_id(node.id)?
-            && tree.is_living(ino)
-            && !bodies.contains_key(&ino)
+            && tree.is_loaded(ino)
+            && !content_states.contains_key(&ino)
         {
             return Ok(false);
         }
@@ -168,7 +177,7 @@ impl Tree {
         &mut self,
         ino: Ino,
         content: ContentRef,
-    ) -> Result<Option<FileWork>, Error> {
+    ) -> Result<Option<DataFileAction>, Error> {
         let record = self.record(ino)?.clone();
         if record.content == Some(content) && !record.content_dirty {
             return Ok(None);
@@ -178,25 +187,25 @@ impl Tree {
         });
         if old.is_none() {
             chunk_rows::delete_chunks_from(&self.db, ino, 0)?;
-            self.count_cached(ino, -(record.cached as i64))?;
+            self.add_cached(ino, -(record.cached as i64))?;
         }
         let record = self.edit(ino)?;
         record.previous = old.map(|old| record.previous.unwrap_or(old.digest));
         record.content = Some(content);
-        record.kept = chunk_count(content.size);
+        record.base_chunks = chunk_count(content.size);
         record.attributes.size = content.size;
         record.blocks = content.size.div_ceil(512);
         record.content_dirty = false;
-        record.unsettled = false;
+        record.attributes_dirty = false;
         if old.is_none() {
-            return Ok(Some(FileWork::Wipe));
+            return Ok(Some(DataFileAction::Wipe));
         }
         match manifest_rows::manifest(&self.db, content.digest)? {
             Some(manifest) => {
                 self.count_blocks(ino, &manifest)?;
-                Ok(Some(FileWork::Cut(self.compare_previous(ino, &manifest)?)))
+                Ok(Some(DataFileAction::Cut(self.compare_previous(ino, &manifest)?)))
             }
-            None => Ok(Some(FileWork::Cut(Vec::new()))),
+            None => Ok(Some(DataFileAction::Cut(Vec::new()))),
         }
     }
 
@@ -214,7 +223,7 @@ impl Tree {
         record.acknowledged = 0;
         record.base_version = 0;
         record.in_flight = None;
-        record.unsettled = false;
+        record.attributes_dirty = false;
         self.add(record)?;
         chunk_rows::move_chunks(&self.db, ino, copy)?;
         let left = self.edit(ino)?;
@@ -225,8 +234,8 @@ impl Tree {
     }
 
     /// Whether the state of an inode is in memory.
-    fn is_living(&self, ino: Ino) -> bool {
-        self.living(ino).is_some()
+    fn is_loaded(&self, ino: Ino) -> bool {
+        self.loaded_inode(ino).is_some()
     }
 
     /// All nodes that are dirty, also by the transaction in progress.

@@ -77,13 +77,13 @@ impl Store {
         let mut tree = self.tree();
         let (nodes, bytes) = inode_queries::count_dirty(&tree.db)?;
         let mut bytes = bytes as i64;
-        for live in tree.unsettled_lives() {
-            let record = match tree.record(live.ino) {
+        for inode in tree.inodes_with_dirty_attributes() {
+            let record = match tree.record(inode.ino) {
                 Err(Error::NoNode(_)) => continue,
                 record => record?,
             };
             if record.is_dirty() && record.content_dirty && record.links > 0 {
-                bytes += live.hot().size as i64 - record.attributes.size as i64;
+                bytes += inode.attributes().size as i64 - record.attributes.size as i64;
             }
         }
         Ok((nodes, bytes.max(0) as u64))
@@ -122,9 +122,9 @@ impl Tree {
     pub(crate) fn as_dirty(&mut self, ino: Ino) -> Result<DirtyNode, Error> {
         let mut record = self.record(ino)?.clone();
         let mut writers = 0;
-        if let Some(live) = self.living(ino) {
-            writers = live.writers();
-            record.take_over(&live.hot());
+        if let Some(inode) = self.loaded_inode(ino) {
+            writers = inode.writers();
+            record.apply_cached(&inode.attributes());
         }
         let state = if record.is_gone() { None } else { Some(self.state_of(&record)?) };
         Ok(DirtyNode {

@@ -29,7 +29,7 @@ pub(crate) enum NameResolution {
     Adopt,
 }
 
-/// The rules by which conflicts are settled: pure functions, called inside the transaction.
+/// The rules by which conflicts are resolved: pure functions, called inside the transaction.
 pub(crate) struct Rules<'a> {
     /// A node that is dirty here and changed there.
     pub node: &'a dyn Fn(&DirtyNode, &files::Node) -> Resolution,

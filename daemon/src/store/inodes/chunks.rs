@@ -6,7 +6,7 @@
 //!     └──────────────── evicted ──────────────────┘
 //! ```
 //! A dirty chunk is wholly here. An absent one may have some blocks here, in a mask that is lost
-//! with the process. Chunks from `kept` on are local by definition: they need neither byte nor row.
+//! with the process. Chunks from `base` on are local by definition: they need neither byte nor row.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(crate) const BLOCK_SIZE: u64 = 64 * 1024;
 /// States of all chunks of one content.
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
-    /// One byte a chunk, for the first `kept`.
+    /// One byte a chunk, for the first `base`.
     states: Vec<ChunkState>,
     /// Bit `n` is set when block `n` of the absent chunk is here.
     partial: HashMap<u64, u64>,
@@ -32,13 +32,13 @@ pub(crate) struct Chunks {
 }
 
 impl Chunks {
-    /// `kept` chunks that are not here; all others are local.
-    pub(crate) fn absent(kept: u64) -> Self {
-        Self { states: vec![ChunkState::Absent; kept as usize], ..Self::default() }
+    /// `base` chunks that are not here; all others are local.
+    pub(crate) fn absent(base: u64) -> Self {
+        Self { states: vec![ChunkState::Absent; base as usize], ..Self::default() }
     }
 
     /// How many chunks may still be those of the known content.
-    pub(crate) fn kept(&self) -> u64 {
+    pub(crate) fn base_chunks(&self) -> u64 {
         self.states.len() as u64
     }
 
@@ -55,10 +55,10 @@ impl Chunks {
         self.partial.remove(&index);
     }
 
-    /// Makes all chunks from `kept` on local.
-    pub(crate) fn keep_below(&mut self, kept: u64) {
-        self.states.truncate(kept as usize);
-        self.partial.retain(|index, _| *index < kept);
+    /// Makes all chunks from `base` on local.
+    pub(crate) fn truncate_base(&mut self, base: u64) {
+        self.states.truncate(base as usize);
+        self.partial.retain(|index, _| *index < base);
     }
 
     /// Replaces all states, as when the content became another one.
@@ -72,7 +72,7 @@ impl Chunks {
         self.replace(other.states);
     }
 
-    /// Indexes of the chunks in a state, among the first `kept`.
+    /// Indexes of the chunks in a state, among the first `base`.
     pub(crate) fn in_state(&self, state: ChunkState) -> impl Iterator<Item = u64> {
         (0..).zip(&self.states).filter(move |(_, found)| **found == state).map(|(index, _)| index)
     }
@@ -142,7 +142,7 @@ impl Chunks {
 
     /// Whether all of `range` is here.
     pub(crate) fn is_here(&self, range: &Range<u64>) -> bool {
-        if range.start / CHUNK_SIZE >= self.kept() {
+        if range.start / CHUNK_SIZE >= self.base_chunks() {
             return true;
         }
         chunks_of(range).all(|index| match self.state(index) {

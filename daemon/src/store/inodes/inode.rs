@@ -1,10 +1,10 @@
 //! What is kept in memory of an inode that is open or was recently, shared by its handles.
 //!
-//! Lock order: `body`, then the tree, then `hot`. Whoever holds the tree never waits for a `body`,
-//! so no operation on names or attributes waits for data to be read or written; `hot` is never held
+//! Lock order: `content_state`, then the tree, then `attributes`. Whoever holds the tree never waits for a `content_state`,
+//! so no operation on names or attributes waits for data to be read or written; `attributes` is never held
 //! over I/O.
 //!
-//! While `hot.unsettled`, size and times are here and not in the node's row, so that writing to a
+//! While `attributes.dirty`, size and times are here and not in the node's row, so that writing to a
 //! file that is dirty already costs no transaction: after a crash they are read from the data file.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use crate::store::node::{Access, Ino};
 
 /// State of one inode, shared by its handles.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct Inode {
     pub(crate) ino: Ino,
     /// Open handles that read only; changed with the tree locked.
     readers: AtomicU32,
@@ -28,26 +28,26 @@ pub(crate) struct Live {
     writers: AtomicU32,
     /// Chunk that was read last: its neighbourhood is evicted last.
     pub(crate) last_read: AtomicU64,
-    /// How often a chunk became fresh; changed with the tree locked.
-    freshened: AtomicU64,
-    hot: Mutex<Hot>,
-    body: RwLock<Body>,
+    /// How often a chunk was marked as unsynced; changed with the tree locked.
+    unsynced_count: AtomicU64,
+    attributes: Mutex<CachedAttributes>,
+    content_state: RwLock<ContentState>,
 }
 
 /// What every write changes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Hot {
+pub(crate) struct CachedAttributes {
     pub(crate) size: u64,
     pub(crate) mtime: i64,
     pub(crate) ctime: i64,
     pub(crate) written_at: i64,
     /// The values above are newer than the node's row, which says so too.
-    pub(crate) unsettled: bool,
+    pub(crate) dirty: bool,
 }
 
 /// What the content is and how much of it is here.
 #[derive(Debug)]
-pub(crate) struct Body {
+pub(crate) struct ContentState {
     pub(crate) content: Option<ContentRef>,
     /// Of `content`, when it is known and has more than one chunk.
     pub(crate) manifest: Option<Arc<Manifest>>,
@@ -57,7 +57,7 @@ pub(crate) struct Body {
     pub(crate) synced_size: u64,
 }
 
-impl Live {
+impl Inode {
     /// The state that a node's row tells, with these chunks.
     pub(crate) fn new(record: &Record, manifest: Option<Arc<Manifest>>, chunks: Chunks) -> Self {
         let attributes = &record.attributes;
@@ -66,15 +66,15 @@ impl Live {
             readers: AtomicU32::new(0),
             writers: AtomicU32::new(0),
             last_read: AtomicU64::new(0),
-            freshened: AtomicU64::new(0),
-            hot: Mutex::new(Hot {
+            unsynced_count: AtomicU64::new(0),
+            attributes: Mutex::new(CachedAttributes {
                 size: attributes.size,
                 mtime: attributes.mtime,
                 ctime: attributes.ctime,
                 written_at: record.written_at,
-                unsettled: record.unsettled,
+                dirty: record.attributes_dirty,
             }),
-            body: RwLock::new(Body {
+            content_state: RwLock::new(ContentState {
                 content: record.content,
                 manifest,
                 content_dirty: record.content_dirty,
@@ -85,33 +85,37 @@ impl Live {
     }
 
     /// The content alone.
-    pub(crate) fn into_body(self) -> Body {
-        self.body.into_inner().expect("nobody else has it, so nobody panicked with it")
+    pub(crate) fn into_content_state(self) -> ContentState {
+        self.content_state.into_inner().expect("nobody else has it, so nobody panicked with it")
     }
 
     /// Size and times.
-    pub(crate) fn hot(&self) -> MutexGuard<'_, Hot> {
-        self.hot.lock().expect("nothing panics while size and times are locked")
+    pub(crate) fn attributes(&self) -> MutexGuard<'_, CachedAttributes> {
+        self.attributes.lock().expect("nothing panics while size and times are locked")
     }
 
     /// The content, to look at or to read.
-    pub(crate) fn body(&self) -> RwLockReadGuard<'_, Body> {
-        self.body.read().expect("a writer that panicked left the content in an unknown state")
+    pub(crate) fn content_state(&self) -> RwLockReadGuard<'_, ContentState> {
+        self.content_state
+            .read()
+            .expect("a writer that panicked left the content in an unknown state")
     }
 
     /// The content, to change.
-    pub(crate) fn body_mut(&self) -> RwLockWriteGuard<'_, Body> {
-        self.body.write().expect("a writer that panicked left the content in an unknown state")
+    pub(crate) fn content_state_mut(&self) -> RwLockWriteGuard<'_, ContentState> {
+        self.content_state
+            .write()
+            .expect("a writer that panicked left the content in an unknown state")
     }
 
-    /// How often a chunk became fresh.
-    pub(crate) fn freshened(&self) -> u64 {
-        self.freshened.load(Ordering::Relaxed)
+    /// How often a chunk was marked as unsynced.
+    pub(crate) fn unsynced_count(&self) -> u64 {
+        self.unsynced_count.load(Ordering::Relaxed)
     }
 
-    /// Remembers that a chunk became fresh.
-    pub(crate) fn note_freshened(&self) {
-        self.freshened.fetch_add(1, Ordering::Relaxed);
+    /// Remembers that a chunk was marked as unsynced.
+    pub(crate) fn note_unsynced(&self) {
+        self.unsynced_count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts one handle more.
@@ -144,23 +148,23 @@ impl Live {
 
 impl Record {
     /// Takes over size and times that are newer in memory.
-    pub(crate) fn take_over(&mut self, hot: &Hot) {
-        if hot.unsettled {
-            self.attributes.size = hot.size;
-            self.attributes.mtime = hot.mtime;
-            self.attributes.ctime = hot.ctime;
-            self.written_at = hot.written_at;
+    pub(crate) fn apply_cached(&mut self, attributes: &CachedAttributes) {
+        if attributes.dirty {
+            self.attributes.size = attributes.size;
+            self.attributes.mtime = attributes.mtime;
+            self.attributes.ctime = attributes.ctime;
+            self.written_at = attributes.written_at;
         }
     }
 }
 
-/// The manifest of the content that a body is based on, if it is known.
+/// The manifest of the content that a content_state is based on, if it is known.
 pub(crate) fn known_manifest(
-    body: &Body,
+    content_state: &ContentState,
     content: ContentRef,
 ) -> Result<Option<Arc<Manifest>>, Error> {
     if content.size > CHUNK_SIZE {
-        return Ok(body.manifest.clone());
+        return Ok(content_state.manifest.clone());
     }
     let manifest = Manifest::of_small(content.digest, content.size)
         .map_err(|_cause| Error::Damaged("the size of a content"))?;

@@ -46,14 +46,14 @@ impl Change<'_> {
         if self.tree.entry(parent, name)?.is_some() {
             return Err(Error::NameTaken(parent));
         }
-        self.tree.edit_and_mark(ino)?;
+        self.tree.edit_and_bump(ino)?;
         self.tree.add_entry(parent, name, ino)
     }
 
     /// Takes a name away and says whose it was; [`Error::NoEntry`] when it was nobody's.
     pub(crate) fn unlink(&mut self, parent: Ino, name: &[u8]) -> Result<Ino, Error> {
         let ino = self.tree.entry(parent, name)?.ok_or(Error::NoEntry(parent))?;
-        self.tree.edit_and_mark(ino)?;
+        self.tree.edit_and_bump(ino)?;
         self.tree.remove_entry(parent, name, ino)?;
         Ok(ino)
     }
@@ -71,7 +71,7 @@ impl Change<'_> {
         if self.tree.entry(to.0, to.1)?.is_some() {
             return Err(Error::NameTaken(to.0));
         }
-        self.tree.edit_and_mark(ino)?;
+        self.tree.edit_and_bump(ino)?;
         self.tree.rename_entry(from.0, from.1, to.1, ino)?;
         Ok(ino)
     }
@@ -83,8 +83,8 @@ impl Change<'_> {
         attributes: &Attributes,
     ) -> Result<(), Error> {
         self.tree.present(ino)?;
-        self.tree.settle(ino)?;
-        let now = &mut self.tree.edit_and_mark(ino)?.attributes;
+        self.tree.flush_attributes(ino)?;
+        let now = &mut self.tree.edit_and_bump(ino)?.attributes;
         let (kind, rdev, size) = (now.kind, now.rdev, now.size);
         *now = Attributes { kind, rdev, size, ..*attributes };
         Ok(())
@@ -93,8 +93,8 @@ impl Change<'_> {
     /// Sets mtime and ctime of a directory whose entries changed. They will be pushed.
     pub(crate) fn touch(&mut self, ino: Ino, mtime: i64, ctime: i64) -> Result<(), Error> {
         self.tree.present(ino)?;
-        self.tree.settle(ino)?;
-        let attributes = &mut self.tree.edit_and_mark(ino)?.attributes;
+        self.tree.flush_attributes(ino)?;
+        let attributes = &mut self.tree.edit_and_bump(ino)?.attributes;
         attributes.mtime = mtime;
         attributes.ctime = ctime;
         Ok(())
@@ -103,7 +103,7 @@ impl Change<'_> {
     /// Sets atime and the ctime that goes with it: neither is pushed by itself.
     pub(crate) fn set_atime(&mut self, ino: Ino, atime: i64, ctime: i64) -> Result<(), Error> {
         self.tree.present(ino)?;
-        self.tree.settle(ino)?;
+        self.tree.flush_attributes(ino)?;
         let attributes = &mut self.tree.edit(ino)?.attributes;
         attributes.atime = atime;
         attributes.ctime = ctime;
@@ -114,7 +114,7 @@ impl Change<'_> {
     pub(crate) fn set_xattr(&mut self, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), Error> {
         let Ok(name) = std::str::from_utf8(name) else { return Err(Error::XattrName) };
         self.tree.present(ino)?;
-        let xattrs = self.tree.edit_and_mark(ino)?.xattrs.get_or_insert_default();
+        let xattrs = self.tree.edit_and_bump(ino)?.xattrs.get_or_insert_default();
         Arc::make_mut(xattrs).insert(name.to_owned(), Bytes(value.to_vec()));
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Change<'_> {
     pub(crate) fn remove_xattr(&mut self, ino: Ino, name: &[u8]) -> Result<(), Error> {
         let Ok(name) = std::str::from_utf8(name) else { return Err(Error::NoXattr) };
         self.tree.present(ino)?;
-        let record = self.tree.edit_and_mark(ino)?;
+        let record = self.tree.edit_and_bump(ino)?;
         let xattrs = record.xattrs.as_mut().ok_or(Error::NoXattr)?;
         Arc::make_mut(xattrs).remove(name).ok_or(Error::NoXattr)?;
         if xattrs.is_empty() {

@@ -2,7 +2,7 @@
 //!
 //! A reader who goes through a directory while it changes must meet what is there all the time exactly
 //! once. So a name that goes and comes again in one transaction keeps its cookie, whichever node it names
-//! then: a rename over it, an exchange, the server's news of these. And an entry that is renamed within
+//! then: a rename over it, an exchange, the server's changes of these. And an entry that is renamed within
 //! its directory keeps its own. Every other entry gets a cookie above all others, so it is not met by a
 //! reader who stops at the cookie that was the last when the reading began ([`View::last_cookie`](super::view::View::last_cookie)).
 

@@ -1,4 +1,4 @@
-//! The inodes that live: which are in memory, how long they stay, and when their sizes and times reach their rows.
+//! The inodes that inode: which are in memory, how long they stay, and when their sizes and times reach their rows.
 
 use std::sync::Arc;
 
@@ -13,133 +13,133 @@ use crate::store::disk::record::Record;
 use crate::store::disk::{manifest_rows, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::{Chunks, runs};
-use crate::store::inodes::inode::Live;
+use crate::store::inodes::inode::Inode;
 use crate::store::node::{Access, Ino};
 
 /// Inodes whose state is kept after they were closed.
-const LIVE_MAX: usize = 2048;
+const INODES_MAX: usize = 2048;
 /// How exactly it is known when a node was last opened, in nanoseconds.
 const USED_STEP: i64 = 60_000_000_000;
 
 impl Tree {
     /// The state of an inode that is in memory already.
-    pub(crate) fn living(&self, ino: Ino) -> Option<&Arc<Live>> {
-        self.live.peek(&ino)
+    pub(crate) fn loaded_inode(&self, ino: Ino) -> Option<&Arc<Inode>> {
+        self.inodes.peek(&ino)
     }
 
     /// All inodes that are in memory.
-    pub(crate) fn living_inos(&self) -> Vec<Ino> {
-        self.live.iter().map(|(ino, _)| *ino).collect()
+    pub(crate) fn loaded_inos(&self) -> Vec<Ino> {
+        self.inodes.iter().map(|(ino, _)| *ino).collect()
     }
 
     /// The state of an inode, read from its rows if need be.
-    pub(crate) fn live(&mut self, ino: Ino) -> Result<Arc<Live>, Error> {
-        if let Some(live) = self.live.get(&ino) {
-            return Ok(Arc::clone(live));
+    pub(crate) fn inode(&mut self, ino: Ino) -> Result<Arc<Inode>, Error> {
+        if let Some(inode) = self.inodes.get(&ino) {
+            return Ok(Arc::clone(inode));
         }
         let record = self.present(ino)?.clone();
-        let live = Arc::new(load_live(&self.db, &self.data, &record)?);
-        self.trim_live();
-        self.live.put(ino, Arc::clone(&live));
-        Ok(live)
+        let inode = Arc::new(load_inode(&self.db, &self.data, &record)?);
+        self.trim_inodes();
+        self.inodes.put(ino, Arc::clone(&inode));
+        Ok(inode)
     }
 
     /// The state of a regular file.
-    pub(crate) fn live_file(&mut self, ino: Ino) -> Result<Arc<Live>, Error> {
+    pub(crate) fn file_inode(&mut self, ino: Ino) -> Result<Arc<Inode>, Error> {
         match self.present(ino)?.attributes.kind {
-            Kind::File => self.live(ino),
+            Kind::File => self.inode(ino),
             _ => Err(Error::NoContent(ino)),
         }
     }
 
     /// Counts a new handle on a regular file.
-    pub(crate) fn opened(&mut self, ino: Ino, access: Access) -> Result<Arc<Live>, Error> {
-        let live = self.live_file(ino)?;
+    pub(crate) fn opened(&mut self, ino: Ino, access: Access) -> Result<Arc<Inode>, Error> {
+        let inode = self.file_inode(ino)?;
         self.note_used(ino)?;
-        live.opened(access);
-        Ok(live)
+        inode.opened(access);
+        Ok(inode)
     }
 
     /// Forgets the state of inodes that were closed longest ago.
-    fn trim_live(&mut self) {
-        for _try in 0..self.live.len().saturating_sub(LIVE_MAX) {
-            let Some((ino, live)) = self.live.pop_lru() else { return };
-            if live.is_open() || live.hot().unsettled {
-                self.live.put(ino, live);
+    fn trim_inodes(&mut self) {
+        for _try in 0..self.inodes.len().saturating_sub(INODES_MAX) {
+            let Some((ino, inode)) = self.inodes.pop_lru() else { return };
+            if inode.is_open() || inode.attributes().dirty {
+                self.inodes.put(ino, inode);
                 continue;
             }
-            match Arc::try_unwrap(live) {
+            match Arc::try_unwrap(inode) {
                 Ok(gone) => {
-                    if gone.into_body().chunks.has_partials() {
-                        self.forgotten.push(ino);
+                    if gone.into_content_state().chunks.has_partials() {
+                        self.unloaded_partials.push(ino);
                     }
                 }
-                Err(shared) => drop(self.live.put(ino, shared)),
+                Err(shared) => drop(self.inodes.put(ino, shared)),
             }
         }
     }
 
     /// Has the size and times of a closed inode written with the next transaction.
-    pub(crate) fn settle_later(&mut self, ino: Ino) {
-        self.unsettled.push(ino);
+    pub(crate) fn flush_attributes_later(&mut self, ino: Ino) {
+        self.flush_queue.push(ino);
     }
 
-    /// How many inodes wait to be settled.
-    pub(crate) fn waiting_to_settle(&self) -> usize {
-        self.unsettled.len()
+    /// How many inodes wait to have their attributes flushed.
+    pub(crate) fn waiting_to_flush(&self) -> usize {
+        self.flush_queue.len()
     }
 
     /// Writes the size and times of every inode that has newer ones in memory.
-    pub(crate) fn settle_all(&mut self) -> Result<(), Error> {
-        for live in self.unsettled_lives() {
-            self.settle(live.ino)?;
+    pub(crate) fn flush_all_attributes(&mut self) -> Result<(), Error> {
+        for inode in self.inodes_with_dirty_attributes() {
+            self.flush_attributes(inode.ino)?;
         }
         Ok(())
     }
 
     /// The inodes whose size and times in memory are newer than their rows.
-    pub(crate) fn unsettled_lives(&self) -> Vec<Arc<Live>> {
-        let unsettled = self.live.iter().filter(|(_, live)| live.hot().unsettled);
-        unsettled.map(|(_, live)| Arc::clone(live)).collect()
+    pub(crate) fn inodes_with_dirty_attributes(&self) -> Vec<Arc<Inode>> {
+        let dirty = self.inodes.iter().filter(|(_, inode)| inode.attributes().dirty);
+        dirty.map(|(_, inode)| Arc::clone(inode)).collect()
     }
 
     /// Writes the size and times of an inode to its row.
     ///
-    /// `unsettled` falls before the values are read: a write that comes meanwhile finds it fallen
+    /// `dirty` is cleared before the values are read: a write that comes meanwhile finds it clear
     /// and marks the node again, behind this transaction.
-    pub(crate) fn settle(&mut self, ino: Ino) -> Result<(), Error> {
-        let Some(live) = self.live.peek(&ino).cloned() else { return Ok(()) };
-        if !live.hot().unsettled {
+    pub(crate) fn flush_attributes(&mut self, ino: Ino) -> Result<(), Error> {
+        let Some(inode) = self.inodes.peek(&ino).cloned() else { return Ok(()) };
+        if !inode.attributes().dirty {
             return Ok(());
         }
-        self.begin()?.settled.push(Arc::clone(&live));
-        let hot = {
-            let mut hot = live.hot();
-            hot.unsettled = false;
-            *hot
+        self.begin()?.flushed.push(Arc::clone(&inode));
+        let attributes = {
+            let mut attributes = inode.attributes();
+            attributes.dirty = false;
+            *attributes
         };
-        let blocks = self.data.blocks(ino).unwrap_or(hot.size.div_ceil(512));
+        let blocks = self.data.blocks(ino).unwrap_or(attributes.size.div_ceil(512));
         let record = match self.edit(ino) {
             Ok(record) => record,
             Err(Error::NoNode(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
-        record.attributes.size = hot.size;
-        record.attributes.mtime = hot.mtime;
-        record.attributes.ctime = hot.ctime;
-        record.written_at = hot.written_at;
+        record.attributes.size = attributes.size;
+        record.attributes.mtime = attributes.mtime;
+        record.attributes.ctime = attributes.ctime;
+        record.written_at = attributes.written_at;
         record.blocks = blocks;
-        record.unsettled = false;
+        record.attributes_dirty = false;
         Ok(())
     }
 
     /// Gives up what is left of an older content, whose chunks were to be compared with the new one's.
-    pub(crate) fn forget_previous(&mut self, ino: Ino) -> Result<(), Error> {
+    pub(crate) fn drop_previous(&mut self, ino: Ino) -> Result<(), Error> {
         let record = self.record(ino)?;
         if record.previous.is_some() {
             let cached = record.cached;
             chunk_rows::delete_chunks_from(&self.db, ino, 0)?;
-            self.count_cached(ino, -(cached as i64))?;
+            self.add_cached(ino, -(cached as i64))?;
             self.edit(ino)?.previous = None;
         }
         Ok(())
@@ -167,35 +167,35 @@ impl Tree {
     }
 }
 
-/// Reads what is to be known of an inode that begins to live.
+/// Reads what is to be known of an inode that begins to inode.
 ///
 /// A hole of the manifest has no row; its bytes are made zeros again here, because a crash may have
 /// come between a change of content and the punching that it asked for.
-pub(crate) fn load_live(db: &Database, data: &DataFiles, record: &Record) -> Result<Live, Error> {
+pub(crate) fn load_inode(db: &Database, data: &DataFiles, record: &Record) -> Result<Inode, Error> {
     if !record.content_dirty {
-        fit_clean(data, record)?;
+        resize_clean(data, record)?;
     }
-    if record.kept == 0 {
-        return Ok(Live::new(record, None, Chunks::default()));
+    if record.base_chunks == 0 {
+        return Ok(Inode::new(record, None, Chunks::default()));
     }
     let manifest = match record.content {
         Some(content) if content.size > CHUNK_SIZE => manifest_rows::manifest(db, content.digest)?,
         _ => None,
     };
-    let mut chunks = Chunks::absent(record.kept);
+    let mut chunks = Chunks::absent(record.base_chunks);
     if record.previous.is_none() {
         for (index, state) in chunk_rows::chunk_rows(db, record.ino)? {
             chunks.set(index, state);
         }
         if let Some(manifest) = &manifest {
-            open_holes(data, record.ino, manifest, &mut chunks)?;
+            zero_holes(data, record.ino, manifest, &mut chunks)?;
         }
     }
-    Ok(Live::new(record, manifest, chunks))
+    Ok(Inode::new(record, manifest, chunks))
 }
 
 /// Makes the data file of a clean content as long as the content, which a crash may have kept it from.
-fn fit_clean(data: &DataFiles, record: &Record) -> Result<(), Error> {
+fn resize_clean(data: &DataFiles, record: &Record) -> Result<(), Error> {
     let Some(file) = data.existing(record.ino)? else { return Ok(()) };
     let length = file.metadata().map_err(while_doing("looking at a data file"))?.len();
     if length != record.attributes.size {
@@ -205,20 +205,20 @@ fn fit_clean(data: &DataFiles, record: &Record) -> Result<(), Error> {
 }
 
 /// Makes sure that the holes of a manifest read as zeros, and counts them as here.
-pub(crate) fn open_holes(
+pub(crate) fn zero_holes(
     data: &DataFiles,
     ino: Ino,
     manifest: &Manifest,
     chunks: &mut Chunks,
 ) -> Result<(), Error> {
-    let holes: Vec<u64> = (0..chunks.kept().min(manifest.chunk_count()))
+    let holes: Vec<u64> = (0..chunks.base_chunks().min(manifest.chunk_count()))
         .filter(|index| manifest.is_hole(*index) && chunks.state(*index) == ChunkState::Absent)
         .collect();
     if holes.is_empty() {
         return Ok(());
     }
     if let Some(file) = data.existing(ino)? {
-        data_files::give_back(&file, runs(&holes, manifest.size()))?;
+        data_files::punch_data(&file, runs(&holes, manifest.size()))?;
     }
     for index in holes {
         chunks.set(index, ChunkState::Clean);

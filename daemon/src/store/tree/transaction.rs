@@ -1,4 +1,4 @@
-//! The database with what is in memory of it, all under one lock: rows, entries, and the inodes that live.
+//! The database with what is in memory of it, all under one lock: rows, entries, and the inodes that inode.
 //!
 //! A transaction begins with the first edit. Edited rows wait in `touched` and are written once, at
 //! the commit; entries are written through. The caches change at the commit only (rows) or are
@@ -19,7 +19,7 @@ use crate::store::disk::meta::{self, Counter};
 use crate::store::disk::record::{Record, Status};
 use crate::store::disk::{base_rows, chunk_rows, inode_queries, inode_rows, pending_rows};
 use crate::store::error::Error;
-use crate::store::inodes::inode::Live;
+use crate::store::inodes::inode::Inode;
 use crate::store::node::Ino;
 
 /// Rows that are kept in memory.
@@ -33,18 +33,18 @@ pub(crate) struct Tree {
     pub(crate) data: Arc<DataFiles>,
     nodes: LruCache<Ino, Record>,
     pub(crate) entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
-    pub(crate) live: LruCache<Ino, Arc<Live>>,
+    pub(crate) inodes: LruCache<Ino, Arc<Inode>>,
     inos: Counter,
     pub(crate) cookies: Counter,
     pub(crate) cursor: u64,
     /// Closed inodes whose size and times are to be written with the next transaction.
-    pub(crate) unsettled: Vec<Ino>,
+    pub(crate) flush_queue: Vec<Ino>,
     /// Inodes that have left memory while some of their chunks were here in part.
-    pub(crate) forgotten: Vec<Ino>,
+    pub(crate) unloaded_partials: Vec<Ino>,
     /// Inodes that stay without a name.
     pub(crate) pinned: Pinned,
     /// Data files to be unlinked once the journal is durable.
-    pub(crate) graves: Vec<Ino>,
+    pub(crate) pending_unlinks: Vec<Ino>,
     /// Bytes of clean content that are here.
     pub(crate) cached: u64,
     /// When nodes were opened, to be written with the next transaction.
@@ -64,8 +64,8 @@ pub(crate) struct Transaction {
     ids: HashMap<NodeId, Ino>,
     pub(crate) entries: Vec<(Ino, Box<[u8]>)>,
     pub(crate) freed: Freed,
-    pub(crate) settled: Vec<Arc<Live>>,
-    graves: Vec<Ino>,
+    pub(crate) flushed: Vec<Arc<Inode>>,
+    pending_unlinks: Vec<Ino>,
     cached: i64,
     made_dirty: bool,
 }
@@ -93,17 +93,17 @@ impl Tree {
         let cookies = Counter::load(&db, "next_cookie", 1)?;
         Ok(Self {
             cached: inode_queries::cached_bytes(&db)?,
-            graves: pending_rows::graves(&db)?,
+            pending_unlinks: pending_rows::pending_unlinks(&db)?,
             db,
             data,
             nodes: LruCache::new(NODES_MAX),
             entries: LruCache::new(ENTRIES_MAX),
-            live: LruCache::unbounded(),
+            inodes: LruCache::unbounded(),
             inos,
             cookies,
             cursor,
-            unsettled: Vec::new(),
-            forgotten: Vec::new(),
+            flush_queue: Vec::new(),
+            unloaded_partials: Vec::new(),
             pinned: Pinned::default(),
             used: Vec::new(),
             has_committed: false,
@@ -146,9 +146,9 @@ impl Tree {
         if self.transaction.is_none() {
             return Ok(Committed::Quiet);
         }
-        self.bury_what_nobody_holds()?;
-        for ino in std::mem::take(&mut self.unsettled) {
-            self.settle(ino)?;
+        self.reap_orphans()?;
+        for ino in std::mem::take(&mut self.flush_queue) {
+            self.flush_attributes(ino)?;
         }
         self.write_used()?;
         self.flush()?;
@@ -167,7 +167,7 @@ impl Tree {
             }
         }
         self.pinned.clear_released();
-        self.graves.extend(done.graves);
+        self.pending_unlinks.extend(done.pending_unlinks);
         self.cached = self.cached.saturating_add_signed(done.cached);
         Ok(if done.made_dirty { Committed::Dirty } else { Committed::Quiet })
     }
@@ -210,11 +210,11 @@ impl Tree {
         for key in undone.entries {
             self.entries.pop(&key);
         }
-        self.inos.forget_reservation();
-        self.cookies.forget_reservation();
-        for live in undone.settled {
-            live.hot().unsettled = true;
-            self.unsettled.push(live.ino);
+        self.inos.undo_reservation();
+        self.cookies.undo_reservation();
+        for inode in undone.flushed {
+            inode.attributes().dirty = true;
+            self.flush_queue.push(inode.ino);
         }
     }
 
@@ -259,10 +259,10 @@ impl Tree {
     }
 
     /// The row of a node, to change in a way that must be pushed.
-    pub(crate) fn edit_and_mark(&mut self, ino: Ino) -> Result<&mut Record, Error> {
+    pub(crate) fn edit_and_bump(&mut self, ino: Ino) -> Result<&mut Record, Error> {
         self.begin()?.made_dirty = true;
         let record = self.edit(ino)?;
-        record.mark();
+        record.bump_change();
         Ok(record)
     }
 
@@ -282,7 +282,7 @@ impl Tree {
     }
 
     /// Removes a row and all that belongs to it but its names.
-    pub(crate) fn erase(&mut self, ino: Ino) -> Result<(), Error> {
+    pub(crate) fn delete_node(&mut self, ino: Ino) -> Result<(), Error> {
         let id = self.record(ino).map(|record| record.id).ok();
         let transaction = self.begin()?;
         transaction.touched.insert(ino, Touched::Erased);
@@ -313,7 +313,7 @@ impl Tree {
     }
 
     /// Counts bytes of clean content that came or went.
-    pub(crate) fn count_cached(&mut self, ino: Ino, difference: i64) -> Result<(), Error> {
+    pub(crate) fn add_cached(&mut self, ino: Ino, difference: i64) -> Result<(), Error> {
         if difference != 0 {
             let record = self.edit(ino)?;
             record.cached = record.cached.saturating_add_signed(difference);
@@ -325,7 +325,7 @@ impl Tree {
     // --- the end of a node ---
 
     /// Removes the nodes that have neither name nor handle: of those touched, and of those kept until now.
-    fn bury_what_nobody_holds(&mut self) -> Result<(), Error> {
+    fn reap_orphans(&mut self) -> Result<(), Error> {
         self.begin()?;
         let touched = self.transaction.iter().flat_map(|it| it.touched.values());
         let dead: Vec<Ino> = touched
@@ -339,8 +339,10 @@ impl Tree {
             .filter(|ino| !self.pinned.holds(*ino))
             .collect();
         for ino in dead {
-            if !self.living(ino).is_some_and(|live| live.is_open()) && self.is_orphan(ino)? {
-                self.bury(ino)?;
+            if !self.loaded_inode(ino).is_some_and(|inode| inode.is_open())
+                && self.is_orphan(ino)?
+            {
+                self.reap(ino)?;
             }
         }
         Ok(())
@@ -355,19 +357,19 @@ impl Tree {
     }
 
     /// Removes a node: wholly, or to a row that tells the server.
-    pub(crate) fn bury(&mut self, ino: Ino) -> Result<(), Error> {
-        self.live.pop(&ino);
+    pub(crate) fn reap(&mut self, ino: Ino) -> Result<(), Error> {
+        self.inodes.pop(&ino);
         self.drop_content(ino)?;
         let record = self.edit(ino)?;
         if record.may_be_known() {
             record.status = Status::Deleted;
             record.content_dirty = false;
-            record.unsettled = false;
+            record.attributes_dirty = false;
             record.xattrs = None;
-            self.edit_and_mark(ino)?;
+            self.edit_and_bump(ino)?;
             Ok(())
         } else {
-            self.erase(ino)
+            self.delete_node(ino)
         }
     }
 
@@ -378,11 +380,11 @@ impl Tree {
             return Ok(());
         }
         let cached = record.cached;
-        self.count_cached(ino, -(cached as i64))?;
+        self.add_cached(ino, -(cached as i64))?;
         chunk_rows::delete_chunks_from(&self.db, ino, 0)?;
         if self.data.exists(ino) {
-            pending_rows::add_grave(&self.db, ino)?;
-            self.begin()?.graves.push(ino);
+            pending_rows::add_pending_unlink(&self.db, ino)?;
+            self.begin()?.pending_unlinks.push(ino);
         }
         Ok(())
     }

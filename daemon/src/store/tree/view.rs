@@ -25,13 +25,13 @@ impl View<'_> {
             target: record.target.clone(),
             blocks: record.blocks,
         };
-        if let Some(live) = self.tree.living(ino) {
-            let hot = *live.hot();
-            if hot.unsettled {
-                node.attributes.size = hot.size;
-                node.attributes.mtime = hot.mtime;
-                node.attributes.ctime = hot.ctime;
-                node.blocks = self.tree.data.blocks(ino).unwrap_or(hot.size.div_ceil(512));
+        if let Some(inode) = self.tree.loaded_inode(ino) {
+            let attributes = *inode.attributes();
+            if attributes.dirty {
+                node.attributes.size = attributes.size;
+                node.attributes.mtime = attributes.mtime;
+                node.attributes.ctime = attributes.ctime;
+                node.blocks = self.tree.data.blocks(ino).unwrap_or(attributes.size.div_ceil(512));
             }
         }
         Ok(node)

@@ -11,7 +11,7 @@ use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::{data_files, inode_queries};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::runs;
-use crate::store::inodes::inode::{Body, Live};
+use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::node::Ino;
 
 /// Bytes that may be written before the disk is asked again how full it is.
@@ -34,7 +34,7 @@ pub(crate) struct CacheUsage {
 const DISK_BLOCK: u64 = 4096;
 
 /// Chunks that are given up but still have blocks.
-struct GivenUp {
+struct EvictedChunks {
     ino: Ino,
     chunks: Vec<u64>,
 }
@@ -50,7 +50,7 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn evict(&self, ino: Ino) -> Result<u64, Error> {
         let mut given_up = Vec::new();
-        let bytes = self.give_up(ino, u64::MAX, 0, &mut given_up)?;
+        let bytes = self.evict_chunks(ino, u64::MAX, 0, &mut given_up)?;
         self.punch(given_up)?;
         Ok(bytes)
     }
@@ -59,9 +59,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoSpace`] when less than the floor would stay free and nothing can be given up.
-    pub(crate) fn make_room(&self, bytes: u64) -> Result<(), Error> {
+    pub(crate) fn ensure_space(&self, bytes: u64) -> Result<(), Error> {
         let allowed = |left: u64| left.checked_sub(bytes);
-        if self.room.allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, allowed).is_ok() {
+        if self.space.allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, allowed).is_ok()
+        {
             return Ok(());
         }
         let needed = self.options.free_floor.saturating_add(bytes).saturating_add(ASK_EVERY);
@@ -78,13 +79,13 @@ impl Store {
         if free < bytes {
             return Err(Error::NoSpace);
         }
-        self.room.allowance.store((free - bytes).min(ASK_EVERY), Ordering::Relaxed);
+        self.space.allowance.store((free - bytes).min(ASK_EVERY), Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives up what is above the limit. The caller has nothing locked.
-    pub(crate) fn keep_to_limit(&self) -> Result<(), Error> {
-        self.punch_forgotten()?;
+    pub(crate) fn enforce_cache_limit(&self) -> Result<(), Error> {
+        self.punch_unloaded_partials()?;
         let limit = self.options.cache_limit;
         let cached = self.tree().cached;
         // A little more than needed, so that not every chunk that comes has to wait for another to go.
@@ -113,7 +114,12 @@ impl Store {
                     }
                     if near.is_some() || !self.is_open(ino) {
                         let near = near.unwrap_or_default();
-                        left = left.saturating_sub(self.give_up(ino, left, near, &mut given_up)?);
+                        left = left.saturating_sub(self.evict_chunks(
+                            ino,
+                            left,
+                            near,
+                            &mut given_up,
+                        )?);
                     }
                 }
                 self.punch(given_up)?;
@@ -123,91 +129,91 @@ impl Store {
     }
 
     fn is_open(&self, ino: Ino) -> bool {
-        self.tree().living(ino).is_some_and(|live| live.is_open())
+        self.tree().loaded_inode(ino).is_some_and(|inode| inode.is_open())
     }
 
     /// Takes away the rows of clean chunks until `wanted` bytes are given up, sparing those `near`
     /// the last one read; how many bytes it were.
-    fn give_up(
+    fn evict_chunks(
         &self,
         ino: Ino,
         wanted: u64,
         near: u64,
-        given_up: &mut Vec<GivenUp>,
+        given_up: &mut Vec<EvictedChunks>,
     ) -> Result<u64, Error> {
-        let live = match self.live(ino) {
-            Ok(live) => live,
+        let inode = match self.inode(ino) {
+            Ok(inode) => inode,
             Err(Error::NoNode(_)) => return Ok(0),
             Err(error) => return Err(error),
         };
-        let mut body = live.body_mut();
-        let last = live.last_read.load(Ordering::Relaxed);
+        let mut content_state = inode.content_state_mut();
+        let last = inode.last_read.load(Ordering::Relaxed);
         let spared = last.saturating_sub(near)..last.saturating_add(near);
         let mut bytes = 0;
         let mut chunks = Vec::new();
-        for index in body.chunks.in_state(ChunkState::Clean) {
+        for index in content_state.chunks.in_state(ChunkState::Clean) {
             if bytes >= wanted {
                 break;
             }
-            let length = body.cached_bytes(index);
+            let length = content_state.cached_bytes(index);
             if length > 0 && !spared.contains(&index) {
                 bytes += length;
                 chunks.push(index);
             }
         }
         let taken = self.transact(|tree| {
-            if body.content_dirty || tree.record(ino)?.is_dirty() {
+            if content_state.content_dirty || tree.record(ino)?.is_dirty() {
                 return Ok(false);
             }
             for index in &chunks {
                 chunk_rows::delete_chunk(&tree.db, ino, *index)?;
             }
-            tree.count_cached(ino, -(bytes as i64))?;
+            tree.add_cached(ino, -(bytes as i64))?;
             Ok::<_, Error>(true)
         })?;
         if !taken || chunks.is_empty() {
             return Ok(0);
         }
         for index in &chunks {
-            body.chunks.set(*index, ChunkState::Absent);
+            content_state.chunks.set(*index, ChunkState::Absent);
         }
-        given_up.push(GivenUp { ino, chunks });
+        given_up.push(EvictedChunks { ino, chunks });
         Ok(bytes)
     }
 
     /// Gives blocks back to the disk once no power loss can bring their rows back.
-    fn punch(&self, given_up: Vec<GivenUp>) -> Result<(), Error> {
+    fn punch(&self, given_up: Vec<EvictedChunks>) -> Result<(), Error> {
         if given_up.is_empty() {
             return Ok(());
         }
         self.journal.sync()?;
-        for GivenUp { ino, chunks } in given_up {
-            let live = match self.live(ino) {
-                Ok(live) => live,
+        for EvictedChunks { ino, chunks } in given_up {
+            let inode = match self.inode(ino) {
+                Ok(inode) => inode,
                 Err(Error::NoNode(_)) => continue,
                 Err(error) => return Err(error),
             };
-            let body = live.body_mut();
-            self.punch_absent(&live, &body, chunks)?;
+            let content_state = inode.content_state_mut();
+            self.punch_absent(&inode, &content_state, chunks)?;
         }
         Ok(())
     }
 
     /// Gives blocks back that were fetched of chunks which never became whole, once their inodes have
     /// left memory and the masks that told of them with these.
-    fn punch_forgotten(&self) -> Result<(), Error> {
-        let forgotten = std::mem::take(&mut self.tree().forgotten);
-        for ino in forgotten {
-            let live = match self.live(ino) {
-                Ok(live) => live,
+    fn punch_unloaded_partials(&self) -> Result<(), Error> {
+        let unloaded = std::mem::take(&mut self.tree().unloaded_partials);
+        for ino in unloaded {
+            let inode = match self.inode(ino) {
+                Ok(inode) => inode,
                 Err(Error::NoNode(_)) => continue,
                 Err(error) => return Err(error),
             };
-            let body = live.body_mut();
+            let content_state = inode.content_state_mut();
             // Chunks of an older content that wait to be compared count as absent, and have rows.
             if !self.waits_for_manifest(ino)? {
-                let absent = body.chunks.in_state(ChunkState::Absent).collect();
-                self.punch_absent(&live, &body, absent)?;
+                let absent = content_state.chunks.in_state(ChunkState::Absent).collect();
+                self.punch_absent(&inode, &content_state, absent)?;
             }
         }
         Ok(())
@@ -224,15 +230,20 @@ impl Store {
     /// Gives back the blocks of those of the chunks that are absent altogether.
     ///
     /// The last block of a file goes only when all of it is punched, also what is beyond the end; nobody
-    /// writes there while `body` is locked.
-    fn punch_absent(&self, live: &Live, body: &Body, mut chunks: Vec<u64>) -> Result<(), Error> {
+    /// writes there while `content_state` is locked.
+    fn punch_absent(
+        &self,
+        inode: &Inode,
+        content_state: &ContentState,
+        mut chunks: Vec<u64>,
+    ) -> Result<(), Error> {
         chunks.retain(|index| {
-            *index < body.chunks.kept()
-                && body.chunks.state(*index) == ChunkState::Absent
-                && !body.chunks.has_partial(*index)
+            *index < content_state.chunks.base_chunks()
+                && content_state.chunks.state(*index) == ChunkState::Absent
+                && !content_state.chunks.has_partial(*index)
         });
-        let size = live.hot().size;
-        if let Some(file) = self.data.existing(live.ino)? {
+        let size = inode.attributes().size;
+        if let Some(file) = self.data.existing(inode.ino)? {
             for run in runs(&chunks, size) {
                 let end = if run.end == size { size.next_multiple_of(DISK_BLOCK) } else { run.end };
                 data_files::punch(&file, run.start..end)?;

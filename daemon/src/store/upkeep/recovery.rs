@@ -2,7 +2,7 @@
 //!
 //! After a kill, all commits are there and all bytes: only sizes and times that were in memory are
 //! read back from the data files, and nodes without a name, which nobody has open any more, end.
-//! After a reboot, commits that were not synced may be missing, and bytes of fresh chunks; and there may be
+//! After a reboot, commits that were not synced may be missing, and bytes of unsynced chunks; and there may be
 //! changes of data files whose commits are missing.
 
 use std::collections::{BTreeSet, HashSet};
@@ -33,7 +33,7 @@ const CLOCK_LAG: i64 = 1_000_000_000;
 
 /// How the store was left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
+enum LastExit {
     New,
     Closed,
     Killed,
@@ -52,16 +52,16 @@ pub(crate) fn boot_id() -> Result<String, Error> {
 pub(crate) fn recover(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
     let boot = boot_id()?;
     let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
-        (_, None) => Left::New,
-        (Some(closed), _) if !closed.is_empty() => Left::Closed,
-        (_, Some(opened)) if opened == boot => Left::Killed,
-        (_, Some(_)) => Left::Rebooted,
+        (_, None) => LastExit::New,
+        (Some(closed), _) if !closed.is_empty() => LastExit::Closed,
+        (_, Some(opened)) if opened == boot => LastExit::Killed,
+        (_, Some(_)) => LastExit::Rebooted,
     };
     db.begin()?;
     match left {
-        Left::New => make_root(db)?,
-        Left::Closed => {}
-        Left::Killed | Left::Rebooted => mend(db, data, left)?,
+        LastExit::New => make_root(db)?,
+        LastExit::Closed => {}
+        LastExit::Killed | LastExit::Rebooted => repair(db, data, left)?,
     }
     // Those that the server deleted before their children, now that these are gone too.
     inode_queries::delete_empty_placeholders(db)?;
@@ -70,10 +70,10 @@ pub(crate) fn recover(db: &Database, data: &DataFiles, dir: &Path) -> Result<(),
     note_time(db)?;
     db.commit()?;
     match left {
-        Left::New | Left::Closed => Ok(()),
-        Left::Killed | Left::Rebooted => {
+        LastExit::New | LastExit::Closed => Ok(()),
+        LastExit::Killed | LastExit::Rebooted => {
             tracing::info!(?left, "the store was not closed, it has been mended");
-            rescue_strays(db, data, dir)
+            move_strays(db, data, dir)
         }
     }
 }
@@ -98,37 +98,37 @@ fn make_root(db: &Database) -> Result<(), Error> {
     inode_rows::insert(db, &root)
 }
 
-fn mend(db: &Database, data: &DataFiles, left: Left) -> Result<(), Error> {
-    for (from, to) in pending_rows::moves(db)? {
+fn repair(db: &Database, data: &DataFiles, left: LastExit) -> Result<(), Error> {
+    for (from, to) in pending_rows::pending_renames(db)? {
         data.rename(from, to)?;
-        pending_rows::remove_move(db, from)?;
+        pending_rows::remove_pending_rename(db, from)?;
     }
     for ino in inode_queries::orphans(db)? {
-        end_orphan(db, data, ino)?;
+        reap_orphan(db, data, ino)?;
     }
-    if left == Left::Rebooted {
-        forget_unsure(db, data)?;
+    if left == LastExit::Rebooted {
+        delete_doubtful(db, data)?;
     }
     for ino in inode_queries::with_dirty_content(db)? {
         if let Some(mut record) = inode_rows::load(db, ino)? {
-            agree_on_size(db, data, &mut record, left)?;
+            reconcile_size(db, data, &mut record, left)?;
         }
     }
     Ok(())
 }
 
 /// Ends a node that had no name and that nobody has open any more.
-fn end_orphan(db: &Database, data: &DataFiles, ino: Ino) -> Result<(), Error> {
+fn reap_orphan(db: &Database, data: &DataFiles, ino: Ino) -> Result<(), Error> {
     let Some(mut record) = inode_rows::load(db, ino)? else { return Ok(()) };
     chunk_rows::delete_chunks_from(db, ino, 0)?;
     if data.exists(ino) {
-        pending_rows::add_grave(db, ino)?;
+        pending_rows::add_pending_unlink(db, ino)?;
     }
     if record.may_be_known() {
         record.status = Status::Deleted;
         record.content_dirty = false;
         record.cached = 0;
-        record.mark();
+        record.bump_change();
         inode_rows::update(db, &record)
     } else {
         inode_rows::delete(db, ino)?;
@@ -138,9 +138,9 @@ fn end_orphan(db: &Database, data: &DataFiles, ino: Ino) -> Result<(), Error> {
 
 /// Clean chunks that may not be what their rows say are fetched again.
 ///
-/// The bytes of fresh ones may not have reached the disk. Those of others may have been changed or cut off by a
+/// The bytes of unsynced ones may not have reached the disk. Those of others may have been changed or cut off by a
 /// write whose commit is lost: then their data file was changed after the last commit that is not.
-fn forget_unsure(db: &Database, data: &DataFiles) -> Result<(), Error> {
+fn delete_doubtful(db: &Database, data: &DataFiles) -> Result<(), Error> {
     let mut nodes: BTreeSet<Ino> = chunk_rows::nodes_with_unsynced(db)?.into_iter().collect();
     let certain = meta::number(db, COMMITTED)?.unwrap_or(0) as i64 - CLOCK_LAG;
     for ino in chunk_rows::nodes_with_clean(db)? {
@@ -150,11 +150,11 @@ fn forget_unsure(db: &Database, data: &DataFiles) -> Result<(), Error> {
         }
     }
     chunk_rows::delete_unsynced(db)?;
-    nodes.into_iter().try_for_each(|ino| count_cached(db, ino))
+    nodes.into_iter().try_for_each(|ino| add_cached(db, ino))
 }
 
 /// Counts again how many bytes of clean content a node has here.
-fn count_cached(db: &Database, ino: Ino) -> Result<(), Error> {
+fn add_cached(db: &Database, ino: Ino) -> Result<(), Error> {
     let Some(record) = inode_rows::load(db, ino)? else { return Ok(()) };
     let size = record.content.map_or(0, |content| content.size);
     let cached: u64 = chunk_rows::chunk_rows(db, ino)?
@@ -167,19 +167,19 @@ fn count_cached(db: &Database, ino: Ino) -> Result<(), Error> {
 }
 
 /// Makes the row and the data file of a content that is dirty agree on its size.
-fn agree_on_size(
+fn reconcile_size(
     db: &Database,
     data: &DataFiles,
     record: &mut Record,
-    left: Left,
+    left: LastExit,
 ) -> Result<(), Error> {
     let Some(file) = data.existing(record.ino)? else { return Ok(()) };
     let found = file.metadata().map_err(while_doing("looking at a data file"))?;
-    let row_rules =
-        !record.unsettled && (left == Left::Killed || found.len() > record.attributes.size);
+    let row_rules = !record.attributes_dirty
+        && (left == LastExit::Killed || found.len() > record.attributes.size);
     let size = match left {
         _ if row_rules => record.attributes.size,
-        Left::Rebooted => size_with_what_can_be_fetched(db, record, found.len())?,
+        LastExit::Rebooted => size_with_what_can_be_fetched(db, record, found.len())?,
         _ => found.len(),
     };
     if size != found.len() {
@@ -188,7 +188,7 @@ fn agree_on_size(
     if row_rules {
         return Ok(());
     }
-    if record.unsettled {
+    if record.attributes_dirty {
         let modified = modified(&found);
         record.attributes.mtime = modified;
         record.attributes.ctime = record.attributes.ctime.max(modified);
@@ -196,10 +196,10 @@ fn agree_on_size(
     }
     record.attributes.size = size;
     record.blocks = found.blocks();
-    record.kept = record.kept.min(chunk_count(size));
-    chunk_rows::delete_chunks_from(db, record.ino, record.kept)?;
-    record.unsettled = false;
-    record.mark();
+    record.base_chunks = record.base_chunks.min(chunk_count(size));
+    chunk_rows::delete_chunks_from(db, record.ino, record.base_chunks)?;
+    record.attributes_dirty = false;
+    record.bump_change();
     inode_rows::update(db, record)
 }
 
@@ -214,7 +214,7 @@ fn size_with_what_can_be_fetched(db: &Database, record: &Record, found: u64) -> 
         .filter(|(_, state)| *state == ChunkState::Dirty)
         .map(|(index, _)| index)
         .collect();
-    let last = (0..record.kept).rev().find(|index| !dirty.contains(index));
+    let last = (0..record.base_chunks).rev().find(|index| !dirty.contains(index));
     let Some(chunk) = last.and_then(|index| Chunk::new(index, content.size)) else {
         return Ok(found);
     };
@@ -224,7 +224,7 @@ fn size_with_what_can_be_fetched(db: &Database, record: &Record, found: u64) -> 
 }
 
 /// Moves data files that no row tells of to `lost+found/`.
-fn rescue_strays(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+fn move_strays(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
     let doing = while_doing("looking for stray data files");
     for folder in fs::read_dir(data.folder()).map_err(&doing)? {
         for file in fs::read_dir(folder.map_err(&doing)?.path()).map_err(&doing)? {
