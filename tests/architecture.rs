@@ -147,13 +147,13 @@ fn unwraps_and_globs_are_found_outside_of_tests_only() {
 #[test]
 fn a_file_is_for_tests_only_when_its_parent_says_so() {
     let file = |path: &str, code: &str| (path.to_owned(), format!("//! A sample.\n{code}"));
-    let parent = "#[cfg(test)]\nmod scene;\nmod real;\n#[cfg(test)]\nmod inside { fn f() {} }\n\
+    let parent = "#[cfg(test)]\nmod fixture;\nmod real;\n#[cfg(test)]\nmod inside { fn f() {} }\n\
                   #[cfg(test)]\n#[path = \"real_tests.rs\"]\nmod tests;";
     let unwrap = "fn f() { g().unwrap() }";
     let files = [
         file("daemon/src/store/mod.rs", parent),
-        file("daemon/src/store/scene.rs", unwrap),
-        file("daemon/src/store/scene/more.rs", unwrap),
+        file("daemon/src/store/fixture.rs", unwrap),
+        file("daemon/src/store/fixture/more.rs", unwrap),
         file("daemon/src/store/real_tests.rs", unwrap),
         file("daemon/src/store/real.rs", unwrap),
         file("daemon/src/store/inside.rs", unwrap),

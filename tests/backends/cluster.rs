@@ -110,7 +110,7 @@ fn the_chunks_of_one_upload_meet_on_one_disk_and_leave_it_by_its_own_transfer() 
         assert_eq!(download(&ada, content), 200);
     }
     let sent: u64 = begun.iter().map(|(content, _upload)| content.bytes.len() as u64).sum();
-    assert_eq!(cluster.parts.stored().iter().sum::<u64>(), sent);
+    assert_eq!(cluster.dependencies.stored().iter().sum::<u64>(), sent);
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn an_upload_whose_host_stays_away_begins_anew_elsewhere() {
     cluster.host("upload-2").kill();
     ada.post("/file/multipart/init", &content.init()).expect_problem(421, "wrong_host");
     // Nobody wants to wait half a minute: it was last heard of a while before it was killed.
-    let hosts = format!("{}.hosts", cluster.parts.prefix());
+    let hosts = format!("{}.hosts", cluster.dependencies.prefix());
     sql(&format!("update {hosts} set seen_at = seen_at - {AWAY_SECONDS} where name = 'upload-2'"));
     let mut answer = ada.post("/file/multipart/init", &content.init());
     wait_until("its host counts as gone", seconds(60), || {

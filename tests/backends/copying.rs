@@ -1,51 +1,51 @@
 //! The way of a large file: through the mount and the server into a bucket, and from there to another device.
 
+use crate::fixture::{Fixture, MIB, b3sum};
 use crate::harness::bucket::Bucket;
-use crate::harness::parts::Reads;
+use crate::harness::dependencies::Reads;
 use crate::harness::random::Seed;
 use crate::harness::services::run;
-use crate::scene::{MIB, Scene, b3sum};
 
 #[test]
 #[ignore = "needs scripts/services up"]
 fn a_copied_gibibyte_is_in_ceph_with_the_right_bytes_and_another_device_reads_it_from_there() {
-    let scene = Scene::new(&["ceph"], Reads::FromTheStore);
+    let fixture = Fixture::new(&["ceph"], Reads::FromTheStore);
     let size = 1024 * MIB;
-    let source = scene.path("film");
+    let source = fixture.path("film");
     Seed::of_this_run().write_file(&source, "film", size);
     let digest = b3sum(&source);
-    run(std::process::Command::new("cp").args([&source, &scene.one.path("film")]));
-    scene.one.sync();
-    scene.wait_for_transfers();
+    run(std::process::Command::new("cp").args([&source, &fixture.one.path("film")]));
+    fixture.one.sync();
+    fixture.wait_for_transfers();
 
-    let objects = Bucket::ceph().list(scene.server.parts().prefix());
+    let objects = Bucket::ceph().list(fixture.server.dependencies().prefix());
     let object = objects.iter().find(|object| object.size == size).expect("the film is one object");
     assert_eq!(Bucket::ceph().b3sum(&object.key), digest, "other bytes are in the bucket");
 
-    let two = scene.another_device("two");
+    let two = fixture.another_device("two");
     assert_eq!(b3sum(&two.path("film")), digest, "another device reads other bytes");
-    let through_server = scene.server.metric("miaofs_download_bytes_total");
+    let through_server = fixture.server.metric("miaofs_download_bytes_total");
     assert!(through_server < MIB, "{through_server} bytes came through the server");
-    scene.expect_sound();
+    fixture.expect_sound();
 }
 
 #[test]
 #[ignore = "needs scripts/services up"]
 fn a_copied_file_is_in_both_stores_when_both_are_wanted() {
-    let scene = Scene::new(&["ceph", "oss"], Reads::ThroughTheServer);
+    let fixture = Fixture::new(&["ceph", "oss"], Reads::ThroughTheServer);
     let size = 40 * MIB + 12_345;
-    let source = scene.path("film");
+    let source = fixture.path("film");
     Seed::of_this_run().write_file(&source, "film", size);
     let digest = b3sum(&source);
-    run(std::process::Command::new("cp").args([&source, &scene.one.path("film")]));
-    scene.one.sync();
-    scene.wait_for_transfers();
+    run(std::process::Command::new("cp").args([&source, &fixture.one.path("film")]));
+    fixture.one.sync();
+    fixture.wait_for_transfers();
     for bucket in [Bucket::ceph(), Bucket::oss()] {
-        let objects = bucket.list(scene.server.parts().prefix());
+        let objects = bucket.list(fixture.server.dependencies().prefix());
         let object = objects.iter().find(|object| object.size == size).expect("one object");
         assert_eq!(bucket.b3sum(&object.key), digest, "other bytes are in {bucket:?}");
     }
-    let two = scene.another_device("two");
+    let two = fixture.another_device("two");
     assert_eq!(b3sum(&two.path("film")), digest, "another device reads other bytes");
-    scene.expect_sound();
+    fixture.expect_sound();
 }

@@ -1,28 +1,28 @@
 //! Each part ends in the middle of a running copy and comes back: the copy arrives whole all the same.
 //!
-//! The parts are everybody's, so these tests run alone (`.config/nextest.toml`).
+//! The dependencies are everybody's, so these tests run alone (`.config/nextest.toml`).
 
 use std::thread;
 
-use crate::harness::parts::Reads;
+use crate::fixture::{Fixture, OUTAGE, copy_amid, plant_with_film, received};
+use crate::harness::dependencies::Reads;
 use crate::harness::server::Server;
 use crate::harness::services::services;
 use crate::harness::tree::expect_arrived;
-use crate::scene::{OUTAGE, Scene, copy_amid, plant_with_film, received};
 
 /// Copies a tree and a large file into the mount, breaks something in the middle, mends it, and
 /// expects everything to be on the server afterwards, and nothing else.
 #[track_caller]
 fn a_copy_survives(fault: impl FnOnce(&mut Server)) {
-    let mut scene = Scene::new(&["ceph"], Reads::ThroughTheServer);
-    let (source, target) = (scene.path("source"), scene.one.path("copy"));
+    let mut fixture = Fixture::new(&["ceph"], Reads::ThroughTheServer);
+    let (source, target) = (fixture.path("source"), fixture.one.path("copy"));
     plant_with_film(&source);
-    copy_amid(&source, &target, &mut scene.server, received, fault);
-    scene.one.sync();
-    let two = scene.another_device("two");
+    copy_amid(&source, &target, &mut fixture.server, received, fault);
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     expect_arrived(&source, &two.path("copy"));
-    scene.wait_for_transfers();
-    scene.expect_sound();
+    fixture.wait_for_transfers();
+    fixture.expect_sound();
 }
 
 /// Kills a part and starts it again after a while.

@@ -1,4 +1,4 @@
-//! What becomes of work in flight when a part ends under it. These tests break parts that others use, and
+//! Work in flight when a dependency ends under it. These tests break dependencies that others use, and
 //! run alone.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

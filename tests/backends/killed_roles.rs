@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
+use crate::fixture::{MIB, OUTAGE, copy_amid, plant_with_film, received};
 use crate::harness::bucket::Bucket;
 use crate::harness::cluster::{Cluster, Fronts};
 use crate::harness::scratch;
@@ -16,7 +17,6 @@ use crate::harness::server::Server;
 use crate::harness::services::sql;
 use crate::harness::tree::expect_arrived;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{MIB, OUTAGE, copy_amid, plant_with_film, received};
 
 /// How much has been read when the fault comes.
 const BEFORE_BYTES: u64 = 16 * MIB;
@@ -89,7 +89,7 @@ fn a_copy_survives_the_processes_that_take_uploads() {
 fn a_copy_survives_the_processes_that_transfer_and_no_parts_of_theirs_are_left() {
     a_copy_survives(|cluster| {
         // The large file is moved when it is whole, not in the middle of the copy.
-        let prefix = cluster.parts.prefix().to_owned();
+        let prefix = cluster.dependencies.prefix().to_owned();
         let begun = format!("select count(*) from {prefix}.transfers where put_id is not null");
         wait_until("the large file is being moved", seconds(60), || sql(&begun).trim() != "0");
         cluster.hosts.iter_mut().for_each(|host| host.transfer.kill());

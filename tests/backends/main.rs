@@ -1,7 +1,7 @@
-//! What the drive promises on the parts that a company runs it on: MariaDB, Redis, RabbitMQ, Ceph, OSS.
+//! Promises of the drive on the dependencies that a company runs it with: MariaDB, Redis, RabbitMQ, Ceph, OSS.
 //!
 //! These tests need `scripts/services up` and its `services.env`, so a plain `cargo test` leaves them
-//! out; `scripts/test` runs them. They share the parts with others at the same time, but for the tests
+//! out; `scripts/test` runs them. They share the dependencies with others at the same time, but for the tests
 //! in `faults`, which break them and run alone.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
@@ -12,13 +12,13 @@ mod harness;
 mod cluster;
 mod copying;
 mod database;
+mod fakes;
 mod faults;
+mod fixture;
 mod killed_primary;
 mod killed_roles;
 mod mariadb;
 mod migration;
 mod processes;
-mod scene;
-mod stand_ins;
 mod stores;
 mod transfers;

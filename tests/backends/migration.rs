@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use crate::harness::api::Api;
 use crate::harness::bucket::{Bucket, Object};
 use crate::harness::content::{Content, batch_of, send_batch, upload};
+use crate::harness::dependencies::Reads;
 use crate::harness::drive::{Change, apply};
-use crate::harness::parts::Reads;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
@@ -22,15 +22,15 @@ use crate::harness::wait::{seconds, wait_until};
 
 const KIB: usize = 1024;
 
-/// A server on the real parts, whose contents are in Ceph, each in an object of its own.
-struct Scene {
+/// A server on the real dependencies, whose contents are in Ceph, each in an object of its own.
+struct Fixture {
     server: Server,
     ada: Api,
     contents: Vec<Content>,
     _directory: TempDir,
 }
 
-impl Scene {
+impl Fixture {
     /// Contents of a few KiB, and `large` ones, which are put in several parts.
     fn new(small: usize, large: usize) -> Self {
         let directory = scratch();
@@ -54,13 +54,13 @@ impl Scene {
         }
         let staged = || server.staged().iter().sum::<u64>();
         wait_until("all is in Ceph", seconds(120), || staged() == 0);
-        let scene = Self { server, ada, contents, _directory: directory };
-        assert_eq!(scene.objects(&Bucket::ceph()).len(), scene.contents.len());
-        scene
+        let fixture = Self { server, ada, contents, _directory: directory };
+        assert_eq!(fixture.objects(&Bucket::ceph()).len(), fixture.contents.len());
+        fixture
     }
 
     fn objects(&self, bucket: &Bucket) -> Vec<Object> {
-        bucket.list(self.server.parts().prefix())
+        bucket.list(self.server.dependencies().prefix())
     }
 
     fn command(&self, more: &[&str]) -> Command {
@@ -105,56 +105,56 @@ fn kill(mut child: Child) {
 #[test]
 #[ignore = "needs scripts/services up"]
 fn two_hundred_objects_move_to_another_store_while_all_of_them_are_read() {
-    let scene = Scene::new(198, 2);
+    let fixture = Fixture::new(198, 2);
     let stop = AtomicBool::new(false);
     let (printed, reads) = thread::scope(|scope| {
         let readers: Vec<_> = (0..2)
             .map(|first| {
-                let (scene, stop) = (&scene, &stop);
+                let (fixture, stop) = (&fixture, &stop);
                 scope.spawn(move || {
                     let mut reads = 0;
                     while !stop.load(Ordering::Relaxed) {
-                        let index = (first + 7 * reads) % scene.contents.len();
-                        assert!(scene.read(index), "a read during the migration failed");
+                        let index = (first + 7 * reads) % fixture.contents.len();
+                        assert!(fixture.read(index), "a read during the migration failed");
                         reads += 1;
                     }
                     reads
                 })
             })
             .collect();
-        let printed = run(&mut scene.command(&[]));
+        let printed = run(&mut fixture.command(&[]));
         stop.store(true, Ordering::Relaxed);
         let reads: Vec<usize> = readers.into_iter().map(|it| it.join().unwrap()).collect();
         (printed, reads)
     });
     assert!(reads.iter().all(|reads| *reads > 10), "too few reads: {reads:?}");
     assert_eq!(last(&printed)["blobs"], 0, "{printed}");
-    scene.expect_moved();
-    run(&mut scene.command(&[]));
+    fixture.expect_moved();
+    run(&mut fixture.command(&[]));
 }
 
 #[test]
 #[ignore = "needs scripts/services up"]
 fn a_migration_whose_command_and_process_are_killed_goes_on_and_loses_nothing() {
-    let mut scene = Scene::new(60, 0);
-    let all = scene.contents.len();
+    let mut fixture = Fixture::new(60, 0);
+    let all = fixture.contents.len();
     for round in 1..=3 {
         // Slow enough that each kill comes in the middle.
-        let mut command = scene.command(&["--bwlimit", "40KiB"]);
+        let mut command = fixture.command(&["--bwlimit", "40KiB"]);
         let child = command.stdout(Stdio::null()).spawn().expect("the program is there");
         let some = all * round / 8;
-        wait_until("some have moved", seconds(60), || scene.objects(&Bucket::oss()).len() > some);
+        wait_until("some have moved", seconds(60), || fixture.objects(&Bucket::oss()).len() > some);
         if round % 2 == 1 {
-            scene.server.kill();
-            scene.server.restart();
+            fixture.server.kill();
+            fixture.server.restart();
             thread::sleep(Duration::from_millis(200));
         }
         kill(child);
     }
-    assert!(!scene.objects(&Bucket::ceph()).is_empty(), "nothing was left to be done");
-    let printed = run(&mut scene.command(&[]));
+    assert!(!fixture.objects(&Bucket::ceph()).is_empty(), "nothing was left to be done");
+    let printed = run(&mut fixture.command(&[]));
     assert_eq!(last(&printed)["failed"], 0, "{printed}");
-    scene.expect_moved();
+    fixture.expect_moved();
 }
 
 #[test]

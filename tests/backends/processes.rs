@@ -8,15 +8,15 @@ use miaofs::protocol::ids::NodeId;
 use serde_json::json;
 
 use crate::harness::api::Api;
+use crate::harness::dependencies::{Dependencies, Reads};
 use crate::harness::drive::{Change, apply, head};
-use crate::harness::parts::{Parts, Reads};
 use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::services::service;
 
-/// Two processes with data directories of their own, on the database and the keys of `parts`.
-fn two_on(parts: &Parts, directory: &Path) -> [Server; 2] {
-    let name = parts.prefix();
+/// Two processes with data directories of their own, on the database and the keys of `dependencies`.
+fn two_on(dependencies: &Dependencies, directory: &Path) -> [Server; 2] {
+    let name = dependencies.prefix();
     let database = format!("{}/{name}", service("DATABASE_URL"));
     let key = directory.join("token.key");
     let start = |host: &str| {
@@ -56,9 +56,12 @@ fn assert_wakes(here: &Api, there: &Api, name: &str) {
 #[ignore = "needs scripts/services up"]
 fn two_processes_know_each_others_tokens_and_wake_each_others_waiters() {
     let directory = scratch();
-    let parts =
-        Parts::new(&directory.path().join("parts.toml"), &["ceph"], Reads::ThroughTheServer);
-    let [one, two] = two_on(&parts, directory.path());
+    let dependencies = Dependencies::new(
+        &directory.path().join("dependencies.toml"),
+        &["ceph"],
+        Reads::ThroughTheServer,
+    );
+    let [one, two] = two_on(&dependencies, directory.path());
     let here = one.sign_up("ada");
     let there = Api::new(&two.url()).with_token(here.token());
     assert_eq!(there.get("/user/info").expect(200).json()["name"], "ada");

@@ -23,13 +23,13 @@ const MIB: usize = 1 << 20;
 const STRAY_PUTS: usize = 120;
 
 /// A server whose database and queue are embedded, and whose stores are real.
-struct Scene {
+struct Fixture {
     server: Server,
     prefix: String,
     directory: TempDir,
 }
 
-impl Scene {
+impl Fixture {
     /// `head` begins the configuration; of Ceph clients know an address when `public` is one.
     fn new(head: &str, ceph_endpoint: &str, public: Option<&str>) -> Self {
         let directory = scratch();
@@ -95,7 +95,7 @@ impl Scene {
     }
 }
 
-impl Drop for Scene {
+impl Drop for Fixture {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             Bucket::ceph().empty(&self.prefix);
@@ -134,121 +134,121 @@ fn curl(directory: &Path, url: &str, arguments: &[&str]) -> Vec<u8> {
 #[ignore = "needs scripts/services up"]
 fn both_stores_keep_a_copy_and_one_that_fails_is_not_missed() {
     let both = "store = [\"ceph\", \"oss\"]";
-    let mut scene = Scene::new(both, &service("CEPH_ENDPOINT"), None);
-    let ada = scene.server.sign_up("ada");
-    let content = scene.upload(&ada, 17 * MIB + 5);
+    let mut fixture = Fixture::new(both, &service("CEPH_ENDPOINT"), None);
+    let ada = fixture.server.sign_up("ada");
+    let content = fixture.upload(&ada, 17 * MIB + 5);
     for bucket in [Bucket::ceph(), Bucket::oss()] {
-        assert!(scene.only_object(&bucket) == content.bytes, "{bucket:?} has other bytes");
+        assert!(fixture.only_object(&bucket) == content.bytes, "{bucket:?} has other bytes");
     }
 
     // The copy in Ceph is lost, and then Ceph is away altogether: nobody listens on port 9.
-    Bucket::ceph().empty(&scene.prefix);
+    Bucket::ceph().empty(&fixture.prefix);
     let path = "/file/download?path=/film";
     assert!(ada.get(path).expect(200).body == content.bytes, "the other copy is not read");
-    scene.reconfigure(both, "http://127.0.0.1:9");
-    let ada = scene.server.sign_in("ada");
+    fixture.reconfigure(both, "http://127.0.0.1:9");
+    let ada = fixture.server.sign_in("ada");
     for _twice in 0..2 {
         assert!(ada.get(path).expect(200).body == content.bytes, "the other copy is not read");
     }
-    assert_eq!(scene.server.metric("miaofs_store_read_failures_total"), 1, "it is asked again");
+    assert_eq!(fixture.server.metric("miaofs_store_read_failures_total"), 1, "it is asked again");
 }
 
 #[test]
 #[ignore = "needs scripts/services up"]
 fn a_lost_or_damaged_copy_is_found_by_itself_and_made_anew_from_the_other() {
-    let scene = Scene::new("store = [\"ceph\", \"local\"]", &service("CEPH_ENDPOINT"), None);
-    let content = scene.upload(&scene.server.sign_up("ada"), 9 * MIB + 5);
-    assert_eq!(scene.fsck(&["--deep"]), (0, vec![]));
+    let fixture = Fixture::new("store = [\"ceph\", \"local\"]", &service("CEPH_ENDPOINT"), None);
+    let content = fixture.upload(&fixture.server.sign_up("ada"), 9 * MIB + 5);
+    assert_eq!(fixture.fsck(&["--deep"]), (0, vec![]));
 
-    let local = scene.local_object();
+    let local = fixture.local_object();
     let mut damaged = content.bytes.clone();
     damaged[5 * MIB] ^= 1;
     std::fs::write(&local, &damaged).unwrap();
-    assert_eq!(scene.fsck(&[]), (0, vec![]), "lengths say nothing of bytes");
+    assert_eq!(fixture.fsck(&[]), (0, vec![]), "lengths say nothing of bytes");
     let wrong_copy = || vec!["wrong_copy".to_owned()];
-    assert_eq!(scene.fsck(&["--deep"]), (4, wrong_copy()));
-    assert_eq!(scene.fsck(&["--deep", "--repair"]), (1, wrong_copy()));
+    assert_eq!(fixture.fsck(&["--deep"]), (4, wrong_copy()));
+    assert_eq!(fixture.fsck(&["--deep", "--repair"]), (1, wrong_copy()));
     assert!(std::fs::read(&local).unwrap() == content.bytes, "it is not made anew");
 
-    Bucket::ceph().empty(&scene.prefix);
-    assert_eq!(scene.fsck(&[]), (4, wrong_copy()));
-    assert_eq!(scene.fsck(&["--repair"]), (1, wrong_copy()));
-    assert!(scene.only_object(&Bucket::ceph()) == content.bytes, "it is not made anew");
-    assert_eq!(scene.fsck(&["--deep"]), (0, vec![]));
+    Bucket::ceph().empty(&fixture.prefix);
+    assert_eq!(fixture.fsck(&[]), (4, wrong_copy()));
+    assert_eq!(fixture.fsck(&["--repair"]), (1, wrong_copy()));
+    assert!(fixture.only_object(&Bucket::ceph()) == content.bytes, "it is not made anew");
+    assert_eq!(fixture.fsck(&["--deep"]), (0, vec![]));
 
-    Bucket::ceph().empty(&scene.prefix);
+    Bucket::ceph().empty(&fixture.prefix);
     std::fs::write(&local, &damaged).unwrap();
-    assert_eq!(scene.fsck(&["--repair"]), (4, wrong_copy()), "wrong bytes are copied");
-    assert_eq!(scene.fsck(&["--deep", "--repair"]), (4, vec!["wrong_bytes".to_owned()]));
+    assert_eq!(fixture.fsck(&["--repair"]), (4, wrong_copy()), "wrong bytes are copied");
+    assert_eq!(fixture.fsck(&["--deep", "--repair"]), (4, vec!["wrong_bytes".to_owned()]));
     assert!(std::fs::read(&local).unwrap() == damaged, "the last copy is touched");
 }
 
 #[test]
 #[ignore = "needs scripts/services up"]
 fn an_object_that_no_copy_names_is_removed_and_the_copy_stays() {
-    let scene = Scene::new("store = \"ceph\"", &service("CEPH_ENDPOINT"), None);
-    let content = scene.upload(&scene.server.sign_up("ada"), MIB);
-    let key = Bucket::ceph().list(&scene.prefix).remove(0).key;
-    let key = key.strip_prefix(&format!("{}/", scene.prefix)).unwrap();
-    let stray = scene.server.data().join("store").join(key);
+    let fixture = Fixture::new("store = \"ceph\"", &service("CEPH_ENDPOINT"), None);
+    let content = fixture.upload(&fixture.server.sign_up("ada"), MIB);
+    let key = Bucket::ceph().list(&fixture.prefix).remove(0).key;
+    let key = key.strip_prefix(&format!("{}/", fixture.prefix)).unwrap();
+    let stray = fixture.server.data().join("store").join(key);
     std::fs::create_dir_all(stray.parent().unwrap()).unwrap();
     std::fs::write(&stray, &content.bytes).unwrap();
 
-    assert_eq!(scene.fsck(&["--repair"]), (0, vec![]), "it is young");
+    assert_eq!(fixture.fsck(&["--repair"]), (0, vec![]), "it is young");
     let found = vec!["stray_object".to_owned()];
-    assert_eq!(scene.fsck(&["--grace", "0"]), (4, found.clone()));
-    assert_eq!(scene.fsck(&["--grace", "0", "--repair"]), (1, found));
+    assert_eq!(fixture.fsck(&["--grace", "0"]), (4, found.clone()));
+    assert_eq!(fixture.fsck(&["--grace", "0", "--repair"]), (1, found));
     assert!(!stray.exists());
-    assert!(scene.only_object(&Bucket::ceph()) == content.bytes);
-    assert_eq!(scene.fsck(&["--grace", "0", "--deep"]), (0, vec![]));
+    assert!(fixture.only_object(&Bucket::ceph()) == content.bytes);
+    assert_eq!(fixture.fsck(&["--grace", "0", "--deep"]), (0, vec![]));
 }
 
 #[test]
 #[ignore = "needs scripts/services up"]
 fn a_store_that_is_away_is_an_answer_that_says_to_come_again() {
     let ceph = "store = \"ceph\"";
-    let mut scene = Scene::new(ceph, &service("CEPH_ENDPOINT"), None);
-    let ada = scene.server.sign_up("ada");
-    let content = scene.upload(&ada, MIB);
-    scene.reconfigure(ceph, "http://127.0.0.1:9");
-    let ada = scene.server.sign_in("ada");
+    let mut fixture = Fixture::new(ceph, &service("CEPH_ENDPOINT"), None);
+    let ada = fixture.server.sign_up("ada");
+    let content = fixture.upload(&ada, MIB);
+    fixture.reconfigure(ceph, "http://127.0.0.1:9");
+    let ada = fixture.server.sign_in("ada");
     let path = "/file/download?path=/film";
     let answer = ada.get(path).expect_problem(503, "unavailable");
     assert!(
         !format!("{answer:?}").contains("127.0.0.1"),
         "where the store is, is nobody's business"
     );
-    scene.reconfigure(ceph, &service("CEPH_ENDPOINT"));
-    assert!(scene.server.sign_in("ada").get(path).expect(200).body == content.bytes);
+    fixture.reconfigure(ceph, &service("CEPH_ENDPOINT"));
+    assert!(fixture.server.sign_in("ada").get(path).expect(200).body == content.bytes);
 }
 
 #[test]
 #[ignore = "needs scripts/services up"]
 fn a_client_is_sent_to_the_store_and_needs_no_token_there() {
     let endpoint = service("CEPH_ENDPOINT");
-    let scene = Scene::new("store = \"ceph\"", &endpoint, Some(&endpoint));
-    let ada = scene.server.sign_up("ada");
-    let content = scene.upload(&ada, 9 * MIB);
+    let fixture = Fixture::new("store = \"ceph\"", &endpoint, Some(&endpoint));
+    let ada = fixture.server.sign_up("ada");
+    let content = fixture.upload(&ada, 9 * MIB);
     let place = json!({ "digest": content.digest, "first": 1, "count": 9 });
     let located = ada.post("/file/locate", &place).expect(200).json();
     assert_eq!(located["urls"].as_array().unwrap().len(), 1, "one blob has one URL");
     let second = &located["chunks"][0]["place"]["url"];
     assert_eq!(second, &json!({ "url": 0, "offset": 4 * MIB }));
     let url = located["urls"][0].as_str().unwrap();
-    let directory = scene.directory.path();
+    let directory = fixture.directory.path();
     let range = format!("{}-{}", 4 * MIB, 8 * MIB - 1);
     assert!(curl(directory, url, &["--range", &range]) == content.bytes[4 * MIB..8 * MIB]);
 
     let token = format!("authorization: Bearer {}", ada.token());
-    let download = format!("{}/file/download?path=/film", scene.server.url());
+    let download = format!("{}/file/download?path=/film", fixture.server.url());
     let follow = ["--location", "--header", &token, "--range", "1000-1999"];
     assert!(curl(directory, &download, &follow) == content.bytes[1000..2000]);
-    assert_eq!(scene.server.metric_where("miaofs_download_bytes_total", "").unwrap_or(0), 0);
+    assert_eq!(fixture.server.metric_where("miaofs_download_bytes_total", "").unwrap_or(0), 0);
 
     let through = ada.get("/file/download?path=/film&through=server").expect(200);
     assert!(through.body == content.bytes, "other bytes came through the server");
-    assert_eq!(scene.server.metric("miaofs_download_bytes_total"), content.size());
-    let bob = scene.server.sign_up("bob");
+    assert_eq!(fixture.server.metric("miaofs_download_bytes_total"), content.size());
+    let bob = fixture.server.sign_up("bob");
     bob.post("/file/locate", &place).expect_problem(404, "not_found");
 }
 
@@ -256,19 +256,19 @@ fn a_client_is_sent_to_the_store_and_needs_no_token_there() {
 #[ignore = "needs scripts/services up"]
 fn a_second_device_reads_from_the_store_and_not_through_the_server() {
     let endpoint = service("CEPH_ENDPOINT");
-    let scene = Scene::new("store = \"ceph\"", &endpoint, Some(&endpoint));
-    let one = Device::signed_up(scene.directory.path(), "one", &scene.server, "ada");
-    let source = scene.directory.path().join("film");
+    let fixture = Fixture::new("store = \"ceph\"", &endpoint, Some(&endpoint));
+    let one = Device::signed_up(fixture.directory.path(), "one", &fixture.server, "ada");
+    let source = fixture.directory.path().join("film");
     let size = 100 * MIB as u64 + 1;
     Seed::of_this_run().write_file(&source, "film", size);
     std::fs::copy(&source, one.path("film")).unwrap();
     one.sync();
-    scene.wait_until_moved();
-    let two = Device::signed_in(scene.directory.path(), "two", &scene.server, "ada");
+    fixture.wait_until_moved();
+    let two = Device::signed_in(fixture.directory.path(), "two", &fixture.server, "ada");
     run(Command::new("cmp").arg(&source).arg(two.path("film")));
     let counters = &two.status()["counters"];
     assert_eq!(counters["content_bytes_from_stores"], size, "{counters}");
-    assert_eq!(scene.server.metric_where("miaofs_download_bytes_total", "").unwrap_or(0), 0);
+    assert_eq!(fixture.server.metric_where("miaofs_download_bytes_total", "").unwrap_or(0), 0);
 }
 
 #[test]
@@ -278,14 +278,14 @@ fn a_device_goes_on_when_urls_expire_and_when_the_store_is_not_reached() {
     // Nobody listens on port 9: the server reaches the store, and its clients do not.
     for (ttl, public) in [(1, endpoint.as_str()), (3600, "http://127.0.0.1:9")] {
         let head = format!("store = \"ceph\"\nsigned_url_ttl = {ttl}");
-        let scene = Scene::new(&head, &endpoint, Some(public));
-        let one = Device::signed_up(scene.directory.path(), "one", &scene.server, "ada");
-        let source = scene.directory.path().join("film");
+        let fixture = Fixture::new(&head, &endpoint, Some(public));
+        let one = Device::signed_up(fixture.directory.path(), "one", &fixture.server, "ada");
+        let source = fixture.directory.path().join("film");
         Seed::of_this_run().write_file(&source, "film", 40 * MIB as u64);
         std::fs::copy(&source, one.path("film")).unwrap();
         one.sync();
-        scene.wait_until_moved();
-        let two = Device::signed_in(scene.directory.path(), "two", &scene.server, "ada");
+        fixture.wait_until_moved();
+        let two = Device::signed_in(fixture.directory.path(), "two", &fixture.server, "ada");
         let read = |skip: &str, count: &str| {
             let mut dd = Command::new("dd");
             let input = format!("if={}", two.path("film").display());
@@ -303,17 +303,17 @@ fn a_device_goes_on_when_urls_expire_and_when_the_store_is_not_reached() {
 #[test]
 #[ignore = "needs scripts/services up"]
 fn parts_in_a_bucket_that_no_transfer_knows_are_found_and_removed() {
-    let scene = Scene::new("store = \"ceph\"", &service("CEPH_ENDPOINT"), None);
+    let fixture = Fixture::new("store = \"ceph\"", &service("CEPH_ENDPOINT"), None);
     let bucket = Bucket::ceph();
-    let keys = (0..STRAY_PUTS).map(|number| format!("{}/00/{number:032x}", scene.prefix));
+    let keys = (0..STRAY_PUTS).map(|number| format!("{}/00/{number:032x}", fixture.prefix));
     let urls: Vec<String> = keys.map(|key| format!("{}?uploads=", bucket.url(&key))).collect();
     let mut arguments = vec!["--request", "POST"];
     arguments.extend(urls.iter().map(String::as_str));
     bucket.curl(&arguments);
     let found = vec!["stray_parts".to_owned(); STRAY_PUTS];
-    assert_eq!(scene.fsck(&["--repair"]), (0, vec![]), "what is young is somebody's");
-    assert_eq!(scene.fsck(&["--grace-of-parts", "0"]), (4, found.clone()));
-    assert!(bucket.has_unfinished(&scene.prefix), "nothing is mended unasked");
-    assert_eq!(scene.fsck(&["--grace-of-parts", "0", "--repair"]), (1, found));
-    assert!(!bucket.has_unfinished(&scene.prefix));
+    assert_eq!(fixture.fsck(&["--repair"]), (0, vec![]), "what is young is somebody's");
+    assert_eq!(fixture.fsck(&["--grace-of-parts", "0"]), (4, found.clone()));
+    assert!(bucket.has_unfinished(&fixture.prefix), "nothing is mended unasked");
+    assert_eq!(fixture.fsck(&["--grace-of-parts", "0", "--repair"]), (1, found));
+    assert!(!bucket.has_unfinished(&fixture.prefix));
 }

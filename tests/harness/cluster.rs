@@ -1,4 +1,4 @@
-//! A server of several processes behind a real nginx, on the real parts: the topology of
+//! A server of several processes behind a real nginx, on the real dependencies: the topology of
 //! `server/deploy/compose`, without containers.
 
 use std::fmt::Write as _;
@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::api::Api;
+use super::dependencies::{Dependencies, Reads};
 use super::device::Device;
-use super::parts::{Parts, Reads};
 use super::server::{PASSWORD, Server};
 use super::services::run;
 use super::wait::{seconds, wait_until};
@@ -61,7 +61,7 @@ pub(crate) struct Cluster {
     /// The processes for accounts, files and downloads.
     pub fronts: Vec<Front>,
     /// What they stand on. Goes last.
-    pub parts: Parts,
+    pub dependencies: Dependencies,
 }
 
 impl Cluster {
@@ -72,10 +72,11 @@ impl Cluster {
 
     /// Starts two upload hosts and other processes as `fronts` says.
     pub(crate) fn start_with(directory: &Path, fronts: Fronts) -> Self {
-        let parts = Parts::new(&directory.join("server.toml"), &["ceph"], Reads::ThroughTheServer);
+        let dependencies =
+            Dependencies::new(&directory.join("server.toml"), &["ceph"], Reads::ThroughTheServer);
         let key = directory.join("token.key");
         let common = vec!["--token-key-file".to_owned(), text(&key), "--config".to_owned()];
-        let common = [common, vec![text(parts.configuration())]].concat();
+        let common = [common, vec![text(dependencies.configuration())]].concat();
         let fronts = match fronts {
             Fronts::TwoOfAll => vec![
                 Front::start(directory, "front-1", "account,files,download", &common),
@@ -88,7 +89,7 @@ impl Cluster {
         let hosts = ["upload-1", "upload-2"].map(|name| Host::start(directory, name, &common));
         let hosts = Vec::from(hosts);
         let proxy = Proxy::start(directory, &hosts, &fronts);
-        Self { directory: directory.to_owned(), common, proxy, hosts, fronts, parts }
+        Self { directory: directory.to_owned(), common, proxy, hosts, fronts, dependencies }
     }
 
     /// Where clients reach it.

@@ -21,9 +21,9 @@ impl Rabbit {
     /// Where it is.
     pub(crate) fn url(&self) -> String {
         let settings = std::fs::read_to_string(self.directory.join("services.env"));
-        let settings = settings.expect("scripts/services says where the parts are");
+        let settings = settings.expect("scripts/services says where its services are");
         let url = settings.lines().find_map(|line| line.strip_prefix("MIAOFS_TEST_AMQP_URL="));
-        url.expect("RabbitMQ is one of the parts").trim_matches(['\'', '"']).to_owned()
+        url.expect("RabbitMQ is one of the services").trim_matches(['\'', '"']).to_owned()
     }
 
     /// `kill -9`.

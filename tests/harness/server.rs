@@ -11,8 +11,8 @@ use rustix::process::{Pid, Signal};
 use serde_json::json;
 
 use super::api::Api;
+use super::dependencies::{Dependencies, Reads};
 use super::disk::lengths_below;
-use super::parts::{Parts, Reads};
 use super::services::real_backends;
 use super::wait::{seconds, wait_until};
 use super::{binary, tail};
@@ -27,8 +27,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     log: PathBuf,
     child: Child,
-    /// What it has of the real parts, when it stands on those. Goes after the process.
-    parts: Option<Parts>,
+    /// What it has of the real dependencies, when it stands on those. Goes after the process.
+    dependencies: Option<Dependencies>,
 }
 
 impl Server {
@@ -40,9 +40,9 @@ impl Server {
     /// Starts a server with more arguments to `serve`.
     pub(crate) fn start_with(data: &Path, arguments: &[&str]) -> Self {
         let configuration = configuration_of(data);
-        let make = || Parts::new(&configuration, &["ceph"], Reads::ThroughTheServer);
-        let parts = real_backends().then(make);
-        Self::spawn(data, arguments, parts)
+        let make = || Dependencies::new(&configuration, &["ceph"], Reads::ThroughTheServer);
+        let dependencies = real_backends().then(make);
+        Self::spawn(data, arguments, dependencies)
     }
 
     /// Starts a server whose files the test looks into, whatever the others of this run stand on.
@@ -50,14 +50,14 @@ impl Server {
         Self::spawn(data, arguments, None)
     }
 
-    /// Starts a server on real parts, whatever the others of this run stand on. What is uploaded goes
+    /// Starts a server on real dependencies, whatever the others of this run stand on. What is uploaded goes
     /// to these `stores`.
     pub(crate) fn start_on_real(
         data: &Path,
         stores: &'static [&'static str],
         reads: Reads,
     ) -> Self {
-        Self::spawn(data, &[], Some(Parts::new(&configuration_of(data), stores, reads)))
+        Self::spawn(data, &[], Some(Dependencies::new(&configuration_of(data), stores, reads)))
     }
 
     /// Starts a server as a configuration file says, whatever the others of this run stand on.
@@ -66,23 +66,24 @@ impl Server {
         Self::spawn(data, &["--config", configuration], None)
     }
 
-    fn spawn(data: &Path, more: &[&str], parts: Option<Parts>) -> Self {
+    fn spawn(data: &Path, more: &[&str], dependencies: Option<Dependencies>) -> Self {
         let mut arguments: Vec<String> = more.iter().map(ToString::to_string).collect();
-        if let Some(parts) = &parts {
-            let configuration = parts.configuration().to_str().expect("paths of tests are UTF-8");
+        if let Some(dependencies) = &dependencies {
+            let configuration =
+                dependencies.configuration().to_str().expect("paths of tests are UTF-8");
             arguments.extend(["--config".to_owned(), configuration.to_owned()]);
         }
         let mut server =
             Self::start_at(data, &data.with_extension("log"), arguments, "127.0.0.1:0");
-        server.parts = parts;
+        server.dependencies = dependencies;
         server
     }
 
-    /// Starts a process of a server on parts that are somebody else's.
+    /// Starts a process of a server on dependencies that are somebody else's.
     pub(crate) fn start_at(data: &Path, log: &Path, arguments: Vec<String>, listen: &str) -> Self {
         let (child, address) = spawn(data, log, &arguments, listen);
         let (data, log) = (data.to_owned(), log.to_owned());
-        Self { data, arguments, address, log, child, parts: None }
+        Self { data, arguments, address, log, child, dependencies: None }
     }
 
     /// Starts it again where it was, after [`Self::kill`] or [`Self::stop`].
@@ -125,7 +126,7 @@ impl Server {
         binary("miaofs-server")
     }
 
-    /// A command of the program on the same data and parts as the server that has its data in `data`.
+    /// A command of the program on the same data and dependencies as the server that has its data in `data`.
     pub(crate) fn command(data: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(Self::binary());
         command.args(arguments).arg("--data").arg(data);
@@ -151,15 +152,15 @@ impl Server {
         &self.data
     }
 
-    /// What it has of the real parts; panics when it stands on embedded ones.
-    pub(crate) fn parts(&self) -> &Parts {
-        self.parts.as_ref().expect("the server stands on real parts")
+    /// What it has of the real dependencies; panics when it stands on embedded ones.
+    pub(crate) fn dependencies(&self) -> &Dependencies {
+        self.dependencies.as_ref().expect("the server stands on real dependencies")
     }
 
     /// The sizes of the blobs that it has moved to its store.
     pub(crate) fn stored(&self) -> Vec<u64> {
-        match &self.parts {
-            Some(parts) => parts.stored(),
+        match &self.dependencies {
+            Some(dependencies) => dependencies.stored(),
             None => lengths_below(&self.data.join("store")),
         }
     }

@@ -1,4 +1,4 @@
-//! What `scripts/services` started: where it is, and how one of its parts is made to fail.
+//! Addresses of what `scripts/services` started, and ways to make one of these services fail.
 
 use std::process::Command;
 
@@ -6,13 +6,13 @@ use std::process::Command;
 pub(crate) fn service(name: &str) -> String {
     std::env::var(format!("MIAOFS_TEST_{name}")).unwrap_or_else(|_missing| {
         panic!(
-            "MIAOFS_TEST_{name} is not set: this test needs the real parts. Run `scripts/services up`, \
+            "MIAOFS_TEST_{name} is not set: this test needs the real dependencies. Run `scripts/services up`, \
              then `set -a; source target/services/services.env`"
         )
     })
 }
 
-/// Whether the servers of this run stand on the real parts (`MIAOFS_TEST_BACKENDS=real`) or on embedded ones.
+/// Whether the servers of this run stand on the real dependencies (`MIAOFS_TEST_BACKENDS=real`) or on embedded ones.
 pub(crate) fn real_backends() -> bool {
     match std::env::var("MIAOFS_TEST_BACKENDS").as_deref() {
         Ok("real") => true,
@@ -23,7 +23,7 @@ pub(crate) fn real_backends() -> bool {
     }
 }
 
-/// Does something to the parts: `services(&["kill", "redis"])`.
+/// Runs `scripts/services` with these arguments: `services(&["kill", "redis"])`.
 pub(crate) fn services(arguments: &[&str]) {
     let mut command = Command::new(service("SERVICES"));
     command.args(arguments).arg(service("SERVICES_DIR"));

@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use crate::callers::{ADA, BOB, ROOT, said, says};
+use crate::fixture::{Pair, Single};
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{Pair, Single};
 
 #[test]
 fn an_acl_lets_in_whom_it_names_as_far_as_the_mask_goes() {
-    let scene = Single::new();
-    let root = scene.one.path("");
+    let fixture = Single::new();
+    let root = fixture.one.path("");
     let script =
         "echo secret > f; chmod 640 f; setfacl -m u:1234:rw f; stat -c %a f; getfacl -cpn f";
     let acl = "660\nuser::rw-\nuser:1234:rw-\ngroup::r--\nmask::rw-\nother::---";
@@ -27,8 +27,8 @@ fn an_acl_lets_in_whom_it_names_as_far_as_the_mask_goes() {
     says(ADA, &root, "cat f", "Permission denied");
     says(ROOT, &root, "chmod g=r f", "");
     says(ADA, &root, "cat f; echo no >> f", "secret\nmore\nPermission denied");
-    scene.one.umount();
-    scene.one.mount();
+    fixture.one.umount();
+    fixture.one.mount();
     says(ADA, &root, "cat f", "secret\nmore");
     says(
         ROOT,
@@ -41,24 +41,24 @@ fn an_acl_lets_in_whom_it_names_as_far_as_the_mask_goes() {
 
 #[test]
 fn a_default_acl_takes_the_place_of_the_umask() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let make = "(umask 077; touch d/f; mkdir d/d; mkfifo d/p; ln -s x d/l; touch f); \
                 stat -c '%n %a' f d/d d/f d/l d/p";
     let default = format!("mkdir d; setfacl -d -m u:1234:rwx,g::rx,o::- d; {make}");
-    says(ROOT, &scene.one.path(""), &default, "f 600\nd/d 770\nd/f 660\nd/l 777\nd/p 660");
+    says(ROOT, &fixture.one.path(""), &default, "f 600\nd/d 770\nd/f 660\nd/l 777\nd/p 660");
     let of_file = "user::rw-\nuser:1234:rwx\t#effective:rw-\ngroup::r-x\t#effective:r--\n\
                    mask::rw-\nother::---";
-    says(ROOT, &scene.one.path("d"), "getfacl -cpn f", of_file);
+    says(ROOT, &fixture.one.path("d"), "getfacl -cpn f", of_file);
     let handed_down = "default:user::rwx\ndefault:user:1234:rwx\ndefault:group::r-x\n\
                        default:mask::rwx\ndefault:other::---";
     let same = "of() { getfacl -cpn $1 | grep default; }; test \"$(of .)\" = \"$(of d)\" && of d && echo same";
-    says(ROOT, &scene.one.path("d"), same, &format!("{handed_down}\nsame"));
-    says(ADA, &scene.one.path("d"), "touch d/from-ada && stat -c %a d/from-ada", "660");
+    says(ROOT, &fixture.one.path("d"), same, &format!("{handed_down}\nsame"));
+    says(ADA, &fixture.one.path("d"), "touch d/from-ada && stat -c %a d/from-ada", "660");
 }
 
 #[test]
 fn an_acl_that_is_none_or_in_the_wrong_place_is_refused() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let set = |value: &str| format!("setfattr -n system.posix_acl_access -v {value} f");
     let script = format!(
         "touch f; {}; {}; setfacl -d -m u:1234:r f",
@@ -66,9 +66,9 @@ fn an_acl_that_is_none_or_in_the_wrong_place_is_refused() {
         set("0x020000000100070000000000"),
     );
     let refused = "Invalid argument\nInvalid argument\nOnly directories can have default ACLs";
-    says(ROOT, &scene.one.path(""), &script, refused);
-    says(ADA, &scene.one.path(""), "setfacl -m u:1234:rwx f", "Operation not permitted");
-    says(ROOT, &scene.one.path(""), "stat -c %a f; getfattr -m - f", "644");
+    says(ROOT, &fixture.one.path(""), &script, refused);
+    says(ADA, &fixture.one.path(""), "setfacl -m u:1234:rwx f", "Operation not permitted");
+    says(ROOT, &fixture.one.path(""), "stat -c %a f; getfattr -m - f", "644");
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn acls_reach_the_other_device_whose_kernel_forgets_the_old_ones() {
 
 #[test]
 fn programs_that_copy_take_acls_and_attributes_along() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let script = "mkdir -p a/b && echo 1 > a/f && echo 2 > a/b/g && ln a/f a/hard && ln -s f a/soft
         setfacl -R -m u:1234:rwX,d:g:7:rx a && setfattr -n user.a -v 1 a/f a/b && setfattr -n trusted.t -v 2 a/f
         state() { (cd $1 && getfacl -pn . f hard b b/g && stat -c '%n %a %Y %s' f b b/g hard
@@ -103,5 +103,5 @@ fn programs_that_copy_take_acls_and_attributes_along() {
         getfacl -cpn a/b/g
         for there in copied synced t/a; do test \"$(state a)\" = \"$(state $there)\" && echo equal; done";
     let acl = "user::rw-\nuser:1234:rw-\ngroup::r--\nmask::rw-\nother::r--";
-    says(ROOT, &scene.one.path(""), script, &format!("{acl}\nequal\nequal\nequal"));
+    says(ROOT, &fixture.one.path(""), script, &format!("{acl}\nequal\nequal\nequal"));
 }

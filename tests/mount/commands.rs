@@ -6,23 +6,23 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::fixture::{MIB, Single, b3sum, output, received};
 use crate::harness::device::Device;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
 use crate::harness::{binary, scratch};
-use crate::scene::{MIB, Single, b3sum, output, received};
 
 #[test]
 fn status_in_json_tells_what_is_so() {
-    let scene = Single::new();
-    let status = scene.one.status();
-    let daemon = scene.one.daemon().unwrap().as_raw_nonzero().get();
+    let fixture = Single::new();
+    let status = fixture.one.status();
+    let daemon = fixture.one.daemon().unwrap().as_raw_nonzero().get();
     assert_eq!(status["pid"], daemon, "{status}");
-    assert_eq!(status["mountpoint"].as_str(), scene.one.path("").to_str(), "{status}");
-    fs::write(scene.one.path("file"), "x").unwrap();
-    scene.one.sync();
-    let path = scene.one.path("file");
-    let of_file = scene.one.run(&["status", "--json", path.to_str().unwrap()]).expect_success();
+    assert_eq!(status["mountpoint"].as_str(), fixture.one.path("").to_str(), "{status}");
+    fs::write(fixture.one.path("file"), "x").unwrap();
+    fixture.one.sync();
+    let path = fixture.one.path("file");
+    let of_file = fixture.one.run(&["status", "--json", path.to_str().unwrap()]).expect_success();
     serde_json::from_str::<Value>(&of_file.stdout).unwrap();
     let mut state = [0; 64];
     let length = rustix::fs::getxattr(&path, "user.miaofs.state", &mut state).unwrap();
@@ -35,42 +35,42 @@ fn status_in_json_tells_what_is_so() {
 
 #[test]
 fn sync_of_a_path_waits_for_it() {
-    let scene = Single::new();
-    fs::create_dir(scene.one.path("d")).unwrap();
-    fs::write(scene.one.path("d/file"), vec![1; 5_000_000]).unwrap();
-    let path = scene.one.path("d");
-    scene.one.run(&["sync", path.to_str().unwrap()]).expect_success();
-    let api = scene.server.sign_in("ada");
+    let fixture = Single::new();
+    fs::create_dir(fixture.one.path("d")).unwrap();
+    fs::write(fixture.one.path("d/file"), vec![1; 5_000_000]).unwrap();
+    let path = fixture.one.path("d");
+    fixture.one.run(&["sync", path.to_str().unwrap()]).expect_success();
+    let api = fixture.server.sign_in("ada");
     assert_eq!(api.get("/file/download?path=/d/file").expect(200).body, vec![1; 5_000_000]);
 }
 
 #[test]
 fn sync_waits_for_what_was_written_while_a_file_was_on_its_way() {
-    let scene = Single::new();
-    scene.copy_in(256 * MIB);
-    wait_until("the upload is under way", seconds(60), || received(&scene.server) > 16 * MIB);
-    let film = scene.one.path("film");
+    let fixture = Single::new();
+    fixture.copy_in(256 * MIB);
+    wait_until("the upload is under way", seconds(60), || received(&fixture.server) > 16 * MIB);
+    let film = fixture.one.path("film");
     File::options().write(true).open(&film).unwrap().write_all_at(b"the last word", 0).unwrap();
-    scene.one.sync();
-    let node = scene.server.sign_in("ada").get("/file/meta?path=/film").expect(200).json();
+    fixture.one.sync();
+    let node = fixture.server.sign_in("ada").get("/file/meta?path=/film").expect(200).json();
     assert_eq!(node["state"]["content"]["digest"], b3sum(&film).as_str());
 }
 
 #[test]
 fn a_file_that_changes_whenever_it_is_sent_leaves_no_upload_begun() {
-    let scene = Single::with_server(&["--max-uploads", "2"]);
-    scene.copy_in(64 * MIB);
-    let film = File::options().write(true).open(scene.one.path("film")).unwrap();
+    let fixture = Single::with_server(&["--max-uploads", "2"]);
+    fixture.copy_in(64 * MIB);
+    let film = File::options().write(true).open(fixture.one.path("film")).unwrap();
     for round in 0..4 {
-        let before = received(&scene.server);
-        let is_sent = || received(&scene.server) > before + 8 * MIB;
+        let before = received(&fixture.server);
+        let is_sent = || received(&fixture.server) > before + 8 * MIB;
         wait_until("the next upload is under way", seconds(60), is_sent);
         for place in (0..64 * MIB).step_by(MIB as usize) {
             film.write_all_at(&[round], place).unwrap();
         }
     }
-    scene.one.sync();
-    assert_eq!(scene.server.metric("miaofs_uploads_active"), 0);
+    fixture.one.sync();
+    assert_eq!(fixture.server.metric("miaofs_uploads_active"), 0);
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn the_program_is_the_helper_of_mount() {
 
 #[test]
 fn unmounting_with_flush_waits_for_the_server() {
-    let scene = Single::new();
-    scene.copy_in(50 * MIB);
-    let mount = scene.one.path("");
-    scene.one.run(&["umount", "--flush", mount.to_str().unwrap()]).expect_success();
-    assert!(!scene.one.is_mounted());
-    let node = scene.server.sign_in("ada").get("/file/meta?path=/film").expect(200).json();
+    let fixture = Single::new();
+    fixture.copy_in(50 * MIB);
+    let mount = fixture.one.path("");
+    fixture.one.run(&["umount", "--flush", mount.to_str().unwrap()]).expect_success();
+    assert!(!fixture.one.is_mounted());
+    let node = fixture.server.sign_in("ada").get("/file/meta?path=/film").expect(200).json();
     assert_eq!(node["state"]["content"]["size"], 50 * MIB);
 }
 
@@ -135,26 +135,26 @@ fn with_remote_sync_closing_waits_for_the_server() {
 
 #[test]
 fn a_terminated_daemon_unmounts_and_continues_later() {
-    let scene = Single::new();
-    fs::write(scene.one.path("file"), "x").unwrap();
-    let daemon = scene.one.daemon().unwrap();
+    let fixture = Single::new();
+    fs::write(fixture.one.path("file"), "x").unwrap();
+    let daemon = fixture.one.daemon().unwrap();
     rustix::process::kill_process(daemon, rustix::process::Signal::TERM).unwrap();
-    scene.one.wait_for_end();
-    assert!(!scene.one.is_mounted(), "SIGTERM left the mount behind");
-    scene.one.mount();
-    assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
+    fixture.one.wait_for_end();
+    assert!(!fixture.one.is_mounted(), "SIGTERM left the mount behind");
+    fixture.one.mount();
+    assert_eq!(fs::read_to_string(fixture.one.path("file")).unwrap(), "x");
 }
 
 #[test]
 fn signing_out_ends_the_session_and_keeps_the_files() {
-    let scene = Single::new();
-    fs::write(scene.one.path("file"), "x").unwrap();
-    scene.one.sync();
-    scene.one.umount();
-    scene.one.run(&["logout"]).expect_success();
-    let refused = scene.one.mount_with(&[]);
+    let fixture = Single::new();
+    fs::write(fixture.one.path("file"), "x").unwrap();
+    fixture.one.sync();
+    fixture.one.umount();
+    fixture.one.run(&["logout"]).expect_success();
+    let refused = fixture.one.mount_with(&[]);
     assert_eq!(refused.status.code(), Some(4), "{}", refused.stderr);
-    scene.one.sign("login", &scene.server.url(), "ada").expect_success();
-    scene.one.mount();
-    assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
+    fixture.one.sign("login", &fixture.server.url(), "ada").expect_success();
+    fixture.one.mount();
+    assert_eq!(fs::read_to_string(fixture.one.path("file")).unwrap(), "x");
 }

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
+use crate::fixture::{MIB, Single, b3sum, received, run};
 use crate::harness::random::Seed;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{MIB, Single, b3sum, received, run};
 
 /// Bytes of contents that the server has given.
 fn given(server: &Server) -> u64 {
@@ -18,8 +18,8 @@ fn given(server: &Server) -> u64 {
 }
 
 /// The digest that the server has for a name in the root.
-fn digest(scene: &Single, name: &str) -> String {
-    let node = scene.server.sign_in("ada").get(&format!("/file/meta?path=/{name}")).expect(200);
+fn digest(fixture: &Single, name: &str) -> String {
+    let node = fixture.server.sign_in("ada").get(&format!("/file/meta?path=/{name}")).expect(200);
     node.json()["state"]["content"]["digest"].as_str().unwrap().to_owned()
 }
 
@@ -41,45 +41,45 @@ fn copy_all(from: &File, at: u64, to: &File, offset: u64, length: u64) {
 
 #[test]
 fn a_copy_of_a_file_that_is_not_here_moves_no_bytes() {
-    let scene = Single::new();
-    scene.copy_in(256 * MIB);
-    scene.one.sync();
-    let two = scene.another_device("two");
+    let fixture = Single::new();
+    fixture.copy_in(256 * MIB);
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("film").exists());
-    let (sent, fetched) = (received(&scene.server), given(&scene.server));
+    let (sent, fetched) = (received(&fixture.server), given(&fixture.server));
     for (option, name) in [("--reflink=auto", "copy"), ("--sparse=never", "another")] {
         run("cp", &[Path::new(option), &two.path("film"), &two.path(name)]);
     }
     fs::remove_file(two.path("film")).unwrap();
     two.sync();
-    assert_eq!(received(&scene.server), sent, "content was sent");
-    assert_eq!(given(&scene.server), fetched, "content was fetched");
-    let expected = b3sum(&scene.directory.path().join("film"));
+    assert_eq!(received(&fixture.server), sent, "content was sent");
+    assert_eq!(given(&fixture.server), fetched, "content was fetched");
+    let expected = b3sum(&fixture.directory.path().join("film"));
     assert_eq!(
-        (digest(&scene, "copy"), digest(&scene, "another")),
+        (digest(&fixture, "copy"), digest(&fixture, "another")),
         (expected.clone(), expected.clone())
     );
-    wait_until("the copy is seen", seconds(10), || scene.one.path("copy").exists());
-    assert_eq!(b3sum(&scene.one.path("copy")), expected);
+    wait_until("the copy is seen", seconds(10), || fixture.one.path("copy").exists());
+    assert_eq!(b3sum(&fixture.one.path("copy")), expected);
 
     let change = Seed::of_this_run().bytes("change", MIB as usize);
-    for path in [two.path("copy"), scene.directory.path().join("film")] {
+    for path in [two.path("copy"), fixture.directory.path().join("film")] {
         let file = OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&change, 100 * MIB).unwrap();
     }
     two.sync();
-    let (more_sent, more_fetched) = (received(&scene.server) - sent, given(&scene.server));
+    let (more_sent, more_fetched) = (received(&fixture.server) - sent, given(&fixture.server));
     assert!(more_sent <= 4 * MIB, "{more_sent} bytes were sent for a change of 1 MiB");
-    assert_eq!(digest(&scene, "copy"), b3sum(&scene.directory.path().join("film")));
-    assert_eq!(digest(&scene, "another"), expected);
+    assert_eq!(digest(&fixture, "copy"), b3sum(&fixture.directory.path().join("film")));
+    assert_eq!(digest(&fixture, "another"), expected);
     println!("fetched in all: {} MiB", more_fetched / MIB);
 }
 
 #[test]
 fn a_file_of_more_than_four_gibibytes_is_copied_in_several_calls() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let size = (5 << 30) + 12_345;
-    let path = scene.one.path("sparse");
+    let path = fixture.one.path("sparse");
     let file = File::create(&path).unwrap();
     let mark = Seed::of_this_run().bytes("mark", 100_000);
     file.set_len(size).unwrap();
@@ -87,10 +87,10 @@ fn a_file_of_more_than_four_gibibytes_is_copied_in_several_calls() {
         file.write_all_at(&mark, place).unwrap();
     }
     drop(file);
-    scene.one.sync();
-    let two = scene.another_device("two");
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("sparse").exists());
-    let (sent, fetched) = (received(&scene.server), given(&scene.server));
+    let (sent, fetched) = (received(&fixture.server), given(&fixture.server));
     let (from, to) =
         (File::open(two.path("sparse")).unwrap(), File::create(two.path("copy")).unwrap());
     let first = copy(&from, 0, &to, 0, size as usize).unwrap() as u64;
@@ -98,8 +98,8 @@ fn a_file_of_more_than_four_gibibytes_is_copied_in_several_calls() {
     copy_all(&from, first, &to, first, size - first);
     drop(to);
     two.sync();
-    assert_eq!(digest(&scene, "copy"), digest(&scene, "sparse"));
-    assert_eq!((received(&scene.server), given(&scene.server)), (sent, fetched));
+    assert_eq!(digest(&fixture, "copy"), digest(&fixture, "sparse"));
+    assert_eq!((received(&fixture.server), given(&fixture.server)), (sent, fetched));
     let mut bytes = vec![0; mark.len()];
     File::open(two.path("copy")).unwrap().read_exact_at(&mut bytes, (4 << 30) - 50_000).unwrap();
     assert!(bytes == mark, "other bytes came back");
@@ -107,12 +107,12 @@ fn a_file_of_more_than_four_gibibytes_is_copied_in_several_calls() {
 
 #[test]
 fn parts_at_any_place_are_copied_as_they_are() {
-    let scene = Single::new();
-    scene.copy_in(24 * MIB);
-    scene.one.sync();
-    let mut model = fs::read(scene.directory.path().join("film")).unwrap();
+    let fixture = Single::new();
+    fixture.copy_in(24 * MIB);
+    fixture.one.sync();
+    let mut model = fs::read(fixture.directory.path().join("film")).unwrap();
     let source = model.clone();
-    let two = scene.another_device("two");
+    let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("film").exists());
     run("cp", &[&two.path("film"), &two.path("copy")]);
     let from = File::open(two.path("film")).unwrap();
@@ -130,14 +130,14 @@ fn parts_at_any_place_are_copied_as_they_are() {
     drop(to);
     assert!(fs::read(two.path("copy")).unwrap() == model, "other bytes came back");
     two.sync();
-    let stored = scene.server.sign_in("ada").get("/file/download?path=/copy").expect(200).body;
+    let stored = fixture.server.sign_in("ada").get("/file/download?path=/copy").expect(200).body;
     assert!(stored == model, "other bytes are on the server");
 }
 
 #[test]
 fn what_cannot_be_copied_is_refused_and_what_is_copied_changes_the_times() {
-    let scene = Single::new();
-    let path = scene.one.path("file");
+    let fixture = Single::new();
+    let path = fixture.one.path("file");
     fs::write(&path, b"0123456789").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
     let open = |path: &Path| OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -161,30 +161,30 @@ fn what_cannot_be_copied_is_refused_and_what_is_copied_changes_the_times() {
 /// On the server or not yet: what the copy has when the daemon dies is what the source begins with.
 #[test]
 fn a_daemon_killed_while_it_copies_leaves_the_beginning_of_the_source() {
-    let mut scene = Single::new();
-    scene.copy_in(96 * MIB);
-    scene.one.sync();
-    scene.server.stop();
-    fs::copy(scene.directory.path().join("film"), scene.one.path("local")).unwrap();
-    let expected = fs::read(scene.directory.path().join("film")).unwrap();
+    let mut fixture = Single::new();
+    fixture.copy_in(96 * MIB);
+    fixture.one.sync();
+    fixture.server.stop();
+    fs::copy(fixture.directory.path().join("film"), fixture.one.path("local")).unwrap();
+    let expected = fs::read(fixture.directory.path().join("film")).unwrap();
     for source in ["film", "local"] {
-        let (from, to) = (scene.one.path(source), scene.one.path(&format!("copy of {source}")));
+        let (from, to) = (fixture.one.path(source), fixture.one.path(&format!("copy of {source}")));
         let size = || fs::metadata(&to).map_or(0, |metadata| metadata.len());
         let mut copying = Command::new("cp").args([&from, &to]).spawn().unwrap();
         wait_until("the copy grows", seconds(20), || size() > 8 * MIB);
-        scene.one.kill();
+        fixture.one.kill();
         copying.wait().unwrap();
-        scene.one.mount();
+        fixture.one.mount();
         let copied = fs::read(&to).unwrap();
         println!("{source}: killed after {} MiB", copied.len() / MIB as usize);
         assert!(copied.len() as u64 > 8 * MIB);
         assert!(expected.starts_with(&copied), "the copy of {source} is another");
     }
-    scene.server.restart();
-    scene.one.sync();
-    let api = scene.server.sign_in("ada");
+    fixture.server.restart();
+    fixture.one.sync();
+    let api = fixture.server.sign_in("ada");
     for source in ["film", "local"] {
-        let copied = fs::read(scene.one.path(&format!("copy of {source}"))).unwrap();
+        let copied = fs::read(fixture.one.path(&format!("copy of {source}"))).unwrap();
         let path = format!("/file/download?path=/copy%20of%20{source}");
         let stored = api.get(&path).expect(200).body;
         assert!(stored == copied && expected.starts_with(&copied), "the server has other bytes");

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
+use crate::fixture::{Pair, names};
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{Pair, names};
 
 /// Waits for the promised two seconds, and says how long it took.
 #[track_caller]
@@ -52,28 +52,28 @@ fn every_change_is_seen_within_two_seconds() {
 
 #[test]
 fn a_directory_tells_both_devices_when_its_entries_changed() {
-    let scene = Pair::new();
-    fs::create_dir(scene.one.path("directory")).unwrap();
-    scene.one.sync();
-    fs::write(scene.one.path("directory/file"), "later").unwrap();
-    scene.one.sync();
+    let fixture = Pair::new();
+    fs::create_dir(fixture.one.path("directory")).unwrap();
+    fixture.one.sync();
+    fs::write(fixture.one.path("directory/file"), "later").unwrap();
+    fixture.one.sync();
     let modified = |path: std::path::PathBuf| fs::metadata(path).and_then(|it| it.modified()).ok();
-    let here = modified(scene.one.path("directory"));
-    soon("the time is that of the change", || modified(scene.two.path("directory")) == here);
+    let here = modified(fixture.one.path("directory"));
+    soon("the time is that of the change", || modified(fixture.two.path("directory")) == here);
 }
 
 #[test]
 fn a_reader_sees_the_old_or_the_new_content_and_never_a_mixture() {
-    let scene = Pair::new();
+    let fixture = Pair::new();
     let content = |version: u8| vec![version; 3_000_000];
-    fs::write(scene.one.path("file"), content(0)).unwrap();
-    scene.one.sync();
-    wait_until("the file is seen", seconds(10), || scene.two.path("file").exists());
+    fs::write(fixture.one.path("file"), content(0)).unwrap();
+    fixture.one.sync();
+    wait_until("the file is seen", seconds(10), || fixture.two.path("file").exists());
     for version in 1..8u8 {
-        fs::write(scene.one.path("new"), content(version)).unwrap();
-        fs::rename(scene.one.path("new"), scene.one.path("file")).unwrap();
+        fs::write(fixture.one.path("new"), content(version)).unwrap();
+        fs::rename(fixture.one.path("new"), fixture.one.path("file")).unwrap();
         wait_until("the new content is seen", seconds(10), || {
-            let bytes = fs::read(scene.two.path("file")).unwrap();
+            let bytes = fs::read(fixture.two.path("file")).unwrap();
             assert_eq!(bytes.len(), 3_000_000);
             assert!(bytes.iter().all(|byte| *byte == bytes[0]), "a mixture of two contents");
             assert!(bytes[0] == version || bytes[0] + 1 == version, "an older content came back");
@@ -84,11 +84,11 @@ fn a_reader_sees_the_old_or_the_new_content_and_never_a_mixture() {
 
 #[test]
 fn a_file_that_is_being_replaced_elsewhere_can_be_opened_at_any_moment() {
-    let scene = Pair::new();
-    fs::write(scene.one.path("file"), [0]).unwrap();
-    wait_until("the file is seen", seconds(10), || scene.two.path("file").exists());
+    let fixture = Pair::new();
+    fs::write(fixture.one.path("file"), [0]).unwrap();
+    wait_until("the file is seen", seconds(10), || fixture.two.path("file").exists());
     let replaced = AtomicBool::new(false);
-    let (file, looks) = (scene.two.path("file"), AtomicU32::new(0));
+    let (file, looks) = (fixture.two.path("file"), AtomicU32::new(0));
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
             while !replaced.load(Ordering::Relaxed) {
@@ -98,8 +98,8 @@ fn a_file_that_is_being_replaced_elsewhere_can_be_opened_at_any_moment() {
             }
         });
         for version in 1..15u8 {
-            fs::write(scene.one.path("new"), vec![version; version.into()]).unwrap();
-            fs::rename(scene.one.path("new"), scene.one.path("file")).unwrap();
+            fs::write(fixture.one.path("new"), vec![version; version.into()]).unwrap();
+            fs::rename(fixture.one.path("new"), fixture.one.path("file")).unwrap();
             wait_until("it is seen, or the reader failed", seconds(10), || {
                 reader.is_finished()
                     || fs::metadata(&file).is_ok_and(|seen| seen.len() == u64::from(version))
@@ -112,14 +112,14 @@ fn a_file_that_is_being_replaced_elsewhere_can_be_opened_at_any_moment() {
 
 #[test]
 fn drives_of_two_accounts_are_apart() {
-    let scene = Pair::new();
-    let directory = scene.directory.path();
-    let bob = crate::harness::device::Device::signed_up(directory, "bob", &scene.server, "bob");
-    fs::write(scene.one.path("hers"), "x").unwrap();
+    let fixture = Pair::new();
+    let directory = fixture.directory.path();
+    let bob = crate::harness::device::Device::signed_up(directory, "bob", &fixture.server, "bob");
+    fs::write(fixture.one.path("hers"), "x").unwrap();
     fs::write(bob.path("his"), "x").unwrap();
-    scene.one.sync();
+    fixture.one.sync();
     bob.sync();
-    wait_until("her other device has it", seconds(10), || scene.two.path("hers").exists());
-    assert_eq!(names(&scene.two.path("")), ["hers"]);
+    wait_until("her other device has it", seconds(10), || fixture.two.path("hers").exists());
+    assert_eq!(names(&fixture.two.path("")), ["hers"]);
     assert_eq!(names(&bob.path("")), ["his"]);
 }

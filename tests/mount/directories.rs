@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use rustix::fs::{CWD, RawDir, RenameFlags, SeekFrom, renameat_with, seek};
 
+use crate::fixture::{Pair, Single, names};
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{Pair, Single, names};
 
 /// Entries of the large directory; `MIAOFS_TEST_ENTRIES` sets another number.
 const ENTRIES: usize = 5000;
@@ -90,8 +90,8 @@ fn each_once(found: &[String], expected: &BTreeSet<String>, prefix: &str) {
 
 #[test]
 fn what_lasts_is_met_once_while_all_around_it_is_made_renamed_replaced_and_removed() {
-    let scene = Single::new();
-    let directory = scene.one.path("busy");
+    let fixture = Single::new();
+    let directory = fixture.one.path("busy");
     let lasting = fill(&directory, "lasting", 600);
     fill(&directory, "passing", 300);
     let done = AtomicBool::new(false);
@@ -153,8 +153,8 @@ fn change_something(directory: &Path, seed: Seed, step: u64) {
 
 #[test]
 fn a_reader_whose_place_is_gone_goes_on_though_others_read_the_directory_anew() {
-    let scene = Single::new();
-    let directory = scene.one.path("emptied");
+    let fixture = Single::new();
+    let directory = fixture.one.path("emptied");
     let all = fill(&directory, "file", 500);
     let reader = Reader::open(&directory);
     let mut met: Vec<String> = Vec::new();
@@ -174,8 +174,8 @@ fn a_reader_whose_place_is_gone_goes_on_though_others_read_the_directory_anew() 
 
 #[test]
 fn a_place_in_a_directory_stays_valid_and_rewinding_shows_news() {
-    let scene = Single::new();
-    let directory = scene.one.path("places");
+    let fixture = Single::new();
+    let directory = fixture.one.path("places");
     fill(&directory, "file", 300);
     let reader = Reader::open(&directory);
     let mut entries = Vec::new();
@@ -215,8 +215,8 @@ fn a_place_in_a_directory_stays_valid_and_rewinding_shows_news() {
 
 #[test]
 fn a_list_that_the_kernel_has_kept_is_never_older_than_the_directory() {
-    let scene = Pair::new();
-    let (here, there) = (scene.one.path("shared"), scene.two.path("shared"));
+    let fixture = Pair::new();
+    let (here, there) = (fixture.one.path("shared"), fixture.two.path("shared"));
     fill(&here, "file", 20);
     wait_until("the other device has all", seconds(20), || {
         there.exists() && names(&there).len() == 20
@@ -247,15 +247,15 @@ fn a_list_that_the_kernel_has_kept_is_never_older_than_the_directory() {
 fn a_very_large_directory_is_listed_renamed_and_removed_here_and_seen_there() {
     let count = std::env::var("MIAOFS_TEST_ENTRIES")
         .map_or(ENTRIES, |count| count.parse().expect("a number of entries"));
-    let scene = Pair::new();
-    let (here, there) = (scene.one.path("large"), scene.two.path("large"));
+    let fixture = Pair::new();
+    let (here, there) = (fixture.one.path("large"), fixture.two.path("large"));
     let started = Instant::now();
     let tell = |what: &str| println!("{:>8.2} s: {what}", started.elapsed().as_secs_f64());
     let all = fill(&here, "file", count);
     tell("created");
     each_once(&Reader::open(&here).rest(), &all, "file");
     tell("listed");
-    scene.one.sync();
+    fixture.one.sync();
     tell("on the server");
     let limit = seconds(120);
     wait_until("all are seen", limit, || {
@@ -270,7 +270,7 @@ fn a_very_large_directory_is_listed_renamed_and_removed_here_and_seen_there() {
     tell("renamed");
     let renamed: BTreeSet<String> = all.iter().map(|name| format!("renamed-{name}")).collect();
     each_once(&Reader::open(&here).rest(), &renamed, "");
-    scene.one.sync();
+    fixture.one.sync();
     wait_until("all new names are seen", limit, || {
         Reader::open(&there).rest().iter().filter(|name| name.starts_with("renamed")).count()
             == count
@@ -279,10 +279,10 @@ fn a_very_large_directory_is_listed_renamed_and_removed_here_and_seen_there() {
     tell("renamed for the other device");
     fs::remove_dir_all(&here).unwrap();
     tell("removed");
-    scene.one.run(&["sync", "--allow-deletions"]).expect_success();
+    fixture.one.run(&["sync", "--allow-deletions"]).expect_success();
     wait_until("the directory is gone", limit, || !there.exists());
     tell("removed for the other device");
-    for (device, name) in [(&scene.one, "one"), (&scene.two, "two")] {
+    for (device, name) in [(&fixture.one, "one"), (&fixture.two, "two")] {
         let peak = device.peak_memory();
         println!("memory of device {name}: {peak} KiB at the most");
         assert!(peak < 400 * 1024, "{peak} KiB for {count} entries");

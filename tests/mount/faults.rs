@@ -5,11 +5,11 @@ use std::io::Write;
 
 use rustix::io::Errno;
 
+use crate::fixture::{MIB, Single};
 use crate::harness::device::{Device, Finished};
 use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{MIB, Single};
 
 /// Panics unless the command ended with this code, and a complaint with these words and a next step.
 #[track_caller]
@@ -21,11 +21,11 @@ fn refused(finished: Finished, code: i32, words: &[&str]) {
 
 #[test]
 fn a_wrong_password_is_refused() {
-    let scene = Single::new();
-    let two = Device::new(scene.directory.path(), "two");
-    let wrong = two.sign_with("login", &scene.server.url(), "ada", "not her password");
+    let fixture = Single::new();
+    let two = Device::new(fixture.directory.path(), "two");
+    let wrong = two.sign_with("login", &fixture.server.url(), "ada", "not her password");
     refused(wrong, 4, &["wrong name or password", "signup"]);
-    let taken = two.sign("signup", &scene.server.url(), "ada");
+    let taken = two.sign("signup", &fixture.server.url(), "ada");
     assert!(taken.expect_failure(&["taken"]).status.code() == Some(1));
 }
 
@@ -68,64 +68,65 @@ fn a_mount_point_that_cannot_be_used_is_refused() {
 
 #[test]
 fn a_mount_point_of_another_device_is_refused() {
-    let scene = Single::new();
-    let two = Device::new(scene.directory.path(), "two");
-    two.sign("login", &scene.server.url(), "ada").expect_success();
-    let mount = scene.one.path("");
+    let fixture = Single::new();
+    let two = Device::new(fixture.directory.path(), "two");
+    two.sign("login", &fixture.server.url(), "ada").expect_success();
+    let mount = fixture.one.path("");
     let finished = two.run(&["mount", mount.to_str().unwrap()]);
     refused(finished, 6, &["mounted"]);
-    fs::write(scene.one.path("file"), "x").unwrap();
+    fs::write(fixture.one.path("file"), "x").unwrap();
 }
 
 #[test]
 fn a_second_daemon_on_the_same_store_is_refused() {
-    let scene = Single::new();
-    let elsewhere = scene.directory.path().join("elsewhere");
+    let fixture = Single::new();
+    let elsewhere = fixture.directory.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
-    let second = scene.one.run(&["mount", elsewhere.to_str().unwrap()]);
+    let second = fixture.one.run(&["mount", elsewhere.to_str().unwrap()]);
     refused(second, 7, &["in use"]);
-    fs::write(scene.one.path("file"), "the first goes on").unwrap();
+    fs::write(fixture.one.path("file"), "the first goes on").unwrap();
 }
 
 #[test]
 fn a_dead_mount_is_cleaned_by_mounting_again() {
-    let scene = Single::new();
-    fs::write(scene.one.path("file"), "x").unwrap();
-    scene.one.kill();
-    assert!(scene.one.is_mounted());
+    let fixture = Single::new();
+    fs::write(fixture.one.path("file"), "x").unwrap();
+    fixture.one.kill();
+    assert!(fixture.one.is_mounted());
     wait_until("the mount is dead", seconds(10), || {
-        let error = fs::metadata(scene.one.path("")).unwrap_err();
+        let error = fs::metadata(fixture.one.path("")).unwrap_err();
         Errno::from_io_error(&error) == Some(Errno::NOTCONN)
     });
-    scene.one.mount();
-    assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
-    scene.one.kill();
-    scene.one.run(&["umount", scene.one.path("").to_str().unwrap()]).expect_success();
-    assert!(!scene.one.is_mounted());
+    fixture.one.mount();
+    assert_eq!(fs::read_to_string(fixture.one.path("file")).unwrap(), "x");
+    fixture.one.kill();
+    fixture.one.run(&["umount", fixture.one.path("").to_str().unwrap()]).expect_success();
+    assert!(!fixture.one.is_mounted());
 }
 
 #[test]
 fn a_name_that_is_too_long_is_an_errno() {
-    let scene = Single::new();
-    File::create(scene.one.path(&"x".repeat(255))).unwrap();
-    let long = scene.one.path(&"x".repeat(256));
+    let fixture = Single::new();
+    File::create(fixture.one.path(&"x".repeat(255))).unwrap();
+    let long = fixture.one.path(&"x".repeat(256));
     let error = File::create(&long).unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::NAMETOOLONG));
     assert_eq!(Errno::from_io_error(&fs::create_dir(&long).unwrap_err()), Some(Errno::NAMETOOLONG));
     let target = "x".repeat(4096);
-    let error = std::os::unix::fs::symlink(target, scene.one.path("link")).unwrap_err();
+    let error = std::os::unix::fs::symlink(target, fixture.one.path("link")).unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::NAMETOOLONG));
 }
 
 #[test]
 fn a_full_quota_is_told_to_the_writer_or_by_sync() {
     let quota = (20 * MIB).to_string();
-    let scene = Single::with_server(&["--quota", &quota]);
-    let size = || rustix::fs::statvfs(scene.one.path("")).map_or(0, |it| it.f_blocks * it.f_frsize);
+    let fixture = Single::with_server(&["--quota", &quota]);
+    let size =
+        || rustix::fs::statvfs(fixture.one.path("")).map_or(0, |it| it.f_blocks * it.f_frsize);
     wait_until("df shows the quota", seconds(10), || size() == 20 * MIB);
-    fs::write(scene.one.path("fits"), vec![1; 10 << 20]).unwrap();
-    scene.one.sync();
-    let mut file = File::create(scene.one.path("too much")).unwrap();
+    fs::write(fixture.one.path("fits"), vec![1; 10 << 20]).unwrap();
+    fixture.one.sync();
+    let mut file = File::create(fixture.one.path("too much")).unwrap();
     let written = file.write_all(&vec![2; 15 << 20]).and_then(|()| file.sync_all());
     drop(file);
     match written {
@@ -134,26 +135,26 @@ fn a_full_quota_is_told_to_the_writer_or_by_sync() {
             assert!(matches!(errno, Some(Errno::NOSPC | Errno::DQUOT)), "{error}");
         }
         Ok(()) => {
-            let finished = scene.one.run(&["sync", "--timeout", "20"]);
+            let finished = fixture.one.run(&["sync", "--timeout", "20"]);
             finished.expect_failure(&["quota"]);
-            assert_eq!(fs::read(scene.one.path("too much")).unwrap(), vec![2; 15 << 20]);
+            assert_eq!(fs::read(fixture.one.path("too much")).unwrap(), vec![2; 15 << 20]);
         }
     }
-    fs::remove_file(scene.one.path("too much")).unwrap();
-    fs::write(scene.one.path("small"), "fits again").unwrap();
-    scene.one.sync();
+    fs::remove_file(fixture.one.path("too much")).unwrap();
+    fs::write(fixture.one.path("small"), "fits again").unwrap();
+    fixture.one.sync();
 }
 
 #[test]
 fn a_read_only_mount_refuses_every_change() {
-    let scene = Single::new();
-    fs::write(scene.one.path("file"), "x").unwrap();
-    scene.one.umount();
-    scene.one.mount_with(&["--read-only"]).expect_success();
-    assert_eq!(fs::read_to_string(scene.one.path("file")).unwrap(), "x");
-    let error = fs::write(scene.one.path("file"), "y").unwrap_err();
+    let fixture = Single::new();
+    fs::write(fixture.one.path("file"), "x").unwrap();
+    fixture.one.umount();
+    fixture.one.mount_with(&["--read-only"]).expect_success();
+    assert_eq!(fs::read_to_string(fixture.one.path("file")).unwrap(), "x");
+    let error = fs::write(fixture.one.path("file"), "y").unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::ROFS));
-    let error = fs::create_dir(scene.one.path("d")).unwrap_err();
+    let error = fs::create_dir(fixture.one.path("d")).unwrap_err();
     assert_eq!(Errno::from_io_error(&error), Some(Errno::ROFS));
 }
 

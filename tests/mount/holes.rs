@@ -7,10 +7,10 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
+use crate::fixture::{GIB, MIB, Pair, Single, received};
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{GIB, MIB, Pair, Single, received};
 
 const CHUNK: u64 = 4 * MIB;
 const RESERVE: FallocateFlags = FallocateFlags::empty();
@@ -56,8 +56,8 @@ fn find_data(state: &Path) -> std::path::PathBuf {
     panic!("no data files below {}", state.display());
 }
 
-fn fetched(scene: &Pair) -> u64 {
-    scene.server.metric("miaofs_download_bytes_total")
+fn fetched(fixture: &Pair) -> u64 {
+    fixture.server.metric("miaofs_download_bytes_total")
 }
 
 /// What a file must be after operations on it.
@@ -122,17 +122,17 @@ impl Model {
 
 #[test]
 fn ranges_are_reserved_punched_and_zeroed_as_asked_here_and_on_another_device() {
-    let scene = Pair::new();
+    let fixture = Pair::new();
     let seed = Seed::of_this_run();
-    let mut model = Model { file: open(&scene.one.path("file")), bytes: Vec::new() };
+    let mut model = Model { file: open(&fixture.one.path("file")), bytes: Vec::new() };
     for round in 0..4 {
         for step in 0..30 {
             model.step(seed, round * 100 + step);
         }
         model.check(&model.file, &format!("round {round}"));
-        scene.one.sync();
+        fixture.one.sync();
         model.check(&model.file, &format!("round {round}, on the server"));
-        let there = scene.two.path("file");
+        let there = fixture.two.path("file");
         let size = model.bytes.len() as u64;
         let seen = || fs::read(&there).is_ok_and(|bytes| bytes == model.bytes);
         wait_until("the other device has it", seconds(20), seen);
@@ -143,8 +143,8 @@ fn ranges_are_reserved_punched_and_zeroed_as_asked_here_and_on_another_device() 
 
 #[test]
 fn what_cannot_be_allocated_is_an_errno_and_changes_nothing() {
-    let scene = Single::new();
-    let path = scene.one.path("file");
+    let fixture = Single::new();
+    let path = fixture.one.path("file");
     fs::write(&path, "hello").unwrap();
     let file = open(&path);
     let refused = [
@@ -172,14 +172,14 @@ fn what_cannot_be_allocated_is_an_errno_and_changes_nothing() {
 
 #[test]
 fn a_hole_is_known_on_another_device_and_punched_there_without_being_fetched() {
-    let scene = Pair::new();
-    let (here, there) = (scene.one.path("image"), scene.two.path("image"));
+    let fixture = Pair::new();
+    let (here, there) = (fixture.one.path("image"), fixture.two.path("image"));
     let bytes = Seed::of_this_run().bytes("image", 16 * MIB as usize);
     fs::write(&here, &bytes).unwrap();
-    scene.one.sync();
+    fixture.one.sync();
     fallocate(open(&here), PUNCH, CHUNK, 2 * CHUNK).unwrap();
-    scene.one.sync();
-    assert_eq!(received(&scene.server), 16 * MIB, "a punched chunk is not sent");
+    fixture.one.sync();
+    assert_eq!(received(&fixture.server), 16 * MIB, "a punched chunk is not sent");
     wait_until("the file is seen", seconds(10), || there.exists());
     let file = open(&there);
     assert_eq!((data(&file, 0), hole(&file, 0)), (Ok(0), Ok(CHUNK)));
@@ -189,55 +189,55 @@ fn a_hole_is_known_on_another_device_and_punched_there_without_being_fetched() {
 
     fallocate(&file, PUNCH, 0, CHUNK).unwrap();
     drop(file);
-    scene.two.sync();
-    assert_eq!(fetched(&scene), 0, "only whole chunks were punched");
-    assert_eq!(received(&scene.server), 16 * MIB);
+    fixture.two.sync();
+    assert_eq!(fetched(&fixture), 0, "only whole chunks were punched");
+    assert_eq!(received(&fixture.server), 16 * MIB);
     let file = File::open(&here).unwrap();
     wait_until("the hole is seen", seconds(10), || data(&file, 0) == Ok(3 * CHUNK));
     let mut expected = bytes;
     expected[..3 * CHUNK as usize].fill(0);
     assert!(fs::read(&here).unwrap() == expected, "other bytes");
-    assert!(room_of(&scene.one) <= CHUNK + MIB, "{} bytes are left here", room_of(&scene.one));
+    assert!(room_of(&fixture.one) <= CHUNK + MIB, "{} bytes are left here", room_of(&fixture.one));
 }
 
 #[test]
 fn zeros_that_were_written_are_neither_sent_nor_kept() {
-    let scene = Pair::new();
-    let (here, there) = (scene.one.path("image"), scene.two.path("image"));
+    let fixture = Pair::new();
+    let (here, there) = (fixture.one.path("image"), fixture.two.path("image"));
     let mut bytes = vec![0; 16 * MIB as usize];
     bytes[3 * CHUNK as usize..].fill(7);
     fs::write(&here, &bytes).unwrap();
     assert!(room(&here) >= 16 * MIB);
-    scene.one.sync();
-    assert!(received(&scene.server) <= CHUNK, "{} bytes were sent", received(&scene.server));
+    fixture.one.sync();
+    assert!(received(&fixture.server) <= CHUNK, "{} bytes were sent", received(&fixture.server));
     wait_until("the zeros have gone", seconds(10), || room(&here) <= CHUNK + MIB);
-    assert!(room_of(&scene.one) <= CHUNK + MIB, "{} bytes are left here", room_of(&scene.one));
+    assert!(room_of(&fixture.one) <= CHUNK + MIB, "{} bytes are left here", room_of(&fixture.one));
     wait_until("the file is seen", seconds(10), || there.exists());
     for path in [&here, &there] {
         assert!(fs::read(path).unwrap() == bytes, "other bytes in {}", path.display());
         assert_eq!(data(&File::open(path).unwrap(), 5), Ok(3 * CHUNK));
     }
-    assert!(fetched(&scene) <= CHUNK, "{} bytes were fetched", fetched(&scene));
-    assert!(room_of(&scene.two) <= CHUNK + MIB, "{} bytes are there", room_of(&scene.two));
+    assert!(fetched(&fixture) <= CHUNK, "{} bytes were fetched", fetched(&fixture));
+    assert!(room_of(&fixture.two) <= CHUNK + MIB, "{} bytes are there", room_of(&fixture.two));
 }
 
 #[test]
 fn a_sparse_file_is_synced_without_its_holes_being_read() {
     const SIZE: u64 = 8 * GIB;
-    let scene = Pair::new();
-    let (here, there) = (scene.one.path("image"), scene.two.path("image"));
+    let fixture = Pair::new();
+    let (here, there) = (fixture.one.path("image"), fixture.two.path("image"));
     let file = open(&here);
     file.set_len(SIZE).unwrap();
     file.write_all_at(b"in the middle", SIZE / 2).unwrap();
-    let daemon = scene.one.daemon().unwrap().as_raw_nonzero();
+    let daemon = fixture.one.daemon().unwrap().as_raw_nonzero();
     let read = || {
         let io = fs::read_to_string(format!("/proc/{daemon}/io")).unwrap();
         let line = io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap();
         line.parse::<u64>().unwrap()
     };
     let before = read();
-    scene.one.sync();
-    assert!(received(&scene.server) <= CHUNK);
+    fixture.one.sync();
+    assert!(received(&fixture.server) <= CHUNK);
     assert!(read() - before < 64 * MIB, "{} bytes were read", read() - before);
     wait_until("the file is seen", seconds(10), || there.exists());
     let image = File::open(&there).unwrap();
@@ -249,8 +249,8 @@ fn a_sparse_file_is_synced_without_its_holes_being_read() {
 
 #[test]
 fn a_file_too_large_for_the_server_stays_local_and_says_so() {
-    let scene = Single::with_server(&["--max-file-size", "8388608"]);
-    let large = scene.one.path("large");
+    let fixture = Single::with_server(&["--max-file-size", "8388608"]);
+    let large = fixture.one.path("large");
     let file = open(&large);
     // The largest that ext4 has.
     let size = (1 << 44) - 4096;
@@ -258,17 +258,17 @@ fn a_file_too_large_for_the_server_stays_local_and_says_so() {
     file.write_all_at(b"far behind", size - 10).unwrap();
     let beyond = file.set_len((1 << 44) + 1).unwrap_err();
     assert_eq!(Errno::from_io_error(&beyond), Some(Errno::FBIG));
-    fs::write(scene.one.path("small"), "small").unwrap();
+    fs::write(fixture.one.path("small"), "small").unwrap();
     let state = || {
         let mut value = [0; 200];
         let length = rustix::fs::getxattr(&large, "user.miaofs.state", &mut value).unwrap();
         String::from_utf8_lossy(&value[..length]).into_owned()
     };
     wait_until("it is known to stay", seconds(20), || state().contains("stays local"));
-    assert_eq!(scene.one.status()["stays_local"], serde_json::json!(["/large"]));
-    let sync = scene.one.run(&["sync", "--timeout", "60"]);
+    assert_eq!(fixture.one.status()["stays_local"], serde_json::json!(["/large"]));
+    let sync = fixture.one.run(&["sync", "--timeout", "60"]);
     sync.expect_failure(&["large", "stays local"]);
-    let api = scene.server.sign_in("ada");
+    let api = fixture.server.sign_in("ada");
     assert_eq!(api.get("/file/download?path=/small").expect(200).body, b"small");
     let mut end = [0; 10];
     file.read_exact_at(&mut end, size - 10).unwrap();
@@ -276,7 +276,7 @@ fn a_file_too_large_for_the_server_stays_local_and_says_so() {
 
     file.set_len(8 * MIB).unwrap();
     drop(file);
-    scene.one.sync();
+    fixture.one.sync();
     let node = api.get("/file/meta?path=/large").expect(200).json();
     assert_eq!(node["state"]["content"]["size"], 8 * MIB);
     assert_eq!(state(), "synced");

@@ -1,4 +1,4 @@
-//! What the mounted drive promises, proved with real mounts of the real daemon against a real server.
+//! Promises of the mounted drive, proved with real mounts of the real daemon against a real server.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -16,6 +16,7 @@ mod copies;
 mod devices;
 mod directories;
 mod faults;
+mod fixture;
 mod holes;
 mod model;
 mod offline;
@@ -23,7 +24,6 @@ mod operations;
 mod permissions;
 mod programs;
 mod recovery;
-mod scene;
-mod sparing;
+mod transfer_efficiency;
 mod trees;
 mod xattrs;

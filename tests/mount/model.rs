@@ -10,16 +10,16 @@ use crate::filesystem::generate::{Habits, Rights, sequence};
 use crate::filesystem::model::Model;
 use crate::filesystem::operation::Operation;
 use crate::filesystem::random::{Random, seed_of_this_run, sequences};
+use crate::fixture::Pair;
 use crate::harness::device::Device;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::Pair;
 
 const MIB: u64 = 1 << 20;
 
 #[test]
 fn a_mount_does_what_a_local_disk_does_and_another_device_sees_it() {
-    let (scene, seed) = (Pair::new(), seed_of_this_run());
-    let local = scene.directory.path().join("local");
+    let (fixture, seed) = (Pair::new(), seed_of_this_run());
+    let local = fixture.directory.path().join("local");
     fs::create_dir(&local).unwrap();
     let mut models = Vec::new();
     for number in 0..sequences(150) {
@@ -27,18 +27,18 @@ fn a_mount_does_what_a_local_disk_does_and_another_device_sees_it() {
         let operations = sequence(&mut Random::new(seed), habits());
         let name = format!("sequence {number}");
         let mut model = new_model();
-        if let Err(difference) = run(&scene.one, &name, &mut model, &operations) {
-            let report = report(&scene.one, operations, &difference);
+        if let Err(difference) = run(&fixture.one, &name, &mut model, &operations) {
+            let report = report(&fixture.one, operations, &difference);
             panic!("MIAOFS_TEST_SEED={seed}\n{report}");
         }
         on_disk(&local.join(&name), &operations);
         models.push((seed, name, model));
     }
-    fs::write(scene.one.path("the end"), "").unwrap();
-    scene.one.sync();
-    wait_until("all has arrived", seconds(60), || scene.two.path("the end").exists());
+    fs::write(fixture.one.path("the end"), "").unwrap();
+    fixture.one.sync();
+    wait_until("all has arrived", seconds(60), || fixture.two.path("the end").exists());
     for (seed, name, mut model) in models {
-        let mut seen = Disk::new(scene.two.path(&name), |_end| ());
+        let mut seen = Disk::new(fixture.two.path(&name), |_end| ());
         if let Err(difference) = inspect(&mut model, &mut seen, habits().length) {
             panic!("MIAOFS_TEST_SEED={seed}: on the other device\n{difference}");
         }

@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, RenameFlags, XattrFlags};
 use rustix::io::Errno;
 
+use crate::fixture::{Single, names};
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::{Single, names};
 
 fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> Errno {
     Errno::from_io_error(&result.unwrap_err()).unwrap()
@@ -20,9 +20,9 @@ fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> Errno {
 
 #[test]
 fn writes_at_any_place_read_back() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let seed = Seed::of_this_run();
-    let path = scene.one.path("file");
+    let path = fixture.one.path("file");
     let file =
         OpenOptions::new().create(true).truncate(true).read(true).write(true).open(&path).unwrap();
     let mut model = Vec::new();
@@ -41,16 +41,16 @@ fn writes_at_any_place_read_back() {
         assert_eq!(file.metadata().unwrap().len(), model.len() as u64);
     }
     assert!(fs::read(&path).unwrap() == model, "other bytes came back");
-    scene.one.sync();
-    let api = scene.server.sign_in("ada");
+    fixture.one.sync();
+    let api = fixture.server.sign_in("ada");
     let stored = api.get("/file/download?path=/file").expect(200).body;
     assert!(stored == model, "other bytes are on the server");
 }
 
 #[test]
 fn appending_and_truncating_work_as_on_a_disk() {
-    let scene = Single::new();
-    let path = scene.one.path("log");
+    let fixture = Single::new();
+    let path = fixture.one.path("log");
     for line in ["one\n", "two\n", "three\n"] {
         let mut file = OpenOptions::new().create(true).append(true).open(&path).unwrap();
         file.write_all(line.as_bytes()).unwrap();
@@ -66,12 +66,12 @@ fn appending_and_truncating_work_as_on_a_disk() {
 
 #[test]
 fn an_unlinked_file_lives_while_it_is_open() {
-    let scene = Single::new();
-    let path = scene.one.path("temporary");
+    let fixture = Single::new();
+    let path = fixture.one.path("temporary");
     let mut file = File::options().create_new(true).read(true).write(true).open(&path).unwrap();
     file.write_all(b"before").unwrap();
     fs::remove_file(&path).unwrap();
-    assert_eq!(names(&scene.one.path("")), Vec::<String>::new());
+    assert_eq!(names(&fixture.one.path("")), Vec::<String>::new());
     file.write_all(b" and after").unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();
     let mut text = String::new();
@@ -79,15 +79,15 @@ fn an_unlinked_file_lives_while_it_is_open() {
     assert_eq!(text, "before and after");
     assert_eq!(file.metadata().unwrap().nlink(), 0);
     drop(file);
-    scene.one.sync();
-    let listing = scene.server.sign_in("ada").get("/file/query?path=/").expect(200).json();
+    fixture.one.sync();
+    let listing = fixture.server.sign_in("ada").get("/file/query?path=/").expect(200).json();
     assert_eq!(listing["nodes"], serde_json::json!([]));
 }
 
 #[test]
 fn renames_replace_exchange_and_refuse_as_asked() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     fs::write(path("a"), "a").unwrap();
     fs::write(path("b"), "b").unwrap();
     let rename = |from: &str, to: &str, flags| {
@@ -110,8 +110,8 @@ fn renames_replace_exchange_and_refuse_as_asked() {
 
 #[test]
 fn directories_count_their_entries_and_refuse_to_go_when_full() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     fs::create_dir(path("d")).unwrap();
     let expected: BTreeSet<String> = (0..3000).map(|number| format!("entry {number} 秒")).collect();
     for name in &expected {
@@ -131,8 +131,8 @@ fn directories_count_their_entries_and_refuse_to_go_when_full() {
 
 #[test]
 fn links_of_both_kinds_work() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     fs::write(path("file"), "text").unwrap();
     symlink("file", path("soft")).unwrap();
     fs::hard_link(path("file"), path("hard")).unwrap();
@@ -152,8 +152,8 @@ fn links_of_both_kinds_work() {
 
 #[test]
 fn attributes_are_kept_here_and_on_another_device() {
-    let scene = Single::new();
-    let path = scene.one.path("file");
+    let fixture = Single::new();
+    let path = fixture.one.path("file");
     fs::write(&path, "x").unwrap();
     let when = SystemTime::UNIX_EPOCH + Duration::new(1_234_567_890, 123_456_789);
     chown(&path, Some(1234), Some(4321)).unwrap();
@@ -163,8 +163,8 @@ fn attributes_are_kept_here_and_on_another_device() {
     rustix::fs::setxattr(&path, "user.bytes", &[0, 255, 1], XattrFlags::CREATE).unwrap();
     let again = rustix::fs::setxattr(&path, "user.color", b"", XattrFlags::CREATE);
     assert_eq!(again, Err(Errno::EXIST));
-    scene.one.sync();
-    let two = scene.another_device("two");
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("file").exists());
     for path in [path, two.path("file")] {
         let metadata = fs::metadata(&path).unwrap();
@@ -185,14 +185,14 @@ fn attributes_are_kept_here_and_on_another_device() {
 
 #[test]
 fn special_files_and_empty_ones_travel() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     File::create(path("empty")).unwrap();
     let mode = rustix::fs::Mode::from(0o640);
     rustix::fs::mknodat(CWD, path("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
-    scene.one.sync();
-    let two = scene.another_device("two");
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     wait_until("all are seen", seconds(10), || names(&two.path("")).len() == 3);
     use std::os::unix::fs::FileTypeExt;
     let kind = |name: &str| fs::symlink_metadata(two.path(name)).unwrap().file_type();
@@ -202,25 +202,25 @@ fn special_files_and_empty_ones_travel() {
 
 #[test]
 fn fsync_works_on_files_and_directories() {
-    let scene = Single::new();
-    let file = File::create(scene.one.path("file")).unwrap();
+    let fixture = Single::new();
+    let file = File::create(fixture.one.path("file")).unwrap();
     (&file).write_all(b"x").unwrap();
     file.sync_all().unwrap();
     file.sync_data().unwrap();
-    File::open(scene.one.path("")).unwrap().sync_all().unwrap();
+    File::open(fixture.one.path("")).unwrap().sync_all().unwrap();
 }
 
 #[test]
 fn holes_take_no_room_on_the_way() {
-    let scene = Single::new();
-    let file = File::create(scene.one.path("image")).unwrap();
+    let fixture = Single::new();
+    let file = File::create(fixture.one.path("image")).unwrap();
     file.set_len(1 << 30).unwrap();
     file.write_all_at(b"the end", (1 << 30) - 7).unwrap();
     drop(file);
-    scene.one.sync();
-    let sent = scene.server.metric("miaofs_chunk_bytes_received_total");
+    fixture.one.sync();
+    let sent = fixture.server.metric("miaofs_chunk_bytes_received_total");
     assert!(sent <= 4 << 20, "{sent} bytes were sent for a file of holes");
-    let two = scene.another_device("two");
+    let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("image").exists());
     let mut bytes = [1; 16];
     let image = File::open(two.path("image")).unwrap();
@@ -232,8 +232,8 @@ fn holes_take_no_room_on_the_way() {
 
 #[test]
 fn a_running_program_is_neither_written_to_nor_cut() {
-    let scene = Single::new();
-    let path = scene.one.path("sleep");
+    let fixture = Single::new();
+    let path = fixture.one.path("sleep");
     fs::copy("/bin/sleep", &path).unwrap();
     let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
     let before = fs::metadata(&path).unwrap().len();

@@ -8,12 +8,12 @@ use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTI
 use rustix::io::Errno;
 
 use crate::callers::{ADA, BOB, ROOT, says};
-use crate::scene::{Single, output};
+use crate::fixture::{Single, output};
 
 #[test]
 fn what_is_made_belongs_to_its_maker_and_its_directorys_group() {
-    let scene = Single::new();
-    let root = scene.one.path("");
+    let fixture = Single::new();
+    let root = fixture.one.path("");
     says(
         ROOT,
         &root,
@@ -37,8 +37,8 @@ fn what_is_made_belongs_to_its_maker_and_its_directorys_group() {
 
 #[test]
 fn in_a_sticky_directory_only_owners_remove_and_rename() {
-    let scene = Single::new();
-    let root = scene.one.path("");
+    let fixture = Single::new();
+    let root = fixture.one.path("");
     says(ROOT, &root, "mkdir st; chmod 1777 st", "");
     says(ADA, &root, "echo x > st/f; mkdir st/d", "");
     let denied = "Operation not permitted\n".repeat(4);
@@ -62,8 +62,8 @@ const CHANGE: &str = "chmod 777 .
 
 #[test]
 fn who_changes_a_program_takes_its_privileges_away_unless_capable() {
-    let scene = Single::new();
-    let root = scene.one.path("");
+    let fixture = Single::new();
+    let root = fixture.one.path("");
     let change = |who: &str| format!("who='{who}'\n{CHANGE}");
     let expected = |executable: &str, other: &str| {
         [executable, other].map(|mode| format!("{mode}\n").repeat(4)).concat()
@@ -83,16 +83,16 @@ fn who_changes_a_program_takes_its_privileges_away_unless_capable() {
 
 #[test]
 fn a_removed_directory_that_is_open_is_still_a_directory() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     for name in ["removed", "replaced", "other"] {
         fs::create_dir(path(name)).unwrap();
     }
-    scene.one.sync();
+    fixture.one.sync();
     let open = ["removed", "replaced"].map(|name| File::open(path(name)).unwrap());
     fs::remove_dir(path("removed")).unwrap();
     fs::rename(path("other"), path("replaced")).unwrap();
-    scene.one.sync();
+    fixture.one.sync();
     for directory in &open {
         let metadata = directory.metadata().unwrap();
         assert!(metadata.is_dir());
@@ -114,15 +114,15 @@ fn a_removed_directory_that_is_open_is_still_a_directory() {
     let open = File::options().read(true).write(true).open(path("p")).unwrap();
     fs::remove_file(path("p")).unwrap();
     assert_eq!(open.metadata().unwrap().nlink(), 0);
-    scene.one.sync();
-    let listing = scene.server.sign_in("ada").get("/file/query?path=/").expect(200).json();
+    fixture.one.sync();
+    let listing = fixture.server.sign_in("ada").get("/file/query?path=/").expect(200).json();
     assert_eq!(listing["nodes"].as_array().unwrap().len(), 1, "{listing}");
 }
 
 #[test]
 fn times_are_set_to_what_they_can_be_by_whom_they_may() {
-    let scene = Single::new();
-    let path = scene.one.path("f");
+    let fixture = Single::new();
+    let path = fixture.one.path("f");
     fs::write(&path, "x").unwrap();
     let set = |atime: (i64, i64), mtime: (i64, i64)| {
         let [atime, mtime] = [atime, mtime].map(|(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec });
@@ -148,28 +148,28 @@ fn times_are_set_to_what_they_can_be_by_whom_they_may() {
     assert_eq!((ends.0, ends.1), (last, (-9_223_372_037, 145_224_192)), "not the nearest time");
 
     let touch = "touch -d 2002-02-02 f; touch f && test f -nt . && echo newer";
-    says(ROOT, &scene.one.path(""), "chmod 644 f; touch -d 2001-01-01 . f", "");
-    says(BOB, &scene.one.path(""), touch, "Permission denied\nPermission denied");
-    says(ROOT, &scene.one.path(""), "chmod 666 f", "");
-    says(BOB, &scene.one.path(""), touch, "Operation not permitted\nnewer");
+    says(ROOT, &fixture.one.path(""), "chmod 644 f; touch -d 2001-01-01 . f", "");
+    says(BOB, &fixture.one.path(""), touch, "Permission denied\nPermission denied");
+    says(ROOT, &fixture.one.path(""), "chmod 666 f", "");
+    says(BOB, &fixture.one.path(""), touch, "Operation not permitted\nnewer");
 }
 
 #[test]
 fn special_files_are_what_they_stand_for() {
-    let scene = Single::new();
-    scene.one.umount();
-    scene.one.mount_with(&["-o", "dev,suid"]).expect_success();
+    let fixture = Single::new();
+    fixture.one.umount();
+    fixture.one.mount_with(&["-o", "dev,suid"]).expect_success();
     let script = "mknod null c 1 3; mknod zero c 1 5; mkfifo p; mknod b b 259 1048575
         echo gone > null; head -c 3 zero | od -An -tx1; echo through > p & cat p; stat -c '%F %Hr %Lr' b
         ln -s loop loop; cat loop; ln loop hard; readlink hard";
     let expected = "00 00 00\nthrough\nblock special file 259 1048575\nToo many levels of symbolic links\nloop";
-    says(ROOT, &scene.one.path(""), script, expected);
+    says(ROOT, &fixture.one.path(""), script, expected);
 }
 
 #[test]
 fn names_that_cannot_be_given_are_refused() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     fs::create_dir(path("d")).unwrap();
     fs::write(path("f"), "x").unwrap();
     let errno = |result: std::io::Result<()>| Errno::from_io_error(&result.unwrap_err());
@@ -183,14 +183,14 @@ fn names_that_cannot_be_given_are_refused() {
 
 #[test]
 fn a_remount_makes_it_read_only_and_writable_again() {
-    let scene = Single::new();
-    let root = scene.one.path("");
+    let fixture = Single::new();
+    let root = fixture.one.path("");
     fs::write(root.join("f"), "x\n").unwrap();
     let remount = |options: &str| {
         output(Command::new("mount").args(["-i", "-o", &format!("remount,{options}")]).arg(&root));
     };
     let helper = |options: &str| {
-        let helper = scene.directory.path().join("mount.fuse.miaofs");
+        let helper = fixture.directory.path().join("mount.fuse.miaofs");
         if !helper.exists() {
             std::os::unix::fs::symlink(crate::harness::binary("miaofs"), &helper).unwrap();
         }
@@ -205,10 +205,10 @@ fn a_remount_makes_it_read_only_and_writable_again() {
         remount("rw");
         says(ROOT, &root, "echo x > f; mkdir d && rmdir d; cat f", "x");
     }
-    scene.one.umount();
-    scene.one.mount_with(&["--read-only"]).expect_success();
+    fixture.one.umount();
+    fixture.one.mount_with(&["--read-only"]).expect_success();
     says(ROOT, &root, "mkdir d", "Read-only file system");
     remount("rw");
     says(ROOT, &root, "mkdir d && ls", "d\nf");
-    scene.one.sync();
+    fixture.one.sync();
 }

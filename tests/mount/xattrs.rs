@@ -8,13 +8,13 @@ use rustix::fs::XattrFlags;
 use rustix::io::Errno;
 
 use crate::callers::{ADA, ROOT, said, says};
+use crate::fixture::Single;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::Single;
 
 #[test]
 fn each_namespace_is_for_those_it_is_meant_for() {
-    let scene = Single::new();
-    let root = scene.one.path("");
+    let fixture = Single::new();
+    let root = fixture.one.path("");
     let set = "touch f; chown 1234 f; ln -s f l; mkfifo p; chmod 666 p
         for name in user.a trusted.a security.a; do setfattr -n $name -v 1 f; done; setcap cap_net_raw+ep f
         setfattr -n trusted.l -v 1 -h l; setfattr -n user.l -v 1 -h l; setfattr -n user.p -v 1 p
@@ -31,8 +31,8 @@ fn each_namespace_is_for_those_it_is_meant_for() {
 
 #[test]
 fn the_limits_of_attributes_are_those_of_linux_and_of_the_server() {
-    let scene = Single::new();
-    let path = scene.one.path("f");
+    let fixture = Single::new();
+    let path = fixture.one.path("f");
     fs::write(&path, "x").unwrap();
     let set =
         |name: &str, value: &[u8]| rustix::fs::setxattr(&path, name, value, XattrFlags::empty());
@@ -47,13 +47,13 @@ fn the_limits_of_attributes_are_those_of_linux_and_of_the_server() {
     for number in 0..1000 {
         set(&format!("user.number {number}"), number.to_string().as_bytes()).unwrap();
     }
-    scene.one.sync();
-    let two = scene.another_device("two");
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("f").exists());
-    scene.one.umount();
-    scene.one.mount();
+    fixture.one.umount();
+    fixture.one.mount();
     let all = "getfattr -d -m - f";
-    let here = said(ROOT, &scene.one.path(""), all);
+    let here = said(ROOT, &fixture.one.path(""), all);
     assert_eq!(here.lines().filter(|line| line.starts_with("user.")).count(), 1002);
     assert_eq!(said(ROOT, &two.path(""), all), here);
 }
@@ -67,7 +67,7 @@ fn everything(directory: &Path) -> String {
 
 #[test]
 fn all_that_a_node_is_reaches_the_other_device_and_survives_a_remount() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let script = "mkdir -p 'd/deep er' s; echo 1 > d/f; ln d/f 'd/deep er/hard'; ln -s ../秒 d/l
         mkfifo p; mknod c c 1 3; mknod b b 259 1048575
         python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"sock\")'
@@ -77,22 +77,22 @@ fn all_that_a_node_is_reaches_the_other_device_and_survives_a_remount() {
         setfattr -n user.a -v 0x00ff d/f; setfattr -n trusted.b -v x -h d/l; setfattr -n security.c -v y 'd/deep er'
         touch -d '1965-05-05 05:05:05.123456789' d/f
         touch -h -d '2200-01-01 00:00:00.000000001' d/l; touch -d 2001-01-01 s";
-    says(ROOT, &scene.one.path(""), script, "");
-    let before = everything(&scene.one.path(""));
+    says(ROOT, &fixture.one.path(""), script, "");
+    let before = everything(&fixture.one.path(""));
     assert!(
         before.contains("trusted.b=0x78") && before.contains("default:user:1234:rwx"),
         "{before}"
     );
     assert!(before.contains("d/f f 674 1234:4321 2 2 -147034495.1234567890"), "{before}");
-    scene.one.sync();
-    let two = scene.another_device("two");
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     let nodes = || fs::read_dir(two.path("")).map_or(0, Iterator::count);
-    let here = fs::read_dir(scene.one.path("")).unwrap().count();
+    let here = fs::read_dir(fixture.one.path("")).unwrap().count();
     wait_until("all are seen", seconds(10), || nodes() == here);
     assert_eq!(everything(&two.path("")), before);
-    scene.one.umount();
-    scene.one.mount();
-    assert_eq!(everything(&scene.one.path("")), before);
+    fixture.one.umount();
+    fixture.one.mount();
+    assert_eq!(everything(&fixture.one.path("")), before);
     assert_eq!(
         fs::metadata(two.path("d/f")).unwrap().ino(),
         fs::metadata(two.path("d/deep er/hard")).unwrap().ino()

@@ -15,14 +15,14 @@ use crate::harness::server::Server;
 const SIZE: usize = 2 * CHUNK_SIZE as usize + 1000;
 
 /// A server with a file `film` of three chunks.
-struct Scene {
+struct Fixture {
     _directory: tempfile::TempDir,
     server: Server,
     ada: Api,
     content: Content,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let directory = scratch();
         let server = Server::start(&directory.path().join("data"));
@@ -44,17 +44,17 @@ impl Scene {
 
 #[test]
 fn a_whole_file_comes_with_its_digest_as_etag() {
-    let scene = Scene::new();
-    let answer = scene.get(&[]).expect(200);
-    assert!(answer.body == scene.content.bytes, "other bytes came back");
-    assert_eq!(answer.header("etag"), Some(scene.etag().as_str()));
+    let fixture = Fixture::new();
+    let answer = fixture.get(&[]).expect(200);
+    assert!(answer.body == fixture.content.bytes, "other bytes came back");
+    assert_eq!(answer.header("etag"), Some(fixture.etag().as_str()));
     assert_eq!(answer.header("accept-ranges"), Some("bytes"));
     assert_eq!(answer.header("content-length"), Some(SIZE.to_string().as_str()));
 }
 
 #[test]
 fn every_form_of_range_gives_exactly_its_bytes() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let chunk = CHUNK_SIZE as usize;
     let samples = [
         ("bytes=0-0".to_owned(), 0..1),
@@ -65,19 +65,19 @@ fn every_form_of_range_gives_exactly_its_bytes() {
         (format!("bytes=-{}", 10 * SIZE), 0..SIZE),
     ];
     for (header, range) in samples {
-        let answer = scene.get(&[("range", &header)]).expect(206);
-        assert!(answer.body == scene.content.bytes[range.clone()], "{header}: other bytes");
+        let answer = fixture.get(&[("range", &header)]).expect(206);
+        assert!(answer.body == fixture.content.bytes[range.clone()], "{header}: other bytes");
         let expected = format!("bytes {}-{}/{SIZE}", range.start, range.end - 1);
         assert_eq!(answer.header("content-range"), Some(expected.as_str()), "{header}");
-        assert_eq!(answer.header("etag"), Some(scene.etag().as_str()));
+        assert_eq!(answer.header("etag"), Some(fixture.etag().as_str()));
     }
 }
 
 #[test]
 fn a_range_past_the_end_is_not_satisfiable() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for header in [format!("bytes={SIZE}-"), "bytes=-0".to_owned()] {
-        let answer = scene.get(&[("range", &header)]);
+        let answer = fixture.get(&[("range", &header)]);
         let expected = format!("bytes */{SIZE}");
         assert_eq!(answer.header("content-range"), Some(expected.as_str()), "{header}");
         answer.expect_problem(416, "range_not_satisfiable");
@@ -86,70 +86,70 @@ fn a_range_past_the_end_is_not_satisfiable() {
 
 #[test]
 fn a_malformed_range_is_refused_or_ignored_but_never_guessed() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     for header in ["bytes=5-2", "bytes=a-b", "bytes=", "lines=1-2", "bytes=--5", "bytes=0x1-2"] {
-        let answer = scene.get(&[("range", header)]);
-        let whole = answer.status == 200 && answer.body == scene.content.bytes;
+        let answer = fixture.get(&[("range", header)]);
+        let whole = answer.status == 200 && answer.body == fixture.content.bytes;
         assert!(whole || (400..500).contains(&answer.status), "{header}: {}", answer.status);
     }
 }
 
 #[test]
 fn if_range_decides_between_the_part_and_the_whole() {
-    let scene = Scene::new();
-    let same = scene.etag();
-    let answer = scene.get(&[("range", "bytes=5-9"), ("if-range", &same)]).expect(206);
-    assert_eq!(answer.body, scene.content.bytes[5..10]);
+    let fixture = Fixture::new();
+    let same = fixture.etag();
+    let answer = fixture.get(&[("range", "bytes=5-9"), ("if-range", &same)]).expect(206);
+    assert_eq!(answer.body, fixture.content.bytes[5..10]);
     let other = format!("\"{}\"", Content::new(vec![1]).digest);
-    let answer = scene.get(&[("range", "bytes=5-9"), ("if-range", &other)]).expect(200);
+    let answer = fixture.get(&[("range", "bytes=5-9"), ("if-range", &other)]).expect(200);
     assert_eq!(answer.body.len(), SIZE);
 }
 
 #[test]
 fn what_the_client_has_already_is_not_sent_again() {
-    let scene = Scene::new();
-    let answer = scene.get(&[("if-none-match", &scene.etag())]).expect(304);
+    let fixture = Fixture::new();
+    let answer = fixture.get(&[("if-none-match", &fixture.etag())]).expect(304);
     assert!(answer.body.is_empty());
 }
 
 #[test]
 fn a_content_downloads_by_digest_and_sent_bytes_are_counted() {
-    let scene = Scene::new();
-    let before = scene.server.metric("miaofs_download_bytes_total");
-    let path = format!("/file/download?digest={}", scene.content.digest);
+    let fixture = Fixture::new();
+    let before = fixture.server.metric("miaofs_download_bytes_total");
+    let path = format!("/file/download?digest={}", fixture.content.digest);
     let range = [("range", "bytes=1000-5999")];
-    let answer = scene.ada.send(Method::GET, &path, &range, Vec::new()).expect(206);
-    assert!(answer.body == scene.content.bytes[1000..6000], "other bytes came back");
-    assert_eq!(scene.server.metric("miaofs_download_bytes_total") - before, 5000);
+    let answer = fixture.ada.send(Method::GET, &path, &range, Vec::new()).expect(206);
+    assert!(answer.body == fixture.content.bytes[1000..6000], "other bytes came back");
+    assert_eq!(fixture.server.metric("miaofs_download_bytes_total") - before, 5000);
 }
 
 #[test]
 fn nothing_is_downloaded_that_is_not_there_or_not_ones_own() {
-    let scene = Scene::new();
-    scene.ada.get("/file/download?path=/other").expect_problem(404, "not_found");
-    scene.ada.get("/file/download?path=/").expect_problem(409, "wrong_kind");
-    scene.ada.get("/file/download").expect(400);
-    scene.ada.get("/file/download?digest=00").expect(400);
-    let both = format!("/file/download?path=/film&digest={}", scene.content.digest);
-    scene.ada.get(&both).expect(400);
-    let bob = scene.server.sign_up("bob");
-    let path = format!("/file/download?digest={}", scene.content.digest);
+    let fixture = Fixture::new();
+    fixture.ada.get("/file/download?path=/other").expect_problem(404, "not_found");
+    fixture.ada.get("/file/download?path=/").expect_problem(409, "wrong_kind");
+    fixture.ada.get("/file/download").expect(400);
+    fixture.ada.get("/file/download?digest=00").expect(400);
+    let both = format!("/file/download?path=/film&digest={}", fixture.content.digest);
+    fixture.ada.get(&both).expect(400);
+    let bob = fixture.server.sign_up("bob");
+    let path = format!("/file/download?digest={}", fixture.content.digest);
     bob.get(&path).expect_problem(404, "not_found");
     bob.get("/file/download?path=/film").expect_problem(404, "not_found");
 }
 
 #[test]
 fn locate_names_the_chunks_and_where_they_are() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let locate = |first: u64, count: u64| {
-        let body = json!({ "digest": scene.content.digest, "first": first, "count": count });
-        scene.ada.post("/file/locate", &body).expect(200).json()
+        let body = json!({ "digest": fixture.content.digest, "first": first, "count": count });
+        fixture.ada.post("/file/locate", &body).expect(200).json()
     };
     let all = locate(0, 100);
     assert_eq!(all["size"], SIZE);
     let digests: Vec<_> =
         all["chunks"].as_array().unwrap().iter().map(|it| &it["digest"]).collect();
-    assert_eq!(json!(digests), json!(scene.content.chunks));
-    assert_eq!(locate(1, 1)["chunks"][0]["digest"], json!(scene.content.chunks[1]));
+    assert_eq!(json!(digests), json!(fixture.content.chunks));
+    assert_eq!(locate(1, 1)["chunks"][0]["digest"], json!(fixture.content.chunks[1]));
     assert_eq!(locate(3, 1)["chunks"], json!([]));
 }

@@ -13,13 +13,13 @@ use crate::harness::server::Server;
 const ROOT: NodeId = NodeId::ROOT;
 
 /// A server with one account.
-struct Scene {
+struct Fixture {
     _directory: tempfile::TempDir,
     server: Server,
     ada: Api,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Self {
         let directory = scratch();
         let server = Server::start(&directory.path().join("data"));
@@ -52,24 +52,24 @@ impl Scene {
 
 #[test]
 fn a_tree_is_made_in_one_commit_in_any_order() {
-    let scene = Scene::new();
-    let content = scene.content("hello");
+    let fixture = Fixture::new();
+    let content = fixture.content("hello");
     let directory = Change::directory(ROOT, "documents");
     let file = Change::file(directory.id(), "hello.txt", &content);
     let link = Change::create("symlink", directory.id(), "link").with("target", json!("hello.txt"));
-    apply(&scene.ada, &[&link, &file, &directory]);
-    assert_eq!(scene.names(ROOT), ["documents"]);
-    assert_eq!(scene.names(directory.id()), ["hello.txt", "link"]);
-    let node = scene.ada.get("/file/meta?path=/documents/hello.txt").expect(200).json();
+    apply(&fixture.ada, &[&link, &file, &directory]);
+    assert_eq!(fixture.names(ROOT), ["documents"]);
+    assert_eq!(fixture.names(directory.id()), ["hello.txt", "link"]);
+    let node = fixture.ada.get("/file/meta?path=/documents/hello.txt").expect(200).json();
     assert_eq!(node["state"], file.0["state"]);
-    let node = scene.ada.get("/file/meta?path=/documents/link").expect(200).json();
+    let node = fixture.ada.get("/file/meta?path=/documents/link").expect(200).json();
     assert_eq!(node["state"]["target"], "hello.txt");
 }
 
 #[test]
 fn every_attribute_comes_back_as_it_was_sent() {
-    let scene = Scene::new();
-    let content = scene.content("hello");
+    let fixture = Fixture::new();
+    let content = fixture.content("hello");
     let device = Change::create("char_device", ROOT, "null").with("rdev", json!(259));
     let file = Change::file(ROOT, "秒 \u{1f600}", &content)
         .with("mode", json!(0o4755))
@@ -79,8 +79,8 @@ fn every_attribute_comes_back_as_it_was_sent() {
         .with("xattrs", json!({ "user.a": "b", "user.bin": { "base64": "//4=" } }));
     let bytes = json!([{ "parent": ROOT, "name": { "base64": "/w==" } }]);
     let odd = Change::create("fifo", ROOT, "x").with("entries", bytes);
-    apply(&scene.ada, &[&device, &file, &odd]);
-    let changes = scene.ada.get("/fs/changes?since=0").expect(200).json();
+    apply(&fixture.ada, &[&device, &file, &odd]);
+    let changes = fixture.ada.get("/fs/changes?since=0").expect(200).json();
     for change in [&device, &file, &odd] {
         let nodes = changes["nodes"].as_array().unwrap();
         let node = nodes.iter().find(|node| node["id"] == change.0["id"]).unwrap();
@@ -91,85 +91,85 @@ fn every_attribute_comes_back_as_it_was_sent() {
 
 #[test]
 fn a_rename_over_a_file_is_one_commit() {
-    let scene = Scene::new();
-    let (old, new) = (scene.content("old"), scene.content("new"));
+    let fixture = Fixture::new();
+    let (old, new) = (fixture.content("old"), fixture.content("new"));
     let target = Change::file(ROOT, "a", &old);
     let source = Change::file(ROOT, "a.tmp", &new);
-    let version = apply(&scene.ada, &[&target, &source]);
+    let version = apply(&fixture.ada, &[&target, &source]);
     let moved = source.clone().based_on(version).named(&[(ROOT, "a")]);
     let gone = Change::delete(target.id(), version);
-    apply(&scene.ada, &[&moved, &gone]);
-    assert_eq!(scene.names(ROOT), ["a"]);
-    assert_eq!(scene.ada.get("/file/download?path=/a").expect(200).body, b"new");
+    apply(&fixture.ada, &[&moved, &gone]);
+    assert_eq!(fixture.names(ROOT), ["a"]);
+    assert_eq!(fixture.ada.get("/file/download?path=/a").expect(200).body, b"new");
 }
 
 #[test]
 fn two_files_swap_their_names_in_one_commit() {
-    let scene = Scene::new();
-    let (one, two) = (scene.content("one"), scene.content("two"));
+    let fixture = Fixture::new();
+    let (one, two) = (fixture.content("one"), fixture.content("two"));
     let (a, b) = (Change::file(ROOT, "a", &one), Change::file(ROOT, "b", &two));
-    let version = apply(&scene.ada, &[&a, &b]);
+    let version = apply(&fixture.ada, &[&a, &b]);
     let to_b = a.clone().based_on(version).named(&[(ROOT, "b")]);
     let to_a = b.clone().based_on(version).named(&[(ROOT, "a")]);
-    apply(&scene.ada, &[&to_b, &to_a]);
-    assert_eq!(scene.ada.get("/file/download?path=/a").expect(200).body, b"two");
-    assert_eq!(scene.ada.get("/file/download?path=/b").expect(200).body, b"one");
+    apply(&fixture.ada, &[&to_b, &to_a]);
+    assert_eq!(fixture.ada.get("/file/download?path=/a").expect(200).body, b"two");
+    assert_eq!(fixture.ada.get("/file/download?path=/b").expect(200).body, b"one");
 }
 
 #[test]
 fn a_hard_link_is_a_second_name_of_the_node() {
-    let scene = Scene::new();
-    let file = Change::file(ROOT, "a", &scene.content("hello"));
-    let version = apply(&scene.ada, &[&file]);
+    let fixture = Fixture::new();
+    let file = Change::file(ROOT, "a", &fixture.content("hello"));
+    let version = apply(&fixture.ada, &[&file]);
     let both = file.clone().based_on(version).named(&[(ROOT, "a"), (ROOT, "b")]);
-    let version = apply(&scene.ada, &[&both]);
-    let node = |name| scene.ada.get(&format!("/file/meta?path=/{name}")).expect(200).json();
+    let version = apply(&fixture.ada, &[&both]);
+    let node = |name| fixture.ada.get(&format!("/file/meta?path=/{name}")).expect(200).json();
     assert_eq!(node("a")["id"], node("b")["id"]);
-    apply(&scene.ada, &[&file.clone().based_on(version).named(&[(ROOT, "b")])]);
-    assert_eq!(scene.names(ROOT), ["b"]);
+    apply(&fixture.ada, &[&file.clone().based_on(version).named(&[(ROOT, "b")])]);
+    assert_eq!(fixture.names(ROOT), ["b"]);
 }
 
 #[test]
 fn a_change_sent_again_is_acknowledged_and_not_applied_twice() {
-    let scene = Scene::new();
-    let file = Change::file(ROOT, "a", &scene.content("hello"));
-    let seq = apply(&scene.ada, &[&file]);
+    let fixture = Fixture::new();
+    let file = Change::file(ROOT, "a", &fixture.content("hello"));
+    let seq = apply(&fixture.ada, &[&file]);
     for _ in 0..2 {
-        let again = commit(&scene.ada, &[&file]);
+        let again = commit(&fixture.ada, &[&file]);
         assert_eq!(again["applied"], json!([{ "id": file.id(), "version": seq }]), "{again}");
     }
-    assert_eq!(head(&scene.ada), seq);
+    assert_eq!(head(&fixture.ada), seq);
     let gone = Change::delete(file.id(), seq);
-    let after = apply(&scene.ada, &[&gone]);
-    let again = commit(&scene.ada, &[&gone]);
+    let after = apply(&fixture.ada, &[&gone]);
+    let again = commit(&fixture.ada, &[&gone]);
     assert_eq!(again["applied"], json!([{ "id": file.id(), "version": after }]), "{again}");
 }
 
 #[test]
 fn a_stale_change_is_a_conflict_that_shows_the_servers_state() {
-    let scene = Scene::new();
-    let file = Change::file(ROOT, "a", &scene.content("first"));
-    let first = apply(&scene.ada, &[&file]);
-    let second = scene.content("second").reference();
+    let fixture = Fixture::new();
+    let file = Change::file(ROOT, "a", &fixture.content("first"));
+    let first = apply(&fixture.ada, &[&file]);
+    let second = fixture.content("second").reference();
     let winner = file.clone().based_on(first).with("content", second.clone());
-    let version = apply(&scene.ada, &[&winner]);
+    let version = apply(&fixture.ada, &[&winner]);
     let loser = file.clone().based_on(first).with("mode", json!(0o600));
-    let conflict = refuse(&scene.ada, &loser, "stale");
+    let conflict = refuse(&fixture.ada, &loser, "stale");
     assert_eq!(conflict["current"]["version"], version);
     assert_eq!(conflict["current"]["state"]["content"], second);
-    let conflict = refuse(&scene.ada, &Change::delete(file.id(), first), "stale");
+    let conflict = refuse(&fixture.ada, &Change::delete(file.id(), first), "stale");
     assert_eq!(conflict["current"]["id"], json!(file.id()));
 }
 
 #[test]
 fn what_does_not_depend_on_a_conflict_is_applied() {
-    let scene = Scene::new();
-    let content = scene.content("hello");
-    apply(&scene.ada, &[&Change::file(ROOT, "taken", &content)]);
+    let fixture = Fixture::new();
+    let content = fixture.content("hello");
+    apply(&fixture.ada, &[&Change::file(ROOT, "taken", &content)]);
     let taken = Change::directory(ROOT, "taken");
     let inside = Change::file(taken.id(), "inside", &content);
     let free = Change::file(ROOT, "free", &content);
-    let committed = commit(&scene.ada, &[&taken, &inside, &free]);
+    let committed = commit(&fixture.ada, &[&taken, &inside, &free]);
     let applied = committed["applied"].as_array().unwrap();
     assert_eq!(applied.len(), 1, "{committed}");
     assert_eq!(applied[0]["id"], json!(free.id()));
@@ -180,55 +180,55 @@ fn what_does_not_depend_on_a_conflict_is_applied() {
     };
     assert_eq!(reason(&taken), "name_taken");
     assert!(["dependent", "no_parent"].contains(&reason(&inside).as_str().unwrap()));
-    assert_eq!(scene.names(ROOT), ["free", "taken"]);
+    assert_eq!(fixture.names(ROOT), ["free", "taken"]);
 }
 
 #[test]
 fn a_drive_stays_a_tree() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let outer = Change::directory(ROOT, "outer");
     let inner = Change::directory(outer.id(), "inner");
-    let version = apply(&scene.ada, &[&outer, &inner]);
+    let version = apply(&fixture.ada, &[&outer, &inner]);
     let into_itself = outer.clone().based_on(version).named(&[(inner.id(), "outer")]);
-    refuse(&scene.ada, &into_itself, "cycle");
-    let conflict = refuse(&scene.ada, &Change::delete(outer.id(), version), "not_empty");
+    refuse(&fixture.ada, &into_itself, "cycle");
+    let conflict = refuse(&fixture.ada, &Change::delete(outer.id(), version), "not_empty");
     assert_eq!(conflict["current"]["id"], json!(inner.id()));
-    refuse(&scene.ada, &Change::directory(NodeId::random(), "lost"), "no_parent");
-    let file = Change::file(ROOT, "file", &scene.content("x"));
-    apply(&scene.ada, &[&file]);
-    refuse(&scene.ada, &Change::directory(file.id(), "below a file"), "no_parent");
-    let conflict = refuse(&scene.ada, &Change::directory(ROOT, "file"), "name_taken");
+    refuse(&fixture.ada, &Change::directory(NodeId::random(), "lost"), "no_parent");
+    let file = Change::file(ROOT, "file", &fixture.content("x"));
+    apply(&fixture.ada, &[&file]);
+    refuse(&fixture.ada, &Change::directory(file.id(), "below a file"), "no_parent");
+    let conflict = refuse(&fixture.ada, &Change::directory(ROOT, "file"), "name_taken");
     assert_eq!(conflict["current"]["id"], json!(file.id()));
 }
 
 #[test]
 fn a_directory_is_deleted_together_with_what_is_in_it() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let directory = Change::directory(ROOT, "d");
-    let file = Change::file(directory.id(), "f", &scene.content("x"));
-    let version = apply(&scene.ada, &[&directory, &file]);
+    let file = Change::file(directory.id(), "f", &fixture.content("x"));
+    let version = apply(&fixture.ada, &[&directory, &file]);
     let deletions = [Change::delete(directory.id(), version), Change::delete(file.id(), version)];
-    apply(&scene.ada, &[&deletions[0], &deletions[1]]);
-    assert_eq!(scene.names(ROOT), Vec::<String>::new());
-    refuse(&scene.ada, &Change::directory(directory.id(), "in a deleted one"), "no_parent");
+    apply(&fixture.ada, &[&deletions[0], &deletions[1]]);
+    assert_eq!(fixture.names(ROOT), Vec::<String>::new());
+    refuse(&fixture.ada, &Change::directory(directory.id(), "in a deleted one"), "no_parent");
 }
 
 #[test]
 fn a_content_must_be_owned() {
-    let scene = Scene::new();
-    let bob = scene.server.sign_up("bob");
-    let of_ada = scene.content("hers");
+    let fixture = Fixture::new();
+    let bob = fixture.server.sign_up("bob");
+    let of_ada = fixture.content("hers");
     refuse(&bob, &Change::file(ROOT, "a", &of_ada), "no_content");
-    apply(&scene.ada, &[&Change::file(ROOT, "a", &of_ada)]);
+    apply(&fixture.ada, &[&Change::file(ROOT, "a", &of_ada)]);
     refuse(&bob, &Change::file(ROOT, "a", &of_ada), "no_content");
 }
 
 #[test]
 fn drives_are_apart() {
-    let scene = Scene::new();
-    let bob = scene.server.sign_up("bob");
+    let fixture = Fixture::new();
+    let bob = fixture.server.sign_up("bob");
     let directory = Change::directory(ROOT, "d");
-    let version = apply(&scene.ada, &[&directory]);
+    let version = apply(&fixture.ada, &[&directory]);
     bob.get(&format!("/fs/list/{}", directory.id())).expect_problem(404, "not_found");
     let foreign = directory.clone().based_on(version).with("mode", json!(0o700));
     let committed = commit(&bob, &[&foreign]);
@@ -290,12 +290,12 @@ fn a_file_of_a_full_drive_can_be_replaced_however_its_content_comes() {
 
 #[test]
 fn the_same_node_twice_or_too_many_are_refused_whole() {
-    let scene = Scene::new();
+    let fixture = Fixture::new();
     let directory = Change::directory(ROOT, "d");
     let twice = commit_of(&[&directory, &directory]);
-    assert!((400..500).contains(&scene.ada.post("/fs/commit", &twice).status));
+    assert!((400..500).contains(&fixture.ada.post("/fs/commit", &twice).status));
     let many: Vec<Change> = (0..2001).map(|n| Change::directory(ROOT, &format!("d{n}"))).collect();
     let many = commit_of(&many.iter().collect::<Vec<_>>());
-    assert!((400..500).contains(&scene.ada.post("/fs/commit", &many).status));
-    assert_eq!(scene.names(ROOT), Vec::<String>::new());
+    assert!((400..500).contains(&fixture.ada.post("/fs/commit", &many).status));
+    assert_eq!(fixture.names(ROOT), Vec::<String>::new());
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
 
+use crate::fixture::{MIB, Single, output};
 use crate::harness::random::Seed;
 use crate::harness::tree::plant;
 use crate::programs::{beside, program, second_device, text};
-use crate::scene::{MIB, Single, output};
 
 /// Where the only data of the sparse file is.
 const DATA_AT: u64 = 9 * MIB;
@@ -70,13 +70,13 @@ fn tar(arguments: &[&str]) {
 
 #[test]
 fn rsync_moves_nothing_the_second_time() {
-    let scene = Single::new();
-    let source = scene.directory.path().join("source");
+    let fixture = Single::new();
+    let source = fixture.directory.path().join("source");
     everything(&source);
     mknodat(CWD, source.join("socket"), FileType::Socket, Mode::from(0o755), 0).unwrap();
     let acl = ["-m", "u:1234:rw,g:4321:r"];
     output(program("setfacl", "acl").args(acl).arg(source.join("new\nline")));
-    let target = scene.one.path("target");
+    let target = fixture.one.path("target");
     assert_ne!(rsync(&source, &target, &[]), "");
     assert_eq!(rsync(&source, &target, &[]), "", "the second time");
     is_equal(&source, &target);
@@ -90,10 +90,10 @@ fn rsync_moves_nothing_the_second_time() {
     assert!(changes.contains("*deleting   module-1/"), "{changes}");
     assert_eq!(rsync(&source, &target, &[]), "", "after changes");
 
-    let copy = scene.one.path("copy");
+    let copy = fixture.one.path("copy");
     rsync(&target, &copy, &[]);
     assert_eq!(rsync(&target, &copy, &[]), "", "within the mount");
-    let two = second_device(&scene, "copy/sparse");
+    let two = second_device(&fixture, "copy/sparse");
     for name in ["target", "copy"] {
         is_equal(&source, &two.path(name));
     }
@@ -101,12 +101,12 @@ fn rsync_moves_nothing_the_second_time() {
 
 #[test]
 fn an_archive_of_everything_goes_in_and_comes_out_equal() {
-    let scene = Single::new();
-    let source = scene.directory.path().join("source");
+    let fixture = Single::new();
+    let source = fixture.directory.path().join("source");
     everything(&source);
-    let there: PathBuf = scene.one.path("archive.tar");
+    let there: PathBuf = fixture.one.path("archive.tar");
     tar(&["-C", text(&source), "-cf", text(&there), "."]);
-    let inside = scene.one.path("inside");
+    let inside = fixture.one.path("inside");
     fs::create_dir(&inside).unwrap();
     tar(&["-C", text(&inside), "-xpf", text(&there), "--same-owner"]);
     is_equal(&source, &inside);
@@ -114,12 +114,12 @@ fn an_archive_of_everything_goes_in_and_comes_out_equal() {
     let sparse = |directory: &Path| fs::metadata(directory.join("sparse")).unwrap().blocks() * 512;
     assert!(sparse(&inside) <= MIB, "{} bytes for a file of holes", sparse(&inside));
 
-    let again = scene.one.path("again.tar");
+    let again = fixture.one.path("again.tar");
     tar(&["-C", text(&inside), "-cf", text(&again), "."]);
-    let outside = beside(&scene, "outside");
+    let outside = beside(&fixture, "outside");
     tar(&["-C", text(&outside), "-xpf", text(&again), "--same-owner"]);
     is_equal(&source, &outside);
-    let two = second_device(&scene, "again.tar");
+    let two = second_device(&fixture, "again.tar");
     tar(&["-C", text(&two.path("inside")), "--compare", "-f", text(&two.path("archive.tar"))]);
     is_equal(&source, &two.path("inside"));
 }

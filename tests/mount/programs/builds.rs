@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::fixture::{Single, output};
 use crate::programs::program;
-use crate::scene::{Single, output};
 
 /// A package of one source file and what it depends on.
 fn package(workspace: &Path, name: &str, file: &str, source: &str, dependencies: &str) {
@@ -59,8 +59,8 @@ fn build(directory: &Path) -> Vec<String> {
 
 #[test]
 fn a_cargo_build_makes_anew_what_changed_and_nothing_else() {
-    let scene = Single::new();
-    let directory = scene.one.path("workspace");
+    let fixture = Single::new();
+    let directory = fixture.one.path("workspace");
     workspace(&directory);
     let said = || output(&mut Command::new(directory.join("target/debug/app")));
     assert_eq!(build(&directory), ["app", "build-script-build", "library"]);
@@ -74,16 +74,16 @@ fn a_cargo_build_makes_anew_what_changed_and_nothing_else() {
     assert_eq!(build(&directory), ["app"]);
     assert_eq!(said(), "then twice\n");
 
-    scene.one.umount();
-    scene.one.mount();
+    fixture.one.umount();
+    fixture.one.mount();
     assert_eq!(build(&directory), [""; 0], "mounting again changed something");
     assert_eq!(said(), "then twice\n");
 }
 
 #[test]
 fn two_builds_at_once_wait_for_each_other() {
-    let scene = Single::new();
-    let directory = scene.one.path("workspace");
+    let fixture = Single::new();
+    let directory = fixture.one.path("workspace");
     workspace(&directory);
     let start = || {
         let mut command = cargo(&directory);

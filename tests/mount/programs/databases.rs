@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
+use crate::fixture::{Single, output};
 use crate::harness::device::Device;
 use crate::programs::{program, second_device, text};
-use crate::scene::{Single, output};
 
 /// Transactions of each process.
 const TRANSACTIONS: usize = 150;
@@ -38,8 +38,8 @@ fn transfers(process: usize) -> String {
 
 /// Has two processes use one database in this journal mode, and a second device read it.
 fn is_shared_safely(mode: &str) {
-    let scene = Single::new();
-    let database = scene.one.path("bank");
+    let fixture = Single::new();
+    let database = fixture.one.path("bank");
     sql(
         &database,
         &format!(
@@ -50,7 +50,7 @@ fn is_shared_safely(mode: &str) {
         ),
     );
     let processes = [0, 1].map(|process| {
-        let script = scene.directory.path().join(format!("script {process}"));
+        let script = fixture.directory.path().join(format!("script {process}"));
         fs::write(&script, transfers(process)).unwrap();
         let mut command = program("sqlite3", "sqlite3");
         command.args(["-bail", text(&database)]).stdin(fs::File::open(script).unwrap());
@@ -64,7 +64,7 @@ fn is_shared_safely(mode: &str) {
         assert_eq!(sums, "1000\n".repeat(TRANSACTIONS), "half a transaction was seen");
     }
     is_whole(&database, mode);
-    let two = second_device(&scene, "bank");
+    let two = second_device(&fixture, "bank");
     is_whole(&two.path("bank"), mode);
     goes_on(&two);
 }

@@ -9,8 +9,8 @@ use std::thread;
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
+use crate::fixture::{Single, names, output};
 use crate::programs::{program, second_device};
-use crate::scene::{Single, names, output};
 
 /// A document with a mode, an owner and an attribute of its own.
 fn document(path: &Path) {
@@ -37,8 +37,8 @@ fn vim(path: &Path, settings: &str) {
 
 #[test]
 fn editors_save_and_keep_mode_and_owner() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     let inode = |path: &Path| fs::metadata(path).unwrap().ino();
     let files = ["renamed", "copied", "sed", "gio"].map(|name| {
         document(&path(name));
@@ -60,14 +60,14 @@ fn editors_save_and_keep_mode_and_owner() {
     output(program("sed", "sed").args(["-i.bak", "s/second/2nd/"]).arg(&sed));
     is_kept(&sed, "first\n2nd\n");
     is_kept(&path("sed.bak"), "first\nsecond\n");
-    let text = scene.directory.path().join("text");
+    let text = fixture.directory.path().join("text");
     fs::write(&text, "first\n2nd\n").unwrap();
     let mut save = program("gio", "libglib2.0-bin");
     output(save.args(["save", "--backup"]).arg(&gio).stdin(File::open(text).unwrap()));
     is_kept(&gio, "first\n2nd\n");
 
     let expected = names(&path(""));
-    let two = second_device(&scene, "gio");
+    let two = second_device(&fixture, "gio");
     assert_eq!(names(&two.path("")), expected);
     for name in ["renamed", "copied", "sed", "gio"] {
         is_kept(&two.path(name), "first\n2nd\n");
@@ -98,8 +98,8 @@ fn number_of(text: &str) -> u64 {
 
 #[test]
 fn a_reader_finds_the_old_version_or_the_new_one_at_every_moment_of_a_save() {
-    let scene = Single::new();
-    let path = scene.one.path("document");
+    let fixture = Single::new();
+    let path = fixture.one.path("document");
     save(&path, version(0).as_bytes());
     let (done, newest) = (AtomicBool::new(false), AtomicU64::new(0));
     let reads = thread::scope(|scope| {
@@ -130,8 +130,8 @@ fn watch(path: &Path, done: &AtomicBool, newest: &AtomicU64) -> u64 {
 
 #[test]
 fn a_name_that_is_replaced_all_the_time_can_always_be_opened() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     fs::write(path("state"), "0").unwrap();
     let done = AtomicBool::new(false);
     let opened = thread::scope(|scope| {

@@ -5,11 +5,11 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::fixture::{MIB, Single, output};
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::{program, second_device};
-use crate::scene::{MIB, Single, output};
 
 /// Runs a program in the mount; answers the lines that it printed, in order of the alphabet.
 #[track_caller]
@@ -80,32 +80,32 @@ fn taken(device: &Device, path: &str) -> u64 {
 
 #[test]
 fn find_ls_and_du_see_what_is_there_on_both_devices() {
-    let scene = Single::new();
-    known_tree(&scene.one);
-    is_listed_rightly(&scene.one);
+    let fixture = Single::new();
+    known_tree(&fixture.one);
+    is_listed_rightly(&fixture.one);
     let exact = |path: &str, bytes: u64| {
-        let found = taken(&scene.one, path);
+        let found = taken(&fixture.one, path);
         assert!((bytes..=bytes + 8192).contains(&found), "du: {found} bytes for {path}");
     };
     exact("d/large", 5 * MIB);
-    let image = File::create(scene.one.path("d/image")).unwrap();
+    let image = File::create(fixture.one.path("d/image")).unwrap();
     image.write_all_at(&vec![7; MIB as usize], 50 * MIB).unwrap();
     image.set_len(100 * MIB).unwrap();
     exact("d/image", MIB);
     drop(image);
     exact("d/image", MIB);
-    scene.one.umount();
-    scene.one.mount();
+    fixture.one.umount();
+    fixture.one.mount();
     exact("d/image", MIB);
     exact("d/large", 5 * MIB);
-    fs::remove_file(scene.one.path("d/image")).unwrap();
+    fs::remove_file(fixture.one.path("d/image")).unwrap();
 
-    let two = second_device(&scene, "d/deep/er/small");
+    let two = second_device(&fixture, "d/deep/er/small");
     is_listed_rightly(&two);
     assert_eq!(find(&two, &["d", "-delete"]), [""; 0]);
     assert!(!two.path("d").exists());
     two.sync();
-    wait_until("the deletion is seen", seconds(20), || !scene.one.path("d").exists());
+    wait_until("the deletion is seen", seconds(20), || !fixture.one.path("d").exists());
 }
 
 /// What `df` says in bytes: size, used and available.
@@ -119,27 +119,27 @@ fn df(device: &Device) -> [u64; 3] {
 #[test]
 fn df_tells_the_quota_and_what_is_used_of_it() {
     const QUOTA: u64 = 8 << 40;
-    let scene = Single::with_server(&["--quota", &QUOTA.to_string()]);
-    wait_until("df shows the quota", seconds(10), || df(&scene.one)[0] == QUOTA);
-    let [_, used, available] = df(&scene.one);
+    let fixture = Single::with_server(&["--quota", &QUOTA.to_string()]);
+    wait_until("df shows the quota", seconds(10), || df(&fixture.one)[0] == QUOTA);
+    let [_, used, available] = df(&fixture.one);
     assert_eq!(used, 0, "a new drive");
-    let disk = rustix::fs::statvfs(scene.directory.path()).unwrap();
+    let disk = rustix::fs::statvfs(fixture.directory.path()).unwrap();
     let free_on_disk = disk.f_bavail * disk.f_frsize;
     let near = |a: u64, b: u64| a.abs_diff(b) < 1 << 30;
     assert!(near(available, free_on_disk.min(QUOTA)), "{available}, disk {free_on_disk}");
-    Seed::of_this_run().write_file(&scene.one.path("file"), "file", 20 * MIB);
-    scene.one.sync();
+    Seed::of_this_run().write_file(&fixture.one.path("file"), "file", 20 * MIB);
+    fixture.one.sync();
     let is_used = |device: &Device| df(device)[1] == 20 * MIB;
-    wait_until("df shows what is used", seconds(10), || is_used(&scene.one));
-    let two = second_device(&scene, "file");
+    wait_until("df shows what is used", seconds(10), || is_used(&fixture.one));
+    let two = second_device(&fixture, "file");
     wait_until("df shows it on the other device", seconds(10), || is_used(&two));
     fs::remove_file(two.path("file")).unwrap();
-    wait_until("df shows what another device removed", seconds(20), || df(&scene.one)[1] == 0);
+    wait_until("df shows what another device removed", seconds(20), || df(&fixture.one)[1] == 0);
 
     let mut stat = program("stat", "coreutils");
-    stat.args(["-f", "-c", "%T %l %S"]).arg(scene.one.path(""));
+    stat.args(["-f", "-c", "%T %l %S"]).arg(fixture.one.path(""));
     assert_eq!(output(&mut stat), "fuseblk 255 4096\n");
     let target = Path::new("--output=fstype");
-    let kind = output(program("df", "coreutils").arg(target).arg(scene.one.path("")));
+    let kind = output(program("df", "coreutils").arg(target).arg(fixture.one.path("")));
     assert_eq!(kind.lines().last(), Some("fuse.miaofs"));
 }

@@ -18,9 +18,9 @@ mod watchers;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::fixture::Single;
 use crate::harness::device::Device;
 use crate::harness::wait::{seconds, wait_until};
-use crate::scene::Single;
 
 /// A command that begins with this program, which must be installed.
 #[track_caller]
@@ -36,9 +36,9 @@ fn program(name: &str, package: &str) -> Command {
 }
 
 /// Everything of the first device goes to the server, and a second device has seen it.
-fn second_device(scene: &Single, sign: &str) -> Device {
-    scene.one.sync();
-    let two = scene.another_device("two");
+fn second_device(fixture: &Single, sign: &str) -> Device {
+    fixture.one.sync();
+    let two = fixture.another_device("two");
     wait_until("the second device has it all", seconds(60), || two.path(sign).exists());
     two
 }
@@ -49,8 +49,8 @@ fn text(path: &Path) -> &str {
 }
 
 /// An empty directory of this name beside the mount.
-fn beside(scene: &Single, name: &str) -> PathBuf {
-    let path = scene.directory.path().join(name);
+fn beside(fixture: &Single, name: &str) -> PathBuf {
+    let path = fixture.directory.path().join(name);
     std::fs::create_dir(&path).unwrap();
     path
 }

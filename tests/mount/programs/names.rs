@@ -9,8 +9,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::fixture::Single;
 use crate::programs::second_device;
-use crate::scene::Single;
 
 const LONGEST: usize = 255;
 
@@ -47,9 +47,9 @@ fn listed(directory: &Path) -> BTreeSet<Vec<u8>> {
 
 #[test]
 fn names_of_any_bytes_and_the_greatest_length_arrive_unchanged() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let names = hard_names();
-    let path = |name: &str| scene.one.path(name);
+    let path = |name: &str| fixture.one.path(name);
     let kinds = ["files", "directories", "links"];
     kinds.iter().for_each(|kind| fs::create_dir(path(kind)).unwrap());
     for name in &names {
@@ -62,8 +62,8 @@ fn names_of_any_bytes_and_the_greatest_length_arrive_unchanged() {
     let refused = File::create(too_long).unwrap_err();
     assert_eq!(Errno::from_io_error(&refused), Some(Errno::NAMETOOLONG));
     File::create(path("the last")).unwrap();
-    let two = second_device(&scene, "the last");
-    for device in [&scene.one, &two] {
+    let two = second_device(&fixture, "the last");
+    for device in [&fixture.one, &two] {
         for kind in kinds {
             assert!(listed(&device.path(kind)) == names, "{kind} have other names");
         }
@@ -79,15 +79,15 @@ fn names_of_any_bytes_and_the_greatest_length_arrive_unchanged() {
 
 #[test]
 fn a_path_as_long_as_the_kernel_takes_arrives() {
-    let scene = Single::new();
+    let fixture = Single::new();
     let mut deep = String::new();
-    while deep.len() + 256 < 4096 - text_length(&scene.one.path("")) - 1 {
+    while deep.len() + 256 < 4096 - text_length(&fixture.one.path("")) - 1 {
         deep = format!("{deep}{}/", "d".repeat(LONGEST));
     }
-    fs::create_dir_all(scene.one.path(&deep)).unwrap();
+    fs::create_dir_all(fixture.one.path(&deep)).unwrap();
     let file = format!("{deep}f");
-    fs::write(scene.one.path(&file), "at the end").unwrap();
-    let two = second_device(&scene, &file);
+    fs::write(fixture.one.path(&file), "at the end").unwrap();
+    let two = second_device(&fixture, &file);
     assert_eq!(fs::read_to_string(two.path(&file)).unwrap(), "at the end");
 }
 

@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 
+use crate::fixture::{Single, output};
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::{program, second_device, text};
-use crate::scene::{Single, output};
 
 /// Where Debian has the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -32,14 +32,14 @@ struct Database {
 
 impl Database {
     /// The one with its data in this directory.
-    fn at(scene: &Single, data: PathBuf) -> Self {
-        let beside = scene.directory.path().join("beside");
+    fn at(fixture: &Single, data: PathBuf) -> Self {
+        let beside = fixture.directory.path().join("beside");
         Self { server: None, programs: programs(), data, beside, user: user() }
     }
 
     /// A new one with its data in this directory.
-    fn new(scene: &Single, data: PathBuf) -> Self {
-        let this = Self::at(scene, data);
+    fn new(fixture: &Single, data: PathBuf) -> Self {
+        let this = Self::at(fixture, data);
         for directory in [&this.data, &this.beside] {
             fs::create_dir(directory).unwrap();
             chown(directory, Some(this.user.0), Some(this.user.1)).unwrap();
@@ -152,8 +152,8 @@ fn user() -> (u32, u32) {
 }
 
 /// Lets others than root pass through the directories above the mount.
-fn open_the_way(scene: &Single) {
-    let directory = scene.directory.path();
+fn open_the_way(fixture: &Single) {
+    let directory = fixture.directory.path();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o711)).unwrap();
     for above in directory.ancestors() {
         let mode = fs::metadata(above).unwrap().permissions().mode();
@@ -181,9 +181,9 @@ fn last_number(printed: &Path) -> u64 {
 
 #[test]
 fn postgresql_works_recovers_from_a_kill_and_travels() {
-    let scene = Single::new();
-    open_the_way(&scene);
-    let mut database = Database::new(&scene, scene.one.path("database"));
+    let fixture = Single::new();
+    open_the_way(&fixture);
+    let mut database = Database::new(&fixture, fixture.one.path("database"));
     database.start();
     output(database.command("pgbench").args(["--initialize", "--quiet"]));
     output(database.command("pgbench").args(["--client=4", "--jobs=2", "--transactions=100"]));
@@ -207,8 +207,8 @@ fn postgresql_works_recovers_from_a_kill_and_travels() {
     assert_eq!(database.balance(), (count, sums.clone()), "after a kill");
     database.stop();
 
-    let two = second_device(&scene, "database/PG_VERSION");
-    let mut moved = Database::at(&scene, two.path("database"));
+    let two = second_device(&fixture, "database/PG_VERSION");
+    let mut moved = Database::at(&fixture, two.path("database"));
     moved.start();
     assert_eq!(moved.balance(), (count, sums), "on the other device");
     assert_eq!(moved.ask("SELECT count(*) FROM pgbench_accounts"), ACCOUNTS.to_string());

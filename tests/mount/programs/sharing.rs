@@ -4,19 +4,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, SystemTime};
 
+use crate::fixture::{MIB, Single, b3sum, output, run};
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::other::Other;
 use crate::programs::{program, second_device};
-use crate::scene::{MIB, Single, b3sum, output, run};
 
 #[test]
 fn lines_that_several_processes_append_are_neither_lost_nor_torn() {
     const PROCESSES: usize = 4;
     const LINES: usize = 1000;
-    let scene = Single::new();
+    let fixture = Single::new();
     let mut processes: Vec<Other> =
-        (0..PROCESSES).map(|_| Other::new(&scene.one.path(""))).collect();
+        (0..PROCESSES).map(|_| Other::new(&fixture.one.path(""))).collect();
     for (number, process) in processes.iter_mut().enumerate() {
         process.must("log = os.open('log', os.O_WRONLY | os.O_APPEND | os.O_CREAT)");
         let line = format!("b'{number} %d %s.\\n' % (n, b'x' * (n * 37 % 400))");
@@ -26,7 +26,7 @@ fn lines_that_several_processes_append_are_neither_lost_nor_torn() {
     for process in &mut processes {
         assert_eq!(process.answer("appending"), LINES.to_string());
     }
-    let log = fs::read_to_string(scene.one.path("log")).unwrap();
+    let log = fs::read_to_string(fixture.one.path("log")).unwrap();
     let mut next = [0; PROCESSES];
     for line in log.lines() {
         let mut words = line.split(' ');
@@ -48,15 +48,15 @@ const MAP: [&str; 3] = [
 
 #[test]
 fn a_mapping_that_two_processes_share_is_one_memory_and_reaches_the_file() {
-    let scene = Single::new();
-    let image = scene.one.path("image");
-    let source = scene.directory.path().join("source");
+    let fixture = Single::new();
+    let image = fixture.one.path("image");
+    let source = fixture.directory.path().join("source");
     let size = 9 * MIB + 123;
     Seed::of_this_run().write_file(&source, "image", size);
     run("cp", &[&source, &image]);
     let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     File::options().write(true).open(&image).unwrap().set_modified(old).unwrap();
-    let (mut one, mut two) = (Other::new(&scene.one.path("")), Other::new(&scene.one.path("")));
+    let (mut one, mut two) = (Other::new(&fixture.one.path("")), Other::new(&fixture.one.path("")));
     for process in [&mut one, &mut two] {
         MAP.into_iter().for_each(|step| process.must(step));
     }
@@ -85,40 +85,40 @@ fn a_mapping_that_two_processes_share_is_one_memory_and_reaches_the_file() {
         expected[at..at + bytes.len()].copy_from_slice(bytes);
     }
     assert!(fs::read(&image).unwrap() == expected, "other bytes are in the file");
-    let two = second_device(&scene, "image");
+    let two = second_device(&fixture, "image");
     assert!(fs::read(two.path("image")).unwrap() == expected, "other bytes arrived");
 }
 
 #[test]
 fn a_mapping_of_bytes_that_are_not_here_fetches_them_and_carries_changes_back() {
-    let scene = Single::new();
-    scene.copy_in(9 * MIB);
-    fs::rename(scene.one.path("film"), scene.one.path("image")).unwrap();
-    let two = second_device(&scene, "image");
+    let fixture = Single::new();
+    fixture.copy_in(9 * MIB);
+    fs::rename(fixture.one.path("film"), fixture.one.path("image")).unwrap();
+    let two = second_device(&fixture, "image");
     let mut process = Other::new(&two.path(""));
     MAP.into_iter().for_each(|step| process.must(step));
     let at = 5 * MIB + 1;
     process.must(&format!("memory[{at}:{at} + 7] = b'changed'"));
     process.must("memory.close()");
     two.sync();
-    let mut expected = fs::read(scene.directory.path().join("film")).unwrap();
+    let mut expected = fs::read(fixture.directory.path().join("film")).unwrap();
     expected[at as usize..at as usize + 7].copy_from_slice(b"changed");
     wait_until("the change is back", seconds(30), || {
-        fs::read(scene.one.path("image")).is_ok_and(|bytes| bytes == expected)
+        fs::read(fixture.one.path("image")).is_ok_and(|bytes| bytes == expected)
     });
 }
 
 #[test]
 fn direct_and_synchronous_writes_and_reads_carry_the_right_bytes() {
-    let scene = Single::new();
-    let source = scene.directory.path().join("source");
+    let fixture = Single::new();
+    let source = fixture.directory.path().join("source");
     Seed::of_this_run().write_file(&source, "source", 6 * MIB + 777);
     let copy = |from: &std::path::Path, to: &std::path::Path, flags: &[&str]| {
         let mut command = program("dd", "coreutils");
         let (from, to) = (format!("if={}", from.display()), format!("of={}", to.display()));
         output(command.args([&from, &to]).args(flags));
     };
-    let path = |name: &str| scene.one.path(name);
+    let path = |name: &str| fixture.one.path(name);
     copy(&source, &path("direct"), &["bs=512K", "oflag=direct"]);
     copy(&source, &path("small"), &["bs=4K", "count=64", "oflag=direct,sync"]);
     copy(&source, &path("synced"), &["bs=128K", "oflag=sync", "conv=fsync"]);
@@ -141,8 +141,8 @@ fn direct_and_synchronous_writes_and_reads_carry_the_right_bytes() {
 
 #[test]
 fn an_open_file_keeps_its_view_when_another_is_renamed_over_it() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     let mut process = Other::new(&path(""));
     fs::write(path("file"), "the old one").unwrap();
     process.must("old = os.open('file', os.O_RDWR)");
@@ -156,7 +156,7 @@ fn an_open_file_keeps_its_view_when_another_is_renamed_over_it() {
     assert_eq!(fs::read_to_string(path("file")).unwrap(), "the new one");
     process.must("memory.close()");
     process.must("os.close(old)");
-    let two = second_device(&scene, "file");
+    let two = second_device(&fixture, "file");
     assert_eq!(fs::read_to_string(two.path("file")).unwrap(), "the new one");
-    assert_eq!(crate::scene::names(&two.path("")), ["file"]);
+    assert_eq!(crate::fixture::names(&two.path("")), ["file"]);
 }

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use crate::fixture::{Single, output};
 use crate::harness::random::Seed;
 use crate::harness::tree::plant;
 use crate::programs::{program, second_device, text};
-use crate::scene::{Single, output};
 
 fn git(directory: &Path, arguments: &[&str]) -> String {
     let mut command = program("git", "git");
@@ -16,8 +16,8 @@ fn git(directory: &Path, arguments: &[&str]) -> String {
 }
 
 /// A repository with some hundred files and a history.
-fn repository(scene: &Single) -> std::path::PathBuf {
-    let origin = scene.directory.path().join("origin");
+fn repository(fixture: &Single) -> std::path::PathBuf {
+    let origin = fixture.directory.path().join("origin");
     plant(&origin, Seed::of_this_run(), 500);
     git(&origin, &["init", "-q"]);
     for commit in 0..5 {
@@ -30,10 +30,10 @@ fn repository(scene: &Single) -> std::path::PathBuf {
 
 #[test]
 fn a_git_clone_is_sound_here_and_on_another_device() {
-    let scene = Single::new();
-    let origin = repository(&scene);
-    let clone = scene.one.path("clone");
-    git(scene.directory.path(), &["clone", "-q", "--no-local", text(&origin), text(&clone)]);
+    let fixture = Single::new();
+    let origin = repository(&fixture);
+    let clone = fixture.one.path("clone");
+    git(fixture.directory.path(), &["clone", "-q", "--no-local", text(&origin), text(&clone)]);
     assert_eq!(git(&clone, &["status", "--porcelain"]), "");
     git(&clone, &["fsck", "--strict"]);
     fs::write(clone.join("counter"), "in the mount").unwrap();
@@ -44,7 +44,7 @@ fn a_git_clone_is_sound_here_and_on_another_device() {
     assert_eq!(git(&clone, &["count-objects"]), "0 objects, 0 kilobytes\n");
     let head = git(&clone, &["rev-parse", "HEAD"]);
 
-    let two = second_device(&scene, "clone/.git/packed-refs");
+    let two = second_device(&fixture, "clone/.git/packed-refs");
     assert_eq!(git(&clone, &["status", "--porcelain"]), "", "the sync changed something");
     let clone = two.path("clone");
     git(&clone, &["fsck", "--strict"]);
@@ -55,8 +55,8 @@ fn a_git_clone_is_sound_here_and_on_another_device() {
 
 #[test]
 fn git_worktrees_and_merges_work() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     let (main, side) = (path("main"), path("side"));
     fs::create_dir(&main).unwrap();
     git(&main, &["init", "-q", "-b", "trunk"]);

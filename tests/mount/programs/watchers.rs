@@ -10,9 +10,9 @@ use std::process::{Child, Stdio};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
+use crate::fixture::Single;
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::program;
-use crate::scene::Single;
 
 /// The events that are waiting: what happened, and to which name.
 fn events(inotify: impl std::os::fd::AsFd) -> Vec<(ReadFlags, String)> {
@@ -33,8 +33,8 @@ fn events(inotify: impl std::os::fd::AsFd) -> Vec<(ReadFlags, String)> {
 
 #[test]
 fn inotify_tells_of_every_local_change() {
-    let scene = Single::new();
-    let path = |name: &str| scene.one.path(name);
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
     fs::create_dir(path("elsewhere")).unwrap();
     let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).unwrap();
     inotify::add_watch(&inotify, path(""), WatchFlags::ALL_EVENTS).unwrap();
@@ -95,8 +95,8 @@ impl Drop for Follower {
 
 #[test]
 fn tail_follows_a_log_through_its_rotations() {
-    let scene = Single::new();
-    let (log, output) = (scene.one.path("log"), scene.directory.path().join("output"));
+    let fixture = Single::new();
+    let (log, output) = (fixture.one.path("log"), fixture.directory.path().join("output"));
     fs::write(&log, "begun\n").unwrap();
     let _follower = Follower::new(&log, &output);
     let mut expected = String::new();
@@ -114,7 +114,7 @@ fn tail_follows_a_log_through_its_rotations() {
             writer.write_all(line.as_bytes()).unwrap();
             arrives(&line, &mut expected);
         }
-        fs::rename(&log, scene.one.path(&format!("log.{round}"))).unwrap();
+        fs::rename(&log, fixture.one.path(&format!("log.{round}"))).unwrap();
         writer.write_all(b"after the rename\n").unwrap();
         arrives("after the rename\n", &mut expected);
         let fresh = format!("another log {round}\n");
@@ -122,7 +122,7 @@ fn tail_follows_a_log_through_its_rotations() {
         arrives(&fresh, &mut expected);
     }
     // As logrotate's `copytruncate` does it.
-    fs::copy(&log, scene.one.path("copy")).unwrap();
+    fs::copy(&log, fixture.one.path("copy")).unwrap();
     File::options().write(true).open(&log).unwrap().set_len(0).unwrap();
     File::options().append(true).open(&log).unwrap().write_all(b"cut\n").unwrap();
     arrives("cut\n", &mut expected);

@@ -1,4 +1,4 @@
-//! The parts are what they stand in for: tests on a store that is more lenient than OSS would prove nothing.
+//! The fakes are as strict as what they stand for: tests on a store more lenient than OSS would prove nothing.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use crate::harness::services::{run, service};
 /// OSS takes parts from 100 KiB on, S3 from 5 MiB.
 const OSS_PART_BYTES: usize = 100 << 10;
 
-/// The status of a request to the stand-in of OSS, signed as `keys` say.
+/// HTTP status of a request to the fake of OSS, signed as `keys` say.
 fn oss_status(keys: &str, arguments: &[&str]) -> u16 {
     let mut command = Command::new("curl");
     let signature = format!("aws:amz:{}:s3", service("OSS_REGION"));

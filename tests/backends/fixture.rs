@@ -1,4 +1,4 @@
-//! What the tests on real parts begin with: a server that stands on them, and a device with its drive mounted.
+//! What the tests on real dependencies begin with: a server that stands on them, and a device with its drive mounted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::harness::dependencies::Reads;
 use crate::harness::device::Device;
-use crate::harness::parts::Reads;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
@@ -28,7 +28,7 @@ const FILM_MIB: u64 = 256;
 const BEFORE_BYTES: u64 = 32 * MIB;
 
 /// One account, mounted on one device. The device ends before the server, and the directory goes last.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     /// The device.
     pub one: Device,
     /// Its server.
@@ -37,7 +37,7 @@ pub(crate) struct Scene {
     pub directory: TempDir,
 }
 
-impl Scene {
+impl Fixture {
     /// Starts everything; what is uploaded goes to these stores.
     pub(crate) fn new(stores: &'static [&'static str], reads: Reads) -> Self {
         let directory = scratch();

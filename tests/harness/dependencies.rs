@@ -1,4 +1,4 @@
-//! The share of one server in the real parts: a database, a virtual host, and prefixes of its own.
+//! The share of one server in the real dependencies (MariaDB, Redis, RabbitMQ, Ceph, OSS): a database, a virtual host, and prefixes of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::services::{run, service, sql};
 /// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and in the stores; all of
 /// it goes when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct Dependencies {
     name: String,
     stores: &'static [&'static str],
     reads: Reads,
@@ -30,22 +30,22 @@ const FORGET: &str = "local cursor = '0' repeat \
     local page = redis.call('SCAN', cursor, 'MATCH', ARGV[1], 'COUNT', 1000) cursor = page[1] \
     for _, key in ipairs(page[2]) do redis.call('DEL', key) end until cursor == '0'";
 
-impl Parts {
+impl Dependencies {
     /// Makes them, and writes the configuration that names them to `configuration`. What is uploaded
     /// goes to these `stores`: `ceph`, `oss` or both.
     pub(crate) fn new(configuration: &Path, stores: &'static [&'static str], reads: Reads) -> Self {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").expect("random ids");
         let name = format!("miaofs_{}", &id.replace('-', "")[..16]);
-        let parts = Self { name, stores, reads, configuration: configuration.to_owned() };
-        sql(&format!("create database {}", parts.name));
-        parts.broker("PUT", "vhosts", "{}");
+        let dependencies = Self { name, stores, reads, configuration: configuration.to_owned() };
+        sql(&format!("create database {}", dependencies.name));
+        dependencies.broker("PUT", "vhosts", "{}");
         let all = r#"{"configure": ".*", "write": ".*", "read": ".*"}"#;
-        parts.broker("PUT", "permissions", all);
-        std::fs::write(configuration, parts.settings()).expect("room for a configuration");
-        parts
+        dependencies.broker("PUT", "permissions", all);
+        std::fs::write(configuration, dependencies.settings()).expect("room for a configuration");
+        dependencies
     }
 
-    /// The configuration file of a server on these parts.
+    /// The configuration file of a server on these dependencies.
     pub(crate) fn configuration(&self) -> &Path {
         &self.configuration
     }
@@ -106,11 +106,11 @@ impl Parts {
     }
 }
 
-impl Drop for Parts {
-    /// What a test that failed leaves is there to be looked at, until the parts themselves are wiped.
+impl Drop for Dependencies {
+    /// What a test that failed leaves is there to be looked at, until the dependencies themselves are wiped.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the server's parts are called {}", self.name);
+            eprintln!("the server's dependencies are called {}", self.name);
             return;
         }
         sql(&format!("drop database {}", self.name));
