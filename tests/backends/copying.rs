@@ -1,10 +1,11 @@
 //! The way of a large file: through the mount and the server into a bucket, and from there to another device.
 
-use crate::fixture::{Fixture, MIB, b3sum};
+use crate::fixture::{Fixture, MIB};
 use crate::harness::bucket::Bucket;
+use crate::harness::command::b3sum;
+use crate::harness::command::output;
 use crate::harness::dependencies::Reads;
 use crate::harness::random::Seed;
-use crate::harness::services::run;
 
 #[test]
 #[ignore = "needs scripts/services up"]
@@ -14,7 +15,7 @@ fn a_copied_gibibyte_is_in_ceph_with_the_right_bytes_and_another_device_reads_it
     let source = fixture.path("film");
     Seed::of_this_run().write_file(&source, "film", size);
     let digest = b3sum(&source);
-    run(std::process::Command::new("cp").args([&source, &fixture.one.path("film")]));
+    output(std::process::Command::new("cp").args([&source, &fixture.one.path("film")]));
     fixture.one.sync();
     fixture.wait_for_transfers();
 
@@ -37,7 +38,7 @@ fn a_copied_file_is_in_both_stores_when_both_are_wanted() {
     let source = fixture.path("film");
     Seed::of_this_run().write_file(&source, "film", size);
     let digest = b3sum(&source);
-    run(std::process::Command::new("cp").args([&source, &fixture.one.path("film")]));
+    output(std::process::Command::new("cp").args([&source, &fixture.one.path("film")]));
     fixture.one.sync();
     fixture.wait_for_transfers();
     for bucket in [Bucket::ceph(), Bucket::oss()] {

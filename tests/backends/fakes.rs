@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use crate::harness::bucket::Bucket;
+use crate::harness::command::output;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
-use crate::harness::services::{run, service};
+use crate::harness::services::service;
 
 /// OSS takes parts from 100 KiB on, S3 from 5 MiB.
 const OSS_PART_BYTES: usize = 100 << 10;
@@ -17,7 +18,7 @@ fn oss_status(keys: &str, arguments: &[&str]) -> u16 {
     command.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}"]);
     command.args(["--proxy", &service("OSS_PROXY"), "--aws-sigv4", &signature, "--user", keys]);
     command.args(["--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]).args(arguments);
-    run(&mut command).parse().unwrap()
+    output(&mut command).parse().unwrap()
 }
 
 fn oss_keys() -> String {

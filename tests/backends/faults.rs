@@ -4,7 +4,7 @@
 
 use std::thread;
 
-use crate::fixture::{Fixture, OUTAGE, copy_amid, plant_with_film, received};
+use crate::fixture::{Fixture, OUTAGE, copy_amid, plant_with_film};
 use crate::harness::dependencies::Reads;
 use crate::harness::server::Server;
 use crate::harness::services::services;
@@ -17,7 +17,7 @@ fn a_copy_survives(fault: impl FnOnce(&mut Server)) {
     let mut fixture = Fixture::new(&["ceph"], Reads::ThroughTheServer);
     let (source, target) = (fixture.path("source"), fixture.one.path("copy"));
     plant_with_film(&source);
-    copy_amid(&source, &target, &mut fixture.server, received, fault);
+    copy_amid(&source, &target, &mut fixture.server, Server::content_bytes_received, fault);
     fixture.one.sync();
     let two = fixture.another_device("two");
     expect_arrived(&source, &two.path("copy"));

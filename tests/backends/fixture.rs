@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::harness::command::output;
 use crate::harness::dependencies::Reads;
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use crate::harness::services::run;
 use crate::harness::tree::plant;
 use crate::harness::wait::{seconds, wait_until};
 
@@ -65,7 +65,7 @@ impl Fixture {
     /// Panics unless `fsck --deep` finds nothing wrong.
     #[track_caller]
     pub(crate) fn expect_sound(&self) {
-        run(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
+        output(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
     }
 }
 
@@ -93,20 +93,9 @@ pub(crate) fn copy_amid<S>(
     fault: impl FnOnce(&mut S),
 ) {
     thread::scope(|scope| {
-        let copy = scope.spawn(|| run(Command::new("cp").arg("-a").args([source, target])));
+        let copy = scope.spawn(|| output(Command::new("cp").arg("-a").args([source, target])));
         wait_until("the copy is under way", seconds(200), || received(server) > BEFORE_BYTES);
         fault(server);
         copy.join().expect("cp succeeds");
     });
-}
-
-/// Content bytes that a process has received, by any way.
-pub(crate) fn received(server: &Server) -> u64 {
-    let chunks = server.metric("miaofs_chunk_bytes_received_total");
-    chunks + server.metric("miaofs_batch_bytes_received_total")
-}
-
-/// What `b3sum` prints for a file.
-pub(crate) fn b3sum(path: &Path) -> String {
-    run(Command::new("b3sum").arg("--no-names").arg(path)).trim().to_owned()
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use crate::fixture::{MIB, OUTAGE, copy_amid, plant_with_film, received};
+use crate::fixture::{MIB, OUTAGE, copy_amid, plant_with_film};
 use crate::harness::bucket::Bucket;
 use crate::harness::cluster::{Cluster, Fronts};
 use crate::harness::scratch;
@@ -45,7 +45,7 @@ fn a_copy_survives_with(fronts: Fronts, fault: impl FnOnce(&mut Cluster)) {
 }
 
 fn received_by_all(cluster: &Cluster) -> u64 {
-    cluster.hosts.iter().map(|host| received(&host.upload)).sum()
+    cluster.hosts.iter().map(|host| host.upload.content_bytes_received()).sum()
 }
 
 /// Waits until nothing is staged any more, then panics unless `fsck --deep` finds nothing wrong.

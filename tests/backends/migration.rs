@@ -11,13 +11,13 @@ use tempfile::TempDir;
 
 use crate::harness::api::Api;
 use crate::harness::bucket::{Bucket, Object};
+use crate::harness::command::output;
 use crate::harness::content::{Content, batch_of, send_batch, upload};
 use crate::harness::dependencies::Reads;
 use crate::harness::drive::{Change, apply};
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use crate::harness::services::run;
 use crate::harness::wait::{seconds, wait_until};
 
 const KIB: usize = 1024;
@@ -87,7 +87,7 @@ impl Fixture {
         for index in 0..self.contents.len() {
             assert!(self.read(index), "other bytes came back");
         }
-        run(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
+        output(&mut Server::command(self.server.data(), &["fsck", "--deep"]));
     }
 }
 
@@ -122,7 +122,7 @@ fn two_hundred_objects_move_to_another_store_while_all_of_them_are_read() {
                 })
             })
             .collect();
-        let printed = run(&mut fixture.command(&[]));
+        let printed = output(&mut fixture.command(&[]));
         stop.store(true, Ordering::Relaxed);
         let reads: Vec<usize> = readers.into_iter().map(|it| it.join().unwrap()).collect();
         (printed, reads)
@@ -130,7 +130,7 @@ fn two_hundred_objects_move_to_another_store_while_all_of_them_are_read() {
     assert!(reads.iter().all(|reads| *reads > 10), "too few reads: {reads:?}");
     assert_eq!(last(&printed)["blobs"], 0, "{printed}");
     fixture.expect_moved();
-    run(&mut fixture.command(&[]));
+    output(&mut fixture.command(&[]));
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_migration_whose_command_and_process_are_killed_goes_on_and_loses_nothing() 
         kill(child);
     }
     assert!(!fixture.objects(&Bucket::ceph()).is_empty(), "nothing was left to be done");
-    let printed = run(&mut fixture.command(&[]));
+    let printed = output(&mut fixture.command(&[]));
     assert_eq!(last(&printed)["failed"], 0, "{printed}");
     fixture.expect_moved();
 }

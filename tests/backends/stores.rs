@@ -9,13 +9,14 @@ use tempfile::TempDir;
 
 use crate::harness::api::Api;
 use crate::harness::bucket::Bucket;
+use crate::harness::command::output;
 use crate::harness::content::{Content, upload};
 use crate::harness::device::Device;
 use crate::harness::drive::{Change, apply};
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use crate::harness::services::{run, service};
+use crate::harness::services::service;
 use crate::harness::wait::{seconds, wait_until};
 
 const MIB: usize = 1 << 20;
@@ -126,7 +127,7 @@ fn curl(directory: &Path, url: &str, arguments: &[&str]) -> Vec<u8> {
     let target = directory.join("fetched");
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "60"]);
-    run(command.arg("--output").arg(&target).args(arguments).arg(url));
+    output(command.arg("--output").arg(&target).args(arguments).arg(url));
     std::fs::read(target).unwrap()
 }
 
@@ -265,7 +266,7 @@ fn a_second_device_reads_from_the_store_and_not_through_the_server() {
     one.sync();
     fixture.wait_until_moved();
     let two = Device::signed_in(fixture.directory.path(), "two", &fixture.server, "ada");
-    run(Command::new("cmp").arg(&source).arg(two.path("film")));
+    output(Command::new("cmp").arg(&source).arg(two.path("film")));
     let counters = &two.status()["counters"];
     assert_eq!(counters["content_bytes_from_stores"], size, "{counters}");
     assert_eq!(fixture.server.metric_where("miaofs_download_bytes_total", "").unwrap_or(0), 0);
@@ -290,13 +291,13 @@ fn a_device_goes_on_when_urls_expire_and_when_the_store_is_not_reached() {
             let mut dd = Command::new("dd");
             let input = format!("if={}", two.path("film").display());
             dd.args([&input, "of=/dev/null", "bs=1M", "status=none"]);
-            run(dd.args([format!("skip={skip}"), format!("count={count}")]));
+            output(dd.args([format!("skip={skip}"), format!("count={count}")]));
         };
         read("0", "1");
         // Longer than the URLs of the first round hold.
         std::thread::sleep(seconds(2));
         read("30", "2");
-        run(Command::new("cmp").arg(&source).arg(two.path("film")));
+        output(Command::new("cmp").arg(&source).arg(two.path("film")));
     }
 }
 

@@ -8,12 +8,12 @@ use miaofs::content::CHUNK_SIZE;
 use serde_json::Value;
 
 use crate::harness::api::Api;
+use crate::harness::command::output;
 use crate::harness::content::{Content, batch_of, send_batch, upload};
 use crate::harness::rabbit::Rabbit;
 use crate::harness::random::Seed;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use crate::harness::services::run;
 use crate::harness::wait::{seconds, wait_until};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
@@ -22,7 +22,7 @@ const CHUNK: usize = CHUNK_SIZE as usize;
 fn transfer(data: &Path, rabbit: &Rabbit, action: &[&str]) -> Vec<Value> {
     let mut command = Command::new(Server::binary());
     command.arg("transfer").args(action).arg("--json").arg("--data").arg(data);
-    let printed = run(command.env("MIAOFS_SERVER_AMQP_URL", rabbit.url()));
+    let printed = output(command.env("MIAOFS_SERVER_AMQP_URL", rabbit.url()));
     printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::services::{run, service};
+use super::command::output;
+use super::services::service;
 
 /// The most keys that a service lists at once.
 const KEYS_A_PAGE: usize = 1000;
@@ -85,7 +86,7 @@ impl Bucket {
         let mut fetch = self.command(&[&self.url(key)]);
         let mut fetch = fetch.stdout(Stdio::piped()).spawn().expect("curl is installed");
         let bytes = fetch.stdout.take().expect("stdout is a pipe");
-        let digest = run(Command::new("b3sum").stdin(bytes));
+        let digest = output(Command::new("b3sum").stdin(bytes));
         let status = fetch.wait().expect("a child can be waited for");
         assert!(status.success(), "curl could not fetch {key}: {status}");
         digest.split(' ').next().expect("a digest").to_owned()

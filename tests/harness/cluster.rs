@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::api::Api;
+use super::command::output;
 use super::dependencies::{Dependencies, Reads};
 use super::device::Device;
 use super::server::{PASSWORD, Server};
-use super::services::run;
 use super::wait::{seconds, wait_until};
 
 /// What the processes of a cluster are told about ending: long enough for nginx to see it.
@@ -140,7 +140,7 @@ impl Cluster {
             command
                 .args(["fsck", "--deep", "--host", &host.name, "--data"])
                 .arg(host.upload.data());
-            run(command.args(&self.common));
+            output(command.args(&self.common));
         }
     }
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::bucket::Bucket;
-use super::services::{run, service, sql};
+use super::command::output;
+use super::services::{service, sql};
 
 /// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and in the stores; all of
 /// it goes when this is dropped.
@@ -102,7 +103,7 @@ impl Dependencies {
         let url = format!("{}/api/{kind}/{}{user}", service("AMQP_API"), self.name);
         let mut command = Command::new("curl");
         command.args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--request", method]);
-        run(command.args(["--header", "content-type: application/json", "--data", body, &url]));
+        output(command.args(["--header", "content-type: application/json", "--data", body, &url]));
     }
 }
 
@@ -117,7 +118,7 @@ impl Drop for Dependencies {
         self.broker("DELETE", "vhosts", "");
         let pattern = format!("{}:*", self.name);
         let mut redis = Command::new("redis-cli");
-        run(redis.args(["-u", &service("REDIS_URL"), "eval", FORGET, "0", &pattern]));
+        output(redis.args(["-u", &service("REDIS_URL"), "eval", FORGET, "0", &pattern]));
         for bucket in [Bucket::ceph(), Bucket::oss()] {
             bucket.empty(&self.name);
         }

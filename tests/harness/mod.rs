@@ -8,6 +8,7 @@
 pub(crate) mod api;
 pub(crate) mod bucket;
 pub(crate) mod cluster;
+pub(crate) mod command;
 pub(crate) mod content;
 pub(crate) mod dependencies;
 pub(crate) mod device;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::services::run;
+use super::command::output;
 
 /// A running node, ended when dropped.
 pub(crate) struct Rabbit {
@@ -38,7 +38,7 @@ impl Rabbit {
 
     fn services(&self, arguments: &[&str]) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/services");
-        run(Command::new(script).args(arguments).arg(&self.directory));
+        output(Command::new(script).args(arguments).arg(&self.directory));
     }
 }
 

@@ -9,13 +9,14 @@ use std::sync::mpsc;
 
 use rustix::process::{Pid, Signal};
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::api::Api;
 use super::dependencies::{Dependencies, Reads};
 use super::disk::lengths_below;
 use super::services::real_backends;
 use super::wait::{seconds, wait_until};
-use super::{binary, tail};
+use super::{binary, scratch, tail};
 
 /// The password of every account that a test makes.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -29,9 +30,24 @@ pub(crate) struct Server {
     child: Child,
     /// What it has of the real dependencies, when it stands on those. Goes after the process.
     dependencies: Option<Dependencies>,
+    /// The directory of its data, when that is its own. Goes last.
+    directory: Option<TempDir>,
 }
 
 impl Server {
+    /// Starts a server with its data in a directory of its own, on a port of its choice.
+    pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same with more arguments to `serve`.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
+        let directory = scratch();
+        let mut server = Self::start_with(&directory.path().join("data"), arguments);
+        server.directory = Some(directory);
+        server
+    }
+
     /// Starts a server with its data in `data`, on a port of its choice.
     pub(crate) fn start(data: &Path) -> Self {
         Self::start_with(data, &[])
@@ -83,7 +99,7 @@ impl Server {
     pub(crate) fn start_at(data: &Path, log: &Path, arguments: Vec<String>, listen: &str) -> Self {
         let (child, address) = spawn(data, log, &arguments, listen);
         let (data, log) = (data.to_owned(), log.to_owned());
-        Self { data, arguments, address, log, child, dependencies: None }
+        Self { data, arguments, address, log, child, dependencies: None, directory: None }
     }
 
     /// Starts it again where it was, after [`Self::kill`] or [`Self::stop`].
@@ -195,6 +211,14 @@ impl Server {
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> u64 {
         self.metric_where(name, "").unwrap_or_else(|| panic!("no metric {name}"))
+    }
+
+    /// Content bytes that the process has received by any route.
+    #[track_caller]
+    pub(crate) fn content_bytes_received(&self) -> u64 {
+        self.metric("miaofs_chunk_bytes_received_total")
+            + self.metric("miaofs_batch_bytes_received_total")
+            + self.metric("miaofs_upload_bytes_received_total")
     }
 
     /// The value of a counter or gauge, summed over the label sets that hold `label`.

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use super::command::output;
+
 /// The setting `MIAOFS_TEST_{name}`; panics when nobody has read the file that `scripts/services up` wrote.
 pub(crate) fn service(name: &str) -> String {
     std::env::var(format!("MIAOFS_TEST_{name}")).unwrap_or_else(|_missing| {
@@ -27,7 +29,7 @@ pub(crate) fn real_backends() -> bool {
 pub(crate) fn services(arguments: &[&str]) {
     let mut command = Command::new(service("SERVICES"));
     command.args(arguments).arg(service("SERVICES_DIR"));
-    run(&mut command);
+    output(&mut command);
 }
 
 /// Runs SQL on the primary of MariaDB; answers the rows, a line each, columns parted by tabs.
@@ -41,14 +43,5 @@ pub(crate) fn sql(statement: &str) -> String {
     command.args(["--batch", "--skip-column-names"]);
     // On the command line others could read it.
     command.args(["--user", user, "--execute", statement]).env("MYSQL_PWD", password);
-    run(&mut command)
-}
-
-/// Runs a command that must succeed; answers what it printed.
-pub(crate) fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{}: {printed}{complaint}", output.status);
-    printed
+    output(&mut command)
 }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use super::command::output;
 use super::random::Seed;
-use super::services::run;
 use super::wait::{seconds, wait_until};
 
 /// Files in one directory of the tree.
@@ -84,6 +84,6 @@ fn to_do(options: &[&str], source: &Path, target: &Path) -> String {
     let slash = |path: &Path| format!("{}/", path.display());
     let mut command = Command::new("rsync");
     command.args(["-aHn", "--delete", "--itemize-changes"]).args(options);
-    let printed = run(command.args([slash(source), slash(target)]));
+    let printed = output(command.args([slash(source), slash(target)]));
     printed.lines().take(20).collect::<Vec<_>>().join("\n")
 }

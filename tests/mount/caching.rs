@@ -1,6 +1,7 @@
 //! What is kept on a device: at most the limit, and never less than what exists nowhere else.
 
-use crate::fixture::{MIB, Single, b3sum};
+use crate::fixture::{MIB, Single};
+use crate::harness::command::b3sum;
 use crate::harness::device::Device;
 use crate::harness::disk::room_taken;
 use crate::harness::wait::{seconds, wait_until};

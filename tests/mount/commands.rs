@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::fixture::{MIB, Single, b3sum, output, received};
+use crate::fixture::{MIB, Single};
+use crate::harness::command::{b3sum, output};
 use crate::harness::device::Device;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
@@ -48,7 +49,9 @@ fn sync_of_a_path_waits_for_it() {
 fn sync_waits_for_what_was_written_while_a_file_was_on_its_way() {
     let fixture = Single::new();
     fixture.copy_in(256 * MIB);
-    wait_until("the upload is under way", seconds(60), || received(&fixture.server) > 16 * MIB);
+    wait_until("the upload is under way", seconds(60), || {
+        fixture.server.content_bytes_received() > 16 * MIB
+    });
     let film = fixture.one.path("film");
     File::options().write(true).open(&film).unwrap().write_all_at(b"the last word", 0).unwrap();
     fixture.one.sync();
@@ -62,8 +65,8 @@ fn a_file_that_changes_whenever_it_is_sent_leaves_no_upload_begun() {
     fixture.copy_in(64 * MIB);
     let film = File::options().write(true).open(fixture.one.path("film")).unwrap();
     for round in 0..4 {
-        let before = received(&fixture.server);
-        let is_sent = || received(&fixture.server) > before + 8 * MIB;
+        let before = fixture.server.content_bytes_received();
+        let is_sent = || fixture.server.content_bytes_received() > before + 8 * MIB;
         wait_until("the next upload is under way", seconds(60), is_sent);
         for place in (0..64 * MIB).step_by(MIB as usize) {
             film.write_all_at(&[round], place).unwrap();

@@ -1,6 +1,7 @@
 //! Large contents arrive on another device as they are, and memory stays bounded.
 
-use crate::fixture::{GIB, Single, b3sum};
+use crate::fixture::{GIB, Single};
+use crate::harness::command::b3sum;
 use crate::harness::wait::{seconds, wait_until};
 
 #[test]

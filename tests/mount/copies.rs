@@ -7,7 +7,8 @@ use std::process::Command;
 
 use rustix::io::Errno;
 
-use crate::fixture::{MIB, Single, b3sum, received, run};
+use crate::fixture::{MIB, Single, run};
+use crate::harness::command::b3sum;
 use crate::harness::random::Seed;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
@@ -46,13 +47,13 @@ fn a_copy_of_a_file_that_is_not_here_moves_no_bytes() {
     fixture.one.sync();
     let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("film").exists());
-    let (sent, fetched) = (received(&fixture.server), given(&fixture.server));
+    let (sent, fetched) = (fixture.server.content_bytes_received(), given(&fixture.server));
     for (option, name) in [("--reflink=auto", "copy"), ("--sparse=never", "another")] {
         run("cp", &[Path::new(option), &two.path("film"), &two.path(name)]);
     }
     fs::remove_file(two.path("film")).unwrap();
     two.sync();
-    assert_eq!(received(&fixture.server), sent, "content was sent");
+    assert_eq!(fixture.server.content_bytes_received(), sent, "content was sent");
     assert_eq!(given(&fixture.server), fetched, "content was fetched");
     let expected = b3sum(&fixture.directory.path().join("film"));
     assert_eq!(
@@ -68,7 +69,8 @@ fn a_copy_of_a_file_that_is_not_here_moves_no_bytes() {
         file.write_all_at(&change, 100 * MIB).unwrap();
     }
     two.sync();
-    let (more_sent, more_fetched) = (received(&fixture.server) - sent, given(&fixture.server));
+    let (more_sent, more_fetched) =
+        (fixture.server.content_bytes_received() - sent, given(&fixture.server));
     assert!(more_sent <= 4 * MIB, "{more_sent} bytes were sent for a change of 1 MiB");
     assert_eq!(digest(&fixture, "copy"), b3sum(&fixture.directory.path().join("film")));
     assert_eq!(digest(&fixture, "another"), expected);
@@ -90,7 +92,7 @@ fn a_file_of_more_than_four_gibibytes_is_copied_in_several_calls() {
     fixture.one.sync();
     let two = fixture.another_device("two");
     wait_until("the file is seen", seconds(10), || two.path("sparse").exists());
-    let (sent, fetched) = (received(&fixture.server), given(&fixture.server));
+    let (sent, fetched) = (fixture.server.content_bytes_received(), given(&fixture.server));
     let (from, to) =
         (File::open(two.path("sparse")).unwrap(), File::create(two.path("copy")).unwrap());
     let first = copy(&from, 0, &to, 0, size as usize).unwrap() as u64;
@@ -99,7 +101,7 @@ fn a_file_of_more_than_four_gibibytes_is_copied_in_several_calls() {
     drop(to);
     two.sync();
     assert_eq!(digest(&fixture, "copy"), digest(&fixture, "sparse"));
-    assert_eq!((received(&fixture.server), given(&fixture.server)), (sent, fetched));
+    assert_eq!((fixture.server.content_bytes_received(), given(&fixture.server)), (sent, fetched));
     let mut bytes = vec![0; mark.len()];
     File::open(two.path("copy")).unwrap().read_exact_at(&mut bytes, (4 << 30) - 50_000).unwrap();
     assert!(bytes == mark, "other bytes came back");

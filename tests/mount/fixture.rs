@@ -5,6 +5,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::harness::command::output;
 use crate::harness::device::Device;
 use crate::harness::server::Server;
 use crate::harness::{random::Seed, scratch};
@@ -78,28 +79,6 @@ impl Single {
 #[track_caller]
 pub(crate) fn run(program: &str, arguments: &[&Path]) -> String {
     output(Command::new(program).args(arguments))
-}
-
-/// Runs a command that must succeed; answers what it printed.
-#[track_caller]
-pub(crate) fn output(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{complaint}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// What `b3sum` prints for a file.
-pub(crate) fn b3sum(path: &Path) -> String {
-    let printed = run("b3sum", &[Path::new("--no-names"), path]);
-    printed.trim().to_owned()
-}
-
-/// Content bytes that the server has received by any way.
-pub(crate) fn received(server: &Server) -> u64 {
-    server.metric("miaofs_chunk_bytes_received_total")
-        + server.metric("miaofs_batch_bytes_received_total")
-        + server.metric("miaofs_upload_bytes_received_total")
 }
 
 /// The names in a directory, in order.

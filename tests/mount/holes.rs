@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
-use crate::fixture::{GIB, MIB, Pair, Single, received};
+use crate::fixture::{GIB, MIB, Pair, Single};
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
@@ -179,7 +179,7 @@ fn a_hole_is_known_on_another_device_and_punched_there_without_being_fetched() {
     fixture.one.sync();
     fallocate(open(&here), PUNCH, CHUNK, 2 * CHUNK).unwrap();
     fixture.one.sync();
-    assert_eq!(received(&fixture.server), 16 * MIB, "a punched chunk is not sent");
+    assert_eq!(fixture.server.content_bytes_received(), 16 * MIB, "a punched chunk is not sent");
     wait_until("the file is seen", seconds(10), || there.exists());
     let file = open(&there);
     assert_eq!((data(&file, 0), hole(&file, 0)), (Ok(0), Ok(CHUNK)));
@@ -191,7 +191,7 @@ fn a_hole_is_known_on_another_device_and_punched_there_without_being_fetched() {
     drop(file);
     fixture.two.sync();
     assert_eq!(fetched(&fixture), 0, "only whole chunks were punched");
-    assert_eq!(received(&fixture.server), 16 * MIB);
+    assert_eq!(fixture.server.content_bytes_received(), 16 * MIB);
     let file = File::open(&here).unwrap();
     wait_until("the hole is seen", seconds(10), || data(&file, 0) == Ok(3 * CHUNK));
     let mut expected = bytes;
@@ -209,7 +209,11 @@ fn zeros_that_were_written_are_neither_sent_nor_kept() {
     fs::write(&here, &bytes).unwrap();
     assert!(room(&here) >= 16 * MIB);
     fixture.one.sync();
-    assert!(received(&fixture.server) <= CHUNK, "{} bytes were sent", received(&fixture.server));
+    assert!(
+        fixture.server.content_bytes_received() <= CHUNK,
+        "{} bytes were sent",
+        fixture.server.content_bytes_received()
+    );
     wait_until("the zeros have gone", seconds(10), || room(&here) <= CHUNK + MIB);
     assert!(room_of(&fixture.one) <= CHUNK + MIB, "{} bytes are left here", room_of(&fixture.one));
     wait_until("the file is seen", seconds(10), || there.exists());
@@ -237,7 +241,7 @@ fn a_sparse_file_is_synced_without_its_holes_being_read() {
     };
     let before = read();
     fixture.one.sync();
-    assert!(received(&fixture.server) <= CHUNK);
+    assert!(fixture.server.content_bytes_received() <= CHUNK);
     assert!(read() - before < 64 * MIB, "{} bytes were read", read() - before);
     wait_until("the file is seen", seconds(10), || there.exists());
     let image = File::open(&there).unwrap();

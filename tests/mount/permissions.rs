@@ -8,7 +8,8 @@ use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTI
 use rustix::io::Errno;
 
 use crate::callers::{ADA, BOB, ROOT, says};
-use crate::fixture::{Single, output};
+use crate::fixture::Single;
+use crate::harness::command::output;
 
 #[test]
 fn what_is_made_belongs_to_its_maker_and_its_directorys_group() {

@@ -3,7 +3,8 @@
 use std::fs::{self, File};
 use std::io::Write;
 
-use crate::fixture::{GIB, MIB, Single, b3sum, names, received};
+use crate::fixture::{GIB, MIB, Single, names};
+use crate::harness::command::b3sum;
 use crate::harness::wait::{seconds, wait_until};
 
 /// What may be sent twice: one chunk of 4 MiB for each of the parallel streams, of which there are at most 8.
@@ -14,13 +15,15 @@ fn a_killed_daemon_goes_on_with_its_upload() {
     let fixture = Single::new();
     fixture.copy_in(GIB);
     let expected = b3sum(&fixture.directory.path().join("film"));
-    wait_until("the upload is under way", seconds(120), || received(&fixture.server) > 100 * MIB);
+    wait_until("the upload is under way", seconds(120), || {
+        fixture.server.content_bytes_received() > 100 * MIB
+    });
     fixture.one.kill();
-    let before = received(&fixture.server);
+    let before = fixture.server.content_bytes_received();
     assert!(before < GIB - SENT_TWICE_MAX, "the upload had ended: {before} bytes");
     fixture.one.mount();
     fixture.one.sync();
-    let twice = received(&fixture.server) - GIB;
+    let twice = fixture.server.content_bytes_received() - GIB;
     println!("killed after {} MiB, sent twice: {} KiB", before / MIB, twice / 1024);
     assert!(twice <= SENT_TWICE_MAX, "{twice} bytes were sent twice");
     let node = fixture.server.sign_in("ada").get("/file/meta?path=/film").expect(200).json();
@@ -32,13 +35,15 @@ fn a_killed_server_gets_only_what_it_lacks() {
     let mut fixture = Single::new();
     fixture.copy_in(GIB);
     let expected = b3sum(&fixture.directory.path().join("film"));
-    wait_until("the upload is under way", seconds(120), || received(&fixture.server) > 100 * MIB);
-    let before = received(&fixture.server);
+    wait_until("the upload is under way", seconds(120), || {
+        fixture.server.content_bytes_received() > 100 * MIB
+    });
+    let before = fixture.server.content_bytes_received();
     fixture.server.kill();
     assert!(before < GIB - SENT_TWICE_MAX, "the upload had ended: {before} bytes");
     fixture.server.restart();
     fixture.one.sync();
-    let after = received(&fixture.server);
+    let after = fixture.server.content_bytes_received();
     println!("killed after {} MiB, then sent {} MiB", before / MIB, after / MIB);
     assert!(before + after <= GIB + SENT_TWICE_MAX, "{before} + {after} bytes were sent");
     let node = fixture.server.sign_in("ada").get("/file/meta?path=/film").expect(200).json();

@@ -3,7 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-use crate::fixture::{GIB, MIB, Single, b3sum, received, run};
+use crate::fixture::{GIB, MIB, Single, run};
+use crate::harness::command::b3sum;
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
@@ -13,12 +14,12 @@ fn a_copy_of_a_known_file_sends_no_content() {
     let fixture = Single::new();
     fixture.copy_in(64 * MIB);
     fixture.one.sync();
-    let before = received(&fixture.server);
+    let before = fixture.server.content_bytes_received();
     assert_eq!(before, 64 * MIB);
     run("cp", &[&fixture.one.path("film"), &fixture.one.path("copy in the mount")]);
     run("cp", &[&fixture.directory.path().join("film"), &fixture.one.path("copied in again")]);
     fixture.one.sync();
-    assert_eq!(received(&fixture.server), before);
+    assert_eq!(fixture.server.content_bytes_received(), before);
     let api = fixture.server.sign_in("ada");
     let digest = |name| {
         let node = api.get(&format!("/file/meta?path=/{name}")).expect(200).json();
@@ -33,14 +34,14 @@ fn a_changed_mebibyte_of_a_gibibyte_sends_at_most_eight() {
     let fixture = Single::new();
     fixture.copy_in(GIB);
     fixture.one.sync();
-    let before = received(&fixture.server);
+    let before = fixture.server.content_bytes_received();
     let bytes = Seed::of_this_run().bytes("change", MIB as usize);
     for path in [fixture.one.path("film"), fixture.directory.path().join("film")] {
         let file = OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&bytes, 512 * MIB + 12_345).unwrap();
     }
     fixture.one.sync();
-    let sent = received(&fixture.server) - before;
+    let sent = fixture.server.content_bytes_received() - before;
     println!("sent for 1 MiB changed in 1 GiB: {} KiB", sent / 1024);
     assert!((MIB..=8 * MIB).contains(&sent), "{sent} bytes were sent");
     let expected = b3sum(&fixture.directory.path().join("film"));
@@ -53,11 +54,11 @@ fn a_file_that_another_account_has_is_there_at_once() {
     let fixture = Single::new();
     fixture.copy_in(64 * MIB);
     fixture.one.sync();
-    let before = received(&fixture.server);
+    let before = fixture.server.content_bytes_received();
     let bob = Device::signed_up(fixture.directory.path(), "bob", &fixture.server, "bob");
     run("cp", &[&fixture.directory.path().join("film"), &bob.path("mine")]);
     bob.sync();
-    assert_eq!(received(&fixture.server), before);
+    assert_eq!(fixture.server.content_bytes_received(), before);
     let digest = b3sum(&fixture.directory.path().join("film"));
     let path = format!("/file/download?digest={digest}");
     assert_eq!(fixture.server.sign_in("bob").get(&path).expect(200).body.len() as u64, 64 * MIB);

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::fixture::{Pair, Single, output, run};
+use crate::fixture::{Pair, Single, run};
+use crate::harness::command::output;
 use crate::harness::random::Seed;
 use crate::harness::tree::{difference, expect_arrived, plant};
 use crate::harness::wait::{seconds, wait_until};

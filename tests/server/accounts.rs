@@ -21,8 +21,7 @@ fn with(server: &Server, session: &Value) -> Api {
 
 #[test]
 fn signing_up_and_in_gives_a_session_that_knows_its_account() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let account = ada.get("/user/info").expect(200).json();
     assert_eq!((&account["name"], &account["used"]), (&json!("ada"), &json!(0)));
@@ -34,8 +33,7 @@ fn signing_up_and_in_gives_a_session_that_knows_its_account() {
 
 #[test]
 fn a_wrong_password_and_an_unknown_name_are_told_apart_by_nobody() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     server.sign_up("ada");
     let answer = |name, password| {
         let answer = server.api().post("/user/signin", &credentials(name, password));
@@ -46,8 +44,7 @@ fn a_wrong_password_and_an_unknown_name_are_told_apart_by_nobody() {
 
 #[test]
 fn a_name_is_taken_once_and_must_be_a_name() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     server.sign_up("ada");
     let sign_up = |name: &str, password: &str| {
         server.api().post("/user/signup", &credentials(name, password))
@@ -62,8 +59,7 @@ fn a_name_is_taken_once_and_must_be_a_name() {
 
 #[test]
 fn no_route_but_the_public_ones_answers_without_a_token() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     server.sign_up("ada");
     let document = server.api().get("/openapi.json").expect(200).json();
     let public = [
@@ -116,8 +112,7 @@ fn a_forged_or_damaged_token_is_refused() {
 
 #[test]
 fn an_expired_token_is_refused_and_the_refresh_token_goes_on() {
-    let directory = scratch();
-    let server = Server::start_with(&directory.path().join("data"), &["--access-ttl", "1"]);
+    let server = Server::with(&["--access-ttl", "1"]);
     server.sign_up("ada");
     let session = sign_in(&server, "ada", PASSWORD);
     let ada = with(&server, &session);
@@ -130,8 +125,7 @@ fn an_expired_token_is_refused_and_the_refresh_token_goes_on() {
 
 #[test]
 fn single_device_login_ends_the_older_session() {
-    let directory = scratch();
-    let server = Server::start_with(&directory.path().join("data"), &["--max-devices", "1"]);
+    let server = Server::with(&["--max-devices", "1"]);
     let first = server.sign_up("ada");
     let second = with(&server, &sign_in(&server, "ada", PASSWORD));
     first.get("/user/info").expect_problem(401, "unauthorized");
@@ -140,8 +134,7 @@ fn single_device_login_ends_the_older_session() {
 
 #[test]
 fn a_token_of_a_device_that_signed_out_is_refused() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let session = sign_in(&server, "ada", PASSWORD);
     let second = with(&server, &session);
@@ -159,8 +152,7 @@ fn refresh(server: &Server, session: &Value) -> Answer {
 
 #[test]
 fn a_lost_answer_to_a_refresh_signs_nobody_out() {
-    let directory = scratch();
-    let mut server = Server::start(&directory.path().join("data"));
+    let mut server = Server::new();
     server.sign_up("ada");
     let first = sign_in(&server, "ada", PASSWORD);
     let lost = refresh(&server, &first).expect(200).json();
@@ -178,8 +170,7 @@ fn a_lost_answer_to_a_refresh_signs_nobody_out() {
 
 #[test]
 fn only_a_refresh_token_refreshes_and_it_does_nothing_else() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     server.sign_up("ada");
     let session = sign_in(&server, "ada", PASSWORD);
     for none in [&json!("x"), &json!("0".repeat(64)), &session["access_token"]] {
@@ -193,8 +184,7 @@ fn only_a_refresh_token_refreshes_and_it_does_nothing_else() {
 
 #[test]
 fn a_new_password_ends_every_other_session() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let other = with(&server, &sign_in(&server, "ada", PASSWORD));
     let change = |old: &str| json!({ "old": old, "new": "another password" });
@@ -210,8 +200,7 @@ fn a_new_password_ends_every_other_session() {
 
 #[test]
 fn a_known_device_keeps_its_id_and_loses_its_former_session() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     server.sign_up("ada");
     let first = sign_in(&server, "ada", PASSWORD);
     let mut body = credentials("ada", PASSWORD);
@@ -224,8 +213,7 @@ fn a_known_device_keeps_its_id_and_loses_its_former_session() {
 
 #[test]
 fn sessions_survive_a_restart_of_the_server() {
-    let directory = scratch();
-    let mut server = Server::start(&directory.path().join("data"));
+    let mut server = Server::new();
     let ada = server.sign_up("ada");
     server.kill();
     server.restart();
@@ -234,8 +222,7 @@ fn sessions_survive_a_restart_of_the_server() {
 
 #[test]
 fn guessing_passwords_is_slowed_down() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     server.sign_up("ada");
     let guess = |n: u32| {
         server.api().post("/user/signin", &credentials("ada", &format!("wrong guess {n}")))

@@ -5,28 +5,12 @@ use miaofs::protocol::ids::NodeId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::api::Api;
+use crate::fixture::Fixture;
 use crate::harness::content::{Content, Upload};
 use crate::harness::drive::{Change, commit_of, head};
 use crate::harness::random::Seed;
-use crate::harness::scratch;
-use crate::harness::server::Server;
-
-/// A server with one account.
-struct Fixture {
-    _directory: tempfile::TempDir,
-    server: Server,
-    ada: Api,
-}
 
 impl Fixture {
-    fn new() -> Self {
-        let directory = scratch();
-        let server = Server::start(&directory.path().join("data"));
-        let ada = server.sign_up("ada");
-        Self { _directory: directory, server, ada }
-    }
-
     /// Commits this and expects a 4xx with a code and an unchanged drive.
     #[track_caller]
     fn refuses(&self, commit: &Value) {

@@ -7,13 +7,11 @@ use miaofs::protocol::ids::NodeId;
 use crate::harness::content::{Content, batch_of, send_batch};
 use crate::harness::drive::{Change, apply};
 use crate::harness::random::Seed;
-use crate::harness::scratch;
 use crate::harness::server::Server;
 
 #[test]
 fn many_small_contents_travel_in_one_request_and_are_owned() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let seed = Seed::of_this_run();
     let size = |number: u64| seed.below(&format!("size {number}"), 9000) as usize;
@@ -38,8 +36,7 @@ fn many_small_contents_travel_in_one_request_and_are_owned() {
 
 #[test]
 fn a_batch_with_one_wrong_digest_stores_nothing() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let seed = Seed::of_this_run();
     let contents = [Content::random(seed, "one", 100), Content::random(seed, "two", 100)];
@@ -53,8 +50,7 @@ fn a_batch_with_one_wrong_digest_stores_nothing() {
 
 #[test]
 fn a_batch_that_ends_within_a_record_or_is_too_large_is_refused() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "one", 100);
     let body = batch_of(&[&content]);
@@ -71,8 +67,7 @@ fn a_batch_that_ends_within_a_record_or_is_too_large_is_refused() {
 
 #[test]
 fn the_empty_content_is_a_content_too() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let empty = Content::new(Vec::new());
     send_batch(&ada, batch_of(&[&empty])).expect(200);

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::harness::api::Api;
 use crate::harness::drive::{Change, apply, head};
-use crate::harness::scratch;
 use crate::harness::server::Server;
 
 const ROOT: NodeId = NodeId::ROOT;
@@ -23,8 +22,7 @@ fn ids(changes: &Value) -> Vec<Value> {
 
 #[test]
 fn a_new_drive_is_a_root_and_nothing_else() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let page = changes(&ada, "since=0");
     assert_eq!(ids(&page), [json!(ROOT)]);
@@ -35,8 +33,7 @@ fn a_new_drive_is_a_root_and_nothing_else() {
 
 #[test]
 fn each_node_stands_once_in_order_of_its_last_change() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let start = head(&ada);
     let nodes = ["a", "b", "c"].map(|name| Change::directory(ROOT, name));
@@ -54,8 +51,7 @@ fn each_node_stands_once_in_order_of_its_last_change() {
 
 #[test]
 fn pages_are_limited_but_never_cut_a_commit() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let mut cursor = head(&ada);
     for group in 0..3 {
@@ -78,8 +74,7 @@ fn pages_are_limited_but_never_cut_a_commit() {
 
 #[test]
 fn a_page_of_large_nodes_ends_early() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let start = head(&ada);
     for group in 0..4 {
@@ -96,8 +91,7 @@ fn a_page_of_large_nodes_ends_early() {
 
 #[test]
 fn a_deletion_is_told_to_who_knew_the_node_only() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let node = Change::directory(ROOT, "d");
     let version = apply(&ada, &[&node]);
@@ -110,8 +104,7 @@ fn a_deletion_is_told_to_who_knew_the_node_only() {
 
 #[test]
 fn a_waiting_client_is_woken_at_once() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let start = head(&ada);
     let node = Change::directory(ROOT, "d");
@@ -133,8 +126,7 @@ fn a_waiting_client_is_woken_at_once() {
 
 #[test]
 fn a_poll_ends_with_nothing_when_nothing_happens() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let (ada, bob) = (server.sign_up("ada"), server.sign_up("bob"));
     let start = head(&ada);
     let began = Instant::now();

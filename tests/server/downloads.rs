@@ -9,14 +9,12 @@ use crate::harness::api::{Answer, Api};
 use crate::harness::content::{Content, upload};
 use crate::harness::drive::{Change, apply};
 use crate::harness::random::Seed;
-use crate::harness::scratch;
 use crate::harness::server::Server;
 
 const SIZE: usize = 2 * CHUNK_SIZE as usize + 1000;
 
 /// A server with a file `film` of three chunks.
 struct Fixture {
-    _directory: tempfile::TempDir,
     server: Server,
     ada: Api,
     content: Content,
@@ -24,13 +22,12 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let directory = scratch();
-        let server = Server::start(&directory.path().join("data"));
+        let server = Server::new();
         let ada = server.sign_up("ada");
         let content = Content::random(Seed::of_this_run(), "film", SIZE);
         upload(&ada, &content);
         apply(&ada, &[&Change::file(NodeId::ROOT, "film", &content)]);
-        Self { _directory: directory, server, ada, content }
+        Self { server, ada, content }
     }
 
     fn get(&self, headers: &[(&str, &str)]) -> Answer {

@@ -4,7 +4,7 @@ use miaofs::protocol::ids::NodeId;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::api::Api;
+use crate::fixture::Fixture;
 use crate::harness::content::{Content, batch_of, send_batch, upload};
 use crate::harness::drive::{Change, apply, commit, commit_of, head, refuse};
 use crate::harness::scratch;
@@ -12,21 +12,7 @@ use crate::harness::server::Server;
 
 const ROOT: NodeId = NodeId::ROOT;
 
-/// A server with one account.
-struct Fixture {
-    _directory: tempfile::TempDir,
-    server: Server,
-    ada: Api,
-}
-
 impl Fixture {
-    fn new() -> Self {
-        let directory = scratch();
-        let server = Server::start(&directory.path().join("data"));
-        let ada = server.sign_up("ada");
-        Self { _directory: directory, server, ada }
-    }
-
     /// A content that `ada` owns.
     fn content(&self, text: &str) -> Content {
         let content = Content::new(text.as_bytes().to_vec());
@@ -263,8 +249,7 @@ fn the_quota_is_kept() {
 
 #[test]
 fn a_file_of_a_full_drive_can_be_replaced_however_its_content_comes() {
-    let directory = scratch();
-    let server = Server::start_with(&directory.path().join("data"), &["--quota", "1000"]);
+    let server = Server::with(&["--quota", "1000"]);
     let ada = server.sign_up("ada");
     let content = |byte| Content::new(vec![byte; 1000]);
     let put = |bytes: Vec<u8>| ada.send(Method::POST, "/file/upload?path=/full", &[], bytes);

@@ -13,8 +13,7 @@ const NAMED: [&str; 4] = ["--host", "u1", "--internal-url", "http://127.0.0.1:9"
 
 #[test]
 fn what_is_asked_of_this_host_is_answered_and_of_another_is_sent_there() {
-    let directory = scratch();
-    let server = Server::start_with(&directory.path().join("data"), &NAMED);
+    let server = Server::with(&NAMED);
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", CHUNK_SIZE as usize + 9);
     let upload = Upload::begin(&ada, &content.init());
@@ -37,8 +36,7 @@ fn what_is_asked_of_this_host_is_answered_and_of_another_is_sent_there() {
 
 #[test]
 fn staged_bytes_are_not_given_without_a_pass_of_this_server() {
-    let directory = scratch();
-    let server = Server::start_with(&directory.path().join("data"), &NAMED);
+    let server = Server::with(&NAMED);
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", CHUNK_SIZE as usize);
     let upload = Upload::begin(&ada, &content.init());

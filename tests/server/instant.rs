@@ -16,7 +16,6 @@ const SIZE: usize = 3 * CHUNK_SIZE as usize + 77;
 
 /// A server on which `ada` has a content that `bob` may try to get.
 struct Fixture {
-    _directory: tempfile::TempDir,
     server: Server,
     bob: Api,
     content: Content,
@@ -24,12 +23,11 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Self {
-        let directory = scratch();
-        let server = Server::start(&directory.path().join("data"));
+        let server = Server::new();
         let content = Content::random(Seed::of_this_run(), "film", SIZE);
         upload(&server.sign_up("ada"), &content);
         let bob = server.sign_up("bob");
-        Self { _directory: directory, server, bob, content }
+        Self { server, bob, content }
     }
 
     fn ask(&self) -> Value {

@@ -12,6 +12,7 @@ mod changes;
 mod commands;
 mod downloads;
 mod files;
+mod fixture;
 mod fsck;
 mod hosts;
 mod instant;

@@ -23,8 +23,7 @@ fn bytes_below(directory: &Path) -> u64 {
 
 #[test]
 fn chunks_may_come_in_reverse_order_and_in_parallel() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 6 * CHUNK + 12_345);
     let upload = Upload::begin(&ada, &content.init());
@@ -47,8 +46,7 @@ fn chunks_may_come_in_reverse_order_and_in_parallel() {
 
 #[test]
 fn completing_names_the_missing_chunks_and_so_does_the_status() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 4 * CHUNK);
     let upload = Upload::begin(&ada, &content.init());
@@ -69,8 +67,7 @@ fn completing_names_the_missing_chunks_and_so_does_the_status() {
 
 #[test]
 fn a_canceled_upload_leaves_no_bytes_behind() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let staging = server.data().join("staging");
     let before = bytes_below(&staging);
@@ -87,8 +84,7 @@ fn a_canceled_upload_leaves_no_bytes_behind() {
 
 #[test]
 fn a_chunk_with_a_wrong_digest_is_refused_and_nothing_is_marked() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 2 * CHUNK + 10);
     let upload = Upload::begin(&ada, &content.init());
@@ -106,8 +102,7 @@ fn a_chunk_with_a_wrong_digest_is_refused_and_nothing_is_marked() {
 
 #[test]
 fn a_damaged_repetition_of_a_chunk_does_not_spoil_the_good_one() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 2 * CHUNK);
     let upload = Upload::begin(&ada, &content.init());
@@ -122,8 +117,7 @@ fn a_damaged_repetition_of_a_chunk_does_not_spoil_the_good_one() {
 
 #[test]
 fn the_same_content_begun_again_is_the_same_upload() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let (ada, bob) = (server.sign_up("ada"), server.sign_up("bob"));
     let content = Content::random(Seed::of_this_run(), "film", 3 * CHUNK);
     let first = Upload::begin(&ada, &content.init());
@@ -139,8 +133,7 @@ fn the_same_content_begun_again_is_the_same_upload() {
 
 #[test]
 fn two_accounts_may_complete_the_same_content() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let accounts = [server.sign_up("ada"), server.sign_up("bob")];
     let content = Content::random(Seed::of_this_run(), "film", 2 * CHUNK + 1);
     thread::scope(|scope| {
@@ -156,8 +149,7 @@ fn two_accounts_may_complete_the_same_content() {
 
 #[test]
 fn completing_is_idempotent_and_two_at_once_are_one() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 2 * CHUNK);
     let upload = Upload::begin(&ada, &content.init());
@@ -174,8 +166,7 @@ fn completing_is_idempotent_and_two_at_once_are_one() {
 
 #[test]
 fn chunks_equal_to_those_of_the_base_are_not_asked_for() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let (ada, bob) = (server.sign_up("ada"), server.sign_up("bob"));
     let before = Content::random(Seed::of_this_run(), "film", 5 * CHUNK);
     upload(&ada, &before);
@@ -195,8 +186,7 @@ fn chunks_equal_to_those_of_the_base_are_not_asked_for() {
 
 #[test]
 fn holes_are_never_sent_and_cannot_hide_other_bytes() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let mut bytes = Seed::of_this_run().bytes("image", 4 * CHUNK + 100);
     bytes[CHUNK..3 * CHUNK].fill(0);

@@ -45,8 +45,7 @@ const ROUTES: [&str; 27] = [
 
 #[test]
 fn the_document_of_the_api_describes_every_other_route() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let document = server.api().get("/openapi.json").expect(200).json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     let paths = document["paths"].as_object().unwrap();
@@ -58,8 +57,7 @@ fn the_document_of_the_api_describes_every_other_route() {
 
 #[test]
 fn counters_are_there_from_the_start_and_count() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     for name in [
         "miaofs_chunk_bytes_received_total",
         "miaofs_chunks_received_total",
@@ -87,16 +85,14 @@ fn counters_are_there_from_the_start_and_count() {
 
 #[test]
 fn health_and_readiness_need_no_token() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     server.api().get("/healthz").expect(200);
     server.api().get("/readyz").expect(200);
 }
 
 #[test]
 fn a_server_asked_to_end_finishes_what_is_in_flight() {
-    let directory = scratch();
-    let mut server = Server::start(&directory.path().join("data"));
+    let mut server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", CHUNK_SIZE as usize + 9);
     let path = Upload::begin(&ada, &content.init()).path;
@@ -166,8 +162,7 @@ fn a_configuration_that_is_wrong_is_refused_with_its_name() {
 #[test]
 fn secrets_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let key = std::fs::metadata(server.data().join("token.key")).unwrap();
     assert_eq!(key.permissions().mode() & 0o777, 0o600);
 }

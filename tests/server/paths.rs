@@ -6,7 +6,6 @@ use serde_json::json;
 
 use crate::harness::api::{Answer, Api};
 use crate::harness::random::Seed;
-use crate::harness::scratch;
 use crate::harness::server::Server;
 
 const BOUNDARY: &str = "a-boundary-that-no-content-has-7d1f0c";
@@ -27,8 +26,7 @@ fn upload(api: &Api, path: &str, bytes: &[u8]) -> Answer {
 
 #[test]
 fn a_form_upload_makes_the_file_and_its_directories() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let bytes = Seed::of_this_run().bytes("photo", 3 * CHUNK_SIZE as usize + 5);
     let answer = upload(&ada, "/photos/2026/cat 秒.jpg", &bytes);
@@ -45,8 +43,7 @@ fn a_form_upload_makes_the_file_and_its_directories() {
 
 #[test]
 fn uploading_again_replaces_the_content_of_the_same_node() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let id =
         |path: &str| ada.get(&format!("/file/meta?path={path}")).expect(200).json()["id"].clone();
@@ -62,8 +59,7 @@ fn uploading_again_replaces_the_content_of_the_same_node() {
 
 #[test]
 fn files_are_renamed_moved_and_deleted_by_path() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     upload(&ada, "/a/b/one", b"1");
     upload(&ada, "/c/two", b"2");
@@ -88,8 +84,7 @@ fn files_are_renamed_moved_and_deleted_by_path() {
 
 #[test]
 fn paths_that_are_none_are_refused() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     upload(&ada, "/file", b"x");
     let long = format!("/{}", "x".repeat(256));

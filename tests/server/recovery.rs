@@ -16,8 +16,7 @@ const CHUNK: usize = CHUNK_SIZE as usize;
 
 #[test]
 fn an_upload_goes_on_after_the_server_was_killed() {
-    let directory = scratch();
-    let mut server = Server::start(&directory.path().join("data"));
+    let mut server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 8 * CHUNK);
     let begun = Upload::begin(&ada, &content.init());
@@ -39,8 +38,7 @@ fn an_upload_goes_on_after_the_server_was_killed() {
 
 #[test]
 fn a_server_killed_while_chunks_arrive_keeps_those_that_it_acknowledged() {
-    let directory = scratch();
-    let mut server = Server::start(&directory.path().join("data"));
+    let mut server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 24 * CHUNK);
     let path = Upload::begin(&ada, &content.init()).path;
@@ -78,8 +76,7 @@ fn a_server_killed_while_chunks_arrive_keeps_those_that_it_acknowledged() {
 
 #[test]
 fn an_acknowledged_commit_and_content_survive_the_kill() {
-    let directory = scratch();
-    let mut server = Server::start(&directory.path().join("data"));
+    let mut server = Server::new();
     let ada = server.sign_up("ada");
     let seed = Seed::of_this_run();
     let (large, small) =
@@ -102,8 +99,7 @@ fn an_acknowledged_commit_and_content_survive_the_kill() {
 
 #[test]
 fn staged_bytes_move_to_the_store_and_stay_readable_all_the_while() {
-    let directory = scratch();
-    let server = Server::start(&directory.path().join("data"));
+    let server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 2 * CHUNK + 55);
     upload(&ada, &content);
@@ -122,8 +118,7 @@ fn staged_bytes_move_to_the_store_and_stay_readable_all_the_while() {
 
 #[test]
 fn a_transfer_that_a_kill_interrupted_is_finished_after_the_restart() {
-    let directory = scratch();
-    let mut server = Server::start(&directory.path().join("data"));
+    let mut server = Server::new();
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 4 * CHUNK);
     upload(&ada, &content);

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
 
-use crate::fixture::{MIB, Single, output};
+use crate::fixture::{MIB, Single};
+use crate::harness::command::output;
 use crate::harness::random::Seed;
 use crate::harness::tree::plant;
 use crate::programs::{beside, program, second_device, text};

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::fixture::{Single, output};
+use crate::fixture::Single;
+use crate::harness::command::output;
 use crate::programs::program;
 
 /// A package of one source file and what it depends on.

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::fixture::{Single, output};
+use crate::fixture::Single;
+use crate::harness::command::output;
 use crate::harness::device::Device;
 use crate::programs::{program, second_device, text};
 

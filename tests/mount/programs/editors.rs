@@ -9,7 +9,8 @@ use std::thread;
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
-use crate::fixture::{Single, names, output};
+use crate::fixture::{Single, names};
+use crate::harness::command::output;
 use crate::programs::{program, second_device};
 
 /// A document with a mode, an owner and an attribute of its own.

@@ -5,7 +5,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::fixture::{MIB, Single, output};
+use crate::fixture::{MIB, Single};
+use crate::harness::command::output;
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};

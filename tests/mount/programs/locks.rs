@@ -4,7 +4,8 @@ use std::fs::File;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::fixture::{Single, output};
+use crate::fixture::Single;
+use crate::harness::command::output;
 use crate::programs::other::{Other, wait_for_a_waiter};
 use crate::programs::program;
 

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal};
 
-use crate::fixture::{Single, output};
+use crate::fixture::Single;
+use crate::harness::command::output;
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::{program, second_device, text};
 

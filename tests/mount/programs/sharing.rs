@@ -4,7 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::{Duration, SystemTime};
 
-use crate::fixture::{MIB, Single, b3sum, output, run};
+use crate::fixture::{MIB, Single, run};
+use crate::harness::command::{b3sum, output};
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::other::Other;

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::fixture::{Single, output};
+use crate::fixture::Single;
+use crate::harness::command::output;
 use crate::harness::random::Seed;
 use crate::harness::tree::plant;
 use crate::programs::{program, second_device, text};
