@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use rustix::process::{getegid, geteuid};
 use tempfile::TempDir;
 
-use super::random::Random;
+use super::random::{Random, seeded};
 use super::*;
 
 const SIZE: u64 = 2 * CHUNK_SIZE + 100_000;
@@ -395,7 +395,7 @@ fn fetch_if_known(store: &Store, ino: Ino, served: &[u8]) {
 
 #[test]
 fn a_loss_of_power_at_any_time_takes_only_what_was_changed_since_it_was_safe() {
-    let mut random = Random::seeded("power");
+    let mut random = seeded("power");
     for _disk in 0..2 {
         let disk = Disk::new();
         let store = open(&disk.path());

@@ -1,4 +1,4 @@
-//! Random histories against models in memory; the seed is printed, and `MIAOFS_SEED` repeats a run.
+//! Random histories against models in memory; the seed is printed, and `MIAOFS_TEST_SEED` repeats a run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -12,31 +12,17 @@ use super::super::Rules;
 use super::pull::{NEVER, node, state};
 use super::*;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
-pub(super) struct Random(u64);
+#[path = "../../../../tests/filesystem/random.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod numbers;
 
-impl Random {
-    pub(super) fn seeded(test: &str) -> Self {
-        let seed = std::env::var("MIAOFS_SEED").map_or_else(
-            |_unset| NodeId::random().to_bytes()[..8].try_into().map(u64::from_be_bytes).unwrap(),
-            |seed| seed.parse().unwrap(),
-        );
-        println!("{test}: MIAOFS_SEED={seed}");
-        Self(seed)
-    }
+pub(super) use numbers::Random;
 
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % limit
-    }
-
-    fn pick<T: Clone>(&mut self, items: &[T]) -> Option<T> {
-        let count = items.len() as u64;
-        (count > 0).then(|| items[self.below(count) as usize].clone())
-    }
+/// Numbers from a seed that is printed.
+pub(super) fn seeded(test: &str) -> Random {
+    let seed = numbers::seed_of_this_run();
+    println!("{test}: MIAOFS_TEST_SEED={seed}");
+    Random::new(seed)
 }
 
 /// What the files of one directory must be.
@@ -287,7 +273,7 @@ impl Model {
 
 #[test]
 fn random_operations_leave_what_a_model_says_also_after_crashes() {
-    let mut random = Random::seeded("operations");
+    let mut random = seeded("operations");
     let mut dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
     let mut model = Model::default();
@@ -353,12 +339,12 @@ impl Remote {
     /// changed or deleted.
     fn commit(&mut self, random: &mut Random) {
         self.seq += 1;
-        let directory = random.pick(&self.ids(Kind::Directory)).unwrap();
+        let directory = random.pick(&self.ids(Kind::Directory));
         let name = format!("{}", random.below(6));
         let entry = Entry { parent: directory, name: Name::new(name.as_str()).unwrap() };
         let everything: Vec<NodeId> =
             self.nodes.values().filter(|node| node.state.is_some()).map(|node| node.id).collect();
-        let id = random.pick(&everything).unwrap();
+        let id = random.pick(&everything);
         let mut state_now = self.nodes[&id].state.clone().unwrap();
         match random.below(7) {
             0 | 1 if self.taken(&entry).is_none() => {
@@ -454,7 +440,7 @@ impl Remote {
 
 #[test]
 fn after_the_last_page_the_store_is_the_tree_of_the_server() {
-    let mut random = Random::seeded("feed");
+    let mut random = seeded("feed");
     for _history in 0..12 {
         let mut remote = Remote::new();
         let mut dir = tempfile::tempdir().unwrap();
