@@ -1,4 +1,4 @@
-//! What both sides of miaofs must agree on: contents, the protocol, and the server's API as calls.
+//! The crate that both sides of miaofs share: contents, the protocol, and the server's API as calls.
 //!
 //! Imports go one way: [`client`] uses [`protocol`], which uses [`content`]. Nothing here opens a
 //! file, and nothing but [`client`] opens a socket.

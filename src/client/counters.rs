@@ -1,4 +1,4 @@
-//! What has gone over the wire, counted once for all clones of a client.
+//! Counters of requests and bytes, one set for all clones of a client.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

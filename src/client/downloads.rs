@@ -45,7 +45,7 @@ impl Download {
 }
 
 impl Client {
-    /// What a run of a content's chunks is and where it is.
+    /// Asks for the digests of a run of a content's chunks, and where to read them.
     ///
     /// # Errors
     /// [`Error`].

@@ -1,4 +1,4 @@
-//! Why a call failed, told apart by what the caller can do about it.
+//! Errors of a call, told apart by what the caller can do about them.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub enum Error {
     /// The server answered that it did not do it.
     #[error("{}", describe(problem))]
     Api {
-        /// What the server said.
+        /// The problem in the server's words.
         problem: Box<Problem>,
         /// When it wants to be asked again.
         retry_after: Option<Duration>,
@@ -38,7 +38,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later with nothing else changed.
+    /// True if the same call may succeed later with nothing else changed.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::TimedOut(_) => true,
@@ -51,7 +51,7 @@ impl Error {
         }
     }
 
-    /// Whether the server is away, rather than there and refusing.
+    /// True if the server is away, rather than there and refusing.
     pub fn is_offline(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::TimedOut(_) => true,

@@ -6,10 +6,10 @@ use backon::{ExponentialBuilder, Retryable};
 
 use super::Error;
 
-/// How often and how fast a call that may be repeated is repeated.
+/// Number and pauses of the retries of an idempotent call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How many times at the most, after the first.
+    /// Retries at the most, after the first try.
     pub times: usize,
     /// Pause before the first repetition; each further one is twice as long, with jitter.
     pub first: Duration,

@@ -16,7 +16,7 @@ use crate::protocol::{batch, routes};
 const OCTETS: &str = "application/octet-stream";
 
 impl Client {
-    /// Which contents are one's own already.
+    /// Asks which contents are one's own already.
     ///
     /// # Errors
     /// [`Error`].
@@ -93,7 +93,7 @@ impl Client {
         self.json(&Call::post(path).long_timeout()).await
     }
 
-    /// How far a chunked upload is.
+    /// Asks for the progress of a chunked upload.
     ///
     /// # Errors
     /// [`Error`].

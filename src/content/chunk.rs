@@ -9,7 +9,7 @@ use super::{ChunkDigest, Digest};
 /// Bytes in every chunk of a content but the last, which may be shorter: 4 MiB.
 pub const CHUNK_SIZE: u64 = 4 * 1024 * 1024;
 
-/// How many chunks a content of `size` bytes has; none for the empty one.
+/// Number of chunks of a content of `size` bytes; 0 for the empty one.
 pub const fn chunk_count(size: u64) -> u64 {
     size.div_ceil(CHUNK_SIZE)
 }
@@ -45,8 +45,8 @@ impl Chunk {
         range.end - range.start
     }
 
-    /// Whether the same bytes have the same digest as the chunk at this index of a content of `other_size`
-    /// bytes: that depends on the chunk's length, and on whether it is the only one.
+    /// True if the same bytes have the same digest as the chunk at this index of a content of `other_size`
+    /// bytes. That depends on the chunk's length, and on whether it is the only one.
     pub const fn is_alike_in(self, other_size: u64) -> bool {
         match Self::new(self.index, other_size) {
             Some(other) => {
@@ -83,7 +83,7 @@ impl ChunkHasher {
         self.hasher.update(bytes);
     }
 
-    /// How many bytes have been added.
+    /// Number of bytes added so far.
     pub fn count(&self) -> u64 {
         self.hasher.count()
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected} hex digits")]
 pub struct ParseDigestError {
-    /// How many hex digits the type has.
+    /// Number of hex digits of the type.
     pub expected: usize,
 }
 
@@ -103,7 +103,7 @@ hex_name!(
 );
 
 hex_name!(
-    /// What a chunk contributes to the digest of its content.
+    /// Contribution of a chunk to the digest of its content.
     ///
     /// The non-root chaining value of the chunk's subtree at its offset; for the only chunk of a
     /// content, which has no parent to merge it into, the digest of the content itself.

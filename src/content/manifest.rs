@@ -33,7 +33,7 @@ pub enum ManifestError {
     Digest {
         /// The digest that was claimed.
         expected: Digest,
-        /// What the chunks merge to.
+        /// The digest that the chunks merge to.
         actual: Digest,
     },
 }
@@ -122,7 +122,7 @@ impl Manifest {
         self.size
     }
 
-    /// How many chunks the content has.
+    /// Number of chunks of the content.
     pub fn chunk_count(&self) -> u64 {
         self.chunks.len() as u64
     }
@@ -137,7 +137,7 @@ impl Manifest {
         self.chunks.get(usize::try_from(index).ok()?).copied()
     }
 
-    /// Whether the chunk is a hole; `false` past the end.
+    /// True if the chunk is a hole; `false` past the end.
     pub fn is_hole(&self, index: u64) -> bool {
         usize::try_from(index).ok().and_then(|index| self.holes.get(index)).copied() == Some(true)
     }

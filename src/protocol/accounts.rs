@@ -13,7 +13,7 @@ pub struct SignUp {
     pub name: String,
     /// At least 8 characters, at most 1,024 bytes.
     pub password: String,
-    /// What signs in.
+    /// The device that signs in.
     pub device: Device,
 }
 
@@ -24,9 +24,9 @@ pub struct SignUp {
 pub struct SignIn {
     /// Name of the account.
     pub name: String,
-    /// Its password.
+    /// Password of the account.
     pub password: String,
-    /// What signs in.
+    /// The device that signs in.
     pub device: Device,
 }
 
@@ -38,7 +38,7 @@ pub struct Device {
     /// Minted by the device once and kept; absent for a visitor such as curl, who gets a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DeviceId>,
-    /// What a person calls it, 1 to 64 characters; stands in the names of conflict copies.
+    /// Name for people, 1 to 64 characters; stands in the names of conflict copies.
     pub name: String,
 }
 

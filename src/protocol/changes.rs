@@ -11,7 +11,7 @@ pub const LIMIT_DEFAULT: u64 = 1000;
 /// Nodes on a page at the most (but for the rest of one commit).
 pub const LIMIT_MAX: u64 = 10_000;
 
-/// Which changes a client asks for.
+/// Query for the changes after a cursor.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]

@@ -16,11 +16,11 @@ pub struct Locate {
     pub digest: Digest,
     /// Index of the first chunk.
     pub first: u64,
-    /// How many chunks at the most; fewer are answered past the end.
+    /// Number of chunks at the most; fewer are answered past the end.
     pub count: u64,
 }
 
-/// What the chunks are and where.
+/// Digests of the chunks, and where they are read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Located {
@@ -39,7 +39,7 @@ pub struct Located {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LocatedChunk {
-    /// Its digest; absent for a hole, which is fetched from nowhere.
+    /// Digest of the chunk; absent for a hole, which is fetched from nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<ChunkDigest>,
     /// Where its bytes are read.
@@ -58,14 +58,14 @@ pub enum ChunkSource {
     Server,
     /// From a store directly, with no token of ours.
     Url {
-        /// Which of the answer's `urls`.
+        /// Index into the answer's `urls`.
         url: u32,
         /// Where the chunk starts in the object.
         offset: u64,
     },
 }
 
-/// What to download: exactly one of the two is given.
+/// Names a content by path or by digest: exactly one of the two is given.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]

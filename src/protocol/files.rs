@@ -20,7 +20,7 @@ pub const SYMLINK_MAX: usize = 4095;
 /// Bytes that the names and values of a node's xattrs may have in all.
 pub const XATTRS_MAX: usize = 128 * 1024;
 
-/// What a node is.
+/// Type of a node, as in `st_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -48,7 +48,7 @@ pub enum Kind {
 pub struct ContentRef {
     /// BLAKE3 of the content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size of the content in bytes.
     pub size: u64,
 }
 
@@ -68,7 +68,7 @@ pub struct Entry {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NodeState {
-    /// What it is; never changes.
+    /// Type of the node; never changes.
     pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky: `0o7777` at the most.
     pub mode: u32,
@@ -106,13 +106,13 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Node {
-    /// Its id.
+    /// Id that the device minted that made the node.
     pub id: NodeId,
     /// Sequence number of the commit that last changed it.
     pub version: u64,
     /// The revision that this commit's client gave to the change.
     pub revision: Revision,
-    /// What it is; absent when it is deleted.
+    /// State as of this version; absent when the node is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<NodeState>,
 }
@@ -128,7 +128,7 @@ pub struct NodeChange {
     pub base: u64,
     /// Random, the same when the change is sent again.
     pub revision: Revision,
-    /// What it shall be; absent to delete it.
+    /// State to put; absent to delete the node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<NodeState>,
 }
@@ -142,7 +142,7 @@ pub struct Commit {
     pub changes: Vec<NodeChange>,
 }
 
-/// What a commit did.
+/// Result of a commit, change by change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Committed {
@@ -160,7 +160,7 @@ pub struct Committed {
 pub struct Applied {
     /// The node.
     pub id: NodeId,
-    /// Its version now.
+    /// Version after the commit.
     pub version: u64,
 }
 
@@ -197,7 +197,7 @@ pub enum ConflictReason {
     NoContent,
     /// The drive's quota would be exceeded.
     OverQuota,
-    /// It rests on another change of this commit that was not applied.
+    /// Another change of this commit, on which this one depends, was not applied.
     Dependent,
 }
 
@@ -207,7 +207,7 @@ pub enum ConflictReason {
 pub struct Listing {
     /// The directory.
     pub directory: Node,
-    /// What it holds, in order of name.
+    /// The nodes in it, in order of name.
     pub nodes: Vec<Node>,
 }
 
@@ -236,7 +236,7 @@ pub struct UpdatePath {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeletePath {
-    /// What to delete.
+    /// Absolute path in the drive.
     pub path: String,
     /// Delete a directory with all that is in it.
     #[serde(default)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Bytes that a name may have.
 const LENGTH_MAX: usize = 32;
 
-/// Which staging disk it is: 1 to 32 of `a` to `z`, `0` to `9` and `-`. A name of ours, never a name
+/// Name of a staging disk: 1 to 32 of `a` to `z`, `0` to `9` and `-`. A name of ours, never a name
 /// of DNS: it stands in paths, tables and routing keys.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostName(String);

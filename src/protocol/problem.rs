@@ -16,11 +16,11 @@ pub const REQUEST_ID: &str = "x-request-id";
 pub struct Problem {
     /// HTTP status, again.
     pub status: u16,
-    /// What kind of problem; a client decides by this.
+    /// Kind of the problem; a client decides by this.
     pub code: Code,
     /// The kind in words.
     pub title: String,
-    /// What exactly, and what to do about it.
+    /// Particulars in words, and what to do about them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// With [`Code::ChunksMissing`], the indexes of the chunks still to send, rising.
@@ -36,7 +36,7 @@ pub struct Problem {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $status:literal, $title:literal;)*) => {
-        /// What kind of problem it is. Stable: a code never changes its meaning or status.
+        /// Kind of a problem. Stable: a code never changes its meaning or status.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -17,7 +17,7 @@ pub const ACCOUNT: &str = "/user/info";
 
 /// Change the drive: `POST` [`Commit`](super::files::Commit) → [`Committed`](super::files::Committed).
 pub const COMMIT: &str = "/fs/commit";
-/// What changed: `GET` with [`ChangesQuery`](super::changes::ChangesQuery) → [`Changes`](super::changes::Changes).
+/// Read the feed of changes: `GET` with [`ChangesQuery`](super::changes::ChangesQuery) → [`Changes`](super::changes::Changes).
 pub const CHANGES: &str = "/fs/changes";
 /// One directory: `GET` → [`Listing`](super::files::Listing).
 pub const LIST: &str = "/fs/list/{node}";
@@ -34,7 +34,7 @@ pub const MULTIPART: &str = "/file/multipart/{upload_id}";
 pub const MULTIPART_CHUNK: &str = "/file/multipart/{upload_id}/{index}";
 /// All chunks are there: `POST` → [`ContentRef`](super::files::ContentRef).
 pub const MULTIPART_COMPLETE: &str = "/file/multipart/{upload_id}/complete";
-/// Which contents are mine already: `POST` [`Known`](super::uploads::Known) → [`KnownAnswer`](super::uploads::KnownAnswer).
+/// Ask which contents are one's own already: `POST` [`Known`](super::uploads::Known) → [`KnownAnswer`](super::uploads::KnownAnswer).
 pub const KNOWN: &str = "/file/known";
 /// Many small contents at once: `POST` [`batch`](super::batch) → [`BatchStored`](super::uploads::BatchStored).
 pub const BATCH: &str = "/file/batch";
@@ -67,7 +67,7 @@ pub const OPENAPI: &str = "/openapi.json";
 /// One staged blob, for the other processes of the same server: `GET` with `Range`. Not for clients.
 pub const INTERNAL_BLOB: &str = "/internal/blobs/{blob}";
 
-/// What a path begins with that is asked of one host, followed by the host's name.
+/// Prefix of a path that is asked of one host, followed by the host's name.
 pub const ON: &str = "/on/";
 
 /// The same path, asked of one host: `/on/{host}` before it.

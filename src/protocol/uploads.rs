@@ -20,17 +20,17 @@ pub struct InstantUpload {
     /// MD5 of the content, for a client that knows no better; exactly one of the two is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub md5: Option<Md5>,
-    /// Its size in bytes.
+    /// Size of the content in bytes.
     pub size: u64,
 }
 
-/// Whether it is, and how to prove that one has it.
+/// Answer to an [`InstantUpload`], with the challenge that proves possession.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InstantUploadAnswer {
-    /// Whether the server has the content.
+    /// True if the server has the content.
     pub found: bool,
-    /// What to answer before one may refer to it; absent when it is one's own already.
+    /// Challenge to answer before one may refer to the content; absent when it is one's own already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,
 }
@@ -43,7 +43,7 @@ pub struct Challenge {
     pub id: ChallengeId,
     /// 32 random bytes in hex: the key, see [`proof`](super::proof).
     pub nonce: Digest,
-    /// Which bytes, in the order in which they are hashed.
+    /// Ranges of the content, in the order in which they are hashed.
     pub ranges: Vec<ByteRange>,
     /// Seconds until it expires.
     pub expires_in: u64,
@@ -55,7 +55,7 @@ pub struct Challenge {
 pub struct ByteRange {
     /// Where it starts.
     pub offset: u64,
-    /// How many bytes.
+    /// Length in bytes.
     pub length: u64,
 }
 
@@ -64,7 +64,7 @@ pub struct ByteRange {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Proof {
-    /// Which challenge.
+    /// Id of the challenge.
     pub id: ChallengeId,
     /// The keyed hash over its ranges.
     pub proof: Digest,
@@ -77,7 +77,7 @@ pub struct Proof {
 pub struct UploadInit {
     /// BLAKE3 of the content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size of the content in bytes.
     pub size: u64,
     /// The digest of each chunk in order, `null` for one of nothing but zeros.
     pub chunks: Vec<Option<ChunkDigest>>,
@@ -90,7 +90,7 @@ pub struct UploadInit {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UploadBegun {
-    /// Its id.
+    /// Id of the upload.
     pub upload_id: UploadId,
     /// Bytes a chunk, the same for every upload.
     pub chunk_size: u64,
@@ -111,24 +111,24 @@ impl UploadBegun {
     }
 }
 
-/// Which upload, and which host has it.
+/// Id of an upload with the host that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UploadAddress {
-    /// Its id.
+    /// Id of the upload.
     pub id: UploadId,
     /// The host, when the server said one.
     pub host: Option<HostName>,
 }
 
-/// How far an upload is.
+/// Progress of an upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UploadStatus {
-    /// Its id.
+    /// Id of the upload.
     pub upload_id: UploadId,
     /// BLAKE3 of the content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size of the content in bytes.
     pub size: u64,
     /// Indexes of the chunks that were received, rising.
     pub received: Vec<u64>,
@@ -161,8 +161,8 @@ pub struct KnownAnswer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchStored {
-    /// How many contents the batch had.
+    /// Number of contents in the batch.
     pub contents: u64,
-    /// How many of them were new to the server.
+    /// Number of them that were new to the server.
     pub new: u64,
 }
