@@ -18,12 +18,12 @@ impl Database {
         Self { name: format!("miaofs_{}", &id.replace('-', "")[..16]) }
     }
 
-    /// Its URL on the primary.
+    /// URL of the database on the primary.
     pub(crate) fn url(&self) -> String {
         format!("{}/{}", service("DATABASE_URL"), self.name)
     }
 
-    /// Its URL on the replica.
+    /// URL of the database on the replica.
     pub(crate) fn replica_url(&self) -> String {
         format!("{}/{}", service("REPLICA_URL"), self.name)
     }

@@ -1,4 +1,4 @@
-//! What the tests on real dependencies begin with: a server that stands on them, and a device with its drive mounted.
+//! Common start of the tests on real dependencies: a server that stands on them, and a device with its drive mounted.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,20 +18,20 @@ use crate::harness::wait::{seconds, wait_until};
 
 /// 1 MiB.
 pub(crate) const MIB: u64 = 1 << 20;
-/// How long what breaks is away: long enough for requests to fail, and for some to be tried again and fail.
+/// Downtime of what breaks: long enough for requests to fail, and for some to be tried again and fail.
 pub(crate) const OUTAGE: Duration = seconds(4);
 /// Small files that are copied beside the large one.
 const FILES: usize = 500;
 /// The size of the large file of a copy in MiB; `MIAOFS_TEST_FILM_MIB` sets another.
 const FILM_MIB: u64 = 256;
-/// How much of a copy has arrived when something breaks.
+/// Bytes of a copy that have arrived when something breaks.
 const BEFORE_BYTES: u64 = 32 * MIB;
 
 /// One account, mounted on one device. The device ends before the server, and the directory goes last.
 pub(crate) struct Fixture {
     /// The device.
     pub one: Device,
-    /// Its server.
+    /// Server of the device.
     pub server: Server,
     /// Where everything of the test is.
     pub directory: TempDir,

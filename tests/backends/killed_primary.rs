@@ -20,7 +20,7 @@ use crate::harness::wait::{seconds, wait_until};
 
 /// Devices that commit at once.
 const DEVICES: usize = 4;
-/// How often the primary is killed.
+/// Kills of the primary.
 const KILLS: u64 = 3;
 
 /// Sends a request until it is answered with 200; each other answer has to tell when to come again.

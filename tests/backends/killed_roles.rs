@@ -18,7 +18,7 @@ use crate::harness::services::sql;
 use crate::harness::tree::expect_arrived;
 use crate::harness::wait::{seconds, wait_until};
 
-/// How much has been read when the fault comes.
+/// Bytes that have been read when the fault comes.
 const BEFORE_BYTES: u64 = 16 * MIB;
 
 /// Bytes of one read of a large file.

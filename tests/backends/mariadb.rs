@@ -1,4 +1,4 @@
-//! What the server promises on MariaDB: changes that run at once leave nothing half-done, and a replica
+//! Promises of the server on MariaDB: changes that run at once leave nothing half-done, and a replica
 //! that lags shows nobody less than they did.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ const USERS: usize = 100;
 /// Seconds by which the replica is made to lag.
 const LAG: &str = "5";
 
-/// How long changes race: `MIAOFS_TEST_RACE` seconds, or a few.
+/// Duration of racing changes: `MIAOFS_TEST_RACE` seconds, or a few.
 fn race() -> Duration {
     let given = std::env::var("MIAOFS_TEST_RACE").ok();
     seconds(given.map_or(6, |text| text.parse().unwrap()))

@@ -91,7 +91,7 @@ impl Fixture {
     }
 }
 
-/// What the command has printed last: how far it is.
+/// Last line of progress that the command has printed.
 fn last(printed: &str) -> Value {
     serde_json::from_str(printed.lines().last().expect("it says how far it is")).unwrap()
 }

@@ -122,7 +122,7 @@ fn settings(head: &str, ceph_endpoint: &str, public: Option<&str>, prefix: &str)
     format!("{head}\n{ceph}{public}{oss}proxy = \"{}\"\n", service("OSS_PROXY"))
 }
 
-/// What curl, which is none of ours, gets from a URL with these arguments.
+/// Answer to curl, which is none of ours, for a URL with these arguments.
 fn curl(directory: &Path, url: &str, arguments: &[&str]) -> Vec<u8> {
     let target = directory.join("fetched");
     let mut command = Command::new("curl");

@@ -18,7 +18,7 @@ use crate::harness::wait::{seconds, wait_until};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
 
-/// What `transfer ACTION --json` prints, one value a line.
+/// Output of `transfer ACTION --json`, one value a line.
 fn transfer(data: &Path, rabbit: &Rabbit, action: &[&str]) -> Vec<Value> {
     let mut command = Command::new(Server::binary());
     command.arg("transfer").args(action).arg("--json").arg("--data").arg(data);

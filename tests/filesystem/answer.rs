@@ -1,4 +1,4 @@
-//! What operations answer, and what of it must be equal.
+//! Answers of operations, and the parts of them that must be equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use rustix::io::Errno;
 /// An operation's result.
 pub(crate) type Answer = Result<Value, Errno>;
 
-/// What an operation that succeeded tells.
+/// Result of an operation that succeeded.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Value {
     Nothing,
@@ -20,7 +20,7 @@ pub(crate) enum Value {
     Seen(Vec<Vec<u8>>),
 }
 
-/// What a node is.
+/// Type of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     File,
@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     Fifo,
 }
 
-/// What `stat` says, as far as it is the same everywhere.
+/// The fields of `stat` that are the same everywhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stat {
     pub kind: Kind,
@@ -48,16 +48,16 @@ pub(crate) struct Stat {
 pub(crate) enum Time {
     /// Somebody set it to this.
     Set(i64),
-    /// It is of the clock.
+    /// A time of the clock.
     Clock(Moved),
 }
 
-/// What a time of the clock tells by itself.
+/// Relation of a time of the clock to the one seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// It is another one than when it was asked for before, or is asked for the first time.
+    /// Another time than the one seen before, or the first one.
     Yes,
-    /// It is the same.
+    /// The same time.
     No,
     /// The clock is too coarse to tell.
     Unknown,
@@ -92,7 +92,7 @@ impl Time {
     }
 }
 
-/// What the model says that an operation answers.
+/// Answer that the model expects of an operation.
 #[derive(Debug, Clone)]
 pub(crate) enum Expected {
     /// This.
@@ -109,7 +109,7 @@ pub(crate) enum Expected {
 }
 
 impl Expected {
-    /// Whether an answer is as expected.
+    /// True if an answer is as expected.
     pub(crate) fn agrees(&self, found: &Answer) -> bool {
         match (self, found) {
             (Self::Anything, _) => true,

@@ -9,7 +9,7 @@ const PAGE: u64 = 4096;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Bytes {
     size: u64,
-    /// What was written; all else is zeros, and so is what is behind the end.
+    /// Pages with data; all else is zeros, and so is what is behind the end.
     pages: BTreeMap<u64, Box<[u8; PAGE as usize]>>,
 }
 
@@ -25,12 +25,12 @@ impl Bytes {
         all
     }
 
-    /// How many there are.
+    /// Length in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
-    /// What a read answers.
+    /// Result of a read.
     pub(crate) fn read(&self, offset: u64, length: usize) -> Vec<u8> {
         let end = self.size.min(offset + length as u64).max(offset);
         let mut bytes = vec![0; (end - offset) as usize];
@@ -71,8 +71,8 @@ impl Bytes {
         self.size = size;
     }
 
-    /// What is worth reading to see whether all is right: the written pages and what is around them,
-    /// and both ends of what is here.
+    /// Ranges worth reading to compare all: the written pages with a few bytes around them, and the end of
+    /// the file.
     pub(crate) fn interesting(&self) -> Vec<Range<u64>> {
         let around = |page: &u64| (page * PAGE).saturating_sub(9)..page * PAGE + PAGE + 9;
         let end = self.size.saturating_sub(PAGE)..self.size + 1;

@@ -14,13 +14,13 @@ const READ_MAX: u64 = 1 << 20;
 /// The first answer that is not the model's.
 #[derive(Debug)]
 pub(crate) struct Difference {
-    /// How many operations were right before.
+    /// Number of operations that were right before.
     pub after: usize,
-    /// What was asked.
+    /// The operation.
     pub operation: Operation,
-    /// What the model answers.
+    /// Answer of the model.
     pub expected: Expected,
-    /// What came.
+    /// Answer that came.
     pub found: Answer,
 }
 

@@ -27,7 +27,7 @@ const ENTRY_MAX: usize = 300;
 const XATTR_MAX: usize = 4096;
 const NANOSECONDS: i64 = 1_000_000_000;
 
-/// How the daemon below the directory ends before it begins again.
+/// End of the daemon below the directory, before it begins again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// In order.

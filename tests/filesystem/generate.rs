@@ -29,12 +29,12 @@ pub(crate) enum Rights {
     User,
 }
 
-/// What sequences are like.
+/// Parameters of the random sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Habits {
-    /// How many operations each has.
+    /// Operations of each sequence.
     pub length: usize,
-    /// What its caller may do.
+    /// Privileges of the caller.
     pub rights: Rights,
     /// Once in so many operations the daemon is killed.
     pub kill: u64,
@@ -46,12 +46,12 @@ pub(crate) struct Habits {
     pub far: u64,
 }
 
-/// What makes sequences.
+/// Generator of sequences.
 pub(crate) struct Generator<'a> {
     random: &'a mut Random,
     model: Model,
     habits: Habits,
-    /// Whether something is on its way to where it is stored too.
+    /// True if an upload is on its way.
     sending: bool,
 }
 

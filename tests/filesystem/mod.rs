@@ -19,7 +19,7 @@ pub(crate) mod random;
 use answer::Answer;
 use operation::Operation;
 
-/// What can be compared with the model. It is an empty directory at first.
+/// A file system that can be compared with the model: an empty directory at first.
 pub(crate) trait FileSystem {
     /// Does an operation.
     fn apply(&mut self, operation: &Operation) -> Answer;

@@ -11,7 +11,7 @@ pub(crate) type Id = u64;
 /// A node.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
-    /// Its parts that `stat` tells as they are.
+    /// Type of the node.
     pub kind: Kind,
     /// Permissions with setuid, setgid and sticky.
     pub mode: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Node {
     pub mtime: Stamp,
     /// When anything changed.
     pub ctime: Stamp,
-    /// What `stat` told when it was asked before.
+    /// Time that the last `stat` told.
     pub told: Option<(Stamp, Stamp)>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Node {
 pub(crate) enum Stamp {
     /// When the operation of this number was done.
     Step(u64),
-    /// What a program set, in nanoseconds since 1970.
+    /// Time that a program set, in nanoseconds since 1970.
     Set(i64),
 }
 
@@ -79,7 +79,7 @@ impl Node {
         }
     }
 
-    /// What `stat` tells, given how many directories are in this one.
+    /// Fields of `stat`, given the number of directories in this one.
     pub(crate) fn stat(&mut self, directories: u32) -> Stat {
         let told = self.told.replace((self.mtime, self.ctime));
         let size = match self.kind {
@@ -115,18 +115,18 @@ fn time(now: Stamp, before: Option<Stamp>) -> Time {
 /// An open file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Handle {
-    /// What is open.
+    /// Node that is open.
     pub id: Id,
-    /// Whether it may be written to.
+    /// True if it may be written to.
     pub writes: bool,
-    /// Whether it writes at the end only.
+    /// True if it writes at the end only.
     pub appends: bool,
 }
 
 /// An open directory, and what a stream of it has to tell.
 #[derive(Debug, Clone)]
 pub(crate) struct Stream {
-    /// What is open.
+    /// Node that is open.
     pub id: Id,
     /// Names that were there all the time.
     pub always: BTreeSet<&'static [u8]>,

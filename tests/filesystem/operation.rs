@@ -42,18 +42,18 @@ impl fmt::Debug for Path {
     }
 }
 
-/// How a file is opened.
+/// Flags of an `open`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Open {
     /// For reading, or for writing as well.
     pub access: Access,
-    /// What happens when there is no such file, or one.
+    /// Creation, as by `O_CREAT` and `O_EXCL`.
     pub creation: Creation,
-    /// Whether it is emptied: only with writing.
+    /// True for `O_TRUNC`: only with writing.
     pub truncate: bool,
 }
 
-/// What a handle is for.
+/// Access mode of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// `O_RDONLY`
@@ -64,10 +64,10 @@ pub(crate) enum Access {
     Append,
 }
 
-/// Whether opening makes a file.
+/// Creation of a file on `open`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Creation {
-    /// It must be there.
+    /// The file must exist.
     No,
     /// `O_CREAT`, with these permissions.
     IfMissing(u32),
@@ -75,10 +75,10 @@ pub(crate) enum Creation {
     Must(u32),
 }
 
-/// What becomes of what has the new name already.
+/// Treatment of a node that has the new name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rename {
-    /// It loses the name.
+    /// The node loses the name.
     Over,
     /// `RENAME_NOREPLACE`
     NoReplace,
@@ -86,10 +86,10 @@ pub(crate) enum Rename {
     Exchange,
 }
 
-/// What becomes of a range of bytes.
+/// Mode of a `fallocate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Allocation {
-    /// It has room; the file grows up to its end.
+    /// Blocks are reserved; the file grows up to the end of the range.
     Reserve,
     /// `FALLOC_FL_KEEP_SIZE`: it has room, also behind the end.
     ReserveKeepingSize,
@@ -102,7 +102,7 @@ pub(crate) enum Allocation {
 /// A time to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NewTime {
-    /// It stays.
+    /// The time stays.
     Omit,
     /// That of the clock.
     Now,
@@ -258,9 +258,9 @@ pub(crate) enum Operation {
         path: Path,
         name: &'static str,
     },
-    /// What is here is sent to where it is stored too; that it arrived is learned with the next one of these.
+    /// Sends dirty contents to the server; their arrival is learned with the next of these operations.
     Send,
-    /// What is stored elsewhere too is brought up to date there, and the bytes leave this machine.
+    /// Brings a file up to date on the server, and evicts its bytes from this machine.
     SendAway,
     /// The daemon ends in order, and begins again.
     Remount,

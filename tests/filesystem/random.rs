@@ -36,7 +36,7 @@ pub(crate) fn seed_of_this_run() -> u64 {
     given.map_or_else(rand::random, |seed| seed.parse().expect("a number"))
 }
 
-/// How many sequences to try: what the environment says, else `usual`.
+/// Number of sequences to try: that of the environment, else `usual`.
 pub(crate) fn sequences(usual: u64) -> u64 {
     let given = std::env::var("MIAOFS_TEST_SEQUENCES").ok();
     given.map_or(usual, |count| count.parse().expect("a number"))

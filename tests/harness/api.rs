@@ -25,7 +25,7 @@ pub(crate) struct Api {
     token: Option<String>,
 }
 
-/// What the server answered.
+/// Answer of the server.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// The status of HTTP.

@@ -21,9 +21,9 @@ pub(crate) struct Bucket {
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Object {
-    /// Its key.
+    /// Key of the object.
     pub key: String,
-    /// Its size in bytes.
+    /// Size of the object in bytes.
     pub size: u64,
 }
 
@@ -69,7 +69,7 @@ impl Bucket {
         }
     }
 
-    /// Whether an upload in parts is begun and not ended, of an object whose key begins with `prefix`.
+    /// True if a multipart upload of an object whose key begins with `prefix` is begun and not ended.
     pub(crate) fn has_unfinished(&self, prefix: &str) -> bool {
         let query = format!("prefix={}&uploads=", prefix.replace('/', "%2F"));
         self.curl(&[&format!("{}/?{query}", self.url)]).contains("<UploadId>")
@@ -124,7 +124,7 @@ impl Bucket {
         self.try_curl(&["--data", &body, &format!("{url}?uploadId={id}")]).map(|_answer| ())
     }
 
-    /// What the service answers to curl with these arguments; panics when it refuses.
+    /// Answer of the service to curl with these arguments; panics when it refuses.
     #[track_caller]
     pub(crate) fn curl(&self, arguments: &[&str]) -> String {
         self.try_curl(arguments).unwrap_or_else(|said| panic!("curl {arguments:?}: {said}"))

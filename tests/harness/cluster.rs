@@ -15,14 +15,14 @@ use super::device::Device;
 use super::server::{PASSWORD, Server};
 use super::wait::{seconds, wait_until};
 
-/// What the processes of a cluster are told about ending: long enough for nginx to see it.
+/// Arguments of the processes about draining: long enough for nginx to see it.
 const DRAIN: [&str; 2] = ["--drain-delay", "1"];
 /// Seconds for which an access token is good.
 const ACCESS_TTL: &str = "10";
 
 /// An upload host: its staging disk, the process that fills it, and the one that empties it.
 pub(crate) struct Host {
-    /// Its name.
+    /// Name of the host.
     pub name: String,
     /// Takes chunks.
     pub upload: Server,
@@ -32,13 +32,13 @@ pub(crate) struct Host {
 
 /// A process of the roles that keep nothing.
 pub(crate) struct Front {
-    /// Its roles, with commas between.
+    /// Roles of the process, with commas between.
     pub roles: &'static str,
     /// The process.
     pub process: Server,
 }
 
-/// How the roles that keep nothing are shared out.
+/// Distribution of the roles that have no disk over processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fronts {
     /// Two processes, each with all of them.
@@ -53,14 +53,14 @@ const FRONT_ROLES: [&str; 3] = ["account", "files", "download"];
 /// The processes, ended when dropped.
 pub(crate) struct Cluster {
     directory: PathBuf,
-    /// What all processes are told.
+    /// Arguments of all processes.
     common: Vec<String>,
     proxy: Proxy,
     /// The upload hosts.
     pub hosts: Vec<Host>,
     /// The processes for accounts, files and downloads.
     pub fronts: Vec<Front>,
-    /// What they stand on. Goes last.
+    /// Databases, queues and stores of the cluster. Goes last.
     pub dependencies: Dependencies,
 }
 
@@ -97,12 +97,12 @@ impl Cluster {
         self.proxy.url()
     }
 
-    /// Its API, nobody signed in.
+    /// API of the cluster, nobody signed in.
     pub(crate) fn api(&self) -> Api {
         Api::new(&self.url())
     }
 
-    /// Its API with a new account signed in.
+    /// API of the cluster with a new account signed in.
     pub(crate) fn sign_up(&self, name: &str) -> Api {
         let body = json!({ "name": name, "password": PASSWORD, "device": { "name": "test" } });
         let session = self.api().post("/user/signup", &body).expect(200).json();
@@ -262,7 +262,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What `upstreams.conf` says in this cluster.
+/// `upstreams.conf` of this cluster.
 fn upstreams(hosts: &[Host], fronts: &[Front]) -> String {
     let address = |server: &Server| server.url().replace("http://", "");
     let mut text = String::new();

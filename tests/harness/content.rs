@@ -33,7 +33,7 @@ impl Content {
         Self::new(seed.bytes(label, size))
     }
 
-    /// Its size in bytes.
+    /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -43,7 +43,7 @@ impl Content {
         &self.bytes[range(Chunk::new(index, self.size()).expect("a chunk of the content"))]
     }
 
-    /// Its name and size, as a node refers to it.
+    /// Digest and size, as a node refers to the content.
     pub(crate) fn reference(&self) -> Value {
         json!({ "digest": self.digest, "size": self.size() })
     }
@@ -73,7 +73,7 @@ fn range(chunk: Chunk) -> std::ops::Range<usize> {
 /// A chunked upload that was begun.
 pub(crate) struct Upload<'a> {
     api: &'a Api,
-    /// Its path in the API.
+    /// Path of the upload in the API.
     pub path: String,
     /// The chunks that the server asked for.
     pub missing: Vec<u64>,

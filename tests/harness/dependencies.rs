@@ -7,8 +7,8 @@ use super::bucket::Bucket;
 use super::command::output;
 use super::services::{service, sql};
 
-/// What a server of a test has to itself in MariaDB, Redis, RabbitMQ and in the stores; all of
-/// it goes when this is dropped.
+/// A database in MariaDB, a virtual host in RabbitMQ, and prefixes in Redis and the stores, of one server of
+/// a test; all of it goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Dependencies {
     name: String,
@@ -17,7 +17,7 @@ pub(crate) struct Dependencies {
     configuration: PathBuf,
 }
 
-/// How clients get the bytes of a blob that is in a store.
+/// Path on which clients get the bytes of a blob that is in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// The server passes them on.
@@ -57,7 +57,7 @@ impl Dependencies {
         objects.into_iter().map(|object| object.size).collect()
     }
 
-    /// What all keys of its objects begin with.
+    /// Prefix of the keys of its objects.
     pub(crate) fn prefix(&self) -> &str {
         &self.name
     }
@@ -108,7 +108,7 @@ impl Dependencies {
 }
 
 impl Drop for Dependencies {
-    /// What a test that failed leaves is there to be looked at, until the dependencies themselves are wiped.
+    /// A test that failed leaves everything to be looked at, until the dependencies themselves are wiped.
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("the server's dependencies are called {}", self.name);

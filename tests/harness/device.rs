@@ -24,14 +24,14 @@ pub(crate) struct Device {
     mount: PathBuf,
 }
 
-/// What a command of `miaofs` did.
+/// Result of a command of `miaofs`.
 #[derive(Debug)]
 pub(crate) struct Finished {
-    /// How it ended.
+    /// Exit status.
     pub status: ExitStatus,
-    /// What it printed.
+    /// Standard output.
     pub stdout: String,
-    /// What it complained about.
+    /// Standard error.
     pub stderr: String,
 }
 
@@ -130,7 +130,7 @@ impl Device {
         self.finish(command, SYNC_LIMIT + seconds(10)).expect_success();
     }
 
-    /// What `status --json` says.
+    /// Output of `status --json`.
     pub(crate) fn status(&self) -> Value {
         let finished = self.run(&["status", "--json"]).expect_success();
         serde_json::from_str(&finished.stdout).expect("JSON")
@@ -141,12 +141,12 @@ impl Device {
         if path.is_empty() { self.mount.clone() } else { self.mount.join(path) }
     }
 
-    /// Its state directory.
+    /// State directory of the device.
     pub(crate) fn state(&self) -> &Path {
         &self.state
     }
 
-    /// Whether the kernel has the mount.
+    /// True if the kernel has the mount.
     pub(crate) fn is_mounted(&self) -> bool {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("a list of mounts");
         let point = self.mount.to_string_lossy();

@@ -1,4 +1,4 @@
-//! What stands on the disk below a directory, while others may be changing it.
+//! Files on the disk below a directory, while others may be changing it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

@@ -1,4 +1,4 @@
-//! What the tests stand on: the real binaries as processes, real mounts, and random data by seed.
+//! Foundation of the tests: the real binaries as processes, real mounts, and random data by seed.
 //!
 //! Nothing here is a double of anything. Every process and mount that a test starts is ended by a
 //! guard when the test ends, also when it panics, and all files are below one directory a test.

@@ -5,10 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long Redis may take to start.
+/// Longest start of Redis.
 const START: Duration = Duration::from_secs(20);
 
-/// What a Redis that starts again still knows.
+/// Persistence of a Redis over its restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Memory {
     /// Everything that it had answered for.

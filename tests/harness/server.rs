@@ -28,7 +28,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     log: PathBuf,
     child: Child,
-    /// What it has of the real dependencies, when it stands on those. Goes after the process.
+    /// The share of the real dependencies, when it stands on those. Goes after the process.
     dependencies: Option<Dependencies>,
     /// The directory of its data, when that is its own. Goes last.
     directory: Option<TempDir>,
@@ -153,22 +153,22 @@ impl Server {
         command
     }
 
-    /// Its process id.
+    /// Process id.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
-    /// Its address as a URL.
+    /// Address as a URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Its data directory.
+    /// Data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data
     }
 
-    /// What it has of the real dependencies; panics when it stands on embedded ones.
+    /// Share of the server in the real dependencies; panics when it stands on embedded ones.
     pub(crate) fn dependencies(&self) -> &Dependencies {
         self.dependencies.as_ref().expect("the server stands on real dependencies")
     }
@@ -186,12 +186,12 @@ impl Server {
         lengths_below(&self.data.join("staging"))
     }
 
-    /// Its API, nobody signed in.
+    /// API with nobody signed in.
     pub(crate) fn api(&self) -> Api {
         Api::new(&self.url())
     }
 
-    /// Its API with a new account signed in.
+    /// API with a new account signed in.
     pub(crate) fn sign_up(&self, name: &str) -> Api {
         let device = json!({ "name": "test" });
         let body = json!({ "name": name, "password": PASSWORD, "device": device });
@@ -199,7 +199,7 @@ impl Server {
         self.api().with_token(session["access_token"].as_str().expect("a token"))
     }
 
-    /// Its API with an account signed in that is there already.
+    /// API with an account signed in that is there already.
     pub(crate) fn sign_in(&self, name: &str) -> Api {
         let device = json!({ "name": "test" });
         let body = json!({ "name": name, "password": PASSWORD, "device": device });

@@ -14,7 +14,7 @@ pub(crate) fn service(name: &str) -> String {
     })
 }
 
-/// Whether the servers of this run stand on the real dependencies (`MIAOFS_TEST_BACKENDS=real`) or on embedded ones.
+/// True if the servers of this run stand on the real dependencies (`MIAOFS_TEST_BACKENDS=real`) and not on embedded ones.
 pub(crate) fn real_backends() -> bool {
     match std::env::var("MIAOFS_TEST_BACKENDS").as_deref() {
         Ok("real") => true,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// Pause between two looks at a condition.
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Returns once `condition` holds; panics when it does not within `limit`. Answers how long it took.

@@ -1,4 +1,4 @@
-//! What is kept on a device: at most the limit, and never less than what exists nowhere else.
+//! The cache of a device: at most the limit, and never less than what exists nowhere else.
 
 use crate::fixture::{MIB, Single};
 use crate::harness::command::b3sum;

@@ -10,7 +10,7 @@ pub(crate) const ADA: &[&str] = &["--reuid=1234", "--regid=1234", "--clear-group
 /// Another one.
 pub(crate) const BOB: &[&str] = &["--reuid=1235", "--regid=1235", "--clear-groups"];
 
-/// What a shell script says, errors without the name of who complains. The caller changes its user in the directory, so
+/// Output of a shell script, errors without the name of the program. The caller changes its user in the directory, so
 /// what is above needs to let nobody in.
 pub(crate) fn said(caller: &[&str], directory: &Path, script: &str) -> String {
     let mut command = Command::new("setpriv");

@@ -17,7 +17,7 @@ use crate::harness::wait::{seconds, wait_until};
 
 /// Entries of the large directory; `MIAOFS_TEST_ENTRIES` sets another number.
 const ENTRIES: usize = 5000;
-/// What one call of the kernel may fill, in bytes: small, so that many changes come between two calls.
+/// Buffer of one `getdents64` in bytes: small, so that many changes come between two calls.
 const STEP: usize = 2048;
 
 /// A directory that is read step by step, with neither a buffer of the library nor its memory of places.

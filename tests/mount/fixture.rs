@@ -1,4 +1,4 @@
-//! What most tests of the mount begin with: a server, an account, and devices that have it mounted.
+//! Common start of most tests of the mount: a server, an account, and devices that have it mounted.
 
 use std::path::Path;
 use std::process::Command;
@@ -42,7 +42,7 @@ impl Pair {
 pub(crate) struct Single {
     /// The device.
     pub one: Device,
-    /// Its server.
+    /// Server of the device.
     pub server: Server,
     /// Where everything of the test is.
     pub directory: TempDir,

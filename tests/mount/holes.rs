@@ -60,7 +60,7 @@ fn fetched(fixture: &Pair) -> u64 {
     fixture.server.metric("miaofs_download_bytes_total")
 }
 
-/// What a file must be after operations on it.
+/// Expected bytes of a file after operations on it.
 struct Model {
     file: File,
     bytes: Vec<u8>,

@@ -9,7 +9,7 @@ use crate::harness::redis::{Memory, Redis};
 use crate::harness::tree::difference;
 use crate::harness::wait::{seconds, wait_until};
 
-/// Whether two trees are equal; a tree that changes meanwhile is not.
+/// True if two trees are equal; a tree that changes meanwhile is not.
 fn equal(one: &Path, two: &Path) -> bool {
     std::panic::catch_unwind(|| difference(one, two)).is_ok_and(|left| left.is_empty())
 }

@@ -7,7 +7,7 @@ use crate::fixture::{GIB, MIB, Single, names};
 use crate::harness::command::b3sum;
 use crate::harness::wait::{seconds, wait_until};
 
-/// What may be sent twice: one chunk of 4 MiB for each of the parallel streams, of which there are at most 8.
+/// Bytes that may be sent twice: one chunk of 4 MiB for each of the parallel streams, of which there are at most 8.
 const SENT_TWICE_MAX: u64 = 8 * 4 * MIB;
 
 #[test]

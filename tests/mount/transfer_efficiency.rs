@@ -1,4 +1,4 @@
-//! What need not travel does not: known contents, unchanged chunks, unread bytes.
+//! Known contents, unchanged chunks and unread bytes do not travel.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;

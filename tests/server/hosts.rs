@@ -49,7 +49,7 @@ fn staged_bytes_are_not_given_without_a_pass_of_this_server() {
     server.api().with_token(&forged).get(&path).expect_problem(401, "unauthorized");
 }
 
-/// How many wrong passwords are refused as wrong before it is said to be too many.
+/// Wrong passwords that are refused as wrong before they are refused as too many.
 fn wrong_passwords_until_refused(server: &Server, origin: &str) -> usize {
     let body = br#"{"name":"nobody","password":"wrong password","device":{"name":"t"}}"#;
     let headers = [("content-type", "application/json"), ("x-forwarded-for", origin)];

@@ -1,4 +1,4 @@
-//! What the server promises, proved by plain HTTP against its real process; one file a feature.
+//! Promises of the server, proved by plain HTTP against its real process; one file a feature.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

@@ -1,4 +1,4 @@
-//! What an operator sees: health, counters, the document of the API, and an orderly end.
+//! The operator's view: health, counters, the document of the API, and an orderly end.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -132,7 +132,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whether a stream's directory is gone: some file systems refuse to read it then.
+    /// True if a stream's directory is gone: some file systems refuse to read it then.
     pub(super) fn is_removed(&self, number: usize) -> bool {
         let stream = self.streams[number].as_ref();
         stream.is_some_and(|stream| self.nodes[&stream.id].names == 0)

@@ -50,7 +50,7 @@ fn everything(root: &Path) {
     fs::set_permissions(path("as its owner"), mode(0o6755)).unwrap();
 }
 
-/// What `rsync` does to make `target` equal to `source`; nothing when it is.
+/// Changes that `rsync` makes to have `target` equal `source`; none when it does.
 fn rsync(source: &Path, target: &Path, more: &[&str]) -> String {
     let mut command = program("rsync", "rsync");
     command.args(["-aHAX", "--numeric-ids", "--delete", "--itemize-changes"]).args(more);

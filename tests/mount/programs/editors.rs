@@ -1,4 +1,4 @@
-//! How editors save: by a new file renamed over the old one, by a backup, or in place.
+//! Saving as editors do: by a new file renamed over the old one, by a backup, or in place.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -90,7 +90,7 @@ fn version(number: u64) -> String {
     format!("{number}\n").repeat(20_000 + number as usize % 100)
 }
 
-/// Which version this is; panics when it is part of one or of two.
+/// Number of this version; panics when it is part of one or of two.
 fn number_of(text: &str) -> u64 {
     let number = text.lines().next().expect("an empty file").parse().unwrap();
     assert!(text == version(number), "a mixture: {} bytes that begin as {number}", text.len());

@@ -41,7 +41,7 @@ fn known_tree(device: &Device) {
     File::open(path("d/deep/er/small")).unwrap().set_modified(old).unwrap();
 }
 
-/// What `find` and `ls` must say of [`known_tree`] on any device.
+/// Checks the output of `find` and `ls` for [`known_tree`] on a device.
 fn is_listed_rightly(device: &Device) {
     let kinds = |kind: &str| find(device, &["d", "-type", kind]);
     assert_eq!(kinds("d"), ["d", "d/deep", "d/deep/er", "d/empty"]);
@@ -109,7 +109,7 @@ fn find_ls_and_du_see_what_is_there_on_both_devices() {
     wait_until("the deletion is seen", seconds(20), || !fixture.one.path("d").exists());
 }
 
-/// What `df` says in bytes: size, used and available.
+/// Output of `df` in bytes: size, used and available.
 fn df(device: &Device) -> [u64; 3] {
     let printed = lines(device, "df", "coreutils", &["-B1", "--output=size,used,avail", "."]);
     let numbers = printed.iter().find(|line| !line.contains("Avail")).unwrap();

@@ -80,7 +80,7 @@ impl Other {
         self.input.flush().unwrap();
     }
 
-    /// What came of the step that was begun.
+    /// Result of the step that was begun.
     #[track_caller]
     pub(super) fn answer(&mut self, step: &str) -> String {
         let answer = self.answers.recv_timeout(LIMIT);

@@ -14,18 +14,18 @@ use crate::programs::{program, second_device, text};
 
 /// Where Debian has the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
-/// What Debian's package calls the user, who owns nothing else of the test.
+/// User of Debian's package, who owns nothing else of the test.
 const USER: &str = "postgres";
 /// Rows of the accounts that `pgbench -i` makes.
 const ACCOUNTS: u64 = 100_000;
 
 /// A server of PostgreSQL; killed when dropped.
 struct Database {
-    /// Its first process, while it runs.
+    /// First process of the server, while it runs.
     server: Option<Child>,
     programs: PathBuf,
     data: PathBuf,
-    /// Its socket and its log, on the local disk.
+    /// Directory of the socket and the log, on the local disk.
     beside: PathBuf,
     /// User and group that it runs as.
     user: (u32, u32),
@@ -88,7 +88,7 @@ impl Database {
         output(self.command("pg_checksums").args(["--check", "-D"]).arg(&self.data));
     }
 
-    /// What a question is answered with.
+    /// Answer to a query.
     fn ask(&self, question: &str) -> String {
         let mut psql = self.command("psql");
         output(psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", question])).trim().to_owned()
@@ -102,7 +102,7 @@ impl Database {
         wait_until("the processes of PostgreSQL end", seconds(30), || self.processes() == 0);
     }
 
-    /// How many processes work in the data directory.
+    /// Number of processes that work in the data directory.
     fn processes(&self) -> usize {
         let processes = fs::read_dir("/proc").unwrap().flatten();
         let places = processes.flat_map(|process| fs::read_link(process.path().join("cwd")));
