@@ -13,7 +13,7 @@ use super::pull::{NEVER, node, state};
 use super::*;
 
 #[path = "../../../../tests/filesystem/random.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the tests of vfs use it with the model")]
 mod numbers;
 
 pub(super) use numbers::Random;
