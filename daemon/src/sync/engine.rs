@@ -98,8 +98,8 @@ impl Engine {
         self.core.signed_in.notify_one();
     }
 
-    /// The account and its quota as last heard.
-    pub(crate) fn usage(&self) -> Option<Account> {
+    /// The account and its quota, as the server last told them.
+    pub(crate) fn account(&self) -> Option<Account> {
         self.core.account()
     }
 

@@ -37,7 +37,7 @@ impl Vfs {
         let disk = rustix::fs::statvfs(state_dir).map_err(Error::Disk)?;
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
         let available = disk.f_bavail.saturating_mul(disk.f_frsize);
-        Ok(bounded(self.engine.usage().as_ref(), total, available))
+        Ok(bounded(self.engine.account().as_ref(), total, available))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Table of the fetches under way: by node, so that all who wait for the same bytes share one request.
 //!
-//! Its lock is held while the store is asked what is missing, so that two
-//! readers never begin a fetch of the same bytes. Called on threads that may block.
+//! Its lock is held while the store is asked what is missing, so that two readers never begin a fetch
+//! of the same bytes. So it is called on threads that may block.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -58,7 +58,7 @@ struct NodeReaders {
     fetches: Vec<Fetch>,
 }
 
-/// All fetches under way, and the access pattern of each file.
+/// All fetches under way, and the readers of each node.
 #[derive(Debug)]
 pub(super) struct InFlightFetches {
     nodes: Mutex<LruCache<Ino, NodeReaders>>,

@@ -1,4 +1,4 @@
-//! How much is fetched at once when a read misses: little at first, more with every miss that follows on.
+//! Window that is fetched when a read misses: small at first, larger with every miss that follows on.
 //!
 //! Pure. A reader is known by where its next miss would be if it went on from here; so several
 //! readers of one file, each sequential, each have a window of their own.
@@ -18,6 +18,7 @@ const READERS: usize = 8;
 /// Bytes that one request fetches at the most: 2 MiB.
 const PIECE: u64 = 2 * 1024 * 1024;
 
+/// A sequential reader: the offset of its next miss, and the size of its last window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Reader {
     next: u64,

@@ -1,4 +1,4 @@
-//! Patience of a reader: the failures that it sits out before it gets an error.
+//! Retry policy of a reader: the failures that are tried again before it gets an error.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Where contents can be read without going through the server: signed URLs of objects in stores.
+//! Direct sources of contents, which save the way through the server: signed URLs of objects in stores.
 //!
 //! The server says where the chunks of a content are, and for how long that holds. Bytes from a store are
 //! checked against the manifest as all others are. A URL that is refused is asked for anew once; a store
-//! that fails is left alone for a while, and the server gives the bytes meanwhile.
+//! that fails is not used for a while, and the server gives the bytes meanwhile.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -74,7 +74,7 @@ impl DirectSources {
         }
     }
 
-    /// Where the first bytes of `wanted` are, and how many in a row.
+    /// Source of the first bytes of `wanted`, as many as lie in a row.
     pub(super) async fn locate(
         &self,
         client: &Client,
@@ -103,7 +103,7 @@ impl DirectSources {
         }
     }
 
-    /// Learns that a store did not give what it should.
+    /// Takes note that a store did not give what it should.
     pub(super) fn report_failure(&self, digest: Digest, error: &client::Error) {
         let now = Instant::now();
         if error.status() == Some(FORBIDDEN) {

@@ -64,7 +64,7 @@ pub(crate) async fn run(core: Arc<Core>) {
     }
 }
 
-/// Place of the store in the changes of the drive, after one request.
+/// State of the store against the changes of the drive, after one request.
 enum FeedState {
     /// The store has all changes.
     CaughtUp,

@@ -1,4 +1,4 @@
-//! Which ready changes can be committed now, and in what order: pure.
+//! Order of commits: the ready changes that can be committed now, each after those it needs. Pure.
 //!
 //! Each change may *need* others, which must be in the same commit or in an earlier one:
 //!

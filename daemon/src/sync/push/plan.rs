@@ -1,4 +1,4 @@
-//! What to do next about what is dirty: pure, from dirty nodes, what is known of each, and the time.
+//! Plan of what to do next about dirty nodes: pure, from their state, what is known of each, and the time.
 //!
 //! ```text
 //!           debounced, content dirty         content on the server
@@ -121,7 +121,7 @@ struct NodeTracker {
     /// The server lost the content.
     upload_again: bool,
     urgent: bool,
-    failures: u32,
+    failure_count: u32,
     failure: Option<Failure>,
 }
 
@@ -207,7 +207,7 @@ impl Planner {
                 tracker.uploaded = true;
                 tracker.upload_again = false;
                 tracker.uploaded_at = Some(now);
-                tracker.failures = 0;
+                tracker.failure_count = 0;
                 tracker.failure = None;
             }
             UploadOutcome::Changed => tracker.back_off(now),
@@ -328,7 +328,7 @@ impl NodeTracker {
             uploaded: false,
             upload_again: false,
             urgent: false,
-            failures: 0,
+            failure_count: 0,
             failure: None,
         }
     }
@@ -353,8 +353,8 @@ impl NodeTracker {
     }
 
     fn back_off(&mut self, now: Instant) {
-        let factor = 2u32.saturating_pow(self.failures.min(16));
-        self.failures += 1;
+        let factor = 2u32.saturating_pow(self.failure_count.min(16));
+        self.failure_count += 1;
         let until = now + (BACKOFF_FIRST * factor).min(BACKOFF_MAX);
         self.work = Work::BackingOff { until };
     }

@@ -53,7 +53,7 @@ struct Pusher {
     requests: UnboundedSender<PushRequest>,
     planner: Planner,
     flushes: Vec<Flush>,
-    /// Where the next window begins when not all fits into one.
+    /// Node after which the next window begins, when not all fits into one.
     after: Ino,
     rounds: u64,
     /// Time that it took to read the last window.
