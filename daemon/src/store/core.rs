@@ -21,7 +21,7 @@ use super::tree::view::View;
 /// Closed inodes that may wait for a transaction to write their size and times.
 const WAITING_MAX: usize = 256;
 
-/// How much room the store may take.
+/// Limits of the space that the store takes on its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StoreOptions {
     /// Bytes of clean content that may be kept.

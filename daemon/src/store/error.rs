@@ -54,7 +54,7 @@ pub(crate) enum Error {
         /// Index of the chunk.
         index: u64,
     },
-    /// What a snapshot was taken of has been replaced by a copy of another content.
+    /// A copy of another content has replaced the content of a snapshot.
     #[error("the content of node {0} was replaced meanwhile")]
     Replaced(Ino),
     /// A record in the database cannot be read.
@@ -69,7 +69,7 @@ pub(crate) enum Error {
     /// A file in the state directory failed.
     #[error("{action} failed")]
     Io {
-        /// What was being done.
+        /// The operation, for the message.
         action: &'static str,
         /// Why it failed.
         #[source]

@@ -21,10 +21,10 @@ impl fmt::Display for Ino {
     }
 }
 
-/// What `stat` tells of a node. Times are nanoseconds since 1970.
+/// Attributes of a node as of stat(2). Times are nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes {
-    /// What it is.
+    /// Type of the node.
     pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky: `0o7777` at the most.
     pub mode: u32,
@@ -49,13 +49,13 @@ pub(crate) struct Attributes {
 /// A node as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
-    /// Its number on this machine.
+    /// Number on this machine.
     pub ino: Ino,
-    /// Its id on all machines.
+    /// Id on all machines.
     pub id: NodeId,
-    /// What `stat` tells.
+    /// Attributes as of stat(2).
     pub attributes: Attributes,
-    /// How many entries name it.
+    /// Number of entries that name it.
     pub links: u32,
     /// Target of a symlink.
     pub target: Option<Arc<[u8]>>,
@@ -63,10 +63,10 @@ pub(crate) struct Node {
     pub blocks: u64,
 }
 
-/// What a new node starts as; all its times are `now`.
+/// Initial state of a node; all its times are `now`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NewNode {
-    /// What it is.
+    /// Type of the node.
     pub kind: Kind,
     /// Permission bits.
     pub mode: u32,
@@ -83,7 +83,7 @@ pub(crate) struct NewNode {
 }
 
 impl NewNode {
-    /// What a node of the server starts as.
+    /// Initial state of a node that came from the server.
     pub(super) fn like(state: &NodeState) -> Self {
         Self {
             kind: state.kind,
@@ -106,11 +106,11 @@ pub(crate) struct Child {
     pub name: Vec<u8>,
     /// The node that it names.
     pub ino: Ino,
-    /// What that node is.
+    /// Type of that node.
     pub kind: Kind,
 }
 
-/// What a handle is for.
+/// Access mode of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Reading only.

@@ -23,12 +23,12 @@ use crate::store::inodes::inode::ContentState;
 use crate::store::node::Ino;
 use crate::store::tree::transaction::Tree;
 
-/// What becomes of the size of a file when a range that ends behind it is reserved or made zeros.
+/// Effect of fallocate(2) on the size of a file that the range ends behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Growth {
-    /// It grows up to the end of the range.
+    /// The file grows up to the end of the range.
     Extend,
-    /// It stays.
+    /// The size stays (`FALLOC_FL_KEEP_SIZE`).
     KeepSize,
 }
 

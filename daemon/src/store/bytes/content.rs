@@ -28,7 +28,7 @@ use crate::store::tree::view::View;
 /// The largest size of a file: 16 TiB, which is also ext4's.
 pub(crate) const SIZE_MAX: u64 = 1 << 44;
 
-/// What an operation on content came to.
+/// Result of an operation that needs bytes of a content to be here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Availability<T> {
     /// The bytes were here, and it is done.
@@ -77,7 +77,7 @@ impl Content {
         self.inode.ino
     }
 
-    /// What the handle is for.
+    /// Access mode of the handle.
     pub(crate) fn access(&self) -> Access {
         self.access
     }
@@ -342,7 +342,7 @@ pub(crate) fn edge(old: u64, size: u64) -> Option<u64> {
     (old != size && !keeps_digest).then(|| (end - 1) / CHUNK_SIZE)
 }
 
-/// What writing these bytes to a file of `size` bytes changes: growing changes the digest of the last chunk,
+/// Range that writing these bytes to a file of `size` bytes changes: growing changes the digest of the last chunk,
 /// even when the bytes come far behind it.
 pub(crate) fn changed_by(size: u64, written: Range<u64>) -> Range<u64> {
     let start = match edge(size, size.max(written.end)) {

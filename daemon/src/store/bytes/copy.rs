@@ -26,7 +26,7 @@ use crate::store::inodes::inode::ContentState;
 /// Bytes that are copied on the disk in one step.
 const STEP: u64 = 8 * CHUNK_SIZE;
 
-/// What a step of copying came to.
+/// Result of a step of copying.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Copied {
     /// So many bytes are copied; none at the end of the source only.
@@ -262,7 +262,7 @@ impl Step<'_> {
 }
 
 impl CopyRange {
-    /// What of it a step copies on the disk, from a source of `size` bytes: up to the next chunk if chunks
+    /// The part that a step copies on the disk, from a source of `size` bytes: up to the next chunk if chunks
     /// stay in their places, since that one may be had by reference.
     fn up_to(self, size: u64) -> Self {
         let mut length = self.length.min(size.saturating_sub(self.from)).min(STEP);

@@ -14,14 +14,14 @@ use super::content::edge;
 use crate::store::disk::chunk_rows::ChunkState;
 use crate::store::inodes::inode::ContentState;
 
-/// Which bytes are to be copied, and where.
+/// Range of bytes to be copied, as of copy_file_range(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CopyRange {
     /// Where they are in the source.
     pub from: u64,
     /// Where they go in the target.
     pub to: u64,
-    /// How many.
+    /// Number of bytes.
     pub length: u64,
 }
 
@@ -108,14 +108,14 @@ impl Reference {
         (0..base_chunks.max(self.chunks.end)).map(state).collect()
     }
 
-    /// Whether the target is the content then, and nothing else.
+    /// True if the target is the content then, and nothing else.
     pub(crate) fn is_whole(&self) -> bool {
         self.size == self.content.size
             && self.states.len() as u64 == chunk_count(self.size)
             && !self.states.contains(&ChunkState::Dirty)
     }
 
-    /// Whether a chunk that is dirty then has no row yet that says so.
+    /// True if a chunk that is dirty then has no row yet that says so.
     pub(crate) fn is_newly_dirty(&self, index: u64, before: &ContentState) -> bool {
         index >= before.chunks.base_chunks() || before.chunks.state(index) != ChunkState::Dirty
     }

@@ -14,7 +14,7 @@ use crate::store::disk::data_files;
 use crate::store::error::Error;
 use crate::store::inodes::inode::{ContentState, known_manifest};
 
-/// What is looked for in a content.
+/// Data or hole, as of lseek(2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SeekWhence {
     /// Bytes that may be other than zero.
@@ -23,7 +23,7 @@ pub(crate) enum SeekWhence {
     Hole,
 }
 
-/// What is known of a run of chunks.
+/// Kind of an extent, as far as it is known without the data file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extent {
     Data,
@@ -59,7 +59,7 @@ impl Content {
         })
     }
 
-    /// Whether it is known which of the chunks that are not here are holes.
+    /// True if it is known which of the chunks that are not here are holes.
     pub(crate) fn knows_holes(&self) -> Result<bool, Error> {
         let content_state = self.inode.content_state();
         let content = match content_state.content {
@@ -108,7 +108,7 @@ impl Store {
     }
 }
 
-/// What is known of the chunk at `at`, and where the run of chunks ends of which the same is known.
+/// The extent that the chunk at `at` is in, and where that ends.
 fn extent_at(content_state: &ContentState, at: u64, size: u64) -> (Extent, u64) {
     let first = at / CHUNK_SIZE;
     let extent = extent(content_state, first);

@@ -18,7 +18,7 @@ pub(crate) struct Snapshot {
     pub ino: Ino,
     /// Size of the content in bytes.
     pub size: u64,
-    /// Which snapshot of the node this is; a later one takes its place.
+    /// Number of this snapshot among those of the node; a later one takes its place.
     pub generation: u64,
     /// The content that chunks outside `dirty` are still equal to.
     pub base_manifest: Option<Arc<Manifest>>,
@@ -27,14 +27,14 @@ pub(crate) struct Snapshot {
     pub(crate) inode: Arc<Inode>,
 }
 
-/// What reading a chunk of a snapshot gave.
+/// Result of reading a chunk of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChunkRead {
     /// The bytes are those of the snapshot.
     Unchanged,
     /// Somebody wrote to the chunk since: take a new snapshot.
     ChangedSince,
-    /// It is one that the server is known to have, and not here.
+    /// The chunk is not here; the server is known to have it.
     Absent,
 }
 

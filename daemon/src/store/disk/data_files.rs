@@ -80,7 +80,7 @@ impl DataFiles {
         file.metadata().ok().map(|metadata| metadata.blocks())
     }
 
-    /// Whether a node has a data file.
+    /// True if a node has a data file.
     pub(crate) fn exists(&self, ino: Ino) -> bool {
         self.lock().contains(&ino) || self.path(ino).exists()
     }
@@ -223,12 +223,12 @@ fn found(answer: rustix::io::Result<u64>) -> Result<Option<u64>, Error> {
     }
 }
 
-/// Whether a range has any data blocks.
+/// True if a range has any data blocks.
 pub(crate) fn has_data(file: &File, range: Range<u64>) -> Result<bool, Error> {
     Ok(next_data(file, range.start)?.is_some_and(|data| data < range.end))
 }
 
-/// Whether a range has any hole, or ends behind the file.
+/// True if a range has any hole, or ends behind the file.
 pub(crate) fn has_hole(file: &File, range: Range<u64>) -> Result<bool, Error> {
     Ok(next_hole(file, range.start)?.is_none_or(|hole| hole < range.end))
 }

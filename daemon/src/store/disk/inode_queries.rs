@@ -43,7 +43,7 @@ pub(crate) fn dirty_after(db: &Database, after: Ino, limit: usize) -> Result<Vec
     inos(db, statement, params![after.0 as i64, limit as i64])
 }
 
-/// How many nodes are dirty, and the bytes of their contents that the server does not have.
+/// Number of dirty nodes, and bytes of their contents as of their rows that the server does not have.
 pub(crate) fn count_dirty(db: &Database) -> Result<(u64, u64), Error> {
     Ok(db
         .0
@@ -54,7 +54,7 @@ pub(crate) fn count_dirty(db: &Database) -> Result<(u64, u64), Error> {
         .query_row([], |row| Ok((number(row, 0)?, number(row, 1)?)))?)
 }
 
-/// How many deletions the server is to be told of.
+/// Number of deletions that the server is to be told of.
 pub(crate) fn count_deletions(db: &Database) -> Result<u64, Error> {
     let mut statement = db
         .0

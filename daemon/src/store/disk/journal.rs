@@ -64,11 +64,11 @@ impl Journal {
     }
 }
 
-/// What a checkpoint came to.
+/// Result of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checkpointed {
     /// The log is short.
     NotNeeded,
-    /// What was committed meanwhile is left.
+    /// All is in the database but what was committed meanwhile.
     Mostly,
 }

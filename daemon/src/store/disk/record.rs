@@ -26,13 +26,13 @@ pub(crate) type Xattrs = BTreeMap<String, Bytes>;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// It is in the tree, or open without a name.
+    /// In the tree, or an orphan that is open or pinned.
     Present,
-    /// It is gone here; the server must be told.
+    /// Gone here; the server must be told.
     Deleted,
     /// A directory whose children came before it.
     Awaited,
-    /// It lost its name to a node of the server; its own change is still to come.
+    /// Without a name, which a node of the server took; its own change is still to come.
     Detached,
 }
 
@@ -116,17 +116,17 @@ impl Record {
         self.change += 1;
     }
 
-    /// Whether the server may have it: a push with an unknown answer counts.
+    /// True if the server may have it: a push with an unknown answer counts.
     pub(crate) fn may_be_known(&self) -> bool {
         self.base_version > 0 || self.in_flight.is_some()
     }
 
-    /// Whether it is in the tree without a name: open, but unlinked.
+    /// True if it is in the tree without a name: unlinked, but open or pinned.
     pub(crate) fn is_orphan(&self) -> bool {
         self.status == Status::Present && self.links == 0 && self.ino != Ino::ROOT
     }
 
-    /// Whether the server must be told of it.
+    /// True if the server must be told of it.
     pub(crate) fn is_dirty(&self) -> bool {
         match self.status {
             Status::Deleted => true,
@@ -136,7 +136,7 @@ impl Record {
         }
     }
 
-    /// Whether it changed here since the server last took it.
+    /// True if it changed here since the server last took it.
     pub(crate) fn has_changes(&self) -> bool {
         self.content_dirty || self.change != self.acknowledged
     }
@@ -163,7 +163,7 @@ impl Record {
         self.xattrs = (!state.xattrs.is_empty()).then(|| Arc::new(state.xattrs.clone()));
     }
 
-    /// Whether it is deleted as far as the server is concerned.
+    /// True if it is deleted as far as the server is concerned.
     pub(crate) fn is_gone(&self) -> bool {
         self.status == Status::Deleted || self.is_orphan()
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-/// What is known of the room on the disk.
+/// Free space of the disk as far as it is known.
 #[derive(Debug, Default)]
 pub(crate) struct DiskSpace {
     /// Bytes that may be written before the disk is asked again.

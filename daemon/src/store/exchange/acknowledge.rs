@@ -17,7 +17,7 @@ use crate::store::inodes::inode::ContentState;
 use crate::store::node::Ino;
 use crate::store::tree::transaction::Tree;
 
-/// What a content that is known becomes in memory once the transaction is through.
+/// State in memory of a content that is known, to be taken over after the commit.
 struct Known {
     content: ContentRef,
     states: Vec<ChunkState>,
@@ -27,7 +27,7 @@ struct Known {
 /// Use of the knowledge that the server has a content.
 enum KnownOutcome {
     Known(Known),
-    /// It is not, and why.
+    /// None: the node changed meanwhile, for this reason.
     Overtaken(Error),
 }
 
@@ -168,7 +168,7 @@ fn apply_known(
     Ok(KnownOutcome::Known(Known { content, states, still_dirty }))
 }
 
-/// Whether a chunk that counts as changed is not here: only what is here can be dirty, as it is sent from here.
+/// True if a chunk that counts as changed is not here: only what is here can be dirty, as it is sent from here.
 fn is_replaced(content_state: &ContentState, states: &[ChunkState]) -> bool {
     let absent = content_state.chunks.in_state(ChunkState::Absent);
     absent

@@ -19,7 +19,7 @@ use crate::store::error::Error;
 use crate::store::node::{Ino, NewNode};
 use crate::store::tree::transaction::Tree;
 
-/// What is to be done with data files once the transaction is durable.
+/// Action on a data file once the transaction is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DataFileAction {
     /// Nothing in the file is of use: it becomes a hole of the node's size.
@@ -28,7 +28,7 @@ pub(crate) enum DataFileAction {
     Cut(Vec<u64>),
 }
 
-/// What applying a batch came to.
+/// Effects of a batch that its transaction does not contain.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
     pub(crate) invalidations: Vec<Invalidation>,

@@ -18,7 +18,7 @@ use crate::store::node::Ino;
 use crate::store::tree::inode_cache::load_inode;
 use crate::store::tree::transaction::Tree;
 
-/// What became of bytes that were fetched.
+/// Use that was made of fetched bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Filled {
     /// They are here now.
@@ -186,7 +186,7 @@ impl FetchedBytes<'_> {
         chunks_of(&self.range()).filter_map(move |index| Chunk::new(index, size))
     }
 
-    /// What it has of a chunk.
+    /// The part of a chunk that was fetched.
     fn part(&self, chunk: Chunk) -> Range<u64> {
         let (range, chunk) = (self.range(), chunk.range());
         range.start.max(chunk.start)..range.end.min(chunk.end)

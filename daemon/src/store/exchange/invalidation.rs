@@ -2,7 +2,7 @@
 
 use crate::store::node::Ino;
 
-/// What changed under the kernel's feet, so that its caches can be told.
+/// One thing that the kernel may have cached and that is no longer true.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Invalidation {
     /// Attributes of a node.
@@ -22,7 +22,7 @@ pub(crate) enum Invalidation {
         parent: Ino,
         /// The node.
         child: Ino,
-        /// Its name there.
+        /// The name that it had there.
         name: Vec<u8>,
     },
 }

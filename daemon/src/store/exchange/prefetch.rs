@@ -18,7 +18,7 @@ pub(crate) struct DirPosition {
     pub cookie: u64,
 }
 
-/// How many files may be fetched ahead.
+/// Limits of fetching files ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PrefetchLimits {
     /// Files at the most.

@@ -23,7 +23,7 @@ use crate::store::node::Ino;
 use crate::store::tree::transaction::{Committed, Tree};
 
 impl Store {
-    /// How far the changes of the server have been applied.
+    /// Sequence number up to which the changes of the server have been applied.
     pub(crate) fn cursor(&self) -> u64 {
         self.tree().cursor
     }
@@ -153,7 +153,7 @@ fn fit(file: &File, work: &DataFileAction, size: u64) -> Result<(), Error> {
     }
 }
 
-/// Whether every inode of a batch that is in memory is locked.
+/// True if every inode of a batch that is in memory is locked.
 fn all_locked(
     tree: &mut Tree,
     nodes: &[files::Node],
@@ -233,7 +233,7 @@ impl Tree {
         Ok(copy)
     }
 
-    /// Whether the state of an inode is in memory.
+    /// True if an inode is in memory.
     fn is_loaded(&self, ino: Ino) -> bool {
         self.loaded_inode(ino).is_some()
     }

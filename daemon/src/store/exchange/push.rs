@@ -16,7 +16,7 @@ use crate::store::tree::transaction::Tree;
 pub(crate) struct DirtyNode {
     /// The node.
     pub ino: Ino,
-    /// Its id.
+    /// Id on all machines.
     pub id: NodeId,
     /// Counts the changes made here; what [`Pushed::change`] must repeat.
     pub change: u64,
@@ -29,9 +29,9 @@ pub(crate) struct DirtyNode {
     /// The node as it is now; `None` when it is deleted. Its content is the last that the server is
     /// known to have had, if any.
     pub state: Option<NodeState>,
-    /// Whether the content differs from `state.content`.
+    /// True if the content differs from `state.content`.
     pub content_dirty: bool,
-    /// How many handles may write to it now.
+    /// Number of handles that may write to it now.
     pub writers: u32,
     /// When it was last written to, in nanoseconds since 1970; 0 when never.
     pub written_at: i64,
@@ -72,7 +72,7 @@ impl Store {
         }
     }
 
-    /// How many nodes are dirty, and the bytes of their contents that the server does not have.
+    /// Number of dirty nodes, and bytes of their contents that the server does not have.
     pub(crate) fn pending(&self) -> Result<(u64, u64), Error> {
         let mut tree = self.tree();
         let (nodes, bytes) = inode_queries::count_dirty(&tree.db)?;
@@ -89,7 +89,7 @@ impl Store {
         Ok((nodes, bytes.max(0) as u64))
     }
 
-    /// How many deletions the server is to be told of.
+    /// Number of deletions that the server is to be told of.
     pub(crate) fn deletions(&self) -> Result<u64, Error> {
         inode_queries::count_deletions(&self.tree().db)
     }

@@ -4,7 +4,7 @@ use miaofs::protocol::files::{self, NodeState};
 
 use super::push::DirtyNode;
 
-/// What shall become of a node that changed here and there.
+/// Resolution of a conflict: a node changed here and on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resolution {
     /// The server's state; local edits are equal or given up.
@@ -20,7 +20,7 @@ pub(crate) enum Resolution {
     KeepLocal,
 }
 
-/// What shall become of a dirty node whose name the server gave to another node.
+/// Resolution of a conflict of names: the server gave a dirty node's name to another node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NameResolution {
     /// The local node takes this name.

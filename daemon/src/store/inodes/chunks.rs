@@ -37,7 +37,7 @@ impl Chunks {
         Self { states: vec![ChunkState::Absent; base as usize], ..Self::default() }
     }
 
-    /// How many chunks may still be those of the known content.
+    /// Number of chunks, from the first on, that may still be those of the known content.
     pub(crate) fn base_chunks(&self) -> u64 {
         self.states.len() as u64
     }
@@ -82,7 +82,7 @@ impl Chunks {
         self.written.set(chunks);
     }
 
-    /// Whether the chunk was written to since snapshot `generation`; unknown counts as yes.
+    /// True if the chunk was written to since snapshot `generation`, also if that is unknown.
     pub(crate) fn written_since(&self, index: u64, generation: u64) -> bool {
         self.generation != generation || self.written.has(index)
     }
@@ -106,12 +106,12 @@ impl Chunks {
         self.partial.remove(&index);
     }
 
-    /// Whether some absent chunk has blocks here.
+    /// True if blocks of an absent chunk are here.
     pub(crate) fn has_partial(&self, index: u64) -> bool {
         self.partial.contains_key(&index)
     }
 
-    /// Whether any absent chunk has blocks here.
+    /// True if blocks of any absent chunk are here.
     pub(crate) fn has_partials(&self) -> bool {
         !self.partial.is_empty()
     }
@@ -140,7 +140,7 @@ impl Chunks {
         runs
     }
 
-    /// Whether all of `range` is here.
+    /// True if all of `range` is here.
     pub(crate) fn is_here(&self, range: &Range<u64>) -> bool {
         if range.start / CHUNK_SIZE >= self.base_chunks() {
             return true;

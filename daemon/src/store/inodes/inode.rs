@@ -28,13 +28,13 @@ pub(crate) struct Inode {
     writers: AtomicU32,
     /// Chunk that was read last: its neighbourhood is evicted last.
     pub(crate) last_read: AtomicU64,
-    /// How often a chunk was marked as unsynced; changed with the tree locked.
+    /// Count of the times that a chunk was marked as unsynced; changed with the tree locked.
     unsynced_count: AtomicU64,
     attributes: Mutex<CachedAttributes>,
     content_state: RwLock<ContentState>,
 }
 
-/// What every write changes.
+/// Attributes that every write changes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CachedAttributes {
     pub(crate) size: u64,
@@ -45,7 +45,7 @@ pub(crate) struct CachedAttributes {
     pub(crate) dirty: bool,
 }
 
-/// What the content is and how much of it is here.
+/// The content that the server knows, and which of its chunks are here or dirty.
 #[derive(Debug)]
 pub(crate) struct ContentState {
     pub(crate) content: Option<ContentRef>,
@@ -53,7 +53,7 @@ pub(crate) struct ContentState {
     pub(crate) manifest: Option<Arc<Manifest>>,
     pub(crate) content_dirty: bool,
     pub(crate) chunks: Chunks,
-    /// How long the data file is on the disk, at the least.
+    /// Length up to which the data file is known to be on the disk.
     pub(crate) synced_size: u64,
 }
 
@@ -108,7 +108,7 @@ impl Inode {
             .expect("a writer that panicked left the content in an unknown state")
     }
 
-    /// How often a chunk was marked as unsynced.
+    /// Count of the times that a chunk was marked as unsynced.
     pub(crate) fn unsynced_count(&self) -> u64 {
         self.unsynced_count.load(Ordering::Relaxed)
     }
@@ -133,7 +133,7 @@ impl Inode {
         self.writers.load(Ordering::Relaxed)
     }
 
-    /// Whether any handle is open.
+    /// True if any handle is open.
     pub(crate) fn is_open(&self) -> bool {
         self.writers() > 0 || self.readers.load(Ordering::Relaxed) > 0
     }

@@ -287,7 +287,7 @@ struct Written {
     changed: Vec<Range<u64>>,
     /// All sizes since.
     sizes: Vec<u64>,
-    /// What the server has.
+    /// Contents that the server has.
     served: Vec<u8>,
 }
 

@@ -25,12 +25,12 @@ pub(super) fn seeded(test: &str) -> Random {
     Random::new(seed)
 }
 
-/// What the files of one directory must be.
+/// Names and contents that the files of one directory must have.
 #[derive(Default)]
 struct Model {
     names: BTreeMap<String, Ino>,
     bytes: BTreeMap<Ino, Vec<u8>>,
-    /// What the server has.
+    /// Contents that the server has.
     server: HashMap<Digest, Vec<u8>>,
     version: u64,
 }

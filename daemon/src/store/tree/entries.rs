@@ -72,7 +72,7 @@ impl Tree {
         self.remember_entry(parent, new_name, Some(ino))
     }
 
-    /// Whether the transaction in progress took this name from a node.
+    /// True if the transaction in progress took this name from a node.
     pub(crate) fn is_freed(&mut self, parent: Ino, name: &[u8]) -> Result<bool, Error> {
         Ok(self.begin()?.freed.contains_key(&(parent, Box::from(name))))
     }

@@ -18,7 +18,7 @@ use crate::store::node::{Access, Ino};
 
 /// Inodes whose state is kept after they were closed.
 const INODES_MAX: usize = 2048;
-/// How exactly it is known when a node was last opened, in nanoseconds.
+/// Resolution of the time at which a node was last opened, in nanoseconds.
 const USED_STEP: i64 = 60_000_000_000;
 
 impl Tree {
@@ -84,7 +84,7 @@ impl Tree {
         self.flush_queue.push(ino);
     }
 
-    /// How many inodes wait to have their attributes flushed.
+    /// Number of closed inodes that wait to have their attributes flushed.
     pub(crate) fn waiting_to_flush(&self) -> usize {
         self.flush_queue.len()
     }

@@ -49,7 +49,7 @@ pub(crate) struct Tree {
     pub(crate) cached: u64,
     /// When nodes were opened, to be written with the next transaction.
     pub(crate) used: Vec<(Ino, i64)>,
-    /// Whether anything was committed since the time was last written down.
+    /// True if anything was committed since the time was last written down.
     pub(crate) has_committed: bool,
     transaction: Option<Transaction>,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Tree {
 /// Cookies of the names that a transaction took away.
 pub(crate) type Freed = HashMap<(Ino, Box<[u8]>), u64>;
 
-/// What a transaction has done so far.
+/// Changes of a transaction in progress.
 #[derive(Default)]
 pub(crate) struct Transaction {
     touched: BTreeMap<Ino, Touched>,
@@ -76,7 +76,7 @@ enum Touched {
     Erased,
 }
 
-/// What the caller must tell others after a commit.
+/// Result of a commit: a cause to wake the engine, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Committed {
     /// Nothing new is dirty.

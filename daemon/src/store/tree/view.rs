@@ -62,7 +62,7 @@ impl View<'_> {
         entry_rows::last_cookie(&self.tree.db, parent)
     }
 
-    /// Whether a directory holds anything.
+    /// True if a directory holds anything.
     pub(crate) fn has_children(&mut self, ino: Ino) -> Result<bool, Error> {
         entry_rows::has_children(&self.tree.db, ino)
     }
@@ -75,7 +75,7 @@ impl View<'_> {
         entry_rows::parent_of(&self.tree.db, ino)?.ok_or(Error::NoNode(ino))
     }
 
-    /// How many directories a directory holds: what its link count rests on, asked for by each `stat`.
+    /// Number of directories in a directory, which its link count is made of: kept in the record, as each `stat` asks.
     pub(crate) fn subdirectories(&mut self, ino: Ino) -> Result<u32, Error> {
         Ok(self.tree.present(ino)?.subdirectories)
     }

@@ -26,11 +26,11 @@ const NEAR: u64 = 8;
 pub(crate) struct CacheUsage {
     /// Bytes here that could be fetched again.
     pub bytes: u64,
-    /// How many may be here.
+    /// Bytes that may be here.
     pub limit: u64,
 }
 
-/// What disks give room in: 4 KiB, or parts of it.
+/// Size of a block of the disk: 4 KiB, or parts of it.
 const DISK_BLOCK: u64 = 4096;
 
 /// Chunks that are given up but still have blocks.
@@ -40,7 +40,7 @@ struct EvictedChunks {
 }
 
 impl Store {
-    /// How full the cache is.
+    /// Bytes in the cache and its limit.
     pub(crate) fn cache_usage(&self) -> CacheUsage {
         CacheUsage { bytes: self.tree().cached, limit: self.options.cache_limit }
     }

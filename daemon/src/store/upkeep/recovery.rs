@@ -28,10 +28,10 @@ pub(crate) const CLOSED: &str = "closed_in_boot";
 const OPENED: &str = "opened_in_boot";
 /// Key of a time, in nanoseconds since 1970: whatever was committed before it is in the database.
 const COMMITTED: &str = "committed_at";
-/// How far the time of a change of a data file may be behind the clock, in nanoseconds.
+/// Lag of a data file's mtime behind the clock at the most, in nanoseconds.
 const CLOCK_LAG: i64 = 1_000_000_000;
 
-/// How the store was left.
+/// End of the store's last process, as far as this boot can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LastExit {
     New,
@@ -41,7 +41,7 @@ enum LastExit {
     Rebooted,
 }
 
-/// Which boot of the machine this is.
+/// The kernel's id of this boot.
 pub(crate) fn boot_id() -> Result<String, Error> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
         .map(|id| id.trim().to_owned())

@@ -11,7 +11,7 @@ use crate::store::disk::database::Database;
 use crate::store::disk::journal::Checkpointed;
 use crate::store::error::{Error, while_doing};
 
-/// How long a commit may be in memory only, when nobody asks for more.
+/// Time that a commit may be in memory only, when nobody asks for more.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts the thread. It does not keep the store alive, and ends when what is returned is dropped.
