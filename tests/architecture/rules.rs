@@ -31,7 +31,7 @@ const OWNERS: [(&[&str], &[&str]); 12] = [
     (&["quick_xml"], &["server/src/backend/blobs/"]),
     (&["redis"], &["server/src/backend/tracker/"]),
     (&["lapin"], &["server/src/backend/queue/"]),
-    (&["rusqlite"], &["daemon/src/store/"]),
+    (&["rusqlite"], &["daemon/src/store/disk/", "daemon/src/store/tests/"]),
     (&["reqwest"], &["src/client/", "server/src/backend/peers.rs"]),
     (
         &["clap"],

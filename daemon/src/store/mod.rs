@@ -1,14 +1,28 @@
 //! The local store: what survives a crash of the daemon or of the machine.
 //!
 //! It knows the tree, what of it is dirty, and bytes; neither POSIX nor the network nor any policy.
+//! Each of its parts uses only those below it:
+//!
+//! ```text
+//!   open        a state directory is opened, recovered, closed
+//!   exchange/   with the server: dirty nodes and acknowledgements, changes and fetched bytes
+//!   bytes/      contents for programs: read, write, allocate, seek, copy, sync, snapshots
+//!   upkeep/     eviction, the timer of the journal, recovery
+//!   core        the store: the tree, the data files and the journal, each with its lock
+//!   tree/       names and attributes: transactions, views, caches
+//!   inodes/     in memory of open files: attributes newer than rows, states of chunks
+//!   disk/       on the disk: all SQL, one kind of row a file, and the data files
+//!   node, error
+//! ```
+//!
 //! One state directory holds, region by region:
 //!
 //! | region | what | why it can be trusted after a crash |
 //! |---|---|---|
 //! | `lock` | locked while a daemon has the directory open | the kernel gives the lock back |
-//! | `state.db` (`schema.rs`) | names, attributes, which chunks are here, what is dirty, the cursor | SQLite: a transaction is there wholly or not at all |
-//! | `state.db-wal` (`journal.rs`) | commits not yet worked into it | a killed process loses none; `sync` makes them durable |
-//! | `data/XX/INO` (`data.rs`) | bytes of one file, holes where they are not here | the order below |
+//! | `state.db` (`disk/schema.rs`) | names, attributes, which chunks are here, what is dirty, the cursor | SQLite: a transaction is there wholly or not at all |
+//! | `state.db-wal` (`disk/journal.rs`) | commits not yet worked into it | a killed process loses none; `sync` makes them durable |
+//! | `data/XX/INO` (`disk/data_files.rs`) | bytes of one file, holes where they are not here | the order below |
 //! | `lost+found/` | data files that no row tells of | recovery moves them, nothing deletes them |
 //!
 //! The order between rows and bytes, and what a crash in between leaves:
@@ -26,7 +40,7 @@
 //! - What a chunk held is on the disk **before** it is committed as dirty: power loss takes only what was written since.
 //! - A data file that changed **after** the last commit that power loss left is not believed: its clean chunks are fetched again.
 //!
-//! Locks, in order: the content of one inode (`inode.rs`), the tree (`tree.rs`), size and times of one inode.
+//! Locks, in order: the content of one inode (`inodes/inode.rs`), the tree (`tree/transaction.rs`), size and times of one inode.
 //! Nothing waits for bytes to be read or written while the tree is locked.
 
 mod blocking;

@@ -1,4 +1,4 @@
-//! Zeros and room in a content: punching holes, writing zeros, reserving blocks of the disk.
+//! Zeros and reserved space in a content: punching holes, writing zeros, reserving blocks of the disk.
 //!
 //! Zeros are a write like any other: the chunks are committed as dirty before a byte changes, and one
 //! that is not here is fetched first unless all of it becomes zeros. Unlike bytes that are written,
@@ -92,13 +92,13 @@ impl Content {
         self.clear(&mut content_state, range, (after, now), data_files::zero)
     }
 
-    /// Makes a range zeros in the way of `delete_node`, then has the file be of size `after`.
+    /// Makes a range zeros in the way of `erase`, then has the file be of size `after`.
     fn clear(
         &self,
         content_state: &mut ContentState,
         range: Range<u64>,
         (after, now): (u64, i64),
-        delete_node: impl FnOnce(&File, Range<u64>) -> Result<(), Error>,
+        erase: impl FnOnce(&File, Range<u64>) -> Result<(), Error>,
     ) -> Result<Availability<()>, Error> {
         let size = self.inode.attributes().size;
         let inside = range.start.min(size)..range.end.min(size);
@@ -120,7 +120,7 @@ impl Content {
                 self.store.journal.sync()?;
             }
         }
-        delete_node(&file, range)?;
+        erase(&file, range)?;
         if inside.is_empty() || after != size {
             return self.resize_locked(content_state, after, now);
         }

@@ -38,7 +38,7 @@ pub(crate) enum Copied {
 }
 
 impl Content {
-    /// Copies the first bytes of a copy_range of `source` into this file, as many as one step takes; mtime and
+    /// Copies the first bytes of a range of `source` into this file, as many as one step takes; mtime and
     /// ctime become `now`. In one file, the ranges must not overlap.
     ///
     /// # Errors

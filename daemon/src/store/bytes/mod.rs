@@ -1,6 +1,6 @@
 //! Contents of files as programs use them: read, write, allocate, seek, copy, sync, and snapshots to be uploaded.
 //!
-//! A write makes room first and keeps the cache to its limit, so this stands on `upkeep`.
+//! A write ensures that there is space first, by eviction if need be, so this stands on `upkeep`.
 
 pub(super) mod allocate;
 pub(super) mod content;

@@ -48,19 +48,19 @@ pub(crate) struct Reference {
 }
 
 impl Reference {
-    /// The first chunks of a copy_range that can be taken over, if there are any; `room` bounds the bytes that
+    /// The first chunks of a range that can be taken over, if there are any; `space` bounds the bytes that
     /// are copied beside them.
     pub(crate) fn find(
         source: &Side<'_>,
         target: &Side<'_>,
         copy_range: CopyRange,
-        room: u64,
+        space: u64,
     ) -> Option<Self> {
         if copy_range.from != copy_range.to || !copy_range.from.is_multiple_of(CHUNK_SIZE) {
             return None;
         }
         let content = source.content_state.content?;
-        let (chunks, here) = source.run(copy_range, room);
+        let (chunks, here) = source.run(copy_range, space);
         let chunks = fit(chunks, source.size, target.size, content.size)?;
         let same = target.content_state.content == Some(content);
         let leans = |index: &u64| target.content_state.chunks.state(*index) != ChunkState::Dirty;
@@ -132,21 +132,21 @@ impl Reference {
 }
 
 impl Side<'_> {
-    /// The chunks in a row from the beginning of a copy_range on that are wholly in it and those of a known
-    /// content, with which of them have bytes here: no more than `room`, unless there is none for any.
-    fn run(&self, copy_range: CopyRange, room: u64) -> (Range<u64>, Vec<u64>) {
+    /// The chunks in a row from the beginning of a range on that are wholly in it and those of a known
+    /// content, with which of them have bytes here: no more than `space`, unless there is none for any.
+    fn run(&self, copy_range: CopyRange, space: u64) -> (Range<u64>, Vec<u64>) {
         let first = copy_range.from / CHUNK_SIZE;
         let end =
             copy_range.from + copy_range.length.min(self.size.saturating_sub(copy_range.from));
         let mut here = Vec::new();
-        let mut left = room;
+        let mut left = space;
         let mut last = first;
         while last < self.content_state.chunks.base_chunks()
             && self.content_state.chunks.state(last) != ChunkState::Dirty
             && end_of(last + 1, self.size) <= end
         {
             let bytes = self.content_state.cached_bytes(last);
-            if bytes > 0 && room > 0 {
+            if bytes > 0 && space > 0 {
                 let Some(rest) = left.checked_sub(bytes) else { break };
                 left = rest;
                 here.push(last);

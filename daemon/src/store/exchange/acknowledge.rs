@@ -1,4 +1,4 @@
-//! What the server has taken: contents become clean, states become the base of their nodes.
+//! Acknowledgements of the server: contents become clean, states become the base of their nodes.
 
 use std::sync::Arc;
 
@@ -108,7 +108,7 @@ impl Store {
     /// Gives back the blocks of the chunks that are clean holes once the content of a snapshot is known; how
     /// many the data file has then, if it had any of them.
     ///
-    /// Nobody writes to them while `content_state` is locked, and they are zeros before and after: it need not wait
+    /// Nobody writes to them while the state is locked, and they are zeros before and after: it need not wait
     /// for a commit.
     pub(crate) fn punch_clean_holes(
         &self,

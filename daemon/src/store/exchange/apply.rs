@@ -23,9 +23,9 @@ use crate::store::tree::transaction::Tree;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DataFileAction {
     /// Nothing in the file is of use: it becomes a hole of the node's size.
-    Wipe,
+    Discard,
     /// Chunks may be of use: it is made as long as the node, and these are given back.
-    Cut(Vec<u64>),
+    Truncate(Vec<u64>),
 }
 
 /// Effects of a batch that its transaction does not contain.
@@ -33,7 +33,7 @@ pub(crate) enum DataFileAction {
 pub(crate) struct Applied {
     pub(crate) invalidations: Vec<Invalidation>,
     /// Nodes whose content became another one.
-    pub(crate) work: BTreeMap<Ino, DataFileAction>,
+    pub(crate) actions: BTreeMap<Ino, DataFileAction>,
     /// Data files that now belong to another node: from, to.
     pub(crate) moves: Vec<(Ino, Ino)>,
 }
@@ -180,7 +180,7 @@ impl<'t> ChangeBatch<'t> {
         if let Some(content) = state.content {
             self.take_content(ino, content)?;
         }
-        self.place(ino, node, &state.entries)?;
+        self.set_entries(ino, node, &state.entries)?;
         self.set_base(ino, node)?;
         let record = self.tree.edit(ino)?;
         record.acknowledged = record.change;
@@ -208,7 +208,7 @@ impl<'t> ChangeBatch<'t> {
         {
             self.take_content(ino, content)?;
         }
-        self.place(ino, node, &state.entries)?;
+        self.set_entries(ino, node, &state.entries)?;
         self.tree.edit(ino)?.status = Status::Present;
         self.set_base(ino, node)?;
         match &node.state {
@@ -242,9 +242,9 @@ impl<'t> ChangeBatch<'t> {
 
     /// Makes the content of a node another one, of which nothing is here but equal chunks of the old.
     fn take_content(&mut self, ino: Ino, content: ContentRef) -> Result<(), Error> {
-        let work = self.tree.replace_content(ino, content)?;
-        if let Some(work) = work {
-            self.applied.work.insert(ino, work);
+        let action = self.tree.replace_content(ino, content)?;
+        if let Some(action) = action {
+            self.applied.actions.insert(ino, action);
             self.applied.invalidations.push(Invalidation::Content(ino));
         }
         Ok(())
@@ -263,7 +263,7 @@ impl<'t> ChangeBatch<'t> {
         self.tree.edit_and_bump(copy)?;
         self.applied.invalidations.push(Invalidation::Entry { parent, name });
         self.applied.moves.push((ino, copy));
-        self.applied.work.insert(ino, DataFileAction::Cut(Vec::new()));
+        self.applied.actions.insert(ino, DataFileAction::Truncate(Vec::new()));
         Ok(())
     }
 
@@ -337,7 +337,7 @@ impl<'t> ChangeBatch<'t> {
         Ok(())
     }
 
-    /// Applies the node of an id first, if it is on this batch.
+    /// Applies the node of an id first, if it is in this batch.
     pub(crate) fn bring_forward(&mut self, id: NodeId) -> Result<(), Error> {
         match self.nodes.get(&id).copied() {
             Some(node) => self.node(node),

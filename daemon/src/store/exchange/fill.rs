@@ -1,4 +1,4 @@
-//! Content that comes from the server: manifests, what is missing, and bytes that insert_new.
+//! Content that comes from the server: manifests, what is missing, and bytes that arrive.
 
 use std::fs::File;
 use std::ops::Range;

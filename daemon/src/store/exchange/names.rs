@@ -1,4 +1,4 @@
-//! Where the server's nodes stand in the tree: entries, directories still to come, names that are taken.
+//! Entries of the server's nodes: directories that are still to come, and names that are taken.
 
 use miaofs::protocol::files::{self, Entry, Kind};
 use miaofs::protocol::ids::NodeId;
@@ -13,7 +13,7 @@ use crate::store::node::{Ino, NewNode};
 
 impl ChangeBatch<'_> {
     /// Gives a node these names and no others.
-    pub(crate) fn place(
+    pub(crate) fn set_entries(
         &mut self,
         ino: Ino,
         node: &files::Node,
@@ -21,7 +21,7 @@ impl ChangeBatch<'_> {
     ) -> Result<(), Error> {
         let mut wanted = Vec::with_capacity(entries.len());
         for entry in entries {
-            wanted.push((directory(self, entry.parent)?, entry.name.as_bytes().to_vec()));
+            wanted.push((parent_directory(self, entry.parent)?, entry.name.as_bytes().to_vec()));
         }
         for (parent, name) in entry_rows::entries_of(&self.tree.db, ino)? {
             if !wanted.contains(&(parent, name.clone())) {
@@ -57,7 +57,7 @@ impl ChangeBatch<'_> {
 
 /// The directory of an id; one that is still to come gets a row that waits for it, one that was
 /// deleted here comes back, because something new is in it.
-fn directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
+fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
     if batch.tree.by_id(id)?.is_none() {
         batch.bring_forward(id)?;
     }
@@ -90,7 +90,7 @@ fn undelete(batch: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
         None => record.bump_change(),
     }
     for entry in base.map(|base| base.entries).unwrap_or_default() {
-        let parent = directory(batch, entry.parent)?;
+        let parent = parent_directory(batch, entry.parent)?;
         let name = batch.free_name(parent, entry.name.as_bytes())?;
         if name != entry.name.as_bytes() {
             batch.tree.edit_and_bump(ino)?;

@@ -1,4 +1,4 @@
-//! Which files of a directory a reader who goes through it will want next.
+//! Candidates for prefetching: files of a directory that a reader who goes through it will want next.
 
 use crate::store::core::Store;
 use crate::store::disk::entry_rows;

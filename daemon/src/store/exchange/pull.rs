@@ -60,7 +60,7 @@ impl Store {
             tree.cursor = cursor;
             self.finish_moves(&mut tree, &applied.moves)?;
             drop(tree);
-            self.finish_contents(&applied.work, &mut content_states)?;
+            self.finish_contents(&applied.actions, &mut content_states)?;
             if committed == Committed::Dirty {
                 self.notify_dirty();
             }
@@ -105,23 +105,23 @@ impl Store {
     /// Makes the data files and what is in memory follow contents that became others.
     fn finish_contents(
         &self,
-        work: &BTreeMap<Ino, DataFileAction>,
+        actions: &BTreeMap<Ino, DataFileAction>,
         content_states: &mut ContentStates<'_>,
     ) -> Result<(), Error> {
         let here: Vec<_> =
-            work.iter().filter(|(ino, _)| content_states.contains_key(ino)).collect();
+            actions.iter().filter(|(ino, _)| content_states.contains_key(ino)).collect();
         if here.is_empty() {
             return Ok(());
         }
         self.journal.sync()?;
-        for (ino, work) in here {
+        for (ino, action) in here {
             let size = match self.tree().record(*ino) {
                 Ok(record) => record.attributes.size,
                 Err(Error::NoNode(_)) => continue,
                 Err(error) => return Err(error),
             };
             if let Some(file) = self.data.existing(*ino)? {
-                fit(&file, work, size)?;
+                apply_action(&file, action, size)?;
             }
             if let Some((inode, content_state)) = content_states.get_mut(ino) {
                 let mut attributes = inode.attributes();
@@ -138,14 +138,14 @@ impl Store {
 /// Contents that are locked, by their node.
 type ContentStates<'a> = BTreeMap<Ino, (&'a Inode, RwLockWriteGuard<'a, ContentState>)>;
 
-fn fit(file: &File, work: &DataFileAction, size: u64) -> Result<(), Error> {
+fn apply_action(file: &File, action: &DataFileAction, size: u64) -> Result<(), Error> {
     let cut = |length| file.set_len(length).map_err(while_doing("cutting a data file"));
-    match work {
-        DataFileAction::Wipe => {
+    match action {
+        DataFileAction::Discard => {
             cut(0)?;
             cut(size)
         }
-        DataFileAction::Cut(given_up) => {
+        DataFileAction::Truncate(given_up) => {
             cut(size)?;
             let runs = runs(given_up, size);
             runs.into_iter().try_for_each(|run| data_files::punch(file, run))
@@ -198,14 +198,14 @@ impl Tree {
         record.content_dirty = false;
         record.attributes_dirty = false;
         if old.is_none() {
-            return Ok(Some(DataFileAction::Wipe));
+            return Ok(Some(DataFileAction::Discard));
         }
         match manifest_rows::manifest(&self.db, content.digest)? {
             Some(manifest) => {
                 self.count_blocks(ino, &manifest)?;
-                Ok(Some(DataFileAction::Cut(self.compare_previous(ino, &manifest)?)))
+                Ok(Some(DataFileAction::Truncate(self.compare_previous(ino, &manifest)?)))
             }
-            None => Ok(Some(DataFileAction::Cut(Vec::new()))),
+            None => Ok(Some(DataFileAction::Truncate(Vec::new()))),
         }
     }
 

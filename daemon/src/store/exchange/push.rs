@@ -1,4 +1,4 @@
-//! What is dirty, for the engine that makes the server agree: dirty nodes, snapshots of content, acknowledgements.
+//! Dirty nodes, for the engine that makes the server agree, and the beginning of a push.
 
 use miaofs::protocol::files::{Entry, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};

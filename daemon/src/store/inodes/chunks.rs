@@ -1,4 +1,4 @@
-//! Which chunks of a content are here, which are dirty, and which were written since the last snapshot.
+//! States of the chunks of a content: here or not, dirty or not, written since the last snapshot or not.
 //!
 //! ```text
 //!   Absent ── all blocks filled and checked ──▶ Clean ── written to ──▶ Dirty ── on the server ──▶ Clean

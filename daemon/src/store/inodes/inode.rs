@@ -1,8 +1,8 @@
-//! What is kept in memory of an inode that is open or was recently, shared by its handles.
+//! The state in memory of an inode that is open or was recently, shared by its handles.
 //!
-//! Lock order: `content_state`, then the tree, then `attributes`. Whoever holds the tree never waits for a `content_state`,
-//! so no operation on names or attributes waits for data to be read or written; `attributes` is never held
-//! over I/O.
+//! Lock order: the content's state, then the tree, then `attributes`. Whoever holds the tree never waits for the
+//! state of a content, so no operation on names or attributes waits for data to be read or written; `attributes`
+//! is never held over I/O.
 //!
 //! While `attributes.dirty`, size and times are here and not in the node's row, so that writing to a
 //! file that is dirty already costs no transaction: after a crash they are read from the data file.
@@ -158,7 +158,7 @@ impl Record {
     }
 }
 
-/// The manifest of the content that a content_state is based on, if it is known.
+/// The manifest of the content that local chunks are based on, if it is known.
 pub(crate) fn known_manifest(
     content_state: &ContentState,
     content: ContentRef,

@@ -1,4 +1,4 @@
-//! The inodes that inode: which are in memory, how long they stay, and when their sizes and times reach their rows.
+//! The inodes in memory: how they are loaded, how long they stay, and when their attributes reach their rows.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The database with what is in memory of it, all under one lock: rows, entries, and the inodes that inode.
+//! The database with what is in memory of it, all under one lock: rows, entries, and inodes.
 //!
 //! A transaction begins with the first edit. Edited rows wait in `touched` and are written once, at
 //! the commit; entries are written through. The caches change at the commit only (rows) or are

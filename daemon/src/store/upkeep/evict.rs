@@ -1,4 +1,4 @@
-//! Making room: giving up bytes that can be fetched again, those of files unused longest first.
+//! Eviction: giving up bytes that can be fetched again, those of files unused longest first.
 //!
 //! Only nodes that the server has as they are here are touched. A chunk is given up in three steps:
 //! its row goes, the journal is made durable, its blocks are punched if nobody filled it meanwhile.
@@ -230,7 +230,7 @@ impl Store {
     /// Gives back the blocks of those of the chunks that are absent altogether.
     ///
     /// The last block of a file goes only when all of it is punched, also what is beyond the end; nobody
-    /// writes there while `content_state` is locked.
+    /// writes there while the state is locked.
     fn punch_absent(
         &self,
         inode: &Inode,

@@ -1,7 +1,7 @@
-//! What is mended when a store is opened that was not closed: a killed daemon, a machine without power.
+//! Recovery: repairs when a store is opened that was not closed: a killed daemon, a machine without power.
 //!
 //! After a kill, all commits are there and all bytes: only sizes and times that were in memory are
-//! read back from the data files, and nodes without a name, which nobody has open any more, end.
+//! read back from the data files, and orphans, which nobody has open any more, are reaped.
 //! After a reboot, commits that were not synced may be missing, and bytes of unsynced chunks; and there may be
 //! changes of data files whose commits are missing.
 
@@ -240,7 +240,7 @@ fn move_strays(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error>
                 Err(_not_a_number) => false,
             };
             if !attributed {
-                rescue(dir, &file.path(), &name)?;
+                move_to_lost_and_found(dir, &file.path(), &name)?;
             }
         }
     }
@@ -252,7 +252,7 @@ fn is_known(db: &Database, ino: Ino) -> Result<bool, Error> {
     Ok(inode_queries::is_file(db, ino)? || pending_rows::is_pending_unlink(db, ino)?)
 }
 
-fn rescue(dir: &Path, file: &Path, name: &str) -> Result<(), Error> {
+fn move_to_lost_and_found(dir: &Path, file: &Path, name: &str) -> Result<(), Error> {
     let doing = while_doing("moving a stray data file to lost+found");
     let folder = dir.join("lost+found");
     fs::create_dir_all(&folder).map_err(&doing)?;
