@@ -110,14 +110,14 @@ impl Store {
             }
         };
         let manifest = manifest.ok_or(Error::NoManifest(ino))?;
-        let piece = FetchedBytes { ino, manifest: &manifest, offset, bytes };
-        piece.check_whole_chunks()?;
+        let fetched = FetchedBytes { ino, manifest: &manifest, offset, bytes };
+        fetched.check_whole_chunks()?;
         let filled = {
             let mut content_state = inode.content_state_mut();
             if content_state.content.is_none_or(|content| content.digest != digest) {
                 return Ok(Filled::Ignored);
             }
-            self.take(&piece, &inode, &mut content_state)?
+            self.take(&fetched, &inode, &mut content_state)?
         };
         self.enforce_cache_limit()?;
         Ok(filled)
@@ -125,11 +125,11 @@ impl Store {
 
     fn take(
         &self,
-        piece: &FetchedBytes<'_>,
+        fetched: &FetchedBytes<'_>,
         inode: &Inode,
         content_state: &mut ContentState,
     ) -> Result<Filled, Error> {
-        let wanted: Vec<Chunk> = piece
+        let wanted: Vec<Chunk> = fetched
             .chunks()
             .filter(|chunk| chunk.index() < content_state.chunks.base_chunks())
             .filter(|chunk| content_state.chunks.state(chunk.index()) == ChunkState::Absent)
@@ -137,15 +137,15 @@ impl Store {
         if wanted.is_empty() {
             return Ok(Filled::Ignored);
         }
-        let file = self.data.open(piece.ino, inode.attributes().size)?;
+        let file = self.data.open(fetched.ino, inode.attributes().size)?;
         let mut complete = Vec::new();
         for chunk in wanted {
-            let part = piece.part(chunk);
-            file.write_all_at(piece.bytes_of(&part), part.start)
+            let part = fetched.part(chunk);
+            file.write_all_at(fetched.bytes_of(&part), part.start)
                 .map_err(while_doing("writing a data file"))?;
             if content_state.chunks.note_filled(chunk, &part) {
                 if part != chunk.range() {
-                    check_stored(&file, piece, chunk, content_state)?;
+                    check_stored(&file, fetched, chunk, content_state)?;
                 }
                 complete.push(chunk);
             }
@@ -153,10 +153,10 @@ impl Store {
         if !complete.is_empty() {
             self.transact(|tree| {
                 for chunk in &complete {
-                    tree.add_cached(piece.ino, chunk.length() as i64)?;
-                    tree.set_unsynced(piece.ino, chunk.index())?;
+                    tree.add_cached(fetched.ino, chunk.length() as i64)?;
+                    tree.set_unsynced(fetched.ino, chunk.index())?;
                 }
-                tree.edit(piece.ino)?.used_at = meta::now();
+                tree.edit(fetched.ino)?.used_at = meta::now();
                 Ok::<(), Error>(())
             })?;
         }
@@ -219,13 +219,13 @@ impl FetchedBytes<'_> {
 /// Checks a chunk that came in several pieces; a damaged one is forgotten.
 fn check_stored(
     file: &File,
-    piece: &FetchedBytes<'_>,
+    fetched: &FetchedBytes<'_>,
     chunk: Chunk,
     content_state: &mut ContentState,
 ) -> Result<(), Error> {
     let mut bytes = vec![0; chunk.length() as usize];
     data_files::read_or_zeros(file, &mut bytes, chunk.range().start)?;
-    piece
+    fetched
         .check(chunk, &bytes)
         .inspect_err(|_damaged| content_state.chunks.drop_partial(chunk.index()))
 }

@@ -49,9 +49,9 @@ impl Store {
     /// tests asks for one node yet.
     #[cfg(test)]
     pub(crate) fn evict(&self, ino: Ino) -> Result<u64, Error> {
-        let mut given_up = Vec::new();
-        let bytes = self.evict_chunks(ino, u64::MAX, 0, &mut given_up)?;
-        self.punch(given_up)?;
+        let mut evicted = Vec::new();
+        let bytes = self.evict_chunks(ino, u64::MAX, 0, &mut evicted)?;
+        self.punch(evicted)?;
         Ok(bytes)
     }
 
@@ -60,9 +60,7 @@ impl Store {
     /// # Errors
     /// [`Error::NoSpace`] when less than the floor would stay free and nothing can be given up.
     pub(crate) fn ensure_space(&self, bytes: u64) -> Result<(), Error> {
-        let allowed = |left: u64| left.checked_sub(bytes);
-        if self.space.allowance.fetch_update(Ordering::Relaxed, Ordering::Relaxed, allowed).is_ok()
-        {
+        if self.space.take(bytes) {
             return Ok(());
         }
         let needed = self.options.free_floor.saturating_add(bytes).saturating_add(ASK_EVERY);
@@ -79,7 +77,7 @@ impl Store {
         if free < bytes {
             return Err(Error::NoSpace);
         }
-        self.space.allowance.store((free - bytes).min(ASK_EVERY), Ordering::Relaxed);
+        self.space.allow((free - bytes).min(ASK_EVERY));
         Ok(())
     }
 
@@ -107,7 +105,7 @@ impl Store {
                 let candidates = inode_queries::evictable(&self.tree().db, after, BATCH)?;
                 let Some(last) = candidates.last() else { break };
                 after = *last;
-                let mut given_up = Vec::new();
+                let mut evicted = Vec::new();
                 for (_used_at, ino) in candidates {
                     if left == 0 {
                         break;
@@ -118,11 +116,11 @@ impl Store {
                             ino,
                             left,
                             near,
-                            &mut given_up,
+                            &mut evicted,
                         )?);
                     }
                 }
-                self.punch(given_up)?;
+                self.punch(evicted)?;
             }
         }
         Ok(())
@@ -139,7 +137,7 @@ impl Store {
         ino: Ino,
         wanted: u64,
         near: u64,
-        given_up: &mut Vec<EvictedChunks>,
+        evicted: &mut Vec<EvictedChunks>,
     ) -> Result<u64, Error> {
         let inode = match self.inode(ino) {
             Ok(inode) => inode,
@@ -177,17 +175,17 @@ impl Store {
         for index in &chunks {
             content_state.chunks.set(*index, ChunkState::Absent);
         }
-        given_up.push(EvictedChunks { ino, chunks });
+        evicted.push(EvictedChunks { ino, chunks });
         Ok(bytes)
     }
 
     /// Gives blocks back to the disk once no power loss can bring their rows back.
-    fn punch(&self, given_up: Vec<EvictedChunks>) -> Result<(), Error> {
-        if given_up.is_empty() {
+    fn punch(&self, evicted: Vec<EvictedChunks>) -> Result<(), Error> {
+        if evicted.is_empty() {
             return Ok(());
         }
         self.journal.sync()?;
-        for EvictedChunks { ino, chunks } in given_up {
+        for EvictedChunks { ino, chunks } in evicted {
             let inode = match self.inode(ino) {
                 Ok(inode) => inode,
                 Err(Error::NoNode(_)) => continue,
