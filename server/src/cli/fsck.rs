@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::runtime::beside_server;
 use super::{output, size};
 use crate::config::Flags;
 use crate::service::fsck::{
@@ -64,7 +65,7 @@ impl Args {
             grace: Duration::from_secs(self.grace),
             grace_of_parts: Duration::from_secs(self.grace_of_parts),
         };
-        super::beside_server(&self.flags, async |backends, policy| {
+        beside_server(&self.flags, async |backends, policy| {
             let mut screen = Screen::new(self.json);
             let report =
                 check(&backends, policy.into(), options, &mut |event| screen.show(&event)).await?;

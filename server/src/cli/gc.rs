@@ -1,5 +1,6 @@
 //! `gc`: collects once what nothing names.
 
+use super::runtime::beside_server;
 use super::{output, size};
 use crate::config::Flags;
 use crate::service::gc::{Reach, collect_once};
@@ -24,7 +25,7 @@ impl Args {
     /// What cannot be opened or removed; what was freed before stays freed.
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let reach = if self.now { Reach::Unnamed } else { Reach::Due };
-        super::beside_server(&self.flags, async |backends, policy| {
+        beside_server(&self.flags, async |backends, policy| {
             let freed = collect_once(&backends, policy, reach).await?;
             if self.json {
                 return output::json(&freed);

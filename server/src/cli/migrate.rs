@@ -7,12 +7,13 @@ use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::allowance::Allowance;
+use super::runtime::beside_server;
 use super::{output, size};
 use crate::backend::blobs::StoreName;
 use crate::config::Flags;
 use crate::service::transfer::{Fed, Migration, Progress};
 
-/// How often is looked how far it is.
+/// Pause between two looks at the progress.
 const LOOK: Duration = Duration::from_millis(500);
 /// When nothing has changed for so long, it is said that nobody seems to be at work.
 const STUCK: Duration = Duration::from_secs(60);
@@ -49,7 +50,7 @@ impl Args {
     /// # Errors
     /// The stores cannot be meant, a part does not answer, something failed for good, or objects are left.
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        super::beside_server(&self.flags, async |backends, _policy| {
+        beside_server(&self.flags, async |backends, _policy| {
             let migration = Migration::begin(&backends, self.from, self.to).await?;
             if migration.is_refilled() {
                 let from = self.from;
@@ -112,7 +113,7 @@ async fn feed(allowance: &mut Allowance, migration: &Migration) -> anyhow::Resul
     Ok(false)
 }
 
-/// What a person or a program is shown.
+/// Report to a person, or to a program as JSON.
 struct Shown {
     bar: ProgressBar,
     json: bool,

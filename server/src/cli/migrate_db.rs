@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 
 use super::output;
+use super::runtime::block_on;
 use crate::backend::Schema;
 use crate::backend::db::Db;
 use crate::config::{Config, Flags};
@@ -21,7 +22,7 @@ impl Args {
     /// The database cannot be opened or is of a newer program, or a change fails.
     pub(super) fn run(&self) -> anyhow::Result<()> {
         let Config { settings, .. } = Config::load(&self.flags)?;
-        super::block_on("warn", async move {
+        block_on("warn", async move {
             let db = Db::open(&settings, Schema::Migrate).await;
             db.context("cannot bring the database to this version")?.close().await;
             output::line(format_args!("the database is of this program's version"))

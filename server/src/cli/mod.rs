@@ -6,22 +6,16 @@ mod gc;
 mod migrate;
 mod migrate_db;
 mod output;
+mod runtime;
 mod serve;
 mod size;
 mod transfer;
 mod user;
 
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-
-use crate::backend::Backends;
-use crate::config::{Config, Flags};
-use crate::service::Policy;
 
 /// The miaofs server: accounts, drives, uploads, downloads and transfer.
 #[derive(Debug, Parser)]
@@ -31,7 +25,7 @@ pub(crate) struct Cli {
     command: Command,
 }
 
-/// What a person can ask for.
+/// Commands of the program.
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the API until SIGTERM or ctrl-c.
@@ -80,39 +74,4 @@ impl Cli {
         };
         done.map(|()| ExitCode::SUCCESS)
     }
-}
-
-/// Runs a command that waits, with its log on stderr: what is at least of this level.
-fn block_on<T>(level: &str, command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    log_to_stderr(level);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(command);
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    done
-}
-
-/// Runs a command on the backends of a server that may be running beside.
-fn beside_server<T, W: Future<Output = anyhow::Result<T>>>(
-    flags: &Flags,
-    work: impl FnOnce(Backends, Policy) -> W,
-) -> anyhow::Result<T> {
-    let Config { settings, policy } = Config::load(flags)?;
-    block_on("warn", async move {
-        let backends = Backends::open_shared(&settings)
-            .await
-            .with_context(|| format!("cannot open the data in {}", settings.data.display()))?;
-        let done = work(backends.clone(), policy).await;
-        backends.close().await;
-        done
-    })
-}
-
-fn log_to_stderr(level: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MIAOFS_LOG")
-        .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(format!("{level},sqlx=warn")));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::output;
+use super::runtime::block_on;
 use crate::backend::Backends;
 use crate::backend::blobs;
 use crate::config::{Drain, Flags, ServingConfig, ServingFlags};
@@ -39,7 +40,7 @@ impl Args {
             blobs::check(&config.config.settings.stores)?;
             return output::line("the configuration is right");
         }
-        super::block_on("info", serve(config))
+        block_on("info", serve(config))
     }
 }
 

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::runtime::beside_server;
 use super::{output, size};
 use crate::backend::{TransferId, unix_now};
 use crate::config::Flags;
@@ -16,7 +17,7 @@ pub(super) struct Args {
     action: Action,
 }
 
-/// What to do with transfers.
+/// Operations on transfers.
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List transfers that are not done; with --json one object a line.
@@ -78,9 +79,7 @@ impl Common {
         &self,
         work: impl FnOnce(Outbox) -> W,
     ) -> anyhow::Result<()> {
-        super::beside_server(&self.flags, async |backends, _policy| {
-            work(Outbox::new(&backends)).await
-        })
+        beside_server(&self.flags, async |backends, _policy| work(Outbox::new(&backends)).await)
     }
 
     async fn list(&self, outbox: &Outbox, state: Option<TransferState>) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::json;
 
+use super::runtime::beside_server;
 use super::{output, size};
 use crate::config::Flags;
 use crate::service::accounts::{Status, User, Users};
@@ -20,7 +21,7 @@ pub(super) struct Args {
     action: Action,
 }
 
-/// What to do with accounts.
+/// Operations on accounts.
 #[derive(Debug, Subcommand)]
 enum Action {
     /// List all accounts; with --json one object a line.
@@ -103,9 +104,7 @@ impl Common {
         &self,
         work: impl FnOnce(Users) -> W,
     ) -> anyhow::Result<()> {
-        super::beside_server(&self.flags, async |backends, _policy| {
-            work(Users::new(&backends)).await
-        })
+        beside_server(&self.flags, async |backends, _policy| work(Users::new(&backends)).await)
     }
 
     async fn list(&self, users: &Users) -> anyhow::Result<()> {
