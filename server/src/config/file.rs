@@ -14,7 +14,7 @@ use crate::backend::KeyPrefix;
 use crate::http::Network;
 use crate::service::{Dedup, SignUps};
 
-/// What stands in the file.
+/// The configuration file, key by key.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {

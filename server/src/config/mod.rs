@@ -35,31 +35,31 @@ const DRAIN_LIMIT: u64 = 30;
 pub(crate) struct Config {
     /// Where the backends are.
     pub settings: Settings,
-    /// What the operator decides.
+    /// Limits and lifetimes that the operator decides.
     pub policy: Policy,
 }
 
 /// Everything decided for a process that answers requests.
 #[derive(Debug)]
 pub(crate) struct ServingConfig {
-    /// What each command needs.
+    /// Settings that each command needs.
     pub config: Config,
     /// Where to listen.
     pub listen: SocketAddr,
-    /// What this process does.
+    /// Roles of this process.
     pub roles: Roles,
     /// The reverse proxies before it.
     pub trusted_proxies: TrustedProxies,
-    /// How it ends.
+    /// Times for an orderly end.
     pub drain: Drain,
 }
 
-/// How a process ends that was told to.
+/// Times within which a process ends that was told to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Drain {
-    /// How long it says that it is not ready, and still takes requests.
+    /// Time for which it says that it is not ready, and still takes requests.
     pub delay: Duration,
-    /// How long requests, and then workers, may take to end.
+    /// Longest time for requests, and then for workers, to end.
     pub limit: Duration,
 }
 

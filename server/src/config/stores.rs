@@ -46,7 +46,7 @@ struct BucketTable {
     prefix: Option<String>,
 }
 
-/// What decides about stores: `store` of the flags, else of the file, and the file's tables.
+/// Sources of the settings of stores: `store` of the flags, else of the file, and the file's tables.
 pub(super) struct Sources<'a> {
     pub(super) flag: Option<&'a str>,
     pub(super) names: Option<&'a Names>,

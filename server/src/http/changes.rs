@@ -9,7 +9,7 @@ use super::json::Query;
 use super::problem::Failure;
 use crate::service::{Caller, Services};
 
-/// What changed after a cursor, waiting for it if asked to.
+/// Changes after a cursor; waits for some if asked to.
 #[utoipa::path(get, path = routes::CHANGES, tag = "drive", params(ChangesQuery),
     responses(
         (status = 200, description = "a page of the feed", body = Changes),

@@ -18,9 +18,9 @@ use tokio::sync::oneshot;
 
 /// Bytes that are read and thrown away at the most: twice the longest body that any route takes.
 const LEFT_MAX: u64 = 128 * 1024 * 1024;
-/// How long they may take.
+/// Longest time for all of them.
 const LEFT_TIME: Duration = Duration::from_secs(30);
-/// How long the sender may pause meanwhile.
+/// Longest pause of the sender meanwhile.
 const LEFT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Answers a request after all of its body was read.
@@ -36,7 +36,7 @@ pub(super) async fn read_to_the_end(request: Request, next: Next) -> Response {
     answer
 }
 
-/// Whether the rest may be read: not when it is known to be too much, nor when the client waits to be
+/// True if the rest may be read: not when it is known to be too much, nor when the client waits to be
 /// told that its body is wanted.
 fn is_worth_reading(headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);

@@ -22,7 +22,7 @@ pub(super) const LIST_BODY_MAX: usize = 32 * 1024 * 1024;
 
 /// Long lists that are held at once; each may take 32 MiB, and a few times that when it is parsed.
 const LISTS_AT_ONCE: usize = 4;
-/// How long a long list may take to come: it holds memory that others wait for.
+/// Longest time for a long list to come: it holds memory that others wait for.
 const LIST_TIME: Duration = Duration::from_secs(120);
 
 /// A JSON body. Its size is limited by the route, its depth by `serde_json` (128).

@@ -33,7 +33,7 @@ const GAUGES: [(&str, &str); 3] = [
     ("miaofs_staged_bytes", "Bytes on the staging disk"),
 ];
 
-/// How often old samples are folded.
+/// Pause between two foldings of old samples.
 const UPKEEP: Duration = Duration::from_secs(60);
 
 /// Renders the counters of this process.

@@ -43,7 +43,7 @@ use self::json::{BODY_MAX, LIST_BODY_MAX};
 pub(crate) use self::origin::{Network, TrustedProxies};
 use crate::service::{Role, Roles, Services};
 
-/// What handlers can ask for with `State`.
+/// State of the application, of which handlers extract parts with `State`.
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     /// The services.

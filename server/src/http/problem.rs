@@ -12,7 +12,7 @@ use super::request_id::RequestId;
 use crate::backend;
 use crate::service::Error;
 
-/// How long a client waits that was told to come again.
+/// `Retry-After` where the service names no time.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A problem on its way out, with the headers that belong to it.

@@ -8,7 +8,7 @@ use http_range_header::parse_range_header;
 
 use crate::service::Error;
 
-/// What to answer to a request for a content.
+/// Answer to a request for a content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// All of it: 200.
@@ -19,7 +19,7 @@ pub(super) enum Wanted {
     NotModified,
 }
 
-/// What a request wants of a content of `size` bytes with this entity tag.
+/// Evaluates the conditions and the range of a request for a content of `size` bytes with this entity tag.
 ///
 /// Several ranges, and units other than bytes, are ignored, as a server may: the whole is answered.
 ///
@@ -49,7 +49,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// Whether a list of entity tags has this one, weak ones included.
+/// True if a list of entity tags has this one, weak ones included.
 fn lists(tags: &str, etag: &str) -> bool {
     tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
 }

@@ -92,7 +92,7 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, Failure> {
     }
 }
 
-/// How far an upload is.
+/// Received and missing chunks of an upload.
 #[utoipa::path(get, path = routes::MULTIPART, tag = "upload",
     params(("upload_id" = UploadId, Path)),
     responses((status = 200, body = UploadStatus), (status = "4XX", body = Problem)))]
@@ -130,7 +130,7 @@ pub(super) async fn complete(
     Ok(axum::Json(services.uploads.complete(caller, id).await?))
 }
 
-/// Which contents are mine already.
+/// Those of the contents that are mine already.
 #[utoipa::path(post, path = routes::KNOWN, tag = "upload",
     responses((status = 200, body = KnownAnswer), (status = "4XX", body = Problem)))]
 pub(super) async fn known(
