@@ -13,7 +13,7 @@ use super::runtime::beside_server;
 use super::{output, size};
 use crate::config::Flags;
 use crate::service::fsck::{
-    Checked, Depth, Event, Finding, Options, Outcome, Repair, Report, check,
+    Checked, Depth, Event, Finding, FindingStatus, Options, Repair, Report, check,
 };
 
 /// The exit code when all that was wrong is mended.
@@ -24,7 +24,7 @@ const LEFT: u8 = 4;
 const FAILED: u8 = 8;
 /// The exit code when the command line cannot be understood.
 pub(super) const USAGE: u8 = 16;
-/// How often the progress is shown.
+/// Pause between two lines of progress.
 const SHOW: Duration = Duration::from_millis(200);
 
 /// Flags of `fsck`.
@@ -113,18 +113,18 @@ fn counts(checked: &Checked) -> String {
 }
 
 fn words(finding: &Finding) -> String {
-    let Finding { subject, words, affected, outcome, remedy, .. } = finding;
+    let Finding { subject, words, affected, status, remedy, .. } = finding;
     let remedy = remedy.unwrap_or_default();
-    let end = match outcome {
-        Outcome::Mended => format!("mended: {remedy}"),
-        Outcome::Mendable => format!("--repair: {remedy}"),
-        Outcome::Left => "left".to_owned(),
+    let end = match status {
+        FindingStatus::Mended => format!("mended: {remedy}"),
+        FindingStatus::Mendable => format!("--repair: {remedy}"),
+        FindingStatus::Left => "left".to_owned(),
     };
     let affected = affected.iter().map(|file| format!("\n    {file}")).collect::<String>();
     format!("{subject}: {words} ({end}){affected}")
 }
 
-/// What a person sees meanwhile.
+/// Progress bar of a check.
 struct Screen {
     json: bool,
     progress: bool,

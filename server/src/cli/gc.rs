@@ -3,7 +3,7 @@
 use super::runtime::beside_server;
 use super::{output, size};
 use crate::config::Flags;
-use crate::service::gc::{Reach, collect_once};
+use crate::service::gc::{GcScope, collect_once};
 
 /// Flags of `gc`.
 #[derive(Debug, clap::Args)]
@@ -24,9 +24,9 @@ impl Args {
     /// # Errors
     /// What cannot be opened or removed; what was freed before stays freed.
     pub(super) fn run(&self) -> anyhow::Result<()> {
-        let reach = if self.now { Reach::Unnamed } else { Reach::Due };
+        let scope = if self.now { GcScope::All } else { GcScope::Expired };
         beside_server(&self.flags, async |backends, policy| {
-            let freed = collect_once(&backends, policy, reach).await?;
+            let freed = collect_once(&backends, policy, scope).await?;
             if self.json {
                 return output::json(&freed);
             }

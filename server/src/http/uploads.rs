@@ -40,7 +40,7 @@ pub(super) async fn fast_upload(
     caller: Caller,
     Json(request): Json<InstantUpload>,
 ) -> Answer<InstantUploadAnswer> {
-    Ok(axum::Json(services.fast_uploads.ask(caller, request).await?))
+    Ok(axum::Json(services.instant_uploads.ask(caller, request).await?))
 }
 
 /// Answer the challenge of an instant upload.
@@ -51,7 +51,7 @@ pub(super) async fn prove(
     caller: Caller,
     Json(request): Json<Proof>,
 ) -> Answer<ContentRef> {
-    Ok(axum::Json(services.fast_uploads.prove(caller, request).await?))
+    Ok(axum::Json(services.instant_uploads.prove(caller, request).await?))
 }
 
 /// Begin a chunked upload, or find it again.

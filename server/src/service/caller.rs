@@ -9,7 +9,7 @@ use crate::backend::{TokenId, UserId};
 pub(crate) struct Caller {
     /// Whose drive it is.
     pub user: UserId,
-    /// Which device.
+    /// The device that asks.
     pub device: DeviceId,
     /// The token that it showed.
     pub token: TokenId,

@@ -1,6 +1,6 @@
 //! What every service of contents stands on, and the one way in which contents come to stay.
 //!
-//! A content exists from the transaction that [`ServiceContext::keep`] is part of: its row, the blob that
+//! A content exists from the transaction that [`ServiceContext::store`] is part of: its row, the blob that
 //! brought it, the outbox row that will move the blob, and the claim by which the user owns it are
 //! written together. Before that its bytes are staged and synced; nothing else refers to them.
 
@@ -38,12 +38,12 @@ pub(crate) struct ServiceContext {
     unreleased: Mutex<HashSet<BlobId>>,
 }
 
-/// Contents whose bytes have arrived.
+/// Contents whose bytes have been received and are not stored yet.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct ReceivedContents {
     /// Who brought them.
     pub user: UserId,
-    /// What they are. The same one may stand there twice.
+    /// The contents with their layouts. The same one may stand there twice.
     pub contents: Vec<NewContent>,
     /// The staged and synced blob that has their bytes, with its size; `None` when they need none.
     pub blob: Option<(BlobId, u64)>,
@@ -132,41 +132,44 @@ impl ServiceContext {
         Ok(())
     }
 
-    /// Keeps what arrived within the caller's transaction, and answers how many contents were new to
-    /// the server. After the commit the caller calls [`Self::arrived`]. The change is to be retry_transaction when
+    /// Stores what was received within the caller's transaction, and answers how many contents were new to
+    /// the server. After the commit the caller calls [`Self::after_store`]. The change is to be retry_transaction when
     /// somebody else brings the same content at the same time: then it is found.
-    pub(super) async fn keep(
+    pub(super) async fn store(
         &self,
         db: &mut Connection,
-        arrival: &Arrival,
+        received: &ReceivedContents,
     ) -> Result<u64, backend::Error> {
         let now = unix_now();
-        let mut coming: Vec<&NewContent> = arrival.contents.iter().collect();
-        coming.sort_unstable_by_key(|content| content.digest);
-        coming.dedup_by_key(|content| content.digest);
-        let digests: Vec<Digest> = coming.iter().map(|content| content.digest).collect();
+        let mut new: Vec<&NewContent> = received.contents.iter().collect();
+        new.sort_unstable_by_key(|content| content.digest);
+        new.dedup_by_key(|content| content.digest);
+        let digests: Vec<Digest> = new.iter().map(|content| content.digest).collect();
 
-        let stored = contents::lock_rows(db, &digests, Lock::Shared).await?;
-        coming.retain(|content| !stored.contains(&content.digest));
-        if let Some((blob, size)) = arrival.blob
-            && coming.iter().any(|content| content.layout.blobs().contains(&blob))
+        let known = contents::lock_rows(db, &digests, Lock::Shared).await?;
+        new.retain(|content| !known.contains(&content.digest));
+        if let Some((blob, size)) = received.blob
+            && new.iter().any(|content| content.layout.blobs().contains(&blob))
         {
             blobs::insert(db, blob, size, self.host().as_str(), now).await?;
             transfers::insert(db, blob, self.host().as_str(), now).await?;
         }
-        contents::insert(db, &coming, now).await?;
-        contents::claim(db, arrival.user, &digests, now).await?;
-        Ok(coming.len() as u64)
+        contents::insert(db, &new, now).await?;
+        contents::claim(db, received.user, &digests, now).await?;
+        Ok(new.len() as u64)
     }
 
-    /// Keeps what arrived in a transaction of its own.
-    pub(super) async fn keep_alone(&self, arrival: &Arrival) -> Result<u64, backend::Error> {
-        db::retry_transaction(|| self.try_keep(arrival)).await
+    /// Stores what was received in a transaction of its own.
+    pub(super) async fn store_alone(
+        &self,
+        received: &ReceivedContents,
+    ) -> Result<u64, backend::Error> {
+        db::retry_transaction(|| self.try_store(received)).await
     }
 
-    async fn try_keep(&self, arrival: &Arrival) -> Result<u64, backend::Error> {
+    async fn try_store(&self, received: &ReceivedContents) -> Result<u64, backend::Error> {
         let mut transaction = self.db.write().await?;
-        let new = self.keep(&mut transaction, arrival).await?;
+        let new = self.store(&mut transaction, received).await?;
         transaction.commit().await?;
         Ok(new)
     }
@@ -184,8 +187,8 @@ impl ServiceContext {
         Ok(transaction.commit().await?)
     }
 
-    /// After an arrival was kept, or was not: lets its blob move, or drops it when nothing needs it.
-    pub(super) async fn arrived(&self, blob: Option<BlobId>) -> Result<(), backend::Error> {
+    /// After a try to store what was received: lets its blob move, or drops it when nothing needs it.
+    pub(super) async fn after_store(&self, blob: Option<BlobId>) -> Result<(), backend::Error> {
         if let Some(blob) = blob {
             self.release(blob).await?;
         }
@@ -216,8 +219,8 @@ impl ServiceContext {
     }
 
     async fn try_release(&self, blob: BlobId) -> Result<(), backend::Error> {
-        let is_kept = blobs::get(&mut *self.db.read().await?, blob).await?.is_some();
-        if is_kept || blobs::is_needed(&mut *self.db.write().await?, blob).await? {
+        let is_stored = blobs::get(&mut *self.db.read().await?, blob).await?.is_some();
+        if is_stored || blobs::is_needed(&mut *self.db.write().await?, blob).await? {
             return Ok(());
         }
         self.staging.remove(blob).await

@@ -64,7 +64,7 @@ pub(crate) enum Error {
     /// A range that the content does not have.
     #[error("the content has {size} bytes")]
     RangeNotSatisfiable {
-        /// Its size in bytes.
+        /// Size in bytes.
         size: u64,
     },
     /// Too many tries.
@@ -79,7 +79,7 @@ pub(crate) enum Error {
     /// Not now.
     #[error("the server is stopping or busy; try again")]
     Unavailable,
-    /// What the server stands on failed.
+    /// A backend failed.
     #[error(transparent)]
     Backend(#[from] backend::Error),
 }

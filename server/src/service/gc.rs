@@ -27,20 +27,20 @@ use crate::service::context::ServiceContext;
 const AT_ONCE: usize = 200;
 /// Blobs whose removal is claimed at once; it takes far less than the time that a claim holds.
 const REMOVED_AT_ONCE: u32 = 20;
-/// How often is looked for what may go, at most; a shorter grace period is looked after more often.
+/// Longest pause between two collections; a quarter of a shorter grace period comes before it.
 const LOOK: Duration = Duration::from_secs(60);
-/// How often abandoned uploads are looked for, at most.
+/// Longest pause between two sweeps of abandoned uploads.
 const SWEEP: Duration = Duration::from_secs(60);
-/// How often the staging disk is measured.
+/// Pause between two measurements of the staging disk.
 const MEASURE: Duration = Duration::from_secs(2);
 /// Nothing is looked for more often than this.
 const LEAST: Duration = Duration::from_millis(500);
 
 /// Collects until `stop`.
-pub(crate) async fn collect_forever(contents: Arc<ServiceContext>, stop: CancellationToken) {
-    let pause = (contents.policy.grace_period / 4).clamp(LEAST, LOOK);
+pub(crate) async fn collect_forever(context: Arc<ServiceContext>, stop: CancellationToken) {
+    let pause = (context.policy.grace_period / 4).clamp(LEAST, LOOK);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        if let Err(error) = collect(&contents, None).await {
+        if let Err(error) = collect(&context, None).await {
             tracing::error!(%error, "collection failed");
         }
     }
@@ -48,25 +48,25 @@ pub(crate) async fn collect_forever(contents: Arc<ServiceContext>, stop: Cancell
 
 /// Ends abandoned uploads until `stop`.
 pub(crate) async fn sweep_forever(
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     uploads: Uploads,
     stop: CancellationToken,
 ) {
-    let pause = (contents.policy.upload_ttl / 4).clamp(LEAST, SWEEP);
+    let pause = (context.policy.upload_ttl / 4).clamp(LEAST, SWEEP);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         if let Err(error) = uploads.sweep().await {
             tracing::error!(%error, "abandoned uploads cannot be swept");
         }
-        if let Err(error) = contents.release_again().await {
+        if let Err(error) = context.release_again().await {
             tracing::error!(%error, "staged bytes that nobody needs cannot be dropped");
         }
     }
 }
 
 /// Measures the staging disk until `stop`.
-pub(crate) async fn measure_forever(contents: Arc<ServiceContext>, stop: CancellationToken) {
+pub(crate) async fn measure_forever(context: Arc<ServiceContext>, stop: CancellationToken) {
     loop {
-        match contents.staging.inventory().await {
+        match context.staging.inventory().await {
             Ok(inventory) => metrics::gauge!("miaofs_staged_bytes").set(inventory.bytes as f64),
             Err(error) => tracing::error!(%error, "the staging disk cannot be read"),
         }
@@ -76,7 +76,7 @@ pub(crate) async fn measure_forever(contents: Arc<ServiceContext>, stop: Cancell
     }
 }
 
-/// What a collection has freed.
+/// Contents and bytes that a collection has freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Freed {
     /// Contents that nothing named.
@@ -87,13 +87,13 @@ pub(crate) struct Freed {
     pub bytes: u64,
 }
 
-/// What is collected by hand.
+/// Contents that a collection by hand takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
-    /// What is past its grace period.
-    Due,
-    /// What is still in it, too: whoever was about to name it has to send it again.
-    Unnamed,
+pub(crate) enum GcScope {
+    /// Those that nothing has named for the grace period.
+    Expired,
+    /// All that nothing names: whoever was about to name one has to send it again.
+    All,
 }
 
 /// Collects once, beside a server that may be running.
@@ -103,51 +103,51 @@ pub(crate) enum Reach {
 pub(crate) async fn collect_once(
     backends: &Backends,
     mut policy: Policy,
-    reach: Reach,
+    scope: GcScope,
 ) -> Result<Freed, Error> {
     let mut before = None;
-    if reach == Reach::Unnamed {
+    if scope == GcScope::All {
         policy.grace_period = Duration::ZERO;
         before = Some(unix_now() + 1);
     }
-    let contents = ServiceContext::new(backends, Arc::new(policy));
-    collect(&contents, before).await
+    let context = ServiceContext::new(backends, Arc::new(policy));
+    collect(&context, before).await
 }
 
 /// Collects what nothing has named or claimed since `before` (seconds since 1970), or since the grace
 /// period began.
-async fn collect(contents: &ServiceContext, before: Option<i64>) -> Result<Freed, Error> {
-    let before = || before.unwrap_or_else(|| contents.claimed_since());
+async fn collect(context: &ServiceContext, before: Option<i64>) -> Result<Freed, Error> {
+    let before = || before.unwrap_or_else(|| context.claimed_since());
     let mut freed = Freed::default();
-    while end_surplus_claims(contents).await? == AT_ONCE {}
+    while end_surplus_claims(context).await? == AT_ONCE {}
     loop {
-        let collected = collect_some(contents, before()).await?;
+        let collected = collect_some(context, before()).await?;
         freed.contents += collected as u64;
         if collected < AT_ONCE {
             break;
         }
     }
-    remove_condemned(contents, unix_now(), &mut freed).await?;
+    remove_condemned(context, unix_now(), &mut freed).await?;
     Ok(freed)
 }
 
 /// Removes the bytes of condemned blobs, each of which one process claims first: of several that collect,
 /// one removes an object. What a killed one has claimed is claimed again later.
 async fn remove_condemned(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     now: i64,
     freed: &mut Freed,
 ) -> Result<(), backend::Error> {
     loop {
-        let claimed = db::retry_transaction(|| claim_condemned(contents, now)).await?;
+        let claimed = db::retry_transaction(|| claim_condemned(context, now)).await?;
         if claimed.is_empty() {
             return Ok(());
         }
         for (blob, size) in claimed {
-            copying::remove_from_stores(contents, blob).await?;
-            contents.staging.remove(blob).await?;
+            copying::remove_from_stores(context, blob).await?;
+            context.staging.remove(blob).await?;
             db::retry_transaction(|| async {
-                let mut transaction = contents.db.write().await?;
+                let mut transaction = context.db.write().await?;
                 blobs::remove(&mut transaction, blob).await?;
                 transaction.commit().await
             })
@@ -159,50 +159,50 @@ async fn remove_condemned(
 }
 
 async fn claim_condemned(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     now: i64,
 ) -> Result<Vec<(BlobId, u64)>, backend::Error> {
-    let mut transaction = contents.db.write().await?;
-    let host = contents.host();
+    let mut transaction = context.db.write().await?;
+    let host = context.host();
     let claimed = blobs::claim_deletions(&mut transaction, host, now, REMOVED_AT_ONCE).await?;
     transaction.commit().await?;
     Ok(claimed)
 }
 
-async fn end_surplus_claims(contents: &ServiceContext) -> Result<usize, backend::Error> {
-    let since = contents.claimed_since();
-    let surplus = contents::surplus_claims(&mut *contents.db.read().await?, since, AT_ONCE).await?;
+async fn end_surplus_claims(context: &ServiceContext) -> Result<usize, backend::Error> {
+    let since = context.claimed_since();
+    let surplus = contents::surplus_claims(&mut *context.db.read().await?, since, AT_ONCE).await?;
     if surplus.is_empty() {
         return Ok(0);
     }
-    db::retry_transaction(|| end_claims(contents, &surplus)).await?;
+    db::retry_transaction(|| end_claims(context, &surplus)).await?;
     tracing::info!(claims = surplus.len(), "ended claims beyond the quota");
     Ok(surplus.len())
 }
 
-async fn end_claims(contents: &ServiceContext, surplus: &[Claim]) -> Result<(), backend::Error> {
-    let mut transaction = contents.db.write().await?;
+async fn end_claims(context: &ServiceContext, surplus: &[Claim]) -> Result<(), backend::Error> {
+    let mut transaction = context.db.write().await?;
     for claim in surplus {
         contents::end_claim(&mut transaction, *claim).await?;
     }
     transaction.commit().await
 }
 
-async fn collect_some(contents: &ServiceContext, before: i64) -> Result<usize, backend::Error> {
-    let found = contents::collectable(&mut *contents.db.read().await?, before, AT_ONCE).await?;
+async fn collect_some(context: &ServiceContext, before: i64) -> Result<usize, backend::Error> {
+    let found = contents::collectable(&mut *context.db.read().await?, before, AT_ONCE).await?;
     if found.is_empty() {
         return Ok(0);
     }
-    db::retry_transaction(|| remove_contents(contents, &found, before)).await
+    db::retry_transaction(|| remove_contents(context, &found, before)).await
 }
 
 /// Removes those of `found` that may still go. Answers how many.
 async fn remove_contents(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     found: &[Digest],
     before: i64,
 ) -> Result<usize, backend::Error> {
-    let mut transaction = contents.db.write().await?;
+    let mut transaction = context.db.write().await?;
     let digests = contents::still_collectable(&mut transaction, found, before).await?;
     for digest in &digests {
         let stood_on = contents::remove(&mut transaction, *digest).await?;
@@ -235,18 +235,18 @@ mod tests {
         let began = Instant::now();
         while is_stored(scene, digest).await {
             assert!(began.elapsed() < LIMIT, "not collected after {LIMIT:?}");
-            collect(&scene.contents, None).await.unwrap();
+            collect(&scene.context, None).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     async fn is_stored(scene: &Scene, digest: Digest) -> bool {
-        let mut db = scene.contents.db.read().await.unwrap();
+        let mut db = scene.context.db.read().await.unwrap();
         !contents::stored(&mut db, &[digest]).await.unwrap().is_empty()
     }
 
     async fn count_refs(scene: &Scene, digest: Digest, delta: i64) {
-        let mut transaction = scene.contents.db.write().await.unwrap();
+        let mut transaction = scene.context.db.write().await.unwrap();
         let user = scene.caller.user;
         contents::count_refs(&mut transaction, user, &[digest], delta, unix_now()).await.unwrap();
         transaction.commit().await.unwrap();
@@ -254,8 +254,8 @@ mod tests {
 
     /// The blobs that are condemned and whose bytes nobody has claimed to remove.
     async fn claim(scene: &Scene, now: i64) -> Vec<BlobId> {
-        let mut transaction = scene.contents.db.write().await.unwrap();
-        let host = scene.contents.host();
+        let mut transaction = scene.context.db.write().await.unwrap();
+        let host = scene.context.host();
         let claimed = blobs::claim_deletions(&mut transaction, host, now, 100).await.unwrap();
         transaction.commit().await.unwrap();
         claimed.into_iter().map(|(blob, _size)| blob).collect()
@@ -265,19 +265,19 @@ mod tests {
     async fn what_a_killed_process_was_about_to_remove_is_removed_by_the_next_one() {
         let scene = Scene::new(HOUR).await;
         let (_, blob) = scene.bring(b"unnamed").await;
-        assert_eq!(collect_some(&scene.contents, unix_now() + 1).await.unwrap(), 1);
+        assert_eq!(collect_some(&scene.context, unix_now() + 1).await.unwrap(), 1);
         let now = unix_now();
         assert_eq!(claim(&scene, now).await, [blob]);
         assert_eq!(claim(&scene, now).await, [], "one process removes an object");
 
         let scene = scene.reopen().await;
         let mut freed = Freed::default();
-        remove_condemned(&scene.contents, now, &mut freed).await.unwrap();
+        remove_condemned(&scene.context, now, &mut freed).await.unwrap();
         assert_eq!(freed, Freed::default(), "it may still be at it");
         let later = now + blobs::DELETION_LEASE;
-        remove_condemned(&scene.contents, later, &mut freed).await.unwrap();
+        remove_condemned(&scene.context, later, &mut freed).await.unwrap();
         assert_eq!((freed.blobs, freed.bytes), (1, 7));
-        assert!(scene.contents.staging.file(blob).unwrap().is_none());
+        assert!(scene.context.staging.file(blob).unwrap().is_none());
         assert_eq!(claim(&scene, later + blobs::DELETION_LEASE).await, []);
     }
 
@@ -317,8 +317,7 @@ mod tests {
                     let mut freed = 0;
                     while !stop.is_cancelled() {
                         // Claims hold for the second in which they are made, which is past here.
-                        freed +=
-                            collect(&scene.contents, Some(unix_now() + 1)).await.unwrap().blobs;
+                        freed += collect(&scene.context, Some(unix_now() + 1)).await.unwrap().blobs;
                         tokio::task::yield_now().await;
                     }
                     freed
@@ -337,14 +336,14 @@ mod tests {
             freed += collector.await.unwrap();
         }
         assert!(named > 0 && freed > 0, "named {named}, freed {freed}, seed {seed}");
-        collect(&scene.contents, Some(unix_now() + 1)).await.unwrap();
+        collect(&scene.context, Some(unix_now() + 1)).await.unwrap();
         let options = Options {
             depth: Depth::Digests,
             repair: Repair::None,
             grace: Duration::ZERO,
             grace_of_parts: Duration::ZERO,
         };
-        let policy = scene.contents.policy.clone();
+        let policy = scene.context.policy.clone();
         let report = check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap();
         assert_eq!(report.findings, [], "seed {seed}");
         assert_eq!((report.checked.contents, report.checked.objects), (0, 0), "seed {seed}");
@@ -353,18 +352,18 @@ mod tests {
     #[tokio::test]
     async fn staged_bytes_that_could_not_be_dropped_are_dropped_later() {
         let scene = Scene::new(HOUR).await;
-        let (contents, blob) = (&scene.contents, BlobId::random());
-        let path = contents.staging.path(blob);
+        let (context, blob) = (&scene.context, BlobId::random());
+        let path = context.staging.path(blob);
         std::fs::create_dir(&path).unwrap();
-        contents.release(blob).await.unwrap_err();
-        contents.release_again().await.unwrap_err();
+        context.release(blob).await.unwrap_err();
+        context.release_again().await.unwrap_err();
         std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, b"staged").unwrap();
-        contents.release_again().await.unwrap();
+        context.release_again().await.unwrap();
         assert!(!path.exists());
         let (_, kept) = scene.bring(b"kept").await;
-        contents.release_again().await.unwrap();
-        assert!(contents.staging.path(kept).exists());
+        context.release_again().await.unwrap();
+        assert!(context.staging.path(kept).exists());
     }
 
     #[tokio::test]
@@ -374,7 +373,7 @@ mod tests {
         count_refs(&scene, named, 1).await;
         let (unnamed, unnamed_blob) = scene.bring(b"unnamed").await;
         collect_until_gone(&scene, unnamed).await;
-        let staging = &scene.contents.staging;
+        let staging = &scene.context.staging;
         assert!(staging.file(unnamed_blob).unwrap().is_none(), "its bytes are left");
         assert!(staging.file(named_blob).unwrap().is_some());
         assert_eq!(scene.read(named).await.as_deref(), Some(&b"named"[..]));
@@ -388,7 +387,7 @@ mod tests {
     async fn a_claim_keeps_a_content_for_the_grace_period() {
         let scene = Scene::new(HOUR).await;
         let (digest, _) = scene.bring(b"claimed").await;
-        collect(&scene.contents, None).await.unwrap();
+        collect(&scene.context, None).await.unwrap();
         assert_eq!(scene.read(digest).await.as_deref(), Some(&b"claimed"[..]));
     }
 
@@ -402,11 +401,11 @@ mod tests {
         for bytes in contents {
             claimed.push(scene.bring(bytes).await);
         }
-        collect(&scene.contents, None).await.unwrap();
+        collect(&scene.context, None).await.unwrap();
         let mut left = 0;
         for (digest, blob) in claimed {
             let here = is_stored(&scene, digest).await;
-            assert_eq!(scene.contents.staging.file(blob).unwrap().is_some(), here);
+            assert_eq!(scene.context.staging.file(blob).unwrap().is_some(), here);
             left += usize::from(here);
         }
         assert_eq!(left, 2, "claims may have 10 bytes");

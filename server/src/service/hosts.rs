@@ -20,7 +20,7 @@ use crate::backend::db::{self, Db};
 use crate::backend::peers::{Peer, Peers};
 use crate::backend::{self, Backends, BlobId, unix_now};
 
-/// How often a host says that it lives.
+/// Pause between two heartbeats of a host.
 const BEAT: Duration = Duration::from_secs(5);
 /// Seconds after its last beat for which a host counts as alive: a restart is shorter, so uploads
 /// wait for it, and what is begun anew while a host is down goes elsewhere soon.
@@ -30,9 +30,9 @@ const PASS_TTL: i64 = 300;
 
 /// The hosts. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(super) struct Hosts(Arc<Shared>);
+pub(super) struct Hosts(Arc<HostsInner>);
 
-struct Shared {
+struct HostsInner {
     db: Db,
     here: HostName,
     /// Where the others reach this process; `None` when there are no others.
@@ -42,7 +42,7 @@ struct Shared {
     peers: Peers,
 }
 
-impl std::fmt::Debug for Shared {
+impl std::fmt::Debug for HostsInner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hosts").field("here", &self.here).finish_non_exhaustive()
     }
@@ -53,7 +53,13 @@ impl Hosts {
     pub(super) fn new(backends: &Backends) -> Self {
         let Backends { db, settings, peers, token_key, .. } = backends.clone();
         let key = token_key.derive("miaofs 2026 passes between processes");
-        Self(Arc::new(Shared { db, here: settings.host, url: settings.internal_url, key, peers }))
+        Self(Arc::new(HostsInner {
+            db,
+            here: settings.host,
+            url: settings.internal_url,
+            key,
+            peers,
+        }))
     }
 
     /// The host whose staging disk this process has.
@@ -61,7 +67,7 @@ impl Hosts {
         &self.0.here
     }
 
-    /// What a client is told about which host it is on; nothing when there are no others.
+    /// Name of this host for its clients; `None` when there are no others.
     pub(super) fn announced(&self) -> Option<HostName> {
         self.0.url.as_ref().map(|_url| self.0.here.clone())
     }
@@ -89,7 +95,7 @@ impl Hosts {
         .await
     }
 
-    /// Whether a host has said lately that it lives.
+    /// True if the last heartbeat of a host is recent.
     pub(super) async fn is_alive(&self, name: &HostName) -> Result<bool, backend::Error> {
         let host = hosts::get(&mut *self.0.db.read().await?, name).await?;
         Ok(host.is_some_and(|host| host.seen_at >= unix_now() - ALIVE_FOR))

@@ -46,7 +46,7 @@ use crate::service::context::ServiceContext;
 use crate::service::downloads::{Downloads, Staged};
 use crate::service::files::{Changes, Files};
 use crate::service::transfer::Transfers;
-use crate::service::uploads::{Batches, FastUploads, PlainUploads, Uploads};
+use crate::service::uploads::{Batches, InstantUploads, PlainUploads, Uploads};
 
 /// Everything that the server can do, opened once; a clone is the same.
 #[derive(Debug, Clone)]
@@ -56,12 +56,12 @@ pub(crate) struct Services {
     /// Many small contents at once.
     pub batches: Batches,
     /// Contents without their bytes, for a proof.
-    pub fast_uploads: FastUploads,
+    pub instant_uploads: InstantUploads,
     /// Whole files in one request.
     pub plain_uploads: PlainUploads,
     /// Contents out, and where they are.
     pub downloads: Downloads,
-    /// What is staged on this host.
+    /// The staged blobs of this host, for its peers.
     pub staged: Staged,
     /// Signing up, in and out.
     pub accounts: Accounts,
@@ -70,7 +70,7 @@ pub(crate) struct Services {
     /// The drives.
     pub files: Files,
     tokens: Tokens,
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     backends: Backends,
     draining: CancellationToken,
 }
@@ -86,20 +86,20 @@ impl Services {
         let changes = Changes::new(db.clone(), tracker.clone(), draining.clone());
         let files = Files::new(db.clone(), changes.clone(), policy.clone());
         let accounts = Accounts::new(db, tracker, tokens.clone(), policy.clone());
-        let contents = ServiceContext::new(&backends, policy);
-        let uploads = Uploads::new(contents.clone());
+        let context = ServiceContext::new(&backends, policy);
+        let uploads = Uploads::new(context.clone());
         Self {
             accounts,
             changes,
             files,
             uploads,
-            batches: Batches::new(contents.clone()),
-            fast_uploads: FastUploads::new(contents.clone()),
-            plain_uploads: PlainUploads::new(contents.clone()),
-            downloads: Downloads::new(contents.clone()),
-            staged: Staged::new(contents.clone()),
+            batches: Batches::new(context.clone()),
+            instant_uploads: InstantUploads::new(context.clone()),
+            plain_uploads: PlainUploads::new(context.clone()),
+            downloads: Downloads::new(context.clone()),
+            staged: Staged::new(context.clone()),
             tokens,
-            contents,
+            context,
             backends,
             draining,
         }
@@ -123,35 +123,35 @@ impl Services {
         workers: &TaskTracker,
         stop: &CancellationToken,
     ) {
-        let contents = || self.contents.clone();
+        let context = || self.context.clone();
         if roles.have_staging() {
-            workers.spawn(self.contents.hosts.clone().beat_forever(stop.clone()));
-            workers.spawn(gc::measure_forever(contents(), stop.clone()));
+            workers.spawn(self.context.hosts.clone().beat_forever(stop.clone()));
+            workers.spawn(gc::measure_forever(context(), stop.clone()));
         }
         if roles.contains(Role::Account) {
             workers.spawn(self.tokens.clone().forget_forever(stop.clone()));
         }
         if roles.contains(Role::Upload) {
-            workers.spawn(self.uploads.clone().find_again_forever(stop.clone()));
-            workers.spawn(gc::sweep_forever(contents(), self.uploads.clone(), stop.clone()));
+            workers.spawn(self.uploads.clone().reregister_forever(stop.clone()));
+            workers.spawn(gc::sweep_forever(context(), self.uploads.clone(), stop.clone()));
         }
         if roles.contains(Role::Transfer) {
-            Transfers::new(contents()).start(workers, stop);
-            workers.spawn(gc::collect_forever(contents(), stop.clone()));
+            Transfers::new(context()).start(workers, stop);
+            workers.spawn(gc::collect_forever(context(), stop.clone()));
         }
     }
 
     /// The host whose staging disk this process has.
     pub(crate) fn host(&self) -> &HostName {
-        self.contents.host()
+        self.context.host()
     }
 
-    /// Whether the process is about to end.
+    /// True once the process was asked to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
     }
 
-    /// Whether requests can be served now.
+    /// Succeeds if requests can be served now.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the process is about to end; [`Error::Backend`] of what does not

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::backend::StagingUse;
 
-/// Whether contents of other users are matched, see DESIGN 4.3.
+/// Users among whose contents an instant upload is matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Dedup {
@@ -38,11 +38,11 @@ pub(crate) struct Policy {
     pub max_file_size: u64,
     /// Whose contents an instant upload matches.
     pub dedup: Dedup,
-    /// How long a content that nothing names is kept, and a claim without a node holds.
+    /// Time for which a content that nothing names stays, and for which a claim without a node holds.
     pub grace_period: Duration,
-    /// Whether contents that came in chunks are found by their MD5 too, which costs reading them once.
+    /// True if contents that came in chunks are found by their MD5 too, for which each is read once.
     pub md5_index: bool,
-    /// How long an upload may lie idle before it is swept.
+    /// Idle time after which an upload is swept.
     pub upload_ttl: Duration,
     /// Uploads that one user may have begun on one host; 0 for any number.
     pub max_uploads: u64,
@@ -50,20 +50,20 @@ pub(crate) struct Policy {
     pub sign_up: SignUps,
     /// Devices of one account signed in at once; 0 for any number. The oldest session goes.
     pub max_devices: u64,
-    /// How long an access token is good.
+    /// Lifetime of an access token.
     pub access_ttl: Duration,
-    /// How long a device may stay away before it has to sign in again.
+    /// Lifetime of a refresh token: the longest absence of a device that need not sign in again.
     pub refresh_ttl: Duration,
     /// For how long clients may read from a store by a signed URL.
     pub signed_url_ttl: Duration,
-    /// How blobs move to their stores.
+    /// Limits of transfers to the stores.
     pub transfer: TransferPolicy,
 }
 
 /// Longer than a queue that answers at all takes to confirm a message.
 const UNCONFIRMED_AFTER: Duration = Duration::from_secs(60);
 
-/// How many transfers run at once, and when failed ones are tried again.
+/// Concurrency of transfers, and the schedule by which failed ones are tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TransferPolicy {
     /// Transfers of one host that run at once, at least one.
@@ -74,7 +74,7 @@ pub(crate) struct TransferPolicy {
     pub pause: Duration,
     /// The longest pause.
     pub pause_max: Duration,
-    /// How long nothing may be heard of a published transfer before it is published again.
+    /// Silence of a published transfer after which it is published again.
     pub lost_after: Duration,
 }
 
@@ -97,7 +97,7 @@ impl TransferPolicy {
         after(now, UNCONFIRMED_AFTER.min(self.lost_after))
     }
 
-    /// How often a worker says that it still moves a blob.
+    /// Pause between two signs of life of a worker that moves a blob.
     pub(crate) fn sign_of_life(&self) -> Duration {
         UNCONFIRMED_AFTER.min(self.lost_after) / 3
     }
@@ -177,7 +177,7 @@ impl Roles {
         Self(BTreeSet::from([Account, Files, Upload, Download, Transfer]))
     }
 
-    /// What the process does with the staging disk of its host.
+    /// Use that the roles make of the host's staging disk.
     pub(crate) fn staging(&self) -> StagingUse {
         match (self.contains(Role::Upload), self.contains(Role::Transfer)) {
             (true, true) => StagingUse::FillAndEmpty,
@@ -187,12 +187,12 @@ impl Roles {
         }
     }
 
-    /// Whether the process works on the staging disk of its host.
+    /// True if a role fills or empties the host's staging disk.
     pub(crate) fn have_staging(&self) -> bool {
         self.staging() != StagingUse::Nothing
     }
 
-    /// Whether the process has the role.
+    /// True if the process has the role.
     pub(crate) fn contains(&self, role: Role) -> bool {
         self.0.contains(&role)
     }

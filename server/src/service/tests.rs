@@ -10,7 +10,7 @@ use miaofs::protocol::ids::DeviceId;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::context::{Arrival, ServiceContext};
+use super::context::{ReceivedContents, ServiceContext};
 use super::downloads::reader;
 use super::files::{Changes, Files};
 use super::{Caller, Dedup, Policy, SignUps, TransferPolicy};
@@ -23,7 +23,7 @@ use crate::backend::{Backends, BlobId, Settings, TokenId, UserId};
 pub(super) struct Scene {
     pub directory: TempDir,
     pub backends: Backends,
-    pub contents: Arc<ServiceContext>,
+    pub context: Arc<ServiceContext>,
     pub caller: Caller,
 }
 
@@ -56,7 +56,7 @@ impl Scene {
     /// A fresh one whose user may have this many bytes.
     pub(super) async fn with_quota(grace_period: Duration, quota: u64) -> Self {
         let scene = Self::open(tempfile::tempdir().unwrap(), grace_period).await;
-        let mut transaction = scene.contents.db.write().await.unwrap();
+        let mut transaction = scene.context.db.write().await.unwrap();
         let user = accounts::insert(&mut transaction, "ada", "", quota).await.unwrap();
         files::insert_root(&mut transaction, user).await.unwrap();
         transaction.commit().await.unwrap();
@@ -67,7 +67,7 @@ impl Scene {
     /// The same disk after the process has ended, with whatever was removed of it.
     pub(super) async fn reopen(self) -> Self {
         self.backends.close().await;
-        let grace_period = self.contents.policy.grace_period;
+        let grace_period = self.context.policy.grace_period;
         let directory = self.directory;
         drop(self.backends);
         Self::open(directory, grace_period).await
@@ -76,41 +76,44 @@ impl Scene {
     async fn open(directory: TempDir, grace_period: Duration) -> Self {
         let settings = Settings::embedded(directory.path().to_owned());
         let backends = Backends::open(&settings).await.unwrap();
-        let contents = ServiceContext::new(&backends, Arc::new(policy(grace_period)));
+        let context = ServiceContext::new(&backends, Arc::new(policy(grace_period)));
         let user = UserId(1);
         let caller =
             Caller { user, device: DeviceId::random(), token: TokenId::from_bytes(rand::random()) };
-        Self { directory, backends, contents, caller }
+        Self { directory, backends, context, caller }
     }
 
     /// Brings a small content in, as a batch would.
     pub(super) async fn bring(&self, bytes: &'static [u8]) -> (Digest, BlobId) {
         let (digest, blob) = (Digest::of(bytes), BlobId::random());
         let size = bytes.len() as u64;
-        let staging = &self.contents.staging;
+        let staging = &self.context.staging;
         staging.create(blob, 0).await.unwrap();
         staging.write(blob, 0, Bytes::from_static(bytes)).await.unwrap();
         staging.sync(blob).await.unwrap();
         let layout = Layout::of_small(digest, size, Source::Blob { blob, offset: 0 });
         let content = NewContent { digest, md5: None, layout };
-        let arrival =
-            Arrival { user: self.caller.user, contents: vec![content], blob: Some((blob, size)) };
-        self.contents.keep_alone(&arrival).await.unwrap();
-        self.contents.arrived(Some(blob)).await.unwrap();
+        let received = ReceivedContents {
+            user: self.caller.user,
+            contents: vec![content],
+            blob: Some((blob, size)),
+        };
+        self.context.store_alone(&received).await.unwrap();
+        self.context.after_store(Some(blob)).await.unwrap();
         (digest, blob)
     }
 
     /// The drives.
     pub(super) fn files(&self) -> Files {
-        let (db, tracker) = (self.contents.db.clone(), self.contents.tracker.clone());
+        let (db, tracker) = (self.context.db.clone(), self.context.tracker.clone());
         let changes = Changes::new(db.clone(), tracker, CancellationToken::new());
-        Files::new(db, changes, self.contents.policy.clone())
+        Files::new(db, changes, self.context.policy.clone())
     }
 
     /// All bytes of a content of the user's, wherever they are; `None` when it is not theirs.
     pub(super) async fn read(&self, digest: Digest) -> Option<Vec<u8>> {
-        let layout = self.contents.owned(self.caller.user, digest).await.unwrap()?;
-        let bytes = reader::read(self.contents.clone(), &layout, 0..layout.size());
+        let layout = self.context.owned(self.caller.user, digest).await.unwrap()?;
+        let bytes = reader::read(self.context.clone(), &layout, 0..layout.size());
         Some(bytes.try_collect::<Vec<Bytes>>().await.unwrap().concat())
     }
 }

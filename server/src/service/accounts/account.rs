@@ -7,8 +7,8 @@ use miaofs::protocol::accounts::{Account, ChangePassword, Device, Session, SignI
 use miaofs::protocol::ids::DeviceId;
 
 use super::passwords::Passwords;
-use super::rate_limit::Tries;
-use super::tokens::{Pair, Tokens};
+use super::rate_limit::RateLimiter;
+use super::tokens::{TokenPair, Tokens};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{Bearer, Tracker};
 use crate::backend::{self, UserId};
@@ -27,15 +27,15 @@ pub(crate) struct Accounts {
     db: Db,
     tokens: Tokens,
     passwords: Passwords,
-    tries: Tries,
+    rate_limiter: RateLimiter,
     policy: Arc<Policy>,
 }
 
 impl Accounts {
     /// Accounts of this database, with sessions signed by `tokens`.
     pub(crate) fn new(db: Db, tracker: Tracker, tokens: Tokens, policy: Arc<Policy>) -> Self {
-        let (passwords, tries) = (Passwords::new(), Tries::new(tracker));
-        Self { db, tokens, passwords, tries, policy }
+        let (passwords, rate_limiter) = (Passwords::new(), RateLimiter::new(tracker));
+        Self { db, tokens, passwords, rate_limiter, policy }
     }
 
     /// Makes an account with an empty drive and signs its first device in.
@@ -50,7 +50,7 @@ impl Accounts {
         let name = checked_name(&request.name)?;
         check_password(&request.password)?;
         check_device(&request.device)?;
-        self.tries.count(&name, from).await?;
+        self.rate_limiter.check(&name, from).await?;
         let password = self.passwords.hash(request.password).await?;
 
         let user = db::retry_transaction(|| self.make_account(&name, &password)).await?;
@@ -76,7 +76,7 @@ impl Accounts {
     pub(crate) async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
         check_device(&request.device)?;
         let name = checked_name(&request.name).map_err(|_no_such_name| Error::WrongCredentials)?;
-        self.tries.count(&name, from).await?;
+        self.rate_limiter.check(&name, from).await?;
         let user = self.verify(&name, request.password).await?;
         self.begin_session(user, name, &request.device).await
     }
@@ -121,7 +121,7 @@ impl Accounts {
         let mut read = self.db.read().await?;
         let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
         drop(read);
-        self.tries.count(&name, from).await?;
+        self.rate_limiter.check(&name, from).await?;
         self.verify(&name, request.old).await?;
         let password = self.passwords.hash(request.new).await?;
 
@@ -185,7 +185,7 @@ impl Accounts {
         Ok(self.session(bearer, name, pair))
     }
 
-    async fn try_begin_session(&self, bearer: Bearer, device: &Device) -> Result<Pair, Error> {
+    async fn try_begin_session(&self, bearer: Bearer, device: &Device) -> Result<TokenPair, Error> {
         let user = bearer.user;
         let mut transaction = self.db.write().await?;
         // Whoever disables the account ends the sessions that are there, and waits for this one.
@@ -216,7 +216,7 @@ impl Accounts {
         Ok(others.split_off(kept))
     }
 
-    fn session(&self, bearer: Bearer, name: String, pair: Pair) -> Session {
+    fn session(&self, bearer: Bearer, name: String, pair: TokenPair) -> Session {
         Session {
             access_token: pair.access,
             expires_in: self.tokens.access_ttl().as_secs(),

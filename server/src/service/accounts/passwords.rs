@@ -36,7 +36,7 @@ impl Passwords {
         self.compute(move || hash(&password)).await
     }
 
-    /// Whether the password is the one of the hash. Without a hash it is not, after equal work: the
+    /// True if the password is the one of the hash. Without a hash it is not, after equal work: the
     /// time does not tell who has an account.
     ///
     /// # Errors

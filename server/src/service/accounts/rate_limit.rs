@@ -10,12 +10,12 @@ use std::time::Duration;
 use crate::backend::tracker::{Decision, RateLimit, Tracker};
 use crate::service::Error;
 
-/// Tries at one name from one address.
+/// RateLimiter at one name from one address.
 const PER_NAME: RateLimit = RateLimit {
     burst: NonZeroU32::new(30).expect("30 is not 0"),
     per_second: NonZeroU32::new(1).expect("1 is not 0"),
 };
-/// Tries from one address.
+/// RateLimiter from one address.
 const PER_ADDRESS: RateLimit = RateLimit {
     burst: NonZeroU32::new(300).expect("300 is not 0"),
     per_second: NonZeroU32::new(10).expect("10 is not 0"),
@@ -23,10 +23,10 @@ const PER_ADDRESS: RateLimit = RateLimit {
 
 /// Counts tries. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(super) struct Tries(Tracker);
+pub(super) struct RateLimiter(Tracker);
 
-impl Tries {
-    /// Tries that this tracker counts.
+impl RateLimiter {
+    /// RateLimiter that this tracker counts.
     pub(super) fn new(tracker: Tracker) -> Self {
         Self(tracker)
     }
@@ -35,7 +35,7 @@ impl Tries {
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] says when the next one is welcome.
-    pub(super) async fn count(&self, name: &str, address: IpAddr) -> Result<(), Error> {
+    pub(super) async fn check(&self, name: &str, address: IpAddr) -> Result<(), Error> {
         self.take(&format!("{address}"), PER_ADDRESS).await?;
         self.take(&format!("{name} {address}"), PER_NAME).await
     }
@@ -59,13 +59,13 @@ mod tests {
     async fn the_tries_at_a_name_from_an_address_are_limited_and_no_others() {
         let directory = tempfile::tempdir().unwrap();
         let settings = Settings::embedded(directory.path().to_owned());
-        let tries = Tries::new(Tracker::open(&settings).await.unwrap());
+        let limiter = RateLimiter::new(Tracker::open(&settings).await.unwrap());
         let (here, there) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for _ in 0..PER_NAME.burst.get() {
-            tries.count("anna", here).await.unwrap();
+            limiter.check("anna", here).await.unwrap();
         }
-        assert!(matches!(tries.count("anna", here).await, Err(Error::TooManyRequests { .. })));
-        tries.count("anna", there).await.unwrap();
-        tries.count("berta", here).await.unwrap();
+        assert!(matches!(limiter.check("anna", here).await, Err(Error::TooManyRequests { .. })));
+        limiter.check("anna", there).await.unwrap();
+        limiter.check("berta", here).await.unwrap();
     }
 }

@@ -27,10 +27,10 @@ use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
 use crate::service::{Caller, Error};
 
 const KEY_BYTES: usize = 32;
-/// How long a refresh token still renews after a token that was given for it was shown: the same
+/// Time for which a refresh token still renews after a token that was given for it was shown: the same
 /// request may have been sent twice, and come late once.
 const REUSE_GRACE: Duration = Duration::from_secs(60);
-/// How often sessions whose time is over are forgotten.
+/// Pause between two deletions of expired sessions.
 const FORGET: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Serialize, Deserialize)]
@@ -43,7 +43,7 @@ struct Claims {
 
 /// A fresh pair.
 #[derive(Debug)]
-pub(crate) struct Pair {
+pub(crate) struct TokenPair {
     /// For `Authorization: Bearer`.
     pub access: String,
     /// For the next refresh.
@@ -55,7 +55,7 @@ pub(crate) struct Pair {
 struct RefreshToken {
     /// The same in all refresh tokens of a session, and known to nobody else.
     session: [u8; 16],
-    /// What makes it this one.
+    /// The part that changes with each renewal.
     secret: [u8; 32],
 }
 
@@ -93,8 +93,8 @@ impl RefreshToken {
     }
 }
 
-/// What a refresh token that was shown is to its session.
-enum Standing {
+/// State of a refresh token that was shown, with respect to its session.
+enum RefreshState {
     /// The one that was given last.
     Newest,
     /// The one before, good until a token that was given for it was shown, and for the grace.
@@ -105,8 +105,8 @@ enum Standing {
     Stolen,
 }
 
-/// What the key in the data directory is used for.
-struct Keys {
+/// Keys derived from the one in the data directory, by use.
+struct TokenKeys {
     sign: EncodingKey,
     verify: DecodingKey,
     succeed: [u8; KEY_BYTES],
@@ -117,7 +117,7 @@ struct Keys {
 pub(crate) struct Tokens {
     db: Db,
     tracker: Tracker,
-    keys: Arc<Keys>,
+    keys: Arc<TokenKeys>,
     access_ttl: Duration,
     refresh_ttl: Duration,
     reuse_grace: Duration,
@@ -132,7 +132,7 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// Signs with this key.
     pub(crate) fn new(db: Db, tracker: Tracker, key: &TokenKey, lifetimes: [Duration; 2]) -> Self {
-        let keys = Arc::new(Keys {
+        let keys = Arc::new(TokenKeys {
             sign: EncodingKey::from_secret(key.as_bytes()),
             verify: DecodingKey::from_secret(key.as_bytes()),
             succeed: key.derive("miaofs 2026 refresh token succession"),
@@ -141,7 +141,7 @@ impl Tokens {
         Self { db, tracker, keys, access_ttl, refresh_ttl, reuse_grace: REUSE_GRACE }
     }
 
-    /// How long an access token is good.
+    /// Lifetime of an access token.
     pub(crate) fn access_ttl(&self) -> Duration {
         self.access_ttl
     }
@@ -151,7 +151,11 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(crate) async fn begin(&self, db: &mut Connection, bearer: Bearer) -> Result<Pair, Error> {
+    pub(crate) async fn begin(
+        &self,
+        db: &mut Connection,
+        bearer: Bearer,
+    ) -> Result<TokenPair, Error> {
         let token = RefreshToken::random();
         let (session, refresh) = (token.session_id(), token.id());
         sessions::begin(db, session, bearer, refresh, self.expires_at()).await?;
@@ -213,33 +217,33 @@ impl Tokens {
     ///
     /// # Errors
     /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
-    pub(crate) async fn renew(&self, refresh_token: &str) -> Result<(Bearer, Pair), Error> {
+    pub(crate) async fn renew(&self, refresh_token: &str) -> Result<(Bearer, TokenPair), Error> {
         let shown = RefreshToken::from_text(refresh_token).ok_or(Error::Unauthorized)?;
         db::retry_transaction(|| self.try_renew(shown)).await
     }
 
-    async fn try_renew(&self, shown: RefreshToken) -> Result<(Bearer, Pair), Error> {
+    async fn try_renew(&self, shown: RefreshToken) -> Result<(Bearer, TokenPair), Error> {
         let secret = *blake3::keyed_hash(&self.keys.succeed, &shown.secret).as_bytes();
         let next = RefreshToken { secret, ..shown };
         let mut transaction = self.db.write().await?;
         let session = sessions::lock_row(&mut transaction, shown.session_id()).await?;
         let session = session.ok_or(Error::Unauthorized)?;
         let bearer = session.bearer;
-        let renewed = match self.standing(&session, shown.id()) {
-            Standing::Newest => {
+        let renewed = match self.state_of(&session, shown.id()) {
+            RefreshState::Newest => {
                 let id = shown.session_id();
                 sessions::renew(&mut transaction, id, next.id(), self.expires_at()).await?;
                 let access = self.access(next, Some(shown.id()));
                 self.tracker.put_token(bearer, access, OtherTokens::Revoke).await?;
                 Ok((bearer, self.pair(bearer.user, next)))
             }
-            Standing::Predecessor => {
+            RefreshState::Predecessor => {
                 let access = self.access(next, Some(shown.id()));
                 self.tracker.put_token(bearer, access, OtherTokens::Keep).await?;
                 Ok((bearer, self.pair(bearer.user, next)))
             }
-            Standing::Late => Err(Error::Unauthorized),
-            Standing::Stolen => {
+            RefreshState::Late => Err(Error::Unauthorized),
+            RefreshState::Stolen => {
                 let Bearer { user, device } = bearer;
                 tracing::warn!(%user, %device, "a spent refresh token was shown: the session ends");
                 self.end_device(&mut transaction, bearer).await?;
@@ -250,17 +254,17 @@ impl Tokens {
         renewed
     }
 
-    fn standing(&self, session: &ActiveSession, shown: TokenId) -> Standing {
+    fn state_of(&self, session: &ActiveSession, shown: TokenId) -> RefreshState {
         let grace = i64::try_from(self.reuse_grace.as_secs()).unwrap_or(i64::MAX);
         let is_over = |since: i64| since <= unix_now().saturating_sub(grace);
         if shown == session.refresh {
-            return Standing::Newest;
+            return RefreshState::Newest;
         }
         if session.predecessor == Some(shown) {
             let stolen = session.spent_at.is_some_and(is_over);
-            return if stolen { Standing::Stolen } else { Standing::Predecessor };
+            return if stolen { RefreshState::Stolen } else { RefreshState::Predecessor };
         }
-        if is_over(session.renewed_at) { Standing::Stolen } else { Standing::Late }
+        if is_over(session.renewed_at) { RefreshState::Stolen } else { RefreshState::Late }
     }
 
     /// Forgets sessions whose time is over, until `stop`.
@@ -292,8 +296,8 @@ impl Tokens {
         AccessToken { id: token.access_id(), predecessor, lifetime: self.access_ttl }
     }
 
-    fn pair(&self, user: UserId, token: RefreshToken) -> Pair {
-        Pair { access: self.sign(user, token.access_id()), refresh: token.to_text() }
+    fn pair(&self, user: UserId, token: RefreshToken) -> TokenPair {
+        TokenPair { access: self.sign(user, token.access_id()), refresh: token.to_text() }
     }
 
     fn sign(&self, user: UserId, id: TokenId) -> String {

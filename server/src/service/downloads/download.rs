@@ -24,13 +24,13 @@ pub(crate) struct Downloads(Arc<ServiceContext>);
 /// A content that its owner may read.
 #[derive(Debug, Clone)]
 pub(crate) struct Readable {
-    /// Its digest.
+    /// Digest of the whole content.
     pub digest: Digest,
     layout: Layout,
 }
 
 impl Readable {
-    /// Its size in bytes.
+    /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.layout.size()
     }
@@ -38,8 +38,8 @@ impl Readable {
 
 impl Downloads {
     /// Downloads of these contents.
-    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
-        Self(contents)
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
+        Self(context)
     }
 
     /// A content of the caller's own.

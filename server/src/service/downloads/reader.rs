@@ -26,9 +26,9 @@ use crate::service::context::ServiceContext;
 const BUFFER: usize = 512 * 1024;
 /// Pieces, and buffers of one, that are read ahead of whoever takes them.
 const AHEAD: usize = 2;
-/// How often a blob is looked for that is moving.
+/// Lookups of a blob that is moving before it counts as lost.
 const TRIES: usize = 5;
-/// How often one store is asked for the bytes of one piece.
+/// Requests to one store for the bytes of one piece.
 const ASKED_MAX: usize = 2;
 
 static ZEROS: [u8; BUFFER] = [0; BUFFER];
@@ -37,25 +37,25 @@ type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
 /// The bytes of a range of a content, in order. The range lies within the content.
 pub(crate) fn read(
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     layout: &Layout,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-    read_by(Reader { contents, last: Mutex::new(None) }, layout, range)
+    read_by(ContentReader { context, last: Mutex::new(None) }, layout, range)
 }
 
 /// As [`read`], where the bytes of one blob are in a file that is open already.
 pub(crate) fn read_from(
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     layout: &Layout,
     (blob, file): (BlobId, File),
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
     let last = Mutex::new(Some((blob, Arc::new(file))));
-    read_by(Reader { contents, last }, layout, 0..layout.size())
+    read_by(ContentReader { context, last }, layout, 0..layout.size())
 }
 
 fn read_by(
-    reader: Reader,
+    reader: ContentReader,
     layout: &Layout,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
@@ -73,14 +73,14 @@ fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
 }
 
 /// Reads one content; remembers the file that was read last, open.
-struct Reader {
-    contents: Arc<ServiceContext>,
+struct ContentReader {
+    context: Arc<ServiceContext>,
     last: Mutex<Option<(BlobId, Arc<File>)>>,
 }
 
 /// Who gives bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
+enum ByteSource {
     /// A file that this process has open.
     File,
     /// The host on whose staging disk they are.
@@ -89,17 +89,17 @@ enum Origin {
     Store(StoreName),
 }
 
-/// What is still to be read of a piece, and who failed at it.
-struct Rest {
+/// Progress in reading a piece: the range that is left, and the sources that failed.
+struct PieceProgress {
     blob: BlobId,
     range: Range<u64>,
-    open: Option<(Origin, Pieces)>,
-    failed: Vec<Origin>,
+    open: Option<(ByteSource, Pieces)>,
+    failed: Vec<ByteSource>,
     /// Why the last of them did.
     error: Option<Error>,
 }
 
-impl Reader {
+impl ContentReader {
     /// The bytes of a piece; the first of them are about to come.
     async fn open(self: Arc<Self>, piece: Piece) -> Result<Pieces, Error> {
         let Source::Blob { blob, offset } = piece.source else {
@@ -110,7 +110,7 @@ impl Reader {
             return Ok(stream::iter(zeros).boxed());
         };
         let range = offset..offset + piece.length;
-        let mut rest = Rest { blob, range, open: None, failed: Vec::new(), error: None };
+        let mut rest = PieceProgress { blob, range, open: None, failed: Vec::new(), error: None };
         rest.open = Some(self.source(&mut rest).await?);
         let read = stream::try_unfold((self, rest), |(reader, mut rest)| async move {
             Ok(reader.next(&mut rest).await?.map(|bytes| (bytes, (reader, rest))))
@@ -118,16 +118,16 @@ impl Reader {
         Ok(read.boxed())
     }
 
-    async fn next(&self, rest: &mut Rest) -> Result<Option<Bytes>, Error> {
+    async fn next(&self, rest: &mut PieceProgress) -> Result<Option<Bytes>, Error> {
         while !rest.range.is_empty() {
-            let (origin, mut pieces) = match rest.open.take() {
+            let (source_kind, mut pieces) = match rest.open.take() {
                 Some(open) => open,
                 None => self.source(rest).await?,
             };
             let read = match pieces.next().await {
                 Some(Ok(bytes)) if bytes.len() as u64 <= rest.range.end - rest.range.start => {
                     rest.range.start += bytes.len() as u64;
-                    rest.open = Some((origin, pieces));
+                    rest.open = Some((source_kind, pieces));
                     return Ok(Some(bytes));
                 }
                 Some(Err(error)) => error,
@@ -135,18 +135,18 @@ impl Reader {
                     Error::damaged("length of a stored blob", "it ends early or late")
                 }
             };
-            self.bear(rest, origin, read)?;
+            self.note_failure(rest, source_kind, read)?;
         }
         Ok(None)
     }
 
     /// Opens what has the first byte of the rest.
-    async fn source(&self, rest: &mut Rest) -> Result<(Origin, Pieces), Error> {
+    async fn source(&self, rest: &mut PieceProgress) -> Result<(ByteSource, Pieces), Error> {
         if let Some(file) = self.last_file(rest.blob).await {
-            return Ok((Origin::File, pieces_of(file, rest.blob, rest.range.clone())));
+            return Ok((ByteSource::File, pieces_of(file, rest.blob, rest.range.clone())));
         }
         for _try in 0..TRIES {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let Some(row) = blobs::get(&mut db, rest.blob).await? else { break };
             drop(db);
             let open = match row.location {
@@ -165,33 +165,36 @@ impl Reader {
         host: &HostName,
         blob: BlobId,
         range: Range<u64>,
-    ) -> Result<Option<(Origin, Pieces)>, Error> {
-        let contents = &self.contents;
-        if host != contents.host() {
-            let sent = contents.hosts.read(host, blob, range).await?;
-            return Ok(sent.map(|pieces| (Origin::Host, pieces)));
+    ) -> Result<Option<(ByteSource, Pieces)>, Error> {
+        let context = &self.context;
+        if host != context.host() {
+            let sent = context.hosts.read(host, blob, range).await?;
+            return Ok(sent.map(|pieces| (ByteSource::Host, pieces)));
         }
-        let staging = contents.staging.clone();
+        let staging = context.staging.clone();
         let Some(file) = run_blocking(move || staging.file(blob)).await? else { return Ok(None) };
         let file = self.remember(blob, file).await;
-        Ok(Some((Origin::File, pieces_of(file, blob, range))))
+        Ok(Some((ByteSource::File, pieces_of(file, blob, range))))
     }
 
     /// The first copy that can be opened.
-    async fn stored(&self, rest: &mut Rest) -> Result<Option<(Origin, Pieces)>, Error> {
-        let stores = &self.contents.stores;
-        let mut copies = copies::of_blob(&mut *self.contents.db.read().await?, rest.blob).await?;
+    async fn stored(
+        &self,
+        rest: &mut PieceProgress,
+    ) -> Result<Option<(ByteSource, Pieces)>, Error> {
+        let stores = &self.context.stores;
+        let mut copies = copies::of_blob(&mut *self.context.db.read().await?, rest.blob).await?;
         stores.sort(&mut copies);
         for copy in copies {
-            let origin = Origin::Store(copy.store);
-            if rest.failed.iter().filter(|failed| **failed == origin).count() >= ASKED_MAX {
+            let source_kind = ByteSource::Store(copy.store);
+            if rest.failed.iter().filter(|failed| **failed == source_kind).count() >= ASKED_MAX {
                 continue;
             }
             let open = match stores.read(&copy, rest.range.clone()).await {
                 Ok(None) => continue,
                 Ok(Some(open)) => open,
                 Err(error) => {
-                    self.bear(rest, origin, error)?;
+                    self.note_failure(rest, source_kind, error)?;
                     continue;
                 }
             };
@@ -203,21 +206,26 @@ impl Reader {
                 }
                 ObjectBody::Stream(pieces) => pieces,
             };
-            return Ok(Some((origin, pieces)));
+            return Ok(Some((source_kind, pieces)));
         }
         Ok(None)
     }
 
     /// Lets somebody fail for whom there may be another. There is no second file to read instead of a
     /// damaged one, and what is staged is on one host.
-    fn bear(&self, rest: &mut Rest, origin: Origin, error: Error) -> Result<(), Error> {
-        match origin {
-            Origin::File => return Err(error),
-            Origin::Host if rest.failed.contains(&Origin::Host) => return Err(error),
-            Origin::Host => (),
-            Origin::Store(name) => self.contents.stores.record_read(name, Err(&error)),
+    fn note_failure(
+        &self,
+        rest: &mut PieceProgress,
+        source_kind: ByteSource,
+        error: Error,
+    ) -> Result<(), Error> {
+        match source_kind {
+            ByteSource::File => return Err(error),
+            ByteSource::Host if rest.failed.contains(&ByteSource::Host) => return Err(error),
+            ByteSource::Host => (),
+            ByteSource::Store(name) => self.context.stores.record_read(name, Err(&error)),
         }
-        rest.failed.push(origin);
+        rest.failed.push(source_kind);
         rest.error = Some(error);
         Ok(())
     }

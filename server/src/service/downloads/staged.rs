@@ -26,14 +26,14 @@ pub(crate) struct Staged(Arc<ServiceContext>);
 pub(crate) struct StagedBlob {
     id: BlobId,
     file: Arc<File>,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
 impl Staged {
-    /// What the staging disk of these contents has.
-    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
-        Self(contents)
+    /// Access to the staging disk of this context.
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
+        Self(context)
     }
 
     /// Opens a blob for a process that shows a pass for it.

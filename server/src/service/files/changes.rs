@@ -19,7 +19,7 @@ use crate::service::Error;
 /// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// How often whoever waits looks without having been woken.
+/// Pause between two looks of a waiter that nobody has woken.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// The feeds of all drives.

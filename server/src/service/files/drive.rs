@@ -10,7 +10,7 @@ use miaofs::protocol::files::{
 use miaofs::protocol::ids::NodeId;
 
 use super::changes::Changes;
-use super::commit::{self, Drive, Verdict};
+use super::commit::{self, LoadedDrive, Verdict};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
@@ -145,7 +145,7 @@ async fn load(
     user: UserId,
     changes: &[NodeChange],
     claimed_since: i64,
-) -> Result<Drive, Error> {
+) -> Result<LoadedDrive, Error> {
     let usage = db::accounts::usage(db, user).await?.ok_or(Error::Unauthorized)?;
     let wanted: Vec<&Entry> = changes
         .iter()
@@ -160,16 +160,16 @@ async fn load(
         changes.iter().filter_map(|change| Some(change.state.as_ref()?.content?.digest)).collect();
     let digests: Vec<Digest> = digests.into_iter().collect();
     let nodes = db::files::nodes(db, user, &ids).await?;
-    hold_contents(db, changes, &nodes, &digests).await?;
-    let mut drive = Drive {
+    lock_contents(db, changes, &nodes, &digests).await?;
+    let mut drive = LoadedDrive {
         usage,
         nodes,
         holders: db::files::holders(db, user, &wanted).await?,
-        outsiders: HashMap::new(),
+        unlisted_children: HashMap::new(),
         parents: HashMap::new(),
         owned: db::contents::owned(db, user, &digests, claimed_since).await?,
     };
-    drive.outsiders = outsiders(db, user, changes, &drive).await?;
+    drive.unlisted_children = unlisted_children(db, user, changes, &drive).await?;
     if changes.iter().any(|change| moves_directory(&drive, change)) {
         drive.parents = ancestors(db, user, &wanted).await?;
     }
@@ -177,23 +177,23 @@ async fn load(
 }
 
 /// Keeps the contents that the changes name or may give up from being collected or counted meanwhile.
-async fn hold_contents(
+async fn lock_contents(
     db: &mut Connection,
     changes: &[NodeChange],
     nodes: &HashMap<NodeId, Record>,
     named: &[Digest],
 ) -> Result<(), Error> {
-    let standing = changes
+    let current = changes
         .iter()
         .filter_map(|change| nodes.get(&change.id)?.node.state.as_ref()?.content)
         .map(|content| content.digest);
-    let digests: Vec<Digest> = named.iter().copied().chain(standing).collect();
+    let digests: Vec<Digest> = named.iter().copied().chain(current).collect();
     db::contents::lock_rows(db, &digests, Lock::Exclusive).await?;
     Ok(())
 }
 
-fn moves_directory(drive: &Drive, change: &NodeChange) -> bool {
-    match (drive.standing(change.id), &change.state) {
+fn moves_directory(drive: &LoadedDrive, change: &NodeChange) -> bool {
+    match (drive.current(change.id), &change.state) {
         (Some(before), Some(after)) => {
             before.kind == Kind::Directory && before.entries != after.entries
         }
@@ -202,35 +202,35 @@ fn moves_directory(drive: &Drive, change: &NodeChange) -> bool {
 }
 
 /// Of each directory to be deleted, one child that no change names.
-async fn outsiders(
+async fn unlisted_children(
     db: &mut Connection,
     user: UserId,
     changes: &[NodeChange],
-    drive: &Drive,
+    drive: &LoadedDrive,
 ) -> Result<HashMap<NodeId, NodeId>, Error> {
     let deleted: Vec<NodeId> = changes
         .iter()
         .filter(|change| change.state.is_none())
-        .filter(|change| drive.standing(change.id).is_some_and(|s| s.kind == Kind::Directory))
+        .filter(|change| drive.current(change.id).is_some_and(|s| s.kind == Kind::Directory))
         .map(|change| change.id)
         .collect();
     let mut named: HashMap<NodeId, usize> = HashMap::new();
-    for state in changes.iter().filter_map(|change| drive.standing(change.id)) {
+    for state in changes.iter().filter_map(|change| drive.current(change.id)) {
         for entry in &state.entries {
             *named.entry(entry.parent).or_default() += 1;
         }
     }
     let insiders: HashSet<NodeId> = changes.iter().map(|change| change.id).collect();
-    let mut outsiders = HashMap::new();
+    let mut unlisted_children = HashMap::new();
     for (directory, count) in db::files::count_names(db, user, &deleted).await? {
         let inside = named.get(&directory).copied().unwrap_or(0);
         if count > inside {
             let first = db::files::first_children(db, user, directory, inside + 1).await?;
-            let outsider = first.into_iter().find(|child| !insiders.contains(child));
-            outsiders.extend(outsider.map(|child| (directory, child)));
+            let unlisted = first.into_iter().find(|child| !insiders.contains(child));
+            unlisted_children.extend(unlisted.map(|child| (directory, child)));
         }
     }
-    Ok(outsiders)
+    Ok(unlisted_children)
 }
 
 /// The way up from every directory that is to hold a name.
@@ -250,10 +250,10 @@ async fn ancestors(
     Ok(parents)
 }
 
-fn usage_after(drive: &Drive, changes: &[NodeChange], verdicts: &[Verdict]) -> Usage {
+fn usage_after(drive: &LoadedDrive, changes: &[NodeChange], verdicts: &[Verdict]) -> Usage {
     let mut usage = drive.usage;
     for change in applied(changes, verdicts) {
-        let (before, after) = (drive.standing(change.id), change.state.as_ref());
+        let (before, after) = (drive.current(change.id), change.state.as_ref());
         usage.seq = drive.usage.seq + 1;
         usage.used = (usage.used + commit::size_of(after)).saturating_sub(commit::size_of(before));
         usage.nodes += u64::from(before.is_none() && after.is_some());
@@ -270,16 +270,16 @@ fn applied<'a>(
     both.filter(|(_, verdict)| **verdict == Verdict::Apply).map(|(change, _)| change)
 }
 
-/// How many nodes more (or fewer) name each content after the changes; contents that as many nodes
+/// Contents by how many nodes more (or fewer) name them after the changes; those that as many nodes
 /// name as before are left out.
 fn deltas_of_contents(
-    drive: &Drive,
+    drive: &LoadedDrive,
     changes: &[NodeChange],
     verdicts: &[Verdict],
 ) -> HashMap<i64, Vec<Digest>> {
     let mut deltas: HashMap<Digest, i64> = HashMap::new();
     for change in applied(changes, verdicts) {
-        let before = drive.standing(change.id).and_then(|state| state.content);
+        let before = drive.current(change.id).and_then(|state| state.content);
         let after = change.state.as_ref().and_then(|state| state.content);
         for (content, delta) in [(before, -1), (after, 1)] {
             if let Some(content) = content {
@@ -298,7 +298,7 @@ fn records_after(
     changes: &[NodeChange],
     verdicts: &[Verdict],
     version: u64,
-    drive: &Drive,
+    drive: &LoadedDrive,
 ) -> Vec<Record> {
     applied(changes, verdicts)
         .filter_map(|change| {
@@ -315,13 +315,13 @@ fn records_after(
 async fn answer(
     db: &mut Connection,
     user: UserId,
-    drive: &Drive,
+    drive: &LoadedDrive,
     changes: &[NodeChange],
     verdicts: &[Verdict],
 ) -> Result<(Vec<Applied>, Vec<Conflict>), Error> {
     let current_of = |verdict: &Verdict| match verdict {
         Verdict::Reject { current, .. } => *current,
-        Verdict::Held { .. } | Verdict::Apply => None,
+        Verdict::AlreadyApplied { .. } | Verdict::Apply => None,
     };
     let unloaded: HashSet<NodeId> =
         verdicts.iter().filter_map(current_of).filter(|id| !drive.nodes.contains_key(id)).collect();
@@ -334,7 +334,7 @@ async fn answer(
     for (change, verdict) in changes.iter().zip(verdicts) {
         let id = change.id;
         match *verdict {
-            Verdict::Held { version } => applied.push(Applied { id, version }),
+            Verdict::AlreadyApplied { version } => applied.push(Applied { id, version }),
             Verdict::Apply => applied.push(Applied { id, version: drive.usage.seq + 1 }),
             Verdict::Reject { reason, current } => {
                 conflicts.push(Conflict { id, reason, current: current.and_then(node) });

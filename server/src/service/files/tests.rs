@@ -162,7 +162,7 @@ fn new_node(kind: Kind, parent: NodeId, name: &str, size: u64) -> NodeChange {
     NodeChange { id: NodeId::random(), base: 0, revision: Revision::random(), state }
 }
 
-/// What a device knows that follows the feed.
+/// The drive as a device knows it that follows the feed.
 #[derive(Default)]
 struct Follower {
     nodes: HashMap<NodeId, Node>,

@@ -1,39 +1,26 @@
 //! Blobs and transfers: each blob is used, has its bytes where it should, and moves if it has to.
 
-use super::copies::Copies;
-use super::{AFFECTED_MAX, Flaw, Fsck, Manifests, PAGE, PAUSE};
+use super::copies::BlobBytes;
+use super::{AFFECTED_MAX, FindingKind, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents::{self as audit, BlobUse};
 use crate::backend::db::blobs::{self, Blob, Location};
 use crate::backend::db::{self, Connection, transfers};
 use crate::backend::{BlobId, Error, run_blocking, unix_now};
-
-/// What is wrong with the bytes of a blob.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Bytes {
-    Right,
-    Elsewhere,
-    Missing(Location),
-    Length(Location, u64),
-    /// All copies are wrong, the first of them like this.
-    Wrong(String),
-    /// Some copies are right and some are not.
-    SomeCopies(Copies),
-}
 
 impl Fsck<'_> {
     /// Checks each blob that the tables know.
     pub(super) async fn check_blobs(&mut self) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::blobs_after(&mut db, last, PAGE).await?;
             drop(db);
             let Some(until) = page.last().copied() else { return Ok(()) };
             let mut suspects = Vec::new();
             for blob in page {
                 match self.check_blob(blob).await {
-                    Ok(Bytes::Right) => (),
-                    Ok(Bytes::Elsewhere) => self.report.checked.blobs_elsewhere += 1,
+                    Ok(BlobBytes::Right) => (),
+                    Ok(BlobBytes::Elsewhere) => self.report.checked.blobs_elsewhere += 1,
                     Ok(_wrong) => suspects.push(blob),
                     Err(Error::Damaged { what, .. }) => self.report_row(blob, what).await?,
                     Err(error) => return Err(error),
@@ -45,8 +32,8 @@ impl Fsck<'_> {
         }
     }
 
-    async fn check_blob(&mut self, blob: BlobId) -> Result<Bytes, Error> {
-        let Some((row, used)) = self.look_up(blob).await? else { return Ok(Bytes::Right) };
+    async fn check_blob(&mut self, blob: BlobId) -> Result<BlobBytes, Error> {
+        let Some((row, used)) = self.look_up(blob).await? else { return Ok(BlobBytes::Right) };
         self.report.checked.blobs += 1;
         self.check_use(blob, &row, &used).await?;
         self.look_at_bytes(blob, &row).await
@@ -55,13 +42,13 @@ impl Fsck<'_> {
     async fn report_row(&mut self, blob: BlobId, what: &str) -> Result<(), Error> {
         let affected = self.files_on(blob).await?;
         let words = format!("what the tables say of it cannot be read: {what}");
-        self.left(Flaw::BlobRow, format!("blob {blob}"), words, affected);
+        self.left(FindingKind::BlobRow, format!("blob {blob}"), words, affected);
         Ok(())
     }
 
     /// A blob that contents may stand on, as it is at one moment.
     async fn look_up(&self, blob: BlobId) -> Result<Option<(Blob, BlobUse)>, Error> {
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         let Some(row) = blobs::get(&mut db, blob).await? else { return Ok(None) };
         let used = audit::blob_use(&mut db, blob).await?;
         Ok(used.map(|used| (row, used)))
@@ -73,7 +60,7 @@ impl Fsck<'_> {
         } else if row.location == Location::Staging && used.transfers == 0 {
             if self.mends() {
                 db::retry_transaction(|| async {
-                    let mut transaction = self.contents.db.write().await?;
+                    let mut transaction = self.context.db.write().await?;
                     insert_transfer(&mut transaction, blob).await?;
                     transaction.commit().await
                 })
@@ -81,7 +68,7 @@ impl Fsck<'_> {
             }
             let words = "it is staged, and nothing moves it to its store".to_owned();
             let remedy = "a transfer moves it";
-            self.mended(Flaw::NoTransfer, format!("blob {blob}"), words, remedy);
+            self.mended(FindingKind::NoTransfer, format!("blob {blob}"), words, remedy);
         }
         Ok(())
     }
@@ -90,18 +77,18 @@ impl Fsck<'_> {
         let (subject, words) = (format!("blob {blob}"), "no content stands on it".to_owned());
         if self.manifests == Manifests::SomeDamaged {
             // One of the contents that cannot be read may.
-            self.left(Flaw::UnusedBlob, subject, words, vec![]);
+            self.left(FindingKind::UnusedBlob, subject, words, vec![]);
             return Ok(());
         }
         if self.mends() {
             db::retry_transaction(|| async {
-                let mut transaction = self.contents.db.write().await?;
+                let mut transaction = self.context.db.write().await?;
                 blobs::mark_unused_for_deletion(&mut transaction, &[blob]).await?;
                 transaction.commit().await
             })
             .await?;
         }
-        self.mended(Flaw::UnusedBlob, subject, words, "it is left to collection");
+        self.mended(FindingKind::UnusedBlob, subject, words, "it is left to collection");
         Ok(())
     }
 
@@ -126,30 +113,35 @@ impl Fsck<'_> {
         if unmoved { self.report_bytes(blob, &row, bytes).await } else { Ok(()) }
     }
 
-    async fn report_bytes(&mut self, blob: BlobId, row: &Blob, bytes: Bytes) -> Result<(), Error> {
-        let (flaw, words) = match bytes {
-            Bytes::Right | Bytes::Elsewhere => return Ok(()),
-            Bytes::SomeCopies(copies) => {
+    async fn report_bytes(
+        &mut self,
+        blob: BlobId,
+        row: &Blob,
+        bytes: BlobBytes,
+    ) -> Result<(), Error> {
+        let (kind, words) = match bytes {
+            BlobBytes::Right | BlobBytes::Elsewhere => return Ok(()),
+            BlobBytes::SomeCopies(copies) => {
                 self.report_copies(blob, copies).await;
                 return Ok(());
             }
-            Bytes::Wrong(words) => (Flaw::WrongBytes, words),
-            Bytes::Missing(place) => {
-                (Flaw::MissingBytes, format!("its bytes are not {}", words_of(place)))
+            BlobBytes::Wrong(words) => (FindingKind::WrongBytes, words),
+            BlobBytes::Missing(place) => {
+                (FindingKind::MissingBytes, format!("its bytes are not {}", words_of(place)))
             }
-            Bytes::Length(place, length) => {
+            BlobBytes::Length(place, length) => {
                 let (size, place) = (row.size, words_of(place));
-                (Flaw::WrongLength, format!("it has {length} bytes {place}, not {size}"))
+                (FindingKind::WrongLength, format!("it has {length} bytes {place}, not {size}"))
             }
         };
         let affected = self.files_on(blob).await?;
-        self.left(flaw, format!("blob {blob}"), words, affected);
+        self.left(kind, format!("blob {blob}"), words, affected);
         Ok(())
     }
 
     /// Files whose contents stand on a blob, as far as a finding names them.
     async fn files_on(&self, blob: BlobId) -> Result<Vec<String>, Error> {
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         let digests = audit::contents_on(&mut db, blob, None, AFFECTED_MAX).await?;
         drop(db);
         let mut affected = Vec::new();
@@ -160,21 +152,25 @@ impl Fsck<'_> {
         Ok(affected)
     }
 
-    pub(super) async fn look_at_bytes(&mut self, blob: BlobId, row: &Blob) -> Result<Bytes, Error> {
-        let contents = &self.contents;
+    pub(super) async fn look_at_bytes(
+        &mut self,
+        blob: BlobId,
+        row: &Blob,
+    ) -> Result<BlobBytes, Error> {
+        let context = &self.context;
         let file = match row.location {
-            Location::Staging if &row.host != contents.host() => return Ok(Bytes::Elsewhere),
+            Location::Staging if &row.host != context.host() => return Ok(BlobBytes::Elsewhere),
             Location::Staging => {
-                let staging = contents.staging.clone();
+                let staging = context.staging.clone();
                 run_blocking(move || staging.file(blob)).await?
             }
             Location::Store => return self.look_at_copies(row, blob).await,
         };
-        let Some(file) = file else { return Ok(Bytes::Missing(row.location)) };
+        let Some(file) = file else { return Ok(BlobBytes::Missing(row.location)) };
         let found = file.metadata().map_err(|error| Error::file(blob.to_string(), error))?;
         Ok(match found.len() {
-            length if length == row.size => Bytes::Right,
-            length => Bytes::Length(row.location, length),
+            length if length == row.size => BlobBytes::Right,
+            length => BlobBytes::Length(row.location, length),
         })
     }
 
@@ -182,21 +178,26 @@ impl Fsck<'_> {
     pub(super) async fn check_transfers(&mut self) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::stray_transfers(&mut db, last, PAGE).await?;
             drop(db);
             let Some(until) = page.last().copied() else { return Ok(()) };
             for blob in page {
                 if self.mends() {
                     db::retry_transaction(|| async {
-                        let mut transaction = self.contents.db.write().await?;
+                        let mut transaction = self.context.db.write().await?;
                         forget_transfers(&mut transaction, blob).await?;
                         transaction.commit().await
                     })
                     .await?;
                 }
                 let words = format!("blob {blob} is not known");
-                self.mended(Flaw::StrayTransfer, "a transfer".into(), words, "it is removed");
+                self.mended(
+                    FindingKind::StrayTransfer,
+                    "a transfer".into(),
+                    words,
+                    "it is removed",
+                );
             }
             last = Some(until);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use miaofs::content::{Chunk, ChunkDigest, Digest, Manifest, hash_chunk, zero_chunk};
 
-use super::{Depth, Flaw, Fsck, Manifests, PAGE, PAUSE};
+use super::{Depth, FindingKind, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::db::audit::contents as audit;
 use crate::backend::db::{self, Lock, blobs, blobs::Location, contents};
 use crate::backend::layout::{Layout, Source};
@@ -16,7 +16,7 @@ impl Fsck<'_> {
     pub(super) async fn check_contents(&mut self) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::contents_after(&mut db, last, PAGE).await?;
             let Some(until) = page.last().copied() else { break };
             let miscounted = audit::miscounted_contents(&mut db, (last, until)).await?;
@@ -38,7 +38,7 @@ impl Fsck<'_> {
     async fn check_gone(&mut self) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::missing_contents(&mut db, last, PAGE).await?;
             drop(db);
             let Some(until) = page.last().copied() else { return Ok(()) };
@@ -55,13 +55,13 @@ impl Fsck<'_> {
         let affected = self.namers(digest).await?;
         if !affected.is_empty() {
             // Its bytes may be all that is left of it.
-            self.left(Flaw::ContentBlobs, subject, words, affected);
+            self.left(FindingKind::ContentBlobs, subject, words, affected);
             return Ok(());
         }
         if self.mends() {
             self.forget_gone(digest).await?;
         }
-        self.mended(Flaw::ContentBlobs, subject, words, "it stands on none");
+        self.mended(FindingKind::ContentBlobs, subject, words, "it stands on none");
         Ok(())
     }
 
@@ -69,7 +69,7 @@ impl Fsck<'_> {
     /// rows are gone, and waited for: had some of them been its own, the change is undone.
     async fn forget_gone(&self, digest: Digest) -> Result<(), Error> {
         db::retry_transaction(|| async {
-            let mut transaction = self.contents.db.write().await?;
+            let mut transaction = self.context.db.write().await?;
             audit::set_blobs_of(&mut transaction, digest, &BTreeSet::new()).await?;
             let there = contents::lock_rows(&mut transaction, &[digest], Lock::Exclusive).await?;
             if there.is_empty() { transaction.commit().await } else { Ok(()) }
@@ -80,7 +80,7 @@ impl Fsck<'_> {
     async fn recount(&mut self, digest: Digest) -> Result<(), Error> {
         if self.mends() {
             let recount = || async {
-                let mut transaction = self.contents.db.write().await?;
+                let mut transaction = self.context.db.write().await?;
                 contents::lock_rows(&mut transaction, &[digest], Lock::Exclusive).await?;
                 audit::recount_content(&mut transaction, digest, unix_now()).await?;
                 transaction.commit().await
@@ -88,12 +88,17 @@ impl Fsck<'_> {
             db::retry_transaction(recount).await?;
         }
         let words = "it is not named as often as it says".to_owned();
-        self.mended(Flaw::ContentCount, format!("content {digest}"), words, "it is counted anew");
+        self.mended(
+            FindingKind::ContentCount,
+            format!("content {digest}"),
+            words,
+            "it is counted anew",
+        );
         Ok(())
     }
 
     async fn check_content(&mut self, digest: Digest) -> Result<(), Error> {
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         let layout = match contents::layout(&mut db, digest).await {
             Ok(Some(layout)) => layout,
             Ok(None) => return Ok(()),
@@ -122,7 +127,7 @@ impl Fsck<'_> {
         if said != stands_on {
             if self.mends() {
                 let follow = || async {
-                    let mut transaction = self.contents.db.write().await?;
+                    let mut transaction = self.context.db.write().await?;
                     contents::lock_rows(&mut transaction, &[digest], Lock::Exclusive).await?;
                     if contents::layout(&mut transaction, digest).await?.as_ref() == Some(&layout) {
                         audit::set_blobs_of(&mut transaction, digest, &stands_on).await?;
@@ -133,12 +138,12 @@ impl Fsck<'_> {
             }
             let words = "its manifest names other blobs than the table".to_owned();
             let remedy = "the table follows the manifest";
-            self.mended(Flaw::ContentBlobs, format!("content {digest}"), words, remedy);
+            self.mended(FindingKind::ContentBlobs, format!("content {digest}"), words, remedy);
         }
         if let Some(blob) = lacking(&layout, &sizes) {
             let words = format!("it stands on blob {blob}, which is not there or too short");
             let affected = self.namers(digest).await?;
-            self.left(Flaw::NoBlob, format!("content {digest}"), words, affected);
+            self.left(FindingKind::NoBlob, format!("content {digest}"), words, affected);
         } else if self.options.depth == Depth::Digests {
             self.check_bytes(digest, &layout).await?;
         }
@@ -149,7 +154,7 @@ impl Fsck<'_> {
         self.manifests = Manifests::SomeDamaged;
         let affected = self.namers(digest).await?;
         let words = format!("its manifest is damaged: {why}");
-        self.left(Flaw::Manifest, format!("content {digest}"), words, affected);
+        self.left(FindingKind::Manifest, format!("content {digest}"), words, affected);
         Ok(())
     }
 }
@@ -161,19 +166,19 @@ impl Fsck<'_> {
         let mut wrong = self.wrong_chunks(layout).await?;
         if !wrong.is_empty() {
             tokio::time::sleep(PAUSE).await;
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let Some(layout) = contents::layout(&mut db, digest).await? else { return Ok(()) };
             drop(db);
             wrong = self.wrong_chunks(&layout).await?;
         }
-        if contents::layout(&mut *self.contents.db.read().await?, digest).await?.is_none() {
+        if contents::layout(&mut *self.context.db.read().await?, digest).await?.is_none() {
             return Ok(()); // It was collected meanwhile.
         }
         let Some((first, why)) = wrong.iter().next() else { return Ok(()) };
         let words =
             format!("{} of its chunks are wrong, chunk {first} the first: {why}", wrong.len());
         let affected = self.namers(digest).await?;
-        self.left(Flaw::WrongBytes, format!("content {digest}"), words, affected);
+        self.left(FindingKind::WrongBytes, format!("content {digest}"), words, affected);
         Ok(())
     }
 
@@ -207,7 +212,7 @@ impl Fsck<'_> {
     async fn staged_of(&self, layout: &Layout) -> Result<BTreeSet<BlobId>, Error> {
         let mut staged = BTreeSet::new();
         for blob in layout.blobs() {
-            match blobs::get(&mut *self.contents.db.read().await?, blob).await {
+            match blobs::get(&mut *self.context.db.read().await?, blob).await {
                 Ok(Some(row)) if row.location == Location::Staging => drop(staged.insert(blob)),
                 Ok(_) | Err(Error::Damaged { .. }) => (),
                 Err(error) => return Err(error),
@@ -218,7 +223,7 @@ impl Fsck<'_> {
 
     async fn hash(&mut self, layout: &Layout, chunk: Chunk) -> Result<ChunkDigest, Error> {
         use futures::stream::TryStreamExt as _;
-        let read = reader::read(self.contents.clone(), layout, chunk.range());
+        let read = reader::read(self.context.clone(), layout, chunk.range());
         let bytes: Vec<bytes::Bytes> = read.try_collect().await?;
         self.report.checked.bytes += chunk.length();
         self.progress();
@@ -226,7 +231,7 @@ impl Fsck<'_> {
     }
 }
 
-/// Whether these are the chunks of the content.
+/// True if these are the chunks of the content.
 fn is_of(digest: Digest, layout: &Layout) -> bool {
     let holes = layout.sources().map(|source| source == Source::Hole);
     let chunks: Vec<(ChunkDigest, bool)> = layout.chunks().iter().copied().zip(holes).collect();

@@ -11,8 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use futures::stream::TryStreamExt as _;
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, hash_chunk};
 
-use super::blobs::Bytes;
-use super::{Depth, Flaw, Fsck, PAGE};
+use super::{Depth, FindingKind, Fsck, PAGE};
 use crate::backend::blobs::{ObjectBody, StoredCopy};
 use crate::backend::db::audit::contents as audit;
 use crate::backend::db::blobs::{self, Blob, Location};
@@ -20,20 +19,20 @@ use crate::backend::db::{self, contents, copies};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{BlobId, Error, run_blocking, unix_now};
 
-/// What is wrong with a copy.
+/// Fault of a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum CopyFlaw {
-    /// It is not there.
+pub(super) enum CopyFault {
+    /// The object is not there.
     Missing,
-    /// It has so many bytes.
+    /// The object has so many bytes instead of the blob's.
     Length(u64),
-    /// Its ETag is not the one that it had when it was made.
+    /// The ETag is not the one of when the copy was made.
     Etag,
-    /// Its bytes are wrong, or cannot be read.
+    /// Bytes are wrong, or cannot be read.
     Bytes(String),
 }
 
-impl fmt::Display for CopyFlaw {
+impl fmt::Display for CopyFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => write!(f, "is not there"),
@@ -48,7 +47,24 @@ impl fmt::Display for CopyFlaw {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Copies {
     good: Vec<StoredCopy>,
-    bad: Vec<(StoredCopy, CopyFlaw)>,
+    bad: Vec<(StoredCopy, CopyFault)>,
+}
+
+/// State of the bytes of a blob.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BlobBytes {
+    /// All of them are as they should be.
+    Right,
+    /// They are staged on another host, where only a check there can see them.
+    Elsewhere,
+    /// They are not where the tables say.
+    Missing(Location),
+    /// There are so many of them, which is too many or too few.
+    Length(Location, u64),
+    /// All copies are wrong, the first of them like this.
+    Wrong(String),
+    /// Some copies are right and some are not.
+    SomeCopies(Copies),
 }
 
 impl Fsck<'_> {
@@ -57,36 +73,38 @@ impl Fsck<'_> {
         &mut self,
         row: &Blob,
         blob: BlobId,
-    ) -> Result<Bytes, Error> {
+    ) -> Result<BlobBytes, Error> {
         let mut found = Copies::default();
-        let mut all = copies::of_blob(&mut *self.contents.db.read().await?, blob).await?;
+        let mut all = copies::of_blob(&mut *self.context.db.read().await?, blob).await?;
         all.sort_unstable_by_key(|copy| copy.store);
         for copy in all {
-            match self.flaw_of(&copy, row.size).await? {
+            match self.fault_of(&copy, row.size).await? {
                 None => found.good.push(copy),
-                Some(flaw) => found.bad.push((copy, flaw)),
+                Some(fault) => found.bad.push((copy, fault)),
             }
         }
         Ok(match (found.good.is_empty(), found.bad.first()) {
-            (false, None) => Bytes::Right,
-            (false, Some(_)) => Bytes::SomeCopies(found),
-            (true, None | Some((_, CopyFlaw::Missing))) => Bytes::Missing(Location::Store),
-            (true, Some((_, CopyFlaw::Length(length)))) => Bytes::Length(Location::Store, *length),
-            (true, Some((copy, flaw))) => {
-                Bytes::Wrong(format!("its copy in {} {flaw}", copy.store))
+            (false, None) => BlobBytes::Right,
+            (false, Some(_)) => BlobBytes::SomeCopies(found),
+            (true, None | Some((_, CopyFault::Missing))) => BlobBytes::Missing(Location::Store),
+            (true, Some((_, CopyFault::Length(length)))) => {
+                BlobBytes::Length(Location::Store, *length)
+            }
+            (true, Some((copy, fault))) => {
+                BlobBytes::Wrong(format!("its copy in {} {fault}", copy.store))
             }
         })
     }
 
-    async fn flaw_of(&mut self, copy: &StoredCopy, size: u64) -> Result<Option<CopyFlaw>, Error> {
-        let Some(found) = self.contents.stores.find(copy).await? else {
-            return Ok(Some(CopyFlaw::Missing));
+    async fn fault_of(&mut self, copy: &StoredCopy, size: u64) -> Result<Option<CopyFault>, Error> {
+        let Some(found) = self.context.stores.find(copy).await? else {
+            return Ok(Some(CopyFault::Missing));
         };
         if found.size != size {
-            return Ok(Some(CopyFlaw::Length(found.size)));
+            return Ok(Some(CopyFault::Length(found.size)));
         }
         if copy.etag.is_some() && found.etag.is_some() && copy.etag != found.etag {
-            return Ok(Some(CopyFlaw::Etag));
+            return Ok(Some(CopyFault::Etag));
         }
         match self.options.depth {
             Depth::Sizes => Ok(None),
@@ -95,15 +113,15 @@ impl Fsck<'_> {
     }
 
     /// The first chunk that is wrong in a copy, of all contents that stand on its blob.
-    async fn wrong_chunk(&mut self, copy: &StoredCopy) -> Result<Option<CopyFlaw>, Error> {
+    async fn wrong_chunk(&mut self, copy: &StoredCopy) -> Result<Option<CopyFault>, Error> {
         let (mut last, mut seen) = (None, HashSet::new());
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::contents_on(&mut db, copy.blob, last, PAGE).await?;
             drop(db);
             let Some(until) = page.last().copied() else { return Ok(None) };
             for digest in page {
-                let mut db = self.contents.db.read().await?;
+                let mut db = self.context.db.read().await?;
                 let layout = match contents::layout(&mut db, digest).await {
                     Ok(Some(layout)) => layout,
                     // It has gone meanwhile, or its manifest is a finding.
@@ -115,8 +133,8 @@ impl Fsck<'_> {
                     if !seen.insert((offset, digest)) {
                         continue;
                     }
-                    if let Err(flaw) = self.check_chunk(copy, offset, (chunk, digest)).await {
-                        return Ok(Some(flaw));
+                    if let Err(fault) = self.check_chunk(copy, offset, (chunk, digest)).await {
+                        return Ok(Some(fault));
                     }
                 }
             }
@@ -129,17 +147,17 @@ impl Fsck<'_> {
         copy: &StoredCopy,
         offset: u64,
         (chunk, digest): (Chunk, ChunkDigest),
-    ) -> Result<(), CopyFlaw> {
-        let unreadable = |error: Error| CopyFlaw::Bytes(error.to_string());
+    ) -> Result<(), CopyFault> {
+        let unreadable = |error: Error| CopyFault::Bytes(error.to_string());
         let bytes = self.bytes_of(copy, offset..offset + chunk.length()).await;
-        let bytes = bytes.map_err(unreadable)?.ok_or(CopyFlaw::Missing)?;
+        let bytes = bytes.map_err(unreadable)?.ok_or(CopyFault::Missing)?;
         self.report.checked.bytes += chunk.length();
         self.progress();
         let hash = run_blocking(move || Ok(hash_chunk(chunk, &bytes))).await.map_err(unreadable)?;
         if hash == digest {
             return Ok(());
         }
-        Err(CopyFlaw::Bytes(format!("those from {offset} on are others")))
+        Err(CopyFault::Bytes(format!("those from {offset} on are others")))
     }
 
     /// Bytes of a copy, which a chunk holds; `None` when it is not there.
@@ -148,7 +166,7 @@ impl Fsck<'_> {
         copy: &StoredCopy,
         range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, Error> {
-        Ok(match self.contents.stores.read(copy, range.clone()).await? {
+        Ok(match self.context.stores.read(copy, range.clone()).await? {
             None => None,
             Some(ObjectBody::Stream(stream)) => {
                 Some(stream.try_collect::<Vec<bytes::Bytes>>().await?.concat())
@@ -168,16 +186,16 @@ impl Fsck<'_> {
 
     /// Reports the copies that are wrong, and makes each anew from one that is right.
     pub(super) async fn report_copies(&mut self, blob: BlobId, found: Copies) {
-        for (copy, flaw) in found.bad {
+        for (copy, fault) in found.bad {
             let (subject, words) =
-                (format!("blob {blob}"), format!("its copy in {} {flaw}", copy.store));
+                (format!("blob {blob}"), format!("its copy in {} {fault}", copy.store));
             let remedy = "the copy is made anew from another";
             let made = if self.mends() { self.make_anew(&copy, &found.good).await } else { Ok(()) };
             match made {
-                Ok(()) => self.mended(Flaw::WrongCopy, subject, words, remedy),
+                Ok(()) => self.mended(FindingKind::WrongCopy, subject, words, remedy),
                 Err(error) => {
                     let words = format!("{words}; it cannot be made anew: {error}");
-                    self.left(Flaw::WrongCopy, subject, words, vec![]);
+                    self.left(FindingKind::WrongCopy, subject, words, vec![]);
                 }
             }
         }
@@ -194,31 +212,31 @@ impl Fsck<'_> {
     }
 
     async fn copy_from(&mut self, source: &StoredCopy, bad: &StoredCopy) -> Result<(), Error> {
-        let (contents, between) = (self.contents.clone(), BlobId::random());
-        let _draft = contents.staging.draft(between).await?;
+        let (context, between) = (self.context.clone(), BlobId::random());
+        let _draft = context.staging.draft(between).await?;
         let mut start = 0;
         while start < source.size {
             let end = (start + CHUNK_SIZE).min(source.size);
             let bytes = self.bytes_of(source, start..end).await?;
             let bytes = bytes.ok_or(Error::MissingBlob { blob: source.blob })?;
-            contents.staging.write(between, start, bytes.into()).await?;
+            context.staging.write(between, start, bytes.into()).await?;
             start = end;
         }
-        contents.staging.sync(between).await?;
-        let path = contents.staging.path(between);
-        let copy = contents.stores.put(bad.store, bad.blob, path).await?;
+        context.staging.sync(between).await?;
+        let path = context.staging.path(between);
+        let copy = context.stores.put(bad.store, bad.blob, path).await?;
         if copy.size != source.size || self.wrong_chunk(&copy).await?.is_some() {
             return Err(Error::damaged("new copy of a blob", "it is not what was sent"));
         }
         if !db::retry_transaction(|| self.write_down(&copy)).await? {
-            contents.stores.remove(copy.store, &copy.key).await?;
+            context.stores.remove(copy.store, &copy.key).await?;
         }
         Ok(())
     }
 
     /// Answers `false` when the blob has been condemned meanwhile, so that its copies are not wanted.
     async fn write_down(&self, copy: &StoredCopy) -> Result<bool, Error> {
-        let mut transaction = self.contents.db.write().await?;
+        let mut transaction = self.context.db.write().await?;
         let is_needed = blobs::is_needed(&mut transaction, copy.blob).await?;
         if is_needed {
             copies::put(&mut transaction, copy, unix_now()).await?;
@@ -231,21 +249,21 @@ impl Fsck<'_> {
     pub(super) async fn check_strays_of_copies(&mut self) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::stray_copies(&mut db, last, PAGE).await?;
             drop(db);
             let Some(until) = page.last().copied() else { return Ok(()) };
             for blob in page {
                 if self.mends() {
                     let forget = || async {
-                        let mut transaction = self.contents.db.write().await?;
+                        let mut transaction = self.context.db.write().await?;
                         audit::remove_stray_copies(&mut transaction, blob).await?;
                         transaction.commit().await
                     };
                     db::retry_transaction(forget).await?;
                 }
                 let words = format!("blob {blob} is not known");
-                self.mended(Flaw::StrayCopy, "a copy".into(), words, "it is forgotten");
+                self.mended(FindingKind::StrayCopy, "a copy".into(), words, "it is forgotten");
             }
             last = Some(until);
         }

@@ -3,7 +3,7 @@
 use miaofs::content::Digest;
 use miaofs::protocol::ids::NodeId;
 
-use super::{Flaw, Fsck, PAGE};
+use super::{FindingKind, Fsck, PAGE};
 use crate::backend::db::audit::contents::{self as owned, OwnedCount};
 use crate::backend::db::audit::drives::{self as audit, NodeFlaw};
 use crate::backend::db::users::{self, User};
@@ -15,7 +15,7 @@ impl Fsck<'_> {
     pub(super) async fn check_drives(&mut self) -> Result<(), Error> {
         let mut last = UserId(i64::MIN);
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = users::page(&mut db, last, PAGE).await?;
             drop(db);
             let Some(user) = page.last() else { return Ok(()) };
@@ -32,18 +32,23 @@ impl Fsck<'_> {
     }
 
     async fn check_count(&mut self, user: &User) -> Result<(), Error> {
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         let Some(count) = audit::count_drive(&mut db, user.id).await? else { return Ok(()) };
         drop(db);
         if count.roots != 1 {
-            self.left(Flaw::NoRoot, user.name.clone(), "the drive has no root".into(), vec![]);
+            self.left(
+                FindingKind::NoRoot,
+                user.name.clone(),
+                "the drive has no root".into(),
+                vec![],
+            );
         }
         if count.agrees() {
             return Ok(());
         }
         if self.mends() {
             let recount = || async {
-                let mut transaction = self.contents.db.write().await?;
+                let mut transaction = self.context.db.write().await?;
                 accounts::lock(&mut transaction, user.id).await?;
                 audit::recount_drive(&mut transaction, user.id).await?;
                 transaction.commit().await
@@ -54,24 +59,24 @@ impl Fsck<'_> {
             format!("{bytes} bytes in {nodes} nodes up to version {version}")
         });
         let words = format!("the account says {said}, the drive holds {counted}");
-        self.mended(Flaw::DriveCount, user.name.clone(), words, "the drive is counted anew");
+        self.mended(FindingKind::DriveCount, user.name.clone(), words, "the drive is counted anew");
         Ok(())
     }
 
     async fn check_nodes(&mut self, user: &User) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::nodes_after(&mut db, user.id, last, PAGE).await?;
             let Some((until, _)) = page.last().copied() else { return Ok(()) };
             let mut flawed = Vec::new();
-            for flaw in NodeFlaw::ALL {
-                let found = audit::flawed_nodes(&mut db, flaw, user.id, (last, until)).await?;
-                flawed.extend(found.into_iter().map(|(node, digest)| (flaw, node, digest)));
+            for kind in NodeFlaw::ALL {
+                let found = audit::flawed_nodes(&mut db, kind, user.id, (last, until)).await?;
+                flawed.extend(found.into_iter().map(|(node, digest)| (kind, node, digest)));
             }
             drop(db);
-            for (flaw, node, digest) in flawed {
-                self.report_node(user, flaw, (node, digest)).await?;
+            for (kind, node, digest) in flawed {
+                self.report_node(user, kind, (node, digest)).await?;
             }
             self.check_cycles(user, &page).await?;
             self.report.checked.nodes += page.len() as u64;
@@ -83,25 +88,27 @@ impl Fsck<'_> {
     async fn report_node(
         &mut self,
         user: &User,
-        flaw: NodeFlaw,
+        kind: NodeFlaw,
         (node, digest): (NodeId, Option<Digest>),
     ) -> Result<(), Error> {
         let path = format!("{}:{}", user.name, self.path(user.id, node).await?);
         let content = digest.map_or_else(String::new, |digest| format!(" {digest}"));
-        let (flaw, words) = match flaw {
+        let (kind, words) = match kind {
             NodeFlaw::Unowned => return self.own(user, (path, digest)).await,
             NodeFlaw::FullTombstone => return self.empty(user, (path, node)).await,
             NodeFlaw::LostContent => {
-                (Flaw::LostContent, format!("the server does not have its content{content}"))
+                (FindingKind::LostContent, format!("the server does not have its content{content}"))
             }
             NodeFlaw::WrongSize => {
-                (Flaw::WrongSize, format!("it has another size than its content{content}"))
+                (FindingKind::WrongSize, format!("it has another size than its content{content}"))
             }
-            NodeFlaw::Nameless => (Flaw::Nameless, "it has no name".to_owned()),
-            NodeFlaw::ManyNames => (Flaw::ManyNames, "a directory has several names".to_owned()),
-            NodeFlaw::NoContent => (Flaw::NoContent, "a file has no content".to_owned()),
+            NodeFlaw::Nameless => (FindingKind::Nameless, "it has no name".to_owned()),
+            NodeFlaw::ManyNames => {
+                (FindingKind::ManyNames, "a directory has several names".to_owned())
+            }
+            NodeFlaw::NoContent => (FindingKind::NoContent, "a file has no content".to_owned()),
         };
-        self.left(flaw, format!("node {node}"), words, vec![path]);
+        self.left(kind, format!("node {node}"), words, vec![path]);
         Ok(())
     }
 
@@ -114,21 +121,21 @@ impl Fsck<'_> {
         let Some(digest) = digest else { return Ok(()) };
         if self.mends() {
             let own = || async {
-                let mut transaction = self.contents.db.write().await?;
+                let mut transaction = self.context.db.write().await?;
                 recount_owned(&mut transaction, user.id, digest).await?;
                 transaction.commit().await
             };
             db::retry_transaction(own).await?;
         }
         let words = format!("its user is not known to own its content {digest}");
-        self.mended(Flaw::Unowned, path, words, "the user owns it");
+        self.mended(FindingKind::Unowned, path, words, "the user owns it");
         Ok(())
     }
 
     async fn empty(&mut self, user: &User, (path, node): (String, NodeId)) -> Result<(), Error> {
         if self.mends() {
             let empty = || async {
-                let mut transaction = self.contents.db.write().await?;
+                let mut transaction = self.context.db.write().await?;
                 accounts::lock(&mut transaction, user.id).await?;
                 audit::empty_tombstone(&mut transaction, user.id, node).await?;
                 transaction.commit().await
@@ -136,14 +143,14 @@ impl Fsck<'_> {
             db::retry_transaction(empty).await?;
         }
         let words = "it is deleted and names a content".to_owned();
-        self.mended(Flaw::FullTombstone, path, words, "it names none");
+        self.mended(FindingKind::TombstoneWithContent, path, words, "it names none");
         Ok(())
     }
 
     async fn check_owned(&mut self, user: &User) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = owned::owned_after(&mut db, user.id, last, PAGE).await?;
             let Some(until) = page.last().copied() else { return Ok(()) };
             let flawed = owned::miscounted_owned(&mut db, user.id, (last, until)).await?;
@@ -163,7 +170,7 @@ impl Fsck<'_> {
         }
         if self.mends() {
             let mend = || async {
-                let mut transaction = self.contents.db.write().await?;
+                let mut transaction = self.context.db.write().await?;
                 recount_owned(&mut transaction, user.id, digest).await?;
                 transaction.commit().await
             };
@@ -171,10 +178,10 @@ impl Fsck<'_> {
         }
         if stored {
             let words = format!("said to be named {said} times, named {counted} times");
-            self.mended(Flaw::OwnedCount, subject, words, "it is counted anew");
+            self.mended(FindingKind::OwnedCount, subject, words, "it is counted anew");
         } else {
             let words = "the server does not have it, and nothing names it".to_owned();
-            self.mended(Flaw::OwnedLost, subject, words, "it is forgotten");
+            self.mended(FindingKind::OwnedLost, subject, words, "it is forgotten");
         }
         Ok(())
     }

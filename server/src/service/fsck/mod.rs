@@ -27,7 +27,7 @@ use crate::backend::db::audit::drives as audit;
 use crate::backend::{self, Backends, UserId};
 use crate::service::context::ServiceContext;
 
-pub(crate) use report::{Checked, Finding, Flaw, Outcome, Report};
+pub(crate) use report::{Checked, Finding, FindingKind, FindingStatus, Report};
 
 /// Rows of one page.
 const PAGE: u32 = 500;
@@ -35,10 +35,10 @@ const PAGE: u32 = 500;
 const AFFECTED_MAX: u32 = 20;
 /// Directories above each other that a path is followed through; a cycle has no end.
 const DEPTH_MAX: usize = 4096;
-/// How long what seems wrong is given to come right.
+/// Pause before a suspect is looked at again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Whether bytes are read.
+/// Thoroughness of the look at bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Depth {
     /// Bytes are counted.
@@ -47,21 +47,21 @@ pub(crate) enum Depth {
     Digests,
 }
 
-/// Whether findings are mended.
+/// Permission to mend findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repair {
     /// Nothing is changed.
     None,
-    /// What can be mended without loss is.
+    /// Whatever can be mended without loss.
     Safe,
 }
 
-/// How a check is done.
+/// Options of a check.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
-    /// Whether bytes are read.
+    /// Thoroughness of the look at bytes.
     pub depth: Depth,
-    /// Whether findings are mended.
+    /// Permission to mend findings.
     pub repair: Repair,
     /// Bytes that belong to nothing are left alone for so long: somebody may be about to use them.
     pub grace: Duration,
@@ -70,7 +70,7 @@ pub(crate) struct Options {
     pub grace_of_parts: Duration,
 }
 
-/// What happens during a check.
+/// News of a running check.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
     /// So much was looked at.
@@ -81,10 +81,10 @@ pub(crate) enum Event<'a> {
 
 /// A check under way.
 pub(crate) struct Fsck<'a> {
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     options: Options,
     report: Report,
-    /// Whether each manifest could be read, so that it is known which blobs are used.
+    /// Readability of the manifests: with all of them read it is known which blobs are used.
     manifests: Manifests,
     tell: &'a mut (dyn FnMut(Event<'_>) + Send),
 }
@@ -105,9 +105,9 @@ pub(crate) async fn check(
     options: Options,
     tell: &mut (dyn FnMut(Event<'_>) + Send),
 ) -> Result<Report, Error> {
-    let contents = ServiceContext::new(backends, policy);
+    let context = ServiceContext::new(backends, policy);
     let (report, manifests) = (Report::default(), Manifests::AllRead);
-    let mut fsck = Fsck { contents, options, report, manifests, tell };
+    let mut fsck = Fsck { context, options, report, manifests, tell };
     fsck.check_drives().await?;
     fsck.check_contents().await?;
     fsck.check_blobs().await?;
@@ -129,16 +129,16 @@ impl Fsck<'_> {
     }
 
     /// Reports what cannot be mended.
-    fn left(&mut self, flaw: Flaw, subject: String, words: String, affected: Vec<String>) {
-        let (outcome, remedy) = (Outcome::Left, None);
-        self.add(Finding { flaw, subject, words, affected, outcome, remedy });
+    fn left(&mut self, kind: FindingKind, subject: String, words: String, affected: Vec<String>) {
+        let (status, remedy) = (FindingStatus::Left, None);
+        self.add(Finding { kind, subject, words, affected, status, remedy });
     }
 
     /// Reports what was mended, or could be, by this remedy.
-    fn mended(&mut self, flaw: Flaw, subject: String, words: String, remedy: &'static str) {
-        let outcome = if self.mends() { Outcome::Mended } else { Outcome::Mendable };
+    fn mended(&mut self, kind: FindingKind, subject: String, words: String, remedy: &'static str) {
+        let status = if self.mends() { FindingStatus::Mended } else { FindingStatus::Mendable };
         let (affected, remedy) = (Vec::new(), Some(remedy));
-        self.add(Finding { flaw, subject, words, affected, outcome, remedy });
+        self.add(Finding { kind, subject, words, affected, status, remedy });
     }
 
     fn add(&mut self, finding: Finding) {
@@ -148,7 +148,7 @@ impl Fsck<'_> {
 
     /// Where the files are that name a content, as far as a finding says.
     async fn namers(&self, digest: Digest) -> Result<Vec<String>, backend::Error> {
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         let namers = audit::nodes_with_content(&mut db, digest, AFFECTED_MAX).await?;
         drop(db);
         let mut affected = Vec::new();
@@ -160,7 +160,7 @@ impl Fsck<'_> {
 
     /// A path of a node; what stands nowhere begins with `?`.
     async fn path(&self, user: UserId, node: NodeId) -> Result<String, backend::Error> {
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         let (mut at, mut names) = (node, Vec::new());
         while at != NodeId::ROOT && names.len() < DEPTH_MAX {
             let Some(entry) = audit::any_name(&mut db, user, at).await? else {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::stream::StreamExt as _;
 use miaofs::protocol::ids::UploadId;
 
-use super::blobs::Bytes;
-use super::{Flaw, Fsck, Manifests, PAGE, PAUSE};
+use super::copies::BlobBytes;
+use super::{FindingKind, Fsck, Manifests, PAGE, PAUSE};
 use crate::backend::blobs::StoreName;
 use crate::backend::db::audit::contents as audit;
 use crate::backend::db::blobs::{self, Blob, Location};
@@ -19,7 +19,7 @@ use crate::backend::{BlobId, Error, unix_now};
 impl Fsck<'_> {
     /// Checks the blobs on the staging disk of this host.
     pub(super) async fn check_staging(&mut self) -> Result<(), Error> {
-        let mut found = self.contents.staging.list();
+        let mut found = self.context.staging.list();
         let mut suspects = Vec::new();
         while let Some(staged) = found.recv().await {
             let staged = staged?;
@@ -43,8 +43,8 @@ impl Fsck<'_> {
                 continue;
             }
             let words = format!("{size} staged bytes belong to nothing");
-            if self.removes(Flaw::StrayStaged, blob, words) {
-                self.contents.staging.remove(blob).await?;
+            if self.removes(FindingKind::StrayStaged, blob, words) {
+                self.context.staging.remove(blob).await?;
             }
         }
         self.progress();
@@ -53,23 +53,23 @@ impl Fsck<'_> {
 
     /// Reports bytes that belong to nothing; answers whether they are to be removed. They are not as long
     /// as a content's manifest cannot be read, which may name them.
-    fn removes(&mut self, flaw: Flaw, blob: BlobId, words: String) -> bool {
+    fn removes(&mut self, kind: FindingKind, blob: BlobId, words: String) -> bool {
         let subject = format!("blob {blob}");
         match self.manifests {
-            Manifests::SomeDamaged => self.left(flaw, subject, words, vec![]),
-            Manifests::AllRead => self.mended(flaw, subject, words, "they are removed"),
+            Manifests::SomeDamaged => self.left(kind, subject, words, vec![]),
+            Manifests::AllRead => self.mended(kind, subject, words, "they are removed"),
         }
         self.mends() && self.manifests == Manifests::AllRead
     }
 
-    /// Whether staged bytes are neither an upload's nor a blob's that is still staged. The upload is
+    /// True if staged bytes are neither an upload's nor a blob's that is still staged. The upload is
     /// looked for first: at its end its blob is known before it is forgotten.
     async fn is_stray_staged(&mut self, blob: BlobId) -> Result<bool, Error> {
-        let contents = self.contents.clone();
-        if contents.staging.has_sidecar(UploadId::from_bytes(*blob.as_bytes())).await? {
+        let context = self.context.clone();
+        if context.staging.has_sidecar(UploadId::from_bytes(*blob.as_bytes())).await? {
             return Ok(false);
         }
-        let mut db = contents.db.read().await?;
+        let mut db = context.db.read().await?;
         let Some(used) = audit::blob_use(&mut db, blob).await? else {
             return Ok(audit::contents_on(&mut db, blob, None, 1).await?.is_empty());
         };
@@ -80,12 +80,12 @@ impl Fsck<'_> {
             return Ok(false);
         };
         // It was moved and is left over, if the bytes in the stores are all there.
-        Ok(self.look_at_bytes(blob, &row).await? == Bytes::Right)
+        Ok(self.look_at_bytes(blob, &row).await? == BlobBytes::Right)
     }
 
     /// Checks the objects of all stores.
     pub(super) async fn check_stores(&mut self) -> Result<(), Error> {
-        let names: Vec<StoreName> = self.contents.stores.names().collect();
+        let names: Vec<StoreName> = self.context.stores.names().collect();
         for name in names {
             self.check_store(name).await?;
         }
@@ -93,12 +93,12 @@ impl Fsck<'_> {
     }
 
     async fn check_store(&mut self, name: StoreName) -> Result<(), Error> {
-        let mut found = self.contents.stores.list(name)?;
+        let mut found = self.context.stores.list(name)?;
         let mut suspects = Vec::new();
         while let Some(object) = found.next().await {
             let object = object?;
             // Somebody else's, when the key is none of ours.
-            let Some(blob) = self.contents.stores.blob_of(name, &object.key) else { continue };
+            let Some(blob) = self.context.stores.blob_of(name, &object.key) else { continue };
             self.report.checked.objects += 1;
             if self.is_old(object.changed_at) && self.is_stray_object(name, blob).await? {
                 suspects.push((blob, object.size));
@@ -122,20 +122,20 @@ impl Fsck<'_> {
             if !self.is_stray_object(name, blob).await? {
                 continue;
             }
-            let Some(found) = self.contents.stores.head(name, blob).await? else { continue };
+            let Some(found) = self.context.stores.head(name, blob).await? else { continue };
             let words = format!("{size} bytes in the store {name} belong to nothing");
-            if self.removes(Flaw::StrayObject, blob, words) {
-                self.contents.stores.remove(name, &found.key).await?;
+            if self.removes(FindingKind::StrayObject, blob, words) {
+                self.context.stores.remove(name, &found.key).await?;
             }
         }
         self.progress();
         Ok(())
     }
 
-    /// Whether an object is of no blob, or of one that is in stores, but by the tables not in this one.
+    /// True if an object is of no blob, or of one that is in stores, but by the tables not in this one.
     async fn is_stray_object(&mut self, name: StoreName, blob: BlobId) -> Result<bool, Error> {
-        let contents = self.contents.clone();
-        let mut db = contents.db.read().await?;
+        let context = self.context.clone();
+        let mut db = context.db.read().await?;
         if audit::blob_use(&mut db, blob).await?.is_none() {
             return Ok(audit::contents_on(&mut db, blob, None, 1).await?.is_empty());
         }
@@ -151,7 +151,7 @@ impl Fsck<'_> {
             return Ok(false);
         }
         // It may be all that is left of the blob, unless its copies are right.
-        Ok(self.look_at_bytes(blob, &row).await? == Bytes::Right)
+        Ok(self.look_at_bytes(blob, &row).await? == BlobBytes::Right)
     }
 
     fn is_old(&self, changed_at: i64) -> bool {
@@ -159,7 +159,7 @@ impl Fsck<'_> {
     }
 }
 
-/// Whether a time in seconds since 1970 is so long ago.
+/// True if a time in seconds since 1970 is so long ago.
 pub(super) fn is_older(time: i64, than: Duration) -> bool {
     let seconds = i64::try_from(than.as_secs()).unwrap_or(i64::MAX);
     time <= unix_now().saturating_sub(seconds)

@@ -5,10 +5,10 @@ use serde::Serialize;
 /// Findings that a report lists; of more it only has the numbers.
 const LISTED_MAX: usize = 1000;
 
-/// What sort of thing is wrong.
+/// Kind of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Flaw {
+pub(crate) enum FindingKind {
     /// An account says that its drive holds something else than it does.
     DriveCount,
     /// A drive has no root.
@@ -24,7 +24,8 @@ pub(crate) enum Flaw {
     /// A directory has several names.
     ManyNames,
     /// A deleted node names a content.
-    FullTombstone,
+    #[serde(rename = "full_tombstone")]
+    TombstoneWithContent,
     /// A file has no content.
     NoContent,
     /// Directories hold each other.
@@ -32,7 +33,8 @@ pub(crate) enum Flaw {
     /// An entry leads to no node.
     DanglingEntry,
     /// An entry is in no directory.
-    HomelessEntry,
+    #[serde(rename = "homeless_entry")]
+    OrphanEntry,
     /// A user is said to name a content more or less often than they do.
     OwnedCount,
     /// A user owns a content that the server does not have.
@@ -53,7 +55,7 @@ pub(crate) enum Flaw {
     WrongLength,
     /// The bytes of a content are not those of its digest.
     WrongBytes,
-    /// What the tables say of a blob or of its copies cannot be read.
+    /// The rows of a blob or of its copies cannot be read.
     BlobRow,
     /// A copy of a blob is not there or wrong, and another one is right.
     WrongCopy,
@@ -71,38 +73,40 @@ pub(crate) enum Flaw {
     StrayParts,
 }
 
-/// What became of a finding.
+/// Treatment of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// It is mended.
+pub(crate) enum FindingStatus {
+    /// The check has mended it.
     Mended,
     /// `--repair` would mend it.
     Mendable,
-    /// It needs a person.
+    /// Only a person can mend it.
     Left,
 }
 
 /// Something that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
-    /// What sort of thing.
-    pub flaw: Flaw,
+    /// The kind of damage.
+    #[serde(rename = "flaw")]
+    pub kind: FindingKind,
     /// Of what.
     pub subject: String,
-    /// What is wrong, in words.
+    /// The damage in words.
     pub words: String,
     /// Files that suffer, each as `account:/path`; not all when they are many.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub affected: Vec<String>,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// What mends or mended it.
+    /// Mended, mendable, or left to a person.
+    #[serde(rename = "outcome")]
+    pub status: FindingStatus,
+    /// The step that mends or mended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<&'static str>,
 }
 
-/// How much was looked at.
+/// Numbers of things that were looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Checked {
     /// Accounts.
@@ -124,18 +128,18 @@ pub(crate) struct Checked {
 /// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Report {
-    /// How much was looked at.
+    /// Numbers of things that were looked at.
     pub checked: Checked,
-    /// How many findings there are.
+    /// Number of findings.
     pub found: u64,
-    /// How many of them are mended.
+    /// Number of mended findings.
     pub mended: u64,
     /// The first of them.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
-    /// How many findings are not mended.
+    /// Number of findings that are not mended.
     pub(crate) fn left(&self) -> u64 {
         self.found - self.mended
     }
@@ -143,7 +147,7 @@ impl Report {
     /// Adds a finding.
     pub(super) fn add(&mut self, finding: Finding) {
         self.found += 1;
-        self.mended += u64::from(finding.outcome == Outcome::Mended);
+        self.mended += u64::from(finding.status == FindingStatus::Mended);
         if self.findings.len() < LISTED_MAX {
             self.findings.push(finding);
         }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use miaofs::content::Digest;
 use miaofs::protocol::files::ContentRef;
 
-use super::{Depth, Finding, Flaw, Options, Outcome, Repair, Report, check};
+use super::{Depth, Finding, FindingKind, FindingStatus, Options, Repair, Report, check};
 use crate::backend::BlobId;
 use crate::backend::blobs::{StoreName, fanned_key};
 use crate::backend::db::blobs;
@@ -32,19 +32,19 @@ async fn scene() -> (Scene, Digest, BlobId) {
 
 /// Moves the staged blob to the store, as a transfer does.
 async fn store(scene: &Scene, blob: BlobId) {
-    let contents = &scene.contents;
-    let staged = contents.staging.path(blob);
-    let copy = contents.stores.put(StoreName::Local, blob, staged).await.unwrap();
-    let mut transaction = contents.db.write().await.unwrap();
+    let context = &scene.context;
+    let staged = context.staging.path(blob);
+    let copy = context.stores.put(StoreName::Local, blob, staged).await.unwrap();
+    let mut transaction = context.db.write().await.unwrap();
     copies::put(&mut transaction, &copy, 0).await.unwrap();
     blobs::set_stored(&mut transaction, blob).await.unwrap();
     transfers::remove_of(&mut transaction, blob).await.unwrap();
     transaction.commit().await.unwrap();
-    contents.staging.remove(blob).await.unwrap();
+    context.staging.remove(blob).await.unwrap();
 }
 
 async fn change(scene: &Scene, statements: &[&'static str]) {
-    let mut transaction = scene.contents.db.write().await.unwrap();
+    let mut transaction = scene.context.db.write().await.unwrap();
     for statement in statements {
         query(statement).execute(&mut transaction).await.unwrap();
     }
@@ -53,7 +53,7 @@ async fn change(scene: &Scene, statements: &[&'static str]) {
 
 async fn run(scene: &Scene, depth: Depth, repair: Repair) -> Report {
     let options = Options { depth, repair, grace: Duration::ZERO, grace_of_parts: Duration::ZERO };
-    let policy = scene.contents.policy.clone();
+    let policy = scene.context.policy.clone();
     check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap()
 }
 
@@ -61,13 +61,13 @@ async fn look(scene: &Scene) -> Report {
     run(scene, Depth::Sizes, Repair::None).await
 }
 
-fn flaws(report: &Report) -> Vec<Flaw> {
-    report.findings.iter().map(|finding| finding.flaw).collect()
+fn flaws(report: &Report) -> Vec<FindingKind> {
+    report.findings.iter().map(|finding| finding.kind).collect()
 }
 
-fn the(report: &Report, flaw: Flaw) -> &Finding {
-    let found = report.findings.iter().find(|finding| finding.flaw == flaw);
-    found.unwrap_or_else(|| panic!("no {flaw:?} in {report:#?}"))
+fn the(report: &Report, kind: FindingKind) -> &Finding {
+    let found = report.findings.iter().find(|finding| finding.kind == kind);
+    found.unwrap_or_else(|| panic!("no {kind:?} in {report:#?}"))
 }
 
 #[tokio::test]
@@ -84,51 +84,55 @@ async fn nothing_is_wrong_with_a_drive_that_nobody_damaged() {
 
 #[tokio::test]
 async fn what_can_be_mended_is_found_then_mended_and_then_gone() {
-    let damages: &[(&[&'static str], Flaw)] = &[
-        (&["UPDATE users SET used = used + 1"], Flaw::DriveCount),
-        (&["UPDATE users SET nodes = 99"], Flaw::DriveCount),
-        (&["UPDATE users SET seq = 0"], Flaw::DriveCount),
-        (&["UPDATE user_contents SET refs = refs + 1"], Flaw::OwnedCount),
-        (&["UPDATE user_contents SET refs = 0"], Flaw::OwnedCount),
-        (&["DELETE FROM user_contents"], Flaw::Unowned),
+    let damages: &[(&[&'static str], FindingKind)] = &[
+        (&["UPDATE users SET used = used + 1"], FindingKind::DriveCount),
+        (&["UPDATE users SET nodes = 99"], FindingKind::DriveCount),
+        (&["UPDATE users SET seq = 0"], FindingKind::DriveCount),
+        (&["UPDATE user_contents SET refs = refs + 1"], FindingKind::OwnedCount),
+        (&["UPDATE user_contents SET refs = 0"], FindingKind::OwnedCount),
+        (&["DELETE FROM user_contents"], FindingKind::Unowned),
         (
             &["INSERT INTO user_contents (user_id, digest) VALUES (1, zeroblob(32))"],
-            Flaw::OwnedLost,
+            FindingKind::OwnedLost,
         ),
-        (&["UPDATE files SET refs = 7"], Flaw::ContentCount),
-        (&["UPDATE files SET refs = 0, zero_at = 5"], Flaw::ContentCount),
-        (&["UPDATE files SET zero_at = 5"], Flaw::ContentCount),
-        (&["DELETE FROM file_blobs"], Flaw::ContentBlobs),
-        (&["INSERT INTO file_blobs VALUES (zeroblob(32), zeroblob(16))"], Flaw::ContentBlobs),
-        (&["DELETE FROM transfers"], Flaw::NoTransfer),
+        (&["UPDATE files SET refs = 7"], FindingKind::ContentCount),
+        (&["UPDATE files SET refs = 0, zero_at = 5"], FindingKind::ContentCount),
+        (&["UPDATE files SET zero_at = 5"], FindingKind::ContentCount),
+        (&["DELETE FROM file_blobs"], FindingKind::ContentBlobs),
+        (&["INSERT INTO file_blobs VALUES (zeroblob(32), zeroblob(16))"], FindingKind::ContentBlobs),
+        (&["DELETE FROM transfers"], FindingKind::NoTransfer),
         (
             &["INSERT INTO transfers (id, blob_id, host, state, next_at)
                VALUES (zeroblob(16), zeroblob(16), 'local', 0, 0)"],
-            Flaw::StrayTransfer,
+            FindingKind::StrayTransfer,
         ),
         (
             &["INSERT INTO blobs (id, size, place, host, key, state, created_at)
                VALUES (zeroblob(16), 5, 'staging', 'local', 'k', 0, 0)"],
-            Flaw::UnusedBlob,
+            FindingKind::UnusedBlob,
         ),
         (
             &["INSERT INTO copies (blob_id, place, object_key, size, created_at)
                VALUES (zeroblob(16), 'local', 'k', 5, 0)"],
-            Flaw::StrayCopy,
+            FindingKind::StrayCopy,
         ),
         (
             &["INSERT INTO entries SELECT user_id, parent, CAST('ghost' AS BLOB), randomblob(16) FROM entries
                LIMIT 1"],
-            Flaw::DanglingEntry,
+            FindingKind::DanglingEntry,
         ),
-        (&["UPDATE nodes SET deleted_at = 5 WHERE digest IS NOT NULL"], Flaw::FullTombstone),
+        (&["UPDATE nodes SET deleted_at = 5 WHERE digest IS NOT NULL"], FindingKind::TombstoneWithContent),
     ];
-    for (statements, flaw) in damages {
+    for (statements, kind) in damages {
         let (scene, _, _) = scene().await;
         change(&scene, statements).await;
-        assert_eq!(the(&look(&scene).await, *flaw).outcome, Outcome::Mendable, "{statements:?}");
+        assert_eq!(
+            the(&look(&scene).await, *kind).status,
+            FindingStatus::Mendable,
+            "{statements:?}"
+        );
         let mended = run(&scene, Depth::Sizes, Repair::Safe).await;
-        assert_eq!(the(&mended, *flaw).outcome, Outcome::Mended, "{statements:?}");
+        assert_eq!(the(&mended, *kind).status, FindingStatus::Mended, "{statements:?}");
         assert_eq!(mended.left(), 0, "{statements:?}: {mended:#?}");
         assert_eq!(flaws(&look(&scene).await), [], "{statements:?}");
     }
@@ -136,32 +140,32 @@ async fn what_can_be_mended_is_found_then_mended_and_then_gone() {
 
 #[tokio::test]
 async fn what_needs_a_person_is_left_as_it_is_and_names_the_file() {
-    let damages: &[(&[&'static str], Flaw)] = &[
-        (&["UPDATE nodes SET size = 5 WHERE digest IS NOT NULL"], Flaw::WrongSize),
-        (&["DELETE FROM entries WHERE name = CAST('a.txt' AS BLOB)"], Flaw::Nameless),
+    let damages: &[(&[&'static str], FindingKind)] = &[
+        (&["UPDATE nodes SET size = 5 WHERE digest IS NOT NULL"], FindingKind::WrongSize),
+        (&["DELETE FROM entries WHERE name = CAST('a.txt' AS BLOB)"], FindingKind::Nameless),
         (
             &["UPDATE entries SET parent = x'00000000000000000000000000000005'
                WHERE name = CAST('a.txt' AS BLOB)"],
-            Flaw::HomelessEntry,
+            FindingKind::OrphanEntry,
         ),
-        (&["UPDATE nodes SET digest = NULL WHERE digest IS NOT NULL"], Flaw::NoContent),
-        (&["DELETE FROM files"], Flaw::LostContent),
-        (&["UPDATE files SET manifest = x'00'"], Flaw::Manifest),
-        (&["UPDATE files SET manifest = x'00'", "DELETE FROM file_blobs"], Flaw::Manifest),
-        (&["DELETE FROM blobs"], Flaw::NoBlob),
-        (&["UPDATE blobs SET size = 3"], Flaw::NoBlob),
+        (&["UPDATE nodes SET digest = NULL WHERE digest IS NOT NULL"], FindingKind::NoContent),
+        (&["DELETE FROM files"], FindingKind::LostContent),
+        (&["UPDATE files SET manifest = x'00'"], FindingKind::Manifest),
+        (&["UPDATE files SET manifest = x'00'", "DELETE FROM file_blobs"], FindingKind::Manifest),
+        (&["DELETE FROM blobs"], FindingKind::NoBlob),
+        (&["UPDATE blobs SET size = 3"], FindingKind::NoBlob),
     ];
-    for (statements, flaw) in damages {
+    for (statements, kind) in damages {
         let (scene, _, blob) = scene().await;
         change(&scene, statements).await;
         for repair in [Repair::None, Repair::Safe, Repair::Safe] {
             let report = run(&scene, Depth::Sizes, repair).await;
-            let finding = the(&report, *flaw);
-            assert_eq!(finding.outcome, Outcome::Left, "{statements:?}");
+            let finding = the(&report, *kind);
+            assert_eq!(finding.status, FindingStatus::Left, "{statements:?}");
             let named = finding.affected.iter().any(|file| file.starts_with("ada:/"));
             assert!(named, "{statements:?}: {finding:?}");
         }
-        let here = scene.contents.staging.file(blob).unwrap().is_some();
+        let here = scene.context.staging.file(blob).unwrap().is_some();
         assert!(here, "{statements:?}: the last copy is gone");
     }
 }
@@ -178,7 +182,7 @@ async fn directories_that_hold_each_other_are_found() {
            WHERE name = CAST('docs' AS BLOB)"],
     )
     .await;
-    assert_eq!(flaws(&look(&scene).await), [Flaw::Cycle], "one finding for all of a cycle");
+    assert_eq!(flaws(&look(&scene).await), [FindingKind::Cycle], "one finding for all of a cycle");
 }
 
 #[tokio::test]
@@ -193,16 +197,16 @@ async fn bytes_that_are_gone_short_or_wrong_are_found_with_their_files() {
         file.write_all_at(b"!", 4).unwrap();
     };
     let damages = [
-        (remove, Flaw::MissingBytes, Depth::Sizes),
-        (cut, Flaw::WrongLength, Depth::Sizes),
-        (flip, Flaw::WrongBytes, Depth::Digests),
+        (remove, FindingKind::MissingBytes, Depth::Sizes),
+        (cut, FindingKind::WrongLength, Depth::Sizes),
+        (flip, FindingKind::WrongBytes, Depth::Digests),
     ];
-    for (damage, flaw, depth) in damages {
+    for (damage, kind, depth) in damages {
         for is_stored in [false, true] {
             let (scene, _, blob) = scene().await;
             let key = fanned_key(blob);
             let path = match is_stored {
-                false => scene.contents.staging.path(blob),
+                false => scene.context.staging.path(blob),
                 true => scene.directory.path().join("store").join(key),
             };
             if is_stored {
@@ -213,8 +217,8 @@ async fn bytes_that_are_gone_short_or_wrong_are_found_with_their_files() {
                 assert_eq!(flaws(&look(&scene).await), [], "sizes say nothing of bytes");
             }
             let report = run(&scene, depth, Repair::Safe).await;
-            assert_eq!(flaws(&report), [flaw]);
-            assert_eq!(report.findings[0].outcome, Outcome::Left);
+            assert_eq!(flaws(&report), [kind]);
+            assert_eq!(report.findings[0].status, FindingStatus::Left);
             assert_eq!(report.findings[0].affected, ["ada:/docs/a.txt"]);
         }
     }
@@ -234,12 +238,16 @@ async fn a_row_that_cannot_be_read_is_a_finding_and_the_rest_is_checked_all_the_
         change(&scene, &["UPDATE users SET nodes = 99"]).await;
         for depth in [Depth::Sizes, Depth::Digests] {
             let report = run(&scene, depth, Repair::None).await;
-            assert_eq!(flaws(&report), [Flaw::DriveCount, Flaw::BlobRow], "{damage:?}");
+            assert_eq!(
+                flaws(&report),
+                [FindingKind::DriveCount, FindingKind::BlobRow],
+                "{damage:?}"
+            );
             assert_eq!(report.findings[1].affected, ["ada:/docs/a.txt"]);
         }
-        let contents = &scene.contents;
+        let context = &scene.context;
         run(&scene, Depth::Digests, Repair::Safe).await;
-        assert!(contents.stores.head(StoreName::Local, blob).await.unwrap().is_some());
+        assert!(context.stores.head(StoreName::Local, blob).await.unwrap().is_some());
     }
 }
 
@@ -247,19 +255,19 @@ async fn a_row_that_cannot_be_read_is_a_finding_and_the_rest_is_checked_all_the_
 async fn bytes_that_belong_to_nothing_are_removed_when_they_are_old_and_no_others() {
     let (scene, _, blob) = scene().await;
     store(&scene, blob).await;
-    let contents = &scene.contents;
+    let context = &scene.context;
     let [staged, stored] = [BlobId::random(), BlobId::random()];
     for stray in [staged, stored, blob] {
-        contents.staging.create(stray, 0).await.unwrap();
-        contents.staging.write(stray, 0, Bytes::from_static(BYTES)).await.unwrap();
+        context.staging.create(stray, 0).await.unwrap();
+        context.staging.write(stray, 0, Bytes::from_static(BYTES)).await.unwrap();
     }
-    let path = contents.staging.path(stored);
-    contents.stores.put(StoreName::Local, stored, path).await.unwrap();
-    contents.staging.remove(stored).await.unwrap();
+    let path = context.staging.path(stored);
+    context.stores.put(StoreName::Local, stored, path).await.unwrap();
+    context.staging.remove(stored).await.unwrap();
 
     let options =
         Options { depth: Depth::Sizes, repair: Repair::Safe, grace: HOUR, grace_of_parts: HOUR };
-    let policy = contents.policy.clone();
+    let policy = context.policy.clone();
     let young = check(&scene.backends, policy, options, &mut |_event| ()).await.unwrap();
     assert_eq!(flaws(&young), [], "somebody may be about to use them");
 
@@ -268,10 +276,10 @@ async fn bytes_that_belong_to_nothing_are_removed_when_they_are_old_and_no_other
         report.findings.iter().map(|finding| finding.subject.clone()).collect();
     assert_eq!(subjects, [staged, stored, blob].map(|blob| format!("blob {blob}")).into());
     assert_eq!(report.left(), 0);
-    assert!(contents.staging.file(staged).unwrap().is_none());
-    assert!(contents.stores.head(StoreName::Local, stored).await.unwrap().is_none());
+    assert!(context.staging.file(staged).unwrap().is_none());
+    assert!(context.stores.head(StoreName::Local, stored).await.unwrap().is_none());
     assert!(
-        contents.stores.head(StoreName::Local, blob).await.unwrap().is_some(),
+        context.stores.head(StoreName::Local, blob).await.unwrap().is_some(),
         "only its staged bytes go"
     );
     assert_eq!(flaws(&look(&scene).await), []);

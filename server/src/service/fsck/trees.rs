@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use miaofs::protocol::ids::NodeId;
 
-use super::{DEPTH_MAX, Flaw, Fsck, PAGE};
+use super::{DEPTH_MAX, FindingKind, Fsck, PAGE};
 use crate::backend::Error;
 use crate::backend::db::audit::drives::{self as audit, EntryFlaw};
 use crate::backend::db::users::User;
@@ -18,7 +18,7 @@ impl Fsck<'_> {
     pub(super) async fn check_entries(&mut self, user: &User) -> Result<(), Error> {
         let mut last = None;
         loop {
-            let mut db = self.contents.db.read().await?;
+            let mut db = self.context.db.read().await?;
             let page = audit::parents_after(&mut db, user.id, last, PAGE).await?;
             let Some(until) = page.last().copied() else { return Ok(()) };
             let range = (last, until);
@@ -30,12 +30,17 @@ impl Fsck<'_> {
                 let name = String::from_utf8_lossy(&entry.name);
                 let words = format!("'{name}' is in {}, which is no directory", entry.parent);
                 let path = format!("{}:{}", user.name, self.path(user.id, entry.node).await?);
-                self.left(Flaw::HomelessEntry, format!("node {}", entry.node), words, vec![path]);
+                self.left(
+                    FindingKind::OrphanEntry,
+                    format!("node {}", entry.node),
+                    words,
+                    vec![path],
+                );
             }
             for entry in dangling {
                 if self.mends() {
                     let drop_entry = || async {
-                        let mut transaction = self.contents.db.write().await?;
+                        let mut transaction = self.context.db.write().await?;
                         accounts::lock(&mut transaction, user.id).await?;
                         audit::drop_dangling(&mut transaction, user.id, &entry).await?;
                         transaction.commit().await
@@ -46,7 +51,7 @@ impl Fsck<'_> {
                 let directory = self.path(user.id, entry.parent).await?;
                 let subject = format!("{}:{}/{name}", user.name, directory.trim_end_matches('/'));
                 let words = format!("it leads to node {}, which is not there", entry.node);
-                self.mended(Flaw::DanglingEntry, subject, words, "the entry is removed");
+                self.mended(FindingKind::DanglingEntry, subject, words, "the entry is removed");
             }
             last = Some(until);
         }
@@ -59,7 +64,7 @@ impl Fsck<'_> {
         page: &[(NodeId, bool)],
     ) -> Result<(), Error> {
         let mut above_are_fine = HashSet::new();
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         let mut cycles = Vec::new();
         for (start, is_directory) in page {
             let (mut at, mut way) = (*start, Vec::new());
@@ -82,7 +87,12 @@ impl Fsck<'_> {
         drop(db);
         for node in cycles {
             let words = "the way up from it does not lead to the root".to_owned();
-            self.left(Flaw::Cycle, format!("directory {node} of {}", user.name), words, vec![]);
+            self.left(
+                FindingKind::Cycle,
+                format!("directory {node} of {}", user.name),
+                words,
+                vec![],
+            );
         }
         Ok(())
     }

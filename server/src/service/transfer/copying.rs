@@ -14,29 +14,29 @@ use crate::service::context::ServiceContext;
 
 /// Makes the copies of a blob of `size` bytes that the policy wants and that are not there yet.
 pub(super) async fn copy_to_stores(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     transfer: Transfer,
     size: u64,
 ) -> Result<(), Error> {
     let blob = transfer.blob;
-    let there = copies::of_blob(&mut *contents.db.read().await?, blob).await?;
-    let file = contents.staging.path(blob);
-    for name in contents.stores.policy() {
+    let there = copies::of_blob(&mut *context.db.read().await?, blob).await?;
+    let file = context.staging.path(blob);
+    for name in context.stores.policy() {
         if there.iter().all(|copy| copy.store != *name) {
-            let copy = put(contents, transfer, *name, (&file, size)).await?;
-            write_down(contents, transfer.id, &copy).await?;
+            let copy = put(context, transfer, *name, (&file, size)).await?;
+            write_down(context, transfer.id, &copy).await?;
         }
     }
     Ok(())
 }
 
 async fn write_down(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     transfer: TransferId,
     copy: &StoredCopy,
 ) -> Result<(), Error> {
     db::retry_transaction(|| async {
-        let mut transaction = contents.db.write().await?;
+        let mut transaction = context.db.write().await?;
         copies::put(&mut transaction, copy, unix_now()).await?;
         multipart_uploads::clear(&mut transaction, transfer).await?;
         transaction.commit().await
@@ -46,20 +46,20 @@ async fn write_down(
 
 /// Makes a verified copy of a synced file of `size` bytes in a store, for a transfer.
 pub(super) async fn put(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     transfer: Transfer,
     name: StoreName,
     (file, size): (&Path, u64),
 ) -> Result<StoredCopy, Error> {
-    let begun = contents.stores.begin_multipart(name, transfer.blob, size).await?;
+    let begun = context.stores.begin_multipart(name, transfer.blob, size).await?;
     if let Some(put) = &begun
-        && let Err(error) = db::retry_transaction(|| note(contents, transfer.id, put)).await
+        && let Err(error) = db::retry_transaction(|| note(context, transfer.id, put)).await
     {
-        abort(contents, put).await;
+        abort(context, put).await;
         return Err(error);
     }
     let (blob, file) = (transfer.blob, file.to_owned());
-    let copy = contents.stores.put_multipart(name, blob, file, begun.as_ref()).await?;
+    let copy = context.stores.put_multipart(name, blob, file, begun.as_ref()).await?;
     if copy.size == size {
         return Ok(copy);
     }
@@ -68,48 +68,48 @@ pub(super) async fn put(
 }
 
 async fn note(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     transfer: TransferId,
     put: &MultipartUpload,
 ) -> Result<(), Error> {
-    let mut transaction = contents.db.write().await?;
+    let mut transaction = context.db.write().await?;
     multipart_uploads::record(&mut transaction, transfer, put).await?;
     transaction.commit().await
 }
 
 /// Ends what a former try of a transfer has begun to put and could not end.
 pub(super) async fn abort_former(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     transfer: TransferId,
 ) -> Result<(), Error> {
-    let former = multipart_uploads::of_transfer(&mut *contents.db.read().await?, transfer).await?;
+    let former = multipart_uploads::of_transfer(&mut *context.db.read().await?, transfer).await?;
     if let Some(put) = former {
-        abort(contents, &put).await;
+        abort(context, &put).await;
     }
     Ok(())
 }
 
 /// A store that does not answer holds nothing up here: it takes no new put either, so what is written
 /// down stays.
-async fn abort(contents: &ServiceContext, put: &MultipartUpload) {
-    if let Err(error) = contents.stores.abort_multipart(put).await {
+async fn abort(context: &ServiceContext, put: &MultipartUpload) {
+    if let Err(error) = context.stores.abort_multipart(put).await {
         tracing::warn!(store = %put.store, key = put.key, %error, "parts of a put are left");
     }
 }
 
 /// Removes a blob's copies from all stores, and what is known of them; the blob is condemned.
 pub(crate) async fn remove_from_stores(
-    contents: &ServiceContext,
+    context: &ServiceContext,
     blob: BlobId,
 ) -> Result<(), Error> {
-    let there = copies::of_blob(&mut *contents.db.read().await?, blob).await?;
-    contents.stores.remove_everywhere(blob, &there).await?;
-    if there.is_empty() { Ok(()) } else { strike_out(contents, &there).await }
+    let there = copies::of_blob(&mut *context.db.read().await?, blob).await?;
+    context.stores.remove_everywhere(blob, &there).await?;
+    if there.is_empty() { Ok(()) } else { strike_out(context, &there).await }
 }
 
-async fn strike_out(contents: &ServiceContext, gone: &[StoredCopy]) -> Result<(), Error> {
+async fn strike_out(context: &ServiceContext, gone: &[StoredCopy]) -> Result<(), Error> {
     let strike_out = || async {
-        let mut transaction = contents.db.write().await?;
+        let mut transaction = context.db.write().await?;
         for copy in gone {
             copies::remove(&mut transaction, copy.blob, copy.store).await?;
         }

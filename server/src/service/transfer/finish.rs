@@ -40,22 +40,22 @@ impl Transfers {
 
     /// Answers whether there was anything to finish.
     async fn finish_next(&self) -> Result<bool, Error> {
-        let ServiceContext { db, hosts, .. } = &*self.contents;
+        let ServiceContext { db, hosts, .. } = &*self.context;
         let moved = transfers::any_moved(&mut *db.read().await?, hosts.here().as_str()).await?;
         let Some(moved) = moved else { return Ok(false) };
         let blob = moved.blob;
-        if self.contents.policy.md5_index
+        if self.context.policy.md5_index
             && let Err(error) = self.index(blob).await
         {
             tracing::warn!(%blob, %error, "its contents are not in the index of MD5s");
         }
-        self.contents.staging.remove(blob).await?;
+        self.context.staging.remove(blob).await?;
         self.forget(moved.id).await?;
         Ok(true)
     }
 
     async fn index(&self, blob: BlobId) -> Result<(), Error> {
-        let db = &self.contents.db;
+        let db = &self.context.db;
         let unknown = contents::without_md5(&mut *db.read().await?, blob).await?;
         for digest in unknown {
             if let Some(md5) = self.md5_of(digest, blob).await? {
@@ -75,11 +75,11 @@ impl Transfers {
     /// The bytes are read from the staging disk, so that no store has to send them: unless a process
     /// was killed that had dropped them already.
     async fn md5_of(&self, digest: Digest, blob: BlobId) -> Result<Option<Md5>, Error> {
-        let layout = contents::layout(&mut *self.contents.db.read().await?, digest).await?;
+        let layout = contents::layout(&mut *self.context.db.read().await?, digest).await?;
         let Some(layout) = layout.filter(|layout| layout.blobs().len() <= 1) else {
             return Ok(None);
         };
-        let staging = self.contents.staging.clone();
+        let staging = self.context.staging.clone();
         let file = run_blocking(move || staging.file(blob)).await?;
         let (sender, mut receiver) = mpsc::channel::<bytes::Bytes>(MD5_AHEAD);
         let computed = background_thread("md5", move || {
@@ -89,10 +89,10 @@ impl Transfers {
             }
             Md5::from_bytes(md5.finalize().into())
         })?;
-        let contents = self.contents.clone();
+        let context = self.context.clone();
         let mut bytes = match file {
-            Some(file) => reader::read_from(contents, &layout, (blob, file)).boxed(),
-            None => reader::read(contents, &layout, 0..layout.size()).boxed(),
+            Some(file) => reader::read_from(context, &layout, (blob, file)).boxed(),
+            None => reader::read(context, &layout, 0..layout.size()).boxed(),
         };
         while let Some(bytes) = bytes.next().await {
             if sender.send(bytes?).await.is_err() {

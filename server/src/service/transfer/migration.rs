@@ -27,7 +27,7 @@ pub(crate) struct Migration {
     route: Route,
 }
 
-/// What was written into the outbox.
+/// Result of feeding the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fed {
     /// Blobs of so many bytes.
@@ -38,7 +38,7 @@ pub(crate) enum Fed {
     AllHasBegun,
 }
 
-/// How far a migration is.
+/// Progress of a migration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Progress {
     /// Copies that are still in the store that is to be left.
@@ -54,7 +54,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Whether all has moved and nothing is left.
+    /// True if all has moved and nothing is left.
     pub(crate) const fn is_done(&self) -> bool {
         self.blobs + self.moving + self.leaving + self.failed == 0
     }
@@ -102,7 +102,7 @@ impl Migration {
         transaction.commit().await
     }
 
-    /// Whether new uploads still go to the store that is to be left, as far as this configuration says.
+    /// True if new uploads still go to the store that is to be left, as far as this configuration says.
     pub(crate) fn is_refilled(&self) -> bool {
         self.stores.policy().contains(&self.route.from)
     }
@@ -141,7 +141,7 @@ impl Migration {
         Ok(Fed::Bytes(fed))
     }
 
-    /// How far it is.
+    /// Counts what has moved and what has not.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -170,7 +170,7 @@ impl Migration {
         Ok(relocations::any_error(&mut *self.db.read().await?, self.route).await?)
     }
 
-    /// How many objects of this server are in the store that was left, whether they are copies or not.
+    /// Counts the objects of this server in the store that was left, copies or not.
     ///
     /// # Errors
     /// [`Error::Backend`].

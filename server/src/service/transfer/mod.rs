@@ -30,26 +30,26 @@ pub(crate) use crate::backend::db::transfers::{ListedTransfer, TransferCount, Tr
 use crate::backend::queue::{Message, RoutingKey};
 use crate::service::context::ServiceContext;
 
-/// How often the outbox is looked at when nothing rings.
+/// Pause between two looks at the outbox when nothing rings.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Moves blobs. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Transfers {
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     /// Rings when a blob has moved.
     moved: Arc<Notify>,
     /// Rings when a worker has answered for a message.
     answered: Arc<Notify>,
-    /// What the workers of this process have in their hands.
+    /// Messages that workers of this process are at.
     at_work: Arc<Mutex<HashSet<Message>>>,
 }
 
 impl Transfers {
     /// Transfers of these contents' blobs.
-    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
         let (moved, answered) = (Arc::default(), Arc::default());
-        Self { contents, moved, answered, at_work: Arc::default() }
+        Self { context, moved, answered, at_work: Arc::default() }
     }
 
     /// Starts relay, worker and finisher of this process's host, and of what any process can do, which run
@@ -60,7 +60,7 @@ impl Transfers {
         workers.spawn(shared.clone().relay(RoutingKey::shared(), stop.clone()));
         workers.spawn(shared.clone().work(RoutingKey::shared(), stop.clone()));
         workers.spawn(shared.remove_left(stop.clone()));
-        let lane = RoutingKey::of_host(self.contents.host().as_str());
+        let lane = RoutingKey::of_host(self.context.host().as_str());
         workers.spawn(self.clone().relay(lane.clone(), stop.clone()));
         workers.spawn(self.clone().work(lane, stop.clone()));
         workers.spawn(self.clone().finish(stop.clone()));

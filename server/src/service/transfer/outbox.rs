@@ -18,7 +18,7 @@ pub(crate) struct Outbox {
     queue: Queue,
 }
 
-/// Which transfers are meant.
+/// Selection of dead transfers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     /// This one.
@@ -46,7 +46,7 @@ impl Outbox {
         Ok(transfers::page(&mut *self.db.read().await?, state, after, PAGE).await?)
     }
 
-    /// How many transfers each host has in each state.
+    /// Counts the transfers of each host in each state.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -54,7 +54,7 @@ impl Outbox {
         Ok(transfers::counts(&mut *self.db.read().await?).await?)
     }
 
-    /// How full the queues of these counts' hosts are, and last that of the dead letters; none when the
+    /// Lengths of the queues of these counts' hosts, and last that of the dead letters; none when the
     /// queue is within the server's process.
     ///
     /// # Errors

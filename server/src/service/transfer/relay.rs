@@ -21,9 +21,9 @@ impl Transfers {
     /// Publishes what the outbox has for a lane, as it comes, until `stop`.
     pub(super) async fn relay(self, lane: RoutingKey, stop: CancellationToken) {
         // What a queue held that has ended with its process is published again at once.
-        let mut restarted = !self.contents.queue.is_durable();
+        let mut restarted = !self.context.queue.is_durable();
         // While the queue is away everything stays as it is: uploads go on, transfers wait.
-        while stop.run_until_cancelled(self.contents.queue.ready()).await.is_some() {
+        while stop.run_until_cancelled(self.context.queue.ready()).await.is_some() {
             match self.publish_due(&lane, restarted).await {
                 Ok(published) => {
                     restarted = false;
@@ -36,7 +36,7 @@ impl Transfers {
             tokio::select! {
                 () = stop.cancelled() => return,
                 // What is staged here is the host's; another relay that waited would take its bell.
-                () = self.contents.staged.notified(), if lane != RoutingKey::shared() => (),
+                () = self.context.staged.notified(), if lane != RoutingKey::shared() => (),
                 () = self.answered.notified() => (),
                 () = tokio::time::sleep(LOOK) => (),
             }
@@ -52,7 +52,7 @@ impl Transfers {
         let due = self.take_due(lane, restarted).await?;
         let publish = |transfer: Transfer| async move {
             let message = Message { transfer: transfer.id, attempts: transfer.attempts };
-            (transfer, self.contents.queue.publish(lane, message).await)
+            (transfer, self.context.queue.publish(lane, message).await)
         };
         let mut published =
             stream::iter(due.iter().copied()).map(publish).buffer_unordered(AT_ONCE);
@@ -68,7 +68,7 @@ impl Transfers {
             }
         }
         let now = unix_now();
-        self.set_due(&confirmed, self.contents.policy.transfer.lost_at(now)).await?;
+        self.set_due(&confirmed, self.context.policy.transfer.lost_at(now)).await?;
         // A message may have arrived all the same: then the next one is void, or this one is.
         self.set_due(&refused, now).await?;
         outcome
@@ -79,7 +79,7 @@ impl Transfers {
         lane: &RoutingKey,
         restarted: bool,
     ) -> Result<Vec<Transfer>, backend::Error> {
-        let db = &self.contents.db;
+        let db = &self.context.db;
         let (host, now) = (lane.as_str(), unix_now());
         let mut look = db.read().await?;
         let due = restarted || transfers::any_due(&mut look, host, now).await?;
@@ -89,7 +89,7 @@ impl Transfers {
             return Ok(Vec::new());
         }
         // A process that ends before the queue has confirmed does not keep them for as long as a lost message.
-        let again_at = self.contents.policy.transfer.unconfirmed_at(now);
+        let again_at = self.context.policy.transfer.unconfirmed_at(now);
         let take = || async {
             let mut transaction = db.write().await?;
             if restarted {
@@ -108,7 +108,7 @@ impl Transfers {
             return Ok(());
         }
         db::retry_transaction(|| async {
-            let mut transaction = self.contents.db.write().await?;
+            let mut transaction = self.context.db.write().await?;
             for &transfer in transfers {
                 transfers::reschedule(&mut transaction, transfer, at).await?;
             }

@@ -32,8 +32,8 @@ const GATHERED: usize = 1024 * 1024;
 impl Transfers {
     /// Moves a blob from store to store, from wherever a former try has left it.
     pub(super) async fn relocate(&self, transfer: Transfer, route: Route) -> Result<(), Error> {
-        let (contents, blob) = (&self.contents, transfer.blob);
-        let mut db = contents.db.read().await?;
+        let (context, blob) = (&self.context, transfer.blob);
+        let mut db = context.db.read().await?;
         let row = blobs::get(&mut db, blob).await?;
         let there = copies::of_blob(&mut db, blob).await?;
         drop(db);
@@ -53,7 +53,7 @@ impl Transfers {
     }
 
     async fn is_whole(&self, copy: &StoredCopy) -> Result<bool, Error> {
-        let found = self.contents.stores.find(copy).await?;
+        let found = self.context.stores.find(copy).await?;
         Ok(found.is_some_and(|found| found.size == copy.size && found.etag == copy.etag))
     }
 
@@ -64,19 +64,19 @@ impl Transfers {
         old: &StoredCopy,
         to: StoreName,
     ) -> Result<StoredCopy, Error> {
-        let (stores, staging) = (&self.contents.stores, &self.contents.staging);
+        let (stores, staging) = (&self.context.stores, &self.context.staging);
         let name = BlobId::random();
         let _removed_in_the_end = staging.draft(name).await?;
         let path = staging.path(name);
         self.fetch(old, name).await?;
         staging.sync(name).await?;
         stores.verify(old, &path).await?;
-        Ok(copying::put(&self.contents, transfer, to, (&path, old.size)).await?)
+        Ok(copying::put(&self.context, transfer, to, (&path, old.size)).await?)
     }
 
     async fn fetch(&self, old: &StoredCopy, name: BlobId) -> Result<(), backend::Error> {
-        let staging = &self.contents.staging;
-        let opened = self.contents.stores.read(old, 0..old.size).await?;
+        let staging = &self.context.staging;
+        let opened = self.context.stores.read(old, 0..old.size).await?;
         let lost = backend::Error::MissingBlob { blob: old.blob };
         let mut pieces: BoxStream<'static, _> = match opened.ok_or(lost)? {
             ObjectBody::Stream(pieces) => pieces,
@@ -109,7 +109,7 @@ impl Transfers {
         old: &StoredCopy,
         new: &StoredCopy,
     ) -> Result<bool, backend::Error> {
-        let mut transaction = self.contents.db.write().await?;
+        let mut transaction = self.context.db.write().await?;
         if !blobs::is_needed(&mut transaction, transfer.blob).await? {
             return Ok(false);
         }
@@ -125,8 +125,8 @@ impl Transfers {
 
     /// For how long an object that the tables name no more may still be read.
     fn linger(&self) -> Duration {
-        let signed = match self.contents.stores.signs_urls() {
-            true => self.contents.policy.signed_url_ttl,
+        let signed = match self.context.stores.signs_urls() {
+            true => self.context.policy.signed_url_ttl,
             false => Duration::ZERO,
         };
         signed.saturating_add(LOOKED_UP)
@@ -134,7 +134,7 @@ impl Transfers {
 
     /// Drops what was copied of a blob that is condemned meanwhile; collection does the rest.
     async fn abandon(&self, transfer: Transfer, route: Route) -> Result<(), Error> {
-        self.contents.stores.remove_blob(route.to, transfer.blob).await?;
+        self.context.stores.remove_blob(route.to, transfer.blob).await?;
         self.forget(transfer.id).await
     }
 
@@ -158,7 +158,7 @@ impl Transfers {
 
     /// Answers whether there was anything to remove.
     async fn remove_next_left(&self) -> Result<bool, Error> {
-        let (db, now) = (&self.contents.db, unix_now());
+        let (db, now) = (&self.context.db, unix_now());
         let lane = RoutingKey::shared();
         let left = relocations::next_old_copy(&mut *db.read().await?, lane.as_str(), now).await?;
         let Some(left) = left else { return Ok(false) };
@@ -170,14 +170,14 @@ impl Transfers {
         if let Some(from) = route.map(|route| route.from)
             && named.iter().all(|copy| copy.store != from)
         {
-            self.contents.stores.remove(from, &left.key).await?;
+            self.context.stores.remove(from, &left.key).await?;
         }
         db::retry_transaction(|| self.forget_left(transfer)).await?;
         Ok(true)
     }
 
     async fn claim_left(&self, left: &OldCopy) -> Result<bool, backend::Error> {
-        let mut transaction = self.contents.db.write().await?;
+        let mut transaction = self.context.db.write().await?;
         let again_at = after(unix_now(), REMOVAL);
         let claimed = relocations::claim_old_copy(&mut transaction, left, again_at).await?;
         transaction.commit().await?;
@@ -185,7 +185,7 @@ impl Transfers {
     }
 
     async fn forget_left(&self, transfer: Transfer) -> Result<(), backend::Error> {
-        let mut transaction = self.contents.db.write().await?;
+        let mut transaction = self.context.db.write().await?;
         transfers::remove(&mut transaction, transfer.id).await?;
         transaction.commit().await
     }

@@ -30,9 +30,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(contents: &Arc<ServiceContext>) -> Self {
+    fn start(context: &Arc<ServiceContext>) -> Self {
         let running = Self { stop: CancellationToken::new(), workers: TaskTracker::new() };
-        Transfers::new(contents.clone()).start(&running.workers, &running.stop);
+        Transfers::new(context.clone()).start(&running.workers, &running.stop);
         running
     }
 
@@ -45,7 +45,7 @@ impl Running {
 
 /// Runs the workers until the outbox is empty.
 async fn run(scene: &Scene) {
-    let running = Running::start(&scene.contents);
+    let running = Running::start(&scene.context);
     until(scene, |states| states.is_empty()).await;
     running.stop().await;
 }
@@ -64,7 +64,7 @@ async fn until(scene: &Scene, are: impl Fn(&[TransferState]) -> bool) {
 }
 
 async fn states(scene: &Scene) -> Vec<TransferState> {
-    let mut db = scene.contents.db.read().await.unwrap();
+    let mut db = scene.context.db.read().await.unwrap();
     let all = transfers::page(&mut db, None, None, 1000).await.unwrap();
     all.into_iter().map(|listed| listed.state).collect()
 }
@@ -76,29 +76,29 @@ async fn impatient(queue: &QueueSettings) -> Scene {
     backends.queue = Queue::open(queue).unwrap();
     let transfer =
         TransferPolicy { attempts: 2, pause: Duration::ZERO, ..TransferPolicy::default() };
-    let policy = Policy { transfer, ..(*scene.contents.policy).clone() };
-    scene.contents = ServiceContext::new(&backends, Arc::new(policy));
+    let policy = Policy { transfer, ..(*scene.context.policy).clone() };
+    scene.context = ServiceContext::new(&backends, Arc::new(policy));
     scene
 }
 
-/// What to test on: the embedded queue, and RabbitMQ when there is one.
+/// Queues to test on: the embedded one, and RabbitMQ when there is one.
 fn queues() -> Vec<(QueueSettings, Option<Broker>)> {
     let rabbit = Broker::of_environment().map(|broker| (broker.settings(), Some(broker)));
     std::iter::once((QueueSettings::default(), None)).chain(rabbit).collect()
 }
 
 async fn is_moved(scene: &Scene, (digest, blob): (Digest, BlobId), bytes: &[u8]) {
-    let contents = &scene.contents;
-    let mut db = contents.db.read().await.unwrap();
+    let context = &scene.context;
+    let mut db = context.db.read().await.unwrap();
     let row = blobs::get(&mut db, blob).await.unwrap().unwrap();
     assert_eq!(row.location, Location::Store);
-    assert!(contents.staging.file(blob).unwrap().is_none(), "staged bytes are left");
+    assert!(context.staging.file(blob).unwrap().is_none(), "staged bytes are left");
     assert_eq!(scene.read(digest).await.as_deref(), Some(bytes));
     let found = contents::by_md5(&mut db, Md5::of(bytes), bytes.len() as u64, None).await;
     assert_eq!(found.unwrap(), Some(digest));
 }
 
-/// What a process had done of a transfer when it was killed.
+/// Steps of a transfer that a process had done when it was killed.
 #[derive(Debug, Clone, Copy)]
 enum Killed {
     BeforeAll,
@@ -110,7 +110,7 @@ enum Killed {
 }
 
 async fn leave(scene: &Scene, blob: BlobId, killed: Killed) {
-    let ServiceContext { db, hosts, staging, stores, .. } = &*scene.contents;
+    let ServiceContext { db, hosts, staging, stores, .. } = &*scene.context;
     let mut transaction = db.write().await.unwrap();
     if !matches!(killed, Killed::BeforeAll) {
         transfers::claim_due(&mut transaction, hosts.here().as_str(), (unix_now(), i64::MAX), 1)
@@ -162,22 +162,22 @@ async fn what_moves_is_indexed_from_the_staging_disk_and_not_read_back_from_its_
     let (digest, blob) = scene.bring(b"the bytes").await;
     leave(&scene, blob, Killed::WhenSettled).await;
     let key = crate::backend::blobs::fanned_key(blob);
-    scene.contents.stores.remove(StoreName::Local, &key).await.unwrap();
+    scene.context.stores.remove(StoreName::Local, &key).await.unwrap();
     run(&scene).await;
-    let mut db = scene.contents.db.read().await.unwrap();
+    let mut db = scene.context.db.read().await.unwrap();
     let found = contents::by_md5(&mut db, Md5::of(b"the bytes"), 9, None).await.unwrap();
     assert_eq!(found, Some(digest));
-    assert!(scene.contents.staging.file(blob).unwrap().is_none(), "staged bytes are left");
+    assert!(scene.context.staging.file(blob).unwrap().is_none(), "staged bytes are left");
 }
 
 #[tokio::test]
 async fn a_read_goes_on_while_its_blob_moves() {
     let scene = Scene::new(HOUR).await;
     let (digest, blob) = scene.bring(b"the bytes").await;
-    let layout = scene.contents.owned(scene.caller.user, digest).await.unwrap().unwrap();
-    let mut early = Box::pin(reader::read(scene.contents.clone(), &layout, 0..4));
+    let layout = scene.context.owned(scene.caller.user, digest).await.unwrap().unwrap();
+    let mut early = Box::pin(reader::read(scene.context.clone(), &layout, 0..4));
     run(&scene).await;
-    assert!(scene.contents.staging.file(blob).unwrap().is_none());
+    assert!(scene.context.staging.file(blob).unwrap().is_none());
     assert_eq!(early.next().await.unwrap().unwrap(), &b"the "[..]);
     assert!(early.next().await.is_none());
 }
@@ -201,9 +201,9 @@ async fn what_a_store_refuses_rests_with_its_reason_until_it_is_revived() {
         let scene = impatient(&queue).await;
         refuse(&scene);
         let brought = [scene.bring(b"one").await, scene.bring(b"other").await];
-        let running = Running::start(&scene.contents);
+        let running = Running::start(&scene.context);
         until(&scene, |states| states == [TransferState::Dead; 2]).await;
-        let mut db = scene.contents.db.read().await.unwrap();
+        let mut db = scene.context.db.read().await.unwrap();
         for dead in transfers::page(&mut db, Some(TransferState::Dead), None, 10).await.unwrap() {
             let error = dead.error.unwrap();
             assert!(error.contains("store") && error.contains("os error"), "{error}");
@@ -213,7 +213,7 @@ async fn what_a_store_refuses_rests_with_its_reason_until_it_is_revived() {
         assert_eq!(scene.read(brought[0].0).await.as_deref(), Some(&b"one"[..]));
 
         mend(&scene);
-        let mut transaction = scene.contents.db.write().await.unwrap();
+        let mut transaction = scene.context.db.write().await.unwrap();
         let first = TransferId::of_staged(brought[0].1);
         assert!(transfers::revive(&mut transaction, first, unix_now()).await.unwrap());
         assert!(!transfers::revive(&mut transaction, first, unix_now()).await.unwrap());
@@ -234,13 +234,13 @@ async fn a_transfer_whose_message_is_lost_is_published_again() {
     for (queue, broker) in queues() {
         let scene = impatient(&queue).await;
         let brought = scene.bring(b"the bytes").await;
-        let mut transaction = scene.contents.db.write().await.unwrap();
+        let mut transaction = scene.context.db.write().await.unwrap();
         let lost_soon = (unix_now(), unix_now() + 2);
         let taken = transfers::claim_due(&mut transaction, "local", lost_soon, 1).await.unwrap();
         transaction.commit().await.unwrap();
         if let Some(broker) = &broker {
             let message = Message { transfer: taken[0].id, attempts: taken[0].attempts };
-            scene.contents.queue.publish(&RoutingKey::of_host("local"), message).await.unwrap();
+            scene.context.queue.publish(&RoutingKey::of_host("local"), message).await.unwrap();
             broker.purge("local").await;
         }
         run(&scene).await;
@@ -254,14 +254,14 @@ async fn a_transfer_whose_message_is_lost_is_published_again() {
 #[tokio::test]
 async fn what_a_killed_relay_has_taken_and_not_published_is_due_before_what_is_lost() {
     let scene = Scene::new(HOUR).await;
-    let (relay, lane) = (Transfers::new(scene.contents.clone()), RoutingKey::of_host("local"));
+    let (relay, lane) = (Transfers::new(scene.context.clone()), RoutingKey::of_host("local"));
     scene.bring(b"taken").await;
     assert_eq!(relay.take_due(&lane, false).await.unwrap().len(), 1);
     assert!(!is_due_in(&scene, 30).await);
     assert!(is_due_in(&scene, 70).await);
 
     let scene = Scene::new(HOUR).await;
-    let relay = Transfers::new(scene.contents.clone());
+    let relay = Transfers::new(scene.context.clone());
     scene.bring(b"published").await;
     assert_eq!(relay.publish_due(&lane, false).await.unwrap(), 1);
     assert!(!is_due_in(&scene, 500).await);
@@ -269,7 +269,7 @@ async fn what_a_killed_relay_has_taken_and_not_published_is_due_before_what_is_l
 }
 
 async fn is_due_in(scene: &Scene, seconds: i64) -> bool {
-    let mut db = scene.contents.db.read().await.unwrap();
+    let mut db = scene.context.db.read().await.unwrap();
     transfers::any_due(&mut db, "local", unix_now() + seconds).await.unwrap()
 }
 
@@ -277,7 +277,7 @@ async fn is_due_in(scene: &Scene, seconds: i64) -> bool {
 async fn a_message_about_what_is_over_changes_nothing() {
     for (queue, broker) in queues() {
         let scene = impatient(&queue).await;
-        let queue = &scene.contents.queue;
+        let queue = &scene.context.queue;
         let brought = scene.bring(b"the bytes").await;
         let (transfer, lane) = (TransferId::of_staged(brought.1), RoutingKey::of_host("local"));
         let unknown = TransferId::of_staged(BlobId::random());
@@ -297,7 +297,7 @@ async fn uploads_go_on_without_rabbitmq_and_are_moved_when_it_is_back() {
     let Some(broker) = Broker::of_environment() else { return };
     let wire = broker.wire().await;
     let scene = impatient(&broker.settings_by(&wire)).await;
-    let running = Running::start(&scene.contents);
+    let running = Running::start(&scene.context);
     let first = scene.bring(b"before").await;
     until(&scene, |states| states.is_empty()).await;
     wire.cut();
@@ -318,15 +318,15 @@ async fn a_host_that_is_down_delays_only_its_own() {
         let scene = impatient(&queue).await;
         let here = scene.bring(b"here").await;
         let there = scene.bring(b"there").await;
-        let mut transaction = scene.contents.db.write().await.unwrap();
+        let mut transaction = scene.context.db.write().await.unwrap();
         transfers::remove(&mut transaction, TransferId::of_staged(there.1)).await.unwrap();
         transfers::insert(&mut transaction, there.1, "there", unix_now()).await.unwrap();
         transaction.commit().await.unwrap();
-        let running = Running::start(&scene.contents);
+        let running = Running::start(&scene.context);
         until(&scene, |states| states == [TransferState::Pending]).await;
         running.stop().await;
         is_moved(&scene, here, b"here").await;
-        assert!(scene.contents.staging.file(there.1).unwrap().is_some());
+        assert!(scene.context.staging.file(there.1).unwrap().is_some());
         if let Some(broker) = broker {
             broker.remove(&["local"]).await;
         }

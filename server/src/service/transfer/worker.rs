@@ -20,26 +20,26 @@ use crate::backend::{self, TransferId, unix_now};
 use crate::service::Error;
 use crate::service::policy::after;
 
-/// How long a worker waits before it asks again a database that does not answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause before a worker asks again a database that does not answer.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Characters of an error that are kept for the operator.
 const ERROR_LENGTH: usize = 1000;
 
-/// What came of a message.
+/// Result of handling a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// It was about a try that is over, or that another task is at.
+enum TransferOutcome {
+    /// The message was about a try that is over, or that another task is at.
     Void,
     /// The blob has moved.
     Moved,
-    /// It is tried again later.
+    /// The move failed and is tried again later.
     Failed,
-    /// It rests.
+    /// The move failed for the last time; an operator may revive it.
     Dead,
 }
 
-impl Outcome {
+impl TransferOutcome {
     const fn label(self) -> &'static str {
         match self {
             Self::Void => "void",
@@ -53,8 +53,8 @@ impl Outcome {
 impl Transfers {
     /// Moves what is published for a lane until `stop`; what is at work then comes to its end.
     pub(super) async fn work(self, lane: RoutingKey, stop: CancellationToken) {
-        let at_once = self.contents.policy.transfer.at_once;
-        let mut deliveries = self.contents.queue.deliveries(&lane, at_once);
+        let at_once = self.context.policy.transfer.at_once;
+        let mut deliveries = self.context.queue.deliveries(&lane, at_once);
         let mut working = JoinSet::new();
         loop {
             tokio::select! {
@@ -72,39 +72,45 @@ impl Transfers {
         let Some(outcome) = self.outcome_of(delivery.message, &stop).await else { return };
         metrics::counter!("miaofs_transfers_total", "result" => outcome.label()).increment(1);
         match outcome {
-            Outcome::Void | Outcome::Moved | Outcome::Failed => delivery.ack().await,
-            Outcome::Dead => delivery.reject().await,
+            TransferOutcome::Void | TransferOutcome::Moved | TransferOutcome::Failed => {
+                delivery.ack().await
+            }
+            TransferOutcome::Dead => delivery.reject().await,
         }
         self.answered.notify_one();
     }
 
     /// Does what a message asks for; `None` when the process stops before the outbox has the outcome.
-    async fn outcome_of(&self, message: Message, stop: &CancellationToken) -> Option<Outcome> {
-        let Some(_hands) = Hands::on(&self.at_work, message) else {
-            return Some(Outcome::Void);
+    async fn outcome_of(
+        &self,
+        message: Message,
+        stop: &CancellationToken,
+    ) -> Option<TransferOutcome> {
+        let Some(_claim) = WorkClaim::on(&self.at_work, message) else {
+            return Some(TransferOutcome::Void);
         };
-        let Some(transfer) = patiently(stop, || self.current(message)).await? else {
-            return Some(Outcome::Void);
+        let Some(transfer) = retry_until_stopped(stop, || self.current(message)).await? else {
+            return Some(TransferOutcome::Void);
         };
         let Err(error) = self.transfer_and_renew(transfer).await else {
-            return Some(Outcome::Moved);
+            return Some(TransferOutcome::Moved);
         };
-        let pause = self.contents.policy.transfer.pause_after(transfer.attempts);
+        let pause = self.context.policy.transfer.pause_after(transfer.attempts);
         tracing::warn!(blob = %transfer.blob, %error, again_in = ?pause, "a transfer failed");
         let error = with_causes(&error);
-        patiently(stop, || self.put_off(transfer, &error, pause)).await?;
-        Some(if pause.is_some() { Outcome::Failed } else { Outcome::Dead })
+        retry_until_stopped(stop, || self.put_off(transfer, &error, pause)).await?;
+        Some(if pause.is_some() { TransferOutcome::Failed } else { TransferOutcome::Dead })
     }
 
     async fn current(&self, message: Message) -> Result<Option<Transfer>, backend::Error> {
-        let mut db = self.contents.db.read().await?;
+        let mut db = self.context.db.read().await?;
         transfers::current(&mut db, message.transfer, message.attempts).await
     }
 
     /// Moves one blob and says meanwhile that its message is not lost.
     async fn transfer_and_renew(&self, transfer: Transfer) -> Result<(), Error> {
         let mut moving = pin!(self.transfer(transfer));
-        let sign_of_life = self.contents.policy.transfer.sign_of_life();
+        let sign_of_life = self.context.policy.transfer.sign_of_life();
         loop {
             match tokio::time::timeout(sign_of_life, &mut moving).await {
                 Ok(moved) => return moved,
@@ -118,9 +124,9 @@ impl Transfers {
     }
 
     async fn renew(&self, transfer: Transfer) -> Result<(), backend::Error> {
-        let lost_at = self.contents.policy.transfer.lost_at(unix_now());
+        let lost_at = self.context.policy.transfer.lost_at(unix_now());
         db::retry_transaction(|| async {
-            let mut transaction = self.contents.db.write().await?;
+            let mut transaction = self.context.db.write().await?;
             transfers::reschedule(&mut transaction, transfer, lost_at).await?;
             transaction.commit().await
         })
@@ -129,15 +135,15 @@ impl Transfers {
 
     /// Moves one blob, from wherever a former try has left it.
     async fn transfer(&self, transfer: Transfer) -> Result<(), Error> {
-        copying::abort_former(&self.contents, transfer.id).await?;
+        copying::abort_former(&self.context, transfer.id).await?;
         if let Some(route) = transfer.route {
             return self.relocate(transfer, route).await;
         }
-        let (contents, blob) = (&self.contents, transfer.blob);
-        let row = blobs::get(&mut *contents.db.read().await?, blob).await?;
+        let (context, blob) = (&self.context, transfer.blob);
+        let row = blobs::get(&mut *context.db.read().await?, blob).await?;
         let Some(row) = row else { return self.forget(transfer.id).await };
         match row.location {
-            Location::Staging if !self.settle(transfer, row).await? => {
+            Location::Staging if !self.place_in_stores(transfer, row).await? => {
                 return self.forget(transfer.id).await;
             }
             Location::Staging => (),
@@ -149,26 +155,26 @@ impl Transfers {
     }
 
     /// Copies a blob to the stores of the policy and says so; `false` when nobody needs it any more.
-    async fn settle(&self, transfer: Transfer, row: Blob) -> Result<bool, Error> {
-        let (contents, blob) = (&self.contents, transfer.blob);
-        copying::copy_to_stores(contents, transfer, row.size).await?;
-        let settle = || async {
-            let mut transaction = contents.db.write().await?;
+    async fn place_in_stores(&self, transfer: Transfer, row: Blob) -> Result<bool, Error> {
+        let (context, blob) = (&self.context, transfer.blob);
+        copying::copy_to_stores(context, transfer, row.size).await?;
+        let place_in_stores = || async {
+            let mut transaction = context.db.write().await?;
             let needed = blobs::set_stored(&mut transaction, blob).await?;
             transfers::set_moved(&mut transaction, transfer.id).await?;
             transaction.commit().await?;
             Ok::<_, Error>(needed)
         };
-        let needed = db::retry_transaction(settle).await?;
+        let needed = db::retry_transaction(place_in_stores).await?;
         if !needed {
-            copying::remove_from_stores(contents, blob).await?;
+            copying::remove_from_stores(context, blob).await?;
         }
         Ok(needed)
     }
 
     async fn set_moved(&self, transfer: TransferId) -> Result<(), backend::Error> {
         db::retry_transaction(|| async {
-            let mut transaction = self.contents.db.write().await?;
+            let mut transaction = self.context.db.write().await?;
             transfers::set_moved(&mut transaction, transfer).await?;
             transaction.commit().await
         })
@@ -177,7 +183,7 @@ impl Transfers {
 
     pub(super) async fn forget(&self, transfer: TransferId) -> Result<(), Error> {
         Ok(db::retry_transaction(|| async {
-            let mut transaction = self.contents.db.write().await?;
+            let mut transaction = self.context.db.write().await?;
             transfers::remove(&mut transaction, transfer).await?;
             transaction.commit().await
         })
@@ -192,7 +198,7 @@ impl Transfers {
     ) -> Result<(), backend::Error> {
         let again_at = pause.map(|pause| after(unix_now(), pause));
         let fail = || async {
-            let mut transaction = self.contents.db.write().await?;
+            let mut transaction = self.context.db.write().await?;
             transfers::fail(&mut transaction, failed, error, again_at).await?;
             transaction.commit().await
         };
@@ -202,12 +208,12 @@ impl Transfers {
 
 /// Holds a try of a transfer that a worker of this process is at, so that no other begins with it. A
 /// message about a former try holds nothing that the current one needs.
-struct Hands {
+struct WorkClaim {
     at_work: Arc<Mutex<HashSet<Message>>>,
     message: Message,
 }
 
-impl Hands {
+impl WorkClaim {
     /// `None` when another worker is at it.
     fn on(at_work: &Arc<Mutex<HashSet<Message>>>, message: Message) -> Option<Self> {
         let first = at_work.lock().unwrap_or_else(PoisonError::into_inner).insert(message);
@@ -215,14 +221,14 @@ impl Hands {
     }
 }
 
-impl Drop for Hands {
+impl Drop for WorkClaim {
     fn drop(&mut self) {
         self.at_work.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.message);
     }
 }
 
 /// Asks until the database answers; `None` when the process stops before.
-async fn patiently<T, F: Future<Output = Result<T, backend::Error>>>(
+async fn retry_until_stopped<T, F: Future<Output = Result<T, backend::Error>>>(
     stop: &CancellationToken,
     ask: impl Fn() -> F,
 ) -> Option<T> {
@@ -231,11 +237,11 @@ async fn patiently<T, F: Future<Output = Result<T, backend::Error>>>(
             Ok(answer) => return Some(answer),
             Err(error) => tracing::error!(%error, "a transfer waits for the database"),
         }
-        stop.run_until_cancelled(tokio::time::sleep(PATIENCE)).await?;
+        stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await?;
     }
 }
 
-/// What an error says, and what its causes add to it.
+/// An error in words, with what its causes add to it.
 fn with_causes(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

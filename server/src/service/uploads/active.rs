@@ -18,16 +18,16 @@ const QUOTAS: u64 = 2;
 
 /// The uploads of this host that are going on.
 #[derive(Debug, Default)]
-pub(super) struct Begun(Mutex<HashMap<UserId, HashMap<UploadId, u64>>>);
+pub(super) struct ActiveUploads(Mutex<HashMap<UserId, HashMap<UploadId, u64>>>);
 
-impl Begun {
+impl ActiveUploads {
     /// Learns of the uploads that a former process has begun here. Called once, before any request.
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(super) async fn recover(&self, contents: &ServiceContext) -> Result<(), Error> {
-        for id in contents.staging.inventory().await?.uploads {
-            if let Some(upload) = contents.tracker.upload(id).await? {
+    pub(super) async fn recover(&self, context: &ServiceContext) -> Result<(), Error> {
+        for id in context.staging.inventory().await?.uploads {
+            if let Some(upload) = context.tracker.upload(id).await? {
                 self.add(upload.user, id, upload.size);
             }
         }
@@ -45,8 +45,8 @@ impl Begun {
         quota: u64,
         policy: &Policy,
     ) -> Result<(), Error> {
-        let begun = self.lock();
-        let Some(uploads) = begun.get(&user) else { return Ok(()) };
+        let active = self.lock();
+        let Some(uploads) = active.get(&user) else { return Ok(()) };
         let bytes = uploads.values().copied().fold(size, u64::saturating_add);
         let most = policy.max_uploads;
         if (most > 0 && uploads.len() as u64 >= most) || bytes > quota.saturating_mul(QUOTAS) {
@@ -62,11 +62,11 @@ impl Begun {
 
     /// Counts an upload no more.
     pub(super) fn remove(&self, user: UserId, id: UploadId) {
-        let mut begun = self.lock();
-        if let Some(uploads) = begun.get_mut(&user) {
+        let mut active = self.lock();
+        if let Some(uploads) = active.get_mut(&user) {
             uploads.remove(&id);
             if uploads.is_empty() {
-                begun.remove(&user);
+                active.remove(&user);
             }
         }
     }

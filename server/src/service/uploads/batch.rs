@@ -13,24 +13,24 @@ use crate::backend::db::contents::{self, NewContent};
 use crate::backend::db::{self, Lock};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{self, BlobId, run_blocking, run_to_completion};
-use crate::service::context::{Arrival, ServiceContext};
+use crate::service::context::{ReceivedContents, ServiceContext};
 use crate::service::{Caller, Error};
 
 /// Batches that are received at once; each may take 64 MiB of memory.
 const BATCHES_AT_ONCE: usize = 4;
-/// How often a batch is begun anew because a content that it counted on has just been collected.
+/// Tries of a batch whose known contents are collected meanwhile.
 const TRIES: usize = 3;
 
 /// Batches of small contents. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Batches {
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     room: Arc<Semaphore>,
 }
 
 /// A content of a batch, with its bytes.
 #[derive(Debug, Clone)]
-struct Record {
+struct BatchEntry {
     digest: Digest,
     md5: Md5,
     bytes: Bytes,
@@ -38,11 +38,11 @@ struct Record {
 
 impl Batches {
     /// Batches into these contents.
-    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
-        Self { contents, room: Arc::new(Semaphore::new(BATCHES_AT_ONCE)) }
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
+        Self { context, room: Arc::new(Semaphore::new(BATCHES_AT_ONCE)) }
     }
 
-    /// Which contents are the caller's already.
+    /// Tells those of the contents that are the caller's already.
     ///
     /// # Errors
     /// [`Error::TooLarge`] when too many are asked about.
@@ -50,8 +50,8 @@ impl Batches {
         if request.digests.len() > KNOWN_MAX {
             return Err(Error::TooLarge(format!("at most {KNOWN_MAX} digests at once")));
         }
-        let mut db = self.contents.db.read().await?;
-        let since = self.contents.claimed_since();
+        let mut db = self.context.db.read().await?;
+        let since = self.context.claimed_since();
         let owned = contents::owned(&mut db, caller.user, &request.digests, since).await?;
         let known = request.digests.into_iter().filter(|digest| owned.contains_key(digest));
         Ok(KnownAnswer { known: known.collect() })
@@ -75,7 +75,7 @@ impl Batches {
         let size: usize = records.iter().map(|record| record.bytes.len()).sum();
         metrics::counter!("miaofs_batch_bytes_received_total").increment(size as u64);
         let largest = records.iter().map(|record| record.bytes.len()).max().unwrap_or(0);
-        self.contents.admit(caller.user, largest as u64).await?;
+        self.context.admit(caller.user, largest as u64).await?;
         for _try in 0..TRIES {
             if let Some(new) = self.try_store(caller, &records).await? {
                 return Ok(BatchStored { contents: records.len() as u64, new });
@@ -85,58 +85,62 @@ impl Batches {
     }
 
     /// Stores what is not here; `None` when something that was here has gone meanwhile.
-    async fn try_store(&self, caller: Caller, records: &[Record]) -> Result<Option<u64>, Error> {
-        let contents = &self.contents;
+    async fn try_store(
+        &self,
+        caller: Caller,
+        records: &[BatchEntry],
+    ) -> Result<Option<u64>, Error> {
+        let context = &self.context;
         let digests: Vec<Digest> = records.iter().map(|record| record.digest).collect();
-        let here = contents::stored(&mut *contents.db.read().await?, &digests).await?;
+        let here = contents::stored(&mut *context.db.read().await?, &digests).await?;
         let blob = BlobId::random();
         let (staged, bytes) = lay_out(blob, records, &here);
         let size: u64 = bytes.iter().map(|bytes| bytes.len() as u64).sum();
         let blob = if size > 0 {
-            let draft = contents.staging.draft(blob).await?;
-            contents.staging.fill(blob, bytes).await?;
-            contents.staging.sync(blob).await?;
+            let draft = context.staging.draft(blob).await?;
+            context.staging.fill(blob, bytes).await?;
+            context.staging.sync(blob).await?;
             Some(draft.persist())
         } else {
             None
         };
         let batches = self.clone();
         run_to_completion(async move {
-            let arrival = Arrival {
+            let received = ReceivedContents {
                 user: caller.user,
                 contents: staged,
                 blob: blob.map(|blob| (blob, size)),
             };
-            let kept = db::retry_transaction(|| batches.keep(&digests, &arrival)).await;
-            batches.contents.arrived(blob).await?;
-            Ok(kept?)
+            let stored = db::retry_transaction(|| batches.commit(&digests, &received)).await;
+            batches.context.after_store(blob).await?;
+            Ok(stored?)
         })
         .await
     }
 
     /// `None` when a content that has not come is not here either (any more).
-    async fn keep(
+    async fn commit(
         &self,
         digests: &[Digest],
-        arrival: &Arrival,
+        received: &ReceivedContents,
     ) -> Result<Option<u64>, backend::Error> {
-        let mut transaction = self.contents.db.write().await?;
+        let mut transaction = self.context.db.write().await?;
         let here = contents::lock_rows(&mut transaction, digests, Lock::Shared).await?;
         let coming: HashSet<Digest> =
-            arrival.contents.iter().map(|content| content.digest).collect();
+            received.contents.iter().map(|content| content.digest).collect();
         if !digests.iter().all(|digest| here.contains(digest) || coming.contains(digest)) {
             return Ok(None);
         }
         let unique: HashSet<Digest> = digests.iter().copied().collect();
         let unique: Vec<Digest> = unique.into_iter().collect();
-        let new = self.contents.keep(&mut transaction, arrival).await?;
-        contents::claim(&mut transaction, arrival.user, &unique, backend::unix_now()).await?;
+        let new = self.context.store(&mut transaction, received).await?;
+        contents::claim(&mut transaction, received.user, &unique, backend::unix_now()).await?;
         transaction.commit().await?;
         Ok(Some(new))
     }
 }
 
-fn parse(body: &Bytes) -> Result<Vec<Record>, Error> {
+fn parse(body: &Bytes) -> Result<Vec<BatchEntry>, Error> {
     let records = batch::parse(body).map_err(|error| {
         let words = error.to_string();
         match error {
@@ -145,7 +149,7 @@ fn parse(body: &Bytes) -> Result<Vec<Record>, Error> {
             BatchError::Digest(_) => Error::DigestMismatch(words),
         }
     })?;
-    let record = |(digest, bytes): (Digest, &[u8])| Record {
+    let record = |(digest, bytes): (Digest, &[u8])| BatchEntry {
         digest,
         md5: Md5::of(bytes),
         bytes: body.slice_ref(bytes),
@@ -156,7 +160,7 @@ fn parse(body: &Bytes) -> Result<Vec<Record>, Error> {
 /// The contents that are not `here`, each once, one after the other in a blob, and that blob's bytes.
 fn lay_out(
     blob: BlobId,
-    records: &[Record],
+    records: &[BatchEntry],
     here: &HashSet<Digest>,
 ) -> (Vec<NewContent>, Vec<Bytes>) {
     let mut seen = HashSet::new();

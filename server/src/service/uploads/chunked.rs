@@ -17,37 +17,37 @@ use miaofs::protocol::uploads::{UploadBegun, UploadInit, UploadStatus};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::active::Begun;
-use super::session::{Found, MissingChunk, Session, Sessions, facts_of};
+use super::active::ActiveUploads;
+use super::session::{Found, MissingChunk, UploadSession, UploadSessions, metadata_of};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Lock, contents};
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{self, BlobId, run_blocking, run_to_completion};
-use crate::service::context::{Arrival, ServiceContext};
+use crate::service::context::{ReceivedContents, ServiceContext};
 use crate::service::{Caller, Error};
 
 /// Chunks that are received at once; each takes 4 MiB of memory.
 const CHUNKS_AT_ONCE: usize = 64;
 /// Manifests that are proven at once: many holes take a while.
 const PROOFS_AT_ONCE: usize = 2;
-/// How long a body may pause.
+/// Longest pause of a body that is being sent.
 pub(super) const BODY_IDLE: Duration = Duration::from_secs(60);
-/// How long a chunk may take in all: it holds memory that others wait for.
+/// Longest time for a chunk in all: it holds memory that others wait for.
 const CHUNK_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// How often is asked whether the tracker has lost its memory.
-const FIND_AGAIN: Duration = Duration::from_secs(2);
+/// Pause between two looks whether the tracker has lost its memory.
+const REREGISTER: Duration = Duration::from_secs(2);
 
 /// Chunked uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Uploads(Arc<Shared>);
+pub(crate) struct Uploads(Arc<UploadsInner>);
 
 #[derive(Debug)]
-struct Shared {
-    contents: Arc<ServiceContext>,
-    sessions: Sessions,
-    begun: Begun,
+struct UploadsInner {
+    context: Arc<ServiceContext>,
+    sessions: UploadSessions,
+    active: ActiveUploads,
     /// Held while an upload is looked for and begun, so that the same one is not begun twice.
     beginning: Mutex<()>,
     buffers: Semaphore,
@@ -57,9 +57,9 @@ struct Shared {
 /// A chunk as it is sent.
 #[derive(Debug)]
 pub(crate) struct ChunkBody<S> {
-    /// How many bytes it has, as the sender says.
+    /// Length in bytes, as the sender says.
     pub length: Option<u64>,
-    /// Its MD5, as the sender says.
+    /// MD5 of the bytes, as the sender says.
     pub md5: Option<Md5>,
     /// The bytes, as they come.
     pub bytes: S,
@@ -67,11 +67,11 @@ pub(crate) struct ChunkBody<S> {
 
 impl Uploads {
     /// Chunked uploads into these contents.
-    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
-        Self(Arc::new(Shared {
-            sessions: Sessions::new(contents.clone()),
-            begun: Begun::default(),
-            contents,
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
+        Self(Arc::new(UploadsInner {
+            sessions: UploadSessions::new(context.clone()),
+            active: ActiveUploads::default(),
+            context,
             beginning: Mutex::new(()),
             buffers: Semaphore::new(CHUNKS_AT_ONCE),
             proofs: Semaphore::new(PROOFS_AT_ONCE),
@@ -84,7 +84,7 @@ impl Uploads {
     /// [`Error::Backend`].
     pub(crate) async fn recover(&self) -> Result<(), Error> {
         self.0.sessions.recover().await?;
-        self.0.begun.recover(&self.0.contents).await?;
+        self.0.active.recover(&self.0.context).await?;
         self.count_active().await
     }
 
@@ -99,51 +99,55 @@ impl Uploads {
         caller: Caller,
         request: UploadInit,
     ) -> Result<UploadBegun, Error> {
-        let contents = &self.0.contents;
-        contents.admit_size(request.size)?;
+        let context = &self.0.context;
+        context.admit_size(request.size)?;
         let (named_base, digest) = (request.base, request.digest);
-        let manifest = self.prove(request).await?;
-        if contents.owned(caller.user, digest).await?.is_some() {
-            return self.begin_owned(caller, &manifest).await;
+        let manifest = self.verify_manifest(request).await?;
+        if context.owned(caller.user, digest).await?.is_some() {
+            return self.begin_finished(caller, &manifest).await;
         }
         let base = match named_base {
-            Some(base) => contents.owned(caller.user, base).await?,
+            Some(base) => context.owned(caller.user, base).await?,
             None => None,
         };
-        contents.admit(caller.user, manifest.size()).await?;
-        let facts = facts_of(caller, &manifest, base.as_ref().zip(named_base));
+        context.admit(caller.user, manifest.size()).await?;
+        let metadata = metadata_of(caller, &manifest, base.as_ref().zip(named_base));
 
         let _alone = self.0.beginning.lock().await;
-        self.0.sessions.keep_told().await?;
-        match self.begun_before(&facts).await? {
+        self.0.sessions.ensure_registered().await?;
+        match self.find_resumable(&metadata).await? {
             Some(begun) => Ok(begun),
             None => {
-                let quota = contents.quota(caller.user).await?;
-                self.0.begun.admit(caller.user, facts.size, quota, &contents.policy)?;
-                self.begin(facts).await
+                let quota = context.quota(caller.user).await?;
+                self.0.active.admit(caller.user, metadata.size, quota, &context.policy)?;
+                self.begin(metadata).await
             }
         }
     }
 
     /// A content that is the user's already wants nothing but to be completed, which it is.
-    async fn begin_owned(&self, caller: Caller, manifest: &Manifest) -> Result<UploadBegun, Error> {
-        let contents = &self.0.contents;
+    async fn begin_finished(
+        &self,
+        caller: Caller,
+        manifest: &Manifest,
+    ) -> Result<UploadBegun, Error> {
+        let context = &self.0.context;
         let upload = TrackedUpload {
             id: UploadId::random(),
             user: caller.user,
             digest: manifest.digest(),
             size: manifest.size(),
-            host: contents.host().clone(),
+            host: context.host().clone(),
             boot: Vec::new(),
             phase: UploadPhase::Finished,
-            expires_in: contents.policy.upload_ttl.as_secs(),
+            expires_in: context.policy.upload_ttl.as_secs(),
         };
-        contents.tracker.put_upload(&upload).await?;
+        context.tracker.put_upload(&upload).await?;
         Ok(self.begun(upload.id, upload.size, Vec::new()))
     }
 
     /// Checks that the chunks make up the content.
-    async fn prove(&self, request: UploadInit) -> Result<Manifest, Error> {
+    async fn verify_manifest(&self, request: UploadInit) -> Result<Manifest, Error> {
         let _slot = self.0.proofs.acquire().await.map_err(|_closed| Error::Unavailable)?;
         let UploadInit { digest, size, chunks, .. } = request;
         let manifest = run_blocking(move || Ok(Manifest::proven(digest, size, &chunks))).await?;
@@ -155,53 +159,53 @@ impl Uploads {
     /// # Errors
     /// [`Error::WrongHost`] when it is on another host that lives. One that is down keeps what it has
     /// until its time is over; the upload begins anew here.
-    async fn begun_before(&self, facts: &Sidecar) -> Result<Option<UploadBegun>, Error> {
-        let contents = &self.0.contents;
-        let user = backend::UserId(facts.user);
-        for tracked in contents.tracker.uploads_of(user, facts.digest).await? {
-            if tracked.host != *contents.host() {
-                if contents.hosts.is_alive(&tracked.host).await? {
+    async fn find_resumable(&self, metadata: &Sidecar) -> Result<Option<UploadBegun>, Error> {
+        let context = &self.0.context;
+        let user = backend::UserId(metadata.user);
+        for tracked in context.tracker.uploads_of(user, metadata.digest).await? {
+            if tracked.host != *context.host() {
+                if context.hosts.is_alive(&tracked.host).await? {
                     return Err(Error::WrongHost(tracked.host));
                 }
                 continue;
             }
             let Some(session) = self.0.sessions.open(&tracked).await? else { continue };
             let missing = self.still_missing(&session).await?;
-            if missing.len() <= facts.missing.len() {
-                contents.tracker.renew_upload(session.id, contents.policy.upload_ttl).await?;
-                return Ok(Some(self.begun(session.id, facts.size, missing)));
+            if missing.len() <= metadata.missing.len() {
+                context.tracker.renew_upload(session.id, context.policy.upload_ttl).await?;
+                return Ok(Some(self.begun(session.id, metadata.size, missing)));
             }
         }
         Ok(None)
     }
 
-    async fn begin(&self, facts: Sidecar) -> Result<UploadBegun, Error> {
-        let contents = &self.0.contents;
-        let session = Session::new(UploadId::random(), facts);
-        if !session.facts.missing.is_empty() {
-            contents.staging.create(session.blob(), session.blob_size()).await?;
+    async fn begin(&self, metadata: Sidecar) -> Result<UploadBegun, Error> {
+        let context = &self.0.context;
+        let session = UploadSession::new(UploadId::random(), metadata);
+        if !session.metadata.missing.is_empty() {
+            context.staging.create(session.blob(), session.blob_size()).await?;
         }
-        contents.staging.put_sidecar(session.id, &session.facts).await?;
+        context.staging.put_sidecar(session.id, &session.metadata).await?;
         let upload = TrackedUpload {
             id: session.id,
-            user: backend::UserId(session.facts.user),
-            digest: session.facts.digest,
-            size: session.facts.size,
-            host: contents.host().clone(),
-            boot: contents.staging.boot().to_vec(),
+            user: backend::UserId(session.metadata.user),
+            digest: session.metadata.digest,
+            size: session.metadata.size,
+            host: context.host().clone(),
+            boot: context.staging.boot().to_vec(),
             phase: UploadPhase::Receiving,
-            expires_in: contents.policy.upload_ttl.as_secs(),
+            expires_in: context.policy.upload_ttl.as_secs(),
         };
-        contents.tracker.put_upload(&upload).await?;
-        self.0.begun.add(upload.user, upload.id, upload.size);
+        context.tracker.put_upload(&upload).await?;
+        self.0.active.add(upload.user, upload.id, upload.size);
         let session = self.0.sessions.insert(session);
         self.count_active().await?;
-        Ok(self.begun(session.id, session.facts.size, session.facts.missing.clone()))
+        Ok(self.begun(session.id, session.metadata.size, session.metadata.missing.clone()))
     }
 
     fn begun(&self, upload_id: UploadId, size: u64, missing: Vec<u64>) -> UploadBegun {
         let chunk_count = miaofs::content::chunk_count(size);
-        let host = self.0.contents.hosts.announced();
+        let host = self.0.context.hosts.announced();
         UploadBegun { upload_id, chunk_size: CHUNK_SIZE, chunk_count, missing, host }
     }
 
@@ -233,7 +237,7 @@ impl Uploads {
         })??;
         let bytes = check_chunk(bytes, missing, body.md5).await?;
 
-        let ServiceContext { tracker, staging, policy, .. } = &*self.0.contents;
+        let ServiceContext { tracker, staging, policy, .. } = &*self.0.context;
         if !tracker.has_chunk(id, index).await? {
             staging.write(session.blob(), missing.offset, bytes).await?;
         }
@@ -247,7 +251,7 @@ impl Uploads {
         if mark().await? { Ok(()) } else { Err(Error::NotFound("upload")) }
     }
 
-    /// How far an upload is.
+    /// Received and missing chunks of an upload.
     ///
     /// # Errors
     /// [`Error::NotFound`].
@@ -271,7 +275,7 @@ impl Uploads {
     pub(crate) async fn cancel(&self, caller: Caller, id: UploadId) -> Result<(), Error> {
         match self.0.sessions.find(caller.user, id).await? {
             Found::Receiving(session, _) => self.end(&session).await,
-            Found::Finished(_) => Ok(self.0.contents.tracker.remove_upload(id).await?),
+            Found::Finished(_) => Ok(self.0.context.tracker.remove_upload(id).await?),
         }
     }
 
@@ -299,36 +303,36 @@ impl Uploads {
         if !missing.is_empty() {
             return Err(Error::ChunksMissing(missing));
         }
-        self.keep(&session).await?;
-        let ServiceContext { tracker, staging, policy, .. } = &*self.0.contents;
+        self.store(&session).await?;
+        let ServiceContext { tracker, staging, policy, .. } = &*self.0.context;
         tracker.finish_upload(id, policy.upload_ttl).await?;
         staging.remove_sidecar(id).await?;
         self.0.sessions.remove(id);
-        self.0.begun.remove(caller.user, id);
+        self.0.active.remove(caller.user, id);
         self.count_active().await?;
-        Ok(ContentRef { digest: session.facts.digest, size: session.facts.size })
+        Ok(ContentRef { digest: session.metadata.digest, size: session.metadata.size })
     }
 
-    async fn keep(&self, session: &Session) -> Result<(), Error> {
-        let contents = &self.0.contents;
-        let blob = (!session.facts.missing.is_empty()).then(|| session.blob());
+    async fn store(&self, session: &UploadSession) -> Result<(), Error> {
+        let context = &self.0.context;
+        let blob = (!session.metadata.missing.is_empty()).then(|| session.blob());
         let synced = match blob {
-            Some(blob) => contents.staging.sync(blob).await?,
+            Some(blob) => context.staging.sync(blob).await?,
             None => true,
         };
-        db::retry_transaction(|| self.try_keep(session, blob, synced)).await?;
-        Ok(contents.arrived(blob).await?)
+        db::retry_transaction(|| self.try_store(session, blob, synced)).await?;
+        Ok(context.after_store(blob).await?)
     }
 
-    async fn try_keep(
+    async fn try_store(
         &self,
-        session: &Session,
+        session: &UploadSession,
         blob: Option<BlobId>,
         synced: bool,
     ) -> Result<(), Error> {
-        let contents = &self.0.contents;
-        let mut transaction = contents.db.write().await?;
-        let (digest, base) = (session.facts.digest, session.facts.base);
+        let context = &self.0.context;
+        let mut transaction = context.db.write().await?;
+        let (digest, base) = (session.metadata.digest, session.metadata.base);
         let both: Vec<Digest> = [digest].into_iter().chain(base).collect();
         let held = contents::lock_rows(&mut transaction, &both, Lock::Shared).await?;
         if !synced && !held.contains(&digest) {
@@ -340,38 +344,38 @@ impl Uploads {
         };
         let layout = session.layout(base.as_ref()).ok_or(Error::Conflict)?;
         let content = NewContent { digest, md5: None, layout };
-        let arrival = Arrival {
-            user: backend::UserId(session.facts.user),
+        let received = ReceivedContents {
+            user: backend::UserId(session.metadata.user),
             contents: vec![content],
             blob: blob.map(|blob| (blob, session.blob_size())),
         };
-        contents.keep(&mut transaction, &arrival).await?;
+        context.store(&mut transaction, &received).await?;
         Ok(transaction.commit().await?)
     }
 
     async fn claim_finished(&self, upload: &TrackedUpload) -> Result<ContentRef, Error> {
-        let contents = &self.0.contents;
-        db::retry_transaction(|| contents.claim_stored(upload.user, upload.digest)).await?;
+        let context = &self.0.context;
+        db::retry_transaction(|| context.claim_stored(upload.user, upload.digest)).await?;
         Ok(ContentRef { digest: upload.digest, size: upload.size })
     }
 
-    async fn receiving(&self, caller: Caller, id: UploadId) -> Result<Arc<Session>, Error> {
+    async fn receiving(&self, caller: Caller, id: UploadId) -> Result<Arc<UploadSession>, Error> {
         match self.0.sessions.find(caller.user, id).await? {
             Found::Receiving(session, _) => Ok(session),
             Found::Finished(_) => Err(Error::NotFound("upload")),
         }
     }
 
-    async fn still_missing(&self, session: &Session) -> Result<Vec<u64>, Error> {
+    async fn still_missing(&self, session: &UploadSession) -> Result<Vec<u64>, Error> {
         Ok(missing_after(session, &self.0.sessions.received(session).await?))
     }
 
     /// Lets a tracker that has lost its memory know again soon, until `stop`: others may be asked
     /// for what is staged here.
-    pub(crate) async fn find_again_forever(self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(FIND_AGAIN)).await.is_some() {
-            if let Err(error) = self.0.sessions.keep_told().await {
-                tracing::warn!(%error, "the tracker cannot be told of the uploads that are here");
+    pub(crate) async fn reregister_forever(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(REREGISTER)).await.is_some() {
+            if let Err(error) = self.0.sessions.ensure_registered().await {
+                tracing::warn!(%error, "the tracker cannot be registered_epoch of the uploads that are here");
             }
         }
     }
@@ -381,9 +385,9 @@ impl Uploads {
     /// # Errors
     /// [`Error::Backend`]; the rest is tried again next time.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
-        let ServiceContext { tracker, hosts, .. } = &*self.0.contents;
+        let ServiceContext { tracker, hosts, .. } = &*self.0.context;
         tracker.remove_expired().await?;
-        self.0.sessions.tell_all().await?;
+        self.0.sessions.reregister_all().await?;
         for upload in tracker.expired_uploads(hosts.here()).await? {
             match self.0.sessions.open(&upload).await? {
                 Some(session) if upload.phase == UploadPhase::Receiving => {
@@ -397,20 +401,20 @@ impl Uploads {
 
     /// The sidecar goes first: without it nothing comes back after a crash, and the rest is dropped
     /// when the process starts.
-    async fn end(&self, session: &Session) -> Result<(), Error> {
+    async fn end(&self, session: &UploadSession) -> Result<(), Error> {
         let _alone = session.ending.lock().await;
-        let ServiceContext { tracker, staging, .. } = &*self.0.contents;
+        let ServiceContext { tracker, staging, .. } = &*self.0.context;
         staging.remove_sidecar(session.id).await?;
         let ended = tracker.remove_upload(session.id).await;
         self.0.sessions.remove(session.id);
-        self.0.begun.remove(backend::UserId(session.facts.user), session.id);
-        self.0.contents.release(session.blob()).await?;
+        self.0.active.remove(backend::UserId(session.metadata.user), session.id);
+        self.0.context.release(session.blob()).await?;
         ended?;
         self.count_active().await
     }
 
     async fn count_active(&self) -> Result<(), Error> {
-        let ServiceContext { tracker, hosts, .. } = &*self.0.contents;
+        let ServiceContext { tracker, hosts, .. } = &*self.0.context;
         let active = tracker.receiving_uploads(hosts.here()).await?;
         metrics::gauge!("miaofs_uploads_active").set(active as f64);
         Ok(())
@@ -466,10 +470,10 @@ async fn check_chunk(
     Err(Error::DigestMismatch(format!("the bytes are not those of chunk {index}; send it again")))
 }
 
-/// Which chunks are to be sent when these were received.
-fn missing_after(session: &Session, received: &[u64]) -> Vec<u64> {
+/// Chunks that are left to be sent when these were received.
+fn missing_after(session: &UploadSession, received: &[u64]) -> Vec<u64> {
     let received: HashSet<&u64> = received.iter().collect();
-    let missing = session.facts.missing.iter();
+    let missing = session.metadata.missing.iter();
     missing.filter(|index| !received.contains(index)).copied().collect()
 }
 

@@ -30,15 +30,15 @@ const EXPIRES_IN: u64 = 300;
 
 /// Instant uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct FastUploads(Arc<ServiceContext>);
+pub(crate) struct InstantUploads(Arc<ServiceContext>);
 
-impl FastUploads {
+impl InstantUploads {
     /// Instant uploads of these contents.
-    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
-        Self(contents)
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
+        Self(context)
     }
 
-    /// Whether the server has a content, and what is to be proven before the caller may refer to it.
+    /// Looks for a content, and challenges the caller to prove possession of it.
     ///
     /// Somebody who asks by MD5 is always challenged: the answer to the proof tells the digest.
     ///

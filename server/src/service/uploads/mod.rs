@@ -1,4 +1,4 @@
-//! Uploads: every way in which a content comes, each of which ends in `ServiceContext::keep`.
+//! Uploads: every way in which a content comes, each of which ends in `ServiceContext::store`.
 //!
 //! In chunks (`chunked`, with the `session` of each upload and the `active` ones counted), many small ones at
 //! once (`batch`), one file in one request (`plain`), and without its bytes, for a proof (`instant`, which
@@ -13,5 +13,5 @@ mod session;
 
 pub(crate) use batch::Batches;
 pub(crate) use chunked::{ChunkBody, Uploads};
-pub(crate) use instant::FastUploads;
+pub(crate) use instant::InstantUploads;
 pub(crate) use plain::PlainUploads;

@@ -17,7 +17,7 @@ use crate::backend::db::contents::NewContent;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Draft;
 use crate::backend::{BlobId, run_blocking, run_to_completion};
-use crate::service::context::{Arrival, ServiceContext};
+use crate::service::context::{ReceivedContents, ServiceContext};
 use crate::service::{Caller, Error};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
@@ -28,14 +28,14 @@ const FILES_AT_ONCE: usize = 32;
 /// Plain uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct PlainUploads {
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     room: Arc<Semaphore>,
 }
 
 impl PlainUploads {
     /// Plain uploads into these contents.
-    pub(crate) fn new(contents: Arc<ServiceContext>) -> Self {
-        Self { contents, room: Arc::new(Semaphore::new(FILES_AT_ONCE)) }
+    pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
+        Self { context, room: Arc::new(Semaphore::new(FILES_AT_ONCE)) }
     }
 
     /// Receives a file of any size and makes its content the caller's own, for good.
@@ -49,34 +49,34 @@ impl PlainUploads {
     ) -> Result<ContentRef, Error> {
         let _room = self.room.acquire().await.map_err(|_closed| Error::Unavailable)?;
         let received = metrics::counter!("miaofs_upload_bytes_received_total");
-        let quota = self.contents.quota(caller.user).await?;
-        let mut intake = Intake::new(self.contents.clone()).await?;
+        let quota = self.context.quota(caller.user).await?;
+        let mut intake = Intake::new(self.context.clone()).await?;
         while let Some(frame) = next_frame(&mut body).await? {
             received.increment(frame.len() as u64);
             intake.push(&frame).await?;
-            self.contents.admit_size(intake.size())?;
+            self.context.admit_size(intake.size())?;
             if intake.size() > quota {
                 return Err(Error::OverQuota);
             }
         }
-        self.keep(caller, intake.finish().await?).await
+        self.store(caller, intake.finish().await?).await
     }
 
-    async fn keep(&self, caller: Caller, received: Received) -> Result<ContentRef, Error> {
-        let contents = self.contents.clone();
+    async fn store(&self, caller: Caller, received: Received) -> Result<ContentRef, Error> {
+        let context = self.context.clone();
         let Received { content, draft, blob_size } = received;
         let answer = ContentRef { digest: content.digest, size: content.layout.size() };
         let blob = draft.persist();
         run_to_completion(async move {
-            contents.staging.sync(blob).await?;
-            let arrival = Arrival {
+            context.staging.sync(blob).await?;
+            let received = ReceivedContents {
                 user: caller.user,
                 contents: vec![content],
                 blob: Some((blob, blob_size)),
             };
-            let kept = contents.keep_alone(&arrival).await;
-            contents.arrived(Some(blob)).await?;
-            kept?;
+            let stored = context.store_alone(&received).await;
+            context.after_store(Some(blob)).await?;
+            stored?;
             Ok::<(), Error>(())
         })
         .await?;
@@ -105,22 +105,22 @@ struct Received {
 
 /// A file that is coming.
 struct Intake {
-    contents: Arc<ServiceContext>,
+    context: Arc<ServiceContext>,
     blob: BlobId,
     draft: Draft,
     blob_size: u64,
     chunks: Vec<(ChunkDigest, Source)>,
     md5: md5::Md5,
-    /// What has come since the last whole chunk, one chunk at the most.
+    /// Bytes since the last whole chunk, one chunk at the most.
     rest: Vec<u8>,
 }
 
 impl Intake {
-    async fn new(contents: Arc<ServiceContext>) -> Result<Self, Error> {
+    async fn new(context: Arc<ServiceContext>) -> Result<Self, Error> {
         let blob = BlobId::random();
-        let draft = contents.staging.draft(blob).await?;
+        let draft = context.staging.draft(blob).await?;
         Ok(Self {
-            contents,
+            context,
             blob,
             draft,
             blob_size: 0,
@@ -172,7 +172,7 @@ impl Intake {
         } else {
             let offset = self.blob_size;
             self.blob_size += bytes.len() as u64;
-            self.contents.staging.write(self.blob, offset, bytes).await?;
+            self.context.staging.write(self.blob, offset, bytes).await?;
             Source::Blob { blob: self.blob, offset }
         };
         self.chunks.push((digest, source));

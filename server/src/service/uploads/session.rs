@@ -1,6 +1,6 @@
-//! Chunked uploads in flight, as this host knows them: their facts, and where a chunk belongs.
+//! Chunked uploads in flight, as this host knows them: their metadata, and where a chunk belongs.
 //!
-//! The facts never change and stand in the sidecar beside the staged bytes; this keeps those of the
+//! The metadata never changes and stands in the sidecar beside the staged bytes; this keeps that of the
 //! busy uploads in memory. Which chunks were received stands in the tracker. When the tracker has
 //! forgotten, be it one upload or all, the sidecars tell it again; and then, as when the machine has
 //! started anew, the staged bytes are hashed again and only what they prove counts as received.
@@ -21,28 +21,28 @@ use crate::service::{Caller, Error};
 
 /// Chunk digests that are kept in memory for uploads that nobody is touching: 16 MiB of them.
 const IDLE_CHUNKS: usize = 512 * 1024;
-/// How often the tracker is told again what it forgot while it was asked.
-const TELL_TRIES: usize = 3;
+/// Tries to register an upload with a tracker that loses it again meanwhile.
+const REGISTER_TRIES: usize = 3;
 
 /// One upload that is receiving.
 #[derive(Debug)]
-pub(super) struct Session {
-    /// Its id.
+pub(super) struct UploadSession {
+    /// Id that the client knows it by.
     pub id: UploadId,
-    /// What it brings.
-    pub facts: Sidecar,
+    /// Digests of all its chunks, and those of them that are to be sent.
+    pub metadata: Sidecar,
     /// Held by whoever completes, cancels or sweeps it.
     pub ending: tokio::sync::Mutex<()>,
     /// Held by whoever hashes the staged bytes again.
     checking: tokio::sync::Mutex<()>,
 }
 
-impl Session {
+impl UploadSession {
     /// A session for what the sidecar says.
-    pub(super) fn new(id: UploadId, facts: Sidecar) -> Self {
+    pub(super) fn new(id: UploadId, metadata: Sidecar) -> Self {
         Self {
             id,
-            facts,
+            metadata,
             ending: tokio::sync::Mutex::default(),
             checking: tokio::sync::Mutex::default(),
         }
@@ -55,15 +55,15 @@ impl Session {
 
     /// A chunk that is to be sent; `None` for any other.
     pub(super) fn missing_chunk(&self, index: u64) -> Option<MissingChunk> {
-        let rank = self.facts.missing.binary_search(&index).ok()?;
-        let digest = self.facts.chunks.get(usize::try_from(index).ok()?)?;
-        let chunk = Chunk::new(index, self.facts.size)?;
+        let rank = self.metadata.missing.binary_search(&index).ok()?;
+        let digest = self.metadata.chunks.get(usize::try_from(index).ok()?)?;
+        let chunk = Chunk::new(index, self.metadata.size)?;
         Some(MissingChunk { chunk, digest: *digest, offset: rank as u64 * CHUNK_SIZE })
     }
 
     /// All chunks that are to be sent.
     pub(super) fn missing_chunks(&self) -> impl Iterator<Item = MissingChunk> {
-        self.facts.missing.iter().filter_map(|index| self.missing_chunk(*index))
+        self.metadata.missing.iter().filter_map(|index| self.missing_chunk(*index))
     }
 
     /// Bytes of the blob. Only the last chunk of a content is short, and it is the last one here too.
@@ -74,37 +74,37 @@ impl Session {
     /// The layout of the content, once all is received; `None` when the base does not have what it
     /// had when the upload began.
     pub(super) fn layout(&self, base: Option<&Layout>) -> Option<Layout> {
-        let facts = &self.facts;
+        let metadata = &self.metadata;
         let mut base = base.map(|base| base.chunks().iter().zip(base.sources()));
-        let mut chunks = Vec::with_capacity(facts.chunks.len());
-        for (index, digest) in (0..).zip(&facts.chunks) {
+        let mut chunks = Vec::with_capacity(metadata.chunks.len());
+        for (index, digest) in (0..).zip(&metadata.chunks) {
             let in_base = base.as_mut().and_then(Iterator::next);
             let source = if let Some(missing) = self.missing_chunk(index) {
                 Source::Blob { blob: self.blob(), offset: missing.offset }
-            } else if facts.holes.binary_search(&index).is_ok() {
+            } else if metadata.holes.binary_search(&index).is_ok() {
                 Source::Hole
             } else {
                 in_base.filter(|(of_base, _)| *of_base == digest)?.1
             };
             chunks.push((*digest, source));
         }
-        Some(Layout::new(facts.size, chunks))
+        Some(Layout::new(metadata.size, chunks))
     }
 }
 
 /// A chunk that is to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MissingChunk {
-    /// Which bytes of the content it is.
+    /// Position in the content.
     pub chunk: Chunk,
-    /// What they hash to.
+    /// Digest that its bytes must have.
     pub digest: ChunkDigest,
     /// Where they stand in the blob.
     pub offset: u64,
 }
 
-/// Which chunks of a content have to be sent: those that are no holes and not in the base.
-pub(super) fn facts_of(
+/// Metadata of a new upload: chunks that are no holes and not in the base are to be sent.
+pub(super) fn metadata_of(
     caller: Caller,
     manifest: &Manifest,
     base: Option<(&Layout, Digest)>,
@@ -135,25 +135,25 @@ pub(super) fn facts_of(
 /// An upload that a caller asked for.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// It waits for chunks, or to be completed.
-    Receiving(Arc<Session>, TrackedUpload),
-    /// It was completed before.
+    /// Waiting for chunks, or for its completion.
+    Receiving(Arc<UploadSession>, TrackedUpload),
+    /// Completed before.
     Finished(TrackedUpload),
 }
 
 /// The sessions of this host.
 #[derive(Debug)]
-pub(super) struct Sessions {
-    contents: Arc<ServiceContext>,
-    live: Mutex<HashMap<UploadId, Arc<Session>>>,
+pub(super) struct UploadSessions {
+    context: Arc<ServiceContext>,
+    live: Mutex<HashMap<UploadId, Arc<UploadSession>>>,
     /// The memory of the tracker that knows of all uploads whose sidecars are here.
-    told: tokio::sync::Mutex<Option<Epoch>>,
+    registered_epoch: tokio::sync::Mutex<Option<Epoch>>,
 }
 
-impl Sessions {
+impl UploadSessions {
     /// None in memory yet.
-    pub(super) fn new(contents: Arc<ServiceContext>) -> Self {
-        Self { contents, live: Mutex::default(), told: tokio::sync::Mutex::default() }
+    pub(super) fn new(context: Arc<ServiceContext>) -> Self {
+        Self { context, live: Mutex::default(), registered_epoch: tokio::sync::Mutex::default() }
     }
 
     /// An upload of the user.
@@ -162,15 +162,15 @@ impl Sessions {
     /// [`Error::NotFound`] when there is none, or it is another user's; [`Error::WrongHost`] when its
     /// chunks are on another host.
     pub(super) async fn find(&self, user: UserId, id: UploadId) -> Result<Found, Error> {
-        let tracked = match self.contents.tracker.upload(id).await? {
+        let tracked = match self.context.tracker.upload(id).await? {
             Some(tracked) => Some(tracked),
-            None => self.tell_again(id).await?,
+            None => self.reregister(id).await?,
         };
         let tracked =
             tracked.filter(|upload| upload.user == user).ok_or(Error::NotFound("upload"))?;
         match tracked.phase {
             UploadPhase::Finished => Ok(Found::Finished(tracked)),
-            UploadPhase::Receiving if tracked.host != *self.contents.host() => {
+            UploadPhase::Receiving if tracked.host != *self.context.host() => {
                 Err(Error::WrongHost(tracked.host))
             }
             UploadPhase::Receiving => {
@@ -188,31 +188,31 @@ impl Sessions {
     pub(super) async fn open(
         &self,
         tracked: &TrackedUpload,
-    ) -> Result<Option<Arc<Session>>, Error> {
+    ) -> Result<Option<Arc<UploadSession>>, Error> {
         let known = self.live().get(&tracked.id).cloned();
         let session = match known {
             Some(session) => session,
             None => {
-                let Some(facts) = self.contents.staging.sidecar(tracked.id).await? else {
+                let Some(metadata) = self.context.staging.sidecar(tracked.id).await? else {
                     return Ok(None);
                 };
-                self.insert(Session::new(tracked.id, facts))
+                self.insert(UploadSession::new(tracked.id, metadata))
             }
         };
-        if tracked.boot != self.contents.staging.boot() {
+        if tracked.boot != self.context.staging.boot() {
             self.check(&session).await?;
         }
         Ok(Some(session))
     }
 
     /// Keeps a session in memory, unless the same one is there: then that one is answered.
-    pub(super) fn insert(&self, session: Session) -> Arc<Session> {
+    pub(super) fn insert(&self, session: UploadSession) -> Arc<UploadSession> {
         let mut live = self.live();
-        let mut kept: usize = live.values().map(|session| session.facts.chunks.len()).sum();
+        let mut kept: usize = live.values().map(|session| session.metadata.chunks.len()).sum();
         live.retain(|_, session| {
             let idle = Arc::strong_count(session) == 1;
             let evict = idle && kept > IDLE_CHUNKS;
-            kept -= if evict { session.facts.chunks.len() } else { 0 };
+            kept -= if evict { session.metadata.chunks.len() } else { 0 };
             !evict
         });
         live.entry(session.id).or_insert_with(|| Arc::new(session)).clone()
@@ -223,13 +223,13 @@ impl Sessions {
         self.live().remove(&id);
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, Arc<Session>>> {
+    fn live(&self) -> std::sync::MutexGuard<'_, HashMap<UploadId, Arc<UploadSession>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes sure that what the tracker calls received is what is on the disk.
-    async fn check(&self, session: &Arc<Session>) -> Result<(), Error> {
-        let ServiceContext { tracker, staging, .. } = &*self.contents;
+    async fn check(&self, session: &Arc<UploadSession>) -> Result<(), Error> {
+        let ServiceContext { tracker, staging, .. } = &*self.context;
         let _alone = session.checking.lock().await;
         let tracked = tracker.upload(session.id).await?;
         if tracked.is_none_or(|tracked| tracked.boot == staging.boot()) {
@@ -238,7 +238,7 @@ impl Sessions {
         let (disk, known) = (staging.clone(), session.clone());
         let received = run_blocking(move || {
             let Some(file) = disk.file(known.blob())? else { return Ok(Vec::new()) };
-            Ok(known.missing_chunks().filter(|chunk| is_there(&file, chunk)).collect())
+            Ok(known.missing_chunks().filter(|chunk| is_staged(&file, chunk)).collect())
         });
         let received: Vec<MissingChunk> = received.await?;
         let marks: Vec<_> =
@@ -253,13 +253,13 @@ impl Sessions {
     /// # Errors
     /// [`Error::NotFound`] when it has ended; [`Error::Unavailable`] when the tracker forgets faster
     /// than it can be told.
-    pub(super) async fn received(&self, session: &Session) -> Result<Vec<u64>, Error> {
-        let ServiceContext { tracker, staging, .. } = &*self.contents;
-        for _again in 0..TELL_TRIES {
+    pub(super) async fn received(&self, session: &UploadSession) -> Result<Vec<u64>, Error> {
+        let ServiceContext { tracker, staging, .. } = &*self.context;
+        for _again in 0..REGISTER_TRIES {
             if let Some(received) = tracker.received_chunks(session.id, staging.boot()).await? {
                 return Ok(received);
             }
-            match self.find(UserId(session.facts.user), session.id).await? {
+            match self.find(UserId(session.metadata.user), session.id).await? {
                 Found::Receiving(..) => (),
                 Found::Finished(_) => return Err(Error::NotFound("upload")),
             }
@@ -271,12 +271,12 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(super) async fn keep_told(&self) -> Result<(), Error> {
-        let mut told = self.told.lock().await;
-        let epoch = self.contents.tracker.epoch().await?;
-        if told.as_ref() != Some(&epoch) {
-            self.tell_all().await?;
-            *told = Some(epoch);
+    pub(super) async fn ensure_registered(&self) -> Result<(), Error> {
+        let mut registered_epoch = self.registered_epoch.lock().await;
+        let epoch = self.context.tracker.epoch().await?;
+        if registered_epoch.as_ref() != Some(&epoch) {
+            self.reregister_all().await?;
+            *registered_epoch = Some(epoch);
         }
         Ok(())
     }
@@ -285,11 +285,11 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(super) async fn tell_all(&self) -> Result<(), Error> {
-        let ServiceContext { tracker, staging, .. } = &*self.contents;
+    pub(super) async fn reregister_all(&self) -> Result<(), Error> {
+        let ServiceContext { tracker, staging, .. } = &*self.context;
         for id in staging.inventory().await?.uploads {
             if tracker.upload(id).await?.is_none() {
-                self.tell_again(id).await?;
+                self.reregister(id).await?;
             }
         }
         Ok(())
@@ -297,10 +297,10 @@ impl Sessions {
 
     /// Tells the tracker again of an upload that it has forgotten. Answers what it knows then; `None`
     /// when there is no such upload here.
-    async fn tell_again(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
-        let ServiceContext { db, tracker, staging, hosts, policy, .. } = &*self.contents;
-        let facts = match staging.sidecar(id).await {
-            Ok(Some(facts)) => facts,
+    async fn reregister(&self, id: UploadId) -> Result<Option<TrackedUpload>, Error> {
+        let ServiceContext { db, tracker, staging, hosts, policy, .. } = &*self.context;
+        let metadata = match staging.sidecar(id).await {
+            Ok(Some(metadata)) => metadata,
             Ok(None) => return Ok(None),
             Err(error @ backend::Error::Damaged { .. }) => {
                 tracing::warn!(upload = %id, "left alone: {error}");
@@ -316,9 +316,9 @@ impl Sessions {
         };
         let upload = TrackedUpload {
             id,
-            user: UserId(facts.user),
-            digest: facts.digest,
-            size: facts.size,
+            user: UserId(metadata.user),
+            digest: metadata.digest,
+            size: metadata.size,
             host: hosts.here().clone(),
             boot: Vec::new(),
             phase,
@@ -337,19 +337,19 @@ impl Sessions {
     /// # Errors
     /// [`Error::Backend`].
     pub(super) async fn recover(&self) -> Result<(), Error> {
-        self.keep_told().await?;
-        let inventory = self.contents.staging.inventory().await?;
+        self.ensure_registered().await?;
+        let inventory = self.context.staging.inventory().await?;
         for blob in inventory.blobs {
             if !inventory.uploads.contains(&UploadId::from_bytes(*blob.as_bytes())) {
-                self.contents.release(blob).await?;
+                self.context.release(blob).await?;
             }
         }
         Ok(())
     }
 }
 
-/// Whether the bytes of a chunk are in the blob. What cannot be read is not.
-fn is_there(file: &std::fs::File, missing: &MissingChunk) -> bool {
+/// True if the bytes of a chunk are in the blob; false if they cannot be read.
+fn is_staged(file: &std::fs::File, missing: &MissingChunk) -> bool {
     use std::os::unix::fs::FileExt as _;
     let length = usize::try_from(missing.chunk.length()).expect("a chunk has 4 MiB at most");
     let mut bytes = vec![0; length];
@@ -406,15 +406,15 @@ mod tests {
     async fn an_upload_is_found_again_when_the_tracker_has_forgotten_it() {
         let scene = Scene::new(HOUR).await;
         let bytes = content();
-        let uploads = Uploads::new(scene.contents.clone());
+        let uploads = Uploads::new(scene.context.clone());
         let id = uploads.init(scene.caller, init(&bytes)).await.unwrap().upload_id;
         for index in [2, 0] {
             put(&scene, &uploads, (id, index), piece(&bytes, index)).await;
         }
-        scene.contents.tracker.remove_upload(id).await.unwrap();
+        scene.context.tracker.remove_upload(id).await.unwrap();
 
         let scene = scene.reopen().await;
-        let uploads = Uploads::new(scene.contents.clone());
+        let uploads = Uploads::new(scene.context.clone());
         uploads.recover().await.unwrap();
         let begun = uploads.init(scene.caller, init(&bytes)).await.unwrap();
         assert_eq!((begun.upload_id, begun.missing), (id, vec![1]));
@@ -427,17 +427,17 @@ mod tests {
     async fn after_another_boot_only_chunks_whose_bytes_are_there_count() {
         let scene = Scene::new(HOUR).await;
         let bytes = content();
-        let uploads = Uploads::new(scene.contents.clone());
+        let uploads = Uploads::new(scene.context.clone());
         let request = init(&bytes);
         let digests = request.chunks.clone();
         let id = uploads.init(scene.caller, request).await.unwrap().upload_id;
         put(&scene, &uploads, (id, 1), piece(&bytes, 1)).await;
         let marks = [(0, digests[0].unwrap()), (1, digests[1].unwrap())];
-        let tracker = &scene.contents.tracker;
+        let tracker = &scene.context.tracker;
         tracker.replace_chunks(id, b"another boot", &marks).await.unwrap();
 
         let scene = scene.reopen().await;
-        let uploads = Uploads::new(scene.contents.clone());
+        let uploads = Uploads::new(scene.context.clone());
         let status = uploads.status(scene.caller, id).await.unwrap();
         assert_eq!((status.received, status.missing), (vec![1], vec![0, 2]));
     }
@@ -447,10 +447,10 @@ mod tests {
         let scene = Scene::new(HOUR).await;
         let (_, kept) = scene.bring(b"kept").await;
         let stray = BlobId::random();
-        scene.contents.staging.create(stray, 10).await.unwrap();
+        scene.context.staging.create(stray, 10).await.unwrap();
         let scene = scene.reopen().await;
-        Uploads::new(scene.contents.clone()).recover().await.unwrap();
-        assert!(scene.contents.staging.file(stray).unwrap().is_none());
-        assert!(scene.contents.staging.file(kept).unwrap().is_some());
+        Uploads::new(scene.context.clone()).recover().await.unwrap();
+        assert!(scene.context.staging.file(stray).unwrap().is_none());
+        assert!(scene.context.staging.file(kept).unwrap().is_some());
     }
 }

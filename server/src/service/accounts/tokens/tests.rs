@@ -22,7 +22,7 @@ fn bearer(user: i64) -> Bearer {
 }
 
 impl Tokens {
-    async fn begin_alone(&self, bearer: Bearer) -> Pair {
+    async fn begin_alone(&self, bearer: Bearer) -> TokenPair {
         let mut transaction = self.db.write().await.unwrap();
         let pair = self.begin(&mut transaction, bearer).await.unwrap();
         transaction.commit().await.unwrap();

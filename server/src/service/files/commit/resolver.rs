@@ -1,7 +1,7 @@
 //! The search for the largest part of a commit that can be applied.
 //!
-//! First every change is held against the drive alone. Whenever one is rejected, the changes that
-//! counted on it are looked at again ([`Resolver::settle`]): each of them is rejected in turn, so all
+//! First every change is checked against the drive alone. Whenever one is rejected, the changes that
+//! counted on it are looked at again ([`Resolver::propagate`]): each of them is rejected in turn, so all
 //! of this is linear in the size of the commit. What changes of one commit do to each other is only
 //! looked at among those that are left: rivals for a name, deletions of directories that are being
 //! filled, cycles, the quota.
@@ -11,15 +11,15 @@ use std::collections::{HashMap, HashSet};
 use miaofs::protocol::files::{ConflictReason, Entry, Kind, NodeChange, NodeState};
 use miaofs::protocol::ids::NodeId;
 
-use super::{Drive, Verdict, size_of};
+use super::drive::{LoadedDrive, Verdict, size_of};
 use crate::service::Error;
 
 /// A reason and the node of the drive that stands in the way.
-type Objection = (ConflictReason, Option<NodeId>);
+type Rejection = (ConflictReason, Option<NodeId>);
 
 /// A commit, half decided.
 pub(super) struct Resolver<'a> {
-    drive: &'a Drive,
+    drive: &'a LoadedDrive,
     changes: &'a [NodeChange],
     verdicts: Vec<Verdict>,
     /// Where the change of a node stands in the commit.
@@ -29,9 +29,9 @@ pub(super) struct Resolver<'a> {
     /// The changes that want a name in a directory, in order.
     wanting_in: HashMap<NodeId, Vec<usize>>,
     /// The changes whose node has a name in a directory now.
-    standing_in: HashMap<NodeId, Vec<usize>>,
-    /// What was rejected and may have been counted on.
-    unsettled: Vec<usize>,
+    children_in: HashMap<NodeId, Vec<usize>>,
+    /// Rejected changes whose dependents have not been looked at again yet.
+    unpropagated: Vec<usize>,
 }
 
 impl<'a> Resolver<'a> {
@@ -39,7 +39,7 @@ impl<'a> Resolver<'a> {
     ///
     /// # Errors
     /// [`Error::Invalid`] when a change would make a node another kind.
-    pub(super) fn new(drive: &'a Drive, changes: &'a [NodeChange]) -> Result<Self, Error> {
+    pub(super) fn new(drive: &'a LoadedDrive, changes: &'a [NodeChange]) -> Result<Self, Error> {
         let mut resolver = Self {
             drive,
             changes,
@@ -47,8 +47,8 @@ impl<'a> Resolver<'a> {
             by_node: HashMap::with_capacity(changes.len()),
             wanting: HashMap::new(),
             wanting_in: HashMap::new(),
-            standing_in: HashMap::new(),
-            unsettled: Vec::new(),
+            children_in: HashMap::new(),
+            unpropagated: Vec::new(),
         };
         for (index, change) in changes.iter().enumerate() {
             resolver.verdicts.push(verdict_alone(drive, change)?);
@@ -57,8 +57,8 @@ impl<'a> Resolver<'a> {
                 resolver.wanting.entry(entry).or_default().push(index);
                 resolver.wanting_in.entry(entry.parent).or_default().push(index);
             }
-            for entry in entries(drive.standing(change.id)) {
-                resolver.standing_in.entry(entry.parent).or_default().push(index);
+            for entry in entries(drive.current(change.id)) {
+                resolver.children_in.entry(entry.parent).or_default().push(index);
             }
         }
         Ok(resolver)
@@ -70,7 +70,7 @@ impl<'a> Resolver<'a> {
             self.look_at(index);
         }
         loop {
-            self.settle();
+            self.propagate();
             let found = self.reject_rivals()
                 || self.reject_deletions_of_filled()
                 || self.reject_cycles()
@@ -82,16 +82,16 @@ impl<'a> Resolver<'a> {
     }
 
     /// Looks again at every change that counted on one that was rejected.
-    fn settle(&mut self) {
-        while let Some(rejected) = self.unsettled.pop() {
+    fn propagate(&mut self) {
+        while let Some(rejected) = self.unpropagated.pop() {
             let id = self.changes[rejected].id;
-            let standing = self.drive.standing(id);
+            let current = self.drive.current(id);
             let mut affected = Vec::new();
-            for entry in entries(standing) {
+            for entry in entries(current) {
                 affected.extend(self.wanting.get(entry).into_iter().flatten());
                 affected.extend(self.by_node.get(&entry.parent));
             }
-            if standing.is_none() {
+            if current.is_none() {
                 affected.extend(self.wanting_in.get(&id).into_iter().flatten());
             }
             for index in affected {
@@ -102,7 +102,7 @@ impl<'a> Resolver<'a> {
 
     fn look_at(&mut self, index: usize) {
         if self.verdicts[index] == Verdict::Apply
-            && let Some((reason, current)) = self.objection(index)
+            && let Some((reason, current)) = self.rejection(index)
         {
             self.reject(index, reason, current);
         }
@@ -110,21 +110,22 @@ impl<'a> Resolver<'a> {
 
     fn reject(&mut self, index: usize, reason: ConflictReason, current: Option<NodeId>) {
         self.verdicts[index] = Verdict::Reject { reason, current };
-        self.unsettled.push(index);
+        self.unpropagated.push(index);
     }
 
-    /// What of the drive, with the changes that are left, stands in the way of a change.
-    fn objection(&self, index: usize) -> Option<Objection> {
+    /// Reason why a change cannot be, given the drive and the changes that are left.
+    fn rejection(&self, index: usize) -> Option<Rejection> {
         let change = &self.changes[index];
         match &change.state {
             Some(state) => state.entries.iter().find_map(|entry| {
-                self.objection_to_name(change.id, entry).or_else(|| self.objection_to_parent(entry))
+                self.rejection_for_name(change.id, entry)
+                    .or_else(|| self.rejection_for_parent(entry))
             }),
-            None => self.objection_to_deletion(change.id),
+            None => self.rejection_for_deletion(change.id),
         }
     }
 
-    fn objection_to_name(&self, id: NodeId, entry: &Entry) -> Option<Objection> {
+    fn rejection_for_name(&self, id: NodeId, entry: &Entry) -> Option<Rejection> {
         let holder = *self.drive.holders.get(entry).filter(|holder| **holder != id)?;
         let wishes = self.by_node.get(&holder).map(|index| (self.verdicts[*index], *index));
         let reason = match wishes {
@@ -137,12 +138,12 @@ impl<'a> Resolver<'a> {
         Some((reason, Some(holder)))
     }
 
-    fn objection_to_parent(&self, entry: &Entry) -> Option<Objection> {
+    fn rejection_for_parent(&self, entry: &Entry) -> Option<Rejection> {
         let parent = entry.parent;
         if self.is_applied_deletion(parent) {
             // The deletion is the one that has to give way, if the parent is a directory at all.
-            let standing = self.drive.standing(parent);
-            return (!is_directory(standing)).then_some((ConflictReason::NoParent, Some(parent)));
+            let current = self.drive.current(parent);
+            return (!is_directory(current)).then_some((ConflictReason::NoParent, Some(parent)));
         }
         if is_directory(self.state_left(parent)) {
             return None;
@@ -154,12 +155,12 @@ impl<'a> Resolver<'a> {
         Some((ConflictReason::NoParent, known.then_some(parent)))
     }
 
-    fn objection_to_deletion(&self, id: NodeId) -> Option<Objection> {
-        if let Some(child) = self.drive.outsiders.get(&id) {
+    fn rejection_for_deletion(&self, id: NodeId) -> Option<Rejection> {
+        if let Some(child) = self.drive.unlisted_children.get(&id) {
             return Some((ConflictReason::NotEmpty, Some(*child)));
         }
         let within = |state| entries(state).iter().any(|entry| entry.parent == id);
-        let mut stays = self.standing_in.get(&id).into_iter().flatten().filter_map(|index| {
+        let mut stays = self.children_in.get(&id).into_iter().flatten().filter_map(|index| {
             let child = self.changes[*index].id;
             within(self.state_left(child)).then_some(child)
         });
@@ -239,16 +240,16 @@ impl<'a> Resolver<'a> {
     }
 
     fn loser_of_cycle(&self, cycle: &[NodeId]) -> Option<(usize, ConflictReason)> {
-        let standing = |id: NodeId| parent_of(self.drive.standing(id));
+        let current = |id: NodeId| parent_of(self.drive.current(id));
         let moved = |id: &NodeId| {
             let index = *self.by_node.get(id)?;
             let state = self.changes[index].state.as_ref();
-            let moves = self.verdicts[index] == Verdict::Apply && parent_of(state) != standing(*id);
+            let moves = self.verdicts[index] == Verdict::Apply && parent_of(state) != current(*id);
             moves.then_some(index)
         };
         let index = cycle.iter().filter_map(moved).max()?;
         let would_move = |id: &NodeId| {
-            self.rejected_wish(*id).is_some_and(|wish| parent_of(wish) != standing(*id))
+            self.rejected_wish(*id).is_some_and(|wish| parent_of(wish) != current(*id))
         };
         let reason = if cycle.iter().any(would_move) {
             ConflictReason::Dependent
@@ -262,7 +263,7 @@ impl<'a> Resolver<'a> {
     fn reject_over_quota(&mut self) -> bool {
         let usage = &self.drive.usage;
         let growth = |change: &NodeChange| {
-            let before = size_of(self.drive.standing(change.id));
+            let before = size_of(self.drive.current(change.id));
             i128::from(size_of(change.state.as_ref())) - i128::from(before)
         };
         let applied = (0..self.changes.len()).filter(|at| self.verdicts[*at] == Verdict::Apply);
@@ -284,13 +285,13 @@ impl<'a> Resolver<'a> {
         !losers.is_empty()
     }
 
-    /// What a node is after the changes that are left.
+    /// State of a node after the changes that are left.
     fn state_left(&self, id: NodeId) -> Option<&NodeState> {
         match self.by_node.get(&id) {
             Some(index) if self.verdicts[*index] == Verdict::Apply => {
                 self.changes[*index].state.as_ref()
             }
-            _ => self.drive.standing(id),
+            _ => self.drive.current(id),
         }
     }
 
@@ -302,7 +303,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What a rejected change wanted a node to be (`None` inside: deleted).
+    /// State that a rejected change wanted of a node (`None` inside: deleted).
     fn rejected_wish(&self, id: NodeId) -> Option<Option<&NodeState>> {
         let index = *self.by_node.get(&id)?;
         let rejected = matches!(self.verdicts[index], Verdict::Reject { .. });
@@ -324,11 +325,11 @@ impl<'a> Resolver<'a> {
     }
 }
 
-/// What can be said of a change from its own node and content alone.
-fn verdict_alone(drive: &Drive, change: &NodeChange) -> Result<Verdict, Error> {
+/// Verdict on a change from its own node and content alone.
+fn verdict_alone(drive: &LoadedDrive, change: &NodeChange) -> Result<Verdict, Error> {
     let Some(record) = drive.nodes.get(&change.id) else {
         return Ok(match &change.state {
-            None => Verdict::Held { version: 0 },
+            None => Verdict::AlreadyApplied { version: 0 },
             Some(_) if change.base != 0 => {
                 Verdict::Reject { reason: ConflictReason::Stale, current: None }
             }
@@ -336,16 +337,16 @@ fn verdict_alone(drive: &Drive, change: &NodeChange) -> Result<Verdict, Error> {
         });
     };
     let node = &record.node;
-    let held = Verdict::Held { version: node.version };
+    let already_applied = Verdict::AlreadyApplied { version: node.version };
     if node.revision == change.revision {
-        return Ok(held);
+        return Ok(already_applied);
     }
     if node.version != change.base {
         let current = Some(change.id);
         return Ok(Verdict::Reject { reason: ConflictReason::Stale, current });
     }
     match &change.state {
-        None if node.state.is_none() => Ok(held),
+        None if node.state.is_none() => Ok(already_applied),
         None => Ok(Verdict::Apply),
         Some(state) if state.kind != record.kind => {
             Err(Error::Invalid(format!("node {}: the kind of a node never changes", change.id)))
@@ -354,8 +355,12 @@ fn verdict_alone(drive: &Drive, change: &NodeChange) -> Result<Verdict, Error> {
     }
 }
 
-fn verdict_on_content(drive: &Drive, standing: Option<&NodeState>, state: &NodeState) -> Verdict {
-    let kept = standing.is_some_and(|standing| standing.content == state.content);
+fn verdict_on_content(
+    drive: &LoadedDrive,
+    current: Option<&NodeState>,
+    state: &NodeState,
+) -> Verdict {
+    let kept = current.is_some_and(|current| current.content == state.content);
     let own = |content: &miaofs::protocol::files::ContentRef| {
         drive.owned.get(&content.digest) == Some(&content.size)
     };

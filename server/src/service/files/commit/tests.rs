@@ -1,4 +1,4 @@
-//! Commits decided, and held against the rules of a drive written a second time, the slow way.
+//! Commits decided, and checked against the rules of a drive written a second time, the slow way.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Name;
 use proptest::prelude::*;
 
-use super::{Drive, Verdict, check_limits, resolve, size_of};
+use super::{LoadedDrive, Verdict, check_limits, resolve, size_of};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 
@@ -52,7 +52,7 @@ fn file(parent: u8, name: &str, size: u64) -> Option<NodeState> {
     Some(state(Kind::File, vec![entry(parent, name)], size))
 }
 
-/// What a drive holds: numbers of nodes with what they are; `None` for a tombstone of a directory.
+/// Contents of a drive: states by number of node; `None` for a tombstone of a directory.
 type Tree = BTreeMap<u8, Option<NodeState>>;
 
 /// The version that every node of a [`drive`] has.
@@ -64,13 +64,13 @@ fn tree(nodes: impl IntoIterator<Item = (u8, Option<NodeState>)>) -> Tree {
 }
 
 /// The drive as the resolver sees it, all of it loaded; every content up to 99 bytes is owned.
-fn drive(tree: &Tree, changes: &[NodeChange], quota: u64) -> Drive {
+fn drive(tree: &Tree, changes: &[NodeChange], quota: u64) -> LoadedDrive {
     let changed: HashSet<NodeId> = changes.iter().map(|change| change.id).collect();
-    let mut drive = Drive {
+    let mut drive = LoadedDrive {
         usage: Usage { quota, used: 0, nodes: 0, seq: VERSION },
         nodes: HashMap::new(),
         holders: HashMap::new(),
-        outsiders: HashMap::new(),
+        unlisted_children: HashMap::new(),
         parents: HashMap::new(),
         owned: (0..100u64).map(|size| (Digest::of(&size.to_be_bytes()), size)).collect(),
     };
@@ -84,7 +84,7 @@ fn drive(tree: &Tree, changes: &[NodeChange], quota: u64) -> Drive {
             drive.holders.insert(entry.clone(), id(*number));
             drive.parents.insert(id(*number), entry.parent);
             if !changed.contains(&id(*number)) {
-                drive.outsiders.insert(entry.parent, id(*number));
+                drive.unlisted_children.insert(entry.parent, id(*number));
             }
         }
     }
@@ -206,9 +206,9 @@ fn a_change_sent_again_holds_already() {
     again.revision = Revision::from_bytes([1; 16]);
     let mut deleted = put(2, 0, None);
     deleted.revision = Revision::from_bytes([2; 16]);
-    let held = Verdict::Held { version: VERSION };
-    assert_eq!(decide(&tree, &[again, deleted]), [held, held]);
-    assert_eq!(decide(&tree, &[put(9, 3, None)]), [Verdict::Held { version: 0 }]);
+    let already_applied = Verdict::AlreadyApplied { version: VERSION };
+    assert_eq!(decide(&tree, &[again, deleted]), [already_applied, already_applied]);
+    assert_eq!(decide(&tree, &[put(9, 3, None)]), [Verdict::AlreadyApplied { version: 0 }]);
     assert_eq!(
         decide(&tree, &[new(1, file(0, "a", 1))])[0],
         rejected(ConflictReason::Stale, Some(1))
@@ -416,7 +416,7 @@ proptest! {
         // Nothing is rejected when all that could be meant can be had.
         let sound = |index: usize| !matches!(
             verdicts[index],
-            Verdict::Held { .. }
+            Verdict::AlreadyApplied { .. }
                 | Verdict::Reject { reason: ConflictReason::Stale | ConflictReason::NoContent, .. }
         );
         let all = after(&tree, &changes, sound);
