@@ -3,7 +3,8 @@
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::{Cli, output};
+use super::Cli;
+use super::terminal::output;
 
 /// What `completions` is told.
 #[derive(Debug, clap::Args)]

@@ -3,10 +3,10 @@
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
-use super::error::Error;
-use super::output;
-use super::settings::{self, Key, Settings};
-use super::state_dir::StateDir;
+use super::state::settings::{self, Key, Settings};
+use super::state::state_dir::StateDir;
+use super::terminal::error::Error;
+use super::terminal::output;
 
 /// What `config` is told.
 #[derive(Debug, ClapArgs)]

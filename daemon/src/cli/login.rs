@@ -5,14 +5,14 @@ use std::time::Instant;
 use miaofs::client::Client;
 use miaofs::protocol::accounts::SignIn;
 
-use super::account::Account;
 use super::control::{Request, client};
-use super::error::Error;
-use super::output;
-use super::password::{self, Source};
-use super::session;
 use super::signup::Identity;
-use super::state_dir::StateDir;
+use super::state::account::Account;
+use super::state::session;
+use super::state::state_dir::StateDir;
+use super::terminal::error::Error;
+use super::terminal::output;
+use super::terminal::password::{self, Source};
 
 /// What `login` is told.
 #[derive(Debug, clap::Args)]
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
 fn tell_daemon(state: &StateDir) -> Result<(), Error> {
     match client::ask(state, &Request::SignedIn) {
         Ok(mut conversation) => {
-            conversation.hear(Some(Instant::now() + client::STATUS_LIMIT)).map(drop)
+            conversation.receive(Some(Instant::now() + client::STATUS_LIMIT)).map(drop)
         }
         Err(Error::NotRunning(_)) => Ok(()),
         Err(error) => Err(error),

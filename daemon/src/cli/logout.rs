@@ -2,11 +2,11 @@
 
 use miaofs::client::Retry;
 
-use super::account::Account;
-use super::error::{Error, with_causes};
-use super::output;
-use super::session;
-use super::state_dir::StateDir;
+use super::state::account::Account;
+use super::state::session;
+use super::state::state_dir::StateDir;
+use super::terminal::error::{Error, with_causes};
+use super::terminal::output;
 
 /// Runs the command. The local files stay.
 pub(super) fn run(state: &StateDir) -> Result<(), Error> {

@@ -1,37 +1,24 @@
 //! The commands a person types: what they take, what they print, how they end.
 //!
-//! One file a command. The daemon itself is what `miaofs mount` becomes (`daemon`); other commands talk to it
-//! through its control socket (`control`). Called as `mount.miaofs` or `mount.fuse.miaofs`, the program is a helper of mount(8).
+//! One file a command. What they share stands in wings, lowest first: `terminal`, `state`, `mounting`, `control` (the
+//! socket over which commands talk to the running daemon) and `daemon` (what `miaofs mount` becomes). Called as
+//! `mount.miaofs` or `mount.fuse.miaofs`, the program is a helper of mount(8).
 
-mod account;
 mod completions;
 mod config;
 mod control;
 mod daemon;
-mod daemonize;
-mod error;
-mod logging;
 mod login;
 mod logout;
 mod mount;
 mod mount_helper;
-mod mount_options;
-mod mountinfo;
-mod mountpoint;
-mod output;
-mod password;
-mod place;
-mod progress;
-mod replace_file;
-mod session;
-mod settings;
+mod mounting;
 mod signup;
-mod size;
-mod state_dir;
+mod state;
 mod status;
 mod sync;
+mod terminal;
 mod umount;
-mod unmount;
 
 use std::env;
 use std::ffi::OsString;
@@ -40,9 +27,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use error::Error;
-use logging::Level;
-use state_dir::StateDir;
+use state::state_dir::StateDir;
+use terminal::error::Error;
+use terminal::logging::{self, Level};
 
 const AFTER_HELP: &str = "\
 Every option can be given in the environment as well; an option beats the environment, the
@@ -114,7 +101,7 @@ pub(crate) fn run() -> ExitCode {
     logging::start(cli.log.as_deref(), cli.command.level());
     match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error),
+        Err(error) => report_error(&error),
     }
 }
 
@@ -137,7 +124,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
 }
 
 /// Says on stderr what went wrong and what to do next.
-fn complain(error: &Error) -> ExitCode {
+fn report_error(error: &Error) -> ExitCode {
     let report = error.report();
     eprintln!("miaofs: {}", report.message);
     if let Some(next) = report.next {

@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::account::Account;
 use super::daemon;
-use super::daemonize::{self, Reporting};
-use super::error::Error;
-use super::mount_options::{Access, Audience, MountOptions, Unknown};
-use super::mountpoint::{self, Found};
-use super::output;
-use super::size;
-use super::state_dir::StateDir;
+use super::daemon::background;
+use super::daemon::readiness::ReadinessSink;
+use super::mounting::mountpoint::{self, Found};
+use super::mounting::options::{Access, Audience, MountOptions, Unknown};
+use super::mounting::plan::MountPlan;
+use super::state::account::Account;
+use super::state::state_dir::StateDir;
+use super::terminal::error::Error;
+use super::terminal::output;
+use super::terminal::size;
 
 const OPTIONS_HELP: &str = "\
 Options for -o:
@@ -58,17 +60,6 @@ fn parse_rate(text: &str) -> Result<RateLimit, size::ParseError> {
     size::parse_rate(text).map(RateLimit)
 }
 
-/// What shall be mounted where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// The state directory of the account.
-    pub state: StateDir,
-    /// An empty directory.
-    pub mountpoint: PathBuf,
-    /// How.
-    pub options: MountOptions,
-}
-
 /// Runs the command.
 pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let options = args.mount_options()?;
@@ -78,19 +69,19 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     };
     let (url, directory) = args.target();
     let directory = directory.to_owned();
-    let plan = Plan { state, mountpoint: directory, options };
+    let plan = MountPlan { state, mountpoint: directory, options };
     if args.report_readiness {
-        return foreground(&plan, url, Reporting::Parent);
+        return foreground(&plan, url, ReadinessSink::Parent);
     }
     if args.foreground {
-        return foreground(&plan, url, Reporting::Person);
+        return foreground(&plan, url, ReadinessSink::Terminal);
     }
     let said = background(plan, url)?;
     output::line(said);
     Ok(())
 }
 
-fn foreground(plan: &Plan, url: Option<&str>, reporting: Reporting) -> Result<(), Error> {
+fn foreground(plan: &MountPlan, url: Option<&str>, reporting: ReadinessSink) -> Result<(), Error> {
     reporting.begin();
     let result = match check(plan.clone(), url) {
         Ok(Checked::Mount(plan)) => daemon::run(&plan, reporting),
@@ -104,20 +95,20 @@ fn foreground(plan: &Plan, url: Option<&str>, reporting: Reporting) -> Result<()
 }
 
 /// Mounts in the background, unless that is mounted there already; says what is so then.
-pub(super) fn background(plan: Plan, url: Option<&str>) -> Result<String, Error> {
+pub(super) fn background(plan: MountPlan, url: Option<&str>) -> Result<String, Error> {
     match check(plan, url)? {
         Checked::MountedAlready(path) => Ok(format!("{}: mounted already", path.display())),
-        Checked::Mount(plan) => daemonize::start(&plan).map(|ready| ready.to_string()),
+        Checked::Mount(plan) => background::start(&plan).map(|ready| ready.to_string()),
     }
 }
 
 enum Checked {
-    Mount(Plan),
+    Mount(MountPlan),
     MountedAlready(PathBuf),
 }
 
 /// Finds out what would go wrong later, where the person who typed the command still looks.
-fn check(plan: Plan, url: Option<&str>) -> Result<Checked, Error> {
+fn check(plan: MountPlan, url: Option<&str>) -> Result<Checked, Error> {
     let (account, _) = Account::signed_in(&plan.state)?;
     if let Some(url) = url
         && !account.is(url, &account.user)
@@ -130,7 +121,7 @@ fn check(plan: Plan, url: Option<&str>) -> Result<Checked, Error> {
     }
     match mountpoint::prepare(&plan.mountpoint, plan.options.contents, &plan.state)? {
         Found::MountedAlready(path) => Ok(Checked::MountedAlready(path)),
-        Found::Free(mountpoint) => Ok(Checked::Mount(Plan { mountpoint, ..plan })),
+        Found::Free(mountpoint) => Ok(Checked::Mount(MountPlan { mountpoint, ..plan })),
     }
 }
 

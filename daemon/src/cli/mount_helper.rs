@@ -11,13 +11,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::mount::MountFlags;
 
-use super::error::{Error, Exit};
-use super::logging::{self, Level};
-use super::mount::{self, Plan};
-use super::mount_options::{Access, MountOptions, Unknown};
-use super::mountinfo::{self, Mounted};
-use super::output;
-use super::state_dir::StateDir;
+use super::mount;
+use super::mounting::mountinfo::{self, Mounted};
+use super::mounting::options::{Access, MountOptions, Unknown};
+use super::mounting::plan::MountPlan;
+use super::state::state_dir::StateDir;
+use super::terminal::error::{Error, Exit};
+use super::terminal::logging::{self, Level};
+use super::terminal::output;
 
 const NAMES: [&str; 2] = ["mount.miaofs", "mount.fuse.miaofs"];
 
@@ -74,7 +75,7 @@ pub(super) fn run(arguments: &[OsString]) -> ExitCode {
     match call.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            super::complain(&error);
+            super::report_error(&error);
             mount_exit(error.exit()).into()
         }
     }
@@ -113,7 +114,7 @@ impl Call {
         if self.fake {
             return Ok(());
         }
-        let plan = Plan { state, mountpoint: self.directory.clone(), options };
+        let plan = MountPlan { state, mountpoint: self.directory.clone(), options };
         let said = mount::background(plan, url)?;
         if self.verbose {
             output::line(said);

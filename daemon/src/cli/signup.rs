@@ -3,12 +3,12 @@
 use miaofs::client::Client;
 use miaofs::protocol::accounts::SignUp;
 
-use super::account::Account;
-use super::error::Error;
-use super::output;
-use super::password::{self, Source};
-use super::session;
-use super::state_dir::StateDir;
+use super::state::account::Account;
+use super::state::session;
+use super::state::state_dir::StateDir;
+use super::terminal::error::Error;
+use super::terminal::output;
+use super::terminal::password::{self, Source};
 
 /// What `signup` is told.
 #[derive(Debug, clap::Args)]

@@ -5,15 +5,15 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::account::Account;
-use super::control::client::{self, Heard};
+use super::control::client::{self, Received};
 use super::control::{Answer, DaemonStatus, Request};
-use super::error::Error;
-use super::output;
-use super::place::{self, Place};
-use super::progress;
-use super::size;
-use super::state_dir::StateDir;
+use super::mounting::mounted_path::MountedPath;
+use super::state::account::Account;
+use super::state::state_dir::StateDir;
+use super::terminal::error::Error;
+use super::terminal::output;
+use super::terminal::progress;
+use super::terminal::size;
 use crate::sync::{Server, ServerState, Status, SyncState};
 
 /// Lines of each kind of trouble that are printed; JSON has all.
@@ -31,9 +31,9 @@ pub(super) struct Args {
 
 /// Runs the command.
 pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
-    let result = match args.path.as_deref().map(place::of).transpose() {
-        Ok(Some(Place { path, state, ino: Some(ino) })) => of_node(args, path, &state, ino),
-        Ok(Some(Place { state, ino: None, .. })) => of_drive(args, &state),
+    let result = match args.path.as_deref().map(MountedPath::find).transpose() {
+        Ok(Some(MountedPath { path, state, ino: Some(ino) })) => of_node(args, path, &state, ino),
+        Ok(Some(MountedPath { state, ino: None, .. })) => of_drive(args, &state),
         Ok(None) => of_drive(args, state),
         Err(error) => Err(error),
     };
@@ -56,7 +56,7 @@ fn of_drive(args: &Args, state: &StateDir) -> Result<(), Error> {
 fn of_node(args: &Args, path: PathBuf, state: &StateDir, ino: u64) -> Result<(), Error> {
     let mut conversation = client::ask(state, &Request::Node { ino })?;
     let deadline = Instant::now() + client::STATUS_LIMIT;
-    let Heard::Answer(Answer::Node(node)) = conversation.hear(Some(deadline))? else {
+    let Received::Answer(Answer::Node(node)) = conversation.receive(Some(deadline))? else {
         return Err(conversation.not_understood());
     };
     if args.json {

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::control::client::{self, Heard};
+use super::control::client::{self, Received};
 use super::control::{Answer, Deletions, Request};
-use super::error::Error;
-use super::place::{self, Place};
-use super::progress::Progress;
-use super::state_dir::StateDir;
+use super::mounting::mounted_path::MountedPath;
+use super::state::state_dir::StateDir;
+use super::terminal::error::Error;
+use super::terminal::progress::Progress;
 
 /// What `sync` is told.
 #[derive(Debug, clap::Args)]
@@ -41,9 +41,9 @@ impl Limits {
 pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let deletions = if args.allow_deletions { Deletions::Allow } else { Deletions::Ask };
     let limits = Limits { seconds: args.timeout, deletions };
-    match args.path.as_deref().map(place::of).transpose()? {
+    match args.path.as_deref().map(MountedPath::find).transpose()? {
         None => wait(state, None, limits),
-        Some(Place { state, ino, .. }) => wait(&state, ino, limits),
+        Some(MountedPath { state, ino, .. }) => wait(&state, ino, limits),
     }
 }
 
@@ -56,11 +56,11 @@ pub(super) fn wait(state: &StateDir, ino: Option<u64>, limits: Limits) -> Result
     let mut conversation = client::ask(state, &request)?;
     let mut progress = Progress::on_a_terminal();
     loop {
-        match conversation.hear(deadline)? {
-            Heard::Answer(Answer::Progress(status)) => progress.show(&status),
-            Heard::Answer(Answer::Done) => return Ok(()),
-            Heard::Answer(_) => return Err(conversation.not_understood()),
-            Heard::Nothing => {
+        match conversation.receive(deadline)? {
+            Received::Answer(Answer::Progress(status)) => progress.show(&status),
+            Received::Answer(Answer::Done) => return Ok(()),
+            Received::Answer(_) => return Err(conversation.not_understood()),
+            Received::Nothing => {
                 return Err(Error::TimedOut {
                     what: "not everything is on the server".into(),
                     seconds: limits.seconds.unwrap_or_default(),

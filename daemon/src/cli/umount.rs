@@ -10,13 +10,13 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::control;
-use super::error::Error;
-use super::mountinfo;
-use super::mountpoint;
-use super::output;
-use super::state_dir::StateDir;
+use super::mounting::mountinfo;
+use super::mounting::mountpoint;
+use super::mounting::unmount::{UnmountMode, unmount};
+use super::state::state_dir::StateDir;
 use super::sync;
-use super::unmount::{Manner, take_away};
+use super::terminal::error::Error;
+use super::terminal::output;
 
 /// How long a daemon may take to end after it was unmounted.
 const END_LIMIT: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
         return Err(Error::NotMounted(path));
     }
     if mountpoint::is_dead(&path) {
-        take_away(&path, Manner::Lazy)?;
+        unmount(&path, UnmountMode::Lazy)?;
         output::line(format_args!("took away {}, whose daemon had been killed", path.display()));
         return Ok(());
     }
@@ -56,9 +56,9 @@ pub(super) fn run(args: &Args) -> Result<(), Error> {
     }
     let daemon = state.as_ref().and_then(|state| process_of(state).ok());
     if args.lazy {
-        return take_away(&path, Manner::Lazy);
+        return unmount(&path, UnmountMode::Lazy);
     }
-    take_away(&path, Manner::Orderly)?;
+    unmount(&path, UnmountMode::Normal)?;
     match daemon {
         Some(daemon) => wait_for_end(&daemon),
         None => Ok(()),

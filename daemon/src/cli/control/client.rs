@@ -5,21 +5,21 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::{Answer, DaemonStatus, Request, SocketPath};
-use crate::cli::error::Error;
-use crate::cli::state_dir::StateDir;
+use crate::cli::state::state_dir::StateDir;
+use crate::cli::terminal::error::Error;
 
 /// How long a daemon may take to say how it stands.
 pub(crate) const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A request that is being answered.
-pub(crate) struct Conversation {
+pub(crate) struct Connection {
     state: StateDir,
     answers: BufReader<UnixStream>,
 }
 
 /// What came of waiting for an answer.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// An answer.
     Answer(Answer),
     /// Nothing until the deadline.
@@ -27,7 +27,7 @@ pub(crate) enum Heard {
 }
 
 /// Sends a request to the daemon of a state directory.
-pub(crate) fn ask(state: &StateDir, request: &Request) -> Result<Conversation, Error> {
+pub(crate) fn ask(state: &StateDir, request: &Request) -> Result<Connection, Error> {
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             Error::NotRunning(state.path().to_owned())
@@ -36,12 +36,12 @@ pub(crate) fn ask(state: &StateDir, request: &Request) -> Result<Conversation, E
     };
     let socket = SocketPath::of(state).map_err(failed)?;
     let stream = UnixStream::connect(&socket.path).map_err(failed)?;
-    let mut conversation = Conversation { state: state.clone(), answers: BufReader::new(stream) };
+    let mut conversation = Connection { state: state.clone(), answers: BufReader::new(stream) };
     conversation.send(request).map_err(failed)?;
     Ok(conversation)
 }
 
-impl Conversation {
+impl Connection {
     fn send(&mut self, request: &Request) -> io::Result<()> {
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
@@ -49,12 +49,12 @@ impl Conversation {
     }
 
     /// Waits for the next answer; a [`Answer::Failed`] comes as an error.
-    pub(crate) fn hear(&mut self, deadline: Option<Instant>) -> Result<Heard, Error> {
+    pub(crate) fn receive(&mut self, deadline: Option<Instant>) -> Result<Received, Error> {
         match self.line(deadline) {
-            Ok(None) => Ok(Heard::Nothing),
+            Ok(None) => Ok(Received::Nothing),
             Ok(Some(line)) => match serde_json::from_slice(&line) {
                 Ok(Answer::Failed(report)) => Err(Error::Told(report)),
-                Ok(answer) => Ok(Heard::Answer(answer)),
+                Ok(answer) => Ok(Received::Answer(answer)),
                 Err(error) => {
                     tracing::debug!("answer of the daemon: {error}");
                     Err(self.not_understood())
@@ -88,10 +88,10 @@ impl Conversation {
 /// Asks the daemon how it stands.
 pub(crate) fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
     let mut conversation = ask(state, &Request::Status)?;
-    match conversation.hear(Some(Instant::now() + STATUS_LIMIT))? {
-        Heard::Answer(Answer::Status(status)) => Ok(*status),
-        Heard::Answer(_) => Err(conversation.not_understood()),
-        Heard::Nothing => Err(Error::TimedOut {
+    match conversation.receive(Some(Instant::now() + STATUS_LIMIT))? {
+        Received::Answer(Answer::Status(status)) => Ok(*status),
+        Received::Answer(_) => Err(conversation.not_understood()),
+        Received::Nothing => Err(Error::TimedOut {
             what: format!("no answer from the daemon of {}", state.path().display()),
             seconds: STATUS_LIMIT.as_secs(),
         }),

@@ -4,7 +4,7 @@
 //! of which is not [`Answer::Progress`]. A command that goes away ends what it asked for.
 
 pub(super) mod client;
-pub(super) mod desk;
+pub(super) mod handler;
 pub(super) mod server;
 
 use std::fs::File;
@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Report;
-use super::state_dir::StateDir;
+use crate::cli::state::state_dir::StateDir;
+use crate::cli::terminal::error::Report;
 use crate::sync::{Status, SyncState};
 
 /// What a command wants of the daemon.

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::{Answer, Request, SocketPath};
-use crate::cli::error::{Error, Exit, Report};
-use crate::cli::state_dir::StateDir;
+use crate::cli::state::state_dir::StateDir;
+use crate::cli::terminal::error::{Error, Exit, Report};
 
 /// The longest request in bytes.
 const REQUEST_MAX: u64 = 64 * 1024;
@@ -134,7 +134,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::cli::control::client::{self, Heard};
+    use crate::cli::control::client::{self, Received};
 
     /// A state directory with a socket that is served by `handle` on a thread of its own.
     fn serve<H, F>(dir: PathBuf, handle: H) -> StateDir
@@ -178,9 +178,9 @@ mod tests {
         let mode = fs::metadata(state.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let mut conversation = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(conversation.hear(None), Ok(Heard::Answer(Answer::Done))));
+        assert!(matches!(conversation.receive(None), Ok(Received::Answer(Answer::Done))));
         let mut refused = client::ask(&state, &flush(8)).unwrap();
-        assert_eq!(refused.hear(None).unwrap_err().exit(), Exit::Busy);
+        assert_eq!(refused.receive(None).unwrap_err().exit(), Exit::Busy);
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = serve(dir.path().join("x".repeat(200)), done);
         let mut conversation = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(conversation.hear(None), Ok(Heard::Answer(Answer::Done))));
+        assert!(matches!(conversation.receive(None), Ok(Received::Answer(Answer::Done))));
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         io::BufReader::new(peer).read_line(&mut answer).unwrap();
         assert!(answer.contains("not a request"), "{answer}");
         let mut conversation = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(conversation.hear(None), Ok(Heard::Answer(Answer::Done))));
+        assert!(matches!(conversation.receive(None), Ok(Received::Answer(Answer::Done))));
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
         });
         let mut conversation = client::ask(&state, &flush(7)).unwrap();
         let soon = Instant::now() + Duration::from_millis(50);
-        assert!(matches!(conversation.hear(Some(soon)), Ok(Heard::Nothing)));
+        assert!(matches!(conversation.receive(Some(soon)), Ok(Received::Nothing)));
         assert!(has_ended.try_recv().is_err());
         drop(conversation);
         has_ended.recv_timeout(Duration::from_secs(10)).unwrap();

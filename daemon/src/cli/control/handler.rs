@@ -1,14 +1,14 @@
-//! What the daemon does with the requests that come over its control socket.
+//! Answers the requests that come to the daemon over its control socket.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::server::Answers;
 use super::{Answer, DaemonStatus, Deletions, Request};
-use crate::cli::account::Account;
-use crate::cli::error::{Error, Exit, Report, with_causes};
-use crate::cli::mount::Plan;
-use crate::cli::state_dir::StateDir;
+use crate::cli::mounting::plan::MountPlan;
+use crate::cli::state::account::Account;
+use crate::cli::state::state_dir::StateDir;
+use crate::cli::terminal::error::{Error, Exit, Report, with_causes};
 use crate::store::{self, Ino, run_blocking};
 use crate::sync::{Engine, FlushError, Refusal, Scope, ServerState, Status};
 
@@ -23,15 +23,15 @@ const SIGN_IN_STEP: Duration = Duration::from_millis(10);
 
 /// Answers requests for one daemon.
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct RequestHandler {
     engine: Engine,
     mountpoint: PathBuf,
     state: StateDir,
 }
 
-impl Desk {
-    /// A desk for the daemon that does this plan.
-    pub(crate) fn new(engine: &Engine, plan: &Plan) -> Self {
+impl RequestHandler {
+    /// Handles requests for the daemon that carries out this plan.
+    pub(crate) fn new(engine: &Engine, plan: &MountPlan) -> Self {
         Self {
             engine: engine.clone(),
             mountpoint: plan.mountpoint.clone(),

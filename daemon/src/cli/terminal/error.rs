@@ -12,7 +12,6 @@ use miaofs::client;
 use miaofs::protocol::problem::Code;
 use serde::{Deserialize, Serialize};
 
-use super::mountpoint::Unusable;
 use crate::{fuse, store};
 
 /// How a command ends, as its exit code; documented in `miaofs --help`.
@@ -46,7 +45,7 @@ impl From<Exit> for ExitCode {
 
 /// An error as it is told: by the daemon to a command, and by a command to a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// How the command shall end.
     pub exit: Exit,
     /// What is wrong, with its causes, on one line.
@@ -64,7 +63,7 @@ impl fmt::Display for Report {
 
 /// What a command can fail with.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     /// A file of the state directory, or one named by the user, could not be used.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -124,7 +123,7 @@ pub(super) enum Error {
     },
     /// The mount point cannot be used.
     #[error(transparent)]
-    MountPoint(#[from] Unusable),
+    MountPoint(#[from] MountPointError),
     /// A path that should be in a miaofs mount is not.
     #[error("{} is not a miaofs mount, nor in one", .0.display())]
     NotMounted(PathBuf),
@@ -196,14 +195,73 @@ pub(super) enum Error {
     Told(Report),
 }
 
+/// Why a directory cannot be mounted on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MountPointError {
+    /// It is not there.
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
+    /// It is something else.
+    #[error("{} is not a directory", .0.display())]
+    NotDirectory(PathBuf),
+    /// There are files in it, which the mount would hide.
+    #[error("{} is not empty", .0.display())]
+    NotEmpty(PathBuf),
+    /// Something else is mounted there.
+    #[error("{} has {what} mounted already", mountpoint.display())]
+    Taken {
+        /// The directory.
+        mountpoint: PathBuf,
+        /// What is mounted.
+        what: String,
+    },
+    /// The mount would hide the state directory.
+    #[error("{} contains the state directory {}", mountpoint.display(), state_dir.display())]
+    HidesState {
+        /// The directory.
+        mountpoint: PathBuf,
+        /// The state directory.
+        state_dir: PathBuf,
+    },
+    /// It cannot be looked at.
+    #[error("cannot look into {}", mountpoint.display())]
+    Inaccessible {
+        /// The directory.
+        mountpoint: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl MountPointError {
+    /// What to do next.
+    pub(crate) fn next(&self) -> String {
+        match self {
+            Self::Missing(path) => format!("make it with: mkdir -p {}", path.display()),
+            Self::NotDirectory(_) => "name a directory".into(),
+            Self::NotEmpty(_) => {
+                "use an empty directory, or -o nonempty to hide what is in it while mounted".into()
+            }
+            Self::Taken { mountpoint, .. } => {
+                format!(
+                    "unmount it first: umount {}, or use another directory",
+                    mountpoint.display()
+                )
+            }
+            Self::HidesState { .. } => "use another directory, or another --state-dir".into(),
+            Self::Inaccessible { .. } => "use a directory of your own".into(),
+        }
+    }
+}
+
 impl Error {
     /// Makes a [`Error::File`] of an I/O error.
-    pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 
     /// How the command ends.
-    pub(super) fn exit(&self) -> Exit {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::File { .. }
             | Self::Malformed { .. }
@@ -227,7 +285,7 @@ impl Error {
     }
 
     /// What to do next, where there is something.
-    pub(super) fn next(&self) -> Option<String> {
+    pub(crate) fn next(&self) -> Option<String> {
         let next = match self {
             Self::NotSignedIn(_) => {
                 "sign in with: miaofs login URL --user NAME (or make an account: miaofs signup)"
@@ -275,7 +333,7 @@ impl Error {
     }
 
     /// The error in the form in which it travels and is printed.
-    pub(super) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         Report { exit: self.exit(), message: with_causes(self), next: self.next() }
     }
 }
@@ -310,7 +368,7 @@ fn server_next(error: &client::Error) -> Option<&'static str> {
 }
 
 /// An error and its causes on one line.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

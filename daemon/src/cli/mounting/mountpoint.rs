@@ -8,79 +8,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::error::Error;
 use super::mountinfo::{self, Mounted};
-use super::state_dir::StateDir;
-use super::unmount::{Manner, take_away};
+use super::unmount::{UnmountMode, unmount};
+use crate::cli::state::state_dir::StateDir;
+use crate::cli::terminal::error::{Error, MountPointError};
 
 /// The root directory's xattr that names its daemon's control socket.
-pub(super) const CONTROL_XATTR: &str = "user.miaofs.control";
+pub(crate) const CONTROL_XATTR: &str = "user.miaofs.control";
 
 /// Dead mounts that may lie on one another at one place.
 const DEAD_MOUNTS_MAX: usize = 8;
 
-/// Why a directory cannot be mounted on.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Unusable {
-    /// It is not there.
-    #[error("{} does not exist", .0.display())]
-    Missing(PathBuf),
-    /// It is something else.
-    #[error("{} is not a directory", .0.display())]
-    NotDirectory(PathBuf),
-    /// There are files in it, which the mount would hide.
-    #[error("{} is not empty", .0.display())]
-    NotEmpty(PathBuf),
-    /// Something else is mounted there.
-    #[error("{} has {what} mounted already", mountpoint.display())]
-    Taken {
-        /// The directory.
-        mountpoint: PathBuf,
-        /// What is mounted.
-        what: String,
-    },
-    /// The mount would hide the state directory.
-    #[error("{} contains the state directory {}", mountpoint.display(), state_dir.display())]
-    HidesState {
-        /// The directory.
-        mountpoint: PathBuf,
-        /// The state directory.
-        state_dir: PathBuf,
-    },
-    /// It cannot be looked at.
-    #[error("cannot look into {}", mountpoint.display())]
-    Inaccessible {
-        /// The directory.
-        mountpoint: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-impl Unusable {
-    /// What to do next.
-    pub(super) fn next(&self) -> String {
-        match self {
-            Self::Missing(path) => format!("make it with: mkdir -p {}", path.display()),
-            Self::NotDirectory(_) => "name a directory".into(),
-            Self::NotEmpty(_) => {
-                "use an empty directory, or -o nonempty to hide what is in it while mounted".into()
-            }
-            Self::Taken { mountpoint, .. } => {
-                format!(
-                    "unmount it first: umount {}, or use another directory",
-                    mountpoint.display()
-                )
-            }
-            Self::HidesState { .. } => "use another directory, or another --state-dir".into(),
-            Self::Inaccessible { .. } => "use a directory of your own".into(),
-        }
-    }
-}
-
 /// What was found at a directory that someone wants to mount on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Nothing in the way.
     Free(PathBuf),
     /// The same state directory is mounted there already.
@@ -89,7 +30,7 @@ pub(super) enum Found {
 
 /// Whether files in the directory may be hidden by the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Contents {
+pub(crate) enum Contents {
     /// No: the directory must be empty.
     #[default]
     MustBeEmpty,
@@ -98,7 +39,7 @@ pub(super) enum Contents {
 }
 
 /// Looks at the directory, and takes away dead mounts of ours.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     directory: &Path,
     contents: Contents,
     state: &StateDir,
@@ -112,7 +53,7 @@ pub(super) fn prepare(
                     "taking away the mount that a killed daemon left at {}",
                     path.display()
                 );
-                take_away(&path, Manner::Lazy)?;
+                unmount(&path, UnmountMode::Lazy)?;
             }
             Some(mount) => return already(mount, state),
             None => return free(path, contents, state),
@@ -130,7 +71,7 @@ fn real_path(directory: &Path) -> Result<PathBuf, Error> {
 
 /// Whether the daemon of the mount at this path is gone. It is asked for its free space: names and attributes
 /// the kernel may go on answering from memory.
-pub(super) fn is_dead(mountpoint: &Path) -> bool {
+pub(crate) fn is_dead(mountpoint: &Path) -> bool {
     matches!(rustix::fs::statfs(mountpoint), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
@@ -143,11 +84,11 @@ fn already(mount: &Mounted, state: &StateDir) -> Result<Found, Error> {
 }
 
 fn taken(mountpoint: &Path, what: String) -> Error {
-    Unusable::Taken { mountpoint: mountpoint.to_owned(), what }.into()
+    MountPointError::Taken { mountpoint: mountpoint.to_owned(), what }.into()
 }
 
 /// The state directory of the live mount of ours at a path.
-pub(super) fn state_of(mountpoint: &Path) -> Option<StateDir> {
+pub(crate) fn state_of(mountpoint: &Path) -> Option<StateDir> {
     let socket = PathBuf::from(mountinfo::xattr(mountpoint, CONTROL_XATTR)?);
     StateDir::at(socket.parent()?).ok()
 }
@@ -155,20 +96,22 @@ pub(super) fn state_of(mountpoint: &Path) -> Option<StateDir> {
 fn free(path: PathBuf, contents: Contents, state: &StateDir) -> Result<Found, Error> {
     if state.path().starts_with(&path) {
         let state_dir = state.path().to_owned();
-        return Err(Unusable::HidesState { mountpoint: path, state_dir }.into());
+        return Err(MountPointError::HidesState { mountpoint: path, state_dir }.into());
     }
     match fs::read_dir(&path).map(|mut entries| entries.next().is_some()) {
-        Ok(true) if contents == Contents::MustBeEmpty => Err(Unusable::NotEmpty(path).into()),
+        Ok(true) if contents == Contents::MustBeEmpty => {
+            Err(MountPointError::NotEmpty(path).into())
+        }
         Ok(_) => Ok(Found::Free(path)),
         Err(source) => Err(inaccessible(path, source).into()),
     }
 }
 
-fn inaccessible(mountpoint: PathBuf, source: io::Error) -> Unusable {
+fn inaccessible(mountpoint: PathBuf, source: io::Error) -> MountPointError {
     match source.kind() {
-        io::ErrorKind::NotFound => Unusable::Missing(mountpoint),
-        io::ErrorKind::NotADirectory => Unusable::NotDirectory(mountpoint),
-        _ => Unusable::Inaccessible { mountpoint, source },
+        io::ErrorKind::NotFound => MountPointError::Missing(mountpoint),
+        io::ErrorKind::NotADirectory => MountPointError::NotDirectory(mountpoint),
+        _ => MountPointError::Inaccessible { mountpoint, source },
     }
 }
 
@@ -181,7 +124,7 @@ mod tests {
         prepare(directory, contents, &state)
     }
 
-    fn unusable(directory: &Path) -> Unusable {
+    fn unusable(directory: &Path) -> MountPointError {
         match look(directory, Contents::MustBeEmpty) {
             Err(Error::MountPoint(unusable)) => unusable,
             other => panic!("{other:?}"),
@@ -195,15 +138,15 @@ mod tests {
         let free = Found::Free(path.clone());
         assert_eq!(look(&path, Contents::MustBeEmpty).unwrap(), free);
         fs::write(path.join("file"), "x").unwrap();
-        assert!(matches!(unusable(&path), Unusable::NotEmpty(_)));
+        assert!(matches!(unusable(&path), MountPointError::NotEmpty(_)));
         assert_eq!(look(&path, Contents::MayBeHidden).unwrap(), free);
-        assert!(matches!(unusable(&path.join("file")), Unusable::NotDirectory(_)));
-        assert!(matches!(unusable(&path.join("none")), Unusable::Missing(_)));
+        assert!(matches!(unusable(&path.join("file")), MountPointError::NotDirectory(_)));
+        assert!(matches!(unusable(&path.join("none")), MountPointError::Missing(_)));
     }
 
     #[test]
     fn what_others_have_mounted_stays() {
-        let Unusable::Taken { what, .. } = unusable(Path::new("/proc")) else { panic!() };
+        let MountPointError::Taken { what, .. } = unusable(Path::new("/proc")) else { panic!() };
         assert!(what.contains("proc"), "{what}");
     }
 
@@ -212,6 +155,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::at(&dir.path().join("state")).unwrap();
         let found = prepare(dir.path(), Contents::MayBeHidden, &state);
-        assert!(matches!(found, Err(Error::MountPoint(Unusable::HidesState { .. }))));
+        assert!(matches!(found, Err(Error::MountPoint(MountPointError::HidesState { .. }))));
     }
 }

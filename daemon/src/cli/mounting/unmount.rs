@@ -1,28 +1,28 @@
-//! Taking a mount away: as root by the system call, else through `fusermount3`.
+//! Unmounting: as root by the system call, else through `fusermount3`.
 
 use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::mount::{UnmountFlags, unmount};
+use rustix::mount::UnmountFlags;
 
-use super::error::Error;
+use crate::cli::terminal::error::Error;
 
-/// Whether a mount in use stays.
+/// Effect on a mount that programs still use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(crate) enum UnmountMode {
     /// In use, it stays, and that is an error.
-    Orderly,
+    Normal,
     /// It goes from sight now, and for good when nothing uses it.
     Lazy,
 }
 
-/// Takes the mount at this directory away.
-pub(super) fn take_away(mountpoint: &Path, manner: Manner) -> Result<(), Error> {
+/// Unmounts what is mounted at this directory.
+pub(crate) fn unmount(mountpoint: &Path, mode: UnmountMode) -> Result<(), Error> {
     let result = if rustix::process::geteuid().is_root() {
-        by_ourselves(mountpoint, manner)
+        by_system_call(mountpoint, mode)
     } else {
-        by_fusermount(mountpoint, manner)
+        by_fusermount(mountpoint, mode)
     };
     result.map_err(|source| match source.kind() {
         io::ErrorKind::ResourceBusy => Error::Busy(mountpoint.to_owned()),
@@ -30,18 +30,18 @@ pub(super) fn take_away(mountpoint: &Path, manner: Manner) -> Result<(), Error> 
     })
 }
 
-fn by_ourselves(mountpoint: &Path, manner: Manner) -> io::Result<()> {
-    let flags = match manner {
-        Manner::Orderly => UnmountFlags::NOFOLLOW,
-        Manner::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
+fn by_system_call(mountpoint: &Path, mode: UnmountMode) -> io::Result<()> {
+    let flags = match mode {
+        UnmountMode::Normal => UnmountFlags::NOFOLLOW,
+        UnmountMode::Lazy => UnmountFlags::NOFOLLOW | UnmountFlags::DETACH,
     };
-    Ok(unmount(mountpoint, flags)?)
+    Ok(rustix::mount::unmount(mountpoint, flags)?)
 }
 
-fn by_fusermount(mountpoint: &Path, manner: Manner) -> io::Result<()> {
-    let flags = match manner {
-        Manner::Orderly => "-u",
-        Manner::Lazy => "-uz",
+fn by_fusermount(mountpoint: &Path, mode: UnmountMode) -> io::Result<()> {
+    let flags = match mode {
+        UnmountMode::Normal => "-u",
+        UnmountMode::Lazy => "-uz",
     };
     let output = Command::new("fusermount3").arg(flags).arg("--").arg(mountpoint).output()?;
     let complaint = String::from_utf8_lossy(&output.stderr);

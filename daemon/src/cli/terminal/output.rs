@@ -6,17 +6,17 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 /// Prints a line.
-pub(super) fn line(text: impl Display) {
+pub(crate) fn line(text: impl Display) {
     all(format!("{text}\n").as_bytes());
 }
 
 /// Prints a value as JSON that a person can read.
-pub(super) fn json(value: &impl Serialize) {
+pub(crate) fn json(value: &impl Serialize) {
     line(serde_json::to_string_pretty(value).expect("what is shown is always JSON"));
 }
 
 /// Prints bytes as they are.
-pub(super) fn all(bytes: &[u8]) {
+pub(crate) fn all(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     // Nobody reads any more.
     let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());

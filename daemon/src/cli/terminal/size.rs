@@ -5,10 +5,10 @@
 /// What is wrong with a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a size: write bytes or a number with a unit, such as 512M or 20GiB")]
-pub(super) struct ParseError(String);
+pub(crate) struct ParseError(String);
 
 /// Reads a size in bytes.
-pub(super) fn parse(text: &str) -> Result<u64, ParseError> {
+pub(crate) fn parse(text: &str) -> Result<u64, ParseError> {
     let wrong = || ParseError(text.to_owned());
     let trimmed = text.trim();
     let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
@@ -41,7 +41,7 @@ fn unit_bytes(unit: &str) -> Option<u64> {
 }
 
 /// Reads a rate in bytes per second; `0` and `off` are no limit.
-pub(super) fn parse_rate(text: &str) -> Result<Option<u64>, ParseError> {
+pub(crate) fn parse_rate(text: &str) -> Result<Option<u64>, ParseError> {
     let trimmed = text.trim();
     if trimmed.eq_ignore_ascii_case("off") {
         return Ok(None);
@@ -51,7 +51,7 @@ pub(super) fn parse_rate(text: &str) -> Result<Option<u64>, ParseError> {
 }
 
 /// A size as a person reads it, in units of 1024.
-pub(super) fn display(bytes: u64) -> String {
+pub(crate) fn display(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
@@ -66,7 +66,7 @@ pub(super) fn display(bytes: u64) -> String {
 }
 
 /// Seconds as a person reads them.
-pub(super) fn display_seconds(seconds: u64) -> String {
+pub(crate) fn display_seconds(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),

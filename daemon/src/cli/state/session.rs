@@ -9,11 +9,11 @@ use miaofs::protocol::accounts::{Device as PresentedDevice, Session};
 use miaofs::protocol::ids::DeviceId;
 
 use super::account::{Account, Device};
-use super::error::Error;
 use super::state_dir::StateDir;
+use crate::cli::terminal::error::Error;
 
 /// The device of a state directory as it presents itself to the server.
-pub(super) fn device(known: Option<&Account>, name: Option<&str>) -> Device {
+pub(crate) fn device(known: Option<&Account>, name: Option<&str>) -> Device {
     let id = known.map_or_else(DeviceId::random, |account| account.device.id);
     let kept = known.map(|account| account.device.name.as_str());
     let name = name.or(kept).map_or_else(host_name, str::to_owned);
@@ -34,7 +34,7 @@ impl From<&Device> for PresentedDevice {
 }
 
 /// Refuses to put another account's files into a state directory that holds files already.
-pub(super) fn check_owner(
+pub(crate) fn check_owner(
     state: &StateDir,
     known: Option<&Account>,
     server: &str,
@@ -53,7 +53,7 @@ pub(super) fn check_owner(
 }
 
 /// Remembers a session that was just made.
-pub(super) fn remember(
+pub(crate) fn remember(
     state: &StateDir,
     server: &str,
     device: Device,
@@ -70,7 +70,7 @@ pub(super) fn remember(
 }
 
 /// The server's API with the session of the signed-in account; a renewed session is remembered.
-pub(super) fn client(
+pub(crate) fn client(
     state: &StateDir,
     account: &Account,
     refresh_token: String,
@@ -80,7 +80,7 @@ pub(super) fn client(
 }
 
 /// Writes each new refresh token where the next start finds it.
-pub(super) fn persist(state: StateDir) -> Persist {
+pub(crate) fn persist(state: StateDir) -> Persist {
     Arc::new(move |session| {
         let stored = Account::load(&state).and_then(|account| match account {
             Some(account) => {
@@ -94,7 +94,7 @@ pub(super) fn persist(state: StateDir) -> Persist {
 }
 
 /// Runs one conversation with the server to its end, on this thread.
-pub(super) fn converse<T>(conversation: impl Future<Output = T>) -> Result<T, Error> {
+pub(crate) fn converse<T>(conversation: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -8,28 +8,25 @@
 //!
 //! The order of ending loses nothing: what programs were told is saved is in the store from the start.
 
-use std::fmt;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::account::Account;
-use super::control::client as control_client;
-use super::control::desk::Desk;
-use super::control::server::ControlSocket;
-use super::daemonize::Reporting;
-use super::error::{Error, with_causes};
-use super::mount::Plan;
-use super::mount_options::{Access, Audience, SyncMode};
-use super::session;
-use super::settings::{self, Settings};
-use super::unmount::{Manner, take_away};
+use super::readiness::{Readiness, ReadinessSink};
+use super::signals::Signals;
+use crate::cli::control::client as control_client;
+use crate::cli::control::handler::RequestHandler;
+use crate::cli::control::server::ControlSocket;
+use crate::cli::mounting::options::{Access, Audience, SyncMode};
+use crate::cli::mounting::plan::MountPlan;
+use crate::cli::mounting::unmount::{UnmountMode, unmount};
+use crate::cli::state::account::Account;
+use crate::cli::state::session;
+use crate::cli::state::settings::{self, Settings};
+use crate::cli::terminal::error::{Error, with_causes};
 use crate::fuse::{self, Mount};
 use crate::store::{self, Store, StoreOptions};
 use crate::sync::{self, Engine, ServerState};
@@ -48,29 +45,8 @@ const GREETING_LIMIT: Duration = Duration::from_millis(1500);
 /// How often it looks.
 const GREETING_STEP: Duration = Duration::from_millis(10);
 
-/// A mount that is usable, as its daemon describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ready {
-    /// Where.
-    pub mountpoint: PathBuf,
-    /// Whose files.
-    pub account: String,
-    /// What is wrong with the server, if it is away.
-    pub away: Option<String>,
-}
-
-impl fmt::Display for Ready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mounted {} ({})", self.mountpoint.display(), self.account)?;
-        match &self.away {
-            None => Ok(()),
-            Some(why) => write!(f, "\noffline: {why}; changes are kept here and sent later"),
-        }
-    }
-}
-
 /// Runs the daemon until it is unmounted or told to end.
-pub(super) fn run(plan: &Plan, reporting: Reporting) -> Result<(), Error> {
+pub(crate) fn run(plan: &MountPlan, sink: ReadinessSink) -> Result<(), Error> {
     let settings = Settings::load(&plan.state)?;
     let store = open_store(plan, &settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -78,14 +54,14 @@ pub(super) fn run(plan: &Plan, reporting: Reporting) -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|source| Error::System { action: "start the daemon's threads", source })?;
-    let result = runtime.block_on(serve(plan, &settings, &store, reporting));
+    let result = runtime.block_on(serve(plan, &settings, &store, sink));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let synced = store.sync_all().map_err(Error::Store);
     tracing::info!("ended");
     result.and(synced.map(drop))
 }
 
-fn open_store(plan: &Plan, settings: &Settings) -> Result<Arc<Store>, Error> {
+fn open_store(plan: &MountPlan, settings: &Settings) -> Result<Arc<Store>, Error> {
     plan.state.create()?;
     let cache_size = plan.options.cache_size.or(settings.cache_size.map(|size| size.0));
     let free_floor = settings.free_floor.map(|size| size.0);
@@ -105,7 +81,7 @@ fn open_store(plan: &Plan, settings: &Settings) -> Result<Arc<Store>, Error> {
 
 /// Waits a little for a daemon that is ending. One that still answers, or ends too slowly, is an error that says
 /// who has the state directory.
-fn wait_for_predecessor(plan: &Plan, deadline: Instant) -> Result<(), Error> {
+fn wait_for_predecessor(plan: &MountPlan, deadline: Instant) -> Result<(), Error> {
     let holder = match control_client::status(&plan.state) {
         Ok(status) => {
             format!("process {}, mounted at {}", status.pid, status.mountpoint.display())
@@ -120,10 +96,10 @@ fn wait_for_predecessor(plan: &Plan, deadline: Instant) -> Result<(), Error> {
 }
 
 async fn serve(
-    plan: &Plan,
+    plan: &MountPlan,
     settings: &Settings,
     store: &Arc<Store>,
-    reporting: Reporting,
+    sink: ReadinessSink,
 ) -> Result<(), Error> {
     let signals = Signals::listen()?;
     let (account, refresh_token) = Account::signed_in(&plan.state)?;
@@ -136,15 +112,15 @@ async fn serve(
     let mounted = Mount::start(vfs, news, &plan.mountpoint, &options, Handle::current());
     let result = match mounted {
         Ok(mount) => {
-            let desk = Desk::new(&engine, plan);
+            let handler = RequestHandler::new(&engine, plan);
             let until_unmounted = async {
-                reporting.ready(&ready(plan, &account, &engine).await);
+                sink.ready(&ready(plan, &account, &engine).await);
                 notify(NotifyState::Ready);
                 stay_mounted(plan, Arc::new(mount), signals).await
             };
             tokio::select! {
                 result = until_unmounted => result,
-                never = socket.serve(move |request, answers| desk.clone().handle(request, answers)) => never,
+                never = socket.serve(move |request, answers| handler.clone().handle(request, answers)) => never,
             }
         }
         Err(error) => Err(Error::Mount(error)),
@@ -156,7 +132,11 @@ async fn serve(
 }
 
 /// Returns when the drive is not mounted any more, or has been told to go and a program still holds on to it.
-async fn stay_mounted(plan: &Plan, mount: Arc<Mount>, mut signals: Signals) -> Result<(), Error> {
+async fn stay_mounted(
+    plan: &MountPlan,
+    mount: Arc<Mount>,
+    mut signals: Signals,
+) -> Result<(), Error> {
     let waiting = Arc::clone(&mount);
     let mut session = tokio::task::spawn_blocking(move || waiting.wait());
     let ended = tokio::select! {
@@ -168,7 +148,7 @@ async fn stay_mounted(plan: &Plan, mount: Arc<Mount>, mut signals: Signals) -> R
         signal = signals.next() => {
             tracing::info!("{signal}: unmounting");
             notify(NotifyState::Stopping);
-            tokio::task::block_in_place(|| unmount(plan, &mount))?;
+            tokio::task::block_in_place(|| unmount_here(plan, &mount))?;
             tokio::time::timeout(UNMOUNT_LIMIT, session).await
         }
     };
@@ -182,15 +162,15 @@ async fn stay_mounted(plan: &Plan, mount: Arc<Mount>, mut signals: Signals) -> R
 }
 
 /// Unmounts, by `fusermount3` where we may not do it ourselves.
-fn unmount(plan: &Plan, mount: &Mount) -> Result<(), Error> {
+fn unmount_here(plan: &MountPlan, mount: &Mount) -> Result<(), Error> {
     mount.unmount().or_else(|error| {
         tracing::warn!("{}", with_causes(&error));
-        take_away(&plan.mountpoint, Manner::Lazy)
+        unmount(&plan.mountpoint, UnmountMode::Lazy)
     })
 }
 
 /// Describes the mount, after a short wait to be able to say whether the server is there.
-async fn ready(plan: &Plan, account: &Account, engine: &Engine) -> Ready {
+async fn ready(plan: &MountPlan, account: &Account, engine: &Engine) -> Readiness {
     let connecting = || engine.server().state == ServerState::Connecting;
     let known = async {
         while connecting() {
@@ -205,10 +185,10 @@ async fn ready(plan: &Plan, account: &Account, engine: &Engine) -> Ready {
         ServerState::Offline => Some(server.error.unwrap_or_default()),
         ServerState::SignedOut => Some("signed out, sign in with: miaofs login".into()),
     };
-    Ready { mountpoint: plan.mountpoint.clone(), account: account.to_string(), away }
+    Readiness { mountpoint: plan.mountpoint.clone(), account: account.to_string(), away }
 }
 
-fn engine_settings(plan: &Plan, settings: &Settings, account: &Account) -> sync::Settings {
+fn engine_settings(plan: &MountPlan, settings: &Settings, account: &Account) -> sync::Settings {
     let rate = plan.options.bwlimit.or(settings.bwlimit.map(|rate| rate.0)).flatten();
     sync::Settings {
         account: account.user.clone(),
@@ -218,7 +198,7 @@ fn engine_settings(plan: &Plan, settings: &Settings, account: &Account) -> sync:
     }
 }
 
-fn vfs_settings(plan: &Plan) -> vfs::Settings {
+fn vfs_settings(plan: &MountPlan) -> vfs::Settings {
     vfs::Settings {
         sync: match plan.options.sync {
             Some(SyncMode::Remote) => vfs::SyncMode::Remote,
@@ -230,7 +210,7 @@ fn vfs_settings(plan: &Plan) -> vfs::Settings {
     }
 }
 
-fn fuse_options(plan: &Plan, account: &Account) -> fuse::Options {
+fn fuse_options(plan: &MountPlan, account: &Account) -> fuse::Options {
     fuse::Options {
         source: plan.options.source.clone().unwrap_or_else(|| account.server.clone()),
         audience: match plan.options.audience {
@@ -243,7 +223,7 @@ fn fuse_options(plan: &Plan, account: &Account) -> fuse::Options {
     }
 }
 
-fn writable(plan: &Plan) -> vfs::Writable {
+fn writable(plan: &MountPlan) -> vfs::Writable {
     match plan.options.access {
         Some(Access::ReadOnly) => vfs::Writable::No,
         Some(Access::ReadWrite) | None => vfs::Writable::Yes,
@@ -254,34 +234,5 @@ fn writable(plan: &Plan) -> vfs::Writable {
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!("cannot tell the service manager: {error}");
-    }
-}
-
-/// The signals that ask the daemon to end.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, Error> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| Error::System { action: "listen for signals", source })
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for one of them, and says which.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
-        }
     }
 }

@@ -8,16 +8,16 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use super::error::Error;
+use crate::cli::terminal::error::Error;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
 /// The type that the kernel shows for a mount of ours: FUSE's, with our subtype.
-pub(super) const OUR_TYPE: &str = "fuse.miaofs";
+pub(crate) const OUR_TYPE: &str = "fuse.miaofs";
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mounted {
+pub(crate) struct Mounted {
     /// Where.
     pub mountpoint: PathBuf,
     /// Options of this mount point: `rw`, `nosuid`, …
@@ -30,24 +30,24 @@ pub(super) struct Mounted {
 
 impl Mounted {
     /// Whether it is a mount of miaofs.
-    pub(super) fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.kind == OUR_TYPE
     }
 }
 
 /// All mounts that this process sees.
-pub(super) fn mounts() -> Result<Vec<Mounted>, Error> {
+pub(crate) fn mounts() -> Result<Vec<Mounted>, Error> {
     let text = fs::read(MOUNTINFO).map_err(Error::file("read", Path::new(MOUNTINFO)))?;
     Ok(parse(&text))
 }
 
 /// The uppermost mount at exactly this directory.
-pub(super) fn at<'a>(mounts: &'a [Mounted], directory: &Path) -> Option<&'a Mounted> {
+pub(crate) fn at<'a>(mounts: &'a [Mounted], directory: &Path) -> Option<&'a Mounted> {
     mounts.iter().rev().find(|mount| mount.mountpoint == directory)
 }
 
 /// The mount that an absolute path without links is in.
-pub(super) fn containing<'a>(mounts: &'a [Mounted], path: &Path) -> Option<&'a Mounted> {
+pub(crate) fn containing<'a>(mounts: &'a [Mounted], path: &Path) -> Option<&'a Mounted> {
     path.ancestors().find_map(|directory| at(mounts, directory))
 }
 
@@ -86,7 +86,7 @@ fn octal(digits: &[u8]) -> Option<u8> {
 
 /// The directory as the kernel names it in its list of mounts. A directory whose daemon is dead cannot
 /// be looked at; then its parent is.
-pub(super) fn real_path(directory: &Path) -> Result<PathBuf, Error> {
+pub(crate) fn real_path(directory: &Path) -> Result<PathBuf, Error> {
     let failed = |error| Error::file("find", directory)(error);
     let cause = match fs::canonicalize(directory) {
         Ok(path) => return Ok(path),
@@ -102,7 +102,7 @@ pub(super) fn real_path(directory: &Path) -> Result<PathBuf, Error> {
 }
 
 /// An xattr of a file as text, if it has it.
-pub(super) fn xattr(path: &Path, name: &str) -> Option<OsString> {
+pub(crate) fn xattr(path: &Path, name: &str) -> Option<OsString> {
     let mut value = vec![0_u8; 4096];
     let length = rustix::fs::getxattr(path, name, &mut value[..]).ok()?;
     Some(std::ffi::OsStr::from_bytes(value.get(..length)?).to_owned())

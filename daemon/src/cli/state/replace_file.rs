@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes `bytes` to `path`, readable and writable for its owner only, and waits until the disk has it.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let next = beside(path);
     let written = write_new(&next, bytes).and_then(|()| fs::rename(&next, path));
     if let Err(error) = written {

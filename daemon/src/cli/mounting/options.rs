@@ -8,11 +8,11 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::mountpoint::Contents;
-use super::size;
+use crate::cli::terminal::size;
 
 /// What is wrong with an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum OptionError {
+pub(crate) enum OptionError {
     /// Nobody knows it.
     #[error("unknown mount option `{0}`")]
     Unknown(String),
@@ -28,7 +28,7 @@ pub(super) enum OptionError {
 
 /// Whether programs may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// `rw`
     ReadWrite,
     /// `ro`
@@ -37,7 +37,7 @@ pub(super) enum Access {
 
 /// Who may use the mount beside the user who mounted it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Audience {
+pub(crate) enum Audience {
     /// Root: `allow_root`.
     Root,
     /// Everybody, as permissions of the files say: `allow_other`.
@@ -46,7 +46,7 @@ pub(super) enum Audience {
 
 /// What `close` and `fsync` wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SyncMode {
+pub(crate) enum SyncMode {
     /// This machine's disk.
     Local,
     /// The server as well: `sync=remote`.
@@ -92,7 +92,7 @@ const IGNORED_OPTIONS: [&str; 27] = [
 
 /// The options of one mount; none where nobody said anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct MountOptions {
+pub(crate) struct MountOptions {
     /// `ro`, `rw`
     pub access: Option<Access>,
     /// `allow_other`, `allow_root`
@@ -117,7 +117,7 @@ pub(super) struct MountOptions {
 
 /// What to do with an option that nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unknown {
+pub(crate) enum Unknown {
     /// It is an error.
     Refuse,
     /// It is ignored: mount(8) was called with `-s`.
@@ -126,7 +126,7 @@ pub(super) enum Unknown {
 
 impl MountOptions {
     /// Reads a list into these options; what comes later wins.
-    pub(super) fn read(&mut self, list: &str, unknown: Unknown) -> Result<(), OptionError> {
+    pub(crate) fn read(&mut self, list: &str, unknown: Unknown) -> Result<(), OptionError> {
         for option in split(list) {
             match self.read_one(&option) {
                 Err(OptionError::Unknown(_)) if unknown == Unknown::Ignore => {}

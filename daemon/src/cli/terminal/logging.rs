@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 /// How much is logged when nobody says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// A command says only what is wrong.
     Command,
     /// A daemon also says what it does.
@@ -14,7 +14,7 @@ pub(super) enum Level {
 }
 
 /// Starts logging; `filter` as `tracing_subscriber` reads it, such as `debug` or `miaofs=trace`.
-pub(super) fn start(filter: Option<&str>, level: Level) {
+pub(crate) fn start(filter: Option<&str>, level: Level) {
     let default = match level {
         Level::Command => "warn",
         Level::Daemon => "info,fuser=error",

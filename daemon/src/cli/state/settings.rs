@@ -8,15 +8,15 @@ use std::io;
 
 use serde::Deserialize;
 
-use super::error::Error;
 use super::replace_file::replace;
-use super::size;
 use super::state_dir::StateDir;
+use crate::cli::terminal::error::Error;
+use crate::cli::terminal::size;
 
 /// What the file may say; what it does not say is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// Bytes of clean content to keep here at the most.
     pub cache_size: Option<Size>,
     /// Bytes of the disk to leave free.
@@ -30,12 +30,12 @@ pub(super) struct Settings {
 /// A number of bytes, written as a number or with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
-pub(super) struct Size(pub u64);
+pub(crate) struct Size(pub u64);
 
 /// A number of bytes per second, or no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
-pub(super) struct Rate(pub Option<u64>);
+pub(crate) struct Rate(pub Option<u64>);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -72,7 +72,7 @@ impl TryFrom<Written> for Rate {
 /// A setting by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub(super) enum Key {
+pub(crate) enum Key {
     /// Content to keep on this machine at the most, such as 20GiB; what is not yet on the server is never dropped
     CacheSize,
     /// Free space to leave on the disk of the state directory
@@ -85,11 +85,11 @@ pub(super) enum Key {
 
 impl Key {
     /// All of them, in the order in which they are listed.
-    pub(super) const ALL: [Self; 4] =
+    pub(crate) const ALL: [Self; 4] =
         [Self::CacheSize, Self::FreeFloor, Self::Bwlimit, Self::DeletionsLimit];
 
     /// Its name in the file.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::CacheSize => "cache_size",
             Self::FreeFloor => "free_floor",
@@ -99,7 +99,7 @@ impl Key {
     }
 
     /// The value when nobody says anything, as it would be written.
-    pub(super) fn default_text(self) -> String {
+    pub(crate) fn default_text(self) -> String {
         match self {
             Self::CacheSize => size::display(DEFAULT_CACHE_SIZE),
             Self::FreeFloor => size::display(DEFAULT_FREE_FLOOR),
@@ -110,20 +110,20 @@ impl Key {
 }
 
 /// Content kept here when nobody says how much.
-pub(super) const DEFAULT_CACHE_SIZE: u64 = 20 << 30;
+pub(crate) const DEFAULT_CACHE_SIZE: u64 = 20 << 30;
 /// Free space left on the disk when nobody says how much.
-pub(super) const DEFAULT_FREE_FLOOR: u64 = 512 << 20;
+pub(crate) const DEFAULT_FREE_FLOOR: u64 = 512 << 20;
 /// Deletions sent without asking when nobody says how many.
-pub(super) const DEFAULT_DELETIONS_LIMIT: u64 = 1000;
+pub(crate) const DEFAULT_DELETIONS_LIMIT: u64 = 1000;
 
 impl Settings {
     /// What the file says; nothing when there is none.
-    pub(super) fn load(state: &StateDir) -> Result<Self, Error> {
+    pub(crate) fn load(state: &StateDir) -> Result<Self, Error> {
         parse(state, &text(state)?)
     }
 
     /// The value of one setting as written in the file, if it is there.
-    pub(super) fn written(&self, key: Key) -> Option<String> {
+    pub(crate) fn written(&self, key: Key) -> Option<String> {
         match key {
             Key::CacheSize => self.cache_size.map(|size| size::display(size.0)),
             Key::FreeFloor => self.free_floor.map(|size| size::display(size.0)),
@@ -137,7 +137,7 @@ impl Settings {
 }
 
 /// Writes one setting into the file and keeps all else in it, comments included.
-pub(super) fn set(state: &StateDir, key: Key, value: &str) -> Result<(), Error> {
+pub(crate) fn set(state: &StateDir, key: Key, value: &str) -> Result<(), Error> {
     let before = text(state)?;
     parse(state, &before)?;
     let line = assignment(key, value);

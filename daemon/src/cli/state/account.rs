@@ -10,14 +10,14 @@ use std::io;
 use miaofs::protocol::ids::DeviceId;
 use serde::{Deserialize, Serialize};
 
-use super::error::Error;
 use super::replace_file::replace;
 use super::state_dir::StateDir;
+use crate::cli::terminal::error::Error;
 
 /// An account on a server, and this device of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Account {
+pub(crate) struct Account {
     /// URL of the server.
     pub server: String,
     /// Name of the account.
@@ -47,12 +47,12 @@ impl fmt::Display for Account {
 
 impl Account {
     /// Whether it is this user's account on this server.
-    pub(super) fn is(&self, server: &str, user: &str) -> bool {
+    pub(crate) fn is(&self, server: &str, user: &str) -> bool {
         self.server.trim_end_matches('/') == server.trim_end_matches('/') && self.user == user
     }
 
     /// The account of a state directory, signed in or not; none when nobody ever signed in.
-    pub(super) fn load(state: &StateDir) -> Result<Option<Self>, Error> {
+    pub(crate) fn load(state: &StateDir) -> Result<Option<Self>, Error> {
         let path = state.account();
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
@@ -65,7 +65,7 @@ impl Account {
     }
 
     /// The account of a state directory that someone is signed in with, and its refresh token.
-    pub(super) fn signed_in(state: &StateDir) -> Result<(Self, String), Error> {
+    pub(crate) fn signed_in(state: &StateDir) -> Result<(Self, String), Error> {
         let not_signed_in = || Error::NotSignedIn(state.path().to_owned());
         let account = Self::load(state)?.ok_or_else(not_signed_in)?;
         let token = account.refresh_token.clone().ok_or_else(not_signed_in)?;
@@ -73,7 +73,7 @@ impl Account {
     }
 
     /// Remembers the account; when this returned, a power failure does not lose it.
-    pub(super) fn save(&self, state: &StateDir) -> Result<(), Error> {
+    pub(crate) fn save(&self, state: &StateDir) -> Result<(), Error> {
         let mut text = serde_json::to_vec_pretty(self).expect("strings are always JSON");
         text.push(b'\n');
         let path = state.account();

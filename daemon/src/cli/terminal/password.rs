@@ -6,7 +6,7 @@ use super::error::Error;
 
 /// Where the password comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// Typed once on the terminal.
     Prompt,
     /// Typed twice on the terminal, for a password that is new.
@@ -16,7 +16,7 @@ pub(super) enum Source {
 }
 
 /// Reads a password.
-pub(super) fn read(source: Source, user: &str) -> Result<String, Error> {
+pub(crate) fn read(source: Source, user: &str) -> Result<String, Error> {
     match source {
         Source::Stdin => first_line(io::stdin().lock()),
         Source::Prompt => prompt(&format!("password of {user}: ")),

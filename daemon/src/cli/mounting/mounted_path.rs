@@ -1,17 +1,17 @@
-//! Which mount a path is in, and which node it is.
+//! From a path to the mount that it is in, and to the node that it names.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::error::Error;
 use super::mountinfo;
 use super::mountpoint;
-use super::state_dir::StateDir;
+use crate::cli::state::state_dir::StateDir;
+use crate::cli::terminal::error::Error;
 
-/// A path in a mount.
+/// A path in a mount of miaofs.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct MountedPath {
     /// The path without links in its directories.
     pub path: PathBuf,
     /// The state directory of the mount's daemon.
@@ -20,20 +20,22 @@ pub(super) struct Place {
     pub ino: Option<u64>,
 }
 
-/// Finds out where a path is. A link at its end is itself what is meant.
-pub(super) fn of(path: &Path) -> Result<Place, Error> {
-    let real = real_path(path)?;
-    let mounts = mountinfo::mounts()?;
-    let not_mounted = || Error::NotMounted(real.clone());
-    let mount = mountinfo::containing(&mounts, &real).filter(|mount| mount.is_ours());
-    let mount = mount.ok_or_else(not_mounted)?;
-    let state = mountpoint::state_of(&mount.mountpoint).ok_or_else(not_mounted)?;
-    let ino = if real == mount.mountpoint {
-        None
-    } else {
-        Some(fs::symlink_metadata(&real).map_err(Error::file("find", path))?.ino())
-    };
-    Ok(Place { path: real, state, ino })
+impl MountedPath {
+    /// Finds the mount and the node of a path. A link at its end is not followed.
+    pub(crate) fn find(path: &Path) -> Result<Self, Error> {
+        let real = real_path(path)?;
+        let mounts = mountinfo::mounts()?;
+        let not_mounted = || Error::NotMounted(real.clone());
+        let mount = mountinfo::containing(&mounts, &real).filter(|mount| mount.is_ours());
+        let mount = mount.ok_or_else(not_mounted)?;
+        let state = mountpoint::state_of(&mount.mountpoint).ok_or_else(not_mounted)?;
+        let ino = if real == mount.mountpoint {
+            None
+        } else {
+            Some(fs::symlink_metadata(&real).map_err(Error::file("find", path))?.ino())
+        };
+        Ok(Self { path: real, state, ino })
+    }
 }
 
 fn real_path(path: &Path) -> Result<PathBuf, Error> {
@@ -54,8 +56,8 @@ mod tests {
     #[test]
     fn a_path_outside_of_a_mount_is_told_so() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(of(dir.path()), Err(Error::NotMounted(_))));
-        assert!(matches!(of(&dir.path().join("none")), Err(Error::File { .. })));
+        assert!(matches!(MountedPath::find(dir.path()), Err(Error::NotMounted(_))));
+        assert!(matches!(MountedPath::find(&dir.path().join("none")), Err(Error::File { .. })));
     }
 
     #[test]

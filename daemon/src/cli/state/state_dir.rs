@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
 
-use super::error::Error;
+use crate::cli::terminal::error::Error;
 
 /// Where root keeps state: there is no home to put it into when a machine boots.
 const ROOTS_STATE: &str = "/var/lib/miaofs/default";
 
 /// A state directory; it need not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StateDir(PathBuf);
+pub(crate) struct StateDir(PathBuf);
 
 impl StateDir {
     /// The directory asked for, or the user's default one.
-    pub(super) fn choose(asked: Option<&Path>) -> Result<Self, Error> {
+    pub(crate) fn choose(asked: Option<&Path>) -> Result<Self, Error> {
         match asked {
             Some(path) => Self::at(path),
             None if rustix::process::geteuid().is_root() => Ok(Self(ROOTS_STATE.into())),
@@ -32,13 +32,13 @@ impl StateDir {
     }
 
     /// The directory of this path, made absolute; links in it are followed as far as it exists.
-    pub(super) fn at(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn at(path: &Path) -> Result<Self, Error> {
         let absolute = std::path::absolute(path).map_err(Error::file("find", path))?;
         Ok(Self(fs::canonicalize(&absolute).unwrap_or(absolute)))
     }
 
     /// Makes the directory, for its owner only, if it is not there.
-    pub(super) fn create(&self) -> Result<(), Error> {
+    pub(crate) fn create(&self) -> Result<(), Error> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -47,32 +47,32 @@ impl StateDir {
     }
 
     /// The directory itself.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Who is signed in.
-    pub(super) fn account(&self) -> PathBuf {
+    pub(crate) fn account(&self) -> PathBuf {
         self.0.join("account.json")
     }
 
     /// The settings.
-    pub(super) fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.0.join("config.toml")
     }
 
     /// The running daemon's socket.
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("control.sock")
     }
 
     /// What a daemon in the background says.
-    pub(super) fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.0.join("daemon.log")
     }
 
     /// Whether files of an account are kept here.
-    pub(super) fn holds_files(&self) -> bool {
+    pub(crate) fn holds_files(&self) -> bool {
         self.0.join("state.db").exists()
     }
 }

@@ -10,7 +10,7 @@ use crate::sync::{ServerState, Status};
 const TEMPLATE: &str = "{bar:30} {percent:>3} %  {msg}";
 
 /// What a person sees while waiting; it goes away when dropped.
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     /// That the server is away is said once, terminal or not.
     said_offline: bool,
@@ -20,7 +20,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// A bar on stderr, if that is a terminal.
-    pub(super) fn on_a_terminal() -> Self {
+    pub(crate) fn on_a_terminal() -> Self {
         let bar = if stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
         let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed");
         bar.set_style(style);
@@ -28,7 +28,7 @@ impl Progress {
     }
 
     /// Shows how it stands now.
-    pub(super) fn show(&mut self, status: &Status) {
+    pub(crate) fn show(&mut self, status: &Status) {
         self.total = self.total.max(status.pending_bytes);
         self.bar.set_length(self.total.max(1));
         self.bar.set_position(self.total - status.pending_bytes);
@@ -48,7 +48,7 @@ impl Drop for Progress {
 }
 
 /// What is left to send, in words.
-pub(super) fn describe(status: &Status) -> String {
+pub(crate) fn describe(status: &Status) -> String {
     let (count, bytes) = (status.pending_nodes, size::display(status.pending_bytes));
     let mut text = format!("{count} {}, {bytes} left", if count == 1 { "file" } else { "files" });
     if status.rate_bytes_per_s > 0 {

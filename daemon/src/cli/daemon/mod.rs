@@ -1,0 +1,10 @@
+//! The daemon: what `miaofs mount` becomes, in the foreground or in the background.
+//!
+//! It stands on all other wings and puts the layers below together.
+
+pub(super) mod background;
+pub(super) mod readiness;
+mod serve;
+mod signals;
+
+pub(super) use serve::run;
