@@ -20,15 +20,15 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::store::{Availability, CopyRange};
 use crate::vfs::{
-    AttributeChange, Caller, IfExists, NewNode, Place, Privileges, Room, Span, SyncMode, Vfs,
+    AttributeChange, Caller, EntryName, IfExists, NewNode, Privileges, Room, Span, SyncMode, Vfs,
 };
 
 use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
 use super::capabilities::negotiate;
 use super::notify::Kernel;
 use super::translate::{
-    allocation, attributes, caller, device, directory_flags, errno, file_type, handle, ino,
-    kind_of_mode, maker, open_mode, place, rename_mode, set_xattr, sought, time,
+    allocation, attributes, caller, caller_with_umask, device, directory_flags, entry_name, errno,
+    file_type, handle, ino, kind_of_mode, open_mode, rename_mode, set_xattr, sought, time,
 };
 
 thread_local! {
@@ -57,8 +57,14 @@ impl Adapter {
         }
     }
 
-    fn create_node(&self, caller: Caller, place: Place<'_>, new: NewNode<'_>, reply: ReplyEntry) {
-        reply.answer(self.vfs.create(caller, place, new));
+    fn create_node(
+        &self,
+        caller: Caller,
+        entry: EntryName<'_>,
+        new: NewNode<'_>,
+        reply: ReplyEntry,
+    ) {
+        reply.answer(self.vfs.create(caller, entry, new));
     }
 }
 
@@ -69,7 +75,7 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        reply.answer(self.vfs.lookup(place(parent, name)));
+        reply.answer(self.vfs.lookup(entry_name(parent, name)));
     }
 
     fn forget(&self, _: &Request, node: INodeNo, _: u64) {
@@ -134,7 +140,12 @@ impl Filesystem for Adapter {
                     _ => 0,
                 };
                 let new = NewNode { kind, mode, rdev, target: None };
-                self.create_node(maker(request, umask), place(parent, name), new, reply);
+                self.create_node(
+                    caller_with_umask(request, umask),
+                    entry_name(parent, name),
+                    new,
+                    reply,
+                );
             }
             None => reply.error(Errno::EINVAL),
         }
@@ -150,15 +161,15 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let new = NewNode { kind: Kind::Directory, mode, rdev: 0, target: None };
-        self.create_node(maker(request, umask), place(parent, name), new, reply);
+        self.create_node(caller_with_umask(request, umask), entry_name(parent, name), new, reply);
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply.answer(self.vfs.unlink(place(parent, name)));
+        reply.answer(self.vfs.unlink(entry_name(parent, name)));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        reply.answer(self.vfs.remove_directory(place(parent, name)));
+        reply.answer(self.vfs.remove_directory(entry_name(parent, name)));
     }
 
     fn symlink(
@@ -171,7 +182,7 @@ impl Filesystem for Adapter {
     ) {
         let target = Some(target.as_os_str().as_bytes());
         let new = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
-        self.create_node(caller(request), place(parent, name), new, reply);
+        self.create_node(caller(request), entry_name(parent, name), new, reply);
     }
 
     fn rename(
@@ -184,7 +195,7 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let (from, to) = (place(parent, name), place(new_parent, new_name));
+        let (from, to) = (entry_name(parent, name), entry_name(new_parent, new_name));
         match rename_mode(flags) {
             Some(mode) => reply.answer(self.vfs.rename(from, to, mode)),
             None => reply.error(Errno::EINVAL),
@@ -192,7 +203,7 @@ impl Filesystem for Adapter {
     }
 
     fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        reply.answer(self.vfs.link(ino(node), place(parent, name)));
+        reply.answer(self.vfs.link(ino(node), entry_name(parent, name)));
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -212,7 +223,12 @@ impl Filesystem for Adapter {
     ) {
         let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
         let how = (open_mode(OpenFlags(flags)), if_exists);
-        let made = self.vfs.create_and_open(maker(request, umask), place(parent, name), mode, how);
+        let made = self.vfs.create_and_open(
+            caller_with_umask(request, umask),
+            entry_name(parent, name),
+            mode,
+            how,
+        );
         reply.answer(made.map(|(stat, handle)| (stat, handle, self.open_flags())));
     }
 
@@ -303,7 +319,7 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let opened = self.vfs.open_directory(ino(node));
-        reply.answer(opened.map(|(stream, keeping)| (stream, directory_flags(keeping))));
+        reply.answer(opened.map(|(stream, cache)| (stream, directory_flags(cache))));
     }
 
     fn releasedir(

@@ -10,7 +10,7 @@ use miaofs::protocol::name::NAME_MAX;
 
 use crate::vfs::{BLOCK_SIZE, Error, HandleId, Space, Stat};
 
-use super::translate::{attributes, errno, nothing};
+use super::translate::{attributes, errno, negative_entry};
 
 /// How long the kernel may keep names and attributes; the feed of changes ends it sooner.
 pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
@@ -46,7 +46,7 @@ impl Answer<Option<Stat>> for ReplyEntry {
     fn answer(self, result: Result<Option<Stat>, Error>) {
         match result.transpose() {
             Some(found) => self.answer(found),
-            None => self.entry(&LIFETIME, &nothing(), GENERATION),
+            None => self.entry(&LIFETIME, &negative_entry(), GENERATION),
         }
     }
 }

@@ -9,7 +9,7 @@
 mod adapter;
 mod answer;
 mod capabilities;
-mod later;
+mod deferred;
 mod mount;
 mod notify;
 mod translate;

@@ -15,7 +15,7 @@ use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::store::Invalidation;
-use crate::vfs::Written;
+use crate::vfs::ModeEffect;
 
 /// Threads that invalidate: so many reads may wait for the network before news has to wait.
 const THREADS: usize = 4;
@@ -43,16 +43,16 @@ impl Kernel {
     }
 
     /// The length of a write, after the kernel has been told what else it changed.
-    pub(super) fn told(&self, node: INodeNo, written: Written, length: u32) -> u32 {
+    pub(super) fn told(&self, node: INodeNo, written: ModeEffect, length: u32) -> u32 {
         self.hear_of(node, written);
         length
     }
 
     /// Tells the kernel what changed besides content and times.
-    pub(super) fn hear_of(&self, node: INodeNo, written: Written) {
+    pub(super) fn hear_of(&self, node: INodeNo, written: ModeEffect) {
         match written {
-            Written::Plainly => {}
-            Written::WithNewMode => self.forget_attributes(node),
+            ModeEffect::Unchanged => {}
+            ModeEffect::Changed => self.forget_attributes(node),
         }
     }
 }

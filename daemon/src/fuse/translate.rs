@@ -12,8 +12,8 @@ use miaofs::protocol::files::Kind;
 
 use crate::store::{Access, Growth, Ino, SeekWhence};
 use crate::vfs::{
-    self, Allocation, Caller, HandleId, Keeping, OpenMode, Place, RenameMode, SetXattr, Stat, Time,
-    Truncate,
+    self, Allocation, Caller, DirCache, EntryName, HandleId, OpenMode, RenameMode, SetXattr, Stat,
+    Time, Truncate,
 };
 
 /// The size of I/O that programs are advised to use, in bytes.
@@ -28,13 +28,13 @@ pub(super) fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid(), umask: 0, thread }
 }
 
-/// Who makes something. The kernel leaves the umask to us (`DONT_MASK`).
-pub(super) fn maker(request: &Request, umask: u32) -> Caller {
+/// The caller of a request that makes a node. The kernel leaves the umask to us (`DONT_MASK`).
+pub(super) fn caller_with_umask(request: &Request, umask: u32) -> Caller {
     Caller { umask, ..caller(request) }
 }
 
-pub(super) fn place(parent: INodeNo, name: &OsStr) -> Place<'_> {
-    Place { parent: ino(parent), name: name.as_bytes() }
+pub(super) fn entry_name(parent: INodeNo, name: &OsStr) -> EntryName<'_> {
+    EntryName { parent: ino(parent), name: name.as_bytes() }
 }
 
 pub(super) fn handle(number: FileHandle) -> HandleId {
@@ -71,15 +71,15 @@ pub(super) fn attributes(stat: &Stat) -> FileAttr {
 }
 
 /// What is kept of a directory stays from one opening to the next, as news from the server invalidates it.
-pub(super) fn directory_flags(keeping: Keeping) -> FopenFlags {
-    match keeping {
-        Keeping::Kept => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
-        Keeping::Asked => FopenFlags::FOPEN_KEEP_CACHE,
+pub(super) fn directory_flags(cache: DirCache) -> FopenFlags {
+    match cache {
+        DirCache::Allowed => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+        DirCache::Bypass => FopenFlags::FOPEN_KEEP_CACHE,
     }
 }
 
-/// The attributes that answer a lookup which found nothing: inode 0 makes the kernel remember that.
-pub(super) fn nothing() -> FileAttr {
+/// Attributes that answer a lookup of a name that is not there: inode 0 has the kernel cache a negative entry.
+pub(super) fn negative_entry() -> FileAttr {
     FileAttr {
         ino: INodeNo(0),
         size: 0,

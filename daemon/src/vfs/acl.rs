@@ -179,7 +179,7 @@ pub(super) fn take(
 }
 
 /// What a new node begins with.
-pub(super) struct Heritage {
+pub(super) struct InheritedAcl {
     /// Its mode.
     pub(super) mode: u32,
     /// Its ACLs: attribute and value.
@@ -192,18 +192,18 @@ pub(super) fn inherit(
     caller: Caller,
     parent: Ino,
     (kind, mode): (Kind, u32),
-) -> Result<Heritage, Error> {
+) -> Result<InheritedAcl, Error> {
     if kind == Kind::Symlink {
-        return Ok(Heritage { mode, acls: Vec::new() });
+        return Ok(InheritedAcl { mode, acls: Vec::new() });
     }
     let stored = view.xattr(parent, DEFAULT)?;
     let Some((acl, value)) = stored.and_then(|it| Acl::read(&it).ok().zip(Some(it))) else {
-        return Ok(Heritage { mode: mode & !(caller.umask & PERMISSIONS), acls: Vec::new() });
+        return Ok(InheritedAcl { mode: mode & !(caller.umask & PERMISSIONS), acls: Vec::new() });
     };
     let passed_on = (kind == Kind::Directory).then(|| (DEFAULT, value.clone()));
     let own = (!acl.is_minimal()).then_some((ACCESS, value));
     let acls = own.into_iter().chain(passed_on).collect();
-    Ok(Heritage { mode: mode & (acl.mode() | !PERMISSIONS), acls })
+    Ok(InheritedAcl { mode: mode & (acl.mode() | !PERMISSIONS), acls })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::store::{self, Availability, Growth};
 
 use super::handles::Handle;
-use super::{Caller, Error, HandleId, Privileges, Vfs, Written, now};
+use super::{Caller, Error, HandleId, ModeEffect, Privileges, Vfs, now};
 
 /// What is to be done with a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Vfs {
         id: HandleId,
         span: Span,
         what: Allocation,
-    ) -> Result<Availability<Written>, Error> {
+    ) -> Result<Availability<ModeEffect>, Error> {
         self.allocate_in(caller, &*self.handles.get(id)?, span, what)
     }
 
@@ -54,7 +54,7 @@ impl Vfs {
         id: HandleId,
         span: Span,
         what: Allocation,
-    ) -> Result<Written, Error> {
+    ) -> Result<ModeEffect, Error> {
         let handle = self.handles.get(id)?;
         let allocate = || self.allocate_in(caller, &handle, span, what);
         self.fetching(&handle.content, allocate).await
@@ -66,7 +66,7 @@ impl Vfs {
         handle: &Handle,
         Span { offset, length }: Span,
         what: Allocation,
-    ) -> Result<Availability<Written>, Error> {
+    ) -> Result<Availability<ModeEffect>, Error> {
         self.require_writable()?;
         if length == 0 {
             return Err(Error::EmptyRange);

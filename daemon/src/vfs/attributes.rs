@@ -9,15 +9,12 @@ use crate::store::{Access, Attributes, Availability, Change, Ino};
 
 use super::lookup::stat;
 use super::write::Privileges;
-use super::xattr::remove_if_any;
-use super::{Caller, Error, Stat, Vfs, Written, now};
+use super::xattr::{CAPABILITY_XATTR, remove_if_any};
+use super::{Caller, Error, ModeEffect, Stat, Vfs, now};
 
 const SET_USER_ID: u32 = 0o4000;
 const SET_GROUP_ID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o0010;
-
-/// The xattr that holds the capabilities of a program (capabilities(7)).
-pub(super) const CAPABILITY_XATTR: &[u8] = b"security.capability";
 
 /// A time to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +115,7 @@ impl Vfs {
         &self,
         ino: Ino,
         privileges: Privileges,
-    ) -> Result<Written, Error> {
+    ) -> Result<ModeEffect, Error> {
         let (attributes, capability) =
             self.view(|view| Ok((view.node(ino)?.attributes, view.xattr(ino, CAPABILITY_XATTR)?)))?;
         let mode = match privileges {
@@ -127,14 +124,14 @@ impl Vfs {
         };
         let keeps_mode = mode == attributes.mode;
         if keeps_mode && capability.is_none() {
-            return Ok(Written::Plainly);
+            return Ok(ModeEffect::Unchanged);
         }
         self.change(|change| {
             let attributes = Attributes { mode, ..change.node(ino)?.attributes };
             change.set_attributes(ino, &attributes)?;
             remove_if_any(change, ino, CAPABILITY_XATTR)
         })?;
-        Ok(if keeps_mode { Written::Plainly } else { Written::WithNewMode })
+        Ok(if keeps_mode { ModeEffect::Unchanged } else { ModeEffect::Changed })
     }
 }
 

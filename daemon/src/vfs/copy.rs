@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::store::{Access, Copied, CopyRange};
 
 use super::read::FETCHES_MAX;
-use super::{Caller, Error, HandleId, Privileges, Vfs, Written, now};
+use super::{Caller, Error, HandleId, ModeEffect, Privileges, Vfs, now};
 
 /// Bytes of one call at the most. The kernel counts them in 32 bits, and the next call should begin with a chunk.
 const LENGTH_MAX: u64 = (1 << 32) - miaofs::content::CHUNK_SIZE;
@@ -24,7 +24,7 @@ impl Vfs {
         caller: Caller,
         (source, target): (HandleId, HandleId),
         stretch: CopyRange,
-    ) -> Result<(u64, Written), Error> {
+    ) -> Result<(u64, ModeEffect), Error> {
         self.require_writable()?;
         let (source, target) = (self.handles.get(source)?, self.handles.get(target)?);
         if target.content.access() != Access::Write {
@@ -37,7 +37,7 @@ impl Vfs {
             return Err(Error::Overlap);
         }
         if length == 0 {
-            return Ok((0, Written::Plainly));
+            return Ok((0, ModeEffect::Unchanged));
         }
         let written = self.drop_privileges(target.content.ino(), Privileges::Drop(caller))?;
         let began = Instant::now();

@@ -10,7 +10,7 @@ use crate::store::{self, Change, Ino};
 
 use super::acl;
 use super::lookup::{directory, stat};
-use super::{Caller, Error, Place, Stat, Vfs, check_name, now};
+use super::{Caller, EntryName, Error, Stat, Vfs, check_name, now};
 
 const SET_GROUP_ID: u32 = 0o2000;
 
@@ -36,15 +36,15 @@ impl Vfs {
     pub(crate) fn create(
         &self,
         caller: Caller,
-        place: Place<'_>,
+        entry: EntryName<'_>,
         new: NewNode<'_>,
     ) -> Result<Stat, Error> {
-        check_name(place.name)?;
+        check_name(entry.name)?;
         if new.target.is_some_and(|target| target.len() > SYMLINK_MAX) {
             return Err(Error::NameTooLong);
         }
         self.change(|change| {
-            let ino = make(change, caller, place, &new)?;
+            let ino = make(change, caller, entry, &new)?;
             stat(change, ino)
         })
     }
@@ -54,17 +54,17 @@ impl Vfs {
 pub(super) fn make(
     change: &mut Change<'_>,
     caller: Caller,
-    place: Place<'_>,
+    entry: EntryName<'_>,
     new: &NewNode<'_>,
 ) -> Result<Ino, Error> {
-    let parent = directory(change, place.parent)?.attributes;
-    if change.entry(place.parent, place.name)?.is_some() {
+    let parent = directory(change, entry.parent)?.attributes;
+    if change.entry(entry.parent, entry.name)?.is_some() {
         return Err(Error::Exists);
     }
     let inherits = parent.mode & SET_GROUP_ID != 0;
     let passes_on = inherits && new.kind == Kind::Directory;
-    let acl::Heritage { mode, acls } =
-        acl::inherit(change, caller, place.parent, (new.kind, new.mode))?;
+    let acl::InheritedAcl { mode, acls } =
+        acl::inherit(change, caller, entry.parent, (new.kind, new.mode))?;
     let now = now();
     let ino = change.insert(store::NewNode {
         kind: new.kind,
@@ -78,7 +78,7 @@ pub(super) fn make(
     for (name, value) in acls {
         change.set_xattr(ino, name, &value)?;
     }
-    change.link(place.parent, place.name, ino)?;
-    change.touch(place.parent, now, now)?;
+    change.link(entry.parent, entry.name, ino)?;
+    change.touch(entry.parent, now, now)?;
     Ok(ino)
 }

@@ -10,7 +10,7 @@ use crate::store::{Child, Ino, View};
 
 use super::lookup::{directory, stat};
 use super::streams::Stream;
-use super::{Error, HandleId, Keeping, Stat, Vfs};
+use super::{DirCache, Error, HandleId, Stat, Vfs};
 
 const AFTER_DOT: u64 = 1;
 const AFTER_DOTS: u64 = 2;
@@ -44,7 +44,7 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NotDirectory`], [`Error::Stale`].
-    pub(crate) fn open_directory(&self, ino: Ino) -> Result<(HandleId, Keeping), Error> {
+    pub(crate) fn open_directory(&self, ino: Ino) -> Result<(HandleId, DirCache), Error> {
         self.view(|view| match view.node(ino)?.attributes.kind {
             Kind::Directory => Ok(self.streams.insert(ino, view.last_cookie(ino)?)),
             _ => Err(Error::NotDirectory),

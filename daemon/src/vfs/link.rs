@@ -5,23 +5,23 @@ use miaofs::protocol::files::{ENTRIES_MAX, Kind};
 use crate::store::{Change, Ino};
 
 use super::lookup::{directory, stat};
-use super::{Error, Place, Stat, Vfs, check_name, now};
+use super::{EntryName, Error, Stat, Vfs, check_name, now};
 
 impl Vfs {
     /// Gives a node one more name.
     ///
     /// # Errors
     /// [`Error::LinkToDirectory`], [`Error::TooManyLinks`], [`Error::Exists`] and those of the name.
-    pub(crate) fn link(&self, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
-        check_name(place.name)?;
-        self.change(|change| link(change, ino, place))
+    pub(crate) fn link(&self, ino: Ino, entry: EntryName<'_>) -> Result<Stat, Error> {
+        check_name(entry.name)?;
+        self.change(|change| link(change, ino, entry))
     }
 }
 
-fn link(change: &mut Change<'_>, ino: Ino, place: Place<'_>) -> Result<Stat, Error> {
+fn link(change: &mut Change<'_>, ino: Ino, entry: EntryName<'_>) -> Result<Stat, Error> {
     let node = change.node(ino)?;
-    directory(change, place.parent)?;
-    if change.entry(place.parent, place.name)?.is_some() {
+    directory(change, entry.parent)?;
+    if change.entry(entry.parent, entry.name)?.is_some() {
         return Err(Error::Exists);
     }
     if node.attributes.kind == Kind::Directory {
@@ -31,9 +31,9 @@ fn link(change: &mut Change<'_>, ino: Ino, place: Place<'_>) -> Result<Stat, Err
         return Err(Error::TooManyLinks);
     }
     let now = now();
-    change.link(place.parent, place.name, ino)?;
+    change.link(entry.parent, entry.name, ino)?;
     set_ctime(change, ino, now)?;
-    change.touch(place.parent, now, now)?;
+    change.touch(entry.parent, now, now)?;
     stat(change, ino)
 }
 

@@ -6,7 +6,7 @@ use miaofs::protocol::files::Kind;
 
 use crate::store::{Attributes, Ino, Node, View};
 
-use super::{Error, Place, Vfs, check_name};
+use super::{EntryName, Error, Vfs, check_name};
 
 /// What `stat` says about a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,11 +26,11 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NameTooLong`], [`Error::Stale`] or [`Error::NotDirectory`] for the parent.
-    pub(crate) fn lookup(&self, place: Place<'_>) -> Result<Option<Stat>, Error> {
-        check_name(place.name)?;
-        self.view(|view| match view.entry(place.parent, place.name)? {
+    pub(crate) fn lookup(&self, entry: EntryName<'_>) -> Result<Option<Stat>, Error> {
+        check_name(entry.name)?;
+        self.view(|view| match view.entry(entry.parent, entry.name)? {
             Some(ino) => stat(view, ino).map(Some),
-            None => directory(view, place.parent).map(|_directory| None),
+            None => directory(view, entry.parent).map(|_directory| None),
         })
     }
 

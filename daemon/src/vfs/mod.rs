@@ -20,10 +20,10 @@ mod handles;
 mod link;
 mod lookup;
 mod open;
+mod pinned;
 mod read;
 mod remove;
 mod rename;
-mod replaced;
 mod seek;
 mod space;
 mod streams;
@@ -52,12 +52,12 @@ pub(crate) use lookup::Stat;
 pub(crate) use open::{IfExists, OpenMode, Truncate};
 pub(crate) use rename::RenameMode;
 pub(crate) use space::{BLOCK_SIZE, Space};
-pub(crate) use streams::Keeping;
-pub(crate) use write::{Privileges, Written};
+pub(crate) use streams::DirCache;
+pub(crate) use write::{ModeEffect, Privileges};
 pub(crate) use xattr::SetXattr;
 
 use handles::Handles;
-use replaced::Replaced;
+use pinned::PinnedFiles;
 use streams::Streams;
 
 /// What `close` and `fsync` wait for.
@@ -94,7 +94,7 @@ pub(crate) struct Settings {
 
 /// A name in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place<'a> {
+pub(crate) struct EntryName<'a> {
     /// The directory.
     pub parent: Ino,
     /// The name, as the kernel gives it: never empty, `.`, `..`, or with a `/` in it.
@@ -106,7 +106,7 @@ pub(crate) struct Vfs {
     store: Arc<Store>,
     engine: Engine,
     handles: Handles,
-    replaced: Replaced,
+    pinned: PinnedFiles,
     streams: Streams,
     settings: Settings,
 }
@@ -115,8 +115,8 @@ impl Vfs {
     /// A file system over a store and the engine that keeps it equal with the server.
     pub(crate) fn new(store: Arc<Store>, engine: Engine, settings: Settings) -> Arc<Self> {
         let (handles, streams) = (Handles::default(), Streams::default());
-        let replaced = Replaced::default();
-        Arc::new(Self { store, engine, handles, replaced, streams, settings })
+        let pinned = PinnedFiles::default();
+        Arc::new(Self { store, engine, handles, pinned, streams, settings })
     }
 
     /// What `close` and `fsync` wait for.

@@ -11,7 +11,7 @@ use super::create::make;
 use super::handles::Handle;
 use super::lookup::stat;
 use super::write::Privileges;
-use super::{Caller, Error, HandleId, NewNode, Place, Stat, Vfs, check_name, now};
+use super::{Caller, EntryName, Error, HandleId, NewNode, Stat, Vfs, check_name, now};
 
 /// Whether opening a file empties it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,20 +65,20 @@ impl Vfs {
     pub(crate) fn create_and_open(
         &self,
         caller: Caller,
-        place: Place<'_>,
+        entry: EntryName<'_>,
         permissions: u32,
         (mode, if_exists): (OpenMode, IfExists),
     ) -> Result<(Stat, HandleId), Error> {
-        check_name(place.name)?;
+        check_name(entry.name)?;
         self.require_writable()?;
-        match self.lookup(place)? {
+        match self.lookup(entry)? {
             Some(_) if if_exists == IfExists::Fail => Err(Error::Exists),
             Some(found) => {
                 let handle = self.open(caller, found.ino, mode)?;
                 Ok((self.stat(found.ino)?, handle))
             }
             None => {
-                let (made, content) = self.make_and_open(caller, place, permissions)?;
+                let (made, content) = self.make_and_open(caller, entry, permissions)?;
                 let handle = Handle::new(content);
                 handle.may_have_capability.store(false, Ordering::Relaxed);
                 Ok((made, self.handles.insert(handle)))
@@ -89,12 +89,12 @@ impl Vfs {
     fn make_and_open(
         &self,
         caller: Caller,
-        place: Place<'_>,
+        entry: EntryName<'_>,
         mode: u32,
     ) -> Result<(Stat, Content), Error> {
         let new = NewNode { kind: Kind::File, mode, rdev: 0, target: None };
         let made = self.store.change_and_open(Access::Write, |change| {
-            let ino = make(change, caller, place, &new)?;
+            let ino = make(change, caller, entry, &new)?;
             Ok::<_, Error>((stat(change, ino)?, ino))
         })?;
         Ok(made)

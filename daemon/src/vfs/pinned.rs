@@ -1,4 +1,4 @@
-//! Files that lost their last name to another one, kept until the kernel has forgotten them.
+//! Files that lost their last name to another one, pinned until the kernel has forgotten them.
 //!
 //! Who opens a file has found its inode just before. If a rename takes its name between the two, the file must
 //! open all the same: the kernel looks a second time after `ESTALE`, but not a third, so a name that is replaced
@@ -12,19 +12,19 @@ use miaofs::protocol::files::Kind;
 
 use crate::store::{Access, Content, Ino};
 
-use super::{Error, Place, Vfs};
+use super::{EntryName, Error, Vfs};
 
-/// The files, each kept by a handle that nobody reads.
+/// The files, each held open by a handle that nobody reads.
 #[derive(Debug, Default)]
-pub(super) struct Replaced(Mutex<HashMap<Ino, Content>>);
+pub(super) struct PinnedFiles(Mutex<HashMap<Ino, Content>>);
 
-impl Replaced {
-    pub(super) fn keep(&self, content: Content) {
+impl PinnedFiles {
+    pub(super) fn insert(&self, content: Content) {
         let before = self.lock().insert(content.ino(), content);
         drop(before);
     }
 
-    fn forget(&self, ino: Ino) -> Option<Content> {
+    fn remove(&self, ino: Ino) -> Option<Content> {
         self.lock().remove(&ino)
     }
 
@@ -39,12 +39,12 @@ impl Vfs {
     pub(crate) fn forget(&self, ino: Ino) {
         self.store.forget(ino);
         // Dropped here, not under the lock: closing the last handle ends the file.
-        drop(self.replaced.forget(ino));
+        drop(self.pinned.remove(ino));
     }
 
-    /// A handle on the file at a name, if that is the only name that it has.
-    pub(super) fn about_to_go(&self, place: Place<'_>) -> Result<Option<Content>, Error> {
-        match self.lookup(place)? {
+    /// Opens the file at a name, if that is the only name that it has, so that it outlives the name.
+    pub(super) fn pin_if_last_link(&self, entry: EntryName<'_>) -> Result<Option<Content>, Error> {
+        match self.lookup(entry)? {
             Some(found) if found.attributes.kind == Kind::File && found.links == 1 => {
                 Ok(Some(self.store.open_content(found.ino, Access::Read)?))
             }

@@ -6,15 +6,15 @@ use crate::store::{Change, Ino};
 
 use super::link::set_ctime;
 use super::lookup::directory;
-use super::{Error, Place, Vfs, check_name, now};
+use super::{EntryName, Error, Vfs, check_name, now};
 
 impl Vfs {
     /// Removes a name that is not a directory's.
     ///
     /// # Errors
     /// [`Error::NoName`], [`Error::IsDirectory`] and those of the name.
-    pub(crate) fn unlink(&self, place: Place<'_>) -> Result<(), Error> {
-        self.remove(place, |_change, _ino, kind| match kind {
+    pub(crate) fn unlink(&self, entry: EntryName<'_>) -> Result<(), Error> {
+        self.remove(entry, |_change, _ino, kind| match kind {
             Kind::Directory => Err(Error::IsDirectory),
             _ => Ok(()),
         })
@@ -24,8 +24,8 @@ impl Vfs {
     ///
     /// # Errors
     /// [`Error::NoName`], [`Error::NotDirectory`], [`Error::NotEmpty`] and those of the name.
-    pub(crate) fn remove_directory(&self, place: Place<'_>) -> Result<(), Error> {
-        self.remove(place, |change, ino, kind| match kind {
+    pub(crate) fn remove_directory(&self, entry: EntryName<'_>) -> Result<(), Error> {
+        self.remove(entry, |change, ino, kind| match kind {
             Kind::Directory if change.has_children(ino)? => Err(Error::NotEmpty),
             Kind::Directory => Ok(()),
             _ => Err(Error::NotDirectory),
@@ -34,20 +34,20 @@ impl Vfs {
 
     fn remove(
         &self,
-        place: Place<'_>,
+        entry: EntryName<'_>,
         check: impl FnOnce(&mut Change<'_>, Ino, Kind) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        check_name(place.name)?;
+        check_name(entry.name)?;
         self.change(|change| {
-            directory(change, place.parent)?;
-            let ino = change.entry(place.parent, place.name)?.ok_or(Error::NoName)?;
+            directory(change, entry.parent)?;
+            let ino = change.entry(entry.parent, entry.name)?.ok_or(Error::NoName)?;
             let kind = change.node(ino)?.attributes.kind;
             check(change, ino, kind)?;
             let now = now();
             set_ctime(change, ino, now)?;
             keep(change, ino, kind);
-            change.unlink(place.parent, place.name)?;
-            change.touch(place.parent, now, now)?;
+            change.unlink(entry.parent, entry.name)?;
+            change.touch(entry.parent, now, now)?;
             Ok(())
         })
     }

@@ -7,7 +7,7 @@ use crate::store::{Change, Ino, View};
 use super::link::set_ctime;
 use super::lookup::directory;
 use super::remove::keep;
-use super::{Error, Place, Vfs, check_name, now};
+use super::{EntryName, Error, Vfs, check_name, now};
 
 /// What happens with a node that has the new name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +28,16 @@ impl Vfs {
     /// [`Error::NotDirectory`], [`Error::IntoItself`] and those of the names, as rename(2) has them.
     pub(crate) fn rename(
         &self,
-        from: Place<'_>,
-        to: Place<'_>,
+        from: EntryName<'_>,
+        to: EntryName<'_>,
         mode: RenameMode,
     ) -> Result<(), Error> {
         check_name(from.name)?;
         check_name(to.name)?;
-        let going = if mode == RenameMode::Replace { self.about_to_go(to)? } else { None };
+        let pinned = if mode == RenameMode::Replace { self.pin_if_last_link(to)? } else { None };
         let replaced = self.change(|change| rename(change, from, to, mode))?;
-        match going {
-            Some(content) if replaced == Some(content.ino()) => self.replaced.keep(content),
+        match pinned {
+            Some(content) if replaced == Some(content.ino()) => self.pinned.insert(content),
             _ => {}
         }
         Ok(())
@@ -47,8 +47,8 @@ impl Vfs {
 /// Renames, and answers the other node whose names changed, if there is one.
 fn rename(
     change: &mut Change<'_>,
-    from: Place<'_>,
-    to: Place<'_>,
+    from: EntryName<'_>,
+    to: EntryName<'_>,
     mode: RenameMode,
 ) -> Result<Option<Ino>, Error> {
     directory(change, from.parent)?;
@@ -78,15 +78,19 @@ fn rename(
     Ok(target)
 }
 
-fn move_entry(change: &mut Change<'_>, from: Place<'_>, to: Place<'_>) -> Result<(), Error> {
+fn move_entry(
+    change: &mut Change<'_>,
+    from: EntryName<'_>,
+    to: EntryName<'_>,
+) -> Result<(), Error> {
     change.rename((from.parent, from.name), (to.parent, to.name))?;
     Ok(())
 }
 
 fn exchange(
     change: &mut Change<'_>,
-    (from, source): (Place<'_>, Ino),
-    (to, target): (Place<'_>, Ino),
+    (from, source): (EntryName<'_>, Ino),
+    (to, target): (EntryName<'_>, Ino),
 ) -> Result<(), Error> {
     if is_inside(change, from.parent, target)? {
         return Err(Error::IntoItself);
@@ -115,7 +119,7 @@ fn is_inside(view: &mut View<'_>, directory: Ino, other: Ino) -> Result<bool, Er
 
 fn check_replaceable(
     view: &mut View<'_>,
-    (from, source): (Place<'_>, Ino),
+    (from, source): (EntryName<'_>, Ino),
     target: Ino,
 ) -> Result<(), Error> {
     let source_kind = view.node(source)?.attributes.kind;

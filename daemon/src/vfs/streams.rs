@@ -8,24 +8,24 @@ use crate::store::Ino;
 
 use super::{Error, HandleId};
 
-/// Whether the kernel may answer a reader of a directory from what it has kept of earlier readings.
+/// Use of the kernel's cache of a directory's entries by one reader.
 ///
-/// The kernel looks for the place where a reader was in what it keeps. When another reader has it read
-/// anew meanwhile, and the entry at that place has gone, it finds no such place and ends the stream
-/// (`fuse_readdir_cached`, Linux 6.18). So of all streams of one directory only one is kept.
+/// The kernel looks for the position of a reader in its cache. When another reader has had the directory
+/// read anew meanwhile, and the entry at that position has gone, it finds no such position and ends the stream
+/// (`fuse_readdir_cached`, Linux 6.18). So of all streams of one directory only one uses the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keeping {
-    /// It may.
-    Kept,
-    /// It must ask.
-    Asked,
+pub(crate) enum DirCache {
+    /// The kernel may answer from the entries that it has cached.
+    Allowed,
+    /// It asks us for each.
+    Bypass,
 }
 
 /// An open directory.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) ino: Ino,
-    keeping: Keeping,
+    cache: DirCache,
     /// The cookie of the last entry when the reading began.
     end: AtomicU64,
 }
@@ -50,20 +50,20 @@ pub(super) struct Streams(Mutex<Open>);
 struct Open {
     last: u64,
     streams: HashMap<HandleId, Arc<Stream>>,
-    /// Directories of which one stream is kept.
-    kept: HashSet<Ino>,
+    /// Directories one stream of which the kernel caches.
+    cached: HashSet<Ino>,
 }
 
 impl Streams {
     /// Opens a directory whose last entry has the cookie `end`.
-    pub(super) fn insert(&self, ino: Ino, end: u64) -> (HandleId, Keeping) {
+    pub(super) fn insert(&self, ino: Ino, end: u64) -> (HandleId, DirCache) {
         let mut open = self.lock();
-        let keeping = if open.kept.insert(ino) { Keeping::Kept } else { Keeping::Asked };
+        let cache = if open.cached.insert(ino) { DirCache::Allowed } else { DirCache::Bypass };
         open.last += 1;
         let id = HandleId(open.last);
-        let stream = Stream { ino, keeping, end: AtomicU64::new(end) };
+        let stream = Stream { ino, cache, end: AtomicU64::new(end) };
         open.streams.insert(id, Arc::new(stream));
-        (id, keeping)
+        (id, cache)
     }
 
     pub(super) fn get(&self, id: HandleId) -> Result<Arc<Stream>, Error> {
@@ -73,8 +73,8 @@ impl Streams {
     pub(super) fn remove(&self, id: HandleId) -> Result<(), Error> {
         let mut open = self.lock();
         let stream = open.streams.remove(&id).ok_or(Error::BadHandle)?;
-        if stream.keeping == Keeping::Kept {
-            open.kept.remove(&stream.ino);
+        if stream.cache == DirCache::Allowed {
+            open.cached.remove(&stream.ino);
         }
         Ok(())
     }

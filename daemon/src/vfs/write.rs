@@ -16,13 +16,13 @@ pub(crate) enum Privileges {
     Drop(Caller),
 }
 
-/// What a write changed besides content and times.
+/// Effect of a change of content on the mode of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// Nothing.
-    Plainly,
-    /// The mode, which the kernel does not expect a write to change.
-    WithNewMode,
+pub(crate) enum ModeEffect {
+    /// It has the bits that it had.
+    Unchanged,
+    /// It lost set-id bits, which the kernel does not expect a write to do.
+    Changed,
 }
 
 impl Vfs {
@@ -36,7 +36,7 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<Availability<Written>, Error> {
+    ) -> Result<Availability<ModeEffect>, Error> {
         let handle = self.handles.get(id)?;
         self.write_to(&handle, offset, bytes, privileges)
     }
@@ -51,7 +51,7 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<Written, Error> {
+    ) -> Result<ModeEffect, Error> {
         let handle = self.handles.get(id)?;
         let write = || self.write_to(&handle, offset, bytes, privileges);
         self.fetching(&handle.content, write).await
@@ -63,10 +63,10 @@ impl Vfs {
         offset: u64,
         bytes: &[u8],
         privileges: Privileges,
-    ) -> Result<Availability<Written>, Error> {
+    ) -> Result<Availability<ModeEffect>, Error> {
         self.require_writable()?;
         let first = handle.may_have_capability.swap(false, Ordering::Relaxed);
-        let mut written = Written::Plainly;
+        let mut written = ModeEffect::Unchanged;
         if first || privileges != Privileges::Keep {
             written = self.drop_privileges(handle.content.ino(), privileges)?;
         }

@@ -11,10 +11,11 @@ use miaofs::protocol::files::XATTRS_MAX;
 
 use crate::store::{Change, Ino, View};
 
-use super::attributes::CAPABILITY_XATTR;
 use super::link::set_ctime;
 use super::{Caller, Error, Vfs, acl, now};
 
+/// Capabilities of a program (capabilities(7)).
+pub(super) const CAPABILITY_XATTR: &[u8] = b"security.capability";
 const OUR_PREFIX: &[u8] = b"user.miaofs.";
 const STATE: &[u8] = b"user.miaofs.state";
 const CONTROL: &[u8] = b"user.miaofs.control";

@@ -2,7 +2,7 @@
 
 use super::{ADA, Drive, ROOT_USER, WRITE, refused};
 use crate::store::{self, Availability, Growth, Ino, SeekWhence};
-use crate::vfs::{Allocation, AttributeChange, Caller, Error, HandleId, Span, Written};
+use crate::vfs::{Allocation, AttributeChange, Caller, Error, HandleId, ModeEffect, Span};
 
 const MIB: u64 = 1 << 20;
 const RESERVE: Allocation = Allocation::Reserve(Growth::Extend);
@@ -19,7 +19,7 @@ impl Drive {
         id: HandleId,
         range: (u64, u64),
         what: Allocation,
-    ) -> Written {
+    ) -> ModeEffect {
         match self.vfs.allocate(caller, id, span(range.0, range.1), what).unwrap() {
             Availability::Ready(written) => written,
             Availability::Missing(range) => panic!("{range:?} is missing"),
@@ -70,9 +70,9 @@ fn a_stranger_takes_the_set_id_bits_away_and_root_does_not() {
     };
     for what in [RESERVE, KEEP, Allocation::Punch, Allocation::Zero(Growth::KeepSize)] {
         mode(0o6755);
-        assert_eq!(drive.allocate(ROOT_USER, handle, (0, 2), what), Written::Plainly);
+        assert_eq!(drive.allocate(ROOT_USER, handle, (0, 2), what), ModeEffect::Unchanged);
         assert_eq!(drive.stat(ino).attributes.mode, 0o6755);
-        assert_eq!(drive.allocate(ADA, handle, (0, 2), what), Written::WithNewMode);
+        assert_eq!(drive.allocate(ADA, handle, (0, 2), what), ModeEffect::Changed);
         assert_eq!(drive.stat(ino).attributes.mode, 0o755, "{what:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ADA, Drive, READ, ROOT_USER, WRITE, at, refused};
 use crate::store::{Availability, Ino};
-use crate::vfs::{AttributeChange, Caller, Error, Privileges, SetXattr, Stat, Time, Written};
+use crate::vfs::{AttributeChange, Caller, Error, ModeEffect, Privileges, SetXattr, Stat, Time};
 use miaofs::protocol::files::Kind;
 
 fn set(drive: &Drive, caller: Caller, ino: Ino, wanted: AttributeChange) -> Stat {
@@ -82,7 +82,7 @@ fn foreign_content_does_not_run_with_the_owners_privileges() {
     assert_eq!(drive.stat(ino).attributes.mode, 0o6755);
     set_capability();
     let written = drive.vfs.write(handle, 0, b"ada may not", Privileges::Drop(ADA)).unwrap();
-    assert_eq!(written, Availability::Ready(Written::WithNewMode));
+    assert_eq!(written, Availability::Ready(ModeEffect::Changed));
     assert_eq!(drive.stat(ino).attributes.mode, 0o755);
     refused!(drive.vfs.xattr(ino, b"security.capability"), Error::NoXattr);
     set_capability();

@@ -2,7 +2,7 @@
 
 use super::{ADA, Drive, READ, ROOT_USER, WRITE, refused};
 use crate::store::{CopyRange, Ino};
-use crate::vfs::{AttributeChange, Caller, Error, HandleId, Written};
+use crate::vfs::{AttributeChange, Caller, Error, HandleId, ModeEffect};
 
 impl Drive {
     fn copy(
@@ -10,7 +10,7 @@ impl Drive {
         caller: Caller,
         handles: (HandleId, HandleId),
         (from, to, length): (u64, u64, u64),
-    ) -> Result<(u64, Written), Error> {
+    ) -> Result<(u64, ModeEffect), Error> {
         let stretch = CopyRange { from, to, length };
         self.runtime.block_on(self.vfs.copy(caller, handles, stretch))
     }
@@ -56,9 +56,9 @@ fn a_copy_takes_set_id_bits_away_as_a_write_does() {
     let mode = AttributeChange { mode: Some(0o6755), ..AttributeChange::default() };
     drive.vfs.set_attributes(ROOT_USER, b, mode).unwrap();
     let handles = (drive.open(a, READ), drive.open(b, WRITE));
-    assert_eq!(drive.copy(ROOT_USER, handles, (0, 0, 5)).unwrap().1, Written::Plainly);
-    assert_eq!(drive.copy(ADA, handles, (5, 0, 5)).unwrap(), (0, Written::Plainly));
+    assert_eq!(drive.copy(ROOT_USER, handles, (0, 0, 5)).unwrap().1, ModeEffect::Unchanged);
+    assert_eq!(drive.copy(ADA, handles, (5, 0, 5)).unwrap(), (0, ModeEffect::Unchanged));
     assert_eq!(drive.stat(b).attributes.mode, 0o6755, "nothing was copied");
-    assert_eq!(drive.copy(ADA, handles, (0, 0, 5)).unwrap(), (5, Written::WithNewMode));
+    assert_eq!(drive.copy(ADA, handles, (0, 0, 5)).unwrap(), (5, ModeEffect::Changed));
     assert_eq!(drive.stat(b).attributes.mode, 0o755);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Drive, at, refused};
 use crate::store::Ino;
-use crate::vfs::{Error, HandleId, Keeping, RenameMode, Room};
+use crate::vfs::{DirCache, Error, HandleId, RenameMode, Room};
 
 /// Opens a directory for reading.
 fn open(drive: &Drive, ino: Ino) -> HandleId {
@@ -151,12 +151,12 @@ fn a_reading_ends_though_the_reader_makes_an_entry_for_each_that_it_meets() {
 #[test]
 fn the_kernel_keeps_one_stream_of_a_directory_at_a_time() {
     let drive = Drive::new();
-    let (first, keeping) = drive.vfs.open_directory(Ino::ROOT).unwrap();
-    assert_eq!(keeping, Keeping::Kept);
-    let (second, keeping) = drive.vfs.open_directory(Ino::ROOT).unwrap();
-    assert_eq!(keeping, Keeping::Asked);
+    let (first, cache) = drive.vfs.open_directory(Ino::ROOT).unwrap();
+    assert_eq!(cache, DirCache::Allowed);
+    let (second, cache) = drive.vfs.open_directory(Ino::ROOT).unwrap();
+    assert_eq!(cache, DirCache::Bypass);
     drive.vfs.release_directory(second).unwrap();
-    assert_eq!(drive.vfs.open_directory(Ino::ROOT).unwrap().1, Keeping::Asked);
+    assert_eq!(drive.vfs.open_directory(Ino::ROOT).unwrap().1, DirCache::Bypass);
     drive.vfs.release_directory(first).unwrap();
-    assert_eq!(drive.vfs.open_directory(Ino::ROOT).unwrap().1, Keeping::Kept);
+    assert_eq!(drive.vfs.open_directory(Ino::ROOT).unwrap().1, DirCache::Allowed);
 }

@@ -19,8 +19,8 @@ use miaofs::protocol::files::Kind;
 use tokio::runtime::Runtime;
 
 use super::{
-    Caller, Error, HandleId, IfExists, NewNode, OpenMode, Place, Privileges, Settings, Stat,
-    SyncMode, Truncate, Vfs, Writable, Written,
+    Caller, EntryName, Error, HandleId, IfExists, ModeEffect, NewNode, OpenMode, Privileges,
+    Settings, Stat, SyncMode, Truncate, Vfs, Writable,
 };
 use crate::store::{Access, Availability, Ino, Store, StoreOptions};
 use crate::sync::{self, Engine};
@@ -94,7 +94,7 @@ impl Drive {
 
     fn write(&self, handle: HandleId, offset: u64, bytes: &[u8]) {
         let written = self.vfs.write(handle, offset, bytes, Privileges::Keep).unwrap();
-        assert_eq!(written, Availability::Ready(Written::Plainly));
+        assert_eq!(written, Availability::Ready(ModeEffect::Unchanged));
     }
 
     fn read(&self, handle: HandleId, offset: u64, size: usize) -> Vec<u8> {
@@ -122,8 +122,8 @@ impl Drive {
     }
 }
 
-fn at(parent: Ino, name: &str) -> Place<'_> {
-    Place { parent, name: name.as_bytes() }
+fn at(parent: Ino, name: &str) -> EntryName<'_> {
+    EntryName { parent, name: name.as_bytes() }
 }
 
 /// Asserts that a result is an error of this kind.

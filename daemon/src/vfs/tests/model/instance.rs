@@ -18,7 +18,7 @@ use crate::vfs::{Vfs, Writable};
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
 
 /// A state directory and what serves it. Its engine stands still: nothing runs but what is asked for.
-pub(super) struct Machine {
+pub(super) struct Instance {
     /// The file system that serves it now.
     pub(super) vfs: Arc<Vfs>,
     /// How many sequences have run on it.
@@ -30,7 +30,7 @@ pub(super) struct Machine {
     dir: TempDir,
 }
 
-impl Machine {
+impl Instance {
     /// A new state directory, in memory where that can be.
     pub(super) fn new() -> Self {
         Self::on(scratch(), 0, Remote::default())

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use miaofs::protocol::files;
 use rustix::io::Errno;
 
+use super::convert::{errno, kind, time};
 use super::filesystem::FileSystem;
 use super::filesystem::answer::{self, Answer, Kind, Value};
 use super::filesystem::operation::{
     self, Access, Creation, HANDLES, NewTime, Open, Operation, Path, Rename, STREAMS, SetXattr,
     pattern, target,
 };
-use super::machine::Machine;
-use super::words::{errno, kind, time};
+use super::instance::Instance;
 use crate::store::{self, Availability, Growth, Ino};
 use crate::vfs::{
-    self, Allocation, AttributeChange, Caller, HandleId, IfExists, NewNode, OpenMode, Place,
+    self, Allocation, AttributeChange, Caller, EntryName, HandleId, IfExists, NewNode, OpenMode,
     Privileges, RenameMode, Room, Span, Stat, Truncate, Vfs,
 };
 
@@ -43,9 +43,9 @@ struct Stream {
     seen: Vec<Vec<u8>>,
 }
 
-/// A directory of a machine, for one sequence.
+/// A directory of a instance, for one sequence.
 pub(super) struct Kernel<'a> {
-    machine: &'a mut Option<Machine>,
+    instance: &'a mut Option<Instance>,
     top: Ino,
     handles: [Option<File>; HANDLES],
     streams: [Option<Stream>; STREAMS],
@@ -55,49 +55,49 @@ pub(super) struct Kernel<'a> {
 
 impl Drop for Kernel<'_> {
     fn drop(&mut self) {
-        let Some(machine) = self.machine else { return };
+        let Some(instance) = self.instance else { return };
         for file in self.handles.iter_mut().filter_map(Option::take) {
-            machine.vfs.release(file.id).unwrap();
+            instance.vfs.release(file.id).unwrap();
         }
         for stream in self.streams.iter_mut().filter_map(Option::take) {
-            machine.vfs.release_directory(stream.id).unwrap();
+            instance.vfs.release_directory(stream.id).unwrap();
         }
     }
 }
 
 impl<'a> Kernel<'a> {
     /// Makes a directory for a sequence.
-    pub(super) fn new(machine: &'a mut Option<Machine>) -> Self {
-        let running = machine.get_or_insert_with(Machine::new);
+    pub(super) fn new(instance: &'a mut Option<Instance>) -> Self {
+        let running = instance.get_or_insert_with(Instance::new);
         running.sequences += 1;
         let name = format!("sequence {}", running.sequences);
         let new = NewNode { kind: files::Kind::Directory, mode: 0o755, rdev: 0, target: None };
-        let place = Place { parent: Ino::ROOT, name: name.as_bytes() };
-        let top = running.vfs.create(ROOT_USER, place, new).unwrap().ino;
+        let entry = EntryName { parent: Ino::ROOT, name: name.as_bytes() };
+        let top = running.vfs.create(ROOT_USER, entry, new).unwrap().ino;
         let (handles, streams) = Default::default();
-        Self { machine, top, handles, streams, told: HashMap::new() }
+        Self { instance, top, handles, streams, told: HashMap::new() }
     }
 
-    fn machine(&self) -> &Machine {
-        self.machine.as_ref().expect("it is there between operations")
+    fn instance(&self) -> &Instance {
+        self.instance.as_ref().expect("it is there between operations")
     }
 
-    fn machine_mut(&mut self) -> &mut Machine {
-        self.machine.as_mut().expect("it is there between operations")
+    fn instance_mut(&mut self) -> &mut Instance {
+        self.instance.as_mut().expect("it is there between operations")
     }
 
     fn vfs(&self) -> &Vfs {
-        &self.machine().vfs
+        &self.instance().vfs
     }
 
     // --- paths ---
 
     fn look(&self, parent: Ino, name: &[u8]) -> Result<Option<Stat>, Errno> {
-        self.vfs().lookup(Place { parent, name }).map_err(errno)
+        self.vfs().lookup(EntryName { parent, name }).map_err(errno)
     }
 
     /// The last name of a path, and its directory. No symlink of these tests leads anywhere.
-    fn place<'p>(&self, path: &'p Path) -> Result<Place<'p>, Errno> {
+    fn entry_name<'p>(&self, path: &'p Path) -> Result<EntryName<'p>, Errno> {
         let (name, parents) = path.0.split_last().expect("the top has no name");
         let mut parent = self.top;
         for name in parents {
@@ -108,15 +108,15 @@ impl<'a> Kernel<'a> {
                 _ => return Err(Errno::NOTDIR),
             };
         }
-        Ok(Place { parent, name })
+        Ok(EntryName { parent, name })
     }
 
     fn find(&self, path: &Path) -> Result<Stat, Errno> {
         if path.0.is_empty() {
             return self.vfs().stat(self.top).map_err(errno);
         }
-        let place = self.place(path)?;
-        self.look(place.parent, place.name)?.ok_or(Errno::NOENT)
+        let entry = self.entry_name(path)?;
+        self.look(entry.parent, entry.name)?.ok_or(Errno::NOENT)
     }
 
     /// As [`Self::find`], following a symlink.
@@ -131,21 +131,21 @@ impl<'a> Kernel<'a> {
     // --- names ---
 
     fn make(&self, path: &Path, kind: files::Kind, mode: u32, target: Option<&[u8]>) -> Done {
-        let place = self.place(path)?;
-        self.look(place.parent, place.name)?;
+        let entry = self.entry_name(path)?;
+        self.look(entry.parent, entry.name)?;
         let new = NewNode { kind, mode, rdev: 0, target };
-        self.vfs().create(ROOT_USER, place, new).map(drop).map_err(errno)
+        self.vfs().create(ROOT_USER, entry, new).map(drop).map_err(errno)
     }
 
     fn link(&self, from: &Path, to: &Path) -> Done {
         let found = self.find(from)?;
-        let place = self.place(to)?;
-        self.look(place.parent, place.name)?;
-        self.vfs().link(found.ino, place).map(drop).map_err(errno)
+        let entry = self.entry_name(to)?;
+        self.look(entry.parent, entry.name)?;
+        self.vfs().link(found.ino, entry).map(drop).map_err(errno)
     }
 
     fn rename(&self, from: &Path, to: &Path, mode: Rename) -> Done {
-        let (from, to) = (self.place(from)?, self.place(to)?);
+        let (from, to) = (self.entry_name(from)?, self.entry_name(to)?);
         self.look(from.parent, from.name)?.ok_or(Errno::NOENT)?;
         self.look(to.parent, to.name)?;
         let mode = match mode {
@@ -194,8 +194,8 @@ impl<'a> Kernel<'a> {
                 return Err(Errno::NXIO);
             }
             _ => {
-                let (place, how) = (self.place(path)?, (mode, if_exists));
-                let made = self.vfs().create_and_open(ROOT_USER, place, permissions, how);
+                let (entry, how) = (self.entry_name(path)?, (mode, if_exists));
+                let made = self.vfs().create_and_open(ROOT_USER, entry, permissions, how);
                 made.map(|(stat, id)| (stat.ino, id)).map_err(errno)?
             }
         };
@@ -218,7 +218,7 @@ impl<'a> Kernel<'a> {
             match operation(self.vfs()).map_err(errno)? {
                 Availability::Ready(done) => return Ok(done),
                 Availability::Missing(range) => {
-                    self.machine_mut().fetch(ino, range);
+                    self.instance_mut().fetch(ino, range);
                 }
             }
         }
@@ -284,7 +284,7 @@ impl<'a> Kernel<'a> {
     }
 
     fn read_stream(&mut self, number: usize, entries: usize) -> Done {
-        let vfs = Arc::clone(&self.machine().vfs);
+        let vfs = Arc::clone(&self.instance().vfs);
         let Stream { id, after, seen } = self.streams[number].as_mut().ok_or(Errno::BADF)?;
         let (from, mut count) = (*after, 0);
         let read = vfs.read_directory(*id, from, |entry| {
@@ -396,11 +396,11 @@ impl<'a> Kernel<'a> {
 
     // --- all of them ---
 
-    fn restart(&mut self, again: impl FnOnce(Machine) -> Machine) {
+    fn restart(&mut self, again: impl FnOnce(Instance) -> Instance) {
         self.handles = Default::default();
         self.streams = Default::default();
-        let machine = self.machine.take().expect("it is there between operations");
-        *self.machine = Some(again(machine));
+        let instance = self.instance.take().expect("it is there between operations");
+        *self.instance = Some(again(instance));
     }
 
     fn change(&mut self, operation: &Operation) -> Done {
@@ -426,9 +426,9 @@ impl<'a> Kernel<'a> {
                 self.make(path, files::Kind::Symlink, 0o777, Some(&target(*length)))
             }
             Operation::Link { from, to } => self.link(from, to),
-            Operation::Unlink { path } => self.vfs().unlink(self.place(path)?).map_err(errno),
+            Operation::Unlink { path } => self.vfs().unlink(self.entry_name(path)?).map_err(errno),
             Operation::RemoveDirectory { path } => {
-                self.vfs().remove_directory(self.place(path)?).map_err(errno)
+                self.vfs().remove_directory(self.entry_name(path)?).map_err(errno)
             }
             Operation::Rename { from, to, mode } => self.rename(from, to, *mode),
             Operation::OpenStream { stream, path } => self.open_stream(*stream, path),
@@ -476,21 +476,21 @@ impl FileSystem for Kernel<'_> {
             }
             Operation::ListXattrs { path } => self.xattr_names(path),
             Operation::Send => {
-                self.machine_mut().send();
+                self.instance_mut().send();
                 Ok(Value::Nothing)
             }
             Operation::SendAway => {
-                self.machine_mut().send_away();
+                self.instance_mut().send_away();
                 Ok(Value::Nothing)
             }
             Operation::Remount => {
-                self.restart(Machine::remount);
+                self.restart(Instance::remount);
                 Ok(Value::Nothing)
             }
             Operation::Kill => {
                 // What was being written has the times of its data file then.
                 self.told.clear();
-                self.restart(Machine::kill);
+                self.restart(Instance::kill);
                 Ok(Value::Nothing)
             }
             changing => self.change(changing).map(|()| Value::Nothing),

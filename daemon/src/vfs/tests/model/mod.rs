@@ -4,10 +4,10 @@
 //! again in between, and the bytes leave the disk for what stands for the server and gives them back.
 //! `MIAOFS_TEST_SEED` repeats a batch of them, `MIAOFS_TEST_SEQUENCES` says how many.
 
+mod convert;
+mod instance;
 mod kernel;
-mod machine;
 mod remote;
-mod words;
 
 #[path = "../../../../../tests/filesystem/mod.rs"]
 mod filesystem;
@@ -20,8 +20,8 @@ use filesystem::model::Model;
 use filesystem::operation::Operation;
 use filesystem::random::{Random, seed_of_this_run, sequences};
 
+use instance::Instance;
 use kernel::Kernel;
-use machine::Machine;
 
 /// Sequences that share a store.
 const BATCH: u64 = 50;
@@ -69,10 +69,10 @@ impl Drop for Named {
 fn run_batch(seed: u64) {
     let _named = Named(seed);
     let mut random = Random::new(seed);
-    let mut machine = None;
+    let mut instance = None;
     for number in 0..BATCH {
         let operations = sequence(&mut random, HABITS);
-        if let Err(difference) = run(&mut machine, &operations) {
+        if let Err(difference) = run(&mut instance, &operations) {
             panic!(
                 "MIAOFS_TEST_SEED={seed}, sequence {number}\n{}",
                 report(operations, &difference)
@@ -81,8 +81,8 @@ fn run_batch(seed: u64) {
     }
 }
 
-fn run(machine: &mut Option<Machine>, operations: &[Operation]) -> Result<(), Box<Difference>> {
-    compare(&mut Model::new(0, 0), &mut Kernel::new(machine), operations)
+fn run(instance: &mut Option<Instance>, operations: &[Operation]) -> Result<(), Box<Difference>> {
+    compare(&mut Model::new(0, 0), &mut Kernel::new(instance), operations)
 }
 
 /// The shortest sequence that fails on a store of its own.
