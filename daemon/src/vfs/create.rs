@@ -50,17 +50,27 @@ impl Vfs {
     }
 }
 
-/// Makes a node at a name that is free, within a transaction.
-pub(super) fn make(
+/// Makes a node, within a transaction.
+fn make(
+    change: &mut Change<'_>,
+    caller: Caller,
+    entry: EntryName<'_>,
+    new: &NewNode<'_>,
+) -> Result<Ino, Error> {
+    match change.entry(entry.parent, entry.name)? {
+        Some(_) => Err(Error::Exists),
+        None => make_at_free_name(change, caller, entry, new),
+    }
+}
+
+/// Makes a node at a name that has been looked up in the same transaction and is free.
+pub(super) fn make_at_free_name(
     change: &mut Change<'_>,
     caller: Caller,
     entry: EntryName<'_>,
     new: &NewNode<'_>,
 ) -> Result<Ino, Error> {
     let parent = directory(change, entry.parent)?.attributes;
-    if change.entry(entry.parent, entry.name)?.is_some() {
-        return Err(Error::Exists);
-    }
     let inherits = parent.mode & SET_GROUP_ID != 0;
     let passes_on = inherits && new.kind == Kind::Directory;
     let acl::InheritedAcl { mode, acls } =

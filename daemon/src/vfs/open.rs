@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 
 use miaofs::protocol::files::Kind;
 
-use crate::store::{Access, Availability, Content, Durable, Ino};
+use crate::store::{Access, Availability, Durable, Ino};
 use crate::sync::Scope;
 
-use super::create::make;
+use super::create::make_at_free_name;
 use super::handles::Handle;
 use super::lookup::stat;
 use super::write::Privileges;
@@ -40,6 +40,15 @@ pub(crate) enum IfExists {
     Fail,
 }
 
+/// Origin of a file that was opened by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// It was there.
+    Existing,
+    /// It was made for this.
+    Made,
+}
+
 impl Vfs {
     /// Opens a regular file.
     ///
@@ -53,12 +62,13 @@ impl Vfs {
         let content = self.store.open_content(ino, mode.access)?;
         let handle = Handle::new(content);
         if mode.truncate == Truncate::Yes {
-            self.empty(caller, &handle)?;
+            self.truncate(caller, &handle)?;
         }
         Ok(self.handles.insert(handle))
     }
 
-    /// Makes a regular file and opens it; one that is there already is opened.
+    /// Makes a regular file and opens it; one that is there already is opened. Both are one transaction, so a name
+    /// that comes or goes meanwhile is either found or made.
     ///
     /// # Errors
     /// As [`Self::create`] and [`Self::open`].
@@ -71,36 +81,30 @@ impl Vfs {
     ) -> Result<(Stat, HandleId), Error> {
         check_name(entry.name)?;
         self.require_writable()?;
-        match self.lookup(entry)? {
-            Some(_) if if_exists == IfExists::Fail => Err(Error::Exists),
-            Some(found) => {
-                let handle = self.open(caller, found.ino, mode)?;
-                Ok((self.stat(found.ino)?, handle))
-            }
-            None => {
-                let (made, content) = self.make_and_open(caller, entry, permissions)?;
-                let handle = Handle::new(content);
-                handle.may_have_capability.store(false, Ordering::Relaxed);
-                Ok((made, self.handles.insert(handle)))
-            }
-        }
-    }
-
-    fn make_and_open(
-        &self,
-        caller: Caller,
-        entry: EntryName<'_>,
-        mode: u32,
-    ) -> Result<(Stat, Content), Error> {
-        let new = NewNode { kind: Kind::File, mode, rdev: 0, target: None };
-        let made = self.store.change_and_open(Access::Write, |change| {
-            let ino = make(change, caller, entry, &new)?;
-            Ok::<_, Error>((stat(change, ino)?, ino))
+        let new = NewNode { kind: Kind::File, mode: permissions, rdev: 0, target: None };
+        let ((mut stat, found), content) = self.store.change_and_open(mode.access, |change| {
+            let (found, ino) = match (change.entry(entry.parent, entry.name)?, if_exists) {
+                (Some(_), IfExists::Fail) => return Err(Error::Exists),
+                (Some(ino), IfExists::Open) => (Found::Existing, ino),
+                (None, _) => (Found::Made, make_at_free_name(change, caller, entry, &new)?),
+            };
+            Ok(((stat(change, ino)?, found), ino))
         })?;
-        Ok(made)
+        let handle = Handle::new(content);
+        match found {
+            Found::Made => {
+                handle.may_have_capability.store(false, Ordering::Relaxed);
+            }
+            Found::Existing if mode.truncate == Truncate::Yes => {
+                self.truncate(caller, &handle)?;
+                stat = self.stat(stat.ino)?;
+            }
+            Found::Existing => {}
+        }
+        Ok((stat, self.handles.insert(handle)))
     }
 
-    fn empty(&self, caller: Caller, handle: &Handle) -> Result<(), Error> {
+    fn truncate(&self, caller: Caller, handle: &Handle) -> Result<(), Error> {
         match handle.content.resize(0, now())? {
             Availability::Ready(()) => {}
             Availability::Missing(_) => return Err(Error::NotHere),

@@ -1,5 +1,7 @@
 //! Making, finding, linking and removing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::{ADA, Drive, IfExists, READ, ROOT_USER, WRITE, at, refused};
 use crate::store::Ino;
 use crate::vfs::{Error, NewNode, RenameMode, SetXattr};
@@ -167,4 +169,30 @@ fn making_and_opening_respects_what_is_there() {
     let (found, handle) = open(IfExists::Open).unwrap();
     assert_eq!((found.ino, found.attributes.mode), (ino, 0o644));
     assert_eq!(drive.read(handle, 0, 10), b"kept");
+}
+
+#[test]
+fn a_name_that_comes_and_goes_is_opened_or_made_and_never_in_the_way() {
+    let drive = Drive::new();
+    let elsewhere = drive.file(Ino::ROOT, "elsewhere");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                // Either may find that the other has been there before.
+                let _taken = drive.vfs.link(elsewhere, at(Ino::ROOT, "a"));
+                let _gone = drive.vfs.unlink(at(Ino::ROOT, "a"));
+            }
+        });
+        let opened: Vec<_> = (0..3000)
+            .map(|_| {
+                let how = (WRITE, IfExists::Open);
+                let opened = drive.vfs.create_and_open(ADA, at(Ino::ROOT, "a"), 0o644, how);
+                opened.map(|(_, handle)| drive.vfs.release(handle).unwrap())
+            })
+            .collect();
+        ended.store(true, Ordering::Relaxed);
+        let failed: Vec<_> = opened.into_iter().filter_map(Result::err).collect();
+        assert!(failed.is_empty(), "{} of 3000, first {:?}", failed.len(), failed.first());
+    });
 }
