@@ -161,3 +161,27 @@ fn signing_out_ends_the_session_and_keeps_the_files() {
     fixture.one.mount();
     assert_eq!(fs::read_to_string(fixture.one.path("file")).unwrap(), "x");
 }
+
+#[test]
+fn each_request_of_the_kernel_can_be_followed_to_its_answer_in_the_log() {
+    let scene = Single::new();
+    scene.one.umount();
+    scene.one.mount_with(&["--log", "info,miaofs::fuse=debug"]).expect_success();
+    fs::write(scene.one.path("file"), "x").unwrap();
+    fs::metadata(scene.one.path("none")).unwrap_err();
+    File::open(scene.one.path("file")).unwrap().sync_all().unwrap();
+    scene.one.umount();
+    let log = fs::read_to_string(scene.one.state().join("daemon.log")).unwrap();
+    for (operation, name) in [("create", "\"file\""), ("lookup", "\"none\""), ("fsync", "")] {
+        let is_it =
+            |line: &&str| line.contains(&format!("operation={operation} ")) && line.contains(name);
+        let told: Vec<&str> = log.lines().filter(is_it).collect();
+        let received = told.iter().find(|line| line.ends_with("received")).expect(operation);
+        assert!(received.contains("uid=") && received.contains("pid="), "{received}");
+        let id = received.split_once("id=").unwrap().1.split(' ').next().unwrap();
+        let answered = told
+            .iter()
+            .any(|line| line.contains(&format!("id={id} ")) && line.contains("answered elapsed="));
+        assert!(answered, "{received}");
+    }
+}

@@ -53,7 +53,8 @@ pub(crate) struct Cli {
     /// Where this device keeps its account, its changes and its cache
     #[arg(long, global = true, value_name = "DIR", env = "MIAOFS_STATE_DIR")]
     state_dir: Option<PathBuf>,
-    /// What to log to stderr: error, warn, info, debug, trace, or a filter such as miaofs=debug
+    /// What to log to stderr, of a daemon in the background to daemon.log: error, warn, info, debug, trace, or a
+    /// filter such as info,miaofs::fuse=debug, which shows each request of the kernel
     #[arg(long, global = true, value_name = "FILTER", env = "MIAOFS_LOG")]
     log: Option<String>,
     #[command(subcommand)]
@@ -111,7 +112,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Signup(args) => signup::run(args, &state),
         Command::Login(args) => login::run(args, &state),
         Command::Logout => logout::run(&state),
-        Command::Mount(args) => mount::run(args, &state),
+        Command::Mount(args) => mount::run(args, &state, cli.log.as_deref()),
         Command::Umount(args) => umount::run(args),
         Command::Status(args) => status::run(args, &state),
         Command::Sync(args) => sync::run(args, &state),

@@ -61,7 +61,7 @@ fn parse_rate(text: &str) -> Result<RateLimit, size::ParseError> {
 }
 
 /// Runs the command.
-pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
+pub(super) fn run(args: &Args, state: &StateDir, log: Option<&str>) -> Result<(), Error> {
     let options = args.mount_options()?;
     let state = match &options.state_dir {
         Some(path) => StateDir::at(path)?,
@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     };
     let (url, directory) = args.target();
     let directory = directory.to_owned();
-    let plan = MountPlan { state, mountpoint: directory, options };
+    let plan = MountPlan { state, mountpoint: directory, options, log: log.map(str::to_owned) };
     if args.report_readiness {
         return foreground(&plan, url, ReadinessSink::Parent);
     }

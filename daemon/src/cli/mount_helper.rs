@@ -114,7 +114,7 @@ impl Call {
         if self.fake {
             return Ok(());
         }
-        let plan = MountPlan { state, mountpoint: self.directory.clone(), options };
+        let plan = MountPlan { state, mountpoint: self.directory.clone(), options, log: None };
         let said = mount::background(plan, url)?;
         if self.verbose {
             output::line(said);

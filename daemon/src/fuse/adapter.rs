@@ -1,6 +1,5 @@
-//! Each request of the kernel as one call of the file system.
+//! Each request of the kernel as one call of the file system, followed in the log ([`Traced`]).
 
-use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -18,23 +17,17 @@ use fuser::{
 use miaofs::protocol::files::Kind;
 use tokio::runtime::Handle as Runtime;
 
-use crate::store::{Availability, CopyRange};
-use crate::vfs::{
-    AttributeChange, Caller, EntryName, IfExists, NewNode, Privileges, Room, Span, SyncMode, Vfs,
-};
+use crate::store::CopyRange;
+use crate::vfs::{AttributeChange, ByteRange, IfExists, NewNode, Privileges, SyncMode, Vfs};
 
-use super::answer::{Answer, GENERATION, LIFETIME, XattrReply};
+use super::answer::{Answer, Refuse, XattrReply};
 use super::capabilities::negotiate;
 use super::notify::Kernel;
+use super::trace::{Traced, unanswered};
 use super::translate::{
-    allocation, attributes, caller, caller_with_umask, device, directory_flags, entry_name, errno,
-    file_type, handle, ino, kind_of_mode, open_mode, rename_mode, set_xattr, sought, time,
+    allocation, caller, caller_with_umask, device, directory_flags, entry_name, handle, ino,
+    kind_of_mode, open_mode, rename_mode, seek_whence, set_xattr, time,
 };
-
-thread_local! {
-    /// What a thread reads into before it answers; as large as its largest read so far.
-    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
 
 /// The file system as the kernel calls it.
 pub(super) struct Adapter {
@@ -48,23 +41,13 @@ impl Adapter {
         Self { vfs, runtime, kernel }
     }
 
-    /// Pages stay valid from one opening to the next, as news from the server invalidates them. `close`
-    /// need not be told unless it waits for the server.
+    /// Pages stay valid from one opening to the next, as changes on the server invalidate them. `close`
+    /// need not be sent unless it waits for the server.
     fn open_flags(&self) -> FopenFlags {
         match self.vfs.sync_mode() {
             SyncMode::Local => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
             SyncMode::Remote => FopenFlags::FOPEN_KEEP_CACHE,
         }
-    }
-
-    fn create_node(
-        &self,
-        caller: Caller,
-        entry: EntryName<'_>,
-        new: NewNode<'_>,
-        reply: ReplyEntry,
-    ) {
-        reply.answer(self.vfs.create(caller, entry, new));
     }
 }
 
@@ -74,15 +57,18 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let reply = Traced::new("lookup", request, (parent, name), reply);
         reply.answer(self.vfs.lookup(entry_name(parent, name)));
     }
 
-    fn forget(&self, _: &Request, node: INodeNo, _: u64) {
+    fn forget(&self, request: &Request, node: INodeNo, _: u64) {
+        unanswered("forget", request, node);
         self.vfs.forget(ino(node));
     }
 
-    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let reply = Traced::new("getattr", request, node, reply);
         reply.answer(self.vfs.stat(ino(node)));
     }
 
@@ -104,22 +90,18 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let reply = Traced::new("setattr", request, node, reply);
         let (caller, node) = (caller(request), ino(node));
         let (atime, mtime) = (atime.map(time), mtime.map(time));
         let wanted = AttributeChange { mode, uid, gid, size, atime, mtime };
-        match self.vfs.set_attributes(caller, node, wanted) {
-            Ok(Availability::Ready(stat)) => reply.answer(Ok(stat)),
-            Err(error) => reply.error(errno(&error)),
-            Ok(Availability::Missing(_)) => {
-                let vfs = Arc::clone(&self.vfs);
-                self.runtime.spawn(async move {
-                    reply.answer(vfs.set_attributes_fetching(caller, node, wanted).await);
-                });
-            }
-        }
+        let attempt = self.vfs.set_attributes(caller, node, wanted);
+        self.answer_or_fetch(reply, attempt, |vfs| async move {
+            vfs.set_attributes_fetching(caller, node, wanted).await
+        });
     }
 
-    fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+        let reply = Traced::new("readlink", request, node, reply);
         reply.answer(self.vfs.read_link(ino(node)));
     }
 
@@ -133,22 +115,15 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        match kind_of_mode(mode) {
-            Some(kind) => {
-                let rdev = match kind {
-                    Kind::CharDevice | Kind::BlockDevice => device(rdev),
-                    _ => 0,
-                };
-                let new = NewNode { kind, mode, rdev, target: None };
-                self.create_node(
-                    caller_with_umask(request, umask),
-                    entry_name(parent, name),
-                    new,
-                    reply,
-                );
-            }
-            None => reply.error(Errno::EINVAL),
-        }
+        let reply = Traced::new("mknod", request, (parent, name), reply);
+        let Some(kind) = kind_of_mode(mode) else { return reply.refuse(Errno::EINVAL) };
+        let rdev = match kind {
+            Kind::CharDevice | Kind::BlockDevice => device(rdev),
+            _ => 0,
+        };
+        let (caller, new) =
+            (caller_with_umask(request, umask), NewNode { kind, mode, rdev, target: None });
+        reply.answer(self.vfs.create(caller, entry_name(parent, name), new));
     }
 
     fn mkdir(
@@ -160,15 +135,19 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        let reply = Traced::new("mkdir", request, (parent, name), reply);
+        let caller = caller_with_umask(request, umask);
         let new = NewNode { kind: Kind::Directory, mode, rdev: 0, target: None };
-        self.create_node(caller_with_umask(request, umask), entry_name(parent, name), new, reply);
+        reply.answer(self.vfs.create(caller, entry_name(parent, name), new));
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let reply = Traced::new("unlink", request, (parent, name), reply);
         reply.answer(self.vfs.unlink(entry_name(parent, name)));
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let reply = Traced::new("rmdir", request, (parent, name), reply);
         reply.answer(self.vfs.remove_directory(entry_name(parent, name)));
     }
 
@@ -180,14 +159,15 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        let reply = Traced::new("symlink", request, (parent, name), reply);
         let target = Some(target.as_os_str().as_bytes());
         let new = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
-        self.create_node(caller(request), entry_name(parent, name), new, reply);
+        reply.answer(self.vfs.create(caller(request), entry_name(parent, name), new));
     }
 
     fn rename(
         &self,
-        _: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -195,18 +175,28 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let reply = Traced::new("rename", request, [(parent, name), (new_parent, new_name)], reply);
         let (from, to) = (entry_name(parent, name), entry_name(new_parent, new_name));
         match rename_mode(flags) {
             Some(mode) => reply.answer(self.vfs.rename(from, to, mode)),
-            None => reply.error(Errno::EINVAL),
+            None => reply.refuse(Errno::EINVAL),
         }
     }
 
-    fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn link(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let reply = Traced::new("link", request, (parent, name), reply);
         reply.answer(self.vfs.link(ino(node), entry_name(parent, name)));
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let reply = Traced::new("open", request, node, reply);
         let opened = self.vfs.open(caller(request), ino(node), open_mode(flags));
         reply.answer(opened.map(|handle| (handle, self.open_flags())));
     }
@@ -221,21 +211,18 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let reply = Traced::new("create", request, (parent, name), reply);
+        let (caller, entry) = (caller_with_umask(request, umask), entry_name(parent, name));
         let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
         let how = (open_mode(OpenFlags(flags)), if_exists);
-        let made = self.vfs.create_and_open(
-            caller_with_umask(request, umask),
-            entry_name(parent, name),
-            mode,
-            how,
-        );
+        let made = self.vfs.create_and_open(caller, entry, mode, how);
         reply.answer(made.map(|(stat, handle)| (stat, handle, self.open_flags())));
     }
 
     fn read(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         number: FileHandle,
         offset: u64,
         size: u32,
@@ -243,17 +230,8 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let size = size as usize;
-        READ_BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(buffer.len().max(size), 0);
-            match self.vfs.read(handle(number), offset, &mut buffer[..size]) {
-                Ok(Availability::Ready(length)) => reply.data(&buffer[..length]),
-                Ok(Availability::Missing(_)) => {
-                    self.read_later(handle(number), offset, size, reply)
-                }
-                Err(error) => reply.error(errno(&error)),
-            }
-        });
+        let reply = Traced::new("read", request, node, reply);
+        self.read_content(handle(number), offset, size as usize, reply);
     }
 
     fn write(
@@ -268,115 +246,111 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let reply = Traced::new("write", request, node, reply);
         let privileges = match write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
             true => Privileges::Drop(caller(request)),
             false => Privileges::Keep,
         };
-        let (id, length) = (handle(number), data.len() as u32);
-        match self.vfs.write(id, offset, data, privileges) {
-            Ok(Availability::Ready(written)) => {
-                reply.answer(Ok(self.kernel.told(node, written, length)))
-            }
-            Err(error) => reply.error(errno(&error)),
-            Ok(Availability::Missing(_)) => {
-                let (vfs, kernel, bytes) =
-                    (Arc::clone(&self.vfs), self.kernel.clone(), data.to_vec());
-                self.runtime.spawn(async move {
-                    let written = vfs.write_fetching(id, offset, &bytes, privileges).await;
-                    reply.answer(written.map(|written| kernel.told(node, written, length)));
-                });
-            }
-        }
+        self.write_content((node, handle(number)), (offset, data), privileges, reply);
     }
 
-    fn flush(&self, _: &Request, node: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        match self.vfs.sync_mode() {
-            SyncMode::Local => reply.ok(),
-            SyncMode::Remote => {
-                let (vfs, node) = (Arc::clone(&self.vfs), ino(node));
-                self.runtime.spawn(async move { reply.answer(vfs.flush(node).await) });
-            }
-        }
+    fn flush(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        _: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        self.flush_node(ino(node), Traced::new("flush", request, node, reply));
     }
 
     fn release(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         number: FileHandle,
         _: OpenFlags,
         _: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
+        let reply = Traced::new("release", request, node, reply);
         reply.answer(self.vfs.release(handle(number)));
     }
 
-    fn fsync(&self, _: &Request, node: INodeNo, number: FileHandle, _: bool, reply: ReplyEmpty) {
-        let id = handle(number);
-        self.sync_later(ino(node), reply, move |vfs| vfs.sync(id));
+    fn fsync(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        number: FileHandle,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let (reply, id) = (Traced::new("fsync", request, node, reply), handle(number));
+        self.sync_node(ino(node), reply, move |vfs| vfs.sync(id));
     }
 
-    fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let reply = Traced::new("opendir", request, node, reply);
         let opened = self.vfs.open_directory(ino(node));
         reply.answer(opened.map(|(stream, cache)| (stream, directory_flags(cache))));
     }
 
     fn releasedir(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         number: FileHandle,
         _: OpenFlags,
         reply: ReplyEmpty,
     ) {
+        let reply = Traced::new("releasedir", request, node, reply);
         reply.answer(self.vfs.release_directory(handle(number)));
     }
 
     fn readdir(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         stream: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let read = self.vfs.read_directory(handle(stream), offset, |entry| {
-            let (number, kind) = (INodeNo(entry.ino.0), file_type(entry.kind));
-            room(reply.add(number, entry.next, kind, OsStr::from_bytes(entry.name)))
-        });
-        match read {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(errno(&error)),
-        }
+        let mut reply = Traced::new("readdir", request, node, reply);
+        let read = self.vfs.read_directory(handle(stream), offset, |entry| reply.add(entry));
+        reply.answer(read);
     }
 
     fn readdirplus(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         stream: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let read = self.vfs.read_directory_stats(handle(stream), offset, |entry, stat| {
-            let (number, name) = (INodeNo(entry.ino.0), OsStr::from_bytes(entry.name));
-            let attributes = attributes(stat);
-            room(reply.add(number, entry.next, name, &LIFETIME, &attributes, GENERATION))
-        });
-        match read {
-            Ok(()) => reply.ok(),
-            Err(error) => reply.error(errno(&error)),
-        }
+        let mut reply = Traced::new("readdirplus", request, node, reply);
+        let read = self
+            .vfs
+            .read_directory_stats(handle(stream), offset, |entry, stat| reply.add(entry, stat));
+        reply.answer(read);
     }
 
-    fn fsyncdir(&self, _: &Request, node: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        let node = ino(node);
-        self.sync_later(node, reply, move |vfs| vfs.sync_directory(node));
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        let (reply, node) = (Traced::new("fsyncdir", request, node, reply), ino(node));
+        self.sync_node(node, reply, move |vfs| vfs.sync_directory(node));
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        reply.answer(self.vfs.space());
+    fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
+        Traced::new("statfs", request, node, reply).answer(self.vfs.space());
     }
 
     fn setxattr(
@@ -389,19 +363,30 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
+        let reply = Traced::new("setxattr", request, (node, name), reply);
         let (attribute, when) = ((name.as_bytes(), value), set_xattr(flags));
         reply.answer(self.vfs.set_xattr(caller(request), ino(node), attribute, when));
     }
 
-    fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
-        XattrReply { reply, room }.answer(self.vfs.xattr(ino(node), name.as_bytes()));
+    fn getxattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        buffer_size: u32,
+        reply: ReplyXattr,
+    ) {
+        let reply = Traced::new("getxattr", request, (node, name), reply);
+        XattrReply { reply, buffer_size }.answer(self.vfs.xattr(ino(node), name.as_bytes()));
     }
 
-    fn listxattr(&self, request: &Request, node: INodeNo, room: u32, reply: ReplyXattr) {
-        XattrReply { reply, room }.answer(self.vfs.xattr_names(caller(request), ino(node)));
+    fn listxattr(&self, request: &Request, node: INodeNo, buffer_size: u32, reply: ReplyXattr) {
+        let reply = Traced::new("listxattr", request, node, reply);
+        XattrReply { reply, buffer_size }.answer(self.vfs.xattr_names(caller(request), ino(node)));
     }
 
-    fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let reply = Traced::new("removexattr", request, (node, name), reply);
         reply.answer(self.vfs.remove_xattr(ino(node), name.as_bytes()));
     }
 
@@ -418,15 +403,9 @@ impl Filesystem for Adapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let (caller, handles) = (caller(request), (handle(source), handle(target)));
-        let stretch = CopyRange { from, to, length };
-        let (vfs, kernel, runtime) =
-            (Arc::clone(&self.vfs), self.kernel.clone(), self.runtime.clone());
-        self.runtime.spawn_blocking(move || {
-            let copied = runtime.block_on(vfs.copy(caller, handles, stretch));
-            let told = |(length, written)| kernel.told(node, written, length as u32);
-            reply.answer(copied.map(told));
-        });
+        let reply = Traced::new("copy_file_range", request, node, reply);
+        let handles = (handle(source), (node, handle(target)));
+        self.copy_content(caller(request), handles, CopyRange { from, to, length }, reply);
     }
 
     fn fallocate(
@@ -439,26 +418,28 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let (id, span) = (handle(number), Span { offset, length });
-        match allocation(mode) {
-            Some(what) => self.allocate(caller(request), node, (id, span, what), reply),
-            None => reply.error(Errno::EOPNOTSUPP),
-        }
+        let reply = Traced::new("fallocate", request, node, reply);
+        let Some(what) = allocation(mode) else { return reply.refuse(Errno::EOPNOTSUPP) };
+        let range = ByteRange { offset, length };
+        self.allocate_content(caller(request), (node, handle(number)), (range, what), reply);
     }
 
     fn lseek(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         number: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        match sought(whence) {
-            Some(sought) => self.seek(handle(number), offset, sought, reply),
-            None => reply.error(Errno::EINVAL),
-        }
+        let reply = Traced::new("lseek", request, node, reply);
+        let Some(whence) = seek_whence(whence) else { return reply.refuse(Errno::EINVAL) };
+        let id = handle(number);
+        let attempt = self.vfs.seek(id, offset, whence);
+        self.answer_or_fetch(reply, attempt, |vfs| async move {
+            vfs.seek_fetching(id, offset, whence).await
+        });
     }
 
     // What follows is not supported. `ENOSYS` makes the kernel remember that and do it in its own
@@ -466,8 +447,8 @@ impl Filesystem for Adapter {
 
     fn ioctl(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         _: FileHandle,
         _: IoctlFlags,
         _: u32,
@@ -475,23 +456,19 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyIoctl,
     ) {
-        reply.error(Errno::ENOSYS);
+        Traced::new("ioctl", request, node, reply).refuse(Errno::ENOSYS);
     }
 
     fn poll(
         &self,
-        _: &Request,
-        _: INodeNo,
+        request: &Request,
+        node: INodeNo,
         _: FileHandle,
         _: PollNotifier,
         _: PollEvents,
         _: PollFlags,
         reply: ReplyPoll,
     ) {
-        reply.error(Errno::ENOSYS);
+        Traced::new("poll", request, node, reply).refuse(Errno::ENOSYS);
     }
-}
-
-fn room(full: bool) -> Room {
-    if full { Room::Full } else { Room::Left }
 }

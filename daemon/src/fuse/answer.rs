@@ -1,141 +1,208 @@
 //! Results of the file system as answers to the kernel, one for each kind of reply.
 
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use fuser::{
-    Errno, FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty,
-    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Errno, FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
+    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 use miaofs::protocol::name::NAME_MAX;
 
-use crate::vfs::{BLOCK_SIZE, Error, HandleId, Space, Stat};
+use crate::vfs::{BLOCK_SIZE, DirEntry, Error, HandleId, Space, Stat};
 
-use super::translate::{attributes, errno, negative_entry};
+use super::trace::Traced;
+use super::translate::{attributes, errno, file_type, negative_entry};
 
 /// How long the kernel may keep names and attributes; the feed of changes ends it sooner.
-pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
+const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Inode numbers are never used again, so one generation is enough.
-pub(super) const GENERATION: Generation = Generation(0);
+const GENERATION: Generation = Generation(0);
 
-/// A reply that a result of type `T` can be told by.
-pub(super) trait Answer<T> {
-    /// Tells the result; an error by its errno.
-    fn answer(self, result: Result<T, Error>);
+/// A reply that can be an error.
+pub(super) trait Refuse: Sized {
+    /// Answers with an errno.
+    fn refuse(self, errno: Errno);
 }
 
-impl Answer<()> for ReplyEmpty {
-    fn answer(self, result: Result<(), Error>) {
+/// A reply that a result of type `T` can be told by.
+pub(super) trait Answer<T>: Refuse {
+    /// Answers that it is done.
+    fn accept(self, value: T);
+
+    /// Answers with the result; an error by its errno.
+    fn answer(self, result: Result<T, Error>) {
         match result {
-            Ok(()) => self.ok(),
-            Err(error) => self.error(errno(&error)),
+            Ok(value) => self.accept(value),
+            Err(error) => self.refuse(errno(&error)),
         }
+    }
+}
+
+macro_rules! refuse {
+    ($($reply:ty),* $(,)?) => {$(
+        impl Refuse for $reply {
+            fn refuse(self, errno: Errno) {
+                self.error(errno);
+            }
+        }
+    )*};
+}
+
+refuse!(
+    ReplyAttr,
+    ReplyCreate,
+    ReplyData,
+    ReplyDirectory,
+    ReplyDirectoryPlus,
+    ReplyEmpty,
+    ReplyEntry,
+    ReplyIoctl,
+    ReplyLseek,
+    ReplyOpen,
+    ReplyPoll,
+    ReplyStatfs,
+    ReplyWrite,
+    ReplyXattr,
+);
+
+impl Answer<()> for ReplyEmpty {
+    fn accept(self, (): ()) {
+        self.ok();
+    }
+}
+
+impl Answer<()> for ReplyDirectory {
+    fn accept(self, (): ()) {
+        self.ok();
+    }
+}
+
+impl Answer<()> for ReplyDirectoryPlus {
+    fn accept(self, (): ()) {
+        self.ok();
     }
 }
 
 impl Answer<Stat> for ReplyEntry {
-    fn answer(self, result: Result<Stat, Error>) {
-        match result {
-            Ok(stat) => self.entry(&LIFETIME, &attributes(&stat), GENERATION),
-            Err(error) => self.error(errno(&error)),
-        }
+    fn accept(self, stat: Stat) {
+        self.entry(&LIFETIME, &attributes(&stat), GENERATION);
     }
 }
 
 impl Answer<Option<Stat>> for ReplyEntry {
-    fn answer(self, result: Result<Option<Stat>, Error>) {
-        match result.transpose() {
-            Some(found) => self.answer(found),
-            None => self.entry(&LIFETIME, &negative_entry(), GENERATION),
-        }
+    fn accept(self, found: Option<Stat>) {
+        let attributes = found.as_ref().map_or_else(negative_entry, attributes);
+        self.entry(&LIFETIME, &attributes, GENERATION);
     }
 }
 
 impl Answer<Stat> for ReplyAttr {
-    fn answer(self, result: Result<Stat, Error>) {
-        match result {
-            Ok(stat) => self.attr(&LIFETIME, &attributes(&stat)),
-            Err(error) => self.error(errno(&error)),
-        }
+    fn accept(self, stat: Stat) {
+        self.attr(&LIFETIME, &attributes(&stat));
     }
 }
 
 impl<B: AsRef<[u8]>> Answer<B> for ReplyData {
-    fn answer(self, result: Result<B, Error>) {
-        match result {
-            Ok(bytes) => self.data(bytes.as_ref()),
-            Err(error) => self.error(errno(&error)),
-        }
+    fn accept(self, bytes: B) {
+        self.data(bytes.as_ref());
     }
 }
 
 impl Answer<(HandleId, FopenFlags)> for ReplyOpen {
-    fn answer(self, result: Result<(HandleId, FopenFlags), Error>) {
-        match result {
-            Ok((handle, flags)) => self.opened(FileHandle(handle.0), flags),
-            Err(error) => self.error(errno(&error)),
-        }
+    fn accept(self, (handle, flags): (HandleId, FopenFlags)) {
+        self.opened(FileHandle(handle.0), flags);
     }
 }
 
 impl Answer<(Stat, HandleId, FopenFlags)> for ReplyCreate {
-    fn answer(self, result: Result<(Stat, HandleId, FopenFlags), Error>) {
-        match result {
-            Ok((stat, handle, flags)) => {
-                let handle = FileHandle(handle.0);
-                self.created(&LIFETIME, &attributes(&stat), GENERATION, handle, flags);
-            }
-            Err(error) => self.error(errno(&error)),
-        }
+    fn accept(self, (stat, handle, flags): (Stat, HandleId, FopenFlags)) {
+        self.created(&LIFETIME, &attributes(&stat), GENERATION, FileHandle(handle.0), flags);
     }
 }
 
 impl Answer<u32> for ReplyWrite {
-    fn answer(self, result: Result<u32, Error>) {
-        match result {
-            Ok(length) => self.written(length),
-            Err(error) => self.error(errno(&error)),
-        }
+    fn accept(self, length: u32) {
+        self.written(length);
     }
 }
 
 impl Answer<u64> for ReplyLseek {
-    fn answer(self, result: Result<u64, Error>) {
-        match result {
-            // A size is at most 16 TiB.
-            Ok(offset) => self.offset(offset as i64),
-            Err(error) => self.error(errno(&error)),
-        }
+    fn accept(self, offset: u64) {
+        // A size is at most 16 TiB.
+        self.offset(offset as i64);
     }
 }
 
 impl Answer<Space> for ReplyStatfs {
-    fn answer(self, result: Result<Space, Error>) {
-        let block = BLOCK_SIZE as u32;
-        match result {
-            Ok(Space { blocks, free, available, nodes, free_nodes }) => {
-                let name = NAME_MAX as u32;
-                self.statfs(blocks, free, available, nodes, free_nodes, block, name, block);
-            }
-            Err(error) => self.error(errno(&error)),
+    fn accept(self, space: Space) {
+        let Space { blocks, free, available, nodes, free_nodes } = space;
+        let (block, name) = (BLOCK_SIZE as u32, NAME_MAX as u32);
+        self.statfs(blocks, free, available, nodes, free_nodes, block, name, block);
+    }
+}
+
+/// An extended attribute, or the list of their names, as the kernel asks for it.
+pub(super) enum XattrAnswer {
+    /// Size in bytes, for a caller that makes a buffer next.
+    Size(u32),
+    /// The value.
+    Value(Vec<u8>),
+}
+
+impl Answer<XattrAnswer> for ReplyXattr {
+    fn accept(self, answer: XattrAnswer) {
+        match answer {
+            XattrAnswer::Size(size) => self.size(size),
+            XattrAnswer::Value(value) => self.data(&value),
         }
     }
 }
 
-/// The reply to a question for an attribute, and how many bytes the asker has room for.
+/// The reply to a request for an attribute, and the size of the caller's buffer.
 pub(super) struct XattrReply {
-    pub(super) reply: ReplyXattr,
-    /// 0 asks for the length only.
-    pub(super) room: u32,
+    pub(super) reply: Traced<ReplyXattr>,
+    /// In bytes; 0 asks for the size only.
+    pub(super) buffer_size: u32,
+}
+
+impl Refuse for XattrReply {
+    fn refuse(self, errno: Errno) {
+        self.reply.refuse(errno);
+    }
 }
 
 impl Answer<Vec<u8>> for XattrReply {
-    fn answer(self, result: Result<Vec<u8>, Error>) {
-        match result {
-            Ok(value) if self.room == 0 => self.reply.size(value.len() as u32),
-            Ok(value) if value.len() > self.room as usize => self.reply.error(Errno::ERANGE),
-            Ok(value) => self.reply.data(&value),
-            Err(error) => self.reply.error(errno(&error)),
+    fn accept(self, value: Vec<u8>) {
+        match self.buffer_size {
+            0 => self.reply.accept(XattrAnswer::Size(value.len() as u32)),
+            size if value.len() > size as usize => self.reply.refuse(Errno::ERANGE),
+            _ => self.reply.accept(XattrAnswer::Value(value)),
         }
     }
+}
+
+impl Traced<ReplyDirectory> {
+    /// Adds an entry, unless the kernel's buffer is full.
+    pub(super) fn add(&mut self, entry: DirEntry<'_>) -> ControlFlow<()> {
+        let (node, name) = (INodeNo(entry.ino.0), OsStr::from_bytes(entry.name));
+        until_full(self.reply_mut().add(node, entry.next, file_type(entry.kind), name))
+    }
+}
+
+impl Traced<ReplyDirectoryPlus> {
+    /// Adds an entry with what the kernel may keep of its node, unless the kernel's buffer is full.
+    pub(super) fn add(&mut self, entry: DirEntry<'_>, stat: &Stat) -> ControlFlow<()> {
+        let (node, name) = (INodeNo(entry.ino.0), OsStr::from_bytes(entry.name));
+        let attributes = attributes(stat);
+        until_full(self.reply_mut().add(node, entry.next, name, &LIFETIME, &attributes, GENERATION))
+    }
+}
+
+fn until_full(full: bool) -> ControlFlow<()> {
+    if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

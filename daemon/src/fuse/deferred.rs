@@ -1,75 +1,176 @@
 //! Requests that may have to wait, for bytes, for the disk or for the server: their replies go to a task.
 
+use std::cell::RefCell;
+use std::future::Future;
 use std::sync::Arc;
 
-use fuser::{INodeNo, ReplyData, ReplyEmpty, ReplyLseek};
+use fuser::{INodeNo, ReplyData, ReplyEmpty, ReplyWrite};
+use tracing::Instrument;
 
-use crate::store::{Availability, Durable, Ino, SeekWhence};
-use crate::vfs::{self, Allocation, Caller, HandleId, Span, SyncMode, Vfs};
+use crate::store::{Availability, CopyRange, Durable, Ino};
+use crate::vfs::{Allocation, ByteRange, Caller, Error, HandleId, Privileges, SyncMode, Vfs};
 
 use super::adapter::Adapter;
-use super::answer::Answer;
+use super::answer::{Answer, Refuse};
+use super::trace::Traced;
 use super::translate::errno;
 
-type Synced = Result<Durable, vfs::Error>;
+type Synced = Result<Durable, Error>;
+
+thread_local! {
+    /// Buffer that a thread reads into before it answers; as large as its largest read so far.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Adapter {
-    /// Reads after fetching what is missing, on a task.
-    pub(super) fn read_later(&self, handle: HandleId, offset: u64, size: usize, reply: ReplyData) {
-        let vfs = Arc::clone(&self.vfs);
-        self.runtime
-            .spawn(async move { reply.answer(vfs.read_fetching(handle, offset, size).await) });
+    /// Answers at once if nothing is missing, else on a task that fetches it and tries again.
+    pub(super) fn answer_or_fetch<T, R, F>(
+        &self,
+        reply: Traced<R>,
+        attempt: Result<Availability<T>, Error>,
+        fetching: impl FnOnce(Arc<Vfs>) -> F,
+    ) where
+        R: Answer<T> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        match attempt {
+            Ok(Availability::Ready(value)) => reply.accept(value),
+            Ok(Availability::Missing(_)) => {
+                self.answer_later(reply, fetching(Arc::clone(&self.vfs)))
+            }
+            Err(error) => reply.refuse(errno(&error)),
+        }
     }
 
-    /// Syncs on a thread that may wait for the disk, then waits for the server if that is asked for.
-    pub(super) fn sync_later(
+    /// Answers with the result of a task.
+    fn answer_later<T, R, F>(&self, reply: Traced<R>, task: F)
+    where
+        R: Answer<T> + Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let span = reply.span();
+        self.runtime.spawn(async move { reply.answer(task.await) }.instrument(span));
+    }
+
+    pub(super) fn read_content(
         &self,
-        ino: Ino,
-        reply: ReplyEmpty,
-        sync: impl FnOnce(&Vfs) -> Synced + Send + 'static,
+        id: HandleId,
+        offset: u64,
+        size: usize,
+        reply: Traced<ReplyData>,
     ) {
-        let (vfs, runtime) = (Arc::clone(&self.vfs), self.runtime.clone());
-        self.runtime.spawn_blocking(move || match (sync(&vfs), vfs.sync_mode()) {
-            (Ok(_durable), SyncMode::Remote) => {
-                runtime.spawn(async move { reply.answer(vfs.flush(ino).await) });
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(buffer.len().max(size), 0);
+            match self.vfs.read(id, offset, &mut buffer[..size]) {
+                Ok(Availability::Ready(length)) => reply.accept(&buffer[..length]),
+                Ok(Availability::Missing(_)) => {
+                    let vfs = Arc::clone(&self.vfs);
+                    let read = async move { vfs.read_fetching(id, offset, size).await };
+                    self.answer_later(reply, read);
+                }
+                Err(error) => reply.refuse(errno(&error)),
             }
-            (synced, _) => reply.answer(synced.map(drop)),
         });
     }
 
-    /// Reserves room for a span of an open file, or makes it zeros.
-    pub(super) fn allocate(
+    pub(super) fn write_content(
         &self,
-        caller: Caller,
-        node: INodeNo,
-        (id, span, what): (HandleId, Span, Allocation),
-        reply: ReplyEmpty,
+        (node, id): (INodeNo, HandleId),
+        (offset, data): (u64, &[u8]),
+        privileges: Privileges,
+        reply: Traced<ReplyWrite>,
     ) {
-        match self.vfs.allocate(caller, id, span, what) {
-            Ok(Availability::Ready(written)) => {
-                self.kernel.hear_of(node, written);
-                reply.ok();
+        let length = data.len() as u32;
+        match self.vfs.write(id, offset, data, privileges) {
+            Ok(Availability::Ready(effect)) => {
+                self.kernel.invalidate_mode(node, effect);
+                reply.accept(length);
             }
-            Err(error) => reply.error(errno(&error)),
+            Err(error) => reply.refuse(errno(&error)),
             Ok(Availability::Missing(_)) => {
                 let (vfs, kernel) = (Arc::clone(&self.vfs), self.kernel.clone());
-                self.runtime.spawn(async move {
-                    let done = vfs.allocate_fetching(caller, id, span, what).await;
-                    reply.answer(done.map(|written| kernel.hear_of(node, written)));
-                });
+                let bytes = data.to_vec();
+                let write = async move {
+                    let effect = vfs.write_fetching(id, offset, &bytes, privileges).await?;
+                    kernel.invalidate_mode(node, effect);
+                    Ok(length)
+                };
+                self.answer_later(reply, write);
             }
         }
     }
 
-    /// Finds data, or a hole, in an open file.
-    pub(super) fn seek(&self, id: HandleId, offset: i64, sought: SeekWhence, reply: ReplyLseek) {
-        match self.vfs.seek(id, offset, sought) {
-            Ok(Availability::Ready(found)) => reply.answer(Ok(found)),
-            Err(error) => reply.error(errno(&error)),
+    /// Waits for the server on `close`, if that is asked for.
+    pub(super) fn flush_node(&self, ino: Ino, reply: Traced<ReplyEmpty>) {
+        match self.vfs.sync_mode() {
+            SyncMode::Local => reply.accept(()),
+            SyncMode::Remote => {
+                let vfs = Arc::clone(&self.vfs);
+                self.answer_later(reply, async move { vfs.flush(ino).await });
+            }
+        }
+    }
+
+    /// Syncs on a thread that may wait for the disk, then waits for the server if that is asked for.
+    pub(super) fn sync_node(
+        &self,
+        ino: Ino,
+        reply: Traced<ReplyEmpty>,
+        sync: impl FnOnce(&Vfs) -> Synced + Send + 'static,
+    ) {
+        let (vfs, runtime) = (Arc::clone(&self.vfs), self.runtime.clone());
+        self.runtime.spawn_blocking(move || {
+            let span = reply.span();
+            let synced = span.in_scope(|| sync(&vfs));
+            match (synced, vfs.sync_mode()) {
+                (Ok(_durable), SyncMode::Remote) => {
+                    let flush = async move { reply.answer(vfs.flush(ino).await) };
+                    runtime.spawn(flush.instrument(span));
+                }
+                (synced, _) => reply.answer(synced.map(drop)),
+            }
+        });
+    }
+
+    /// Copies on a thread that may wait for the disk.
+    pub(super) fn copy_content(
+        &self,
+        caller: Caller,
+        (source, (node, target)): (HandleId, (INodeNo, HandleId)),
+        range: CopyRange,
+        reply: Traced<ReplyWrite>,
+    ) {
+        let (vfs, kernel) = (Arc::clone(&self.vfs), self.kernel.clone());
+        let runtime = self.runtime.clone();
+        self.runtime.spawn_blocking(move || {
+            let copy = vfs.copy(caller, (source, target), range).instrument(reply.span());
+            reply.answer(runtime.block_on(copy).map(|(length, effect)| {
+                kernel.invalidate_mode(node, effect);
+                length as u32
+            }));
+        });
+    }
+
+    pub(super) fn allocate_content(
+        &self,
+        caller: Caller,
+        (node, id): (INodeNo, HandleId),
+        (range, what): (ByteRange, Allocation),
+        reply: Traced<ReplyEmpty>,
+    ) {
+        let kernel = self.kernel.clone();
+        match self.vfs.allocate(caller, id, range, what) {
+            Ok(Availability::Ready(effect)) => {
+                kernel.invalidate_mode(node, effect);
+                reply.accept(());
+            }
+            Err(error) => reply.refuse(errno(&error)),
             Ok(Availability::Missing(_)) => {
                 let vfs = Arc::clone(&self.vfs);
-                self.runtime.spawn(async move {
-                    reply.answer(vfs.seek_fetching(id, offset, sought).await);
+                self.answer_later(reply, async move {
+                    let effect = vfs.allocate_fetching(caller, id, range, what).await?;
+                    kernel.invalidate_mode(node, effect);
+                    Ok(())
                 });
             }
         }

@@ -12,6 +12,7 @@ mod capabilities;
 mod deferred;
 mod mount;
 mod notify;
+mod trace;
 mod translate;
 
 pub(crate) use mount::{Audience, Error, Mount, Options};

@@ -89,13 +89,13 @@ pub(crate) struct Mount {
 
 impl Mount {
     /// Mounts the file system; requests are answered when this returns. Tasks run on `runtime`,
-    /// `news` from the engine is told to the kernel.
+    /// `invalidations` of the engine are passed on to the kernel.
     ///
     /// # Errors
     /// [`Error::Option`], and [`Error::Mount`] where the kernel or fusermount3 refuses.
     pub(crate) fn start(
         vfs: Arc<Vfs>,
-        news: UnboundedReceiver<Invalidation>,
+        invalidations: UnboundedReceiver<Invalidation>,
         mountpoint: &Path,
         options: &Options,
         runtime: Handle,
@@ -107,7 +107,7 @@ impl Mount {
         let mut session = Session::new(adapter, mountpoint, &config).map_err(failed)?;
         let unmounter = Mutex::new(session.unmount_callable());
         kernel.mounted(&session.notifier());
-        notify::spawn(&session.notifier(), news).map_err(failed)?;
+        notify::spawn(&session.notifier(), invalidations).map_err(failed)?;
         let session = thread::Builder::new()
             .name("fuse".to_owned())
             .spawn(move || session.run())

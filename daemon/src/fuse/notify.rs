@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::store::Invalidation;
 use crate::vfs::ModeEffect;
 
-/// Threads that invalidate: so many reads may wait for the network before news has to wait.
+/// Threads that invalidate: so many reads may wait for the network before an invalidation has to wait.
 const THREADS: usize = 4;
 
 /// A negative offset leaves the pages alone and invalidates attributes only.
@@ -42,48 +42,45 @@ impl Kernel {
         }
     }
 
-    /// The length of a write, after the kernel has been told what else it changed.
-    pub(super) fn told(&self, node: INodeNo, written: ModeEffect, length: u32) -> u32 {
-        self.hear_of(node, written);
-        length
-    }
-
-    /// Tells the kernel what changed besides content and times.
-    pub(super) fn hear_of(&self, node: INodeNo, written: ModeEffect) {
-        match written {
+    /// Has the kernel ask again for a mode that a change of content changed.
+    pub(super) fn invalidate_mode(&self, node: INodeNo, effect: ModeEffect) {
+        match effect {
             ModeEffect::Unchanged => {}
             ModeEffect::Changed => self.forget_attributes(node),
         }
     }
 }
 
-/// Starts the threads; they end when the engine that sends the news is gone.
-pub(super) fn spawn(notifier: &Notifier, news: UnboundedReceiver<Invalidation>) -> io::Result<()> {
-    let news = Arc::new(Mutex::new(news));
+/// Starts the threads; they end when the engine that sends the invalidations is gone.
+pub(super) fn spawn(
+    notifier: &Notifier,
+    invalidations: UnboundedReceiver<Invalidation>,
+) -> io::Result<()> {
+    let invalidations = Arc::new(Mutex::new(invalidations));
     for number in 0..THREADS {
-        let (notifier, news) = (notifier.clone(), Arc::clone(&news));
+        let (notifier, invalidations) = (notifier.clone(), Arc::clone(&invalidations));
         thread::Builder::new().name(format!("notify-{number}")).spawn(move || {
-            while let Some(item) = next(&news) {
-                tell(&notifier, &item)
+            while let Some(invalidation) = next(&invalidations) {
+                send(&notifier, &invalidation)
             }
         })?;
     }
     Ok(())
 }
 
-fn next(news: &Mutex<UnboundedReceiver<Invalidation>>) -> Option<Invalidation> {
-    news.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
+fn next(invalidations: &Mutex<UnboundedReceiver<Invalidation>>) -> Option<Invalidation> {
+    invalidations.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
 }
 
-fn tell(notifier: &Notifier, news: &Invalidation) {
-    if let Err(error) = invalidate(notifier, news) {
+fn send(notifier: &Notifier, invalidation: &Invalidation) {
+    if let Err(error) = invalidate(notifier, invalidation) {
         // The session is over, or the kernel knows no such directory: nothing is cached then.
-        tracing::debug!(%error, ?news, "the kernel refused an invalidation");
+        tracing::debug!(%error, ?invalidation, "the kernel refused an invalidation");
     }
 }
 
-fn invalidate(notifier: &Notifier, news: &Invalidation) -> io::Result<()> {
-    match news {
+fn invalidate(notifier: &Notifier, invalidation: &Invalidation) -> io::Result<()> {
+    match invalidation {
         Invalidation::Attributes(ino) => notifier.inval_inode(INodeNo(ino.0), ATTRIBUTES_ONLY, 0),
         Invalidation::Content(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
         Invalidation::Entry { parent, name } => {

@@ -128,7 +128,7 @@ pub(super) fn allocation(mode: i32) -> Option<Allocation> {
 }
 
 /// What `lseek` looks for; the kernel answers everything else by itself.
-pub(super) fn sought(whence: i32) -> Option<SeekWhence> {
+pub(super) fn seek_whence(whence: i32) -> Option<SeekWhence> {
     match whence {
         libc::SEEK_DATA => Some(SeekWhence::Data),
         libc::SEEK_HOLE => Some(SeekWhence::Hole),

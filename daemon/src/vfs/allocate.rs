@@ -21,7 +21,7 @@ pub(crate) enum Allocation {
 
 /// A range of bytes as a program gives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct ByteRange {
     /// Where it begins.
     pub offset: u64,
     /// Bytes in it.
@@ -38,7 +38,7 @@ impl Vfs {
         &self,
         caller: Caller,
         id: HandleId,
-        span: Span,
+        span: ByteRange,
         what: Allocation,
     ) -> Result<Availability<ModeEffect>, Error> {
         self.allocate_in(caller, &*self.handles.get(id)?, span, what)
@@ -52,7 +52,7 @@ impl Vfs {
         &self,
         caller: Caller,
         id: HandleId,
-        span: Span,
+        span: ByteRange,
         what: Allocation,
     ) -> Result<ModeEffect, Error> {
         let handle = self.handles.get(id)?;
@@ -64,7 +64,7 @@ impl Vfs {
         &self,
         caller: Caller,
         handle: &Handle,
-        Span { offset, length }: Span,
+        ByteRange { offset, length }: ByteRange,
         what: Allocation,
     ) -> Result<Availability<ModeEffect>, Error> {
         self.require_writable()?;

@@ -1,8 +1,10 @@
 //! Reading directories.
 //!
-//! A place in a directory is a number that stays an entry's own while others come and go: 1 is after
+//! A position in a directory is a number that stays an entry's own while others come and go: 1 is after
 //! `.`, 2 after `..`, and then the store's cookies follow. A reading ends at the entry that was the last
 //! when it began, so one that makes or renames what it meets comes to an end.
+
+use std::ops::ControlFlow;
 
 use miaofs::protocol::files::Kind;
 
@@ -17,10 +19,10 @@ const AFTER_DOTS: u64 = 2;
 /// Children that are read from the store at once: about what one of the kernel's requests holds.
 const BATCH: usize = 256;
 
-/// One entry of a directory.
+/// An entry of a directory, as readdir(3) has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Listed<'a> {
-    /// The place after it, where reading goes on.
+pub(crate) struct DirEntry<'a> {
+    /// Position after it, where reading goes on.
     pub next: u64,
     /// Its name.
     pub name: &'a [u8],
@@ -28,15 +30,6 @@ pub(crate) struct Listed<'a> {
     pub ino: Ino,
     /// What it is.
     pub kind: Kind,
-}
-
-/// Whether the reader takes more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
-    /// The entry was taken.
-    Left,
-    /// It was not: it did not fit.
-    Full,
 }
 
 impl Vfs {
@@ -59,7 +52,7 @@ impl Vfs {
         self.streams.remove(id)
     }
 
-    /// Hands the entries after a place (0: from the start) to `take`, until it is full.
+    /// Passes the entries after a position (0: from the start) to `emit`, until it breaks off: the entry did not fit.
     ///
     /// # Errors
     /// [`Error::BadHandle`], [`Error::Stale`] for a directory that is gone.
@@ -67,9 +60,9 @@ impl Vfs {
         &self,
         id: HandleId,
         after: u64,
-        mut take: impl FnMut(Listed<'_>) -> Room,
+        mut emit: impl FnMut(DirEntry<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        self.walk(id, after, &mut |_view, listed| Ok(take(listed)))
+        self.walk(id, after, &mut |_view, dir_entry| Ok(emit(dir_entry)))
     }
 
     /// Like [`Self::read_directory`], with what `stat` says about each entry.
@@ -80,42 +73,42 @@ impl Vfs {
         &self,
         id: HandleId,
         after: u64,
-        mut take: impl FnMut(Listed<'_>, &Stat) -> Room,
+        mut emit: impl FnMut(DirEntry<'_>, &Stat) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        self.walk(id, after, &mut |view, listed| {
-            let stat = stat(view, listed.ino)?;
-            Ok(take(listed, &stat))
+        self.walk(id, after, &mut |view, dir_entry| {
+            let stat = stat(view, dir_entry.ino)?;
+            Ok(emit(dir_entry, &stat))
         })
     }
 
-    fn walk(&self, id: HandleId, after: u64, take: &mut Take<'_>) -> Result<(), Error> {
+    fn walk(&self, id: HandleId, after: u64, emit: &mut Emit<'_>) -> Result<(), Error> {
         let stream = self.streams.get(id)?;
         self.view(|view| {
             directory(view, stream.ino)?;
             if after == 0 {
                 stream.rewind(view.last_cookie(stream.ino)?);
             }
-            walk(view, &stream, after, take)
+            walk(view, &stream, after, emit)
         })
     }
 }
 
-type Take<'a> = dyn FnMut(&mut View<'_>, Listed<'_>) -> Result<Room, Error> + 'a;
+type Emit<'a> = dyn FnMut(&mut View<'_>, DirEntry<'_>) -> Result<ControlFlow<()>, Error> + 'a;
 
 fn walk(
     view: &mut View<'_>,
     stream: &Stream,
     after: u64,
-    take: &mut Take<'_>,
+    emit: &mut Emit<'_>,
 ) -> Result<(), Error> {
-    if walk_dots(view, stream.ino, after, take)? == Room::Full {
+    if walk_dots(view, stream.ino, after, emit)?.is_break() {
         return Ok(());
     }
     let mut cookie = after.saturating_sub(AFTER_DOTS);
     loop {
         let children = view.children(stream.ino, cookie, BATCH)?;
         for child in &children {
-            if child.cookie > stream.end() || take(view, listed(child))? == Room::Full {
+            if child.cookie > stream.end() || emit(view, dir_entry(child))?.is_break() {
                 return Ok(());
             }
             cookie = child.cookie;
@@ -130,19 +123,19 @@ fn walk_dots(
     view: &mut View<'_>,
     ino: Ino,
     after: u64,
-    take: &mut Take<'_>,
-) -> Result<Room, Error> {
+    emit: &mut Emit<'_>,
+) -> Result<ControlFlow<()>, Error> {
     let kind = Kind::Directory;
     let dots = [(AFTER_DOT, ino, &b"."[..]), (AFTER_DOTS, view.parent_of(ino)?, b"..")];
     for (next, ino, name) in dots {
-        if next > after && take(view, Listed { next, name, ino, kind })? == Room::Full {
-            return Ok(Room::Full);
+        if next > after && emit(view, DirEntry { next, name, ino, kind })?.is_break() {
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(Room::Left)
+    Ok(ControlFlow::Continue(()))
 }
 
-fn listed(child: &Child) -> Listed<'_> {
+fn dir_entry(child: &Child) -> DirEntry<'_> {
     let next = child.cookie + AFTER_DOTS;
-    Listed { next, name: &child.name, ino: child.ino, kind: child.kind }
+    DirEntry { next, name: &child.name, ino: child.ino, kind: child.kind }
 }

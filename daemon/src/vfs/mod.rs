@@ -41,11 +41,11 @@ use miaofs::protocol::name::NAME_MAX;
 use crate::store::{Change, Ino, Store, View};
 use crate::sync::Engine;
 
-pub(crate) use allocate::{Allocation, Span};
+pub(crate) use allocate::{Allocation, ByteRange};
 pub(crate) use attributes::{AttributeChange, Time};
 pub(crate) use caller::Caller;
 pub(crate) use create::NewNode;
-pub(crate) use directory::Room;
+pub(crate) use directory::DirEntry;
 pub(crate) use error::Error;
 pub(crate) use handles::HandleId;
 pub(crate) use lookup::Stat;

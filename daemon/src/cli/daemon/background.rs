@@ -42,6 +42,7 @@ fn command(plan: &MountPlan) -> Result<Command, Error> {
         .arg0("miaofs")
         .arg("--state-dir")
         .arg(plan.state.path())
+        .args(plan.log.iter().flat_map(|filter| ["--log", filter]))
         .args(["mount", "--foreground", "--report-readiness", "-o"])
         .arg(plan.options.to_string())
         .arg("--")

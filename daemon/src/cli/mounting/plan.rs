@@ -14,4 +14,6 @@ pub(crate) struct MountPlan {
     pub mountpoint: PathBuf,
     /// Options as the command line gave them.
     pub options: MountOptions,
+    /// Filter of the daemon's log, if the command line gave one; the environment reaches the daemon by itself.
+    pub log: Option<String>,
 }

@@ -1,15 +1,15 @@
-//! Room, zeros and holes: sizes, times, set-id bits and errors, as on a local disk.
+//! zeros and holes: sizes, times, set-id bits and errors, as on a local disk.
 
 use super::{ADA, Drive, ROOT_USER, WRITE, refused};
 use crate::store::{self, Availability, Growth, Ino, SeekWhence};
-use crate::vfs::{Allocation, AttributeChange, Caller, Error, HandleId, ModeEffect, Span};
+use crate::vfs::{Allocation, AttributeChange, ByteRange, Caller, Error, HandleId, ModeEffect};
 
 const MIB: u64 = 1 << 20;
 const RESERVE: Allocation = Allocation::Reserve(Growth::Extend);
 const KEEP: Allocation = Allocation::Reserve(Growth::KeepSize);
 
-fn span(offset: u64, length: u64) -> Span {
-    Span { offset, length }
+fn span(offset: u64, length: u64) -> ByteRange {
+    ByteRange { offset, length }
 }
 
 impl Drive {

@@ -1,28 +1,29 @@
 //! Reading directories, while they change as well.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use super::{Drive, at, refused};
 use crate::store::Ino;
-use crate::vfs::{DirCache, Error, HandleId, RenameMode, Room};
+use crate::vfs::{DirCache, Error, HandleId, RenameMode};
 
 /// Opens a directory for reading.
 fn open(drive: &Drive, ino: Ino) -> HandleId {
     drive.vfs.open_directory(ino).unwrap().0
 }
 
-/// Reads on from a place, at the most `room` entries; their names, and where to go on.
+/// Reads on from a position, at the most `room` entries; their names, and where to go on.
 fn read(drive: &Drive, stream: HandleId, after: u64, room: usize) -> (Vec<String>, u64) {
     let (mut names, mut next) = (Vec::new(), after);
     drive
         .vfs
         .read_directory(stream, after, |entry| {
             if names.len() == room {
-                return Room::Full;
+                return ControlFlow::Break(());
             }
             names.push(String::from_utf8(entry.name.to_vec()).unwrap());
             next = entry.next;
-            Room::Left
+            ControlFlow::Continue(())
         })
         .unwrap();
     (names, next)
@@ -85,7 +86,7 @@ fn the_dots_are_the_directory_and_its_parent() {
             .read_directory_stats(open(&drive, ino), 0, |entry, stat| {
                 assert_eq!(entry.ino, stat.ino);
                 dots.push((entry.name.to_vec(), entry.ino));
-                Room::Left
+                ControlFlow::Continue(())
             })
             .unwrap();
         assert_eq!(dots[..2], [(b".".to_vec(), ino), (b"..".to_vec(), parent)]);
@@ -100,7 +101,7 @@ fn only_directories_are_read() {
     refused!(drive.vfs.open_directory(Ino(4711)), Error::Stale);
     let closed = open(&drive, Ino::ROOT);
     drive.vfs.release_directory(closed).unwrap();
-    refused!(drive.vfs.read_directory(closed, 0, |_| Room::Left), Error::BadHandle);
+    refused!(drive.vfs.read_directory(closed, 0, |_| ControlFlow::Continue(())), Error::BadHandle);
     refused!(drive.vfs.release_directory(closed), Error::BadHandle);
 }
 

@@ -3,6 +3,7 @@
 //! It checks what the kernel checks before it asks, and nothing else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use miaofs::protocol::files;
@@ -18,8 +19,8 @@ use super::filesystem::operation::{
 use super::instance::Instance;
 use crate::store::{self, Availability, Growth, Ino};
 use crate::vfs::{
-    self, Allocation, AttributeChange, Caller, EntryName, HandleId, IfExists, NewNode, OpenMode,
-    Privileges, RenameMode, Room, Span, Stat, Truncate, Vfs,
+    self, Allocation, AttributeChange, ByteRange, Caller, EntryName, HandleId, IfExists, NewNode,
+    OpenMode, Privileges, RenameMode, Stat, Truncate, Vfs,
 };
 
 const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
@@ -252,7 +253,7 @@ impl<'a> Kernel<'a> {
         self.set(file.ino, AttributeChange { size: Some(size), ..AttributeChange::default() })
     }
 
-    fn allocate(&mut self, number: usize, span: Span, what: operation::Allocation) -> Done {
+    fn allocate(&mut self, number: usize, span: ByteRange, what: operation::Allocation) -> Done {
         let File { id, ino, access } = *self.file(number)?;
         if access == Access::Read {
             return Err(Errno::BADF);
@@ -289,14 +290,14 @@ impl<'a> Kernel<'a> {
         let (from, mut count) = (*after, 0);
         let read = vfs.read_directory(*id, from, |entry| {
             if count == entries {
-                return Room::Full;
+                return ControlFlow::Break(());
             }
             count += 1;
             *after = entry.next;
             if entry.name != b"." && entry.name != b".." {
                 seen.push(entry.name.to_vec());
             }
-            Room::Left
+            ControlFlow::Continue(())
         });
         read.map_err(errno)
     }
@@ -327,7 +328,7 @@ impl<'a> Kernel<'a> {
                     assert_eq!(twice, None, "one name, two entries");
                 }
             }
-            Room::Left
+            ControlFlow::Continue(())
         });
         self.vfs().release_directory(id).map_err(errno)?;
         read.map_err(errno)?;
@@ -412,7 +413,7 @@ impl<'a> Kernel<'a> {
             }
             Operation::Resize { handle, size } => self.resize(*handle, *size),
             Operation::Allocate { handle, offset, length, what } => {
-                self.allocate(*handle, Span { offset: *offset, length: *length }, *what)
+                self.allocate(*handle, ByteRange { offset: *offset, length: *length }, *what)
             }
             Operation::Sync { handle } => {
                 self.vfs().sync(self.file(*handle)?.id).map(drop).map_err(errno)
