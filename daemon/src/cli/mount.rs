@@ -7,13 +7,15 @@ use super::daemon;
 use super::daemon::background;
 use super::daemon::readiness::ReadinessSink;
 use super::mounting::mountpoint::{self, Found};
-use super::mounting::options::{Access, Audience, MountOptions, Unknown};
+use super::mounting::options::{MountOptions, Unknown};
 use super::mounting::plan::MountPlan;
 use super::state::account::Account;
 use super::state::state_dir::StateDir;
 use super::terminal::error::Error;
 use super::terminal::output;
 use super::terminal::size;
+use crate::fuse::Audience;
+use crate::vfs::Writable;
 
 const OPTIONS_HELP: &str = "\
 Options for -o:
@@ -143,7 +145,7 @@ impl Args {
         let mut options = MountOptions {
             cache_size: self.cache_size,
             bwlimit: self.bwlimit.map(|rate| rate.0),
-            access: self.read_only.then_some(Access::ReadOnly),
+            writable: self.read_only.then_some(Writable::No),
             ..MountOptions::default()
         };
         for list in &self.options {

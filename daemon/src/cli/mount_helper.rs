@@ -13,12 +13,13 @@ use rustix::mount::MountFlags;
 
 use super::mount;
 use super::mounting::mountinfo::{self, Mounted};
-use super::mounting::options::{Access, MountOptions, Unknown};
+use super::mounting::options::{MountOptions, Unknown};
 use super::mounting::plan::MountPlan;
 use super::state::state_dir::StateDir;
 use super::terminal::error::{Error, Exit};
 use super::terminal::logging::{self, Level};
 use super::terminal::output;
+use crate::vfs::Writable;
 
 const NAMES: [&str; 2] = ["mount.miaofs", "mount.fuse.miaofs"];
 
@@ -168,11 +169,11 @@ fn remount(directory: &Path, options: &MountOptions) -> Result<(), Error> {
 fn remounted(mount: &Mounted, options: &MountOptions) -> MountFlags {
     let mut flags = MountFlags::empty();
     let now = mount.options.iter().map(String::as_str);
-    let access = options.access.map(|access| match access {
-        Access::ReadOnly => "ro",
-        Access::ReadWrite => "rw",
+    let writable = options.writable.map(|writable| match writable {
+        Writable::No => "ro",
+        Writable::Yes => "rw",
     });
-    for name in now.chain(options.kernel.iter().copied()).chain(access) {
+    for name in now.chain(options.kernel.iter().copied()).chain(writable) {
         let (positive, flag) = match name {
             "ro" => (true, MountFlags::RDONLY),
             "rw" => (false, MountFlags::RDONLY),
@@ -216,7 +217,7 @@ mod tests {
         let call = call(&["http://a:1", "/mnt/a", "-sv", "-o", "rw,_netdev,colour=red,nosuid"]);
         let options = call.mount_options().unwrap();
         assert_eq!(options.source.as_deref(), Some("http://a:1"));
-        assert_eq!(options.access, Some(Access::ReadWrite));
+        assert_eq!(options.writable, Some(Writable::Yes));
         assert_eq!(options.kernel, ["nosuid"]);
         assert_eq!(call.source(), Source::Url("http://a:1"));
         assert!(call.verbose);

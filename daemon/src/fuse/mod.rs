@@ -15,4 +15,4 @@ mod notify;
 mod trace;
 mod translate;
 
-pub(crate) use mount::{Audience, Error, Mount, Options};
+pub(crate) use mount::{Audience, Error, Mount, Options, kernel_option};

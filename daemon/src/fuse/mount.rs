@@ -26,7 +26,27 @@ const THREADS_MAX: usize = 8;
 /// What the kernel may read ahead, in KiB, where we may say so.
 const READ_AHEAD_KIB: u32 = 1024;
 
-/// Who may use a mount.
+/// Options of mount(8) that the kernel knows by name and applies itself.
+const KERNEL_OPTIONS: [(&str, MountOption); 11] = [
+    ("suid", MountOption::Suid),
+    ("nosuid", MountOption::NoSuid),
+    ("dev", MountOption::Dev),
+    ("nodev", MountOption::NoDev),
+    ("exec", MountOption::Exec),
+    ("noexec", MountOption::NoExec),
+    ("atime", MountOption::Atime),
+    ("noatime", MountOption::NoAtime),
+    ("sync", MountOption::Sync),
+    ("async", MountOption::Async),
+    ("dirsync", MountOption::DirSync),
+];
+
+/// Returns the option of this name that the kernel applies itself, if there is one.
+pub(crate) fn kernel_option(name: &str) -> Option<&'static str> {
+    KERNEL_OPTIONS.into_iter().find(|(known, _)| *known == name).map(|(known, _)| known)
+}
+
+/// Users who may use a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Audience {
     /// The user who mounted it.
@@ -47,8 +67,7 @@ pub(crate) struct Options {
     pub audience: Audience,
     /// Whether it may be changed.
     pub writable: Writable,
-    /// Options of mount(8) that the kernel applies: `suid`, `nosuid`, `dev`, `nodev`, `exec`, `noexec`,
-    /// `atime`, `noatime`, `sync`, `async`, `dirsync`.
+    /// Options that the kernel applies itself ([`kernel_option`]).
     pub kernel: Vec<&'static str>,
 }
 
@@ -159,7 +178,8 @@ fn config(options: &Options) -> Result<Config, Error> {
         config.mount_options.push(MountOption::RO);
     }
     for name in &options.kernel {
-        config.mount_options.push(kernel_option(name).ok_or(Error::Option(name))?);
+        let option = KERNEL_OPTIONS.into_iter().find(|(known, _)| known == name);
+        config.mount_options.push(option.ok_or(Error::Option(name))?.1);
     }
     config.acl = match options.audience {
         Audience::Owner => SessionACL::Owner,
@@ -170,23 +190,6 @@ fn config(options: &Options) -> Result<Config, Error> {
     config.n_threads = Some(cores.clamp(THREADS_MIN, THREADS_MAX));
     config.clone_fd = true;
     Ok(config)
-}
-
-fn kernel_option(name: &str) -> Option<MountOption> {
-    match name {
-        "suid" => Some(MountOption::Suid),
-        "nosuid" => Some(MountOption::NoSuid),
-        "dev" => Some(MountOption::Dev),
-        "nodev" => Some(MountOption::NoDev),
-        "exec" => Some(MountOption::Exec),
-        "noexec" => Some(MountOption::NoExec),
-        "atime" => Some(MountOption::Atime),
-        "noatime" => Some(MountOption::NoAtime),
-        "sync" => Some(MountOption::Sync),
-        "async" => Some(MountOption::Async),
-        "dirsync" => Some(MountOption::DirSync),
-        _ => None,
-    }
 }
 
 /// The mount's limit on reading ahead is 128 KiB unless somebody privileged raises it.

@@ -20,7 +20,6 @@ use super::signals::Signals;
 use crate::cli::control::client as control_client;
 use crate::cli::control::handler::RequestHandler;
 use crate::cli::control::server::ControlSocket;
-use crate::cli::mounting::options::{Access, Audience, SyncMode};
 use crate::cli::mounting::plan::MountPlan;
 use crate::cli::mounting::unmount::{UnmountMode, unmount};
 use crate::cli::state::account::Account;
@@ -200,10 +199,7 @@ fn engine_settings(plan: &MountPlan, settings: &Settings, account: &Account) -> 
 
 fn vfs_settings(plan: &MountPlan) -> vfs::Settings {
     vfs::Settings {
-        sync: match plan.options.sync {
-            Some(SyncMode::Remote) => vfs::SyncMode::Remote,
-            Some(SyncMode::Local) | None => vfs::SyncMode::Local,
-        },
+        sync: plan.options.sync.unwrap_or_default(),
         // The kernel refuses for a mount that is read-only, and stops to when it is remounted.
         writable: vfs::Writable::Yes,
         control_socket: plan.state.socket(),
@@ -213,20 +209,9 @@ fn vfs_settings(plan: &MountPlan) -> vfs::Settings {
 fn fuse_options(plan: &MountPlan, account: &Account) -> fuse::Options {
     fuse::Options {
         source: plan.options.source.clone().unwrap_or_else(|| account.server.clone()),
-        audience: match plan.options.audience {
-            None => fuse::Audience::Owner,
-            Some(Audience::Root) => fuse::Audience::OwnerAndRoot,
-            Some(Audience::Everybody) => fuse::Audience::Everybody,
-        },
-        writable: writable(plan),
+        audience: plan.options.audience.unwrap_or_default(),
+        writable: plan.options.writable.unwrap_or_default(),
         kernel: plan.options.kernel.clone(),
-    }
-}
-
-fn writable(plan: &MountPlan) -> vfs::Writable {
-    match plan.options.access {
-        Some(Access::ReadOnly) => vfs::Writable::No,
-        Some(Access::ReadWrite) | None => vfs::Writable::Yes,
     }
 }
 

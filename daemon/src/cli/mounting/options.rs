@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use super::mountpoint::Contents;
 use crate::cli::terminal::size;
+use crate::fuse::{Audience, kernel_option};
+use crate::vfs::{SyncMode, Writable};
 
 /// What is wrong with an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,39 +27,6 @@ pub(crate) enum OptionError {
         why: String,
     },
 }
-
-/// Whether programs may write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    /// `rw`
-    ReadWrite,
-    /// `ro`
-    ReadOnly,
-}
-
-/// Who may use the mount beside the user who mounted it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Audience {
-    /// Root: `allow_root`.
-    Root,
-    /// Everybody, as permissions of the files say: `allow_other`.
-    Everybody,
-}
-
-/// What `close` and `fsync` wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SyncMode {
-    /// This machine's disk.
-    Local,
-    /// The server as well: `sync=remote`.
-    Remote,
-}
-
-/// Options that the kernel knows by name and applies itself.
-const KERNEL_OPTIONS: [&str; 11] = [
-    "suid", "nosuid", "dev", "nodev", "exec", "noexec", "atime", "noatime", "sync", "async",
-    "dirsync",
-];
 
 /// Options for mount(8), init and the like, or that change nothing here.
 const IGNORED_OPTIONS: [&str; 27] = [
@@ -94,7 +63,7 @@ const IGNORED_OPTIONS: [&str; 27] = [
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MountOptions {
     /// `ro`, `rw`
-    pub access: Option<Access>,
+    pub writable: Option<Writable>,
     /// `allow_other`, `allow_root`
     pub audience: Option<Audience>,
     /// `sync=remote`, `sync=local`
@@ -142,10 +111,10 @@ impl MountOptions {
             None => (option, None),
         };
         match (name, value) {
-            ("ro", None) => self.access = Some(Access::ReadOnly),
-            ("rw", None) => self.access = Some(Access::ReadWrite),
+            ("ro", None) => self.writable = Some(Writable::No),
+            ("rw", None) => self.writable = Some(Writable::Yes),
             ("allow_other", None) => self.audience = Some(Audience::Everybody),
-            ("allow_root", None) => self.audience = Some(Audience::Root),
+            ("allow_root", None) => self.audience = Some(Audience::OwnerAndRoot),
             ("nonempty", None) => self.contents = Contents::MayBeHidden,
             ("remount", None) => self.remount = true,
             ("sync", Some(value)) => self.sync = Some(sync_mode(value)?),
@@ -169,10 +138,6 @@ impl MountOptions {
         self.kernel.retain(|other| stem(other) != stem(option));
         self.kernel.push(option);
     }
-}
-
-fn kernel_option(name: &str) -> Option<&'static str> {
-    KERNEL_OPTIONS.into_iter().find(|known| *known == name)
 }
 
 fn is_ignored(name: &str) -> bool {
@@ -220,14 +185,14 @@ fn split(list: &str) -> Vec<String> {
 impl fmt::Display for MountOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options: Vec<String> = self.kernel.iter().map(|name| (*name).to_owned()).collect();
-        options.extend(self.access.map(|access| match access {
-            Access::ReadOnly => "ro".into(),
-            Access::ReadWrite => "rw".into(),
+        options.extend(self.writable.map(|writable| match writable {
+            Writable::No => "ro".into(),
+            Writable::Yes => "rw".into(),
         }));
         options.extend(match self.audience {
             Some(Audience::Everybody) => Some("allow_other".to_owned()),
-            Some(Audience::Root) => Some("allow_root".into()),
-            None => None,
+            Some(Audience::OwnerAndRoot) => Some("allow_root".into()),
+            Some(Audience::Owner) | None => None,
         });
         options.extend(self.sync.map(|sync| match sync {
             SyncMode::Local => "sync=local".into(),
@@ -259,7 +224,7 @@ mod tests {
              nosuid,cache_size=2G,bwlimit=off,sync=remote,fsname=a\\,b\\\\c,state_dir=/s,ro",
         )
         .unwrap();
-        assert_eq!(options.access, Some(Access::ReadOnly));
+        assert_eq!(options.writable, Some(Writable::No));
         assert_eq!(options.audience, Some(Audience::Everybody));
         assert_eq!(options.cache_size, Some(2 << 30));
         assert_eq!(options.bwlimit, Some(None));
@@ -282,7 +247,7 @@ mod tests {
     #[test]
     fn the_later_of_two_opposites_wins() {
         assert_eq!(read("nosuid,suid,sync,async").unwrap().kernel, ["suid", "async"]);
-        assert_eq!(read("ro,rw").unwrap().access, Some(Access::ReadWrite));
+        assert_eq!(read("ro,rw").unwrap().access, Some(Writable::Yes));
     }
 
     #[test]
@@ -292,7 +257,7 @@ mod tests {
         assert!(read("sync=maybe").is_err());
         let mut options = MountOptions::default();
         options.read("colour=red,ro", Unknown::Ignore).unwrap();
-        assert_eq!(options.access, Some(Access::ReadOnly));
+        assert_eq!(options.writable, Some(Writable::No));
         assert!(options.read("cache_size=big", Unknown::Ignore).is_err());
     }
 }
