@@ -6,7 +6,7 @@ use clap_complete::Shell;
 use super::Cli;
 use super::terminal::output;
 
-/// What `completions` is told.
+/// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The shell

@@ -8,7 +8,7 @@ use super::state::state_dir::StateDir;
 use super::terminal::error::Error;
 use super::terminal::output;
 
-/// What `config` is told.
+/// Arguments of `config`.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// Print JSON
@@ -18,7 +18,7 @@ pub(super) struct Args {
     action: Option<Action>,
 }
 
-/// What to do with the settings.
+/// Operation on the settings.
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Print the value of one setting
@@ -30,7 +30,7 @@ enum Action {
     Set {
         /// The setting
         key: Key,
-        /// Its new value
+        /// New value
         value: String,
     },
     /// Print all settings (the default)

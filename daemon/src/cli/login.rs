@@ -14,7 +14,7 @@ use super::terminal::error::Error;
 use super::terminal::output;
 use super::terminal::password::{self, Source};
 
-/// What `login` is told.
+/// Arguments of `login`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// URL of the server [default: the last one]

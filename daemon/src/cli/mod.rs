@@ -53,7 +53,7 @@ pub(crate) struct Cli {
     /// Where this device keeps its account, its changes and its cache
     #[arg(long, global = true, value_name = "DIR", env = "MIAOFS_STATE_DIR")]
     state_dir: Option<PathBuf>,
-    /// What to log to stderr, of a daemon in the background to daemon.log: error, warn, info, debug, trace, or a
+    /// Log to stderr, of a daemon in the background to daemon.log: error, warn, info, debug, trace, or a
     /// filter such as info,miaofs::fuse=debug, which shows each request of the kernel
     #[arg(long, global = true, value_name = "FILTER", env = "MIAOFS_LOG")]
     log: Option<String>,

@@ -27,7 +27,7 @@ Options for -o:
   suid, dev, exec, noatime, sync, … as in mount(8)
 Options of mount(8) and fstab that mean nothing here (_netdev, nofail, user, x-…) are ignored.";
 
-/// What `mount` is told.
+/// Arguments of `mount`.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "miaofs mount [OPTIONS] [URL] <DIR>", after_help = OPTIONS_HELP)]
 pub(super) struct Args {
@@ -128,7 +128,7 @@ fn check(plan: MountPlan, url: Option<&str>) -> Result<Checked, Error> {
 }
 
 impl Args {
-    /// Whether this process is the daemon, rather than one that starts it.
+    /// True for a process that is the daemon, rather than one that starts it.
     pub(super) fn becomes_the_daemon(&self) -> bool {
         self.foreground || self.report_readiness
     }

@@ -56,7 +56,7 @@ struct Call {
     kind: Option<String>,
 }
 
-/// Whether the program was called by a helper's name.
+/// True if the program was called by a helper's name.
 pub(super) fn is_called_as(name: &OsStr) -> bool {
     let name = Path::new(name).file_name().unwrap_or_default();
     NAMES.iter().any(|known| name == *known)
@@ -145,7 +145,7 @@ impl Call {
     }
 }
 
-/// What stands in the first column of fstab.
+/// First column of fstab.
 #[derive(Debug, PartialEq, Eq)]
 enum Source<'a> {
     Url(&'a str),

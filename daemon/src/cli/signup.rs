@@ -10,7 +10,7 @@ use super::terminal::error::Error;
 use super::terminal::output;
 use super::terminal::password::{self, Source};
 
-/// What `signup` is told.
+/// Arguments of `signup`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// URL of the server
@@ -23,13 +23,13 @@ pub(super) struct Args {
     identity: Identity,
 }
 
-/// What signing up and in have in common.
+/// Arguments that signing up and signing in have in common.
 #[derive(Debug, clap::Args)]
 pub(super) struct Identity {
     /// Read the password from the first line of stdin
     #[arg(long, env = "MIAOFS_PASSWORD_STDIN", value_parser = clap::builder::FalseyValueParser::new())]
     pub password_stdin: bool,
-    /// What to call this device; it stands in the names of conflict copies [default: the host name]
+    /// Name of this device; it stands in the names of conflict copies [default: the host name]
     #[arg(long, value_name = "NAME", env = "MIAOFS_DEVICE")]
     pub device: Option<String>,
 }

@@ -19,7 +19,7 @@ use crate::sync::{Server, ServerState, Status, SyncState};
 /// Lines of each kind of trouble that are printed; JSON has all.
 const LINES_MAX: usize = 10;
 
-/// What `status` is told.
+/// Arguments of `status`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A path in the mount; the mount point itself stands for the whole drive

@@ -10,7 +10,7 @@ use super::state::state_dir::StateDir;
 use super::terminal::error::Error;
 use super::terminal::progress::Progress;
 
-/// What `sync` is told.
+/// Arguments of `sync`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this file, or this directory and all in it
@@ -23,7 +23,7 @@ pub(super) struct Args {
     allow_deletions: bool,
 }
 
-/// How long to wait, and what may be deleted.
+/// Limits of a wait for the server, in time and in deletions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     seconds: Option<u64>,

@@ -18,10 +18,10 @@ use super::sync;
 use super::terminal::error::Error;
 use super::terminal::output;
 
-/// How long a daemon may take to end after it was unmounted.
+/// Longest wait for a daemon to end after it was unmounted.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// What `umount` is told.
+/// Arguments of `umount`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where the drive is mounted

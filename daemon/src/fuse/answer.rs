@@ -17,7 +17,7 @@ use crate::vfs::{BLOCK_SIZE, DirEntry, Error, HandleId, Space, Stat};
 use super::trace::Traced;
 use super::translate::{attributes, errno, file_type, negative_entry};
 
-/// How long the kernel may keep names and attributes; the feed of changes ends it sooner.
+/// Lifetime of names and attributes in the kernel; the feed of changes ends it sooner.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Inode numbers are never used again, so one generation is enough.

@@ -4,12 +4,12 @@ use fuser::{InitFlags, KernelConfig};
 
 /// The largest write, and with it the largest request, in bytes.
 const WRITE_MAX: u32 = 1024 * 1024;
-/// How far the kernel is asked to read ahead, in bytes; it grants what the mount's limit allows.
+/// Read-ahead that the kernel is asked for, in bytes; it grants what the mount's limit allows.
 const READ_AHEAD: u32 = 1024 * 1024;
 /// Requests that the kernel may have in flight without a program waiting for each.
 const BACKGROUND_MAX: u16 = 64;
 
-/// What is used wherever the kernel has it.
+/// Capabilities that are used wherever the kernel has them.
 ///
 /// Not among them: the writeback cache, which excludes passthrough and would let a write that returned
 /// be lost with the daemon; `NO_OPENDIR_SUPPORT`, which keeps every reading of a directory, and so may end one

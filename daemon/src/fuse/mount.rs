@@ -23,7 +23,7 @@ const SUBTYPE: &str = "subtype=miaofs";
 /// Threads that answer requests: few that stay awake beat many, but one may be busy with the disk.
 const THREADS_MIN: usize = 2;
 const THREADS_MAX: usize = 8;
-/// What the kernel may read ahead, in KiB, where we may say so.
+/// Limit on the kernel's read-ahead, in KiB, where we may set it.
 const READ_AHEAD_KIB: u32 = 1024;
 
 /// Options of mount(8) that the kernel knows by name and applies itself.
@@ -58,14 +58,14 @@ pub(crate) enum Audience {
     Everybody,
 }
 
-/// How a drive is mounted.
+/// Options of a mount.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
-    /// What stands as source in the list of mounts.
+    /// Source in the list of mounts.
     pub source: String,
     /// Who may use it.
     pub audience: Audience,
-    /// Whether it may be changed.
+    /// Permission to change anything.
     pub writable: Writable,
     /// Options that the kernel applies itself ([`kernel_option`]).
     pub kernel: Vec<&'static str>,
@@ -88,7 +88,7 @@ pub(crate) enum Error {
     /// Unmounting failed.
     #[error("cannot unmount {}", mountpoint.display())]
     Unmount {
-        /// What.
+        /// The mount point.
         mountpoint: PathBuf,
         /// Why.
         source: io::Error,

@@ -70,7 +70,8 @@ pub(super) fn attributes(stat: &Stat) -> FileAttr {
     }
 }
 
-/// What is kept of a directory stays from one opening to the next, as news from the server invalidates it.
+/// Flags of an open directory. What the kernel caches of it stays from one opening to the next, as changes on the
+/// server invalidate it.
 pub(super) fn directory_flags(cache: DirCache) -> FopenFlags {
     match cache {
         DirCache::Allowed => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
@@ -111,7 +112,7 @@ pub(super) fn file_type(kind: Kind) -> FileType {
     }
 }
 
-/// What `fallocate` asks for; `None` for what is not supported.
+/// Reads the mode of `fallocate`; `None` for what is not supported.
 pub(super) fn allocation(mode: i32) -> Option<Allocation> {
     const RESERVE_AND_KEEP: i32 = libc::FALLOC_FL_KEEP_SIZE;
     const PUNCH: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
@@ -127,7 +128,7 @@ pub(super) fn allocation(mode: i32) -> Option<Allocation> {
     }
 }
 
-/// What `lseek` looks for; the kernel answers everything else by itself.
+/// Reads the `whence` of `lseek`; the kernel answers all but these by itself.
 pub(super) fn seek_whence(whence: i32) -> Option<SeekWhence> {
     match whence {
         libc::SEEK_DATA => Some(SeekWhence::Data),
@@ -195,7 +196,7 @@ pub(super) fn open_mode(flags: OpenFlags) -> OpenMode {
     OpenMode { access, truncate }
 }
 
-/// What renameat2(2) is asked for; `None` for what a drive has not (`RENAME_WHITEOUT`).
+/// Reads the flags of renameat2(2); `None` for what a drive has not (`RENAME_WHITEOUT`).
 pub(super) fn rename_mode(flags: RenameFlags) -> Option<RenameMode> {
     match flags {
         RenameFlags::RENAME_NOREPLACE => Some(RenameMode::KeepTarget),

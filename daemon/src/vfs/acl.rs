@@ -77,7 +77,7 @@ impl Acl {
         bits(Tag::Owner) << 6 | bits(group) << 3 | bits(Tag::Others)
     }
 
-    /// Whether the mode says all that it says.
+    /// True for an ACL that says no more than a mode does.
     pub(super) fn is_minimal(&self) -> bool {
         self.0.iter().all(|entry| matches!(entry.tag, Tag::Owner | Tag::Group | Tag::Others))
     }
@@ -144,7 +144,7 @@ pub(super) fn access_now(view: &mut View<'_>, ino: Ino) -> Result<Option<Vec<u8>
     Ok(Some(Acl::read(&stored).map_or(stored, |acl| acl.with_mode(mode).to_bytes())))
 }
 
-/// What setting an ACL comes to: the mode changes with an access ACL.
+/// Form in which an ACL is kept; the mode has changed with an access ACL already.
 pub(super) enum Meaning {
     /// The attribute holds it.
     Stored(Vec<u8>),
@@ -178,15 +178,15 @@ pub(super) fn take(
     Ok(if acl.is_minimal() { Meaning::InMode } else { Meaning::Stored(acl.to_bytes()) })
 }
 
-/// What a new node begins with.
+/// Mode and ACLs that a new node begins with.
 pub(super) struct InheritedAcl {
-    /// Its mode.
+    /// Mode, without what the umask or the ACL takes away.
     pub(super) mode: u32,
-    /// Its ACLs: attribute and value.
+    /// ACLs, each as attribute and value.
     pub(super) acls: Vec<(&'static [u8], Vec<u8>)>,
 }
 
-/// What a node that is made with this mode gets from its directory: a default ACL takes the place of the umask.
+/// Computes what a new node of this mode inherits from its directory: a default ACL takes the place of the umask.
 pub(super) fn inherit(
     view: &mut View<'_>,
     caller: Caller,

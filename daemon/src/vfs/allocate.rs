@@ -8,14 +8,14 @@ use crate::store::{self, Availability, Growth};
 use super::handles::Handle;
 use super::{Caller, Error, HandleId, ModeEffect, Privileges, Vfs, now};
 
-/// What is to be done with a range.
+/// Operation of fallocate(2) on a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Allocation {
     /// Later writes to it find room; what is behind the end reads as zeros if the file grows.
     Reserve(Growth),
-    /// It becomes zeros that take no room; the size stays.
+    /// The range becomes zeros without blocks; the size stays.
     Punch,
-    /// It becomes zeros, and later writes to it find room.
+    /// The range becomes zeros, and later writes to it find room.
     Zero(Growth),
 }
 

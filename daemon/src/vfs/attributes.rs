@@ -25,7 +25,7 @@ pub(crate) enum Time {
     At(i64),
 }
 
-/// What to change; what is `None` stays.
+/// Attributes to set; those that are `None` stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct AttributeChange {
     /// Permission bits with setuid, setgid and sticky.

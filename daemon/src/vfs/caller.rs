@@ -20,26 +20,26 @@ pub(crate) struct Caller {
     pub uid: u32,
     /// Group that what it creates belongs to.
     pub gid: u32,
-    /// What it takes from the mode of what it makes, where the directory has no default ACL.
+    /// Bits that are cleared in the mode of what it makes, where the directory has no default ACL.
     pub umask: u32,
     /// Number of its thread; `None` when it cannot be seen from here. Then user 0 may everything.
     pub thread: Option<u32>,
 }
 
 impl Caller {
-    /// Whether its changes leave set-id bits alone, as `CAP_FSETID` allows.
+    /// True if its changes leave set-id bits alone, as `CAP_FSETID` allows.
     pub(super) fn keeps_set_ids(&self) -> bool {
         self.is_capable_of(FSETID)
     }
 
-    /// Whether it may give a file of this group the set-group-id bit.
+    /// True if it may give a file of this group the set-group-id bit.
     pub(super) fn may_set_group_id_of(&self, gid: u32) -> bool {
         self.gid == gid || self.process().is_some_and(|it| it.groups.contains(&gid)) || {
             self.is_capable_of(FSETID)
         }
     }
 
-    /// Whether it sees `trusted.*` attributes.
+    /// True if it sees `trusted.*` attributes.
     pub(super) fn sees_trusted(&self) -> bool {
         self.is_capable_of(SYS_ADMIN)
     }
@@ -73,7 +73,7 @@ impl Caller {
     }
 }
 
-/// What `/proc/PID/status` says of a thread (proc_pid_status(5)).
+/// Fields of `/proc/PID/status` (proc_pid_status(5)).
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
     /// `CapEff`

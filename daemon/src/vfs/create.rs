@@ -14,10 +14,10 @@ use super::{Caller, EntryName, Error, Stat, Vfs, check_name, now};
 
 const SET_GROUP_ID: u32 = 0o2000;
 
-/// What to make.
+/// Description of a node to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NewNode<'a> {
-    /// What it is.
+    /// Kind of node.
     pub kind: Kind,
     /// Permission bits, as the caller asked for them.
     pub mode: u32,

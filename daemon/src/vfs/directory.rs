@@ -24,11 +24,11 @@ const BATCH: usize = 256;
 pub(crate) struct DirEntry<'a> {
     /// Position after it, where reading goes on.
     pub next: u64,
-    /// Its name.
+    /// Name in the directory.
     pub name: &'a [u8],
     /// Inode number.
     pub ino: Ino,
-    /// What it is.
+    /// Kind of node.
     pub kind: Kind,
 }
 

@@ -56,13 +56,13 @@ pub(crate) enum Error {
     /// There is one already, and it was to be made.
     #[error("the extended attribute is there already")]
     XattrExists,
-    /// It is ours to tell, not to be set.
+    /// The extended attribute is one of our own, which nobody can set.
     #[error("the extended attribute is read-only")]
     XattrReadOnly,
     /// The node's extended attributes would be larger than the server takes.
     #[error("no room for more extended attributes")]
     XattrsFull,
-    /// It is no valid POSIX ACL.
+    /// The value is not a valid POSIX ACL.
     #[error("not a valid access control list")]
     Acl,
     /// Room for no bytes was asked for.
@@ -137,8 +137,7 @@ impl Error {
         }
     }
 
-    /// Whether something broke that an operator should hear of, rather than a program having asked
-    /// for what cannot be.
+    /// True for a fault that an operator should hear of, rather than a request for what cannot be.
     pub(crate) fn is_fault(&self) -> bool {
         self.errno() == Errno::IO
     }

@@ -16,7 +16,7 @@ pub(crate) struct HandleId(pub u64);
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) content: Content,
-    /// Whether a write must first look for file capabilities that it takes away.
+    /// Set while a write must first look for file capabilities that it takes away.
     pub(super) may_have_capability: AtomicBool,
 }
 

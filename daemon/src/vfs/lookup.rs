@@ -8,7 +8,7 @@ use crate::store::{Attributes, Ino, Node, View};
 
 use super::{EntryName, Error, Vfs, check_name};
 
-/// What `stat` says about a node.
+/// Attributes of a node as stat(2) gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Stat {
     /// Inode number.
@@ -34,7 +34,7 @@ impl Vfs {
         })
     }
 
-    /// What `stat` says about a node.
+    /// Returns the attributes of a node.
     ///
     /// # Errors
     /// [`Error::Stale`] if it is gone.
@@ -51,13 +51,13 @@ impl Vfs {
     }
 }
 
-/// What `stat` says about a node, within a transaction.
+/// Returns the attributes of a node, within a transaction.
 pub(super) fn stat(view: &mut View<'_>, ino: Ino) -> Result<Stat, Error> {
     let node = view.node(ino)?;
     stat_of(view, &node)
 }
 
-/// What `stat` says about a node that has been read already.
+/// Returns the attributes of a node that has been read already.
 pub(super) fn stat_of(view: &mut View<'_>, node: &Node) -> Result<Stat, Error> {
     let links = match node.attributes.kind {
         Kind::Directory if is_removed(node) => 0,
@@ -67,7 +67,7 @@ pub(super) fn stat_of(view: &mut View<'_>, node: &Node) -> Result<Stat, Error> {
     Ok(Stat { ino: node.ino, attributes: node.attributes, links, blocks: node.blocks })
 }
 
-/// Whether it is a directory that somebody still has open only.
+/// True for a removed directory that somebody still has open.
 fn is_removed(node: &Node) -> bool {
     node.links == 0 && node.ino != Ino::ROOT
 }

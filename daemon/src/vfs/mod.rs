@@ -60,7 +60,7 @@ use handles::Handles;
 use pinned::PinnedFiles;
 use streams::Streams;
 
-/// What `close` and `fsync` wait for.
+/// Place that `close` and `fsync` wait for bytes to reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum SyncMode {
     /// For this machine's disk (`fsync`), or for nothing (`close`).
@@ -70,22 +70,22 @@ pub(crate) enum SyncMode {
     Remote,
 }
 
-/// Whether the mount may change anything.
+/// Permission of a mount to change anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Writable {
-    /// It may.
+    /// Changes are allowed.
     #[default]
     Yes,
     /// Whatever changes something is refused with `EROFS`.
     No,
 }
 
-/// How a mount behaves.
+/// Settings of a mount.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// What `close` and `fsync` wait for.
+    /// Place that `close` and `fsync` wait for.
     pub sync: SyncMode,
-    /// Whether anything may be changed.
+    /// Permission to change anything.
     pub writable: Writable,
     /// The daemon's control socket, which the root directory names in an xattr; its directory is
     /// the state directory, whose disk bounds the free space.
@@ -119,7 +119,7 @@ impl Vfs {
         Arc::new(Self { store, engine, handles, pinned, streams, settings })
     }
 
-    /// What `close` and `fsync` wait for.
+    /// Returns what `close` and `fsync` wait for.
     pub(crate) fn sync_mode(&self) -> SyncMode {
         self.settings.sync
     }

@@ -13,28 +13,28 @@ use super::lookup::stat;
 use super::write::Privileges;
 use super::{Caller, EntryName, Error, HandleId, NewNode, Stat, Vfs, check_name, now};
 
-/// Whether opening a file empties it.
+/// Treatment of the content on opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Truncate {
-    /// It keeps its content.
+    /// The content stays.
     No,
     /// `O_TRUNC`.
     Yes,
 }
 
-/// How a file is opened.
+/// Mode of opening a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OpenMode {
     /// For reading only, or for writing as well.
     pub access: Access,
-    /// Whether it is emptied.
+    /// Treatment of its content.
     pub truncate: Truncate,
 }
 
-/// What happens when a file that is to be made and opened is there already.
+/// Treatment of a file that is to be made and opened and is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IfExists {
-    /// It is opened.
+    /// Opens it.
     Open,
     /// `O_EXCL`: [`Error::Exists`].
     Fail,
@@ -43,9 +43,9 @@ pub(crate) enum IfExists {
 /// Origin of a file that was opened by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
-    /// It was there.
+    /// The file was there.
     Existing,
-    /// It was made for this.
+    /// The file was made for this.
     Made,
 }
 

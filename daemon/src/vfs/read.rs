@@ -4,8 +4,7 @@ use crate::store::{Availability, Content};
 
 use super::{Error, HandleId, Vfs};
 
-/// How often bytes are fetched for one operation; more than once only when they were evicted
-/// before they could be used.
+/// Most fetches for one operation; more than one only where bytes were evicted before they could be used.
 pub(super) const FETCHES_MAX: usize = 8;
 
 impl Vfs {

@@ -9,14 +9,14 @@ use super::lookup::directory;
 use super::remove::keep;
 use super::{EntryName, Error, Vfs, check_name, now};
 
-/// What happens with a node that has the new name already.
+/// Treatment of a node that has the new name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RenameMode {
-    /// It loses the name.
+    /// The node loses the name.
     Replace,
-    /// It keeps it: [`Error::Exists`].
+    /// The node keeps the name: [`Error::Exists`].
     KeepTarget,
-    /// It gets the old name; it must be there.
+    /// The node gets the old name; there must be one.
     Exchange,
 }
 
@@ -102,7 +102,7 @@ fn exchange(
     set_ctime(change, target, now())
 }
 
-/// Whether a directory is another node or below it.
+/// True if a directory is another node or below it.
 fn is_inside(view: &mut View<'_>, directory: Ino, other: Ino) -> Result<bool, Error> {
     if view.node(other)?.attributes.kind != Kind::Directory {
         return Ok(false);

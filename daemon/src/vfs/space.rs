@@ -9,7 +9,7 @@ use super::{Error, Vfs};
 /// Size of a block in bytes.
 pub(crate) const BLOCK_SIZE: u64 = 4096;
 
-/// What `statfs` says, in blocks of [`BLOCK_SIZE`].
+/// Space as statfs(2) gives it, in blocks of [`BLOCK_SIZE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Space {
     /// In all.
@@ -28,7 +28,7 @@ pub(crate) struct Space {
 const NODES_MAX: u64 = 1 << 32;
 
 impl Vfs {
-    /// How much room there is. Until the server has told the quota, it is that of the local disk.
+    /// Returns size and free space of the drive: until the server has told the quota, those of the local disk.
     ///
     /// # Errors
     /// A state directory that cannot be looked at.

@@ -17,7 +17,7 @@ use super::{Error, HandleId};
 pub(crate) enum DirCache {
     /// The kernel may answer from the entries that it has cached.
     Allowed,
-    /// It asks us for each.
+    /// The kernel asks us for each entry.
     Bypass,
 }
 

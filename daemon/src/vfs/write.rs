@@ -7,7 +7,7 @@ use crate::store::Availability;
 use super::handles::Handle;
 use super::{Caller, Error, HandleId, Vfs, now};
 
-/// What a write does to set-user-id and set-group-id bits; the kernel says which.
+/// Treatment of set-user-id and set-group-id bits by a write, as the kernel asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Privileges {
     /// The writer may keep them.
@@ -19,9 +19,9 @@ pub(crate) enum Privileges {
 /// Effect of a change of content on the mode of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ModeEffect {
-    /// It has the bits that it had.
+    /// The mode is as before.
     Unchanged,
-    /// It lost set-id bits, which the kernel does not expect a write to do.
+    /// Set-id bits were cleared, which the kernel does not expect of a write.
     Changed,
 }
 

@@ -8,7 +8,7 @@ use super::{Answer, DaemonStatus, Request, SocketPath};
 use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::Error;
 
-/// How long a daemon may take to say how it stands.
+/// Longest wait for the status of a daemon.
 pub(crate) const STATUS_LIMIT: Duration = Duration::from_secs(10);
 
 /// A request that is being answered.
@@ -17,7 +17,7 @@ pub(crate) struct Connection {
     answers: BufReader<UnixStream>,
 }
 
-/// What came of waiting for an answer.
+/// Outcome of a wait for an answer.
 #[derive(Debug)]
 pub(crate) enum Received {
     /// An answer.
@@ -64,7 +64,7 @@ impl Connection {
         }
     }
 
-    /// What to say when the answer does not fit the request.
+    /// The error for an answer that does not fit the request.
     pub(crate) fn not_understood(&self) -> Error {
         Error::ControlAnswer(self.state.path().to_owned())
     }

@@ -12,13 +12,13 @@ use crate::cli::terminal::error::{Error, Exit, Report, with_causes};
 use crate::store::{self, Ino, run_blocking};
 use crate::sync::{Engine, FlushError, Refusal, Scope, ServerState, Status};
 
-/// How often a command that waits is told how it stands.
+/// Time between two reports of progress to a command that waits.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
 /// Refused nodes that a message names.
 const REFUSED_MAX: usize = 5;
-/// How long a sign-in waits for the engine to use its new session,
+/// Longest wait of a sign-in for the engine to use its new session,
 const SIGN_IN_LIMIT: Duration = Duration::from_secs(5);
-/// and how often it looks.
+/// and the pause between two looks.
 const SIGN_IN_STEP: Duration = Duration::from_millis(10);
 
 /// Answers requests for one daemon.

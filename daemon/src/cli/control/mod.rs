@@ -18,15 +18,15 @@ use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::Report;
 use crate::sync::{Status, SyncState};
 
-/// What a command wants of the daemon.
+/// Request of a command to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub(super) enum Request {
-    /// How everything stands.
+    /// Status of the daemon and of the whole drive.
     Status,
-    /// How one node stands.
+    /// State of one node.
     Node {
-        /// Its inode number.
+        /// Inode number.
         ino: u64,
     },
     /// Answer when what is dirty now is on the server.
@@ -34,7 +34,7 @@ pub(super) enum Request {
         /// Only this node, and all below it; the whole drive if absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ino: Option<u64>,
-        /// What to do when the engine holds many deletions back.
+        /// Treatment of deletions that the engine holds back.
         #[serde(default)]
         deletions: Deletions,
     },
@@ -42,7 +42,7 @@ pub(super) enum Request {
     SignedIn,
 }
 
-/// What becomes of deletions that are too many to be sent without asking.
+/// Treatment of deletions that are too many to be sent without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Deletions {
@@ -53,7 +53,7 @@ pub(super) enum Deletions {
     Allow,
 }
 
-/// What the daemon answers.
+/// Answer of the daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "body", rename_all = "snake_case")]
 pub(super) enum Answer {
@@ -63,9 +63,9 @@ pub(super) enum Answer {
     Node(SyncState),
     /// To [`Request::Flush`], again and again until it is done.
     Progress(Box<Status>),
-    /// It is done.
+    /// The work is done.
     Done,
-    /// It failed.
+    /// The request failed.
     Failed(Report),
 }
 
@@ -74,15 +74,15 @@ pub(super) enum Answer {
 pub(super) struct DaemonStatus {
     /// Always true: who does not run does not answer.
     pub running: bool,
-    /// Its process.
+    /// Process id.
     pub pid: u32,
     /// Where the drive is mounted.
     pub mountpoint: PathBuf,
-    /// Its state directory.
+    /// State directory.
     pub state_dir: PathBuf,
     /// The daemon's version.
     pub version: String,
-    /// How the engine stands.
+    /// Status of the engine.
     #[serde(flatten)]
     pub engine: Status,
 }

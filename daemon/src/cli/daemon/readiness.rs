@@ -19,7 +19,7 @@ pub(crate) struct Readiness {
     pub mountpoint: PathBuf,
     /// Whose files.
     pub account: String,
-    /// What is wrong with the server, if it is away.
+    /// Reason why the server is away, if it is.
     pub away: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// What the child tells its parent.
+/// Message of the child to its parent.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StartupReport {

@@ -33,15 +33,15 @@ use crate::vfs::{self, Vfs};
 
 /// Threads that wait for the network and for disks on behalf of others.
 const WORKERS: usize = 3;
-/// How long a program that still uses the mount may delay the daemon's end.
+/// Longest delay of the daemon's end by a program that still uses the mount.
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(20);
-/// How long a daemon that was just unmounted may keep the next one waiting,
+/// Longest wait for a daemon that was just unmounted and still has the state directory,
 const ENDING_LIMIT: Duration = Duration::from_secs(15);
-/// and how often that one looks.
+/// and the pause between two looks.
 const ENDING_STEP: Duration = Duration::from_millis(50);
-/// How long readiness waits to be able to say whether the server is there.
+/// Longest wait for the connection to the server before the mount is reported ready,
 const GREETING_LIMIT: Duration = Duration::from_millis(1500);
-/// How often it looks.
+/// and the pause between two looks.
 const GREETING_STEP: Duration = Duration::from_millis(10);
 
 /// Runs the daemon until it is unmounted or told to end.

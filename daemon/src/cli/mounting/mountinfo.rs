@@ -24,12 +24,12 @@ pub(crate) struct Mounted {
     pub options: Vec<String>,
     /// Type with subtype: `ext4`, `fuse.miaofs`.
     pub kind: String,
-    /// What is mounted: a device, or whatever the file system says.
+    /// Source: a device, or whatever the file system says.
     pub source: OsString,
 }
 
 impl Mounted {
-    /// Whether it is a mount of miaofs.
+    /// True for a mount of miaofs.
     pub(crate) fn is_ours(&self) -> bool {
         self.kind == OUR_TYPE
     }

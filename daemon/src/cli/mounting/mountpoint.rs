@@ -19,7 +19,7 @@ pub(crate) const CONTROL_XATTR: &str = "user.miaofs.control";
 /// Dead mounts that may lie on one another at one place.
 const DEAD_MOUNTS_MAX: usize = 8;
 
-/// What was found at a directory that someone wants to mount on.
+/// State of a directory that someone wants to mount on.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// Nothing in the way.
@@ -28,7 +28,7 @@ pub(crate) enum Found {
     MountedAlready(PathBuf),
 }
 
-/// Whether files in the directory may be hidden by the mount.
+/// Treatment of files in the directory, which the mount would hide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Contents {
     /// No: the directory must be empty.
@@ -69,7 +69,7 @@ fn real_path(directory: &Path) -> Result<PathBuf, Error> {
     })
 }
 
-/// Whether the daemon of the mount at this path is gone. It is asked for its free space: names and attributes
+/// True if the daemon of the mount at this path is gone. It is asked for its free space: names and attributes
 /// the kernel may go on answering from memory.
 pub(crate) fn is_dead(mountpoint: &Path) -> bool {
     matches!(rustix::fs::statfs(mountpoint), Err(Errno::NOTCONN | Errno::CONNABORTED))

@@ -12,18 +12,18 @@ use crate::cli::terminal::size;
 use crate::fuse::{Audience, kernel_option};
 use crate::vfs::{SyncMode, Writable};
 
-/// What is wrong with an option.
+/// Reason to refuse an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OptionError {
     /// Nobody knows it.
     #[error("unknown mount option `{0}`")]
     Unknown(String),
-    /// It needs another value.
+    /// The value is missing or not one that the option takes.
     #[error("mount option `{name}`: {why}")]
     Value {
         /// The option.
         name: &'static str,
-        /// What is wrong with its value.
+        /// Reason to refuse its value.
         why: String,
     },
 }
@@ -80,16 +80,16 @@ pub(crate) struct MountOptions {
     pub source: Option<String>,
     /// `remount`: change the options of what is mounted
     pub remount: bool,
-    /// What is left to the kernel.
+    /// Options that the kernel applies itself ([`kernel_option`]).
     pub kernel: Vec<&'static str>,
 }
 
-/// What to do with an option that nobody knows.
+/// Treatment of an option that nobody knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// It is an error.
+    /// Answers an error.
     Refuse,
-    /// It is ignored: mount(8) was called with `-s`.
+    /// Ignores it: mount(8) was called with `-s`.
     Ignore,
 }
 

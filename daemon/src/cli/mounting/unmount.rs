@@ -13,7 +13,7 @@ use crate::cli::terminal::error::Error;
 pub(crate) enum UnmountMode {
     /// In use, it stays, and that is an error.
     Normal,
-    /// It goes from sight now, and for good when nothing uses it.
+    /// The mount leaves the tree of files now, and ends when nothing uses it (`MNT_DETACH`).
     Lazy,
 }
 

@@ -35,7 +35,7 @@ pub(crate) struct Account {
 pub struct Device {
     /// Stays for the life of the state directory.
     pub id: DeviceId,
-    /// What a person calls it.
+    /// Name that a person gave it.
     pub name: String,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Account {
 }
 
 impl Account {
-    /// Whether it is this user's account on this server.
+    /// True for this user's account on this server.
     pub(crate) fn is(&self, server: &str, user: &str) -> bool {
         self.server.trim_end_matches('/') == server.trim_end_matches('/') && self.user == user
     }

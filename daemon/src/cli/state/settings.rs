@@ -13,7 +13,7 @@ use super::state_dir::StateDir;
 use crate::cli::terminal::error::Error;
 use crate::cli::terminal::size;
 
-/// What the file may say; what it does not say is none.
+/// Contents of the file; a setting that is not in it is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
@@ -88,7 +88,7 @@ impl Key {
     pub(crate) const ALL: [Self; 4] =
         [Self::CacheSize, Self::FreeFloor, Self::Bwlimit, Self::DeletionsLimit];
 
-    /// Its name in the file.
+    /// Name in the file.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::CacheSize => "cache_size",
@@ -117,7 +117,7 @@ pub(crate) const DEFAULT_FREE_FLOOR: u64 = 512 << 20;
 pub(crate) const DEFAULT_DELETIONS_LIMIT: u64 = 1000;
 
 impl Settings {
-    /// What the file says; nothing when there is none.
+    /// Reads the file; one that is not there says nothing.
     pub(crate) fn load(state: &StateDir) -> Result<Self, Error> {
         parse(state, &text(state)?)
     }

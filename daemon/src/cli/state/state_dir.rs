@@ -66,12 +66,12 @@ impl StateDir {
         self.0.join("control.sock")
     }
 
-    /// What a daemon in the background says.
+    /// Log of a daemon in the background.
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("daemon.log")
     }
 
-    /// Whether files of an account are kept here.
+    /// True if files of an account are kept here.
     pub(crate) fn holds_files(&self) -> bool {
         self.0.join("state.db").exists()
     }

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{fuse, store};
 
-/// How a command ends, as its exit code; documented in `miaofs --help`.
+/// Exit code of a command; documented in `miaofs --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Exit {
-    /// It could not be done.
+    /// General failure.
     Failed = 1,
     /// The command line, an option or a setting is wrong.
     Usage = 2,
@@ -46,11 +46,11 @@ impl From<Exit> for ExitCode {
 /// An error as it is told: by the daemon to a command, and by a command to a person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// How the command shall end.
+    /// Exit code of the command.
     pub exit: Exit,
-    /// What is wrong, with its causes, on one line.
+    /// The error with its causes, on one line.
     pub message: String,
-    /// What to do next.
+    /// Advice on the next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -61,7 +61,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// What a command can fail with.
+/// Errors of commands.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// A file of the state directory, or one named by the user, could not be used.
@@ -79,7 +79,7 @@ pub(crate) enum Error {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// Cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No one has signed in with this state directory, or has signed out.
@@ -118,7 +118,7 @@ pub(crate) enum Error {
     Value {
         /// The option or the setting.
         name: String,
-        /// What is wrong with it.
+        /// Cause.
         why: String,
     },
     /// The mount point cannot be used.
@@ -171,7 +171,7 @@ pub(crate) enum Error {
     /// A limit of time was reached.
     #[error("{what} after {seconds} s")]
     TimedOut {
-        /// What is not done.
+        /// Unfinished work.
         what: String,
         /// The limit.
         seconds: u64,
@@ -190,7 +190,7 @@ pub(crate) enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// What the daemon reported.
+    /// An error that the daemon reported.
     #[error("{0}")]
     Told(Report),
 }
@@ -198,10 +198,10 @@ pub(crate) enum Error {
 /// Why a directory cannot be mounted on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountPointError {
-    /// It is not there.
+    /// Nothing has this path.
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
-    /// It is something else.
+    /// The path leads to something else than a directory.
     #[error("{} is not a directory", .0.display())]
     NotDirectory(PathBuf),
     /// There are files in it, which the mount would hide.
@@ -212,7 +212,7 @@ pub(crate) enum MountPointError {
     Taken {
         /// The directory.
         mountpoint: PathBuf,
-        /// What is mounted.
+        /// Source and type of that mount.
         what: String,
     },
     /// The mount would hide the state directory.
@@ -223,7 +223,7 @@ pub(crate) enum MountPointError {
         /// The state directory.
         state_dir: PathBuf,
     },
-    /// It cannot be looked at.
+    /// The directory cannot be read.
     #[error("cannot look into {}", mountpoint.display())]
     Inaccessible {
         /// The directory.
@@ -234,7 +234,7 @@ pub(crate) enum MountPointError {
 }
 
 impl MountPointError {
-    /// What to do next.
+    /// Advises on the next step.
     pub(crate) fn next(&self) -> String {
         match self {
             Self::Missing(path) => format!("make it with: mkdir -p {}", path.display()),
@@ -260,7 +260,7 @@ impl Error {
         move |source| Self::File { action, path: path.to_owned(), source }
     }
 
-    /// How the command ends.
+    /// Returns the exit code of the command.
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::File { .. }
@@ -284,7 +284,7 @@ impl Error {
         }
     }
 
-    /// What to do next, where there is something.
+    /// Advises on the next step, where there is one.
     pub(crate) fn next(&self) -> Option<String> {
         let next = match self {
             Self::NotSignedIn(_) => {

@@ -9,7 +9,7 @@ use crate::sync::{ServerState, Status};
 
 const TEMPLATE: &str = "{bar:30} {percent:>3} %  {msg}";
 
-/// What a person sees while waiting; it goes away when dropped.
+/// A bar that a person sees while waiting; it goes away when dropped.
 pub(crate) struct Progress {
     bar: ProgressBar,
     /// That the server is away is said once, terminal or not.
@@ -47,7 +47,7 @@ impl Drop for Progress {
     }
 }
 
-/// What is left to send, in words.
+/// Describes what is left to send.
 pub(crate) fn describe(status: &Status) -> String {
     let (count, bytes) = (status.pending_nodes, size::display(status.pending_bytes));
     let mut text = format!("{count} {}, {bytes} left", if count == 1 { "file" } else { "files" });

@@ -2,7 +2,7 @@
 //!
 //! `k`, `M`, `G`, `T` mean powers of 1024, as do `KiB` and so on; `kB`, `MB`, `GB`, `TB` mean powers of 1000.
 
-/// What is wrong with a size.
+/// Reason to refuse a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a size: write bytes or a number with a unit, such as 512M or 20GiB")]
 pub(crate) struct ParseError(String);

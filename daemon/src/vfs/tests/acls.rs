@@ -17,7 +17,7 @@ fn named([owner, user, group, mask, others]: [u8; 5]) -> Vec<u8> {
     [2, 0, 0, 0].into_iter().chain(bytes).collect()
 }
 
-/// What says no more than a mode.
+/// An ACL that says no more than a mode.
 fn minimal([owner, group, others]: [u8; 3]) -> Vec<u8> {
     let entries = [(1, owner), (4, group), (32, others)];
     let bytes = entries.into_iter().flat_map(|(tag, bits)| [tag, 0, bits, 0, 255, 255, 255, 255]);

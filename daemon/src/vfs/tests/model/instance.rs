@@ -21,7 +21,7 @@ const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 40, free_floor: 0
 pub(super) struct Instance {
     /// The file system that serves it now.
     pub(super) vfs: Arc<Vfs>,
-    /// How many sequences have run on it.
+    /// Number of sequences that have run on it.
     pub(super) sequences: u64,
     store: Arc<Store>,
     remote: Remote,

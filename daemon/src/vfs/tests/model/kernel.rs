@@ -25,7 +25,7 @@ use crate::vfs::{
 
 const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
 
-/// How often an operation may say that bytes are missing. One that still does after it cannot be done.
+/// Most times that an operation may say that bytes are missing. One that still does after it cannot be done.
 const FETCHES_MAX: u32 = 10;
 
 type Done = Result<(), Errno>;

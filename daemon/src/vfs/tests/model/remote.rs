@@ -22,7 +22,7 @@ pub(super) struct Remote {
     chunks: HashMap<ChunkDigest, Bytes>,
     /// Versions that were given to nodes.
     versions: u64,
-    /// What was sent, as it was, and is not yet known to have arrived.
+    /// Contents that were sent, as they were, and are not yet known to have arrived.
     begun: Vec<Hashed>,
     /// Files some bytes of which are here and could be fetched again.
     here: BTreeSet<Ino>,
@@ -45,7 +45,7 @@ impl Remote {
         }
     }
 
-    /// What was begun ends with the daemon.
+    /// Forgets what was begun: it ends with the daemon.
     pub(super) fn forget_begun(&mut self) {
         self.begun.clear();
     }
