@@ -44,17 +44,17 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
         device: (&device).into(),
     };
     state.create()?;
-    let session = session::converse(client.sign_in(&request))?.map_err(Error::Server)?;
+    let session = session::block_on(client.sign_in(&request))?.map_err(Error::Server)?;
     let account = session::remember(state, client.url(), device, &session)?;
     output::line(format_args!("signed in: {account}"));
-    tell_daemon(state)
+    notify_daemon(state)
 }
 
 /// A daemon that runs lost its session to this sign-in, or was signed out: it goes on with the new one.
-fn tell_daemon(state: &StateDir) -> Result<(), Error> {
+fn notify_daemon(state: &StateDir) -> Result<(), Error> {
     match client::ask(state, &Request::SignedIn) {
-        Ok(mut conversation) => {
-            conversation.receive(Some(Instant::now() + client::STATUS_LIMIT)).map(drop)
+        Ok(mut connection) => {
+            connection.receive(Some(Instant::now() + client::STATUS_LIMIT)).map(drop)
         }
         Err(Error::NotRunning(_)) => Ok(()),
         Err(error) => Err(error),

@@ -12,7 +12,7 @@ use super::terminal::output;
 pub(super) fn run(state: &StateDir) -> Result<(), Error> {
     let (account, refresh_token) = Account::signed_in(state)?;
     let client = session::client(state, &account, refresh_token)?.with_retry(Retry::NEVER);
-    let ended = session::converse(client.sign_out())?;
+    let ended = session::block_on(client.sign_out())?;
     Account { refresh_token: None, ..account.clone() }.save(state)?;
     output::line(format_args!("signed out: {account}"));
     if state.holds_files() {

@@ -78,8 +78,8 @@ pub(super) fn run(args: &Args, state: &StateDir, log: Option<&str>) -> Result<()
     if args.foreground {
         return foreground(&plan, url, ReadinessSink::Terminal);
     }
-    let said = background(plan, url)?;
-    output::line(said);
+    let message = background(plan, url)?;
+    output::line(message);
     Ok(())
 }
 

@@ -116,9 +116,9 @@ impl Call {
             return Ok(());
         }
         let plan = MountPlan { state, mountpoint: self.directory.clone(), options, log: None };
-        let said = mount::background(plan, url)?;
+        let message = mount::background(plan, url)?;
         if self.verbose {
-            output::line(said);
+            output::line(message);
         }
         Ok(())
     }

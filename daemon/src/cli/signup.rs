@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
         device: (&device).into(),
     };
     state.create()?;
-    let session = session::converse(client.sign_up(&request))?.map_err(Error::Server)?;
+    let session = session::block_on(client.sign_up(&request))?.map_err(Error::Server)?;
     let account = session::remember(state, client.url(), device, &session)?;
     output::line(format_args!("signed up: {account}"));
     Ok(())

@@ -54,10 +54,10 @@ fn of_drive(args: &Args, state: &StateDir) -> Result<(), Error> {
 }
 
 fn of_node(args: &Args, path: PathBuf, state: &StateDir, ino: u64) -> Result<(), Error> {
-    let mut conversation = client::ask(state, &Request::Node { ino })?;
+    let mut connection = client::ask(state, &Request::Node { ino })?;
     let deadline = Instant::now() + client::STATUS_LIMIT;
-    let Received::Answer(Answer::Node(node)) = conversation.receive(Some(deadline))? else {
-        return Err(conversation.not_understood());
+    let Received::Answer(Answer::Node(node)) = connection.receive(Some(deadline))? else {
+        return Err(connection.unexpected_answer());
     };
     if args.json {
         output::json(&json!({ "running": true, "path": path, "state": node.to_string() }));

@@ -53,13 +53,13 @@ pub(super) fn wait(state: &StateDir, ino: Option<u64>, limits: Limits) -> Result
     let deadline =
         limits.seconds.and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
     let request = Request::Flush { ino, deletions: limits.deletions };
-    let mut conversation = client::ask(state, &request)?;
+    let mut connection = client::ask(state, &request)?;
     let mut progress = Progress::on_a_terminal();
     loop {
-        match conversation.receive(deadline)? {
+        match connection.receive(deadline)? {
             Received::Answer(Answer::Progress(status)) => progress.show(&status),
             Received::Answer(Answer::Done) => return Ok(()),
-            Received::Answer(_) => return Err(conversation.not_understood()),
+            Received::Answer(_) => return Err(connection.unexpected_answer()),
             Received::Nothing => {
                 return Err(Error::TimedOut {
                     what: "not everything is on the server".into(),

@@ -36,8 +36,8 @@ impl Kernel {
     /// Makes the kernel ask for a node's attributes again. It takes no lock for that which a request may
     /// hold, so a request may do it before it answers.
     fn forget_attributes(&self, node: INodeNo) {
-        let told = self.0.get().map(|notifier| notifier.inval_inode(node, ATTRIBUTES_ONLY, 0));
-        if let Some(Err(error)) = told {
+        let sent = self.0.get().map(|notifier| notifier.inval_inode(node, ATTRIBUTES_ONLY, 0));
+        if let Some(Err(error)) = sent {
             tracing::debug!(%error, %node, "the kernel refused an invalidation");
         }
     }

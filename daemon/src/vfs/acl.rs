@@ -145,27 +145,27 @@ pub(super) fn access_now(view: &mut View<'_>, ino: Ino) -> Result<Option<Vec<u8>
 }
 
 /// Form in which an ACL is kept; the mode has changed with an access ACL already.
-pub(super) enum Meaning {
+pub(super) enum StoredAs {
     /// The attribute holds it.
-    Stored(Vec<u8>),
+    Xattr(Vec<u8>),
     /// The mode says it all, so there is no attribute.
-    InMode,
+    Mode,
 }
 
 /// Takes a new ACL: its mode becomes the node's. Who is not of the node's group cannot give its set-group-id bit.
 ///
 /// # Errors
 /// [`Error::Acl`], and [`Error::Unsupported`] for what has none.
-pub(super) fn take(
+pub(super) fn set(
     change: &mut Change<'_>,
     caller: Caller,
     ino: Ino,
     (name, value): (&[u8], &[u8]),
-) -> Result<Meaning, Error> {
+) -> Result<StoredAs, Error> {
     let mut attributes = change.node(ino)?.attributes;
     match (name, attributes.kind) {
         (_, Kind::Symlink) => return Err(Error::Unsupported),
-        (DEFAULT, Kind::Directory) => return Ok(Meaning::Stored(Acl::read(value)?.to_bytes())),
+        (DEFAULT, Kind::Directory) => return Ok(StoredAs::Xattr(Acl::read(value)?.to_bytes())),
         (DEFAULT, _) => return Err(Error::Unsupported),
         _ => {}
     }
@@ -175,7 +175,7 @@ pub(super) fn take(
         attributes.mode &= !SET_GROUP_ID;
     }
     change.set_attributes(ino, &attributes)?;
-    Ok(if acl.is_minimal() { Meaning::InMode } else { Meaning::Stored(acl.to_bytes()) })
+    Ok(if acl.is_minimal() { StoredAs::Mode } else { StoredAs::Xattr(acl.to_bytes()) })
 }
 
 /// Mode and ACLs that a new node begins with.

@@ -73,14 +73,14 @@ impl Vfs {
         }
         let end = offset.checked_add(length).ok_or(store::Error::TooLarge(u64::MAX))?;
         let (range, content) = (offset..end, &handle.content);
-        let written = self.drop_privileges(content.ino(), Privileges::Drop(caller))?;
+        let effect = self.drop_privileges(content.ino(), Privileges::Drop(caller))?;
         let outcome = match what {
             Allocation::Reserve(growth) => content.reserve(range, growth, now())?,
             Allocation::Punch => content.punch(range, now())?,
             Allocation::Zero(growth) => content.zero(range, growth, now())?,
         };
         match outcome {
-            Availability::Ready(()) => Ok(Availability::Ready(written)),
+            Availability::Ready(()) => Ok(Availability::Ready(effect)),
             Availability::Missing(range) => Ok(Availability::Missing(range)),
         }
     }

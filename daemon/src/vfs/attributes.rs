@@ -48,11 +48,11 @@ impl AttributeChange {
     }
 
     /// Only this device ever sees access times.
-    fn travels(&self) -> bool {
+    fn is_synced(&self) -> bool {
         self.mode.is_some() || self.uid.is_some() || self.gid.is_some() || self.mtime.is_some()
     }
 
-    fn is_owner(&self) -> bool {
+    fn changes_owner(&self) -> bool {
         self.uid.is_some() || self.gid.is_some()
     }
 }
@@ -122,8 +122,8 @@ impl Vfs {
             Privileges::Keep => attributes.mode,
             Privileges::Drop(caller) => mode_after_write(&attributes, caller),
         };
-        let keeps_mode = mode == attributes.mode;
-        if keeps_mode && capability.is_none() {
+        let is_unchanged = mode == attributes.mode;
+        if is_unchanged && capability.is_none() {
             return Ok(ModeEffect::Unchanged);
         }
         self.change(|change| {
@@ -131,7 +131,7 @@ impl Vfs {
             change.set_attributes(ino, &attributes)?;
             remove_if_any(change, ino, CAPABILITY_XATTR)
         })?;
-        Ok(if keeps_mode { ModeEffect::Unchanged } else { ModeEffect::Changed })
+        Ok(if is_unchanged { ModeEffect::Unchanged } else { ModeEffect::Changed })
     }
 }
 
@@ -148,7 +148,9 @@ fn apply(
     };
     let before = change.node(ino)?.attributes;
     let attributes = Attributes {
-        mode: wanted.mode.map_or_else(|| kept_mode(caller, &before, wanted), |mode| mode & 0o7777),
+        mode: wanted
+            .mode
+            .map_or_else(|| implied_mode(caller, &before, wanted), |mode| mode & 0o7777),
         uid: wanted.uid.unwrap_or(before.uid),
         gid: wanted.gid.unwrap_or(before.gid),
         atime: wanted.atime.map_or(before.atime, time),
@@ -156,10 +158,10 @@ fn apply(
         ctime: now,
         ..before
     };
-    if wanted.is_owner() && before.kind == Kind::File {
+    if wanted.changes_owner() && before.kind == Kind::File {
         remove_if_any(change, ino, CAPABILITY_XATTR)?;
     }
-    if wanted.travels() || *wanted == AttributeChange::default() {
+    if wanted.is_synced() || *wanted == AttributeChange::default() {
         change.set_attributes(ino, &attributes)?;
     } else if wanted.atime.is_some() {
         change.set_atime(ino, attributes.atime, attributes.ctime)?;
@@ -169,8 +171,8 @@ fn apply(
 
 /// The mode where none is set. A request for nothing is how the kernel tells of the end of set-id bits: before a
 /// write, after which the privileged may keep them, and for a `chown` that leaves owner and group.
-fn kept_mode(caller: Caller, before: &Attributes, wanted: &AttributeChange) -> u32 {
-    if wanted.is_owner() {
+fn implied_mode(caller: Caller, before: &Attributes, wanted: &AttributeChange) -> u32 {
+    if wanted.changes_owner() {
         return unprivileged(caller, before);
     }
     match *wanted == AttributeChange::default() {

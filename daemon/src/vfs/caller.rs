@@ -34,7 +34,7 @@ impl Caller {
 
     /// True if it may give a file of this group the set-group-id bit.
     pub(super) fn may_set_group_id_of(&self, gid: u32) -> bool {
-        self.gid == gid || self.process().is_some_and(|it| it.groups.contains(&gid)) || {
+        self.gid == gid || self.status().is_some_and(|it| it.groups.contains(&gid)) || {
             self.is_capable_of(FSETID)
         }
     }
@@ -48,7 +48,7 @@ impl Caller {
         match self.thread {
             None => self.uid == 0,
             Some(_) => self
-                .process()
+                .status()
                 .is_some_and(|it| it.capabilities & capability != 0 && self.is_of_our_namespace()),
         }
     }
@@ -57,32 +57,32 @@ impl Caller {
     /// looked at is unknown; user 0 here can only be root here or its child.
     fn is_of_our_namespace(&self) -> bool {
         let of = |process: PathBuf| fs::read_link(process.join("ns/user"));
-        match (self.folder().map(of), of("/proc/self".into())) {
+        match (self.proc_directory().map(of), of("/proc/self".into())) {
             (Some(Ok(theirs)), Ok(ours)) => theirs == ours,
             _ => self.uid == 0,
         }
     }
 
-    fn folder(&self) -> Option<PathBuf> {
+    fn proc_directory(&self) -> Option<PathBuf> {
         self.thread.map(|thread| PathBuf::from(format!("/proc/{thread}")))
     }
 
-    fn process(&self) -> Option<Process> {
-        let status = fs::read_to_string(self.folder()?.join("status")).ok()?;
-        Process::read(&status)
+    fn status(&self) -> Option<ThreadStatus> {
+        let status = fs::read_to_string(self.proc_directory()?.join("status")).ok()?;
+        ThreadStatus::read(&status)
     }
 }
 
 /// Fields of `/proc/PID/status` (proc_pid_status(5)).
 #[derive(Debug, PartialEq, Eq)]
-struct Process {
+struct ThreadStatus {
     /// `CapEff`
     capabilities: u64,
     /// `Groups`, the supplementary ones.
     groups: Vec<u32>,
 }
 
-impl Process {
+impl ThreadStatus {
     fn read(status: &str) -> Option<Self> {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
         let capabilities = u64::from_str_radix(field("CapEff:")?.trim(), 16).ok()?;
@@ -99,9 +99,9 @@ mod tests {
     fn the_status_of_a_process_is_understood() {
         let status =
             "Name:\tx\nUmask:\t0022\nGroups:\t4 27 100 \nCapPrm:\t0\nCapEff:\t0000000000000010\n";
-        let expected = Process { capabilities: FSETID, groups: vec![4, 27, 100] };
-        assert_eq!(Process::read(status), Some(expected));
-        assert_eq!(Process::read("Groups:\t\nCapEff:\tzz\n"), None);
+        let expected = ThreadStatus { capabilities: FSETID, groups: vec![4, 27, 100] };
+        assert_eq!(ThreadStatus::read(status), Some(expected));
+        assert_eq!(ThreadStatus::read("Groups:\t\nCapEff:\tzz\n"), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ impl Vfs {
         &self,
         caller: Caller,
         (source, target): (HandleId, HandleId),
-        stretch: CopyRange,
+        requested: CopyRange,
     ) -> Result<(u64, ModeEffect), Error> {
         self.require_writable()?;
         let (source, target) = (self.handles.get(source)?, self.handles.get(target)?);
@@ -31,20 +31,20 @@ impl Vfs {
             return Err(Error::BadHandle);
         }
         let size = self.stat(source.content.ino())?.attributes.size;
-        let length = stretch.length.min(size.saturating_sub(stretch.from)).min(LENGTH_MAX);
-        let distance = stretch.from.abs_diff(stretch.to);
+        let length = requested.length.min(size.saturating_sub(requested.from)).min(LENGTH_MAX);
+        let distance = requested.from.abs_diff(requested.to);
         if source.content.ino() == target.content.ino() && distance < length {
             return Err(Error::Overlap);
         }
         if length == 0 {
             return Ok((0, ModeEffect::Unchanged));
         }
-        let written = self.drop_privileges(target.content.ino(), Privileges::Drop(caller))?;
+        let effect = self.drop_privileges(target.content.ino(), Privileges::Drop(caller))?;
         let began = Instant::now();
         let mut done = 0;
         let mut fetches = 0;
         while done < length && (done == 0 || began.elapsed() < LONG) {
-            let (from, to) = (stretch.from + done, stretch.to + done);
+            let (from, to) = (requested.from + done, requested.to + done);
             let left = CopyRange { from, to, length: length - done };
             let copied = match target.content.copy_from(&source.content, left, now()) {
                 Ok(Copied::Done(0)) => break,
@@ -65,6 +65,6 @@ impl Vfs {
                 Err(error) => return Err(error),
             }
         }
-        Ok((done, written))
+        Ok((done, effect))
     }
 }

@@ -48,7 +48,7 @@ impl Handles {
     }
 
     /// Has the next write to each open file look for capabilities: one got some.
-    pub(super) fn look_for_capabilities(&self) {
+    pub(super) fn recheck_capabilities(&self) {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         for handle in open.values() {
             handle.may_have_capability.store(true, Ordering::Relaxed);

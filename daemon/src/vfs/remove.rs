@@ -45,7 +45,7 @@ impl Vfs {
             check(change, ino, kind)?;
             let now = now();
             set_ctime(change, ino, now)?;
-            keep(change, ino, kind);
+            pin_unless_file(change, ino, kind);
             change.unlink(entry.parent, entry.name)?;
             change.touch(entry.parent, now, now)?;
             Ok(())
@@ -54,7 +54,7 @@ impl Vfs {
 }
 
 /// A file without a name lives while it is open here. Of all else only the kernel knows whether it is still open.
-pub(super) fn keep(change: &mut Change<'_>, ino: Ino, kind: Kind) {
+pub(super) fn pin_unless_file(change: &mut Change<'_>, ino: Ino, kind: Kind) {
     match kind {
         Kind::File => {}
         _ => change.pin(ino),

@@ -6,7 +6,7 @@ use crate::store::{Change, Ino, View};
 
 use super::link::set_ctime;
 use super::lookup::directory;
-use super::remove::keep;
+use super::remove::pin_unless_file;
 use super::{EntryName, Error, Vfs, check_name, now};
 
 /// Treatment of a node that has the new name already.
@@ -65,7 +65,7 @@ fn rename(
             check_replaceable(change, (from, source), target)?;
             set_ctime(change, target, now())?;
             let kind = change.node(target)?.attributes.kind;
-            keep(change, target, kind);
+            pin_unless_file(change, target, kind);
             change.unlink(to.parent, to.name)?;
             move_entry(change, from, to)?;
         }

@@ -14,13 +14,13 @@ impl Vfs {
         &self,
         id: HandleId,
         offset: i64,
-        sought: SeekWhence,
+        whence: SeekWhence,
     ) -> Result<Availability<u64>, Error> {
         let handle = self.handles.get(id)?;
         if !handle.content.knows_holes()? {
             return Ok(Availability::Missing(0..0));
         }
-        seek_in(&handle.content, offset, sought).map(Availability::Ready)
+        seek_in(&handle.content, offset, whence).map(Availability::Ready)
     }
 
     /// Like [`Self::seek`], asking the server. While it does not answer, all that is not here counts
@@ -32,18 +32,18 @@ impl Vfs {
         &self,
         id: HandleId,
         offset: i64,
-        sought: SeekWhence,
+        whence: SeekWhence,
     ) -> Result<u64, Error> {
         let handle = self.handles.get(id)?;
         if let Err(error) = self.engine.learn_holes(&handle.content).await {
             let ino = handle.content.ino();
             tracing::debug!(%ino, %error, "where the holes are is not known");
         }
-        seek_in(&handle.content, offset, sought)
+        seek_in(&handle.content, offset, whence)
     }
 }
 
-fn seek_in(content: &Content, offset: i64, sought: SeekWhence) -> Result<u64, Error> {
+fn seek_in(content: &Content, offset: i64, whence: SeekWhence) -> Result<u64, Error> {
     let offset = u64::try_from(offset).map_err(|_negative| Error::NothingBehind)?;
-    content.seek(offset, sought)?.ok_or(Error::NothingBehind)
+    content.seek(offset, whence)?.ok_or(Error::NothingBehind)
 }

@@ -66,12 +66,12 @@ impl Vfs {
     ) -> Result<Availability<ModeEffect>, Error> {
         self.require_writable()?;
         let first = handle.may_have_capability.swap(false, Ordering::Relaxed);
-        let mut written = ModeEffect::Unchanged;
+        let mut effect = ModeEffect::Unchanged;
         if first || privileges != Privileges::Keep {
-            written = self.drop_privileges(handle.content.ino(), privileges)?;
+            effect = self.drop_privileges(handle.content.ino(), privileges)?;
         }
         match handle.content.write_at(offset, bytes, now())? {
-            Availability::Ready(()) => Ok(Availability::Ready(written)),
+            Availability::Ready(()) => Ok(Availability::Ready(effect)),
             Availability::Missing(range) => Ok(Availability::Missing(range)),
         }
     }

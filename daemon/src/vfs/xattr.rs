@@ -85,18 +85,16 @@ impl Vfs {
                 _ => {}
             }
             match name {
-                acl::ACCESS | acl::DEFAULT => {
-                    match acl::take(change, caller, ino, (name, value))? {
-                        acl::Meaning::Stored(value) => store(change, ino, name, &value)?,
-                        acl::Meaning::InMode => remove_if_any(change, ino, name)?,
-                    }
-                }
+                acl::ACCESS | acl::DEFAULT => match acl::set(change, caller, ino, (name, value))? {
+                    acl::StoredAs::Xattr(value) => store(change, ino, name, &value)?,
+                    acl::StoredAs::Mode => remove_if_any(change, ino, name)?,
+                },
                 _ => store(change, ino, name, value)?,
             }
             set_ctime(change, ino, now())
         })?;
         if name == CAPABILITY_XATTR {
-            self.handles.look_for_capabilities();
+            self.handles.recheck_capabilities();
         }
         Ok(())
     }

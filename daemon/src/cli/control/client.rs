@@ -36,9 +36,9 @@ pub(crate) fn ask(state: &StateDir, request: &Request) -> Result<Connection, Err
     };
     let socket = SocketPath::of(state).map_err(failed)?;
     let stream = UnixStream::connect(&socket.path).map_err(failed)?;
-    let mut conversation = Connection { state: state.clone(), answers: BufReader::new(stream) };
-    conversation.send(request).map_err(failed)?;
-    Ok(conversation)
+    let mut connection = Connection { state: state.clone(), answers: BufReader::new(stream) };
+    connection.send(request).map_err(failed)?;
+    Ok(connection)
 }
 
 impl Connection {
@@ -53,11 +53,11 @@ impl Connection {
         match self.line(deadline) {
             Ok(None) => Ok(Received::Nothing),
             Ok(Some(line)) => match serde_json::from_slice(&line) {
-                Ok(Answer::Failed(report)) => Err(Error::Told(report)),
+                Ok(Answer::Failed(report)) => Err(Error::Reported(report)),
                 Ok(answer) => Ok(Received::Answer(answer)),
                 Err(error) => {
                     tracing::debug!("answer of the daemon: {error}");
-                    Err(self.not_understood())
+                    Err(self.unexpected_answer())
                 }
             },
             Err(source) => Err(Error::Control { state_dir: self.state.path().to_owned(), source }),
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// The error for an answer that does not fit the request.
-    pub(crate) fn not_understood(&self) -> Error {
+    pub(crate) fn unexpected_answer(&self) -> Error {
         Error::ControlAnswer(self.state.path().to_owned())
     }
 
@@ -87,10 +87,10 @@ impl Connection {
 
 /// Asks the daemon how it stands.
 pub(crate) fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
-    let mut conversation = ask(state, &Request::Status)?;
-    match conversation.receive(Some(Instant::now() + STATUS_LIMIT))? {
+    let mut connection = ask(state, &Request::Status)?;
+    match connection.receive(Some(Instant::now() + STATUS_LIMIT))? {
         Received::Answer(Answer::Status(status)) => Ok(*status),
-        Received::Answer(_) => Err(conversation.not_understood()),
+        Received::Answer(_) => Err(connection.unexpected_answer()),
         Received::Nothing => Err(Error::TimedOut {
             what: format!("no answer from the daemon of {}", state.path().display()),
             seconds: STATUS_LIMIT.as_secs(),

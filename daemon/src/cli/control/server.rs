@@ -52,18 +52,18 @@ impl ControlSocket {
         H: Fn(Request, Answers) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut conversations = JoinSet::new();
+        let mut connections = JoinSet::new();
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
-                    conversations.spawn(converse(stream, handle.clone()));
+                    connections.spawn(serve_connection(stream, handle.clone()));
                 }
                 Err(error) => {
                     tracing::warn!("control socket: {error}");
                     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 }
             }
-            while conversations.try_join_next().is_some() {}
+            while connections.try_join_next().is_some() {}
         }
     }
 }
@@ -75,7 +75,7 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn converse<H, F>(stream: UnixStream, handle: H)
+async fn serve_connection<H, F>(stream: UnixStream, handle: H)
 where
     H: Fn(Request, Answers) -> F,
     F: Future<Output = ()>,
@@ -88,7 +88,7 @@ where
             Ok(request) => {
                 tokio::select! {
                     () = handle(request, answers) => {}
-                    () = gone(&mut reader) => {}
+                    () = closed_by_peer(&mut reader) => {}
                 }
             }
             Err(report) => {
@@ -113,7 +113,7 @@ async fn request(reader: &mut BufReader<OwnedReadHalf>) -> Result<Request, Repor
 }
 
 /// Returns when the peer has closed the connection; it has nothing more to say after its request.
-async fn gone(reader: &mut BufReader<OwnedReadHalf>) {
+async fn closed_by_peer(reader: &mut BufReader<OwnedReadHalf>) {
     let mut byte = [0];
     while matches!(reader.read(&mut byte).await, Ok(1)) {}
 }
@@ -177,8 +177,8 @@ mod tests {
         let state = serve(dir.path().to_owned(), done);
         let mode = fs::metadata(state.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let mut conversation = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(conversation.receive(None), Ok(Received::Answer(Answer::Done))));
+        let mut connection = client::ask(&state, &flush(7)).unwrap();
+        assert!(matches!(connection.receive(None), Ok(Received::Answer(Answer::Done))));
         let mut refused = client::ask(&state, &flush(8)).unwrap();
         assert_eq!(refused.receive(None).unwrap_err().exit(), Exit::Busy);
     }
@@ -187,8 +187,8 @@ mod tests {
     fn a_state_directory_with_a_long_path_has_a_socket_too() {
         let dir = tempfile::tempdir().unwrap();
         let state = serve(dir.path().join("x".repeat(200)), done);
-        let mut conversation = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(conversation.receive(None), Ok(Received::Answer(Answer::Done))));
+        let mut connection = client::ask(&state, &flush(7)).unwrap();
+        assert!(matches!(connection.receive(None), Ok(Received::Answer(Answer::Done))));
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
         let mut answer = String::new();
         io::BufReader::new(peer).read_line(&mut answer).unwrap();
         assert!(answer.contains("not a request"), "{answer}");
-        let mut conversation = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(conversation.receive(None), Ok(Received::Answer(Answer::Done))));
+        let mut connection = client::ask(&state, &flush(7)).unwrap();
+        assert!(matches!(connection.receive(None), Ok(Received::Answer(Answer::Done))));
     }
 
     #[test]
@@ -215,11 +215,11 @@ mod tests {
                 std::future::pending::<()>().await;
             }
         });
-        let mut conversation = client::ask(&state, &flush(7)).unwrap();
+        let mut connection = client::ask(&state, &flush(7)).unwrap();
         let soon = Instant::now() + Duration::from_millis(50);
-        assert!(matches!(conversation.receive(Some(soon)), Ok(Received::Nothing)));
+        assert!(matches!(connection.receive(Some(soon)), Ok(Received::Nothing)));
         assert!(has_ended.try_recv().is_err());
-        drop(conversation);
+        drop(connection);
         has_ended.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 

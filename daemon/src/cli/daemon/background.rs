@@ -29,8 +29,8 @@ pub(crate) fn start(plan: &MountPlan) -> Result<Readiness, Error> {
     }
     match serde_json::from_str(&line) {
         Ok(StartupReport::Ready(readiness)) => Ok(readiness),
-        Ok(StartupReport::Failed(report)) => Err(Error::Told(report)),
-        Err(_) => Err(Error::Died { log: plan.state.log() }),
+        Ok(StartupReport::Failed(report)) => Err(Error::Reported(report)),
+        Err(_) => Err(Error::DaemonDied { log: plan.state.log() }),
     }
 }
 

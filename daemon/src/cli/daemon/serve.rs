@@ -104,11 +104,11 @@ async fn serve(
     let (account, refresh_token) = Account::signed_in(&plan.state)?;
     let client = session::client(&plan.state, &account, refresh_token)?;
     let socket = ControlSocket::bind(&plan.state)?;
-    let (engine, news) =
+    let (engine, invalidations) =
         Engine::start(Arc::clone(store), client, engine_settings(plan, settings, &account));
     let vfs = Vfs::new(Arc::clone(store), engine.clone(), vfs_settings(plan));
     let options = fuse_options(plan, &account);
-    let mounted = Mount::start(vfs, news, &plan.mountpoint, &options, Handle::current());
+    let mounted = Mount::start(vfs, invalidations, &plan.mountpoint, &options, Handle::current());
     let result = match mounted {
         Ok(mount) => {
             let handler = RequestHandler::new(&engine, plan);

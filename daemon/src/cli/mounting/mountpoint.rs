@@ -55,8 +55,8 @@ pub(crate) fn prepare(
                 );
                 unmount(&path, UnmountMode::Lazy)?;
             }
-            Some(mount) => return already(mount, state),
-            None => return free(path, contents, state),
+            Some(mount) => return check_mounted(mount, state),
+            None => return check_unmounted(path, contents, state),
         }
     }
     Err(taken(directory, "a pile of dead mounts".into()))
@@ -75,7 +75,7 @@ pub(crate) fn is_dead(mountpoint: &Path) -> bool {
     matches!(rustix::fs::statfs(mountpoint), Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
-fn already(mount: &Mounted, state: &StateDir) -> Result<Found, Error> {
+fn check_mounted(mount: &Mounted, state: &StateDir) -> Result<Found, Error> {
     let path = &mount.mountpoint;
     if mount.is_ours() && state_of(path).as_ref() == Some(state) {
         return Ok(Found::MountedAlready(path.clone()));
@@ -93,7 +93,7 @@ pub(crate) fn state_of(mountpoint: &Path) -> Option<StateDir> {
     StateDir::at(socket.parent()?).ok()
 }
 
-fn free(path: PathBuf, contents: Contents, state: &StateDir) -> Result<Found, Error> {
+fn check_unmounted(path: PathBuf, contents: Contents, state: &StateDir) -> Result<Found, Error> {
     if state.path().starts_with(&path) {
         let state_dir = state.path().to_owned();
         return Err(MountPointError::HidesState { mountpoint: path, state_dir }.into());

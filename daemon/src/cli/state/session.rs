@@ -93,13 +93,13 @@ pub(crate) fn persist(state: StateDir) -> Persist {
     })
 }
 
-/// Runs one conversation with the server to its end, on this thread.
-pub(crate) fn converse<T>(conversation: impl Future<Output = T>) -> Result<T, Error> {
+/// Runs one exchange with the server to its end, on this thread.
+pub(crate) fn block_on<T>(exchange: impl Future<Output = T>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| Error::System { action: "start talking to the server", source })?;
-    Ok(runtime.block_on(conversation))
+    Ok(runtime.block_on(exchange))
 }
 
 #[cfg(test)]

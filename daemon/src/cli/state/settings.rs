@@ -29,22 +29,22 @@ pub(crate) struct Settings {
 
 /// A number of bytes, written as a number or with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "RawValue")]
 pub(crate) struct Size(pub u64);
 
 /// A number of bytes per second, or no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Written")]
+#[serde(try_from = "RawValue")]
 pub(crate) struct Rate(pub Option<u64>);
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum RawValue {
     Number(u64),
     Text(String),
 }
 
-impl Written {
+impl RawValue {
     fn text(self) -> String {
         match self {
             Self::Number(number) => number.to_string(),
@@ -53,19 +53,19 @@ impl Written {
     }
 }
 
-impl TryFrom<Written> for Size {
+impl TryFrom<RawValue> for Size {
     type Error = size::ParseError;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        size::parse(&written.text()).map(Self)
+    fn try_from(raw: RawValue) -> Result<Self, Self::Error> {
+        size::parse(&raw.text()).map(Self)
     }
 }
 
-impl TryFrom<Written> for Rate {
+impl TryFrom<RawValue> for Rate {
     type Error = size::ParseError;
 
-    fn try_from(written: Written) -> Result<Self, Self::Error> {
-        size::parse_rate(&written.text()).map(Self)
+    fn try_from(raw: RawValue) -> Result<Self, Self::Error> {
+        size::parse_rate(&raw.text()).map(Self)
     }
 }
 

@@ -178,7 +178,7 @@ pub(crate) enum Error {
     },
     /// The background process ended without saying why.
     #[error("the daemon ended before it was ready")]
-    Died {
+    DaemonDied {
         /// Where it logged.
         log: PathBuf,
     },
@@ -192,7 +192,7 @@ pub(crate) enum Error {
     },
     /// An error that the daemon reported.
     #[error("{0}")]
-    Told(Report),
+    Reported(Report),
 }
 
 /// Why a directory cannot be mounted on.
@@ -271,7 +271,7 @@ impl Error {
             | Self::Remount { .. }
             | Self::Control { .. }
             | Self::ControlAnswer(_)
-            | Self::Died { .. }
+            | Self::DaemonDied { .. }
             | Self::System { .. } => Exit::Failed,
             Self::Password(_) | Self::PasswordsDiffer | Self::Value { .. } => Exit::Usage,
             Self::OtherAccount { .. } | Self::NotSignedIn(_) => Exit::NotSignedIn,
@@ -280,7 +280,7 @@ impl Error {
             Self::NotMounted(_) | Self::NotRunning(_) => Exit::NotRunning,
             Self::Busy(_) | Self::Locked { .. } => Exit::Busy,
             Self::TimedOut { .. } => Exit::TimedOut,
-            Self::Told(report) => report.exit,
+            Self::Reported(report) => report.exit,
         }
     }
 
@@ -317,8 +317,8 @@ impl Error {
             Self::NotRunning(_) => "mount with: miaofs mount DIR".into(),
             Self::ControlAnswer(_) => "unmount and mount again with this version".into(),
             Self::TimedOut { .. } => "see what is missing with: miaofs status".into(),
-            Self::Died { log } => format!("see its log: {}", log.display()),
-            Self::Told(report) => return report.next.clone(),
+            Self::DaemonDied { log } => format!("see its log: {}", log.display()),
+            Self::Reported(report) => return report.next.clone(),
             Self::File { .. }
             | Self::Store(_)
             | Self::PasswordsDiffer
