@@ -5,8 +5,9 @@ use miaofs::client::Retry;
 use super::state::account::Account;
 use super::state::session;
 use super::state::state_dir::StateDir;
-use super::terminal::error::{Error, with_causes};
+use super::terminal::error::Error;
 use super::terminal::output;
+use crate::sync::with_causes;
 
 /// Runs the command. The local files stay.
 pub(super) fn run(state: &StateDir) -> Result<(), Error> {

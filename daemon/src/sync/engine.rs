@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::core::{ACCOUNT_FRESH, Core, Settings};
 use super::download::{Downloader, FetchError, Prefetcher};
-use super::error::{SyncError, reason};
+use super::error::{SyncError, with_causes};
 use super::link::LinkState;
 use super::push::{FlushError, PushRequest, Scope};
 use super::status::{Cache, NodeError, Server, ServerState, Status, SyncState, Uploading, path_of};
@@ -116,7 +116,7 @@ impl Engine {
         if store.dirty_node(ino)?.is_some() {
             let uploading = metrics.uploads().iter().any(|(other, ..)| *other == ino);
             return Ok(match metrics.error(ino) {
-                Some(error) => SyncState::Error(reason(&error)),
+                Some(error) => SyncState::Error(with_causes(&error)),
                 None if uploading => SyncState::Uploading,
                 None => SyncState::Pending,
             });
@@ -195,7 +195,7 @@ impl Engine {
                 let path = path_of(view, ino)?;
                 match *error {
                     SyncError::TooLarge { .. } => stays_local.push(path),
-                    _ => errors.push(NodeError { path, message: reason(&error) }),
+                    _ => errors.push(NodeError { path, message: with_causes(&error) }),
                 }
             }
             Ok((stays_local, errors))

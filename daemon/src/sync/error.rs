@@ -39,16 +39,17 @@ pub(crate) enum SyncError {
     Manifest(#[from] ManifestError),
 }
 
-/// The error with its causes, in one line.
-pub(super) fn reason(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+/// An error and its causes on one line; a cause that the line says already is left out.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
+        let text = cause.to_string();
+        let text = text.trim_end();
+        if !line.contains(text) {
+            line = format!("{line}: {text}");
         }
         source = cause.source();
     }
-    text
+    line
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use miaofs::client;
 use tokio::sync::{Notify, watch};
 
-use super::error::reason;
+use super::error::with_causes;
 
 /// Pause before the first further try.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -63,7 +63,7 @@ impl Link {
                 self.doubt.notify_one();
             }
             error if error.is_offline() => {
-                self.set(LinkState::Offline(reason(error)));
+                self.set(LinkState::Offline(with_causes(error)));
                 self.doubt.notify_one();
             }
             _ => {}

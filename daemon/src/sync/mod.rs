@@ -38,6 +38,7 @@ pub(crate) use download::FetchError;
 pub(crate) use engine::Engine;
 #[cfg(test)]
 pub(crate) use error::SyncError;
+pub(crate) use error::with_causes;
 pub(crate) use push::{FlushError, Refusal, Scope};
 #[cfg(test)]
 pub(crate) use status::{Cache, Counters, NodeError};

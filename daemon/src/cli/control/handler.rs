@@ -8,9 +8,9 @@ use super::{Answer, DaemonStatus, Deletions, Request};
 use crate::cli::mounting::plan::MountPlan;
 use crate::cli::state::account::Account;
 use crate::cli::state::state_dir::StateDir;
-use crate::cli::terminal::error::{Error, Exit, Report, with_causes};
+use crate::cli::terminal::error::{Error, Exit, Report};
 use crate::store::{self, Ino, run_blocking};
-use crate::sync::{Engine, FlushError, Refusal, Scope, ServerState, Status};
+use crate::sync::{Engine, FlushError, Refusal, Scope, ServerState, Status, with_causes};
 
 /// Time between two reports of progress to a command that waits.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);

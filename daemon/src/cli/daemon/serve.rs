@@ -25,10 +25,10 @@ use crate::cli::mounting::unmount::{UnmountMode, unmount};
 use crate::cli::state::account::Account;
 use crate::cli::state::session;
 use crate::cli::state::settings::{self, Settings};
-use crate::cli::terminal::error::{Error, with_causes};
+use crate::cli::terminal::error::Error;
 use crate::fuse::{self, Mount};
 use crate::store::{self, Store, StoreOptions};
-use crate::sync::{self, Engine, ServerState};
+use crate::sync::{self, Engine, ServerState, with_causes};
 use crate::vfs::{self, Vfs};
 
 /// Threads that wait for the network and for disks on behalf of others.

@@ -12,6 +12,7 @@ use miaofs::client;
 use miaofs::protocol::problem::Code;
 use serde::{Deserialize, Serialize};
 
+use crate::sync::with_causes;
 use crate::{fuse, store};
 
 /// Exit code of a command; documented in `miaofs --help`.
@@ -365,22 +366,6 @@ fn server_next(error: &client::Error) -> Option<&'static str> {
             _ => None,
         },
     }
-}
-
-/// An error and its causes on one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        let text = text.trim_end();
-        if !line.ends_with(text) {
-            line.push_str(": ");
-            line.push_str(text);
-        }
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

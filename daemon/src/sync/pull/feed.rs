@@ -12,7 +12,7 @@ use miaofs::protocol::changes::{Changes, ChangesQuery};
 use super::resolve::apply_nodes;
 use crate::store;
 use crate::sync::core::Core;
-use crate::sync::error::reason;
+use crate::sync::error::with_causes;
 use crate::sync::link::{Backoff, LinkState};
 
 /// Seconds for which the server holds a request when nothing changes.
@@ -123,12 +123,12 @@ fn report(core: &Core, error: &FeedError) {
             // What failed just now is not a reason to ask once more at once.
             core.link.clear_doubts();
             if !error.is_offline() && !matches!(error, client::Error::SignedOut) {
-                let (error, request_id) = (reason(error), error.request_id());
+                let (error, request_id) = (with_causes(error), error.request_id());
                 tracing::warn!(error, request_id, "cannot follow the changes of the drive");
             }
         }
         FeedError::Store(error) => {
-            tracing::error!(error = %reason(error), "cannot apply the changes of the drive");
+            tracing::error!(error = %with_causes(error), "cannot apply the changes of the drive");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::store::{DirtyNode, Error, Ino, View};
-use crate::sync::error::{SyncError, reason};
+use crate::sync::error::{SyncError, with_causes};
 
 /// Part of the drive that shall be on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(crate) struct Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, reason(&self.error))
+        write!(f, "{}: {}", self.path, with_causes(&self.error))
     }
 }
 

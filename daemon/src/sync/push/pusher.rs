@@ -21,7 +21,7 @@ use super::request::PushRequest;
 use super::window::{Window, dirty_in};
 use crate::store::{self, DirtyNode, Ino, Pushed, Store};
 use crate::sync::core::Core;
-use crate::sync::error::{SyncError, reason};
+use crate::sync::error::{SyncError, with_causes};
 use crate::sync::link::LinkState;
 use crate::sync::pull::{AfterConflict, resolve_conflict};
 use crate::sync::status::path_of;
@@ -167,7 +167,7 @@ impl Pusher {
         match self.look().await {
             Ok(next) => next,
             Err(error) => {
-                tracing::error!(error = %reason(&error), "cannot push what is dirty");
+                tracing::error!(error = %with_causes(&error), "cannot push what is dirty");
                 Some(Instant::now() + Duration::from_secs(1))
             }
         }
@@ -250,7 +250,7 @@ impl Pusher {
                 }
                 Err(error) => {
                     let request_id = error.request_id();
-                    tracing::warn!(error = reason(&error), request_id, "a commit failed");
+                    tracing::warn!(error = with_causes(&error), request_id, "a commit failed");
                     self.planner.refused(nodes[0].ino, error.into(), Instant::now());
                 }
             }

@@ -9,7 +9,7 @@ use super::hash::HashError;
 use crate::store;
 use crate::sync::core::Core;
 use crate::sync::download::AttemptError;
-use crate::sync::error::{SyncError, reason};
+use crate::sync::error::{SyncError, with_causes};
 
 /// Why a content is not on the server.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ impl UploadOutcome {
                     Self::Offline
                 } else {
                     let request_id = error.request_id();
-                    tracing::warn!(error = reason(&error), request_id, "an upload failed");
+                    tracing::warn!(error = with_causes(&error), request_id, "an upload failed");
                     Self::Failed(Arc::new(error.into()))
                 }
             }
