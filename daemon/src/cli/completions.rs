@@ -1,9 +1,8 @@
 //! `miaofs completions`: prints a shell's completion script.
 
-use clap::CommandFactory;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::Cli;
 use super::terminal::output;
 
 /// Arguments of `completions`.
@@ -13,9 +12,8 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-/// Runs the command.
-pub(super) fn run(args: &Args) {
-    let mut command = Cli::command();
+/// Prints the script for the commands as the parser knows them.
+pub(super) fn run(args: &Args, mut command: Command) {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, "miaofs", &mut script);
     output::all(&script);

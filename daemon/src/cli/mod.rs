@@ -25,10 +25,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use state::state_dir::StateDir;
-use terminal::error::Error;
+use terminal::error::{Error, report_error};
 use terminal::logging::{self, Level};
 
 const AFTER_HELP: &str = "\
@@ -118,18 +118,8 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Sync(args) => sync::run(args, &state),
         Command::Config(args) => config::run(args, &state),
         Command::Completions(args) => {
-            completions::run(args);
+            completions::run(args, Cli::command());
             Ok(())
         }
     }
-}
-
-/// Says on stderr what went wrong and what to do next.
-fn report_error(error: &Error) -> ExitCode {
-    let report = error.report();
-    eprintln!("miaofs: {}", report.message);
-    if let Some(next) = report.next {
-        eprintln!("  {next}");
-    }
-    report.exit.into()
 }

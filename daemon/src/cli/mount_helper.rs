@@ -16,7 +16,7 @@ use super::mounting::mountinfo::{self, Mounted};
 use super::mounting::options::{MountOptions, Unknown};
 use super::mounting::plan::MountPlan;
 use super::state::state_dir::StateDir;
-use super::terminal::error::{Error, Exit};
+use super::terminal::error::{Error, Exit, report_error};
 use super::terminal::logging::{self, Level};
 use super::terminal::output;
 use crate::vfs::Writable;
@@ -76,7 +76,7 @@ pub(super) fn run(arguments: &[OsString]) -> ExitCode {
     match call.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            super::report_error(&error);
+            report_error(&error);
             mount_exit(error.exit()).into()
         }
     }

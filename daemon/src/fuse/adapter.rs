@@ -20,7 +20,8 @@ use tokio::runtime::Handle as Runtime;
 use crate::store::CopyRange;
 use crate::vfs::{AttributeChange, ByteRange, IfExists, NewNode, Privileges, SyncMode, Vfs};
 
-use super::answer::{Answer, Refuse, XattrReply};
+use super::answer::{Answer, Refuse};
+use super::buffered::XattrReply;
 use super::capabilities::negotiate;
 use super::notify::Kernel;
 use super::trace::{Traced, unanswered};

@@ -1,27 +1,23 @@
 //! Results of the file system as answers to the kernel, one for each kind of reply.
 
-use std::ffi::OsStr;
-use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use fuser::{
-    Errno, FileHandle, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen,
-    ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Errno, FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll,
+    ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 use miaofs::protocol::name::NAME_MAX;
 
-use crate::vfs::{BLOCK_SIZE, DirEntry, Error, HandleId, Space, Stat};
+use crate::vfs::{BLOCK_SIZE, Error, HandleId, Space, Stat};
 
-use super::trace::Traced;
-use super::translate::{attributes, errno, file_type, negative_entry};
+use super::translate::{attributes, errno, negative_entry};
 
 /// Lifetime of names and attributes in the kernel; the feed of changes ends it sooner.
-const LIFETIME: Duration = Duration::from_secs(3600);
+pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// Inode numbers are never used again, so one generation is enough.
-const GENERATION: Generation = Generation(0);
+pub(super) const GENERATION: Generation = Generation(0);
 
 /// A reply that can be an error.
 pub(super) trait Refuse: Sized {
@@ -161,48 +157,4 @@ impl Answer<XattrAnswer> for ReplyXattr {
             XattrAnswer::Value(value) => self.data(&value),
         }
     }
-}
-
-/// The reply to a request for an attribute, and the size of the caller's buffer.
-pub(super) struct XattrReply {
-    pub(super) reply: Traced<ReplyXattr>,
-    /// In bytes; 0 asks for the size only.
-    pub(super) buffer_size: u32,
-}
-
-impl Refuse for XattrReply {
-    fn refuse(self, errno: Errno) {
-        self.reply.refuse(errno);
-    }
-}
-
-impl Answer<Vec<u8>> for XattrReply {
-    fn accept(self, value: Vec<u8>) {
-        match self.buffer_size {
-            0 => self.reply.accept(XattrAnswer::Size(value.len() as u32)),
-            size if value.len() > size as usize => self.reply.refuse(Errno::ERANGE),
-            _ => self.reply.accept(XattrAnswer::Value(value)),
-        }
-    }
-}
-
-impl Traced<ReplyDirectory> {
-    /// Adds an entry, unless the kernel's buffer is full.
-    pub(super) fn add(&mut self, entry: DirEntry<'_>) -> ControlFlow<()> {
-        let (node, name) = (INodeNo(entry.ino.0), OsStr::from_bytes(entry.name));
-        until_full(self.reply_mut().add(node, entry.next, file_type(entry.kind), name))
-    }
-}
-
-impl Traced<ReplyDirectoryPlus> {
-    /// Adds an entry with what the kernel may keep of its node, unless the kernel's buffer is full.
-    pub(super) fn add(&mut self, entry: DirEntry<'_>, stat: &Stat) -> ControlFlow<()> {
-        let (node, name) = (INodeNo(entry.ino.0), OsStr::from_bytes(entry.name));
-        let attributes = attributes(stat);
-        until_full(self.reply_mut().add(node, entry.next, name, &LIFETIME, &attributes, GENERATION))
-    }
-}
-
-fn until_full(full: bool) -> ControlFlow<()> {
-    if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

@@ -8,6 +8,7 @@
 
 mod adapter;
 mod answer;
+mod buffered;
 mod capabilities;
 mod deferred;
 mod mount;

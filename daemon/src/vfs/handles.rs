@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::store::Content;
+use crate::store::{Content, Ino};
 
 use super::Error;
 
@@ -58,5 +58,24 @@ impl Handles {
     pub(super) fn remove(&self, id: HandleId) -> Result<Arc<Handle>, Error> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.remove(&id).ok_or(Error::BadHandle)
+    }
+}
+
+/// Files that are held open by us alone ([`super::pinned`]).
+#[derive(Debug, Default)]
+pub(super) struct PinnedFiles(Mutex<HashMap<Ino, Content>>);
+
+impl PinnedFiles {
+    pub(super) fn insert(&self, content: Content) {
+        let before = self.lock().insert(content.ino(), content);
+        drop(before);
+    }
+
+    pub(super) fn remove(&self, ino: Ino) -> Option<Content> {
+        self.lock().remove(&ino)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Content>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

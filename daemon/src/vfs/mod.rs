@@ -56,8 +56,7 @@ pub(crate) use streams::DirCache;
 pub(crate) use write::{ModeEffect, Privileges};
 pub(crate) use xattr::SetXattr;
 
-use handles::Handles;
-use pinned::PinnedFiles;
+use handles::{Handles, PinnedFiles};
 use streams::Streams;
 
 /// Place that `close` and `fsync` wait for bytes to reach.

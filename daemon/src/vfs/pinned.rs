@@ -5,33 +5,11 @@
 //! all the time could not be opened at every moment. What the kernel knows it names in `FORGET` when nobody
 //! uses it any more; for a file without a name that is at once.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use miaofs::protocol::files::Kind;
 
 use crate::store::{Access, Content, Ino};
 
 use super::{EntryName, Error, Vfs};
-
-/// The files, each held open by a handle that nobody reads.
-#[derive(Debug, Default)]
-pub(super) struct PinnedFiles(Mutex<HashMap<Ino, Content>>);
-
-impl PinnedFiles {
-    pub(super) fn insert(&self, content: Content) {
-        let before = self.lock().insert(content.ino(), content);
-        drop(before);
-    }
-
-    fn remove(&self, ino: Ino) -> Option<Content> {
-        self.lock().remove(&ino)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Content>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Vfs {
     /// The kernel does not know this node any more; it asks for the name before it uses it again. Without a

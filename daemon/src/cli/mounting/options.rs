@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn the_later_of_two_opposites_wins() {
         assert_eq!(read("nosuid,suid,sync,async").unwrap().kernel, ["suid", "async"]);
-        assert_eq!(read("ro,rw").unwrap().access, Some(Writable::Yes));
+        assert_eq!(read("ro,rw").unwrap().writable, Some(Writable::Yes));
     }
 
     #[test]

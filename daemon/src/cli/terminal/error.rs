@@ -368,6 +368,16 @@ fn server_next(error: &client::Error) -> Option<&'static str> {
     }
 }
 
+/// Prints an error and advice on stderr, and returns the exit code of the command.
+pub(crate) fn report_error(error: &Error) -> ExitCode {
+    let report = error.report();
+    eprintln!("miaofs: {}", report.message);
+    if let Some(next) = report.next {
+        eprintln!("  {next}");
+    }
+    report.exit.into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
