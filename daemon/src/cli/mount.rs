@@ -14,8 +14,7 @@ use super::state::state_dir::StateDir;
 use super::terminal::error::Error;
 use super::terminal::output;
 use super::terminal::size;
-use crate::fuse::Audience;
-use crate::vfs::Writable;
+use crate::fuse::{Audience, Writable};
 
 const OPTIONS_HELP: &str = "\
 Options for -o:

@@ -19,7 +19,7 @@ use super::state::state_dir::StateDir;
 use super::terminal::error::{Error, Exit, report_error};
 use super::terminal::logging::{self, Level};
 use super::terminal::output;
-use crate::vfs::Writable;
+use crate::fuse::Writable;
 
 const NAMES: [&str; 2] = ["mount.miaofs", "mount.fuse.miaofs"];
 

@@ -16,4 +16,4 @@ mod notify;
 mod trace;
 mod translate;
 
-pub(crate) use mount::{Audience, Error, Mount, Options, kernel_option};
+pub(crate) use mount::{Audience, Error, Mount, Options, Writable, kernel_option};

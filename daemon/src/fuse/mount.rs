@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::store::Invalidation;
-use crate::vfs::{Vfs, Writable};
+use crate::vfs::Vfs;
 
 use super::adapter::Adapter;
 use super::notify::{self, Kernel};
@@ -44,6 +44,16 @@ const KERNEL_OPTIONS: [(&str, MountOption); 11] = [
 /// Returns the option of this name that the kernel applies itself, if there is one.
 pub(crate) fn kernel_option(name: &str) -> Option<&'static str> {
     KERNEL_OPTIONS.into_iter().find(|(known, _)| *known == name).map(|(known, _)| known)
+}
+
+/// Permission of a mount to change anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Writable {
+    /// Changes are allowed.
+    #[default]
+    Yes,
+    /// The kernel refuses all changes with `EROFS`, until it is remounted.
+    No,
 }
 
 /// Users who may use a mount.

@@ -32,7 +32,7 @@ impl Vfs {
     /// Reserves room for a range, or makes it zeros. `Missing` when bytes must be fetched first.
     ///
     /// # Errors
-    /// [`Error::EmptyRange`], [`Error::BadHandle`], [`Error::ReadOnly`]; of the store, no room and a
+    /// [`Error::EmptyRange`], [`Error::BadHandle`]; of the store, no room and a
     /// range that ends behind the largest size.
     pub(crate) fn allocate(
         &self,
@@ -67,7 +67,6 @@ impl Vfs {
         ByteRange { offset, length }: ByteRange,
         what: Allocation,
     ) -> Result<Availability<ModeEffect>, Error> {
-        self.require_writable()?;
         if length == 0 {
             return Err(Error::EmptyRange);
         }

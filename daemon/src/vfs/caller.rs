@@ -22,7 +22,7 @@ pub(crate) struct Caller {
     pub gid: u32,
     /// Bits that are cleared in the mode of what it makes, where the directory has no default ACL.
     pub umask: u32,
-    /// Number of its thread; `None` when it cannot be seen from here. Then user 0 may everything.
+    /// Number of its thread; `None` when it cannot be seen from here. Then user 0 may do everything.
     pub thread: Option<u32>,
 }
 

@@ -17,7 +17,7 @@ impl Vfs {
     /// while the disk copies. Answers how many bytes were copied, which may be fewer than asked for.
     ///
     /// # Errors
-    /// [`Error::BadHandle`], [`Error::Overlap`], [`Error::ReadOnly`], [`Error::Fetch`], and a disk that is full
+    /// [`Error::BadHandle`], [`Error::Overlap`], [`Error::Fetch`], and a disk that is full
     /// or failed; not once something is copied.
     pub(crate) async fn copy(
         &self,
@@ -25,7 +25,6 @@ impl Vfs {
         (source, target): (HandleId, HandleId),
         requested: CopyRange,
     ) -> Result<(u64, ModeEffect), Error> {
-        self.require_writable()?;
         let (source, target) = (self.handles.get(source)?, self.handles.get(target)?);
         if target.content.access() != Access::Write {
             return Err(Error::BadHandle);

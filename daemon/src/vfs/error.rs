@@ -47,9 +47,6 @@ pub(crate) enum Error {
     /// A handle that is not open, or not open for this.
     #[error("the handle is not open for this")]
     BadHandle,
-    /// The mount is read-only.
-    #[error("the mount is read-only")]
-    ReadOnly,
     /// There is no extended attribute of this name.
     #[error("no such extended attribute")]
     NoXattr,
@@ -124,7 +121,6 @@ impl Error {
             Self::TooManyLinks => Errno::MLINK,
             Self::LinkToDirectory | Self::XattrReadOnly => Errno::PERM,
             Self::BadHandle => Errno::BADF,
-            Self::ReadOnly => Errno::ROFS,
             Self::NoXattr => Errno::NODATA,
             Self::XattrsFull => Errno::NOSPC,
             Self::NothingBehind => Errno::NXIO,

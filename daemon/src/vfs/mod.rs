@@ -3,7 +3,7 @@
 //! It knows neither the kernel nor the network. Every operation on names and attributes is one
 //! transaction of the store and never waits for the server; only bytes that are not here are
 //! awaited, in the `async` twins of the operations that may need them. Permissions are checked by
-//! the kernel (`default_permissions`); what POSIX says beyond them is said here.
+//! the kernel (`default_permissions`), as is a mount that is read-only; what POSIX says beyond them is said here.
 //!
 //! Access times are kept only as far as programs set them: reading does not change them, as with
 //! the mount option `noatime`.
@@ -69,23 +69,11 @@ pub(crate) enum SyncMode {
     Remote,
 }
 
-/// Permission of a mount to change anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Writable {
-    /// Changes are allowed.
-    #[default]
-    Yes,
-    /// Whatever changes something is refused with `EROFS`.
-    No,
-}
-
 /// Settings of a mount.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Place that `close` and `fsync` wait for.
     pub sync: SyncMode,
-    /// Permission to change anything.
-    pub writable: Writable,
     /// The daemon's control socket, which the root directory names in an xattr; its directory is
     /// the state directory, whose disk bounds the free space.
     pub control_socket: PathBuf,
@@ -127,17 +115,9 @@ impl Vfs {
         self.store.view(f)
     }
 
-    /// Applies `f` as one transaction, unless the mount is read-only.
+    /// Applies `f` as one transaction.
     fn change<T>(&self, f: impl FnOnce(&mut Change<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        self.require_writable()?;
         self.store.change(f)
-    }
-
-    fn require_writable(&self) -> Result<(), Error> {
-        match self.settings.writable {
-            Writable::Yes => Ok(()),
-            Writable::No => Err(Error::ReadOnly),
-        }
     }
 }
 

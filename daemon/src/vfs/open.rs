@@ -53,12 +53,8 @@ impl Vfs {
     /// Opens a regular file.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for writing on a read-only mount, [`Error::Stale`], and what the store
-    /// cannot do.
+    /// [`Error::Stale`], and what the store cannot do.
     pub(crate) fn open(&self, caller: Caller, ino: Ino, mode: OpenMode) -> Result<HandleId, Error> {
-        if mode.access == Access::Write {
-            self.require_writable()?;
-        }
         let content = self.store.open_content(ino, mode.access)?;
         let handle = Handle::new(content);
         if mode.truncate == Truncate::Yes {
@@ -80,7 +76,6 @@ impl Vfs {
         (mode, if_exists): (OpenMode, IfExists),
     ) -> Result<(Stat, HandleId), Error> {
         check_name(entry.name)?;
-        self.require_writable()?;
         let new = NewNode { kind: Kind::File, mode: permissions, rdev: 0, target: None };
         let ((mut stat, found), content) = self.store.change_and_open(mode.access, |change| {
             let (found, ino) = match (change.entry(entry.parent, entry.name)?, if_exists) {

@@ -29,7 +29,7 @@ impl Vfs {
     /// Writes all of `bytes` at an offset. `Missing` when bytes must be fetched first.
     ///
     /// # Errors
-    /// [`Error::BadHandle`], [`Error::ReadOnly`], and a disk that is full or failed.
+    /// [`Error::BadHandle`], and a disk that is full or failed.
     pub(crate) fn write(
         &self,
         id: HandleId,
@@ -64,7 +64,6 @@ impl Vfs {
         bytes: &[u8],
         privileges: Privileges,
     ) -> Result<Availability<ModeEffect>, Error> {
-        self.require_writable()?;
         let first = handle.may_have_capability.swap(false, Ordering::Relaxed);
         let mut effect = ModeEffect::Unchanged;
         if first || privileges != Privileges::Keep {

@@ -200,8 +200,6 @@ fn engine_settings(plan: &MountPlan, settings: &Settings, account: &Account) -> 
 fn vfs_settings(plan: &MountPlan) -> vfs::Settings {
     vfs::Settings {
         sync: plan.options.sync.unwrap_or_default(),
-        // The kernel refuses for a mount that is read-only, and stops to when it is remounted.
-        writable: vfs::Writable::Yes,
         control_socket: plan.state.socket(),
     }
 }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use super::mountpoint::Contents;
 use crate::cli::terminal::size;
-use crate::fuse::{Audience, kernel_option};
-use crate::vfs::{SyncMode, Writable};
+use crate::fuse::{Audience, Writable, kernel_option};
+use crate::vfs::SyncMode;
 
 /// Reason to refuse an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -19,8 +19,8 @@ use miaofs::protocol::files::Kind;
 use tokio::runtime::Runtime;
 
 use super::{
-    Caller, EntryName, Error, HandleId, IfExists, ModeEffect, NewNode, OpenMode, Privileges,
-    Settings, Stat, SyncMode, Truncate, Vfs, Writable,
+    Caller, EntryName, HandleId, IfExists, ModeEffect, NewNode, OpenMode, Privileges, Settings,
+    Stat, SyncMode, Truncate, Vfs,
 };
 use crate::store::{Access, Availability, Ino, Store, StoreOptions};
 use crate::sync::{self, Engine};
@@ -31,7 +31,7 @@ const READ: OpenMode = OpenMode { access: Access::Read, truncate: Truncate::No }
 const WRITE: OpenMode = OpenMode { access: Access::Write, truncate: Truncate::No };
 
 /// A file system on a store whose server is not there.
-fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path, writable: Writable) -> Arc<Vfs> {
+fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path) -> Arc<Vfs> {
     let settings = sync::Settings {
         account: "ada".to_owned(),
         device: "desk".to_owned(),
@@ -42,7 +42,7 @@ fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path, writable: Writable)
     let client = Client::new("http://127.0.0.1:1").unwrap();
     let (engine, ..) = Engine::start(Arc::clone(&store), client, settings);
     let control_socket = dir.join("control.sock");
-    Vfs::new(store, engine, Settings { sync: SyncMode::Local, writable, control_socket })
+    Vfs::new(store, engine, Settings { sync: SyncMode::Local, control_socket })
 }
 
 /// A drive in a directory of its own, offline.
@@ -54,15 +54,11 @@ struct Drive {
 
 impl Drive {
     fn new() -> Self {
-        Self::with(Writable::Yes)
-    }
-
-    fn with(writable: Writable) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
         let store = Store::open(dir.path(), options).unwrap();
         let runtime = Runtime::new().unwrap();
-        let vfs = offline(store, &runtime, dir.path(), writable);
+        let vfs = offline(store, &runtime, dir.path());
         Self { vfs, runtime, _dir: dir }
     }
 
@@ -134,14 +130,3 @@ macro_rules! refused {
     }};
 }
 use refused;
-
-#[test]
-fn a_read_only_mount_changes_nothing() {
-    let drive = Drive::with(Writable::No);
-    let new = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
-    refused!(drive.vfs.create(ADA, at(Ino::ROOT, "a"), new), Error::ReadOnly);
-    let how = (WRITE, IfExists::Open);
-    refused!(drive.vfs.create_and_open(ADA, at(Ino::ROOT, "a"), 0o644, how), Error::ReadOnly);
-    refused!(drive.vfs.remove_xattr(Ino::ROOT, b"user.a"), Error::ReadOnly);
-    assert_eq!(drive.find(Ino::ROOT, "a"), None);
-}

@@ -12,8 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::remote::Remote;
 use crate::store::{Error, Ino, Store, StoreOptions};
+use crate::vfs::Vfs;
 use crate::vfs::tests::offline;
-use crate::vfs::{Vfs, Writable};
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
 
@@ -40,7 +40,7 @@ impl Instance {
         remote.forget_begun();
         let store = open(dir.path());
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let vfs = offline(Arc::clone(&store), &runtime, dir.path(), Writable::Yes);
+        let vfs = offline(Arc::clone(&store), &runtime, dir.path());
         Self { vfs, sequences, store, remote, runtime, dir }
     }
 
