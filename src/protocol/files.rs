@@ -98,6 +98,26 @@ pub struct NodeState {
     pub entries: Vec<Entry>,
 }
 
+impl NodeState {
+    /// A node of root's made at `time`, without target, xattrs, content and names.
+    pub fn new(kind: Kind, mode: u32, time: i64) -> Self {
+        Self {
+            kind,
+            mode,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            mtime: time,
+            ctime: time,
+            btime: time,
+            target: None,
+            xattrs: BTreeMap::new(),
+            content: None,
+            entries: Vec::new(),
+        }
+    }
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -1,7 +1,5 @@
 //! The server's changes: after the last page the store is the server's tree, and nothing dirty is lost.
 
-use std::collections::BTreeMap;
-
 use miaofs::content::{CHUNK_SIZE, Digest};
 use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
@@ -19,21 +17,16 @@ pub(super) fn state(kind: Kind, entries: &[(NodeId, &str)]) -> NodeState {
     let content =
         (kind == Kind::File).then(|| ContentRef { digest: Digest::of_nothing(), size: 0 });
     NodeState {
-        kind,
-        mode: 0o640,
         uid: 3,
         gid: 4,
-        rdev: 0,
         mtime: 11,
         ctime: 12,
-        btime: 10,
-        target: None,
-        xattrs: BTreeMap::new(),
         content,
         entries: entries
             .iter()
             .map(|(parent, name)| Entry { parent: *parent, name: Name::new(*name).unwrap() })
             .collect(),
+        ..NodeState::new(kind, 0o640, 10)
     }
 }
 

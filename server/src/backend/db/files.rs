@@ -44,20 +44,7 @@ fn select_nodes(user: UserId) -> Statement {
 /// [`Error::Database`].
 pub(crate) async fn insert_root(db: &mut Connection, user: UserId) -> Result<(), Error> {
     let now = unix_now().saturating_mul(1_000_000_000);
-    let state = NodeState {
-        kind: Kind::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        mtime: now,
-        ctime: now,
-        btime: now,
-        target: None,
-        xattrs: Default::default(),
-        content: None,
-        entries: Vec::new(),
-    };
+    let state = NodeState::new(Kind::Directory, 0o755, now);
     let revision = Revision::random();
     let node = Node { id: NodeId::ROOT, version: 1, revision, state: Some(state) };
     write(db, user, &[Record { kind: Kind::Directory, node }]).await?;

@@ -274,20 +274,9 @@ async fn make_directories(
 
 fn new_node(kind: Kind, parent: NodeId, name: &Name, content: Option<ContentRef>) -> NodeChange {
     let now = now_ns();
-    let state = NodeState {
-        kind,
-        mode: if kind == Kind::Directory { DIRECTORY_MODE } else { FILE_MODE },
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        mtime: now,
-        ctime: now,
-        btime: now,
-        target: None,
-        xattrs: Default::default(),
-        content,
-        entries: vec![Entry { parent, name: name.clone() }],
-    };
+    let mode = if kind == Kind::Directory { DIRECTORY_MODE } else { FILE_MODE };
+    let entries = vec![Entry { parent, name: name.clone() }];
+    let state = NodeState { content, entries, ..NodeState::new(kind, mode, now) };
     NodeChange {
         id: NodeId::made_at(state.mtime),
         base: 0,

@@ -1,7 +1,7 @@
 //! Drives in a real database: what a device learns from the feed, and what is counted, against what
 //! is there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -141,18 +141,13 @@ fn stored(content: ContentRef) -> NewContent {
 
 fn new_state(kind: Kind, entries: Vec<Entry>, size: u64) -> NodeState {
     NodeState {
-        kind,
-        mode: 0o644,
         uid: 1000,
         gid: 1000,
-        rdev: 0,
         mtime: -1,
         ctime: i64::MAX,
-        btime: 0,
-        target: None,
-        xattrs: BTreeMap::new(),
         content: (kind == Kind::File).then(|| content(size)),
         entries,
+        ..NodeState::new(kind, 0o644, 0)
     }
 }
 

@@ -25,18 +25,12 @@ fn entry(name: &str) -> Entry {
 
 fn file(text: &str) -> NodeState {
     NodeState {
-        kind: Kind::File,
-        mode: 0o644,
         uid: 1,
         gid: 1,
-        rdev: 0,
-        mtime: 10,
-        ctime: 10,
         btime: 1,
-        target: None,
-        xattrs: BTreeMap::new(),
         content: content(text),
         entries: vec![entry("a.txt")],
+        ..NodeState::new(Kind::File, 0o644, 10)
     }
 }
 

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeMap;
-
 use miaofs::content::Digest;
 use miaofs::protocol::files::{Kind, NodeState};
 use miaofs::protocol::name::Name;
@@ -20,20 +18,8 @@ fn id(number: u64) -> NodeId {
 type Place<'a> = (u64, &'a str);
 
 fn state(kind: Kind, (parent, name): Place<'_>) -> NodeState {
-    NodeState {
-        kind,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        mtime: 0,
-        ctime: 0,
-        btime: 0,
-        target: None,
-        xattrs: BTreeMap::new(),
-        content: None,
-        entries: vec![Entry { parent: id(parent), name: Name::new(name).unwrap() }],
-    }
+    let entries = vec![Entry { parent: id(parent), name: Name::new(name).unwrap() }];
+    NodeState { entries, ..NodeState::new(kind, 0o755, 0) }
 }
 
 fn node(number: u64, before: Option<Place<'_>>, now: Option<Place<'_>>) -> DirtyNode {

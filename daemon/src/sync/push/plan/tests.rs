@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::collections::BTreeMap;
-
 use miaofs::protocol::files::{Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
@@ -24,20 +22,7 @@ fn input(now: Instant) -> PlanInput {
 fn file(number: u64, size: u64) -> DirtyNode {
     let entries =
         vec![Entry { parent: NodeId::ROOT, name: Name::new(format!("f{number}")).unwrap() }];
-    let state = NodeState {
-        kind: Kind::File,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        mtime: 0,
-        ctime: 0,
-        btime: 0,
-        target: None,
-        xattrs: BTreeMap::new(),
-        content: None,
-        entries,
-    };
+    let state = NodeState { entries, ..NodeState::new(Kind::File, 0o644, 0) };
     DirtyNode {
         ino: Ino(number),
         id: NodeId::random(),

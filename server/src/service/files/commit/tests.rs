@@ -28,20 +28,8 @@ fn entry(parent: u8, name: &str) -> Entry {
 
 fn state(kind: Kind, entries: Vec<Entry>, size: u64) -> NodeState {
     let content = ContentRef { digest: Digest::of(&size.to_be_bytes()), size };
-    NodeState {
-        kind,
-        mode: 0o644,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        mtime: 0,
-        ctime: 0,
-        btime: 0,
-        target: None,
-        xattrs: BTreeMap::new(),
-        content: (kind == Kind::File).then_some(content),
-        entries,
-    }
+    let content = (kind == Kind::File).then_some(content);
+    NodeState { content, entries, ..NodeState::new(kind, 0o644, 0) }
 }
 
 fn directory(parent: u8, name: &str) -> Option<NodeState> {
