@@ -7,16 +7,16 @@ use miaofs::protocol::host::HostName;
 use super::BlobId;
 use super::blobs::StoreFailure;
 
-/// A failure of something the server stands on.
+/// A failure of a backend.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The database refused or is gone.
+    /// The database refused a statement.
     #[error("database: {0}")]
     Database(#[source] sqlx::Error),
-    /// The database went away while something was committed: it may stay or not.
+    /// The connection was lost during a commit, which may have been applied or not.
     #[error("the database went away during a commit: {0}")]
     CommitUnknown(#[source] sqlx::Error),
-    /// Another change was in the way of this one, of which nothing stays.
+    /// Another transaction was in the way of this one, which was rolled back.
     #[error("another change was in the way: {0}")]
     SerializationFailure(#[source] sqlx::Error),
     /// The URL of the database is none.
@@ -61,7 +61,7 @@ pub(crate) enum Error {
     File {
         /// Path of the file or directory.
         path: PathBuf,
-        /// Why.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// A blob is not where its row says.
@@ -75,27 +75,27 @@ pub(crate) enum Error {
     Unreachable {
         /// Name of the host.
         host: HostName,
-        /// Why.
+        /// Cause of the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// This machine cannot make connections.
     #[error("cannot set up connections: {0}")]
     Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// Another process that the server stands on does not answer, or not yet; it may in a moment.
+    /// A backend of another process does not answer, or not yet; it may in a moment.
     #[error("{what} does not answer: {source}")]
     Unavailable {
         /// Name of that process.
         what: &'static str,
-        /// Why.
+        /// Cause of the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The process is stopping.
     #[error("the process is stopping")]
     Stopping,
-    /// A store refused or is gone.
+    /// A store failed.
     #[error(transparent)]
     Store(Box<StoreFailure>),
-    /// The queue refused or is gone.
+    /// The queue failed.
     #[error("queue: {0}")]
     Queue(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -120,7 +120,7 @@ impl Layout {
         })
     }
 
-    /// The blobs that the content stands on.
+    /// The blobs that hold the content.
     pub(crate) fn blobs(&self) -> BTreeSet<BlobId> {
         self.runs
             .iter()

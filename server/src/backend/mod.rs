@@ -1,4 +1,4 @@
-//! What the server stands on: SQL, the tracker, staging disks and stores; knows no rule of the service.
+//! The backends of the server: SQL, the tracker, the queue, staging disks and stores; no rule of the service.
 
 pub(crate) mod blobs;
 mod blocking;

@@ -112,7 +112,7 @@ impl Staging {
     /// Writes into a blob that was made before.
     ///
     /// # Errors
-    /// [`Error::NoSpace`]; [`Error::File`], also when the blob is gone.
+    /// [`Error::NoSpace`]; [`Error::File`], also when the blob does not exist.
     pub(crate) async fn write(&self, blob: BlobId, offset: u64, bytes: Bytes) -> Result<(), Error> {
         let path = self.path(blob);
         run_blocking(move || {
@@ -127,7 +127,7 @@ impl Staging {
     /// Writes a blob that was made before from its start, from many pieces.
     ///
     /// # Errors
-    /// [`Error::NoSpace`]; [`Error::File`], also when the blob is gone.
+    /// [`Error::NoSpace`]; [`Error::File`], also when the blob does not exist.
     pub(crate) async fn fill(&self, blob: BlobId, pieces: Vec<Bytes>) -> Result<(), Error> {
         /// Small pieces are gathered into writes of this many bytes.
         const GATHER: usize = 1024 * 1024;
@@ -226,7 +226,7 @@ impl Staging {
         run_blocking(move || remove_if_exists(&path)).await
     }
 
-    /// All that stands on the disk. Files with names that are not ours are left alone and out.
+    /// Contents of the disk. Files with other names than ours are skipped.
     ///
     /// # Errors
     /// [`Error::File`].
@@ -249,9 +249,9 @@ impl Staging {
         run_blocking(move || path.try_exists().map_err(|error| Error::file(&path, error))).await
     }
 
-    /// The staged blobs, as they are found; whoever stops taking them ends the search.
+    /// The staged blobs, as the scan finds them; dropping the receiver ends the scan.
     pub(crate) fn list(&self) -> mpsc::Receiver<Result<StagedFile, Error>> {
-        /// Blobs that are found ahead of whoever takes them.
+        /// Blobs that the scan finds ahead of the receiver.
         const AHEAD: usize = 256;
         let (sender, receiver) = mpsc::channel(AHEAD);
         let directory = self.directory.clone();
@@ -275,7 +275,7 @@ impl Staging {
     }
 }
 
-/// A staged blob, as it stands on the disk.
+/// File of a staged blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StagedFile {
     /// Id of the blob.
@@ -323,7 +323,7 @@ impl Drop for Draft {
         if let Some(path) = self.path.take()
             && let Err(error) = remove_if_exists(&path)
         {
-            tracing::warn!(%error, "a blob that nobody needs stays until the next start");
+            tracing::warn!(%error, "an unneeded blob stays until the next start");
         }
     }
 }

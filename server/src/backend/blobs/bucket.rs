@@ -136,7 +136,7 @@ impl Bucket {
         Ok(found)
     }
 
-    /// Answers the ETag that the object must have.
+    /// Puts a file in one piece, and returns the ETag that the object must have.
     async fn put_whole(&self, at: &Key, file: Arc<File>, size: u64) -> Result<String, Error> {
         let (bytes, md5) = read_part(file, 0..size).await?;
         let put = self.writes.put(at, PutPayload::from_bytes(bytes)).await;

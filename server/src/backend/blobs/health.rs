@@ -1,4 +1,4 @@
-//! Which stores have failed a moment ago, so that another copy is read first, and is said once.
+//! Health of the stores: one that failed a moment ago is read last, and that is logged once.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What stores hold: verified copies, objects as listings show them, multipart uploads that are not completed.
+//! Objects of stores: verified copies, objects of listings, multipart uploads that are not completed.
 
 use super::settings::StoreName;
 use crate::backend::BlobId;

@@ -1,4 +1,4 @@
-//! How a blob is cut for a multipart put: parts are runs of chunks, few enough and large enough.
+//! Parts of a multipart upload: runs of chunks, few enough and large enough for the service.
 
 use std::fs::File;
 use std::ops::Range;

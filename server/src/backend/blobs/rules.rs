@@ -1,4 +1,4 @@
-//! What a service that speaks S3 does in its own way, as data; the code that talks to it is one.
+//! Rules of one service that speaks S3 where it differs, as data; the code that talks to all is one.
 
 use std::time::Duration;
 

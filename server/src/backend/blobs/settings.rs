@@ -1,4 +1,4 @@
-//! Which stores there are, where they are, and which of them keep what is uploaded.
+//! Settings of the stores: their names and addresses, and which of them keep what is uploaded.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -76,7 +76,7 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// One blob; `None` when there is none, or none that contents stand on.
+/// A blob by its id; `None` when there is none, or it is marked for deletion.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].

@@ -1,4 +1,4 @@
-//! Contents: which a user owns, and how many nodes name each.
+//! Contents: their layouts, their owners, and the number of nodes that name each.
 
 use std::collections::{HashMap, HashSet};
 
@@ -42,7 +42,7 @@ pub(crate) async fn owned(
     Ok(owned)
 }
 
-/// Adds `delta` nodes of the user to the counts of all `digests`, each of which stands once.
+/// Adds `delta` nodes of the user to the counts of all `digests`, each of which is given once.
 ///
 /// A content whose count falls to 0 waits from `now` (seconds since 1970) for its collection, and
 /// counts as claimed now, so that undoing a deletion needs no upload.
@@ -170,7 +170,7 @@ pub(crate) async fn by_md5(
     row.map(|row| digest_from_column(row.try_get(0)?)).transpose()
 }
 
-/// Inserts contents that the server does not have, each once, with the blobs that they stand on.
+/// Inserts contents that the server does not have, each once, with the blobs that they use.
 ///
 /// # Errors
 /// [`Error::Duplicate`] when one is there, [`Error::Database`].
@@ -360,7 +360,7 @@ fn select_collectable(before: i64) -> Statement {
     select
 }
 
-/// Removes a content with all that says who owns it and where it is. Answers the blobs that it stood on.
+/// Removes a content with the records of its owners and blobs. Returns the blobs that it used.
 ///
 /// # Errors
 /// [`Error::Database`].

@@ -38,7 +38,7 @@ pub(super) fn commit_error(error: sqlx::Error) -> Error {
     }
 }
 
-/// The database has gone away, or takes no changes; nothing was changed.
+/// The database went away, or takes no changes; nothing was changed.
 fn unavailable(error: sqlx::Error) -> Error {
     Error::Unavailable { what: "the database", source: Box::new(error) }
 }

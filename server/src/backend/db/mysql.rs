@@ -22,7 +22,7 @@ use crate::backend::settings::Schema;
 const WRITERS: u32 = 24;
 /// Connections that read at once, of the primary and of a replica each.
 const READERS: u32 = 16;
-/// Time a request waits for a primary that restarts before it is told to come again.
+/// Time a request waits for a primary that restarts before it fails as unavailable.
 const PRIMARY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time a request waits for the replica before it asks the primary.
 const REPLICA_TIMEOUT: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ const STATEMENTS: usize = 128;
 const MIGRATION_WAIT: i64 = 600;
 /// Pause before a server that is just starting is tried again.
 const RECONNECT: Duration = Duration::from_millis(200);
-/// Takes the lock of whoever migrates this database, of all programs on the server.
+/// Takes the lock for migrating this database, among all programs on the server.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('miaofs:', MD5(DATABASE())), ?)";
 const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('miaofs:', MD5(DATABASE())))";
 

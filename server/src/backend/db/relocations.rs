@@ -16,7 +16,7 @@ pub(crate) struct OldCopy {
     pub transfer: Transfer,
     /// The key of the object that is left.
     pub key: String,
-    /// Since when it may go, in seconds since 1970; another value once somebody has claimed it.
+    /// Time from which it may be removed, in seconds since 1970; another value once it is claimed.
     pub at: i64,
 }
 

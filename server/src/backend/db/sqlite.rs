@@ -11,7 +11,7 @@ use super::migrations;
 use crate::backend::Error;
 use crate::backend::settings::Schema;
 
-/// Time a request waits for a connection before it is told to come again.
+/// Time a request waits for a connection before it fails as busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that read at once.
 const READERS: u32 = 8;

@@ -89,7 +89,7 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
-    /// Locks the rows that it finds, waiting for whoever has them. A change of SQLite is alone anyway.
+    /// Locks the rows that it finds, waiting for other transactions. A change of SQLite is alone anyway.
     pub(crate) const fn lock(mut self, lock: Lock) -> Self {
         self.lock = Some(lock);
         self
@@ -136,7 +136,7 @@ impl Statement {
         self
     }
 
-    /// Runs a change. Answers how many rows it found, be they changed or the same as before.
+    /// Runs a change. Returns the number of rows that it matched, be they changed or the same as before.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Duplicate`].
@@ -147,7 +147,7 @@ impl Statement {
         }
     }
 
-    /// Runs the insertion of one row. Answers the number that the database gave it as its key.
+    /// Runs the insertion of one row. Returns the key that the database gave it.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Duplicate`].

@@ -1,4 +1,4 @@
-//! What an operator sees and decides of accounts.
+//! Accounts as an operator sees and changes them.
 
 use super::{Connection, Row, query};
 use crate::backend::{Error, UserId};

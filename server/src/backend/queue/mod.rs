@@ -125,7 +125,7 @@ impl Deliveries {
     }
 }
 
-/// A message with a worker. Dropped without an answer it is delivered again, to whoever is there.
+/// A delivered message. Dropped without an answer it is delivered again, to any consumer.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     /// The message.

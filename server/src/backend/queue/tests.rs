@@ -1,4 +1,4 @@
-//! What a queue promises, each on all of them; what only RabbitMQ can promise, on a real one.
+//! Promises of every queue, tested on all of them; those of RabbitMQ alone, on a real one.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

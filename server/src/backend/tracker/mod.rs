@@ -1,4 +1,4 @@
-//! The tracker: what is true for a while, and known to all processes of one server.
+//! The tracker: records with a lifetime that all processes of one server share.
 //!
 //! Access tokens, uploads in flight, challenges, rate limits and wake-ups. Everything in it has a lifetime and
 //! may be lost: then clients renew their tokens, and uploads are found again from what stands on the
@@ -100,7 +100,7 @@ impl Tracker {
         ask!(self, records => records.remove_expired())
     }
 
-    /// Ends what the tracker does by itself, after the requests under way.
+    /// Ends the background tasks of the tracker, after the requests under way.
     pub(crate) async fn close(&self) {
         ask!(self, records => records.close());
     }
@@ -188,7 +188,7 @@ impl Tracker {
         ask!(self, records => records.uploads_of(user, digest))
     }
 
-    /// Uploads of a host whose time is over. Finished ones may go by themselves.
+    /// Uploads of a host that have expired. Finished ones may vanish by themselves.
     ///
     /// # Errors
     /// When the tracker cannot be read.
@@ -207,7 +207,7 @@ impl Tracker {
         ask!(self, records => records.receiving_uploads(host))
     }
 
-    /// Marks a chunk as received and renews the upload. Answers whether the upload is still receiving;
+    /// Marks a chunk as received and renews the upload. Returns `true` if the upload is still receiving;
     /// when it is not, nothing is marked.
     ///
     /// # Errors
@@ -325,7 +325,7 @@ impl Tracker {
 
 /// Changes of drives.
 impl Tracker {
-    /// Wakes whoever waits for a drive, in whichever process, which has been committed up to `seq`.
+    /// Wakes the waiters of a drive in all processes, after a commit with sequence number `seq`.
     pub(crate) fn announce(&self, user: UserId, seq: u64) {
         self.waiters.wake(user, seq);
         if let Records::Redis(redis) = &self.records {

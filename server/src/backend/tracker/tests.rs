@@ -1,4 +1,4 @@
-//! What every tracker promises: one suite, run on the embedded one and on a real Redis.
+//! Promises of every tracker: one suite, run on the embedded one and on a real Redis.
 
 use std::future::Future;
 use std::num::NonZeroU32;

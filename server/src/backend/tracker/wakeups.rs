@@ -10,12 +10,12 @@ use tokio::sync::watch;
 
 use crate::backend::UserId;
 
-/// Who waits in this process, by drive.
+/// Waiters of this process, by drive.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiters(Arc<Mutex<HashMap<UserId, watch::Sender<u64>>>>);
 
 impl Waiters {
-    /// Wakes whoever waits for a drive, unless they know of `seq` already.
+    /// Wakes the waiters of a drive, unless they know of `seq` already.
     pub(super) fn wake(&self, user: UserId, seq: u64) {
         let mut drives = self.lock();
         let Some(drive) = drives.get(&user) else { return };

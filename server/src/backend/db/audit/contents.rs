@@ -1,4 +1,4 @@
-//! What may be wrong with contents: how often they are named, what they stand on, and what moves that.
+//! Checks of contents: their reference counts, the blobs that they use, and the transfers of those.
 
 use std::collections::BTreeSet;
 

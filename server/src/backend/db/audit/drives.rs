@@ -1,4 +1,4 @@
-//! What may be wrong with the drives: counts of accounts, nodes, and entries.
+//! Checks of drives: the totals of accounts, nodes, and entries.
 
 use miaofs::content::Digest;
 use miaofs::protocol::ids::NodeId;

@@ -9,7 +9,7 @@ use super::Redis;
 use crate::backend::Error;
 use crate::backend::tracker::{Decision, RateLimit};
 
-/// Answers 0, or for how many microseconds the try comes too early. Times are whole microseconds,
+/// Returns 0, or the microseconds by which the try comes too early. Times are whole microseconds,
 /// which a double holds exactly.
 static COUNT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(

@@ -104,7 +104,7 @@ impl Redis {
         Ok(Epoch(epoch))
     }
 
-    /// Redis forgets by itself what is over.
+    /// Does nothing: Redis expires keys by itself.
     pub(super) async fn remove_expired(&self) -> Result<(), Error> {
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Notifications {
     }
 }
 
-/// Wakes whoever waits in this process by what any process publishes, forever.
+/// Wakes the waiters of this process by what any process publishes, forever.
 pub(super) async fn listen(client: Client, channel: String, waiters: Waiters) {
     loop {
         if let Err(error) = listen_once(&client, &channel, &waiters).await {

@@ -111,7 +111,7 @@ impl Redis {
         upload_of(id, &values)
     }
 
-    /// The uploads of these ids; those that are gone are `None`.
+    /// The uploads of these ids; `None` for those that do not exist any more.
     async fn uploads(
         &self,
         ids: &[UploadId],
