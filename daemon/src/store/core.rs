@@ -15,6 +15,7 @@ use super::error::{Error, while_doing};
 use super::inodes::inode::Inode;
 use super::node::{Access, Ino};
 use super::tree::change::Change;
+use super::tree::frozen::FrozenTree;
 use super::tree::transaction::{Committed, Tree};
 use super::tree::view::View;
 
@@ -34,6 +35,8 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Store {
     pub(super) options: StoreOptions,
     pub(super) tree: Mutex<Tree>,
+    /// Answers those who read while a long transaction has the tree.
+    pub(super) frozen: FrozenTree,
     pub(super) data: Arc<DataFiles>,
     pub(super) journal: Journal,
     pub(super) dirtied: watch::Sender<u64>,
@@ -56,12 +59,12 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Reads the tree at one moment.
+    /// Reads the tree at one moment; the last one before a long transaction, while such runs.
     pub(crate) fn view<T, E: From<Error>>(
         &self,
         read: impl FnOnce(&mut View<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        read(&mut View { tree: &mut self.tree() })
+        self.frozen.read(|| self.tree(), |tree| read(&mut View { tree }))
     }
 
     /// Changes the tree in one transaction; an `Err` undoes all of it.

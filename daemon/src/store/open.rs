@@ -13,6 +13,7 @@ use super::disk::lock::Lock;
 use super::disk::space::DiskSpace;
 use super::disk::{chunk_rows, manifest_rows, meta, schema};
 use super::error::{Error, while_doing};
+use super::tree::frozen::FrozenTree;
 use super::tree::transaction::Tree;
 use super::upkeep::{recovery, timer};
 
@@ -36,6 +37,7 @@ impl Store {
             options,
             journal,
             tree: Mutex::new(Tree::new(db, Arc::clone(&data))?),
+            frozen: FrozenTree::default(),
             data,
             dirtied: watch::Sender::new(0),
             space: DiskSpace::default(),

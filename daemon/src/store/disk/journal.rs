@@ -34,6 +34,11 @@ impl Journal {
         Ok(Self { log, database: database.to_owned() })
     }
 
+    /// Path of the database.
+    pub(crate) fn database(&self) -> &Path {
+        &self.database
+    }
+
     /// Has all that is committed survive power loss.
     ///
     /// `fdatasync` also makes the length of the log durable, and a frame counts only when its

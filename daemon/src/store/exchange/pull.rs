@@ -14,13 +14,19 @@ use super::rules::Rules;
 use crate::store::core::Store;
 use crate::store::disk::record::Status;
 use crate::store::disk::{
-    chunk_rows, data_files, inode_queries, manifest_rows, meta, pending_rows,
+    chunk_rows, data_files, inode_queries, manifest_rows, meta, pending_rows, schema,
 };
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::runs;
 use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::node::Ino;
+use crate::store::tree::frozen::TreeLock;
 use crate::store::tree::transaction::{Committed, Tree};
+
+/// Changes from which on those who read the tree do not wait for the transaction.
+const LONG_BATCH: usize = 64;
+/// Changes that are looked up with the tree locked once.
+const LOOKUPS: usize = 256;
 
 impl Store {
     /// Sequence number up to which the changes of the server have been applied.
@@ -44,8 +50,9 @@ impl Store {
                 .iter()
                 .map(|inode| (inode.ino, (&**inode, inode.content_state_mut())))
                 .collect();
-            let mut tree = self.tree();
-            if !all_locked(&mut tree, nodes, &content_states)? {
+            let mut locked = self.tree_for(nodes.len())?;
+            let tree = &mut *locked.tree;
+            if !all_locked(tree, nodes, &content_states)? {
                 continue;
             }
             let (applied, committed) = tree.transact(|tree| {
@@ -58,8 +65,8 @@ impl Store {
                 Ok::<_, Error>(applied)
             })?;
             tree.cursor = cursor;
-            self.finish_moves(&mut tree, &applied.moves)?;
-            drop(tree);
+            self.finish_moves(tree, &applied.moves)?;
+            drop(locked);
             self.finish_contents(&applied.actions, &mut content_states)?;
             if committed == Committed::Dirty {
                 self.notify_dirty();
@@ -68,10 +75,29 @@ impl Store {
         }
     }
 
+    /// Locks the tree for so many changes. Readers do not wait for many.
+    fn tree_for(&self, changes: usize) -> Result<TreeLock<'_>, Error> {
+        if changes < LONG_BATCH {
+            return Ok(TreeLock::short(self.tree()));
+        }
+        self.frozen.freeze(|| self.tree(), || schema::connect(self.journal.database()))
+    }
+
     /// The inodes of a batch that have bytes here or are in memory, by rising number.
     fn inodes_of(&self, nodes: &[files::Node]) -> Result<Vec<Arc<Inode>>, Error> {
-        let mut tree = self.tree();
         let mut inodes = BTreeMap::new();
+        for some in nodes.chunks(LOOKUPS) {
+            self.add_inodes_of(some, &mut inodes)?;
+        }
+        Ok(inodes.into_values().collect())
+    }
+
+    fn add_inodes_of(
+        &self,
+        nodes: &[files::Node],
+        inodes: &mut BTreeMap<Ino, Arc<Inode>>,
+    ) -> Result<(), Error> {
+        let mut tree = self.tree();
         for node in nodes {
             let Some(ino) = tree.by_id(node.id)? else { continue };
             let record = tree.record(ino)?;
@@ -81,7 +107,7 @@ impl Store {
                 inodes.insert(ino, tree.inode(ino)?);
             }
         }
-        Ok(inodes.into_values().collect())
+        Ok(())
     }
 
     /// Data files go where their rows went. The tree stays locked: nobody may make one there meanwhile.

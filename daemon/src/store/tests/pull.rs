@@ -1,5 +1,8 @@
 //! The server's changes: after the last page the store is the server's tree, and nothing dirty is lost.
 
+use std::sync::Mutex;
+use std::time::Duration;
+
 use miaofs::content::{CHUNK_SIZE, Digest};
 use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
@@ -222,4 +225,63 @@ fn a_node_deleted_here_and_changed_there_comes_back() {
     store.sync_tree().unwrap();
     assert_eq!(read_all(&store, back), b"changed");
     assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
+}
+
+/// The tree as another thread sees it while a batch is applied.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    size: u64,
+    old_name: Option<Ino>,
+    new_names: usize,
+}
+
+impl Seen {
+    fn look(store: &Store, ino: Ino) -> Self {
+        let seen = store.view::<_, Error>(|view| {
+            Ok(Self {
+                size: view.node(ino)?.attributes.size,
+                old_name: view.entry(Ino::ROOT, b"written")?,
+                new_names: view.children(Ino::ROOT, 0, 1000)?.len(),
+            })
+        });
+        seen.unwrap()
+    }
+}
+
+#[test]
+fn who_reads_the_tree_while_many_changes_are_applied_sees_none_of_them_and_does_not_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let written = create(&store, "written");
+    written.write_at(0, b"first", 1).unwrap();
+    let last = write_file(&store, "last", b"");
+    let id_of = |ino| store.dirty_node(ino).unwrap().unwrap().id;
+    let (first_id, last_id) = (id_of(written.ino()), id_of(last));
+    push(&store, written.ino(), 1);
+    push(&store, last, 2);
+    written.write_at(0, b"more than before", 3).unwrap();
+    store.change(|change| change.touch(last, 4, 4)).unwrap();
+
+    let seen = Mutex::new(None);
+    let rule = |local: &DirtyNode, _: &files::Node| {
+        if local.ino == last {
+            let (answer, answered) = std::sync::mpsc::channel();
+            let (reader, ino) = (Arc::clone(&store), written.ino());
+            std::thread::spawn(move || answer.send(Seen::look(&reader, ino)));
+            let found = answered.recv_timeout(Duration::from_secs(20));
+            *seen.lock().unwrap() = Some(found.expect("a reader does not wait for the batch"));
+        }
+        Resolution::TakeRemote
+    };
+    let at = |name: &str| Some(state(Kind::File, &[(NodeId::ROOT, name)]));
+    let new = (0..100).map(|index| node(NodeId::random(), 10 + index, at(&format!("{index}"))));
+    let mut nodes = vec![node(first_id, 5, at("renamed"))];
+    nodes.extend(new);
+    nodes.push(node(last_id, 200, at("last")));
+    store.apply(&nodes, &Rules { node: &rule, name: NEVER.name }, 200).unwrap();
+
+    let before = Seen { size: 16, old_name: Some(written.ino()), new_names: 2 };
+    assert_eq!(seen.lock().unwrap().take(), Some(before));
+    let after = Seen { size: 0, old_name: None, new_names: 102 };
+    assert_eq!(Seen::look(&store, written.ino()), after);
 }

@@ -4,6 +4,7 @@
 
 pub(super) mod change;
 pub(super) mod entries;
+pub(super) mod frozen;
 pub(super) mod inode_cache;
 pub(super) mod pinned;
 pub(super) mod transaction;

@@ -26,6 +26,8 @@ use crate::store::node::Ino;
 const NODES_MAX: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("64 Ki is not zero");
 /// Entries, and names known to be free, that are kept in memory.
 const ENTRIES_MAX: NonZeroUsize = NonZeroUsize::new(128 * 1024).expect("128 Ki is not zero");
+/// Rows, and entries, that a frozen tree keeps in memory.
+const FROZEN_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("1 Ki is not zero");
 
 /// The tree, its caches, and the transaction in progress.
 pub(crate) struct Tree {
@@ -51,7 +53,18 @@ pub(crate) struct Tree {
     pub(crate) used: Vec<(Ino, i64)>,
     /// True if anything was committed since the time was last written down.
     pub(crate) has_committed: bool,
+    /// The state that it shows.
+    pub(crate) moment: Moment,
     transaction: Option<Transaction>,
+}
+
+/// The state that a tree shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The newest: the tree itself.
+    Now,
+    /// The one that was committed when a long transaction began. Nothing edits it.
+    Frozen,
 }
 
 /// Cookies of the names that a transaction took away.
@@ -107,6 +120,37 @@ impl Tree {
             pinned: Pinned::default(),
             used: Vec::new(),
             has_committed: false,
+            moment: Moment::Now,
+            transaction: None,
+        })
+    }
+
+    /// The tree as it is committed now, for reading on a connection of its own while this one is changed.
+    ///
+    /// Of the inodes in memory it has those whose size and times are newer than their rows: nobody else's become so
+    /// while this tree is locked.
+    pub(crate) fn frozen(&self, db: Database) -> Result<Self, Error> {
+        let mut inodes = LruCache::unbounded();
+        for inode in self.inodes_with_dirty_attributes() {
+            inodes.put(inode.ino, inode);
+        }
+        Ok(Self {
+            inos: Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?,
+            cookies: Counter::load(&db, "next_cookie", 1)?,
+            db,
+            data: Arc::clone(&self.data),
+            nodes: LruCache::new(FROZEN_MAX),
+            entries: LruCache::new(FROZEN_MAX),
+            inodes,
+            cursor: self.cursor,
+            flush_queue: Vec::new(),
+            unloaded_partials: Vec::new(),
+            pinned: Pinned::default(),
+            pending_unlinks: Vec::new(),
+            cached: self.cached,
+            used: Vec::new(),
+            has_committed: false,
+            moment: Moment::Frozen,
             transaction: None,
         })
     }

@@ -2,7 +2,7 @@
 
 use miaofs::protocol::ids::NodeId;
 
-use super::transaction::Tree;
+use super::transaction::{Moment, Tree};
 use crate::store::disk::entry_rows;
 use crate::store::disk::record::Status;
 use crate::store::error::Error;
@@ -27,7 +27,8 @@ impl View<'_> {
         };
         if let Some(inode) = self.tree.loaded_inode(ino) {
             let attributes = *inode.attributes();
-            if attributes.dirty {
+            // A long transaction may have written them to the row already, where they are not seen yet.
+            if attributes.dirty || self.tree.moment == Moment::Frozen {
                 node.attributes.size = attributes.size;
                 node.attributes.mtime = attributes.mtime;
                 node.attributes.ctime = attributes.ctime;
