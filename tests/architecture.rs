@@ -1,13 +1,16 @@
 //! Reads the sources of the workspace and fails where they leave the architecture.
 //!
-//! Layers import downwards only, an outside crate stays in the folder that owns it, and files and
-//! functions stay short enough to read. The rules themselves are tried on small samples, so that
-//! each is known to fail when it should. So is the check that every promise of the mount names a test.
+//! Layers and the floors in them import downwards only, no files use each other, an outside crate stays in the
+//! folder that owns it, no two types of a crate have one name, and files and functions stay short enough to read.
+//! The rules themselves are tried on small samples, so that each is known to fail when it should. So is the check
+//! that every promise of the mount names a test.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "architecture/code.rs"]
 mod code;
+#[path = "architecture/house.rs"]
+mod house;
 #[path = "architecture/promises.rs"]
 mod promises;
 #[path = "architecture/rules.rs"]
@@ -16,6 +19,7 @@ mod rules;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use house::check_crates;
 use promises::{Unproven, unproven};
 use rules::{Fault, Purpose, Source, Violation, check, test_files};
 
@@ -44,7 +48,12 @@ fn violations(files: &[(String, String)]) -> Vec<Violation> {
         true => Purpose::Tests,
         false => Purpose::Production,
     };
-    sources.iter().flat_map(|source| check(source, purpose(source))).collect()
+    let mut found: Vec<Violation> =
+        sources.iter().flat_map(|source| check(source, purpose(source))).collect();
+    let production: Vec<Source> =
+        sources.into_iter().filter(|it| purpose(it) == Purpose::Production).collect();
+    found.extend(check_crates(&production));
+    found
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -180,6 +189,73 @@ fn what_is_too_long_or_has_no_header_is_found() {
 fn a_folder_that_is_no_layer_is_found() {
     let found = faults("daemon/src/util/mod.rs", "fn f() {}");
     assert_eq!(found, [Fault::NoLayer("util".to_owned())]);
+}
+
+/// What the rules for whole crates say to files, given as paths and code.
+fn faults_of_crates(files: &[(&str, &str)]) -> Vec<(String, Fault)> {
+    let sources: Vec<Source> = files.iter().map(|(path, text)| Source { path, text }).collect();
+    check_crates(&sources).into_iter().map(|it| (it.place, it.fault)).collect()
+}
+
+#[test]
+fn files_that_use_each_other_are_found_also_through_others_and_re_exports() {
+    let door = ("daemon/src/vfs/mod.rs", "mod a; mod b; mod c; pub(crate) use a::A;");
+    let c = ("daemon/src/vfs/c.rs", "use super::A; struct C(A);");
+    for a in ["use super::b::B; pub(crate) struct A(B);", "pub(crate) struct A(super::b::B);"] {
+        let files = [
+            door,
+            ("daemon/src/vfs/a.rs", a),
+            ("daemon/src/vfs/b.rs", "use super::c; pub(crate) struct B; fn f() { c::g() }"),
+            c,
+        ];
+        let circle = ["a.rs", "b.rs", "c.rs"].map(|file| format!("daemon/src/vfs/{file}"));
+        let expected = ("daemon/src/vfs/a.rs:1".to_owned(), Fault::Circle(circle.to_vec()));
+        assert_eq!(faults_of_crates(&files), [expected], "{a}");
+    }
+    let tests_only = "#[cfg(test)]\nmod tests { use super::super::b::B; } pub(crate) struct A;";
+    let straight = [door, ("daemon/src/vfs/a.rs", tests_only), c];
+    assert_eq!(faults_of_crates(&straight), []);
+}
+
+#[test]
+fn who_uses_a_higher_floor_or_stands_on_none_is_found() {
+    let door = ("daemon/src/store/mod.rs", "mod disk; mod tree; pub(crate) use tree::view::View;");
+    let view =
+        ("daemon/src/store/tree/view.rs", "use crate::store::disk::rows; pub(crate) struct View;");
+    let rows = |code| ("daemon/src/store/disk/rows.rs", code);
+    let above = Fault::AboveFloor("daemon/src/store/tree/view.rs".to_owned());
+    let found = faults_of_crates(&[door, view, rows("\nuse crate::store::View;")]);
+    assert_eq!(found, [("daemon/src/store/disk/rows.rs:2".to_owned(), above)]);
+    assert_eq!(faults_of_crates(&[door, view, rows("pub(crate) fn load() {}")]), []);
+    let nowhere = Fault::NoFloor("attic".to_owned());
+    let found = faults_of_crates(&[door, ("daemon/src/store/attic/box.rs", "struct Old;")]);
+    assert_eq!(found, [("daemon/src/store/attic/box.rs:1".to_owned(), nowhere)]);
+}
+
+#[test]
+fn a_public_type_name_that_stands_twice_in_a_crate_is_found() {
+    let a = ("daemon/src/vfs/a.rs", "pub(crate) struct Place; pub(crate) enum Error {}");
+    let twin = Fault::Twin("Place".to_owned(), "daemon/src/vfs/a.rs".to_owned());
+    let code = "pub enum Error {}\npub(super) enum Place {}";
+    let found = faults_of_crates(&[a, ("daemon/src/vfs/b.rs", code)]);
+    assert_eq!(found, [("daemon/src/vfs/b.rs:2".to_owned(), twin)]);
+    let harmless = "struct Place; impl T for U { type Place = u8; } fn f(place: Place) {}";
+    assert_eq!(faults_of_crates(&[a, ("daemon/src/vfs/b.rs", harmless)]), []);
+    assert_eq!(faults_of_crates(&[a, ("server/src/http/b.rs", "pub struct Place;")]), []);
+}
+
+#[test]
+fn a_doc_comment_that_asks_is_found() {
+    let path = "daemon/src/vfs/read.rs";
+    let question = |word: &str| Fault::Question(word.to_owned());
+    assert_eq!(faults(path, "/// How many there are.\nfn f() {}"), [question("How")]);
+    assert_eq!(
+        faults(path, "struct A {\n    /// Whether it is.\n    a: B }"),
+        [question("Whether")]
+    );
+    let harmless =
+        "/// Number of bytes.\n/// What follows is more.\nfn f() {}\n// What a day\n//// It";
+    assert_eq!(faults(path, harmless), []);
 }
 
 #[test]

@@ -16,10 +16,43 @@ pub(crate) struct Token {
 /// A path such as `crate::store::tree`, with groups spelt out; a glob ends with `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Path {
-    /// Its words in order.
+    /// Its words in order; a last `self` of a group is left out.
     pub words: Vec<String>,
     /// The line of its first word.
     pub line: usize,
+    /// The name under which it is imported; `None` where it is used in the code.
+    pub import: Option<Import>,
+}
+
+/// An import of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Import {
+    /// The name that it has in the file.
+    pub alias: String,
+    /// Whether the file passes it on (`pub use`).
+    pub reach: Reach,
+}
+
+/// Who can use what an item names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The file.
+    Private,
+    /// Others, too: `pub`, `pub(crate)`, `pub(super)`, `pub(in …)`.
+    Public,
+}
+
+/// A named item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Definition {
+    /// The keyword: `struct`, `fn`, `mod`, …
+    pub keyword: String,
+    /// Its name.
+    pub name: String,
+    /// The line of its name.
+    pub line: usize,
+    /// Who can use it.
+    pub reach: Reach,
 }
 
 /// A function with a body.
@@ -201,6 +234,41 @@ pub(crate) fn functions(tokens: &[Token]) -> Vec<Function> {
         .collect()
 }
 
+/// Keywords that a name of the file follows.
+const KEYWORDS: [&str; 9] =
+    ["fn", "struct", "enum", "trait", "type", "const", "static", "union", "mod"];
+
+/// All items with a name, those within other items among them.
+pub(crate) fn definitions(tokens: &[Token]) -> Vec<Definition> {
+    let named = |(_, pair): &(usize, &[Token])| {
+        KEYWORDS.contains(&pair[0].text.as_str()) && is_word(&pair[1].text)
+    };
+    let found = (0..).zip(tokens.windows(2)).filter(named);
+    found
+        .map(|(at, pair)| Definition {
+            keyword: pair[0].text.clone(),
+            name: pair[1].text.clone(),
+            line: pair[1].line,
+            reach: reach(&tokens[..at]),
+        })
+        .collect()
+}
+
+/// The reach of the item whose keyword comes after `before`.
+fn reach(before: &[Token]) -> Reach {
+    let text = |back: usize| before.iter().nth_back(back).map_or("", |token| token.text.as_str());
+    let back = usize::from(matches!(text(0), "const" | "async" | "unsafe"));
+    let is_public = match text(back) {
+        "pub" => true,
+        ")" => {
+            let word = before.iter().rev().skip_while(|token| token.text != "(").nth(1);
+            word.is_some_and(|token| token.text == "pub")
+        }
+        _ => false,
+    };
+    if is_public { Reach::Public } else { Reach::Private }
+}
+
 /// All paths of two words or more, and single words that are imported.
 pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
     let mut found = Vec::new();
@@ -212,20 +280,24 @@ pub(crate) fn paths(tokens: &[Token]) -> Vec<Path> {
             continue;
         }
         let line = tokens[at].line;
+        let reach = (before == "use").then(|| reach(&tokens[..at - 1]));
         let mut spelt_out = Vec::new();
         at = spell_out(tokens, at, &mut Vec::new(), &mut spelt_out);
-        spelt_out.retain(|words| words.len() > 1 || before == "use");
-        found.extend(spelt_out.into_iter().map(|words| Path { words, line }));
+        spelt_out.retain(|(words, _)| words.len() > 1 || reach.is_some());
+        found.extend(spelt_out.into_iter().map(|(words, alias)| {
+            let import = reach.map(|reach| Import { alias, reach });
+            Path { words, line, import }
+        }));
     }
     found
 }
 
-/// Adds every path of the use tree at `at` to `found`; answers the index after the tree.
+/// Adds every path of the use tree at `at` to `found`, with the name that it goes by; answers the index after the tree.
 fn spell_out(
     tokens: &[Token],
     mut at: usize,
     prefix: &mut Vec<String>,
-    found: &mut Vec<Vec<String>>,
+    found: &mut Vec<(Vec<String>, String)>,
 ) -> usize {
     let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
     let depth = prefix.len();
@@ -243,12 +315,15 @@ fn spell_out(
                 at += 1;
                 break;
             }
+            "self" if depth > 0 => {}
             word if word == "*" || is_word(word) => prefix.push(word.to_owned()),
             _ => break,
         }
         at += 1;
         if text(at) != "::" {
-            found.push(prefix.clone());
+            let alias =
+                if text(at) == "as" { text(at + 1) } else { prefix.last().map_or("", |it| it) };
+            found.push((prefix.clone(), alias.to_owned()));
             break;
         }
         at += 1;

@@ -9,17 +9,72 @@ const FILE_LINES_MAX: usize = 500;
 /// The most lines that a function may have.
 const FUNCTION_LINES_MAX: usize = 60;
 
-/// A crate of the workspace and its layers, the lowest first.
-struct Crate {
-    folder: &'static str,
+/// A crate of the workspace, its layers and what is on their floors, each the lowest first.
+pub(crate) struct Crate {
+    /// Its folder, with `/` at the end.
+    pub folder: &'static str,
     layers: &'static [&'static str],
+    /// For a layer, the files and folders on each floor. What shares a floor may use each other.
+    pub floors: &'static [(&'static str, Floors)],
 }
 
-const CRATES: [Crate; 3] = [
-    Crate { folder: "src/", layers: &["content", "protocol", "client"] },
-    Crate { folder: "server/src/", layers: &["backend", "service", "http", "config", "cli"] },
-    Crate { folder: "daemon/src/", layers: &["store", "sync", "vfs", "fuse", "cli"] },
+/// The crates of the workspace.
+pub(crate) const CRATES: [Crate; 3] = [
+    Crate { folder: "src/", layers: &["content", "protocol", "client"], floors: &[] },
+    Crate {
+        folder: "server/src/",
+        layers: &["backend", "service", "http", "config", "cli"],
+        floors: &[("service", &SERVICE)],
+    },
+    Crate {
+        folder: "daemon/src/",
+        layers: &["store", "sync", "vfs", "fuse", "cli"],
+        floors: &[("store", &STORE), ("sync", &SYNC), ("cli", &COMMANDS)],
+    },
 ];
+
+/// The floors of a layer, the lowest first, each with the files and folders on it.
+type Floors = &'static [&'static [&'static str]];
+
+const STORE: [&[&str]; 9] = [
+    &["blocking", "node"],
+    &["error"],
+    &["disk"],
+    &["inodes"],
+    &["tree"],
+    &["core"],
+    &["upkeep"],
+    &["bytes"],
+    &["exchange", "open"],
+];
+const SYNC: [&[&str]; 7] = [
+    &["error", "mutex", "status"],
+    &["link", "metrics"],
+    &["core"],
+    &["download", "pull"],
+    &["upload"],
+    &["push"],
+    &["engine"],
+];
+const COMMANDS: [&[&str]; 6] = [
+    &["terminal"],
+    &["state", "mounting"],
+    &["control"],
+    &["daemon"],
+    &["completions", "config", "login", "logout", "mount", "signup", "status", "sync", "umount"],
+    &["mount_helper"],
+];
+const SERVICE: [&[&str]; 6] = [
+    &["caller", "error", "policy"],
+    &["accounts", "files", "hosts"],
+    &["context"],
+    &["downloads"],
+    &["fsck", "transfer", "uploads"],
+    &["gc"],
+];
+
+/// Words with which a doc comment asks instead of telling.
+const QUESTIONS: [&str; 6] = ["What", "How", "Whether", "Which", "It", "Its"];
 
 /// What comes from outside (or from `miaofs`), and the only places that may use it.
 const OWNERS: [(&[&str], &[&str]); 12] = [
@@ -82,6 +137,16 @@ pub(crate) enum Fault {
     NoLayer(String),
     /// An outside crate is used where another folder owns it.
     Owned(String),
+    /// A doc comment begins with one of [`QUESTIONS`].
+    Question(String),
+    /// Files that use each other.
+    Circle(Vec<String>),
+    /// A file or folder of a layer that stands on no floor of it.
+    NoFloor(String),
+    /// A file uses one on a higher floor of its layer.
+    AboveFloor(String),
+    /// A public type has a name that another one in the crate has: name and other file.
+    Twin(String, String),
 }
 
 impl fmt::Display for Violation {
@@ -100,6 +165,13 @@ impl fmt::Display for Violation {
             Fault::Upward(path) => write!(f, "`{path}` is above this layer"),
             Fault::NoLayer(folder) => write!(f, "folder `{folder}` is no layer of its crate"),
             Fault::Owned(path) => write!(f, "`{path}` belongs to another folder"),
+            Fault::Question(word) => {
+                write!(f, "a doc comment begins with `{word}`: say what it is")
+            }
+            Fault::Circle(files) => write!(f, "files use each other: {}", files.join(", ")),
+            Fault::NoFloor(room) => write!(f, "`{room}` stands on no floor of its layer"),
+            Fault::AboveFloor(file) => write!(f, "{file} is on a higher floor"),
+            Fault::Twin(name, other) => write!(f, "the name `{name}` stands in {other}, too"),
         }
     }
 }
@@ -142,6 +214,7 @@ pub(crate) fn check(source: &Source, purpose: Purpose) -> Vec<Violation> {
     };
     let paths = code::paths(&production);
     let mut faults = size_and_header(source, &all);
+    faults.extend(questions(source.text));
     faults.extend(unwraps(&production));
     faults.extend(globs(&paths));
     faults.extend(layers(source.path, &paths));
@@ -164,6 +237,22 @@ fn size_and_header(source: &Source, tokens: &[Token]) -> Vec<(usize, Fault)> {
     let long = code::functions(tokens).into_iter().filter(|it| it.length > FUNCTION_LINES_MAX);
     faults.extend(long.map(|it| (it.line, Fault::LongFunction(it.name, it.length))));
     faults
+}
+
+/// Doc comments of items that begin with a question.
+fn questions(text: &str) -> impl Iterator<Item = (usize, Fault)> {
+    let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+    let is_first = |at: usize| at == 0 || text_of_doc(lines[at - 1]).is_none();
+    let found = (0..lines.len()).filter(|at| is_first(*at)).filter_map(|at| {
+        let word = text_of_doc(lines[at])?.split_whitespace().next()?;
+        QUESTIONS.contains(&word).then(|| (at + 1, Fault::Question(word.to_owned())))
+    });
+    found.collect::<Vec<_>>().into_iter()
+}
+
+/// The text of a line of a doc comment.
+fn text_of_doc(line: &str) -> Option<&str> {
+    line.strip_prefix("///").filter(|rest| !rest.starts_with('/'))
 }
 
 fn unwraps(tokens: &[Token]) -> impl Iterator<Item = (usize, Fault)> {
@@ -201,8 +290,8 @@ fn layers(file: &str, paths: &[Path]) -> Vec<(usize, Fault)> {
     upward.map(|path| (path.line, Fault::Upward(path.words.join("::")))).collect()
 }
 
-/// Where a file stands in the tree of modules: `fuse/mod.rs` is `fuse`, `main.rs` the root.
-fn modules(file: &str) -> Vec<&str> {
+/// Place of a file in the tree of modules: `fuse/mod.rs` is `fuse`, `main.rs` the root.
+pub(crate) fn modules(file: &str) -> Vec<&str> {
     let stem = file.trim_end_matches(".rs");
     let words = stem.split('/').filter(|word| !matches!(*word, "mod" | "main" | "lib"));
     words.collect()
