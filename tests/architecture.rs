@@ -71,7 +71,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// What the rules say to a file that has a header and this code below it.
+/// The faults that the rules find in a file that has a header and this code below it.
 fn faults(path: &str, code: &str) -> Vec<Fault> {
     let text = format!("//! A sample of code.\n{code}");
     let found = check(&Source { path, text: &text }, Purpose::Production);
@@ -160,15 +160,15 @@ fn a_file_is_for_tests_only_when_its_parent_says_so() {
                   #[cfg(test)]\n#[path = \"real_tests.rs\"]\nmod tests;";
     let unwrap = "fn f() { g().unwrap() }";
     let files = [
-        file("daemon/src/store/mod.rs", parent),
-        file("daemon/src/store/fixture.rs", unwrap),
-        file("daemon/src/store/fixture/more.rs", unwrap),
-        file("daemon/src/store/real_tests.rs", unwrap),
-        file("daemon/src/store/real.rs", unwrap),
-        file("daemon/src/store/inside.rs", unwrap),
+        file("daemon/src/vfs/mod.rs", parent),
+        file("daemon/src/vfs/fixture.rs", unwrap),
+        file("daemon/src/vfs/fixture/more.rs", unwrap),
+        file("daemon/src/vfs/real_tests.rs", unwrap),
+        file("daemon/src/vfs/real.rs", unwrap),
+        file("daemon/src/vfs/inside.rs", unwrap),
     ];
     let places: Vec<String> = violations(&files).into_iter().map(|it| it.place).collect();
-    assert_eq!(places, ["daemon/src/store/real.rs:2", "daemon/src/store/inside.rs:2"]);
+    assert_eq!(places, ["daemon/src/vfs/real.rs:2", "daemon/src/vfs/inside.rs:2"]);
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_folder_that_is_no_layer_is_found() {
     assert_eq!(found, [Fault::NoLayer("util".to_owned())]);
 }
 
-/// What the rules for whole crates say to files, given as paths and code.
+/// The faults that the rules for whole crates find in files, given as paths and code.
 fn faults_of_crates(files: &[(&str, &str)]) -> Vec<(String, Fault)> {
     let sources: Vec<Source> = files.iter().map(|(path, text)| Source { path, text }).collect();
     check_crates(&sources).into_iter().map(|it| (it.place, it.fault)).collect()
@@ -222,11 +222,12 @@ fn who_uses_a_higher_floor_or_stands_on_none_is_found() {
     let door = ("daemon/src/store/mod.rs", "mod disk; mod tree; pub(crate) use tree::view::View;");
     let view =
         ("daemon/src/store/tree/view.rs", "use crate::store::disk::rows; pub(crate) struct View;");
+    let wing = ("daemon/src/store/tree/mod.rs", "pub(super) mod view;");
     let rows = |code| ("daemon/src/store/disk/rows.rs", code);
     let above = Fault::AboveFloor("daemon/src/store/tree/view.rs".to_owned());
-    let found = faults_of_crates(&[door, view, rows("\nuse crate::store::View;")]);
+    let found = faults_of_crates(&[door, wing, view, rows("\nuse crate::store::View;")]);
     assert_eq!(found, [("daemon/src/store/disk/rows.rs:2".to_owned(), above)]);
-    assert_eq!(faults_of_crates(&[door, view, rows("pub(crate) fn load() {}")]), []);
+    assert_eq!(faults_of_crates(&[door, wing, view, rows("pub(crate) fn load() {}")]), []);
     let nowhere = Fault::NoFloor("attic".to_owned());
     let found = faults_of_crates(&[door, ("daemon/src/store/attic/box.rs", "struct Old;")]);
     assert_eq!(found, [("daemon/src/store/attic/box.rs:1".to_owned(), nowhere)]);

@@ -16,7 +16,7 @@ pub(crate) struct Token {
 /// A path such as `crate::store::tree`, with groups spelt out; a glob ends with `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Path {
-    /// Its words in order; a last `self` of a group is left out.
+    /// The words in order; a last `self` of a group is left out.
     pub words: Vec<String>,
     /// The line of its first word.
     pub line: usize,
@@ -29,7 +29,7 @@ pub(crate) struct Path {
 pub(crate) struct Import {
     /// The name that it has in the file.
     pub alias: String,
-    /// Whether the file passes it on (`pub use`).
+    /// Public if the file passes it on (`pub use`).
     pub reach: Reach,
 }
 
@@ -47,7 +47,7 @@ pub(crate) enum Reach {
 pub(crate) struct Definition {
     /// The keyword: `struct`, `fn`, `mod`, …
     pub keyword: String,
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The line of its name.
     pub line: usize,
@@ -58,7 +58,7 @@ pub(crate) struct Definition {
 /// A function with a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Function {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// The line of `fn`.
     pub line: usize,
@@ -127,7 +127,7 @@ fn literal(rest: &[char]) -> Option<usize> {
     }
 }
 
-/// Whether what follows a `'` is a character and not a lifetime.
+/// True if a character, not a lifetime, follows a `'`.
 fn is_character(rest: &[char]) -> bool {
     matches!(rest, ['\\', ..] | [_, '\'', ..])
 }

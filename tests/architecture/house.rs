@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::code::{self, Definition, Path, Reach};
 use crate::rules::{CRATES, Crate, Fault, Source, Violation, modules};
 
-/// Type names that a crate may have more than once.
-const TWINS: [&str; 1] = ["Error"];
-/// How many re-exports may lead from one to the next.
+/// Type names that a crate may have more than once: of each layer's errors and each command's arguments.
+const TWINS: [&str; 2] = ["Error", "Args"];
+/// Re-exports that may lead from one to the next.
 const DEPTH_MAX: usize = 8;
 
 /// One file, as the others see it.
@@ -29,7 +29,7 @@ struct House<'a> {
     imports: HashMap<Vec<String>, HashMap<String, Vec<String>>>,
 }
 
-/// Which files each file uses, and on which line it first does.
+/// The files that each file uses, with the line where it first does.
 type Arrows<'a> = BTreeMap<&'a str, BTreeMap<&'a str, usize>>;
 
 /// Everything that is wrong with the crates as wholes. `sources` are compiled for all builds.
@@ -69,7 +69,7 @@ impl<'a> House<'a> {
     fn imports_of(&self, module: &[String]) -> HashMap<String, Vec<String>> {
         let named = self.files[module].paths.iter().filter_map(|path| {
             let import = path.import.as_ref()?;
-            Some((import.alias.clone(), self.from_root(module, &path.words)?))
+            Some((import.alias.clone(), self.rooted(module, &path.words)?))
         });
         let mut imports: HashMap<String, Vec<String>> = named.collect();
         // A path may begin with a module that was imported in the line before.
@@ -88,7 +88,7 @@ impl<'a> House<'a> {
     }
 
     /// A path as it is written in a module, from the root of the crate; `None` when it leads out of it.
-    fn from_root(&self, module: &[String], words: &[String]) -> Option<Vec<String>> {
+    fn rooted(&self, module: &[String], words: &[String]) -> Option<Vec<String>> {
         let supers = words.iter().take_while(|word| *word == "super").count();
         match words.first()?.as_str() {
             "crate" => Some(words[1..].to_vec()),
@@ -131,7 +131,7 @@ impl<'a> House<'a> {
                     let base = self.imports[module].get(path.words.first()?)?;
                     Some([base, &path.words[1..]].concat())
                 };
-                let Some(words) = self.from_root(module, &path.words).or_else(imported) else {
+                let Some(words) = self.rooted(module, &path.words).or_else(imported) else {
                     continue;
                 };
                 if let Some((target, Some(_))) = self.definition(&words, 0)

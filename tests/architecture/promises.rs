@@ -61,7 +61,7 @@ fn exists(test: &str, read: impl Fn(&Path) -> Option<String>) -> bool {
     texts.iter().filter_map(|path| read(path)).any(|text| has_test(&text, name))
 }
 
-/// Whether a text has a function of this name with an attribute that makes it a test.
+/// True if a text has a function of this name with an attribute that makes it a test.
 fn has_test(text: &str, name: &str) -> bool {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let head = format!("fn {name}(");

@@ -11,7 +11,7 @@ const FUNCTION_LINES_MAX: usize = 60;
 
 /// A crate of the workspace, its layers and what is on their floors, each the lowest first.
 pub(crate) struct Crate {
-    /// Its folder, with `/` at the end.
+    /// Folder, with `/` at the end.
     pub folder: &'static str,
     layers: &'static [&'static str],
     /// For a layer, the files and folders on each floor. What shares a floor may use each other.
@@ -76,7 +76,7 @@ const SERVICE: [&[&str]; 6] = [
 /// Words with which a doc comment asks instead of telling.
 const QUESTIONS: [&str; 6] = ["What", "How", "Whether", "Which", "It", "Its"];
 
-/// What comes from outside (or from `miaofs`), and the only places that may use it.
+/// Crates from outside (or from `miaofs`), and the only places that may use it.
 const OWNERS: [(&[&str], &[&str]); 12] = [
     (&["fuser"], &["daemon/src/fuse/"]),
     (&["axum"], &["server/src/http/", "server/src/main.rs"]),
@@ -103,9 +103,9 @@ const OWNERS: [(&[&str], &[&str]); 12] = [
 
 /// One file of the workspace.
 pub(crate) struct Source<'a> {
-    /// Its path from the root of the repository, with `/`.
+    /// Path from the root of the repository, with `/`.
     pub path: &'a str,
-    /// What stands in it.
+    /// The text.
     pub text: &'a str,
 }
 
@@ -114,11 +114,11 @@ pub(crate) struct Source<'a> {
 pub(crate) struct Violation {
     /// Where: path and line.
     pub place: String,
-    /// What is wrong there.
+    /// The rule that is broken.
     pub fault: Fault,
 }
 
-/// What can be wrong.
+/// The ways to break a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// The file does not begin with `//!` and a sentence.
@@ -176,7 +176,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Whether a file is compiled for all builds or for tests only.
+/// Builds that a file is compiled for: all builds or for tests only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// For all builds.
@@ -297,7 +297,7 @@ pub(crate) fn modules(file: &str) -> Vec<&str> {
     words.collect()
 }
 
-/// What follows the root of the crate in a path, when the path leads there.
+/// The rest of a path behind the root of the crate, when the path leads there.
 fn from_root<'a>(modules: &[&str], words: &'a [String]) -> Option<&'a [String]> {
     let supers = words.iter().take_while(|word| *word == "super").count();
     match words.first()?.as_str() {
