@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::control::client::{self, Received};
-use super::control::{Answer, DaemonStatus, Request};
+use super::control::{DaemonStatus, Request, Response};
 use super::mounting::mounted_path::MountedPath;
 use super::state::account::Account;
 use super::state::state_dir::StateDir;
@@ -56,7 +56,7 @@ fn of_drive(args: &Args, state: &StateDir) -> Result<(), Error> {
 fn of_node(args: &Args, path: PathBuf, state: &StateDir, ino: u64) -> Result<(), Error> {
     let mut connection = client::ask(state, &Request::Node { ino })?;
     let deadline = Instant::now() + client::STATUS_LIMIT;
-    let Received::Answer(Answer::Node(node)) = connection.receive(Some(deadline))? else {
+    let Received::Answer(Response::Node(node)) = connection.receive(Some(deadline))? else {
         return Err(connection.unexpected_answer());
     };
     if args.json {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::control::client::{self, Received};
-use super::control::{Answer, Deletions, Request};
+use super::control::{Deletions, Request, Response};
 use super::mounting::mounted_path::MountedPath;
 use super::state::state_dir::StateDir;
 use super::terminal::error::Error;
@@ -57,8 +57,8 @@ pub(super) fn wait(state: &StateDir, ino: Option<u64>, limits: Limits) -> Result
     let mut progress = Progress::on_a_terminal();
     loop {
         match connection.receive(deadline)? {
-            Received::Answer(Answer::Progress(status)) => progress.show(&status),
-            Received::Answer(Answer::Done) => return Ok(()),
+            Received::Answer(Response::Progress(status)) => progress.show(&status),
+            Received::Answer(Response::Done) => return Ok(()),
             Received::Answer(_) => return Err(connection.unexpected_answer()),
             Received::Nothing => {
                 return Err(Error::TimedOut {

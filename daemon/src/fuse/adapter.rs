@@ -18,7 +18,7 @@ use miaofs::protocol::files::Kind;
 use tokio::runtime::Handle as Runtime;
 
 use crate::store::CopyRange;
-use crate::vfs::{AttributeChange, ByteRange, IfExists, NewNode, Privileges, SyncMode, Vfs};
+use crate::vfs::{AttributeChange, ByteRange, IfExists, NodeSpec, Privileges, SyncMode, Vfs};
 
 use super::answer::{Answer, Refuse};
 use super::buffered::XattrReply;
@@ -123,7 +123,7 @@ impl Filesystem for Adapter {
             _ => 0,
         };
         let (caller, new) =
-            (caller_with_umask(request, umask), NewNode { kind, mode, rdev, target: None });
+            (caller_with_umask(request, umask), NodeSpec { kind, mode, rdev, target: None });
         reply.answer(self.vfs.create(caller, entry_name(parent, name), new));
     }
 
@@ -138,7 +138,7 @@ impl Filesystem for Adapter {
     ) {
         let reply = Traced::new("mkdir", request, (parent, name), reply);
         let caller = caller_with_umask(request, umask);
-        let new = NewNode { kind: Kind::Directory, mode, rdev: 0, target: None };
+        let new = NodeSpec { kind: Kind::Directory, mode, rdev: 0, target: None };
         reply.answer(self.vfs.create(caller, entry_name(parent, name), new));
     }
 
@@ -162,7 +162,7 @@ impl Filesystem for Adapter {
     ) {
         let reply = Traced::new("symlink", request, (parent, name), reply);
         let target = Some(target.as_os_str().as_bytes());
-        let new = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
+        let new = NodeSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
         reply.answer(self.vfs.create(caller(request), entry_name(parent, name), new));
     }
 

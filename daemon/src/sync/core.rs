@@ -22,7 +22,7 @@ pub(super) const ACCOUNT_FRESH: Duration = Duration::from_secs(5);
 
 /// Settings of the engine.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct EngineSettings {
     /// Name of the account, for the status.
     pub account: String,
     /// Name of this device: stands in the names of conflict copies.
@@ -37,7 +37,7 @@ pub(crate) struct Settings {
 pub(super) struct Core {
     store: Arc<Store>,
     pub(super) client: Client,
-    pub(super) settings: Settings,
+    pub(super) settings: EngineSettings,
     pub(super) link: Link,
     pub(super) metrics: Metrics,
     /// The account was asked for: what waits for its limits may be possible now.
@@ -62,7 +62,7 @@ impl Core {
     pub(super) fn new(
         store: Arc<Store>,
         client: Client,
-        settings: Settings,
+        settings: EngineSettings,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Invalidation>) {
         let (invalidations, receiver) = mpsc::unbounded_channel();
         let core = Self {

@@ -10,7 +10,7 @@ use miaofs::protocol::accounts::Account;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
-use super::core::{ACCOUNT_FRESH, Core, Settings};
+use super::core::{ACCOUNT_FRESH, Core, EngineSettings};
 use super::download::{Downloader, FetchError, Prefetcher};
 use super::error::{SyncError, with_causes};
 use super::link::LinkState;
@@ -38,7 +38,7 @@ impl Engine {
     pub(crate) fn start(
         store: Arc<Store>,
         client: Client,
-        settings: Settings,
+        settings: EngineSettings,
     ) -> (Self, UnboundedReceiver<Invalidation>) {
         let (core, invalidations) = Core::new(store, client, settings);
         let (requests, receiver) = mpsc::unbounded_channel();

@@ -33,7 +33,7 @@ mod push;
 mod status;
 mod upload;
 
-pub(crate) use self::core::Settings;
+pub(crate) use self::core::EngineSettings;
 pub(crate) use download::FetchError;
 pub(crate) use engine::Engine;
 #[cfg(test)]

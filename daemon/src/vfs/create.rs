@@ -16,7 +16,7 @@ const SET_GROUP_ID: u32 = 0o2000;
 
 /// Description of a node to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NewNode<'a> {
+pub(crate) struct NodeSpec<'a> {
     /// Kind of node.
     pub kind: Kind,
     /// Permission bits, as the caller asked for them.
@@ -37,7 +37,7 @@ impl Vfs {
         &self,
         caller: Caller,
         entry: EntryName<'_>,
-        new: NewNode<'_>,
+        new: NodeSpec<'_>,
     ) -> Result<Stat, Error> {
         check_name(entry.name)?;
         if new.target.is_some_and(|target| target.len() > SYMLINK_MAX) {
@@ -55,7 +55,7 @@ fn make(
     change: &mut Change<'_>,
     caller: Caller,
     entry: EntryName<'_>,
-    new: &NewNode<'_>,
+    new: &NodeSpec<'_>,
 ) -> Result<Ino, Error> {
     match change.entry(entry.parent, entry.name)? {
         Some(_) => Err(Error::Exists),
@@ -68,7 +68,7 @@ pub(super) fn make_at_free_name(
     change: &mut Change<'_>,
     caller: Caller,
     entry: EntryName<'_>,
-    new: &NewNode<'_>,
+    new: &NodeSpec<'_>,
 ) -> Result<Ino, Error> {
     let parent = directory(change, entry.parent)?.attributes;
     let inherits = parent.mode & SET_GROUP_ID != 0;

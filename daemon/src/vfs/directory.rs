@@ -11,7 +11,7 @@ use miaofs::protocol::files::Kind;
 use crate::store::{Child, Ino, View};
 
 use super::lookup::{directory, stat};
-use super::streams::Stream;
+use super::streams::DirStream;
 use super::{DirCache, Error, HandleId, Stat, Vfs};
 
 const AFTER_DOT: u64 = 1;
@@ -97,7 +97,7 @@ type Emit<'a> = dyn FnMut(&mut View<'_>, DirEntry<'_>) -> Result<ControlFlow<()>
 
 fn walk(
     view: &mut View<'_>,
-    stream: &Stream,
+    stream: &DirStream,
     after: u64,
     emit: &mut Emit<'_>,
 ) -> Result<(), Error> {

@@ -44,7 +44,7 @@ use crate::sync::Engine;
 pub(crate) use allocate::{Allocation, ByteRange};
 pub(crate) use attributes::{AttributeChange, Time};
 pub(crate) use caller::Caller;
-pub(crate) use create::NewNode;
+pub(crate) use create::NodeSpec;
 pub(crate) use directory::DirEntry;
 pub(crate) use error::Error;
 pub(crate) use handles::HandleId;
@@ -71,7 +71,7 @@ pub(crate) enum SyncMode {
 
 /// Settings of a mount.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct MountSettings {
     /// Place that `close` and `fsync` wait for.
     pub sync: SyncMode,
     /// The daemon's control socket, which the root directory names in an xattr; its directory is
@@ -95,12 +95,12 @@ pub(crate) struct Vfs {
     handles: Handles,
     pinned: PinnedFiles,
     streams: Streams,
-    settings: Settings,
+    settings: MountSettings,
 }
 
 impl Vfs {
     /// A file system over a store and the engine that keeps it equal with the server.
-    pub(crate) fn new(store: Arc<Store>, engine: Engine, settings: Settings) -> Arc<Self> {
+    pub(crate) fn new(store: Arc<Store>, engine: Engine, settings: MountSettings) -> Arc<Self> {
         let (handles, streams) = (Handles::default(), Streams::default());
         let pinned = PinnedFiles::default();
         Arc::new(Self { store, engine, handles, pinned, streams, settings })

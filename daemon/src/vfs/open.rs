@@ -11,7 +11,7 @@ use super::create::make_at_free_name;
 use super::handles::Handle;
 use super::lookup::stat;
 use super::write::Privileges;
-use super::{Caller, EntryName, Error, HandleId, NewNode, Stat, Vfs, check_name, now};
+use super::{Caller, EntryName, Error, HandleId, NodeSpec, Stat, Vfs, check_name, now};
 
 /// Treatment of the content on opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Vfs {
         (mode, if_exists): (OpenMode, IfExists),
     ) -> Result<(Stat, HandleId), Error> {
         check_name(entry.name)?;
-        let new = NewNode { kind: Kind::File, mode: permissions, rdev: 0, target: None };
+        let new = NodeSpec { kind: Kind::File, mode: permissions, rdev: 0, target: None };
         let ((mut stat, found), content) = self.store.change_and_open(mode.access, |change| {
             let (found, ino) = match (change.entry(entry.parent, entry.name)?, if_exists) {
                 (Some(_), IfExists::Fail) => return Err(Error::Exists),

@@ -23,14 +23,14 @@ pub(crate) enum DirCache {
 
 /// An open directory.
 #[derive(Debug)]
-pub(super) struct Stream {
+pub(super) struct DirStream {
     pub(super) ino: Ino,
     cache: DirCache,
     /// The cookie of the last entry when the reading began.
     end: AtomicU64,
 }
 
-impl Stream {
+impl DirStream {
     /// The cookie behind which nothing is read: what comes later is seen after `rewinddir`.
     pub(super) fn end(&self) -> u64 {
         self.end.load(Ordering::Relaxed)
@@ -49,7 +49,7 @@ pub(super) struct Streams(Mutex<Open>);
 #[derive(Debug, Default)]
 struct Open {
     last: u64,
-    streams: HashMap<HandleId, Arc<Stream>>,
+    streams: HashMap<HandleId, Arc<DirStream>>,
     /// Directories one stream of which the kernel caches.
     cached: HashSet<Ino>,
 }
@@ -61,12 +61,12 @@ impl Streams {
         let cache = if open.cached.insert(ino) { DirCache::Allowed } else { DirCache::Bypass };
         open.last += 1;
         let id = HandleId(open.last);
-        let stream = Stream { ino, cache, end: AtomicU64::new(end) };
+        let stream = DirStream { ino, cache, end: AtomicU64::new(end) };
         open.streams.insert(id, Arc::new(stream));
         (id, cache)
     }
 
-    pub(super) fn get(&self, id: HandleId) -> Result<Arc<Stream>, Error> {
+    pub(super) fn get(&self, id: HandleId) -> Result<Arc<DirStream>, Error> {
         self.lock().streams.get(&id).cloned().ok_or(Error::BadHandle)
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Flags {
     /// or rediss:// for TLS. Without it the server is this process alone.
     #[arg(long, env = "MIAOFS_SERVER_REDIS_URL", value_name = "URL", hide_env_values = true)]
     pub(super) redis_url: Option<SecretString>,
-    /// What all keys in Redis begin with.
+    /// Prefix of all keys in Redis.
     #[arg(long, env = "MIAOFS_SERVER_REDIS_PREFIX", value_name = "NAME")]
     pub(super) redis_prefix: Option<KeyPrefix>,
     /// The MySQL or MariaDB that holds what lasts, as mysql://user:password@host:port/database; without
@@ -54,7 +54,7 @@ pub(crate) struct Flags {
     /// Seconds for which content that nothing names is kept.
     #[arg(long, env = "MIAOFS_SERVER_GRACE_PERIOD", value_name = "SECONDS")]
     pub(super) grace_period: Option<u64>,
-    /// Whether contents that came in chunks are found by their MD5 too: true or false.
+    /// Find contents that came in chunks by their MD5, too: true or false.
     #[arg(long, env = "MIAOFS_SERVER_MD5_INDEX", value_name = "BOOL")]
     pub(super) md5_index: Option<bool>,
     /// Seconds after which an idle upload is swept.
@@ -81,7 +81,7 @@ pub(crate) struct Flags {
     /// RabbitMQ that transfers go by, as amqp://USER:PASSWORD@HOST:PORT/VHOST; without, within this process.
     #[arg(long, env = "MIAOFS_SERVER_AMQP_URL", value_name = "URL", hide_env_values = true)]
     pub(super) amqp_url: Option<SecretString>,
-    /// What the names of exchanges and queues begin with.
+    /// Prefix of the names of exchanges and queues.
     #[arg(long, env = "MIAOFS_SERVER_AMQP_PREFIX", value_name = "WORD")]
     pub(super) amqp_prefix: Option<KeyPrefix>,
     /// Transfers that run at once on this host.
@@ -113,8 +113,8 @@ pub(crate) struct ServingFlags {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, env = "MIAOFS_SERVER_LISTEN", value_name = "ADDR")]
     pub(super) listen: Option<SocketAddr>,
-    /// Whether to bring the database to this program's version first: true or false; with false, it has to
-    /// be there already (`migrate-db`).
+    /// Bring the database to this program's version first: true or false; with false, it has to be there
+    /// already (`migrate-db`).
     #[arg(long, env = "MIAOFS_SERVER_MIGRATE", value_name = "BOOL")]
     pub(super) migrate: Option<bool>,
     /// Roles of this process: account, files, upload, download, transfer.

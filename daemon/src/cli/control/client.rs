@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::{Answer, DaemonStatus, Request, SocketPath};
+use super::{DaemonStatus, Request, Response, SocketPath};
 use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::Error;
 
@@ -21,7 +21,7 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) enum Received {
     /// An answer.
-    Answer(Answer),
+    Answer(Response),
     /// Nothing until the deadline.
     Nothing,
 }
@@ -53,7 +53,7 @@ impl Connection {
         match self.line(deadline) {
             Ok(None) => Ok(Received::Nothing),
             Ok(Some(line)) => match serde_json::from_slice(&line) {
-                Ok(Answer::Failed(report)) => Err(Error::Reported(report)),
+                Ok(Response::Failed(report)) => Err(Error::Reported(report)),
                 Ok(answer) => Ok(Received::Answer(answer)),
                 Err(error) => {
                     tracing::debug!("answer of the daemon: {error}");
@@ -89,7 +89,7 @@ impl Connection {
 pub(crate) fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
     let mut connection = ask(state, &Request::Status)?;
     match connection.receive(Some(Instant::now() + STATUS_LIMIT))? {
-        Received::Answer(Answer::Status(status)) => Ok(*status),
+        Received::Answer(Response::Status(status)) => Ok(*status),
         Received::Answer(_) => Err(connection.unexpected_answer()),
         Received::Nothing => Err(Error::TimedOut {
             what: format!("no answer from the daemon of {}", state.path().display()),

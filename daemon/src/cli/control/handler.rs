@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::server::Answers;
-use super::{Answer, DaemonStatus, Deletions, Request};
+use super::{DaemonStatus, Deletions, Request, Response};
 use crate::cli::mounting::plan::MountPlan;
 use crate::cli::state::account::Account;
 use crate::cli::state::state_dir::StateDir;
@@ -56,9 +56,9 @@ impl RequestHandler {
         let _ = answers.send(last).await;
     }
 
-    async fn status(&self) -> Answer {
+    async fn status(&self) -> Response {
         match self.engine_status().await {
-            Ok(engine) => Answer::Status(Box::new(DaemonStatus {
+            Ok(engine) => Response::Status(Box::new(DaemonStatus {
                 running: true,
                 pid: std::process::id(),
                 mountpoint: self.mountpoint.clone(),
@@ -66,7 +66,7 @@ impl RequestHandler {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 engine,
             })),
-            Err(error) => Answer::Failed(Error::Store(error).report()),
+            Err(error) => Response::Failed(Error::Store(error).report()),
         }
     }
 
@@ -74,18 +74,18 @@ impl RequestHandler {
         self.engine.status().await
     }
 
-    async fn node(&self, ino: Ino) -> Answer {
+    async fn node(&self, ino: Ino) -> Response {
         let engine = self.engine.clone();
-        Answer::Node(run_blocking(move || engine.node_state(ino)).await)
+        Response::Node(run_blocking(move || engine.node_state(ino)).await)
     }
 
-    async fn flush(&self, scope: Scope, answers: &Answers) -> Answer {
+    async fn flush(&self, scope: Scope, answers: &Answers) -> Response {
         let progress = async {
             loop {
                 tokio::time::sleep(PROGRESS_PERIOD).await;
                 if let Ok(status) = self.engine_status().await {
                     // A command that reads slowly misses a step of its bar, nothing else.
-                    let _ = answers.try_send(Answer::Progress(Box::new(status)));
+                    let _ = answers.try_send(Response::Progress(Box::new(status)));
                 }
             }
         };
@@ -93,7 +93,7 @@ impl RequestHandler {
             result = self.engine.flush(scope) => result,
             never = progress => never,
         };
-        result.map_or_else(|error| Answer::Failed(report(&error)), |()| Answer::Done)
+        result.map_or_else(|error| Response::Failed(report(&error)), |()| Response::Done)
     }
 
     /// Waits a moment until the engine has used its new session, so that what is asked next finds it signed in.
@@ -107,14 +107,14 @@ impl RequestHandler {
         let _ = tokio::time::timeout(SIGN_IN_LIMIT, signed_in).await;
     }
 
-    async fn sign_in_again(&self) -> Answer {
+    async fn sign_in_again(&self) -> Response {
         match Account::signed_in(&self.state) {
             Ok((_, refresh_token)) => {
                 self.engine.sign_in_again(refresh_token).await;
                 self.until_signed_in().await;
-                Answer::Done
+                Response::Done
             }
-            Err(error) => Answer::Failed(error.report()),
+            Err(error) => Response::Failed(error.report()),
         }
     }
 }

@@ -56,7 +56,7 @@ pub(super) enum Deletions {
 /// Answer of the daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "answer", content = "body", rename_all = "snake_case")]
-pub(super) enum Answer {
+pub(super) enum Response {
     /// To [`Request::Status`].
     Status(Box<DaemonStatus>),
     /// To [`Request::Node`].

@@ -12,7 +12,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Answer, Request, SocketPath};
+use super::{Request, Response, SocketPath};
 use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::{Error, Exit, Report};
 
@@ -20,7 +20,7 @@ use crate::cli::terminal::error::{Error, Exit, Report};
 const REQUEST_MAX: u64 = 64 * 1024;
 
 /// Where the answers to one request go.
-pub(crate) type Answers = mpsc::Sender<Answer>;
+pub(crate) type Answers = mpsc::Sender<Response>;
 
 /// The bound socket; its name goes away with it.
 pub(crate) struct ControlSocket {
@@ -93,7 +93,7 @@ where
             }
             Err(report) => {
                 // The peer that sent nonsense may be gone as well.
-                let _ = answers.send(Answer::Failed(report)).await;
+                let _ = answers.send(Response::Failed(report)).await;
                 drop(answers);
             }
         }
@@ -118,7 +118,7 @@ async fn closed_by_peer(reader: &mut BufReader<OwnedReadHalf>) {
     while matches!(reader.read(&mut byte).await, Ok(1)) {}
 }
 
-async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Answer>) -> io::Result<()> {
+async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::Receiver<Response>) -> io::Result<()> {
     while let Some(answer) = queue.recv().await {
         let mut line = serde_json::to_vec(&answer)?;
         line.push(b'\n');
@@ -161,8 +161,8 @@ mod tests {
 
     async fn done(request: Request, answers: Answers) {
         let answer = match request {
-            Request::Flush { ino: Some(7), .. } => Answer::Done,
-            _ => Answer::Failed(Report { exit: Exit::Busy, message: "no".into(), next: None }),
+            Request::Flush { ino: Some(7), .. } => Response::Done,
+            _ => Response::Failed(Report { exit: Exit::Busy, message: "no".into(), next: None }),
         };
         answers.send(answer).await.unwrap();
     }
@@ -178,7 +178,7 @@ mod tests {
         let mode = fs::metadata(state.socket()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let mut connection = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(connection.receive(None), Ok(Received::Answer(Answer::Done))));
+        assert!(matches!(connection.receive(None), Ok(Received::Answer(Response::Done))));
         let mut refused = client::ask(&state, &flush(8)).unwrap();
         assert_eq!(refused.receive(None).unwrap_err().exit(), Exit::Busy);
     }
@@ -188,7 +188,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = serve(dir.path().join("x".repeat(200)), done);
         let mut connection = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(connection.receive(None), Ok(Received::Answer(Answer::Done))));
+        assert!(matches!(connection.receive(None), Ok(Received::Answer(Response::Done))));
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         io::BufReader::new(peer).read_line(&mut answer).unwrap();
         assert!(answer.contains("not a request"), "{answer}");
         let mut connection = client::ask(&state, &flush(7)).unwrap();
-        assert!(matches!(connection.receive(None), Ok(Received::Answer(Answer::Done))));
+        assert!(matches!(connection.receive(None), Ok(Received::Answer(Response::Done))));
     }
 
     #[test]

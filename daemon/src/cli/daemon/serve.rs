@@ -187,9 +187,13 @@ async fn ready(plan: &MountPlan, account: &Account, engine: &Engine) -> Readines
     Readiness { mountpoint: plan.mountpoint.clone(), account: account.to_string(), away }
 }
 
-fn engine_settings(plan: &MountPlan, settings: &Settings, account: &Account) -> sync::Settings {
+fn engine_settings(
+    plan: &MountPlan,
+    settings: &Settings,
+    account: &Account,
+) -> sync::EngineSettings {
     let rate = plan.options.bwlimit.or(settings.bwlimit.map(|rate| rate.0)).flatten();
-    sync::Settings {
+    sync::EngineSettings {
         account: account.user.clone(),
         device: account.device.name.clone(),
         bwlimit: rate.and_then(NonZeroU64::new),
@@ -197,8 +201,8 @@ fn engine_settings(plan: &MountPlan, settings: &Settings, account: &Account) -> 
     }
 }
 
-fn vfs_settings(plan: &MountPlan) -> vfs::Settings {
-    vfs::Settings {
+fn vfs_settings(plan: &MountPlan) -> vfs::MountSettings {
+    vfs::MountSettings {
         sync: plan.options.sync.unwrap_or_default(),
         control_socket: plan.state.socket(),
     }

@@ -7,15 +7,15 @@ use rusqlite::params;
 use super::columns::{ino, inos, kind_to_number, number};
 use super::database::{Database, statement};
 use super::inode_rows::status_to_number;
-use super::record::Status;
+use super::record::NodeStatus;
 use crate::store::error::Error;
 use crate::store::node::Ino;
 
 const FILE: i64 = kind_to_number(Kind::File);
 const DIRECTORY: i64 = kind_to_number(Kind::Directory);
-const PRESENT: i64 = status_to_number(Status::Present);
-const AWAITED: i64 = status_to_number(Status::Awaited);
-const DETACHED: i64 = status_to_number(Status::Detached);
+const PRESENT: i64 = status_to_number(NodeStatus::Present);
+const AWAITED: i64 = status_to_number(NodeStatus::Awaited);
+const DETACHED: i64 = status_to_number(NodeStatus::Detached);
 
 /// Files of a directory to be fetched ahead, and how many of them at the most.
 #[derive(Debug, Clone, Copy)]

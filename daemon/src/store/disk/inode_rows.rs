@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::columns::{ino, kind_from, kind_to_number, number};
 use super::database::{Database, statement};
-use super::record::{Record, Status, Xattrs};
+use super::record::{NodeStatus, Record, Xattrs};
 use crate::store::error::Error;
 use crate::store::node::{Attributes, Ino};
 
@@ -166,21 +166,21 @@ fn attributes_from(row: &Row<'_>) -> rusqlite::Result<Attributes> {
 }
 
 /// The number that stands for a status in the table.
-pub(super) const fn status_to_number(status: Status) -> i64 {
+pub(super) const fn status_to_number(status: NodeStatus) -> i64 {
     match status {
-        Status::Present => 0,
-        Status::Deleted => 1,
-        Status::Awaited => 2,
-        Status::Detached => 3,
+        NodeStatus::Present => 0,
+        NodeStatus::Deleted => 1,
+        NodeStatus::Awaited => 2,
+        NodeStatus::Detached => 3,
     }
 }
 
-fn status_from(row: &Row<'_>, column: usize) -> rusqlite::Result<Status> {
+fn status_from(row: &Row<'_>, column: usize) -> rusqlite::Result<NodeStatus> {
     match row.get::<_, i64>(column)? {
-        0 => Ok(Status::Present),
-        1 => Ok(Status::Deleted),
-        2 => Ok(Status::Awaited),
-        3 => Ok(Status::Detached),
+        0 => Ok(NodeStatus::Present),
+        1 => Ok(NodeStatus::Deleted),
+        2 => Ok(NodeStatus::Awaited),
+        3 => Ok(NodeStatus::Detached),
         other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) type Xattrs = BTreeMap<String, Bytes>;
 ///   its name was taken by another node ─▶ Detached ─ its own change ─▶ Present, or no row
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
+pub(crate) enum NodeStatus {
     /// In the tree, or an orphan that is open or pinned.
     Present,
     /// Gone here; the server must be told.
@@ -41,7 +41,7 @@ pub(crate) enum Status {
 pub(crate) struct Record {
     pub(crate) ino: Ino,
     pub(crate) id: NodeId,
-    pub(crate) status: Status,
+    pub(crate) status: NodeStatus,
     pub(crate) attributes: Attributes,
     /// 512-byte blocks when last flushed.
     pub(crate) blocks: u64,
@@ -78,7 +78,7 @@ impl Record {
         Self {
             ino,
             id,
-            status: Status::Present,
+            status: NodeStatus::Present,
             attributes: Attributes {
                 kind: new.kind,
                 mode: new.mode,
@@ -123,16 +123,16 @@ impl Record {
 
     /// True if it is in the tree without a name: unlinked, but open or pinned.
     pub(crate) fn is_orphan(&self) -> bool {
-        self.status == Status::Present && self.links == 0 && self.ino != Ino::ROOT
+        self.status == NodeStatus::Present && self.links == 0 && self.ino != Ino::ROOT
     }
 
     /// True if the server must be told of it.
     pub(crate) fn is_dirty(&self) -> bool {
         match self.status {
-            Status::Deleted => true,
-            Status::Awaited | Status::Detached => false,
-            Status::Present if self.is_orphan() => self.may_be_known(),
-            Status::Present => self.has_changes(),
+            NodeStatus::Deleted => true,
+            NodeStatus::Awaited | NodeStatus::Detached => false,
+            NodeStatus::Present if self.is_orphan() => self.may_be_known(),
+            NodeStatus::Present => self.has_changes(),
         }
     }
 
@@ -165,6 +165,6 @@ impl Record {
 
     /// True if it is deleted as far as the server is concerned.
     pub(crate) fn is_gone(&self) -> bool {
-        self.status == Status::Deleted || self.is_orphan()
+        self.status == NodeStatus::Deleted || self.is_orphan()
     }
 }

@@ -9,7 +9,7 @@ use super::push::Pushed;
 use crate::store::bytes::snapshot::Snapshot;
 use crate::store::core::Store;
 use crate::store::disk::chunk_rows::{self, ChunkRowState, ChunkState};
-use crate::store::disk::record::Status;
+use crate::store::disk::record::NodeStatus;
 use crate::store::disk::{base_rows, data_files, manifest_rows};
 use crate::store::error::Error;
 use crate::store::inodes::chunks::runs;
@@ -243,7 +243,7 @@ fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
     if pushed.state.is_none() && is_gone {
         // The server has forgotten it: a row that was only to tell it of the end has done so.
         record.base_version = 0;
-        if record.status == Status::Deleted {
+        if record.status == NodeStatus::Deleted {
             return tree.delete_node(ino);
         }
     }

@@ -13,7 +13,7 @@ use miaofs::protocol::ids::NodeId;
 use super::invalidation::Invalidation;
 use super::push::DirtyNode;
 use super::rules::{NameResolution, Resolution, Rules};
-use crate::store::disk::record::{Record, Status};
+use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
 use crate::store::node::{Ino, NewNode};
@@ -87,7 +87,7 @@ impl<'t> ChangeBatch<'t> {
             };
         };
         let record = self.tree.record(ino)?;
-        if record.status == Status::Awaited {
+        if record.status == NodeStatus::Awaited {
             return match &node.state {
                 Some(state) => self.take(ino, node, state),
                 None => self.tree.delete_node(ino),
@@ -97,7 +97,7 @@ impl<'t> ChangeBatch<'t> {
             return Ok(());
         }
         let is_dirty =
-            record.is_dirty() || record.status == Status::Detached && record.has_changes();
+            record.is_dirty() || record.status == NodeStatus::Detached && record.has_changes();
         if !is_dirty {
             return self.apply_remote(ino, node);
         }
@@ -164,7 +164,7 @@ impl<'t> ChangeBatch<'t> {
     fn apply_remote(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
         match &node.state {
             // It was deleted here and comes back: as a new inode, for the old one's data file is to go.
-            Some(state) if self.tree.record(ino)?.status == Status::Deleted => {
+            Some(state) if self.tree.record(ino)?.status == NodeStatus::Deleted => {
                 self.tree.delete_node(ino)?;
                 self.insert_new(node, state)
             }
@@ -184,7 +184,7 @@ impl<'t> ChangeBatch<'t> {
         self.set_base(ino, node)?;
         let record = self.tree.edit(ino)?;
         record.acknowledged = record.change;
-        record.status = Status::Present;
+        record.status = NodeStatus::Present;
         Ok(())
     }
 
@@ -209,7 +209,7 @@ impl<'t> ChangeBatch<'t> {
             self.take_content(ino, content)?;
         }
         self.set_entries(ino, node, &state.entries)?;
-        self.tree.edit(ino)?.status = Status::Present;
+        self.tree.edit(ino)?.status = NodeStatus::Present;
         self.set_base(ino, node)?;
         match &node.state {
             Some(there) => self.clean_if_equal(ino, there),
@@ -293,11 +293,11 @@ impl<'t> ChangeBatch<'t> {
         let record = self.tree.edit(ino)?;
         record.base_version = 0;
         record.in_flight = None;
-        if record.status == Status::Deleted {
+        if record.status == NodeStatus::Deleted {
             return self.tree.delete_node(ino);
         }
         // What is present and has neither name nor handle ends with the transaction.
-        record.status = Status::Present;
+        record.status = NodeStatus::Present;
         record.acknowledged = record.change;
         Ok(())
     }
@@ -332,7 +332,7 @@ impl<'t> ChangeBatch<'t> {
         // Their children's own changes are still to come.
         for ino in left {
             self.drop_entries(ino)?;
-            self.tree.edit(ino)?.status = Status::Detached;
+            self.tree.edit(ino)?.status = NodeStatus::Detached;
         }
         Ok(())
     }
@@ -408,7 +408,7 @@ impl<'t> ChangeBatch<'t> {
         self.tree.remove_entry(parent, name, ino)?;
         let record = self.tree.edit(ino)?;
         if record.links == 0 {
-            record.status = Status::Detached;
+            record.status = NodeStatus::Detached;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use miaofs::protocol::name::NAME_MAX;
 
 use super::apply::ChangeBatch;
 use super::invalidation::Invalidation;
-use crate::store::disk::record::{Record, Status};
+use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
 use crate::store::node::{Ino, NewNode};
@@ -71,7 +71,7 @@ fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Erro
     let kind = Kind::Directory;
     let new = NewNode { kind, mode: 0o755, uid: 0, gid: 0, rdev: 0, target: None, now: 0 };
     let mut record = Record::new(ino, id, new);
-    record.status = Status::Awaited;
+    record.status = NodeStatus::Awaited;
     record.acknowledged = record.change;
     batch.tree.add(record)?;
     Ok(ino)
@@ -81,7 +81,7 @@ fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Erro
 fn undelete(batch: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
     let base = base_rows::base(&batch.tree.db, ino)?;
     let record = batch.tree.edit(ino)?;
-    record.status = Status::Present;
+    record.status = NodeStatus::Present;
     match &base {
         Some(base) => {
             record.take_attributes(base);

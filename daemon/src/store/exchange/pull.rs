@@ -12,7 +12,7 @@ use super::apply::{ChangeBatch, DataFileAction};
 use super::invalidation::Invalidation;
 use super::rules::Rules;
 use crate::store::core::Store;
-use crate::store::disk::record::Status;
+use crate::store::disk::record::NodeStatus;
 use crate::store::disk::{
     chunk_rows, data_files, inode_queries, manifest_rows, meta, pending_rows, schema,
 };
@@ -103,7 +103,8 @@ impl Store {
             let record = tree.record(ino)?;
             let is_file = record.attributes.kind == Kind::File;
             let has_bytes = record.cached > 0 || record.content_dirty;
-            if is_file && record.status != Status::Deleted && (has_bytes || tree.is_loaded(ino)) {
+            if is_file && record.status != NodeStatus::Deleted && (has_bytes || tree.is_loaded(ino))
+            {
                 inodes.insert(ino, tree.inode(ino)?);
             }
         }
@@ -243,7 +244,7 @@ impl Tree {
         let mut record = old.clone();
         record.ino = copy;
         record.id = NodeId::made_at(meta::now());
-        record.status = Status::Present;
+        record.status = NodeStatus::Present;
         record.links = 0;
         record.change = 1;
         record.acknowledged = 0;

@@ -16,7 +16,7 @@ use super::pinned::Pinned;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
 use crate::store::disk::meta::{self, Counter};
-use crate::store::disk::record::{Record, Status};
+use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, chunk_rows, inode_queries, inode_rows, pending_rows};
 use crate::store::error::Error;
 use crate::store::inodes::inode::Inode;
@@ -283,8 +283,8 @@ impl Tree {
     pub(crate) fn present(&mut self, ino: Ino) -> Result<&Record, Error> {
         let record = self.record(ino)?;
         match record.status {
-            Status::Present | Status::Detached => Ok(record),
-            Status::Deleted | Status::Awaited => Err(Error::NoNode(ino)),
+            NodeStatus::Present | NodeStatus::Detached => Ok(record),
+            NodeStatus::Deleted | NodeStatus::Awaited => Err(Error::NoNode(ino)),
         }
     }
 
@@ -406,7 +406,7 @@ impl Tree {
         self.drop_content(ino)?;
         let record = self.edit(ino)?;
         if record.may_be_known() {
-            record.status = Status::Deleted;
+            record.status = NodeStatus::Deleted;
             record.content_dirty = false;
             record.attributes_dirty = false;
             record.xattrs = None;

@@ -4,7 +4,7 @@ use miaofs::protocol::ids::NodeId;
 
 use super::transaction::{Moment, Tree};
 use crate::store::disk::entry_rows;
-use crate::store::disk::record::Status;
+use crate::store::disk::record::NodeStatus;
 use crate::store::error::Error;
 use crate::store::node::{Child, Ino, Node};
 
@@ -101,6 +101,6 @@ impl View<'_> {
     pub(crate) fn by_id(&mut self, id: NodeId) -> Result<Option<Ino>, Error> {
         let Some(ino) = self.tree.by_id(id)? else { return Ok(None) };
         let status = self.tree.record(ino)?.status;
-        Ok(matches!(status, Status::Present | Status::Detached).then_some(ino))
+        Ok(matches!(status, NodeStatus::Present | NodeStatus::Detached).then_some(ino))
     }
 }

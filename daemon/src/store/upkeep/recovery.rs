@@ -17,7 +17,7 @@ use miaofs::protocol::ids::NodeId;
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
 use crate::store::disk::database::Database;
-use crate::store::disk::record::{Record, Status};
+use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, inode_queries, inode_rows, meta, pending_rows};
 use crate::store::error::{Error, while_doing};
 use crate::store::node::{Ino, NewNode};
@@ -125,7 +125,7 @@ fn reap_orphan(db: &Database, data: &DataFiles, ino: Ino) -> Result<(), Error> {
         pending_rows::add_pending_unlink(db, ino)?;
     }
     if record.may_be_known() {
-        record.status = Status::Deleted;
+        record.status = NodeStatus::Deleted;
         record.content_dirty = false;
         record.cached = 0;
         record.bump_change();

@@ -67,7 +67,7 @@ impl TestDevice {
         let options = StoreOptions { cache_limit: 1 << 40, free_floor: 0 };
         let store = Store::open(&directory.join(name), options).unwrap();
         let client = public.with_session(&session, Arc::new(|_session| Ok(())));
-        let settings = Settings {
+        let settings = EngineSettings {
             account: "mia".to_owned(),
             device: name.to_owned(),
             bwlimit: None,

@@ -2,7 +2,7 @@
 
 use super::{ADA, Drive, ROOT_USER, at, refused};
 use crate::store::{Availability, Ino};
-use crate::vfs::{AttributeChange, Caller, Error, NewNode, SetXattr};
+use crate::vfs::{AttributeChange, Caller, Error, NodeSpec, SetXattr};
 use miaofs::protocol::files::Kind;
 
 const ACCESS: &[u8] = b"system.posix_acl_access";
@@ -83,7 +83,7 @@ fn only_members_of_the_group_give_its_set_group_id_bit_with_an_acl() {
 fn what_is_no_acl_or_has_none_is_refused() {
     let drive = Drive::new();
     let ino = drive.file(Ino::ROOT, "a");
-    let new = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target: Some(b"a") };
+    let new = NodeSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, target: Some(b"a") };
     let symlink = drive.vfs.create(ADA, at(Ino::ROOT, "s"), new).unwrap().ino;
     let acl = named([7; 5]);
     refused!(drive.set_acl(ADA, ino, ACCESS, &acl[..acl.len() - 1]), Error::Acl);
@@ -109,7 +109,7 @@ fn a_default_acl_is_handed_down_in_place_of_the_umask() {
     let below = drive.make(maker, directory, "below", (Kind::Directory, 0o750)).ino;
     assert_eq!(drive.vfs.xattr(below, ACCESS).unwrap(), named([7, 6, 4, 5, 0]));
     assert_eq!(drive.vfs.xattr(below, DEFAULT).unwrap(), default);
-    let new = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target: Some(b"a") };
+    let new = NodeSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, target: Some(b"a") };
     let symlink = drive.vfs.create(maker, at(directory, "s"), new).unwrap();
     assert_eq!(symlink.attributes.mode, 0o777);
     assert_eq!(drive.vfs.xattr_names(ADA, symlink.ino).unwrap(), b"");

@@ -19,8 +19,8 @@ use miaofs::protocol::files::Kind;
 use tokio::runtime::Runtime;
 
 use super::{
-    Caller, EntryName, HandleId, IfExists, ModeEffect, NewNode, OpenMode, Privileges, Settings,
-    Stat, SyncMode, Truncate, Vfs,
+    Caller, EntryName, HandleId, IfExists, ModeEffect, MountSettings, NodeSpec, OpenMode,
+    Privileges, Stat, SyncMode, Truncate, Vfs,
 };
 use crate::store::{Access, Availability, Ino, Store, StoreOptions};
 use crate::sync::{self, Engine};
@@ -32,7 +32,7 @@ const WRITE: OpenMode = OpenMode { access: Access::Write, truncate: Truncate::No
 
 /// A file system on a store whose server is not there.
 fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path) -> Arc<Vfs> {
-    let settings = sync::Settings {
+    let settings = sync::EngineSettings {
         account: "ada".to_owned(),
         device: "desk".to_owned(),
         bwlimit: None,
@@ -42,7 +42,7 @@ fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path) -> Arc<Vfs> {
     let client = Client::new("http://127.0.0.1:1").unwrap();
     let (engine, ..) = Engine::start(Arc::clone(&store), client, settings);
     let control_socket = dir.join("control.sock");
-    Vfs::new(store, engine, Settings { sync: SyncMode::Local, control_socket })
+    Vfs::new(store, engine, MountSettings { sync: SyncMode::Local, control_socket })
 }
 
 /// A drive in a directory of its own, offline.
@@ -63,7 +63,7 @@ impl Drive {
     }
 
     fn make(&self, caller: Caller, parent: Ino, name: &str, (kind, mode): (Kind, u32)) -> Stat {
-        let new = NewNode { kind, mode, rdev: 0, target: None };
+        let new = NodeSpec { kind, mode, rdev: 0, target: None };
         self.vfs.create(caller, at(parent, name), new).unwrap()
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{ADA, Drive, IfExists, READ, ROOT_USER, WRITE, at, refused};
 use crate::store::Ino;
-use crate::vfs::{Error, NewNode, RenameMode, SetXattr};
+use crate::vfs::{Error, NodeSpec, RenameMode, SetXattr};
 use miaofs::protocol::files::Kind;
 
 #[test]
@@ -21,7 +21,7 @@ fn what_was_made_is_found_and_belongs_to_its_maker() {
 #[test]
 fn a_name_is_taken_once_and_is_not_longer_than_255_bytes() {
     let drive = Drive::new();
-    let new = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
+    let new = NodeSpec { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
     drive.file(Ino::ROOT, "a");
     refused!(drive.vfs.create(ADA, at(Ino::ROOT, "a"), new), Error::Exists);
     drive.file(Ino::ROOT, &"x".repeat(255));
@@ -34,7 +34,7 @@ fn a_name_is_taken_once_and_is_not_longer_than_255_bytes() {
 fn only_directories_hold_names() {
     let drive = Drive::new();
     let file = drive.file(Ino::ROOT, "a");
-    let new = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
+    let new = NodeSpec { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
     refused!(drive.vfs.create(ADA, at(file, "b"), new), Error::NotDirectory);
     refused!(drive.vfs.lookup(at(file, "b")), Error::NotDirectory);
     refused!(drive.vfs.create(ADA, at(Ino(4711), "b"), new), Error::Stale);
@@ -78,11 +78,11 @@ fn a_change_in_a_directory_moves_its_times() {
 #[test]
 fn special_files_and_symlinks_keep_what_they_are() {
     let drive = Drive::new();
-    let device = NewNode { kind: Kind::CharDevice, mode: 0o600, rdev: 0x103, target: None };
+    let device = NodeSpec { kind: Kind::CharDevice, mode: 0o600, rdev: 0x103, target: None };
     let null = drive.vfs.create(ROOT_USER, at(Ino::ROOT, "null"), device).unwrap();
     assert_eq!((null.attributes.kind, null.attributes.rdev), (Kind::CharDevice, 0x103));
     let target = Some(&b"../where ever"[..]);
-    let link = NewNode { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
+    let link = NodeSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
     let link = drive.vfs.create(ADA, at(Ino::ROOT, "link"), link).unwrap();
     assert_eq!(link.attributes.size, 13);
     assert_eq!(&*drive.vfs.read_link(link.ino).unwrap(), b"../where ever");
@@ -120,7 +120,7 @@ fn what_the_kernel_may_have_open_outlives_its_name_until_it_is_forgotten() {
         assert_eq!(drive.vfs.xattr(ino, b"user.a").unwrap(), b"1");
         drive.vfs.sync_directory(ino).unwrap();
     }
-    let new = NewNode { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
+    let new = NodeSpec { kind: Kind::File, mode: 0o644, rdev: 0, target: None };
     refused!(drive.vfs.create(ADA, at(removed, "a"), new), Error::NoName);
     [removed, replaced, fifo].into_iter().for_each(|ino| drive.vfs.forget(ino));
     drive.file(Ino::ROOT, "any change");

@@ -19,7 +19,7 @@ use super::filesystem::operation::{
 use super::instance::Instance;
 use crate::store::{self, Availability, Growth, Ino};
 use crate::vfs::{
-    self, Allocation, AttributeChange, ByteRange, Caller, EntryName, HandleId, IfExists, NewNode,
+    self, Allocation, AttributeChange, ByteRange, Caller, EntryName, HandleId, IfExists, NodeSpec,
     OpenMode, Privileges, RenameMode, Stat, Truncate, Vfs,
 };
 
@@ -72,7 +72,7 @@ impl<'a> Kernel<'a> {
         let running = instance.get_or_insert_with(Instance::new);
         running.sequences += 1;
         let name = format!("sequence {}", running.sequences);
-        let new = NewNode { kind: files::Kind::Directory, mode: 0o755, rdev: 0, target: None };
+        let new = NodeSpec { kind: files::Kind::Directory, mode: 0o755, rdev: 0, target: None };
         let entry = EntryName { parent: Ino::ROOT, name: name.as_bytes() };
         let top = running.vfs.create(ROOT_USER, entry, new).unwrap().ino;
         let (handles, streams) = Default::default();
@@ -134,7 +134,7 @@ impl<'a> Kernel<'a> {
     fn make(&self, path: &Path, kind: files::Kind, mode: u32, target: Option<&[u8]>) -> Done {
         let entry = self.entry_name(path)?;
         self.look(entry.parent, entry.name)?;
-        let new = NewNode { kind, mode, rdev: 0, target };
+        let new = NodeSpec { kind, mode, rdev: 0, target };
         self.vfs().create(ROOT_USER, entry, new).map(drop).map_err(errno)
     }
 
