@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::allowance::Allowance;
+use super::bandwidth::Allowance;
 use super::runtime::beside_server;
 use super::{output, size};
 use crate::backend::blobs::StoreName;

@@ -1,6 +1,6 @@
 //! The commands of `miaofs-server`, one file each; knows how to talk to a person and what to open.
 
-mod allowance;
+mod bandwidth;
 mod fsck;
 mod gc;
 mod migrate;

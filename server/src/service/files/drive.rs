@@ -11,7 +11,6 @@ use miaofs::protocol::ids::NodeId;
 
 use super::changes::Changes;
 use super::commit::{self, LoadedDrive, Verdict};
-use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
 use crate::backend::{UserId, run_to_completion, unix_now};
@@ -37,7 +36,7 @@ impl Files {
     /// [`Error::TooLarge`] and [`Error::Invalid`] for a commit that could never be applied; what the
     /// drive does not allow is a conflict of the answer.
     pub(crate) async fn commit(&self, user: UserId, commit: Commit) -> Result<Committed, Error> {
-        commit::check_limits(&commit.changes)?;
+        commit::validate(&commit.changes)?;
         db::retry_transaction(|| self.try_commit(user, &commit.changes)).await
     }
 
@@ -98,7 +97,7 @@ impl Files {
         let grace = i64::try_from(self.policy.grace_period.as_secs()).unwrap_or(i64::MAX);
         let drive = load(db, user, changes, now.saturating_sub(grace)).await?;
         let verdicts = commit::resolve(&drive, changes)?;
-        let usage = usage_after(&drive, changes, &verdicts);
+        let usage = commit::usage_after(&drive, changes, &verdicts);
         let (applied, conflicts) = answer(db, user, &drive, changes, &verdicts).await?;
         if usage.seq != drive.usage.seq {
             for (delta, digests) in deltas_of_contents(&drive, changes, &verdicts) {
@@ -250,26 +249,6 @@ async fn ancestors(
     Ok(parents)
 }
 
-fn usage_after(drive: &LoadedDrive, changes: &[NodeChange], verdicts: &[Verdict]) -> Usage {
-    let mut usage = drive.usage;
-    for change in applied(changes, verdicts) {
-        let (before, after) = (drive.current(change.id), change.state.as_ref());
-        usage.seq = drive.usage.seq + 1;
-        usage.used = (usage.used + commit::size_of(after)).saturating_sub(commit::size_of(before));
-        usage.nodes += u64::from(before.is_none() && after.is_some());
-        usage.nodes -= u64::from(before.is_some() && after.is_none()).min(usage.nodes);
-    }
-    usage
-}
-
-fn applied<'a>(
-    changes: &'a [NodeChange],
-    verdicts: &'a [Verdict],
-) -> impl Iterator<Item = &'a NodeChange> {
-    let both = changes.iter().zip(verdicts);
-    both.filter(|(_, verdict)| **verdict == Verdict::Apply).map(|(change, _)| change)
-}
-
 /// Contents by how many nodes more (or fewer) name them after the changes; those that as many nodes
 /// name as before are left out.
 fn deltas_of_contents(
@@ -278,7 +257,7 @@ fn deltas_of_contents(
     verdicts: &[Verdict],
 ) -> HashMap<i64, Vec<Digest>> {
     let mut deltas: HashMap<Digest, i64> = HashMap::new();
-    for change in applied(changes, verdicts) {
+    for change in commit::applied(changes, verdicts) {
         let before = drive.current(change.id).and_then(|state| state.content);
         let after = change.state.as_ref().and_then(|state| state.content);
         for (content, delta) in [(before, -1), (after, 1)] {
@@ -300,7 +279,7 @@ fn records_after(
     version: u64,
     drive: &LoadedDrive,
 ) -> Vec<Record> {
-    applied(changes, verdicts)
+    commit::applied(changes, verdicts)
         .filter_map(|change| {
             let kind = match &change.state {
                 Some(state) => state.kind,

@@ -52,8 +52,3 @@ pub(in crate::service::files) enum Verdict {
         current: Option<NodeId>,
     },
 }
-
-/// Bytes that a node counts for.
-pub(in crate::service::files) fn size_of(state: Option<&NodeState>) -> u64 {
-    state.and_then(|state| state.content).map_or(0, |content| content.size)
-}

@@ -15,17 +15,19 @@
 //! what is put into the deleted directory, the latter.
 
 mod drive;
-mod limits;
+mod quota;
 mod resolver;
 #[cfg(test)]
 mod tests;
+mod validation;
 
 use miaofs::protocol::files::NodeChange;
 
 use crate::service::Error;
 
-pub(super) use drive::{LoadedDrive, Verdict, size_of};
-pub(super) use limits::check as check_limits;
+pub(super) use drive::{LoadedDrive, Verdict};
+pub(super) use quota::{applied, usage_after};
+pub(super) use validation::validate;
 
 /// Decides on every change, in their order.
 ///

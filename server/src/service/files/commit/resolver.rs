@@ -11,7 +11,8 @@ use std::collections::{HashMap, HashSet};
 use miaofs::protocol::files::{ConflictReason, Entry, Kind, NodeChange, NodeState};
 use miaofs::protocol::ids::NodeId;
 
-use super::drive::{LoadedDrive, Verdict, size_of};
+use super::drive::{LoadedDrive, Verdict};
+use super::quota::over_quota;
 use crate::service::Error;
 
 /// A reason and the node of the drive that stands in the way.
@@ -259,25 +260,8 @@ impl<'a> Resolver<'a> {
         Some((index, reason))
     }
 
-    /// When the drive grows beyond its quota, those that make it grow are let in while there is room.
     fn reject_over_quota(&mut self) -> bool {
-        let usage = &self.drive.usage;
-        let growth = |change: &NodeChange| {
-            let before = size_of(self.drive.current(change.id));
-            i128::from(size_of(change.state.as_ref())) - i128::from(before)
-        };
-        let applied = (0..self.changes.len()).filter(|at| self.verdicts[*at] == Verdict::Apply);
-        let growths: Vec<_> = applied.map(|at| (at, growth(&self.changes[at]))).collect();
-        let shrinking: i128 = growths.iter().map(|(_, growth)| (*growth).min(0)).sum();
-        let mut room = i128::from(usage.quota) - i128::from(usage.used) - shrinking;
-        let mut losers = Vec::new();
-        for (index, growth) in growths.into_iter().filter(|(_, growth)| *growth > 0) {
-            if growth <= room {
-                room -= growth;
-            } else {
-                losers.push(index);
-            }
-        }
+        let losers = over_quota(self.drive, self.changes, &self.verdicts);
         for index in &losers {
             let current = self.known(self.changes[*index].id);
             self.reject(*index, ConflictReason::OverQuota, current);

@@ -10,7 +10,8 @@ use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Name;
 use proptest::prelude::*;
 
-use super::{LoadedDrive, Verdict, check_limits, resolve, size_of};
+use super::quota::size_of;
+use super::{LoadedDrive, Verdict, resolve, validate};
 use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::Record;
 
@@ -245,8 +246,8 @@ fn the_kind_of_a_node_never_changes() {
 #[test]
 fn shapes_that_no_drive_holds_are_refused() {
     let root = |state| NodeChange { id: NodeId::ROOT, ..change(1, state) };
-    assert!(check_limits(&[root(Some(state(Kind::Directory, Vec::new(), 0)))]).is_ok());
-    assert!(check_limits(&[new(1, file(0, "a", 1)), new(2, directory(0, "b"))]).is_ok());
+    assert!(validate(&[root(Some(state(Kind::Directory, Vec::new(), 0)))]).is_ok());
+    assert!(validate(&[new(1, file(0, "a", 1)), new(2, directory(0, "b"))]).is_ok());
     let with = |alter: fn(&mut NodeState)| {
         let mut state = file(0, "a", 1);
         alter(state.as_mut().unwrap());
@@ -269,11 +270,11 @@ fn shapes_that_no_drive_holds_are_refused() {
         }),
     ];
     for changes in refused {
-        assert!(check_limits(&changes).is_err(), "{:?}", changes[0]);
+        assert!(validate(&changes).is_err(), "{:?}", changes[0]);
     }
     let many: Vec<_> =
         (0..2001).map(|_| NodeChange { id: NodeId::random(), ..delete(1) }).collect();
-    assert!(check_limits(&many[..2000]).is_ok() && check_limits(&many).is_err());
+    assert!(validate(&many[..2000]).is_ok() && validate(&many).is_err());
 }
 
 /// The tree after the changes with a certain verdict.

@@ -1,4 +1,4 @@
-//! What a commit must be like whatever the drive holds; the whole of it is refused otherwise.
+//! Validation of a commit by itself, whatever the drive holds: one that fails is refused as a whole.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ const MODE_MAX: u32 = 0o7777;
 ///
 /// # Errors
 /// [`Error::TooLarge`] for more changes than a commit takes, [`Error::Invalid`] for all else.
-pub(crate) fn check(changes: &[NodeChange]) -> Result<(), Error> {
+pub(crate) fn validate(changes: &[NodeChange]) -> Result<(), Error> {
     if changes.len() > COMMIT_NODES_MAX {
         let given = changes.len();
         return Err(Error::TooLarge(format!("{given} changes, but a commit takes at most 2000")));
