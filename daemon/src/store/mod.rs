@@ -40,7 +40,8 @@
 //! - What a chunk held is on the disk **before** it is committed as dirty: power loss takes only what was written since.
 //! - A data file that changed **after** the last commit that power loss left is not believed: its clean chunks are fetched again.
 //!
-//! Locks, in order: the content of one inode (`inodes/inode.rs`), the tree (`tree/transaction.rs`), size and times of one inode.
+//! Locks, in order: the content of one inode (`inodes/inode.rs`), the place of the frozen tree (`tree/frozen.rs`), the tree
+//! (`tree/transaction.rs`), size and times of one inode.
 //! Nothing waits for bytes to be read or written while the tree is locked.
 
 mod blocking;
