@@ -48,7 +48,7 @@ impl Connection {
         self.answers.get_mut().write_all(&line)
     }
 
-    /// Waits for the next answer; a [`Answer::Failed`] comes as an error.
+    /// Waits for the next answer; a [`Response::Failed`] comes as an error.
     pub(crate) fn receive(&mut self, deadline: Option<Instant>) -> Result<Received, Error> {
         match self.line(deadline) {
             Ok(None) => Ok(Received::Nothing),

@@ -1,7 +1,7 @@
 //! How commands talk to the running daemon: a Unix socket in the state directory, for its owner only.
 //!
 //! A connection is one request: the command sends one line of JSON, the daemon answers with lines of JSON, the last
-//! of which is not [`Answer::Progress`]. A command that goes away ends what it asked for.
+//! of which is not [`Response::Progress`]. A command that goes away ends what it asked for.
 
 pub(super) mod client;
 pub(super) mod handler;

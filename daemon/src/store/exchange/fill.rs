@@ -79,7 +79,7 @@ impl Store {
         self.tree().reload(inode.ino, &mut content_state)
     }
 
-    /// The runs of `range` that are not here, aligned to [`super::BLOCK_SIZE`] but for the end of the file.
+    /// The runs of `range` that are not here, aligned to [`crate::store::BLOCK_SIZE`] but for the end of the file.
     pub(crate) fn missing(&self, ino: Ino, range: Range<u64>) -> Result<Vec<Range<u64>>, Error> {
         let inode = self.inode(ino)?;
         let content_state = inode.content_state();
@@ -88,7 +88,7 @@ impl Store {
     }
 
     /// Takes bytes of content `digest` that were fetched for the node. `offset` is a multiple of
-    /// [`super::BLOCK_SIZE`], and so is the end unless it is the end of the content.
+    /// [`crate::store::BLOCK_SIZE`], and so is the end unless it is the end of the content.
     ///
     /// A chunk that has all of its bytes is checked; a damaged one is dropped ([`Error::Corrupt`]).
     pub(crate) fn fill(

@@ -43,6 +43,6 @@ pub(crate) enum OtherTokens {
 pub(crate) struct ActiveToken {
     /// User and device that it was issued to.
     pub bearer: Bearer,
-    /// The refresh token that it was given for, until [`Tracker::mark_token_used`]: it is spent now.
+    /// The refresh token that it was given for, until `Tracker::mark_token_used`: it is spent now.
     pub unspent: Option<TokenId>,
 }
