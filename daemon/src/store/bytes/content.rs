@@ -227,6 +227,10 @@ impl Content {
             let record = tree.edit_and_bump(ino)?;
             record.content_dirty = true;
             record.attributes_dirty = true;
+            // A kill before the bytes are written must not bring back a time from before one that somebody set.
+            record.attributes.mtime = now;
+            record.attributes.ctime = now;
+            record.written_at = now;
             tree.add_cached(ino, -(given_up as i64))?;
             for index in chunks {
                 chunk_rows::set_chunk(&tree.db, ino, *index, ChunkRowState::Dirty)?;

@@ -168,12 +168,11 @@ fn apply_known(
     Ok(KnownOutcome::Known(Known { content, states, still_dirty }))
 }
 
-/// True if a chunk that counts as changed is not here: only what is here can be dirty, as it is sent from here.
+/// True if a chunk that is not here would not be absent any more: what is behind `states` counts as dirty, and only
+/// what is here can be dirty, as it is sent from here.
 fn is_replaced(content_state: &ContentState, states: &[ChunkState]) -> bool {
-    let absent = content_state.chunks.in_state(ChunkState::Absent);
-    absent
-        .take_while(|index| *index < states.len() as u64)
-        .any(|index| states[index as usize] == ChunkState::Dirty)
+    let mut absent = content_state.chunks.in_state(ChunkState::Absent);
+    absent.any(|index| states.get(index as usize) != Some(&ChunkState::Absent))
 }
 
 /// States of the chunks once the content of a snapshot is known: as many as are as long now as then.

@@ -333,3 +333,26 @@ fn a_disk_that_is_too_full_refuses_a_write_and_keeps_what_it_has() {
     assert!(matches!(content.write_at(5, b" again", 3), Err(Error::NoSpace)));
     assert_eq!(read_all(&store, ino), b"hello");
 }
+
+#[test]
+fn a_time_that_was_set_is_not_undone_by_a_write_that_a_kill_cut_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ino = write_file(&store, "file", &bytes(1, 100));
+    let stamp = 1_000_000_000_000_000_000;
+    store
+        .change(|change| {
+            let attributes = Attributes { mtime: stamp, ..change.node(ino)?.attributes };
+            change.set_attributes(ino, &attributes)
+        })
+        .unwrap();
+    let mtime = |store: &Store| store.view(|view| view.node(ino)).unwrap().attributes.mtime;
+    let (_copy, killed) = crashed(dir.path());
+    assert_eq!(mtime(&killed), stamp);
+    // The mark of a write that did not come to change a byte.
+    let content = store.open_content(ino, Access::Write).unwrap();
+    let now = crate::store::disk::meta::now();
+    content.mark_dirty(&mut content.inode.content_state_mut(), &(0..10), now).unwrap();
+    let (_copy, killed) = crashed(dir.path());
+    assert_eq!(mtime(&killed), now, "neither what was set nor the time of the write");
+}

@@ -244,3 +244,30 @@ fn holes_stay_holes_in_a_copy() {
     assert_eq!(copy(&target, &target, within), Copied::Done(5));
     assert!(read_all(&store, target.ino()).ends_with(b"lastfirst"));
 }
+
+#[test]
+fn an_upload_that_a_copy_overtook_leaves_the_copy_as_it_is() {
+    for (before, after) in
+        [(100_000, 5), (5, 100_000), (5, SIZE), (SIZE, 5), (SIZE, SIZE + 1), (5, 5)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let all = bytes(1, after);
+        let (source, _) = absent_and_empty(&store, &all);
+        let old = bytes(2, before);
+        let ino = write_file(&store, "file", &old);
+        let on_its_way = store.snapshot(ino).unwrap();
+        let target = store.open_content(ino, Access::Write).unwrap();
+        assert_eq!(target.resize(0, 8).unwrap(), Availability::Ready(()));
+        assert_eq!(copy(&source, &target, whole(after)), Copied::Done(after));
+        let marked = store.mark_uploaded(&on_its_way, manifest_with_holes(&old));
+        assert!(matches!(marked, Err(Error::Replaced(_))), "{before} {after}: {marked:?}");
+        let (_copy, killed) = crashed(dir.path());
+        for store in [&store, &killed] {
+            let content = store.content_of(ino).unwrap().unwrap();
+            assert_eq!(content.digest, Digest::of(&all), "{before} {after}");
+            fetch(store, ino, &all);
+            assert_eq!(read_all(store, ino), all);
+        }
+    }
+}

@@ -19,8 +19,8 @@ use miaofs::protocol::ids::Revision;
 
 use super::exchange::fill::Filled;
 use super::{
-    Access, Availability, Change, ChunkRead, Content, Copied, CopyRange, Error, Growth, Ino,
-    NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions,
+    Access, Attributes, Availability, Change, ChunkRead, Content, Copied, CopyRange, Error, Growth,
+    Ino, NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
@@ -45,7 +45,9 @@ fn copy_folder(from: &Path, to: &Path) {
         match entry.file_type().unwrap().is_dir() {
             true => copy_folder(&entry.path(), &target),
             false => {
-                std::fs::copy(entry.path(), target).unwrap();
+                std::fs::copy(entry.path(), &target).unwrap();
+                let modified = entry.metadata().unwrap().modified().unwrap();
+                std::fs::File::open(target).unwrap().set_modified(modified).unwrap();
             }
         }
     }

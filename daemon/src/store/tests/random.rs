@@ -8,7 +8,7 @@ use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
 
-use super::super::Rules;
+use super::super::{Rules, Snapshot};
 use super::pull::{NEVER, node, state};
 use super::*;
 
@@ -33,6 +33,8 @@ struct Model {
     /// Contents that the server has.
     server: HashMap<Digest, Vec<u8>>,
     version: u64,
+    /// Contents on their way to the server, while anything may happen to their files.
+    on_their_way: Vec<(Snapshot, Vec<u8>)>,
 }
 
 impl Model {
@@ -200,6 +202,29 @@ impl Model {
         }
     }
 
+    /// Begins to bring the content of a file to the server.
+    fn begin_upload(&mut self, store: &Store, ino: Ino) {
+        if store.dirty_node(ino).unwrap().is_some_and(|node| node.content_dirty) {
+            let snapshot = store.snapshot(ino).unwrap();
+            self.on_their_way.push((snapshot, self.bytes[&ino].clone()));
+        }
+    }
+
+    /// The server has a content, whatever its file is now.
+    fn finish_upload(&mut self, store: &Store, random: &mut Random) {
+        if self.on_their_way.is_empty() {
+            return;
+        }
+        let chosen = random.below(self.on_their_way.len() as u64) as usize;
+        let (snapshot, all) = self.on_their_way.swap_remove(chosen);
+        let manifest = manifest_with_holes(&all);
+        self.server.insert(Digest::of(&all), all);
+        match store.mark_uploaded(&snapshot, manifest) {
+            Ok(()) | Err(Error::Replaced(_) | Error::NoNode(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
     fn push(&mut self, store: &Store, ino: Ino) {
         let Some(dirty) = store.dirty_node(ino).unwrap() else { return };
         self.version += 1;
@@ -237,7 +262,7 @@ impl Model {
             self.bytes.insert(ino, Vec::new());
             return;
         };
-        match random.below(18) {
+        match random.below(22) {
             0 => {
                 store.change(|change| change.unlink(Ino::ROOT, name.as_bytes())).unwrap();
                 self.names.remove(&name);
@@ -265,6 +290,8 @@ impl Model {
                 self.copy(store, ino, other, random);
             }
             11..=13 => self.allocate(store, ino, random),
+            14 | 15 => self.begin_upload(store, ino),
+            16 | 17 => self.finish_upload(store, random),
             _ => self.write(store, ino, random),
         }
         self.forget_unnamed();
@@ -280,8 +307,12 @@ fn random_operations_leave_what_a_model_says_also_after_crashes() {
     for _step in 0..250 {
         model.step(&store, &mut random);
         match random.below(25) {
-            0 => (dir, store) = crashed(dir.path()),
+            0 => {
+                model.on_their_way.clear();
+                (dir, store) = crashed(dir.path());
+            }
             1 => {
+                model.on_their_way.clear();
                 drop(store);
                 store = open(dir.path());
             }

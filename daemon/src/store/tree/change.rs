@@ -84,7 +84,10 @@ impl Change<'_> {
     ) -> Result<(), Error> {
         self.tree.present(ino)?;
         self.tree.flush_attributes(ino)?;
-        let now = &mut self.tree.edit_and_bump(ino)?.attributes;
+        let record = self.tree.edit_and_bump(ino)?;
+        // Of a file that nobody has opened since it was made, only the row knows the times.
+        record.attributes_dirty = false;
+        let now = &mut record.attributes;
         let (kind, rdev, size) = (now.kind, now.rdev, now.size);
         *now = Attributes { kind, rdev, size, ..*attributes };
         Ok(())

@@ -189,7 +189,9 @@ fn reconcile_size(
         return Ok(());
     }
     if record.attributes_dirty {
-        let modified = modified(&found);
+        // The row has the time of the first write since it was flushed, the data file that of the last, unless the
+        // kill came in between: then its time is older than what was set meanwhile.
+        let modified = modified(&found).max(record.attributes.mtime);
         record.attributes.mtime = modified;
         record.attributes.ctime = record.attributes.ctime.max(modified);
         record.written_at = modified;
