@@ -11,6 +11,7 @@ mod acls;
 mod caching;
 mod callers;
 mod commands;
+mod conflicts;
 mod contents;
 mod copies;
 mod devices;

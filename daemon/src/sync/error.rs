@@ -19,9 +19,6 @@ pub(crate) enum SyncError {
         /// Size in bytes of the largest content that the server takes.
         limit: u64,
     },
-    /// Another device moved directories so that this move would make a cycle.
-    #[error("a directory would be inside itself: move it elsewhere")]
-    Cycle,
     /// The account has no room for the content.
     #[error("the quota is full: delete something or ask for more")]
     OverQuota,

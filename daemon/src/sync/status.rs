@@ -158,20 +158,9 @@ impl fmt::Display for SyncState {
 
 /// A path of a node in the drive, for a person's eyes.
 pub(super) fn path_of(view: &mut View<'_>, ino: Ino) -> Result<String, Error> {
-    let mut names = Vec::new();
-    let mut at = ino;
-    while at != Ino::ROOT {
-        match view.entries_of(at)?.into_iter().next() {
-            Some((parent, name)) => {
-                names.push(String::from_utf8_lossy(&name).into_owned());
-                at = parent;
-            }
-            None => {
-                names.push("(deleted)".to_owned());
-                break;
-            }
-        }
-    }
-    names.reverse();
-    Ok(format!("/{}", names.join("/")))
+    let way = view.way_up(ino)?;
+    let top = way.last().map_or(ino, |(directory, _)| *directory);
+    let names = way.iter().rev().map(|(_, name)| String::from_utf8_lossy(name).into_owned());
+    let deleted = (top != Ino::ROOT).then(|| "(deleted)".to_owned());
+    Ok(format!("/{}", deleted.into_iter().chain(names).collect::<Vec<_>>().join("/")))
 }

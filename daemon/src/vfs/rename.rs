@@ -107,14 +107,7 @@ fn is_inside(view: &mut View<'_>, directory: Ino, other: Ino) -> Result<bool, Er
     if view.node(other)?.attributes.kind != Kind::Directory {
         return Ok(false);
     }
-    let mut ancestor = directory;
-    while ancestor != Ino::ROOT {
-        if ancestor == other {
-            return Ok(true);
-        }
-        ancestor = view.parent_of(ancestor)?;
-    }
-    Ok(false)
+    Ok(directory == other || view.way_up(directory)?.iter().any(|(above, _)| *above == other))
 }
 
 fn check_replaceable(

@@ -48,6 +48,8 @@ pub(crate) struct ChangeBatch<'t> {
     new_names: HashMap<Ino, Vec<u8>>,
     /// Directories to be removed at the end.
     pending_dir_deletes: Vec<Ino>,
+    /// Directories that got another place.
+    pub(crate) moved_directories: Vec<Ino>,
     pub(crate) applied: Applied,
 }
 
@@ -66,11 +68,13 @@ impl<'t> ChangeBatch<'t> {
             done: HashSet::new(),
             new_names: HashMap::new(),
             pending_dir_deletes: Vec::new(),
+            moved_directories: Vec::new(),
             applied: Applied::default(),
         };
         for node in nodes {
             batch.node(node)?;
         }
+        batch.break_cycles()?;
         batch.delete_pending_dirs()?;
         Ok(batch.applied)
     }
@@ -225,7 +229,8 @@ impl<'t> ChangeBatch<'t> {
         base_rows::set_base(&self.tree.db, ino, node.state.as_ref())
     }
 
-    fn clean_if_equal(&mut self, ino: Ino, there: &NodeState) -> Result<(), Error> {
+    /// A node that is as the server has it is not dirty.
+    pub(crate) fn clean_if_equal(&mut self, ino: Ino, there: &NodeState) -> Result<(), Error> {
         let record = self.tree.record(ino)?.clone();
         let mut here = self.tree.state_of(&record)?;
         let mut there = there.clone();

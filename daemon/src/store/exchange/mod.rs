@@ -4,6 +4,7 @@
 
 pub(super) mod acknowledge;
 pub(super) mod apply;
+pub(super) mod cycles;
 pub(super) mod fill;
 pub(super) mod invalidation;
 pub(super) mod names;

@@ -37,6 +37,9 @@ impl ChangeBatch<'_> {
             }
             self.tree.add_entry(parent, &name, ino)?;
             self.applied.invalidations.push(Invalidation::Entry { parent, name });
+            if node.state.as_ref().is_some_and(|state| state.kind == Kind::Directory) {
+                self.moved_directories.push(ino);
+            }
         }
         Ok(())
     }
@@ -57,7 +60,7 @@ impl ChangeBatch<'_> {
 
 /// The directory of an id; one that is still to come gets a row that waits for it, one that was
 /// deleted here comes back, because something new is in it.
-fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
+pub(super) fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
     if batch.tree.by_id(id)?.is_none() {
         batch.bring_forward(id)?;
     }
@@ -97,6 +100,7 @@ fn undelete(batch: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
         }
         batch.tree.add_entry(parent, &name, ino)?;
         batch.applied.invalidations.push(Invalidation::Entry { parent, name });
+        batch.moved_directories.push(ino);
     }
     Ok(())
 }

@@ -285,3 +285,69 @@ fn who_reads_the_tree_while_many_changes_are_applied_sees_none_of_them_and_does_
     let after = Seen { size: 0, old_name: None, new_names: 102 };
     assert_eq!(Seen::look(&store, written.ino()), after);
 }
+
+/// Rules for a directory that was moved here and, by others, not at all.
+const MOVED: Rules<'static> = Rules { node: &|_, _| Resolution::KeepLocal, ..NEVER };
+
+/// The directories at these paths, made by the server at version 1.
+fn with_directories<const N: usize>(store: &Store, places: [(usize, &str); N]) -> [NodeId; N] {
+    let ids = [(); N].map(|()| NodeId::random());
+    let parent = |at: usize| if at == 0 { NodeId::ROOT } else { ids[at - 1] };
+    let nodes: Vec<_> = places
+        .iter()
+        .zip(ids)
+        .map(|((at, name), id)| node(id, 1, Some(state(Kind::Directory, &[(parent(*at), *name)]))))
+        .collect();
+    store.apply(&nodes, &NEVER, 1).unwrap();
+    ids
+}
+
+fn move_here(store: &Store, (directory, name): (NodeId, &str), into: NodeId) {
+    let (moved, into) = (ino_of(store, directory).unwrap(), ino_of(store, into).unwrap());
+    store
+        .change(|change| {
+            let parent = change.parent_of(moved)?;
+            change.rename((parent, name.as_bytes()), (into, name.as_bytes()))
+        })
+        .unwrap();
+}
+
+#[test]
+fn of_directories_that_were_moved_into_each_other_the_one_moved_here_goes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let [x, y, inner] = with_directories(&store, [(0, "x"), (0, "y"), (1, "inner")]);
+    move_here(&store, (y, "y"), inner);
+    let there = state(Kind::Directory, &[(y, "x")]);
+    store.apply(&[node(x, 2, Some(there))], &MOVED, 2).unwrap();
+    let (_copy, killed) = crashed(dir.path());
+    for store in [&store, &killed] {
+        let [x, y, inner] = [x, y, inner].map(|id| ino_of(store, id).unwrap());
+        assert_eq!(entry(store, Ino::ROOT, "y"), Some(y));
+        assert_eq!(entry(store, Ino::ROOT, "x"), None);
+        assert_eq!(entry(store, y, "x"), Some(x));
+        assert_eq!(entry(store, x, "inner"), Some(inner));
+        assert_eq!(entry(store, inner, "y"), None);
+        assert_eq!(
+            store.dirty_nodes(Ino(0), 10).unwrap(),
+            [],
+            "what went back is as the server has it"
+        );
+    }
+}
+
+#[test]
+fn a_cycle_that_a_page_leaves_stops_nobody_and_ends_with_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let [x, y] = with_directories(&store, [(0, "x"), (1, "y")]);
+    // There, y went to the root at first, then x into it; the first page shows only the latter.
+    let at = |parent, name| Some(state(Kind::Directory, &[(parent, name)]));
+    store.apply(&[node(x, 3, at(y, "x"))], &NEVER, 3).unwrap();
+    let (ino_x, ino_y) = (ino_of(&store, x).unwrap(), ino_of(&store, y).unwrap());
+    let way = store.view(|view| view.way_up(ino_x)).unwrap();
+    assert_eq!(way, [(ino_y, b"x".to_vec()), (ino_x, b"y".to_vec())]);
+    store.apply(&[node(y, 4, at(NodeId::ROOT, "y"))], &NEVER, 4).unwrap();
+    let way = store.view(|view| view.way_up(ino_x)).unwrap();
+    assert_eq!(way, [(ino_y, b"x".to_vec()), (Ino::ROOT, b"y".to_vec())]);
+}

@@ -6,6 +6,8 @@
 //! its directory keeps its own. Every other entry gets a cookie above all others, so it is not met by a
 //! reader who stops at the cookie that was the last when the reading began ([`View::last_cookie`](super::view::View::last_cookie)).
 
+use std::collections::HashSet;
+
 use miaofs::protocol::files::Kind;
 
 use super::transaction::Tree;
@@ -70,6 +72,24 @@ impl Tree {
         entry_rows::rename(&self.db, parent, name, new_name)?;
         self.remember_entry(parent, name, None)?;
         self.remember_entry(parent, new_name, Some(ino))
+    }
+
+    /// See [`View::way_up`](super::view::View::way_up).
+    pub(crate) fn way_up(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
+        let (mut way, mut met) = (Vec::new(), HashSet::from([ino]));
+        let mut at = ino;
+        while at != Ino::ROOT {
+            let Some((parent, name)) = entry_rows::entries_of(&self.db, at)?.into_iter().next()
+            else {
+                break;
+            };
+            way.push((parent, name));
+            if !met.insert(parent) {
+                break;
+            }
+            at = parent;
+        }
+        Ok(way)
     }
 
     /// True if the transaction in progress took this name from a node.

@@ -43,9 +43,12 @@ impl View<'_> {
         self.tree.entry(parent, name)
     }
 
-    /// All names of a node, each with its directory.
-    pub(crate) fn entries_of(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
-        entry_rows::entries_of(&self.tree.db, ino)
+    /// The way up from a node: its first name with the directory, that directory's, and so on to the root.
+    ///
+    /// It ends early at a directory without a name, and at one that it went through already: the server's changes
+    /// may put directories into each other for a while, until all of them are here.
+    pub(crate) fn way_up(&mut self, ino: Ino) -> Result<Vec<(Ino, Vec<u8>)>, Error> {
+        self.tree.way_up(ino)
     }
 
     /// Up to `limit` children with a cookie above `after` (0: from the first), by rising cookie.

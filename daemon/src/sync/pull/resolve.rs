@@ -41,8 +41,8 @@ pub(crate) async fn resolve_conflict(
             }
         }
         ConflictReason::NoContent => return Ok(AfterConflict::UploadAgain),
-        ConflictReason::Dependent => return Ok(AfterConflict::Defer),
-        ConflictReason::Cycle => return Ok(AfterConflict::Refused(SyncError::Cycle)),
+        // A cycle ends when the change comes that the server has and this device has not, or another one of ours.
+        ConflictReason::Dependent | ConflictReason::Cycle => return Ok(AfterConflict::Defer),
         ConflictReason::OverQuota => return Ok(AfterConflict::Refused(SyncError::OverQuota)),
     };
     match apply {

@@ -96,12 +96,10 @@ fn is_below(top: Ino, node: &DirtyNode, view: &mut View<'_>) -> Result<bool, Err
     }
     let names = node.state.iter().chain(&node.base_state).flat_map(|state| &state.entries);
     for entry in names {
-        let mut at = view.by_id(entry.parent)?;
-        while let Some(ino) = at {
-            if ino == top {
-                return Ok(true);
-            }
-            at = view.entries_of(ino)?.first().map(|(parent, _)| *parent);
+        if let Some(parent) = view.by_id(entry.parent)?
+            && (parent == top || view.way_up(parent)?.iter().any(|(above, _)| *above == top))
+        {
+            return Ok(true);
         }
     }
     Ok(false)
