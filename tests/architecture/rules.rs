@@ -47,9 +47,10 @@ const STORE: [&[&str]; 9] = [
     &["bytes"],
     &["exchange", "open"],
 ];
-const SYNC: [&[&str]; 7] = [
+const SYNC: [&[&str]; 8] = [
     &["error", "mutex", "status"],
     &["link", "metrics"],
+    &["first_pull"],
     &["core"],
     &["download", "pull"],
     &["upload"],

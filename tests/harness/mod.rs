@@ -14,6 +14,7 @@ pub(crate) mod dependencies;
 pub(crate) mod device;
 pub(crate) mod disk;
 pub(crate) mod drive;
+pub(crate) mod proxy;
 pub(crate) mod rabbit;
 pub(crate) mod random;
 pub(crate) mod redis;

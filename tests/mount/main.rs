@@ -17,6 +17,7 @@ mod copies;
 mod devices;
 mod directories;
 mod faults;
+mod first_pull;
 mod fixture;
 mod holes;
 mod model;

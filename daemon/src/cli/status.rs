@@ -95,6 +95,9 @@ fn lines(status: &DaemonStatus) -> Vec<String> {
         format!("server     {}", describe_server(&engine.server)),
         format!("pending    {}", describe_pending(engine)),
     ];
+    if let Some(nodes) = engine.first_pull {
+        lines.push(format!("names      {nodes} have come so far; who looks for one waits"));
+    }
     let uploads = engine.uploading.iter().map(|upload| {
         let (done, bytes) = (size::display(upload.done), size::display(upload.bytes));
         format!("uploading  {}: {done} of {bytes}", upload.path)
@@ -173,6 +176,7 @@ mod tests {
             account: "ada".into(),
             device: "desk".into(),
             cursor: 7,
+            first_pull: None,
             pending_nodes: 2,
             pending_bytes: 3 << 20,
             uploading: Vec::new(),

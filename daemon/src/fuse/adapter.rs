@@ -60,7 +60,7 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let reply = Traced::new("lookup", request, (parent, name), reply);
-        reply.answer(self.vfs.lookup(entry_name(parent, name)));
+        self.answer_named(reply, (parent, name), |vfs, entry| vfs.lookup(entry));
     }
 
     fn forget(&self, request: &Request, node: INodeNo, _: u64) {
@@ -122,9 +122,10 @@ impl Filesystem for Adapter {
             Kind::CharDevice | Kind::BlockDevice => device(rdev),
             _ => 0,
         };
-        let (caller, new) =
-            (caller_with_umask(request, umask), NodeSpec { kind, mode, rdev, target: None });
-        reply.answer(self.vfs.create(caller, entry_name(parent, name), new));
+        let caller = caller_with_umask(request, umask);
+        self.answer_named(reply, (parent, name), move |vfs, entry| {
+            vfs.create(caller, entry, NodeSpec { kind, mode, rdev, target: None })
+        });
     }
 
     fn mkdir(
@@ -138,18 +139,23 @@ impl Filesystem for Adapter {
     ) {
         let reply = Traced::new("mkdir", request, (parent, name), reply);
         let caller = caller_with_umask(request, umask);
-        let new = NodeSpec { kind: Kind::Directory, mode, rdev: 0, target: None };
-        reply.answer(self.vfs.create(caller, entry_name(parent, name), new));
+        self.answer_named(reply, (parent, name), move |vfs, entry| {
+            vfs.create(
+                caller,
+                entry,
+                NodeSpec { kind: Kind::Directory, mode, rdev: 0, target: None },
+            )
+        });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let reply = Traced::new("unlink", request, (parent, name), reply);
-        reply.answer(self.vfs.unlink(entry_name(parent, name)));
+        self.answer_named(reply, (parent, name), |vfs, entry| vfs.unlink(entry));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let reply = Traced::new("rmdir", request, (parent, name), reply);
-        reply.answer(self.vfs.remove_directory(entry_name(parent, name)));
+        self.answer_named(reply, (parent, name), |vfs, entry| vfs.remove_directory(entry));
     }
 
     fn symlink(
@@ -161,9 +167,15 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let reply = Traced::new("symlink", request, (parent, name), reply);
-        let target = Some(target.as_os_str().as_bytes());
-        let new = NodeSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, target };
-        reply.answer(self.vfs.create(caller(request), entry_name(parent, name), new));
+        let (caller, target) = (caller(request), target.as_os_str().to_owned());
+        self.answer_named(reply, (parent, name), move |vfs, entry| {
+            let target = Some(target.as_bytes());
+            vfs.create(
+                caller,
+                entry,
+                NodeSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, target },
+            )
+        });
     }
 
     fn rename(
@@ -177,11 +189,11 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let reply = Traced::new("rename", request, [(parent, name), (new_parent, new_name)], reply);
-        let (from, to) = (entry_name(parent, name), entry_name(new_parent, new_name));
-        match rename_mode(flags) {
-            Some(mode) => reply.answer(self.vfs.rename(from, to, mode)),
-            None => reply.refuse(Errno::EINVAL),
-        }
+        let Some(mode) = rename_mode(flags) else { return reply.refuse(Errno::EINVAL) };
+        let new_name = new_name.to_owned();
+        self.answer_named(reply, (parent, name), move |vfs, from| {
+            vfs.rename(from, entry_name(new_parent, &new_name), mode)
+        });
     }
 
     fn link(
@@ -193,7 +205,7 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let reply = Traced::new("link", request, (parent, name), reply);
-        reply.answer(self.vfs.link(ino(node), entry_name(parent, name)));
+        self.answer_named(reply, (parent, name), move |vfs, entry| vfs.link(ino(node), entry));
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -213,11 +225,14 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let reply = Traced::new("create", request, (parent, name), reply);
-        let (caller, entry) = (caller_with_umask(request, umask), entry_name(parent, name));
+        let caller = caller_with_umask(request, umask);
         let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
         let how = (open_mode(OpenFlags(flags)), if_exists);
-        let made = self.vfs.create_and_open(caller, entry, mode, how);
-        reply.answer(made.map(|(stat, handle)| (stat, handle, self.open_flags())));
+        let flags = self.open_flags();
+        self.answer_named(reply, (parent, name), move |vfs, entry| {
+            let (stat, handle) = vfs.create_and_open(caller, entry, mode, how)?;
+            Ok((stat, handle, flags))
+        });
     }
 
     fn read(
@@ -294,8 +309,10 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, request: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let reply = Traced::new("opendir", request, node, reply);
-        let opened = self.vfs.open_directory(ino(node));
-        reply.answer(opened.map(|(stream, cache)| (stream, directory_flags(cache))));
+        self.answer_with_names(reply, move |vfs| {
+            let (stream, cache) = vfs.open_directory(ino(node))?;
+            Ok((stream, directory_flags(cache)))
+        });
     }
 
     fn releasedir(

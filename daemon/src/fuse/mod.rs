@@ -12,6 +12,7 @@ mod buffered;
 mod capabilities;
 mod deferred;
 mod mount;
+mod named;
 mod notify;
 mod trace;
 mod translate;

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::first_pull::FirstPull;
 use super::link::Link;
 use super::metrics::Metrics;
 use super::mutex::lock;
@@ -40,6 +41,7 @@ pub(super) struct Core {
     pub(super) settings: EngineSettings,
     pub(super) link: Link,
     pub(super) metrics: Metrics,
+    pub(super) first_pull: FirstPull,
     /// The account was asked for: what waits for its limits may be possible now.
     pub(super) account_refreshed: Notify,
     /// The drive changed on the server, and with it what is used of the quota.
@@ -65,12 +67,14 @@ impl Core {
         settings: EngineSettings,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Invalidation>) {
         let (invalidations, receiver) = mpsc::unbounded_channel();
+        let first_pull = FirstPull::new(store.has_all_names());
         let core = Self {
             store,
             client,
             settings,
             link: Link::new(),
             metrics: Metrics::default(),
+            first_pull,
             account_refreshed: Notify::new(),
             drive_changed: Notify::new(),
             signed_in: Notify::new(),

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::core::{ACCOUNT_FRESH, Core, EngineSettings};
 use super::download::{Downloader, FetchError, Prefetcher};
 use super::error::{SyncError, with_causes};
+use super::first_pull::NamesError;
 use super::link::LinkState;
 use super::push::{FlushError, PushRequest, Scope};
 use super::status::{Cache, NodeError, Server, ServerState, Status, SyncState, Uploading, path_of};
@@ -66,6 +67,19 @@ impl Engine {
         range: Range<u64>,
     ) -> Result<(), FetchError> {
         self.prefetcher.fetch(content.ino(), range).await
+    }
+
+    /// True once all names of the drive have been here: from then on one that is not known is none.
+    pub(crate) fn knows_names(&self) -> bool {
+        self.core.first_pull.is_done()
+    }
+
+    /// Returns when it does.
+    ///
+    /// # Errors
+    /// [`NamesError`]; soon, when the server is away.
+    pub(crate) async fn learn_names(&self) -> Result<(), NamesError> {
+        self.core.first_pull.done(&self.core.link).await
     }
 
     /// Returns when it is known which chunks of the content are holes.
@@ -149,6 +163,7 @@ impl Engine {
             account: settings.account.clone(),
             device: settings.device.clone(),
             cursor: store.cursor(),
+            first_pull: self.core.first_pull.so_far(),
             pending_nodes,
             pending_bytes,
             uploading,

@@ -25,6 +25,7 @@ mod core;
 mod download;
 mod engine;
 mod error;
+mod first_pull;
 mod link;
 mod metrics;
 mod mutex;
@@ -39,6 +40,7 @@ pub(crate) use engine::Engine;
 #[cfg(test)]
 pub(crate) use error::SyncError;
 pub(crate) use error::with_causes;
+pub(crate) use first_pull::NamesError;
 pub(crate) use push::{FlushError, Refusal, Scope};
 #[cfg(test)]
 pub(crate) use status::{Cache, Counters, NodeError};

@@ -17,6 +17,9 @@ pub(crate) struct Status {
     pub device: String,
     /// Sequence number up to which the changes of the server have been applied.
     pub cursor: u64,
+    /// Nodes of the drive that have come, while they come for the first time; until then who looks for a name waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_pull: Option<u64>,
     /// Nodes that the server does not have as they are here.
     pub pending_nodes: u64,
     /// Bytes of content that are still to be sent, at the most.

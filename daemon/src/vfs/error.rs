@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use crate::store;
-use crate::sync::{FetchError, FlushError};
+use crate::sync::{FetchError, FlushError, NamesError};
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,9 @@ pub(crate) enum Error {
     /// Bytes that were fetched were gone again, each time: the cache is far too small.
     #[error("fetched bytes did not stay long enough to be used")]
     NotHere,
+    /// The names of the drive have not all come yet, and do not come.
+    #[error(transparent)]
+    Names(#[from] NamesError),
     /// Bytes that are not here could not be fetched.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -125,7 +128,7 @@ impl Error {
             Self::XattrsFull => Errno::NOSPC,
             Self::NothingBehind => Errno::NXIO,
             Self::Unsupported => Errno::OPNOTSUPP,
-            Self::NotHere => Errno::IO,
+            Self::NotHere | Self::Names(_) => Errno::IO,
             Self::Fetch(error) => fetch_errno(error),
             Self::Flush(error) => flush_errno(error),
             Self::Disk(errno) => *errno,
@@ -135,7 +138,7 @@ impl Error {
 
     /// True for a fault that an operator should hear of, rather than a request for what cannot be.
     pub(crate) fn is_fault(&self) -> bool {
-        self.errno() == Errno::IO
+        self.errno() == Errno::IO && !matches!(self, Self::Names(_))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What POSIX means on the local store: one family of operations a file.
 //!
 //! It knows neither the kernel nor the network. Every operation on names and attributes is one
-//! transaction of the store and never waits for the server; only bytes that are not here are
+//! transaction of the store and never waits for the server, once all names have been here; only bytes that are not here are
 //! awaited, in the `async` twins of the operations that may need them. Permissions are checked by
 //! the kernel (`default_permissions`), as is a mount that is read-only; what POSIX says beyond them is said here.
 //!
@@ -109,6 +109,19 @@ impl Vfs {
     /// Returns what `close` and `fsync` wait for.
     pub(crate) fn sync_mode(&self) -> SyncMode {
         self.settings.sync
+    }
+
+    /// True if a name that the store does not know is none. Until then requests for names wait ([`Self::learn_names`]).
+    pub(crate) fn knows_names(&self) -> bool {
+        self.engine.knows_names()
+    }
+
+    /// Returns when all names of the drive are here.
+    ///
+    /// # Errors
+    /// [`Error::Names`]; soon, when the server is away.
+    pub(crate) async fn learn_names(&self) -> Result<(), Error> {
+        Ok(self.engine.learn_names().await?)
     }
 
     fn view<T>(&self, f: impl FnOnce(&mut View<'_>) -> Result<T, Error>) -> Result<T, Error> {

@@ -7,6 +7,9 @@ use rusqlite::{OptionalExtension, params};
 use super::database::Database;
 use crate::store::error::Error;
 
+/// Key of 1 once the whole drive has been here, of 0 until then; stores that were made before it was kept have none.
+pub(crate) const ALL_NAMES: &str = "all_names";
+
 /// Numbers that a [`Counter`] reserves in the database at once.
 const RESERVED: u64 = 4096;
 

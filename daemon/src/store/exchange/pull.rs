@@ -34,6 +34,22 @@ impl Store {
         self.tree().cursor
     }
 
+    /// True once the whole drive has been here, from its first change to its latest.
+    pub(crate) fn has_all_names(&self) -> bool {
+        self.tree().has_all_names
+    }
+
+    /// Remembers that the whole drive is here.
+    pub(crate) fn note_all_names(&self) -> Result<(), Error> {
+        let mut tree = self.tree();
+        tree.transact(|tree| {
+            tree.begin()?;
+            meta::set_number(&tree.db, meta::ALL_NAMES, 1)
+        })?;
+        tree.has_all_names = true;
+        Ok(())
+    }
+
     /// Applies one batch of changes and moves the cursor, in one transaction.
     ///
     /// The contents of files that it may change are locked first, in order of their numbers, because

@@ -39,6 +39,8 @@ pub(crate) struct Tree {
     inos: Counter,
     pub(crate) cookies: Counter,
     pub(crate) cursor: u64,
+    /// The whole drive has been here.
+    pub(crate) has_all_names: bool,
     /// Closed inodes whose size and times are to be written with the next transaction.
     pub(crate) flush_queue: Vec<Ino>,
     /// Inodes that have left memory while some of their chunks were here in part.
@@ -102,6 +104,7 @@ impl Tree {
     /// The tree in an open database.
     pub(crate) fn new(db: Database, data: Arc<DataFiles>) -> Result<Self, Error> {
         let cursor = meta::number(&db, "cursor")?.unwrap_or(0);
+        let has_all_names = meta::number(&db, meta::ALL_NAMES)? != Some(0);
         let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
         let cookies = Counter::load(&db, "next_cookie", 1)?;
         Ok(Self {
@@ -115,6 +118,7 @@ impl Tree {
             inos,
             cookies,
             cursor,
+            has_all_names,
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
             pinned: Pinned::default(),
@@ -143,6 +147,7 @@ impl Tree {
             entries: LruCache::new(FROZEN_MAX),
             inodes,
             cursor: self.cursor,
+            has_all_names: self.has_all_names,
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
             pinned: Pinned::default(),

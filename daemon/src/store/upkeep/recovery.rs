@@ -95,7 +95,8 @@ fn make_root(db: &Database) -> Result<(), Error> {
     };
     let mut root = Record::new(Ino::ROOT, NodeId::ROOT, new);
     root.acknowledged = root.change;
-    inode_rows::insert(db, &root)
+    inode_rows::insert(db, &root)?;
+    meta::set_number(db, meta::ALL_NAMES, 0)
 }
 
 fn repair(db: &Database, data: &DataFiles, left: LastExit) -> Result<(), Error> {

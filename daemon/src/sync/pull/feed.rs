@@ -83,9 +83,11 @@ async fn follow(
     let since = core.with_store(|store| store.cursor()).await;
     let page = ask(client, since, wait).await?;
     core.link.found();
+    core.first_pull.came(page.nodes.len());
     let (mut nodes, mut cursor, mut head) = (page.nodes, page.cursor, page.head);
     while cursor < head && nodes.len() < COLLECT_MAX {
         let page = ask(client, cursor, 0).await?;
+        core.first_pull.came(page.nodes.len());
         nodes.extend(page.nodes);
         (cursor, head) = (page.cursor, page.head);
     }
@@ -99,7 +101,14 @@ async fn follow(
         applied.await.expect("applying changes does not panic")?;
         core.drive_changed.notify_one();
     }
-    Ok(if cursor < head { FeedState::Behind } else { FeedState::CaughtUp })
+    if cursor < head {
+        return Ok(FeedState::Behind);
+    }
+    if !core.first_pull.is_done() {
+        core.with_store(|store| store.note_all_names()).await?;
+        core.first_pull.finish();
+    }
+    Ok(FeedState::CaughtUp)
 }
 
 async fn ask(client: &client::Client, since: u64, wait: u64) -> Result<Changes, client::Error> {

@@ -1,0 +1,57 @@
+//! Requests that look for a name, or give or take one: they wait while the names of the drive come for the first time.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use fuser::INodeNo;
+use tracing::Instrument;
+
+use crate::store::run_blocking;
+use crate::vfs::{EntryName, Error, Vfs};
+
+use super::adapter::Adapter;
+use super::answer::Answer;
+use super::trace::Traced;
+use super::translate::entry_name;
+
+impl Adapter {
+    /// Answers with what an operation on a name says.
+    pub(super) fn answer_named<T, R>(
+        &self,
+        reply: Traced<R>,
+        (parent, name): (INodeNo, &OsStr),
+        operation: impl FnOnce(&Vfs, EntryName<'_>) -> Result<T, Error> + Send + 'static,
+    ) where
+        T: Send + 'static,
+        R: Answer<T> + Send + 'static,
+    {
+        if self.vfs.knows_names() {
+            return reply.answer(operation(&self.vfs, entry_name(parent, name)));
+        }
+        let name = name.to_owned();
+        self.answer_with_names(reply, move |vfs| operation(vfs, entry_name(parent, &name)));
+    }
+
+    /// Answers with what an operation says once the names are here.
+    pub(super) fn answer_with_names<T, R>(
+        &self,
+        reply: Traced<R>,
+        operation: impl FnOnce(&Vfs) -> Result<T, Error> + Send + 'static,
+    ) where
+        T: Send + 'static,
+        R: Answer<T> + Send + 'static,
+    {
+        if self.vfs.knows_names() {
+            return reply.answer(operation(&self.vfs));
+        }
+        let (vfs, span) = (Arc::clone(&self.vfs), reply.span());
+        let waiting = async move {
+            let answer = match vfs.learn_names().await {
+                Ok(()) => run_blocking(move || operation(&vfs)).await,
+                Err(error) => Err(error),
+            };
+            reply.answer(answer);
+        };
+        self.runtime.spawn(waiting.instrument(span));
+    }
+}
