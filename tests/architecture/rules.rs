@@ -50,7 +50,7 @@ const STORE: [&[&str]; 9] = [
 const SYNC: [&[&str]; 8] = [
     &["error", "mutex", "status"],
     &["link", "metrics"],
-    &["first_pull"],
+    &["first_pull", "hash"],
     &["core"],
     &["download", "pull"],
     &["upload"],

@@ -10,6 +10,7 @@
 //!    ├─▶ pull      feed ─▶ conflict (pure) ─▶ store: apply ─▶ the kernel forgets
 //!    └─▶ upload    hash ─▶ known? ─▶ batch | instant | chunks ─▶ store: content known
 //!          └─▶ download   a read that misses ─▶ read-ahead (pure) ─▶ fetches ─▶ store: fill
+//!   hash    contents to manifests
 //!   core    store, client, link to the server, metrics
 //! ```
 //!
@@ -26,6 +27,7 @@ mod download;
 mod engine;
 mod error;
 mod first_pull;
+mod hash;
 mod link;
 mod metrics;
 mod mutex;
@@ -41,9 +43,9 @@ pub(crate) use engine::Engine;
 pub(crate) use error::SyncError;
 pub(crate) use error::with_causes;
 pub(crate) use first_pull::NamesError;
+#[cfg(test)]
+pub(crate) use hash::{Hashed, hash};
 pub(crate) use push::{FlushError, Refusal, Scope};
 #[cfg(test)]
 pub(crate) use status::{Cache, Counters, NodeError};
 pub(crate) use status::{Server, ServerState, Status, SyncState};
-#[cfg(test)]
-pub(crate) use upload::{Hashed, hash};

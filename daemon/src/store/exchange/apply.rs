@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use miaofs::protocol::files::{self, ContentRef, Kind, NodeState};
+use miaofs::protocol::files::{self, ContentRef, Entry, Kind, NodeState};
 use miaofs::protocol::ids::NodeId;
 
 use super::invalidation::Invalidation;
@@ -46,8 +46,8 @@ pub(crate) struct ChangeBatch<'t> {
     done: HashSet<NodeId>,
     /// Names that the rules gave to nodes which have not made way yet.
     new_names: HashMap<Ino, Vec<u8>>,
-    /// Directories to be removed at the end.
-    pending_dir_deletes: Vec<Ino>,
+    /// Directories to be removed at the end, and the names that the server knew them by.
+    pending_dir_deletes: Vec<(Ino, Vec<Entry>)>,
     /// Directories that got another place.
     pub(crate) moved_directories: Vec<Ino>,
     pub(crate) applied: Applied,
@@ -133,12 +133,7 @@ impl<'t> ChangeBatch<'t> {
         node: &files::Node,
         state: &NodeState,
     ) -> Result<Option<Ino>, Error> {
-        let [entry] = &state.entries[..] else { return Ok(None) };
-        self.bring_forward(entry.parent)?;
-        let Some(parent) = self.tree.by_id(entry.parent)? else { return Ok(None) };
-        let Some(occupant) = self.tree.entry(parent, entry.name.as_bytes())? else {
-            return Ok(None);
-        };
+        let Some(occupant) = self.occupant_of_all(&state.entries)? else { return Ok(None) };
         let Some(local) = self.tree.dirty_node(occupant)? else { return Ok(None) };
         if local.base_version > 0 {
             return Ok(None);
@@ -150,6 +145,21 @@ impl<'t> ChangeBatch<'t> {
                 Ok(None)
             }
         }
+    }
+
+    /// The node that has all of these names here.
+    fn occupant_of_all(&mut self, entries: &[Entry]) -> Result<Option<Ino>, Error> {
+        let mut occupant = None;
+        for entry in entries {
+            self.bring_forward(entry.parent)?;
+            let Some(parent) = self.tree.by_id(entry.parent)? else { return Ok(None) };
+            let found = self.tree.entry(parent, entry.name.as_bytes())?;
+            if found.is_none() || occupant.is_some_and(|occupant| Some(occupant) != found) {
+                return Ok(None);
+            }
+            occupant = found;
+        }
+        Ok(occupant)
     }
 
     /// Makes a local node the server's node, with the server's times.
@@ -274,11 +284,13 @@ impl<'t> ChangeBatch<'t> {
 
     /// The server deleted a node, and nothing here speaks against it.
     fn remove(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+        let before = base_rows::base(&self.tree.db, ino)?;
         self.set_base(ino, node)?;
         if self.tree.record(ino)?.attributes.kind == Kind::Directory {
             let record = self.tree.edit(ino)?;
             record.acknowledged = record.change;
-            self.pending_dir_deletes.push(ino);
+            let names = before.map(|before| before.entries).unwrap_or_default();
+            self.pending_dir_deletes.push((ino, names));
             return Ok(());
         }
         self.drop_entries(ino)?;
@@ -315,11 +327,15 @@ impl<'t> ChangeBatch<'t> {
         }
         let ways = self.ancestors_of_dirty()?;
         let pending_dir_deletes = std::mem::take(&mut self.pending_dir_deletes);
-        let (stay, mut left): (Vec<_>, Vec<_>) =
-            pending_dir_deletes.into_iter().partition(|ino| ways.contains(ino));
-        for ino in stay {
+        let (stay, left): (Vec<_>, Vec<_>) =
+            pending_dir_deletes.into_iter().partition(|(ino, _)| ways.contains(ino));
+        for (ino, names) in stay {
             self.tree.edit_and_bump(ino)?;
+            if self.tree.record(ino)?.links == 0 {
+                self.name_again(ino, &names)?;
+            }
         }
+        let mut left: Vec<Ino> = left.into_iter().map(|(ino, _)| ino).collect();
         loop {
             let before = left.len();
             for ino in std::mem::take(&mut left) {
@@ -339,6 +355,22 @@ impl<'t> ChangeBatch<'t> {
             self.drop_entries(ino)?;
             self.tree.edit(ino)?.status = NodeStatus::Detached;
         }
+        Ok(())
+    }
+
+    /// Gives a directory that comes back a name, since another node took its own.
+    fn name_again(&mut self, ino: Ino, names: &[Entry]) -> Result<(), Error> {
+        let (parent, name) = match names.first() {
+            Some(entry) => (self.known_directory(entry.parent)?, entry.name.as_bytes()),
+            None => (Ino::ROOT, &b""[..]),
+        };
+        let name = match self.tree.entry(parent, name)? {
+            None if !name.is_empty() => name.to_vec(),
+            _ => self.free_name(parent, &(self.rules.conflict_name)(name))?,
+        };
+        self.tree.edit(ino)?.status = NodeStatus::Present;
+        self.tree.add_entry(parent, &name, ino)?;
+        self.applied.invalidations.push(Invalidation::Entry { parent, name });
         Ok(())
     }
 

@@ -5,7 +5,6 @@ use miaofs::protocol::files::NodeState;
 
 use super::apply::ChangeBatch;
 use super::invalidation::Invalidation;
-use super::names::parent_directory;
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
 use crate::store::node::Ino;
@@ -56,8 +55,7 @@ impl ChangeBatch<'_> {
     /// Puts a directory where the server has it; where there is no such place any more, into the root.
     fn move_back(&mut self, ino: Ino, base: &NodeState) -> Result<(), Error> {
         let Some(entry) = base.entries.first() else { return Ok(()) };
-        let is_known = self.tree.by_id(entry.parent)?.is_some();
-        let parent = if is_known { parent_directory(self, entry.parent)? } else { Ino::ROOT };
+        let parent = self.known_directory(entry.parent)?;
         tracing::info!(%ino, %parent, "a directory was moved into one that another device moved into it: it goes back");
         for (parent, name) in entry_rows::entries_of(&self.tree.db, ino)? {
             self.tree.remove_entry(parent, &name, ino)?;

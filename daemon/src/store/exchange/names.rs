@@ -44,6 +44,14 @@ impl ChangeBatch<'_> {
         Ok(())
     }
 
+    /// The directory of an id that comes back if it was deleted here; the root where the id is not known any more.
+    pub(crate) fn known_directory(&mut self, id: NodeId) -> Result<Ino, Error> {
+        match self.tree.by_id(id)? {
+            Some(_) => parent_directory(self, id),
+            None => Ok(Ino::ROOT),
+        }
+    }
+
     /// A name that is free in a directory: this one, or one made of it.
     pub(crate) fn free_name(&mut self, parent: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
         let mut candidate = name.to_vec();
@@ -60,7 +68,7 @@ impl ChangeBatch<'_> {
 
 /// The directory of an id; one that is still to come gets a row that waits for it, one that was
 /// deleted here comes back, because something new is in it.
-pub(super) fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
+fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Error> {
     if batch.tree.by_id(id)?.is_none() {
         batch.bring_forward(id)?;
     }

@@ -35,4 +35,6 @@ pub(crate) struct Rules<'a> {
     pub node: &'a dyn Fn(&DirtyNode, &files::Node) -> Resolution,
     /// A dirty node whose name another node took.
     pub name: &'a dyn Fn(&DirtyNode, &files::Node) -> NameResolution,
+    /// Name that tells of a conflict, for something whose own name another node has.
+    pub conflict_name: &'a dyn Fn(&[u8]) -> Vec<u8>,
 }

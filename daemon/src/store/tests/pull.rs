@@ -14,6 +14,7 @@ use super::*;
 pub(super) const NEVER: Rules<'static> = Rules {
     node: &|local, node| panic!("nothing is dirty: {local:?} {node:?}"),
     name: &|local, node| panic!("nothing is dirty: {local:?} {node:?}"),
+    conflict_name: &|name| [name, b" (conflict)"].concat(),
 };
 
 pub(super) fn state(kind: Kind, entries: &[(NodeId, &str)]) -> NodeState {
@@ -278,7 +279,7 @@ fn who_reads_the_tree_while_many_changes_are_applied_sees_none_of_them_and_does_
     let mut nodes = vec![node(first_id, 5, at("renamed"))];
     nodes.extend(new);
     nodes.push(node(last_id, 200, at("last")));
-    store.apply(&nodes, &Rules { node: &rule, name: NEVER.name }, 200).unwrap();
+    store.apply(&nodes, &Rules { node: &rule, ..NEVER }, 200).unwrap();
 
     let before = Seen { size: 16, old_name: Some(written.ino()), new_names: 2 };
     assert_eq!(seen.lock().unwrap().take(), Some(before));

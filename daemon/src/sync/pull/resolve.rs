@@ -5,7 +5,8 @@ use std::sync::Arc;
 use miaofs::protocol::files::{self, Conflict, ConflictReason};
 use miaofs::protocol::ids::NodeId;
 
-use super::conflict::{ConflictLabel, resolve, resolve_name};
+use super::conflict::{ConflictLabel, conflict_name, resolve, resolve_name};
+use super::equal::find_equal;
 use crate::store::{self, DirtyNode, NameResolution, Resolution, Rules, Store};
 use crate::sync::core::Core;
 use crate::sync::error::SyncError;
@@ -107,7 +108,13 @@ pub(super) async fn apply_nodes(
             }
             resolution
         };
-        let rules = Rules { node: &node_rule, name: &name_rule };
+        let label_name = |name: &[u8]| {
+            let name = conflict_name(name, &label);
+            applying.metrics.add_conflict(&name);
+            name
+        };
+        let rules = Rules { node: &node_rule, name: &name_rule, conflict_name: &label_name };
+        find_equal(store, &nodes)?;
         store.apply(&nodes, &rules, cursor)
     };
     core.invalidate(core.with_store(apply).await?);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use miaofs::client;
 use miaofs::content::ManifestError;
 
-use super::hash::HashError;
 use crate::store;
 use crate::sync::core::Core;
 use crate::sync::download::AttemptError;
 use crate::sync::error::{SyncError, with_causes};
+use crate::sync::hash::HashError;
 
 /// Why a content is not on the server.
 #[derive(Debug, thiserror::Error)]

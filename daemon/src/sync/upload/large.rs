@@ -20,11 +20,11 @@ use miaofs::protocol::uploads::{
 };
 
 use super::error::UploadError;
-use super::hash::{self, Hashed};
 use super::limits::STREAMS;
 use super::prepare::Uploader;
 use crate::store::{ChunkRead, Ino, Snapshot, Store};
 use crate::sync::core::Core;
+use crate::sync::hash::{self, Hashed};
 use crate::sync::metrics::ShownUpload;
 
 /// Number of times that an upload is begun again without any new chunk having been sent.

@@ -5,7 +5,6 @@
 //! sent and was given up here.
 
 mod error;
-mod hash;
 mod job;
 mod large;
 mod limits;
@@ -14,7 +13,5 @@ mod small;
 mod throttle;
 
 pub(super) use error::UploadOutcome;
-#[cfg(test)]
-pub(crate) use hash::{Hashed, hash};
 pub(super) use job::{Job, run};
 pub(super) use prepare::Uploader;

@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::error::UploadError;
-use super::hash::{self, Hashed};
 use super::limits::UploadLimits;
 use super::throttle::Throttle;
 use crate::store::{self, Ino, Snapshot};
 use crate::sync::core::Core;
 use crate::sync::download::Downloader;
+use crate::sync::hash::{self, Hashed};
 
 /// Shared by all uploads.
 pub(crate) struct Uploader {

@@ -55,7 +55,7 @@ pub(crate) fn hash(store: &Store, snapshot: Snapshot) -> Result<Hashed, HashErro
 ///
 /// # Errors
 /// As [`hash`].
-pub(crate) fn hash_again(store: &Store, earlier: &Hashed) -> Result<Hashed, HashError> {
+pub(super) fn hash_again(store: &Store, earlier: &Hashed) -> Result<Hashed, HashError> {
     let (snapshot, written) = store.snapshot_again(&earlier.snapshot)?;
     let hashes = Hashes::of_manifest(&earlier.manifest, snapshot.size).without(&written);
     finish(store, snapshot, hashes)
