@@ -11,7 +11,7 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with the code `AccountExists` or `SignUpClosed`, among others.
     pub async fn sign_up(&self, request: &SignUp) -> Result<Session, Error> {
-        self.public(Call::post(routes::SIGN_UP).json(request).long_timeout().not_idempotent()).await
+        self.public(Call::post(routes::SIGN_UP).json(request).within(60).not_idempotent()).await
     }
 
     /// Signs a device in.
@@ -19,7 +19,7 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with the code `WrongCredentials`, among others.
     pub async fn sign_in(&self, request: &SignIn) -> Result<Session, Error> {
-        self.public(Call::post(routes::SIGN_IN).json(request).long_timeout()).await
+        self.public(Call::post(routes::SIGN_IN).json(request).within(60)).await
     }
 
     /// Ends this device's session; the client is signed out afterwards, whatever the server says.
@@ -39,7 +39,7 @@ impl Client {
     /// # Errors
     /// [`Error::Api`] with the code `WrongCredentials`, among others.
     pub async fn change_password(&self, request: &ChangePassword) -> Result<(), Error> {
-        let call = Call::post(routes::PASSWORD).json(request).long_timeout().not_idempotent();
+        let call = Call::post(routes::PASSWORD).json(request).within(60).not_idempotent();
         let session: Session = self.json(&call).await?;
         if let Some(tokens) = &self.tokens {
             tokens.replace(&session).await;

@@ -1,6 +1,7 @@
 //! One request as a value, so that it can be sent, refused for its token, and sent again.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::Method;
@@ -15,13 +16,13 @@ pub(super) enum Idempotency {
     NotIdempotent,
 }
 
-/// Longest pause between two reads before the server counts as gone.
+/// Limit of time after which the server counts as gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ReadTimeout {
-    /// The server answers at once, or something is wrong.
-    Short,
-    /// The server waits for something, has much to do, or a large body takes long to send.
-    Long,
+pub(super) enum Limit {
+    /// The answer's next bytes come soon, however long it is in all.
+    Read,
+    /// The whole answer comes within this time after the body was sent, which may take long itself.
+    Answer(Duration),
 }
 
 /// Body of a request.
@@ -40,7 +41,7 @@ pub(super) struct Call {
     pub(super) range: Option<Range<u64>>,
     pub(super) payload: Option<Payload>,
     pub(super) idempotency: Idempotency,
-    pub(super) read_timeout: ReadTimeout,
+    pub(super) limit: Limit,
 }
 
 impl Call {
@@ -52,7 +53,7 @@ impl Call {
             range: None,
             payload: None,
             idempotency: Idempotency::Idempotent,
-            read_timeout: ReadTimeout::Short,
+            limit: Limit::Read,
         }
     }
 
@@ -87,8 +88,8 @@ impl Call {
         Self { idempotency: Idempotency::NotIdempotent, ..self }
     }
 
-    /// The same call, whose answer may take long.
-    pub(super) fn long_timeout(self) -> Self {
-        Self { read_timeout: ReadTimeout::Long, ..self }
+    /// The same call, whose answer is small, and comes in so many seconds.
+    pub(super) fn within(self, seconds: u64) -> Self {
+        Self { limit: Limit::Answer(Duration::from_secs(seconds)), ..self }
     }
 }

@@ -5,13 +5,17 @@ use super::{Client, Error};
 use crate::protocol::changes::{Changes, ChangesQuery};
 use crate::protocol::routes;
 
+/// Seconds that a page may take when there is one.
+const ANSWER_SECONDS: u64 = 30;
+
 impl Client {
     /// One page of what changed; waits for a change as long as the query says.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn changes(&self, query: &ChangesQuery) -> Result<Changes, Error> {
-        let mut call = Call::get(routes::CHANGES).query("since", query.since).long_timeout();
+        let patience = ANSWER_SECONDS + query.wait.unwrap_or(0);
+        let mut call = Call::get(routes::CHANGES).query("since", query.since).within(patience);
         if let Some(limit) = query.limit {
             call = call.query("limit", limit);
         }

@@ -12,7 +12,7 @@ impl Client {
     /// # Errors
     /// [`Error`]; conflicts are in the answer.
     pub async fn commit(&self, commit: &Commit) -> Result<Committed, Error> {
-        self.json(&Call::post(routes::COMMIT).json(commit).long_timeout()).await
+        self.json(&Call::post(routes::COMMIT).json(commit).within(30)).await
     }
 
     /// One directory.

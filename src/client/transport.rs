@@ -3,7 +3,7 @@
 //! Each try of a request to the server has a random id of its own in [`REQUEST_ID`], which stands in the debug
 //! log here, in the error when it is refused, and in the server's log.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RANGE, RETRY_AFTER};
@@ -11,16 +11,16 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::Error;
-use super::call::{Call, ReadTimeout};
+use super::call::{Call, Limit};
 use super::counters::Counters;
 use crate::protocol::problem::{Code, Problem, REQUEST_ID};
 
 /// Until a connection is established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Until the next bytes of an answer come, for [`ReadTimeout::Short`].
-const SHORT_READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// The same for [`ReadTimeout::Long`]. It runs while a body is being sent, so it bounds a slow link.
-const LONG_READ_TIMEOUT: Duration = Duration::from_secs(600);
+/// Until the next bytes of an answer come, for [`Limit::Read`].
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of a body that a very slow link sends in a second.
+const SLOWEST_LINK: u64 = 16 * 1024;
 /// Until bytes sent are acknowledged by the other machine, so that a dead one is noticed.
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes of a refusal's body that are read.
@@ -29,9 +29,24 @@ const PROBLEM_MAX: usize = 1024 * 1024;
 /// Connections to one server.
 pub(super) struct Transport {
     url: String,
-    short: reqwest::Client,
-    long: reqwest::Client,
+    connections: RwLock<Connections>,
     counters: Arc<Counters>,
+}
+
+/// Connections that are kept from one request to the next.
+#[derive(Clone)]
+struct Connections {
+    /// For [`Limit::Read`].
+    streams: reqwest::Client,
+    /// For [`Limit::Answer`].
+    calls: reqwest::Client,
+}
+
+impl Connections {
+    fn new() -> Result<Self, Error> {
+        let streams = builder().read_timeout(READ_TIMEOUT).build().map_err(Error::Setup)?;
+        Ok(Self { streams, calls: builder().build().map_err(Error::Setup)? })
+    }
 }
 
 impl Transport {
@@ -42,8 +57,7 @@ impl Transport {
         }
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
-            short: connections(SHORT_READ_TIMEOUT)?,
-            long: connections(LONG_READ_TIMEOUT)?,
+            connections: RwLock::new(Connections::new()?),
             counters,
         })
     }
@@ -59,11 +73,15 @@ impl Transport {
     /// Sends `call` once; anything but a success is an error.
     pub(super) async fn send(&self, call: &Call, token: Option<&str>) -> Result<Response, Error> {
         let url = format!("{}{}", self.url, call.path);
-        let http = match call.read_timeout {
-            ReadTimeout::Short => &self.short,
-            ReadTimeout::Long => &self.long,
+        let connections = self.connections();
+        let mut request = match call.limit {
+            Limit::Read => connections.streams.request(call.method.clone(), url),
+            Limit::Answer(limit) => {
+                let body = call.payload.as_ref().map_or(0, |payload| payload.bytes.len() as u64);
+                let limit = limit + Duration::from_secs(body / SLOWEST_LINK);
+                connections.calls.request(call.method.clone(), url).timeout(limit)
+            }
         };
-        let mut request = http.request(call.method.clone(), url);
         if !call.query.is_empty() {
             request = request.query(&call.query);
         }
@@ -89,7 +107,7 @@ impl Transport {
     /// Reads a signed URL of a store, which gets neither token nor id of ours; the log has only its host.
     pub(super) async fn fetch(&self, url: &str, call: &Call) -> Result<Response, Error> {
         let began = Instant::now();
-        let answer = self.exchange(self.short.get(url), call).await;
+        let answer = self.exchange(self.connections().streams.get(url), call).await;
         tracing::debug!(
             method = %call.method,
             host = Url::parse(url).ok().as_ref().and_then(Url::host_str),
@@ -118,11 +136,31 @@ impl Transport {
             request = request.header(CONTENT_TYPE, payload.media_type).body(payload.bytes.clone());
         }
         self.counters.request(sent);
-        let response = request.send().await?;
+        let response = match request.send().await.map_err(Error::from) {
+            Err(error @ Error::TimedOut(_)) => {
+                self.reconnect();
+                return Err(error);
+            }
+            response => response?,
+        };
         if response.status().is_success() {
             Ok(response)
         } else {
             Err(self.refusal(response).await)
+        }
+    }
+
+    fn connections(&self) -> Connections {
+        self.connections.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has later requests make new connections: what swallowed one request may swallow all that are kept.
+    fn reconnect(&self) {
+        match Connections::new() {
+            Ok(new) => {
+                *self.connections.write().unwrap_or_else(PoisonError::into_inner) = new;
+            }
+            Err(error) => tracing::warn!(%error, "no new connections can be set up"),
         }
     }
 
@@ -158,17 +196,14 @@ fn status_of(answer: &Result<Response, Error>) -> Option<u16> {
     }
 }
 
-fn connections(read_timeout: Duration) -> Result<reqwest::Client, Error> {
+fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(read_timeout)
         .tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT)
         .tcp_keepalive(Duration::from_secs(15))
         .tcp_nodelay(true)
         .http1_only()
         .user_agent(concat!("miaofs/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(Error::Setup)
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn batch(&self, body: Bytes) -> Result<BatchStored, Error> {
-        self.json(&Call::post(routes::BATCH).bytes(batch::MEDIA_TYPE, body).long_timeout()).await
+        self.json(&Call::post(routes::BATCH).bytes(batch::MEDIA_TYPE, body).within(60)).await
     }
 
     /// Asks for an instant upload.
@@ -57,7 +57,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn begin_upload(&self, init: &UploadInit) -> Result<UploadBegun, Error> {
-        let call = Call::post(routes::MULTIPART_INIT).json(init).long_timeout();
+        let call = Call::post(routes::MULTIPART_INIT).json(init).within(60);
         let answer = self.json(&call).await;
         let right = answer.as_ref().err().and_then(Error::right_host);
         match right.map(|host| routes::on(Some(host), routes::MULTIPART_INIT)) {
@@ -78,7 +78,7 @@ impl Client {
     ) -> Result<(), Error> {
         let path = routes::fill(routes::MULTIPART_CHUNK, &[&upload.id, &index]);
         let path = routes::on(upload.host.as_ref(), &path);
-        let call = Call::new(Method::PUT, path).bytes(OCTETS, bytes).long_timeout();
+        let call = Call::new(Method::PUT, path).bytes(OCTETS, bytes).within(30);
         self.send(&call).await.map(drop)
     }
 
@@ -90,7 +90,7 @@ impl Client {
     pub async fn complete_upload(&self, upload: &UploadAddress) -> Result<ContentRef, Error> {
         let path = routes::fill(routes::MULTIPART_COMPLETE, &[&upload.id]);
         let path = routes::on(upload.host.as_ref(), &path);
-        self.json(&Call::post(path).long_timeout()).await
+        self.json(&Call::post(path).within(600)).await
     }
 
     /// Asks for the progress of a chunked upload.
@@ -118,9 +118,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn upload(&self, path: &str, bytes: Bytes) -> Result<Node, Error> {
-        self.json(
-            &Call::post(routes::UPLOAD).query("path", path).bytes(OCTETS, bytes).long_timeout(),
-        )
-        .await
+        self.json(&Call::post(routes::UPLOAD).query("path", path).bytes(OCTETS, bytes).within(600))
+            .await
     }
 }

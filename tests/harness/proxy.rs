@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 /// Treatment of the bytes that come.
@@ -13,8 +13,11 @@ enum Passage {
     Held,
 }
 
+/// Connections from before [`Proxy::swallow`] pass nothing on any more, whatever becomes of the others.
+type Generation = u64;
+
 struct Gate {
-    passage: Mutex<Passage>,
+    state: Mutex<(Passage, Generation)>,
     changed: Condvar,
 }
 
@@ -30,7 +33,8 @@ impl Proxy {
         let target = server.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let gate = Arc::new(Gate { passage: Mutex::new(Passage::Open), changed: Condvar::new() });
+        let state = Mutex::new((Passage::Open, 0));
+        let gate = Arc::new(Gate { state, changed: Condvar::new() });
         let shared = Arc::clone(&gate);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -56,35 +60,52 @@ impl Proxy {
         self.set(Passage::Open);
     }
 
+    /// Keeps all connections that there are and passes nothing on of them, ever; new ones work.
+    pub(crate) fn swallow(&self) {
+        self.lock().1 += 1;
+    }
+
     fn set(&self, passage: Passage) {
-        *self.gate.passage.lock().expect("nothing panics with it") = passage;
+        self.lock().0 = passage;
         self.gate.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Passage, Generation)> {
+        self.gate.state.lock().expect("nothing panics with it")
     }
 }
 
 impl Gate {
-    fn wait_until_open(&self) {
-        let passage = self.passage.lock().expect("nothing panics with it");
-        let held = |passage: &mut Passage| *passage == Passage::Held;
-        drop(self.changed.wait_while(passage, held).expect("nothing panics with it"));
+    fn generation(&self) -> Generation {
+        self.state.lock().expect("nothing panics with it").1
+    }
+
+    /// Returns when bytes of a connection of this generation may pass.
+    fn wait_until_open(&self, generation: Generation) {
+        let held = |(passage, now): &mut (Passage, Generation)| {
+            *passage == Passage::Held || *now != generation
+        };
+        let state = self.state.lock().expect("nothing panics with it");
+        drop(self.changed.wait_while(state, held).expect("nothing panics with it"));
     }
 }
 
 fn serve(client: &TcpStream, target: &str, gate: &Arc<Gate>) {
-    gate.wait_until_open();
+    let generation = gate.generation();
+    gate.wait_until_open(generation);
     let Ok(server) = TcpStream::connect(target) else { return };
     thread::scope(|scope| {
-        scope.spawn(|| pass(client, &server, gate));
-        pass(&server, client, gate);
+        scope.spawn(|| pass(client, &server, (gate, generation)));
+        pass(&server, client, (gate, generation));
     });
 }
 
 /// Passes bytes on in one direction until either side ends.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, gate: &Gate) {
+fn pass(mut from: &TcpStream, mut to: &TcpStream, (gate, generation): (&Gate, Generation)) {
     let mut buffer = vec![0; 64 * 1024];
     let mut step = || -> io::Result<bool> {
         let length = from.read(&mut buffer)?;
-        gate.wait_until_open();
+        gate.wait_until_open(generation);
         to.write_all(&buffer[..length])?;
         Ok(length > 0)
     };

@@ -21,6 +21,7 @@ mod first_pull;
 mod fixture;
 mod holes;
 mod model;
+mod networks;
 mod offline;
 mod operations;
 mod permissions;

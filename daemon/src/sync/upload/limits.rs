@@ -1,5 +1,7 @@
 //! Bounds of the memory and the requests of uploads.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Groups of small contents under way at once.
@@ -15,6 +17,8 @@ pub(super) struct UploadLimits {
     groups: Semaphore,
     large: Semaphore,
     streams: Semaphore,
+    /// Bytes of contents that a batch may have, if there are several.
+    batch_bytes: AtomicU64,
 }
 
 impl UploadLimits {
@@ -23,6 +27,23 @@ impl UploadLimits {
             groups: Semaphore::new(GROUPS),
             large: Semaphore::new(LARGE),
             streams: Semaphore::new(STREAMS),
+            batch_bytes: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Bytes of contents that a batch of several may have.
+    pub(super) fn batch_bytes(&self) -> u64 {
+        self.batch_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A batch was refused for its size: from now on they have so many bytes at the most.
+    pub(super) fn shrink_batches(&self, bytes: u64) {
+        let before = self.batch_bytes.fetch_min(bytes, Ordering::Relaxed);
+        if bytes < before {
+            tracing::info!(
+                bytes,
+                "requests of this size are refused on the way: smaller ones are sent"
+            );
         }
     }
 
