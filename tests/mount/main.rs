@@ -15,6 +15,7 @@ mod conflicts;
 mod contents;
 mod copies;
 mod devices;
+mod direct;
 mod directories;
 mod faults;
 mod first_pull;

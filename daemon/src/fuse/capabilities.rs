@@ -14,13 +14,13 @@ const BACKGROUND_MAX: u16 = 64;
 /// Not among them: the writeback cache, which excludes passthrough and would let a write that returned
 /// be lost with the daemon; `NO_OPENDIR_SUPPORT`, which keeps every reading of a directory, and so may end one
 /// that is in progress; `AUTO_INVAL_DATA`, which would drop pages at each local write; `ATOMIC_O_TRUNC`, with which the kernel
-/// looks only after the file was emptied whether it is a program that runs (`ETXTBSY`).
+/// looks only after the file was emptied whether it is a program that runs (`ETXTBSY`); `ASYNC_DIO`, with which a direct write
+/// from io_submit(2) leaves the pages that buffered readers have as they were.
 /// `POSIX_ACL` needs `DONT_MASK`: only where there is no default ACL does the umask count.
-const WANTED: [InitFlags; 10] = [
+const WANTED: [InitFlags; 9] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_ASYNC_DIO,
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
     InitFlags::FUSE_CACHE_SYMLINKS,
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
