@@ -2,10 +2,16 @@
 //!
 //! A script that ran in the wrong directory must not empty the server before anybody notices. What
 //! counts is what waits to be deleted together with what was deleted lately, so that many small
-//! steps add up as one large one does.
+//! steps add up as one large one does. What was made anew at the place of what is gone is no deletion: a tree that a program
+//! removes and writes again, as `npm ci` does, goes through.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
+
+use miaofs::protocol::files::Entry;
+use miaofs::protocol::ids::NodeId;
+
+use crate::store::DirtyNode;
 
 /// For how long deletions count together.
 const LATELY: Duration = Duration::from_secs(600);
@@ -50,9 +56,97 @@ impl DeletionGuard {
     }
 }
 
+/// Deleted nodes at whose places others were made: at their names, in their directories or in what took these's places.
+pub(super) fn replaced(nodes: &[DirtyNode]) -> HashSet<NodeId> {
+    let mut search =
+        Successors { gone: HashMap::new(), made: HashMap::new(), found: HashMap::new() };
+    for node in nodes {
+        match (&node.state, &node.base_state) {
+            (None, Some(base)) => drop(search.gone.insert(node.id, base.entries.first())),
+            (None, None) => {}
+            (Some(state), _) => {
+                search.made.extend(state.entries.iter().map(|entry| (entry.clone(), node.id)));
+            }
+        }
+    }
+    let gone: Vec<NodeId> = search.gone.keys().copied().collect();
+    gone.into_iter().filter(|id| search.of(*id).is_some()).collect()
+}
+
+/// Finds what took the places of deleted nodes.
+struct Successors<'n> {
+    /// Deleted nodes, each with the name that it had.
+    gone: HashMap<NodeId, Option<&'n Entry>>,
+    /// Names of what is new or changed.
+    made: HashMap<Entry, NodeId>,
+    found: HashMap<NodeId, Option<NodeId>>,
+}
+
+impl Successors<'_> {
+    fn of(&mut self, id: NodeId) -> Option<NodeId> {
+        // Up to a directory that is known to have a successor, or is not deleted; then down again.
+        let mut way = Vec::new();
+        let mut at = id;
+        while !self.found.contains_key(&at)
+            && let Some(Some(entry)) = self.gone.get(&at)
+            && way.len() <= self.gone.len()
+        {
+            way.push((at, *entry));
+            at = entry.parent;
+        }
+        for (id, entry) in way.into_iter().rev() {
+            let there = self.found.get(&entry.parent).copied().flatten();
+            let parents = [Some(entry.parent), there];
+            let successor = parents.into_iter().flatten().find_map(|parent| {
+                self.made.get(&Entry { parent, name: entry.name.clone() }).copied()
+            });
+            self.found.insert(id, successor);
+        }
+        self.found.get(&id).copied().flatten()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use miaofs::protocol::files::{Kind, NodeState};
+    use miaofs::protocol::name::Name;
+
     use super::*;
+    use crate::store::Ino;
+
+    fn node(id: NodeId, place: (NodeId, &str), is_gone: bool) -> DirtyNode {
+        let mut state = NodeState::new(Kind::Directory, 0o755, 1);
+        let (parent, name) = (place.0, Name::new(place.1).unwrap());
+        state.entries.push(Entry { parent, name });
+        DirtyNode {
+            ino: Ino(2),
+            id,
+            change: 1,
+            base_version: 1,
+            base_state: is_gone.then(|| state.clone()),
+            in_flight: None,
+            state: (!is_gone).then_some(state),
+            content_dirty: false,
+            writers: 0,
+            written_at: 0,
+            size: 0,
+        }
+    }
+
+    #[test]
+    fn what_was_made_anew_at_its_place_is_no_deletion_at_any_depth() {
+        let [old, new, below, newer, deep, newest, gone] = [(); 7].map(|()| NodeId::random());
+        let nodes = [
+            node(deep, (below, "file"), true),
+            node(gone, (below, "not made again"), true),
+            node(below, (old, "package"), true),
+            node(old, (NodeId::ROOT, "node_modules"), true),
+            node(new, (NodeId::ROOT, "node_modules"), false),
+            node(newer, (new, "package"), false),
+            node(newest, (newer, "file"), false),
+        ];
+        assert_eq!(replaced(&nodes), HashSet::from([old, below, deep]));
+    }
 
     #[test]
     fn emptying_a_drive_waits_for_a_word_whether_at_once_or_in_steps() {

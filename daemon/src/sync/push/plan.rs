@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 
 use miaofs::content::CHUNK_SIZE;
 use miaofs::protocol::files::Kind;
+use miaofs::protocol::ids::NodeId;
 
 use super::commit_order;
-use super::deletion_guard::DeletionGuard;
+use super::deletion_guard::{self, DeletionGuard};
 use crate::store::{DirtyNode, Ino};
 use crate::sync::error::SyncError;
 use crate::sync::upload::{Job, UploadOutcome};
@@ -131,6 +132,8 @@ pub(super) struct Planner {
     trackers: HashMap<Ino, NodeTracker>,
     urgent: HashSet<Ino>,
     guard: DeletionGuard,
+    /// Deleted nodes at whose places others were made, at the last look.
+    replaced: HashSet<NodeId>,
     rounds: u64,
 }
 
@@ -150,6 +153,7 @@ impl Planner {
             trackers: HashMap::new(),
             urgent: HashSet::new(),
             guard: DeletionGuard::new(deletions_limit),
+            replaced: HashSet::new(),
             rounds: 0,
         }
     }
@@ -157,12 +161,15 @@ impl Planner {
     /// Looks at dirty nodes and says what to do. Jobs count as begun.
     pub(super) fn plan(&mut self, nodes: &[DirtyNode], input: &PlanInput) -> Round {
         self.rounds += 1;
-        let may_delete = self.guard.may_delete(input.deletions, input.drive_nodes, input.now);
+        self.replaced = deletion_guard::replaced(nodes);
+        let deletions = input.deletions.saturating_sub(self.replaced.len() as u64);
+        let may_delete = self.guard.may_delete(deletions, input.drive_nodes, input.now);
         self.forget_absent(nodes, input.coverage);
         let mut round = Round { number: self.rounds, ..Round::default() };
         let mut ready = vec![false; nodes.len()];
         let mut uploads = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
+            let may_delete = may_delete || self.replaced.contains(&node.id);
             match self.next_action(node, input, may_delete) {
                 Action::Commit => ready[index] = true,
                 Action::Upload => uploads.push((node.ino, node.size)),
@@ -171,7 +178,7 @@ impl Planner {
             }
         }
         if round.held_deletions > 0 {
-            round.held_deletions = input.deletions;
+            round.held_deletions = deletions;
         }
         round.jobs = jobs(&uploads);
         round.commits = commit_order::commits(nodes, &ready);
@@ -223,7 +230,7 @@ impl Planner {
     pub(super) fn acknowledged(&mut self, node: &DirtyNode, now: Instant) {
         self.trackers.remove(&node.ino);
         self.urgent.remove(&node.ino);
-        if node.state.is_none() {
+        if node.state.is_none() && !self.replaced.contains(&node.id) {
             self.guard.deleted(1, now);
         }
     }
