@@ -1,8 +1,12 @@
-//! Files on the disk below a directory, while others may be changing it.
+//! Files on the disk below a directory, while others may be changing it, and a disk that can be filled.
 
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
+
+use super::command::output;
 
 /// The lengths of all files below a directory; none when there is no such directory.
 pub(crate) fn lengths_below(directory: &Path) -> Vec<u64> {
@@ -22,4 +26,59 @@ fn files_below(directory: &Path) -> Vec<Metadata> {
         Err(_it_was_removed_meanwhile) => Vec::new(),
     });
     files.collect()
+}
+
+/// A small disk of its own, in memory, mounted. To mount it takes root, or sudo.
+pub(crate) struct SmallDisk {
+    directory: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Mounts one of so many MiB.
+    pub(crate) fn new(mebibytes: u32) -> Self {
+        let directory = super::scratch();
+        let options = format!("size={mebibytes}m,mode=755");
+        output(
+            as_root("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(directory.path()),
+        );
+        output(as_root("chmod").arg("777").arg(directory.path()));
+        Self { directory }
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Takes all that is free, as another program may.
+    pub(crate) fn fill(&self) {
+        let mut file = File::create(self.filler()).expect("a name on the disk");
+        for size in [1 << 20, 4096, 1] {
+            while file.write_all(&vec![1; size]).is_ok() {}
+        }
+    }
+
+    /// Gives it back.
+    pub(crate) fn free(&self) {
+        std::fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    fn filler(&self) -> std::path::PathBuf {
+        self.path().join("filler")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _it_may_be_gone = as_root("umount").arg("--lazy").arg(self.path()).status();
+    }
+}
+
+fn as_root(program: &str) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
 }

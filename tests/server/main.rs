@@ -14,6 +14,7 @@ mod downloads;
 mod files;
 mod fixture;
 mod fsck;
+mod full_disk;
 mod hosts;
 mod instant;
 mod multipart;

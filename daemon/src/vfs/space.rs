@@ -36,7 +36,8 @@ impl Vfs {
         let state_dir = self.settings.control_socket.parent().unwrap_or(Path::new("/"));
         let disk = rustix::fs::statvfs(state_dir).map_err(Error::Disk)?;
         let total = disk.f_blocks.saturating_mul(disk.f_frsize);
-        let available = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let available = self.store.writable_bytes(free);
         Ok(bounded(self.engine.account().as_ref(), total, available))
     }
 }

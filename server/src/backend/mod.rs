@@ -12,6 +12,7 @@ mod lock;
 pub(crate) mod peers;
 pub(crate) mod queue;
 mod settings;
+mod sqlite;
 pub(crate) mod staging;
 mod token_key;
 pub(crate) mod tracker;

@@ -46,6 +46,9 @@ pub(crate) struct Sidecar {
     pub base: Option<Digest>,
 }
 
+/// Bytes that a check writes: a transaction of the database takes about as many.
+const CHECKED: usize = 256 * 1024;
+
 /// The staging directory of this host. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(crate) struct Staging {
@@ -107,6 +110,15 @@ impl Staging {
     pub(crate) async fn draft(&self, blob: BlobId) -> Result<Draft, Error> {
         self.create(blob, 0).await?;
         Ok(Draft { blob, path: Some(self.path(blob)) })
+    }
+
+    /// Checks that something can be written.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`], [`Error::File`].
+    pub(crate) async fn check(&self) -> Result<(), Error> {
+        let draft = self.draft(BlobId::random()).await?;
+        self.write(draft.blob, 0, Bytes::from_static(&[1; CHECKED])).await
     }
 
     /// Writes into a blob that was made before.

@@ -41,6 +41,8 @@ fn log_to_stderr(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MIAOFS_LOG")
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new(format!("{level},sqlx=warn")));
     tracing_subscriber::fmt()
+        // A line that a full disk does not take is no reason to fail: complaining of it would panic.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)

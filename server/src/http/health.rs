@@ -5,6 +5,7 @@ use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
 
 use super::problem::Failure;
+use crate::backend;
 use crate::service::{Error, Services};
 
 /// The process is alive.
@@ -25,6 +26,10 @@ pub(super) async fn ready(State(services): State<Services>) -> Result<&'static s
         Ok(()) => Ok("ok\n"),
         Err(Error::Unavailable) => {
             Err(Problem::new(Code::Unavailable, "the process is about to end").into())
+        }
+        Err(Error::Backend(backend::Error::NoSpace(error))) => {
+            tracing::warn!(%error, "not ready");
+            Err(Problem::new(Code::Unavailable, "the disk is full: free some room on it").into())
         }
         Err(error) => {
             tracing::warn!(%error, "not ready");

@@ -40,7 +40,7 @@ use miaofs::protocol::host::HostName;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::backend::Backends;
+use crate::backend::{Backends, StagingUse};
 use crate::service::accounts::{Accounts, Tokens};
 use crate::service::context::ServiceContext;
 use crate::service::downloads::{Downloads, Staged};
@@ -159,6 +159,9 @@ impl Services {
     pub(crate) async fn ready(&self) -> Result<(), Error> {
         if self.is_draining() {
             return Err(Error::Unavailable);
+        }
+        if self.backends.settings.staging != StagingUse::Nothing {
+            self.backends.staging.check().await?;
         }
         self.backends.db.ping().await?;
         Ok(self.backends.tracker.ping().await?)

@@ -25,6 +25,8 @@ pub(crate) fn start(filter: Option<&str>, level: Level) {
     });
     let to_terminal = stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    // A line that a full disk does not take is no reason to fail: complaining of it would panic.
+    let log = log.log_internal_errors(false);
     // A log that is set already, by a command that becomes the daemon, stays.
     let _ = log.with_ansi(to_terminal).try_init();
 }

@@ -55,6 +55,11 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Bytes that may still be written to a disk with `free` bytes: not the floor, but what the cache would give up.
+    pub(crate) fn writable_bytes(&self, free: u64) -> u64 {
+        free.saturating_add(self.tree().cached).saturating_sub(self.options.free_floor)
+    }
+
     /// Sees to it that `bytes` more may be written. The caller has nothing locked.
     ///
     /// # Errors

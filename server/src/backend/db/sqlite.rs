@@ -4,12 +4,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::connection::{Driver, Transaction};
 use super::migrations;
 use crate::backend::Error;
 use crate::backend::settings::Schema;
+use crate::backend::sqlite::pool_options;
 
 /// Time a request waits for a connection before it fails as busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -30,9 +31,7 @@ impl SqlitePools {
     /// As [`super::Db::open`].
     pub(super) async fn open(path: &Path, schema: Schema) -> Result<Self, Error> {
         let options = options(path).create_if_missing(schema == Schema::Migrate);
-        let pool = |connections| {
-            SqlitePoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT)
-        };
+        let pool = |connections| pool_options(connections).acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool(1).connect_with(options.clone()).await?;
         let readers = pool(READERS).connect_with(options).await?;
         let pools = Self { writer, readers };

@@ -8,11 +8,12 @@ mod uploads;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, SqlitePool};
 
 use super::epoch::Epoch;
 use super::limits::{Decision, RateLimit};
+use crate::backend::sqlite::pool_options;
 use crate::backend::{Error, unix_now};
 use limits::ArrivalTimes;
 
@@ -123,7 +124,7 @@ async fn pool(path: &Path, synchronous: SqliteSynchronous) -> Result<SqlitePool,
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(synchronous)
         .busy_timeout(BUSY_TIMEOUT);
-    let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await?;
+    let pool = pool_options(1).connect_with(options).await?;
     pool.acquire().await?.ping().await?;
     Ok(pool)
 }
