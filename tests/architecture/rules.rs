@@ -36,8 +36,9 @@ pub(crate) const CRATES: [Crate; 3] = [
 /// The floors of a layer, the lowest first, each with the files and folders on it.
 type Floors = &'static [&'static [&'static str]];
 
-const STORE: [&[&str]; 9] = [
+const STORE: [&[&str]; 10] = [
     &["blocking", "node"],
+    &["invalidation", "untold"],
     &["error"],
     &["disk"],
     &["inodes"],

@@ -30,4 +30,5 @@ mod programs;
 mod recovery;
 mod transfer_efficiency;
 mod trees;
+mod versions;
 mod xattrs;

@@ -18,7 +18,9 @@ use miaofs::protocol::files::Kind;
 use tokio::runtime::Handle as Runtime;
 
 use crate::store::CopyRange;
-use crate::vfs::{AttributeChange, ByteRange, IfExists, NodeSpec, Privileges, SyncMode, Vfs};
+use crate::vfs::{
+    AttributeChange, ByteRange, IfExists, NodeSpec, Privileges, SyncMode, Vfs, Written,
+};
 
 use super::answer::{Answer, Refuse};
 use super::buffered::XattrReply;
@@ -211,7 +213,7 @@ impl Filesystem for Adapter {
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let reply = Traced::new("open", request, node, reply);
         let opened = self.vfs.open(caller(request), ino(node), open_mode(flags));
-        reply.answer(opened.map(|handle| (handle, self.open_flags())));
+        self.answer_opened(reply, ino(node), opened.map(|handle| (handle, self.open_flags())));
     }
 
     fn create(
@@ -258,7 +260,7 @@ impl Filesystem for Adapter {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _: OpenFlags,
+        flags: OpenFlags,
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
@@ -267,7 +269,9 @@ impl Filesystem for Adapter {
             true => Privileges::Drop(caller(request)),
             false => Privileges::Keep,
         };
-        self.write_content((node, handle(number)), (offset, data), privileges, reply);
+        let append = flags.0 & libc::O_APPEND != 0;
+        let written = Written { offset, append, bytes: data };
+        self.write_content((node, handle(number)), written, privileges, reply);
     }
 
     fn flush(

@@ -8,7 +8,9 @@ use fuser::{INodeNo, ReplyData, ReplyEmpty, ReplyWrite};
 use tracing::Instrument;
 
 use crate::store::{Availability, CopyRange, Durable, Ino};
-use crate::vfs::{Allocation, ByteRange, Caller, Error, HandleId, Privileges, SyncMode, Vfs};
+use crate::vfs::{
+    Allocation, ByteRange, Caller, Error, HandleId, Privileges, SyncMode, Vfs, Written,
+};
 
 use super::adapter::Adapter;
 use super::answer::{Answer, Refuse};
@@ -52,6 +54,22 @@ impl Adapter {
         self.runtime.spawn(async move { reply.answer(task.await) }.instrument(span));
     }
 
+    /// Answers that a file is open once the kernel has no pages of an older content of it.
+    pub(super) fn answer_opened<T, R>(&self, reply: Traced<R>, ino: Ino, opened: Result<T, Error>)
+    where
+        T: Send + 'static,
+        R: Answer<T> + Send + 'static,
+    {
+        if opened.is_err() || self.vfs.has_current_pages(ino) {
+            return reply.answer(opened);
+        }
+        let vfs = Arc::clone(&self.vfs);
+        self.answer_later(reply, async move {
+            vfs.pages_are_current(ino).await;
+            opened
+        });
+    }
+
     pub(super) fn read_content(
         &self,
         id: HandleId,
@@ -76,12 +94,12 @@ impl Adapter {
     pub(super) fn write_content(
         &self,
         (node, id): (INodeNo, HandleId),
-        (offset, data): (u64, &[u8]),
+        written: Written<'_>,
         privileges: Privileges,
         reply: Traced<ReplyWrite>,
     ) {
-        let length = data.len() as u32;
-        match self.vfs.write(id, offset, data, privileges) {
+        let length = written.bytes.len() as u32;
+        match self.vfs.write(id, written, privileges) {
             Ok(Availability::Ready(effect)) => {
                 self.kernel.invalidate_mode(node, effect);
                 reply.accept(length);
@@ -89,9 +107,11 @@ impl Adapter {
             Err(error) => reply.refuse(errno(&error)),
             Ok(Availability::Missing(_)) => {
                 let (vfs, kernel) = (Arc::clone(&self.vfs), self.kernel.clone());
-                let bytes = data.to_vec();
+                let bytes = written.bytes.to_vec();
+                let (offset, append) = (written.offset, written.append);
                 let write = async move {
-                    let effect = vfs.write_fetching(id, offset, &bytes, privileges).await?;
+                    let written = Written { offset, append, bytes: &bytes };
+                    let effect = vfs.write_fetching(id, written, privileges).await?;
                     kernel.invalidate_mode(node, effect);
                     Ok(length)
                 };

@@ -132,11 +132,11 @@ impl Mount {
         let failed = |source| Error::Mount { mountpoint: mountpoint.to_owned(), source };
         let config = config(options)?;
         let kernel = Kernel::default();
-        let adapter = Adapter::new(vfs, runtime, kernel.clone());
+        let adapter = Adapter::new(Arc::clone(&vfs), runtime, kernel.clone());
         let mut session = Session::new(adapter, mountpoint, &config).map_err(failed)?;
         let unmounter = Mutex::new(session.unmount_callable());
         kernel.mounted(&session.notifier());
-        notify::spawn(&session.notifier(), invalidations).map_err(failed)?;
+        notify::spawn(&session.notifier(), &vfs, invalidations).map_err(failed)?;
         let session = thread::Builder::new()
             .name("fuse".to_owned())
             .spawn(move || session.run())

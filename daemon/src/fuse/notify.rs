@@ -15,7 +15,7 @@ use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::store::Invalidation;
-use crate::vfs::ModeEffect;
+use crate::vfs::{ModeEffect, Vfs};
 
 /// Threads that invalidate: so many reads may wait for the network before an invalidation has to wait.
 const THREADS: usize = 4;
@@ -54,14 +54,19 @@ impl Kernel {
 /// Starts the threads; they end when the engine that sends the invalidations is gone.
 pub(super) fn spawn(
     notifier: &Notifier,
+    vfs: &Arc<Vfs>,
     invalidations: UnboundedReceiver<Invalidation>,
 ) -> io::Result<()> {
     let invalidations = Arc::new(Mutex::new(invalidations));
     for number in 0..THREADS {
         let (notifier, invalidations) = (notifier.clone(), Arc::clone(&invalidations));
+        let vfs = Arc::downgrade(vfs);
         thread::Builder::new().name(format!("notify-{number}")).spawn(move || {
             while let Some(invalidation) = next(&invalidations) {
-                send(&notifier, &invalidation)
+                send(&notifier, &invalidation);
+                if let (Invalidation::Content(ino), Some(vfs)) = (&invalidation, vfs.upgrade()) {
+                    vfs.pages_were_dropped(*ino);
+                }
             }
         })?;
     }

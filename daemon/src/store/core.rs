@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
 use super::disk::data_files::DataFiles;
@@ -13,11 +14,13 @@ use super::disk::pending_rows;
 use super::disk::space::DiskSpace;
 use super::error::{Error, while_doing};
 use super::inodes::inode::Inode;
+use super::invalidation::Invalidation;
 use super::node::{Access, Ino};
 use super::tree::change::Change;
 use super::tree::frozen::FrozenTree;
 use super::tree::transaction::{Committed, Tree};
 use super::tree::view::View;
+use super::untold::Untold;
 
 /// Closed inodes that may wait for a transaction to write their size and times.
 const WAITING_MAX: usize = 256;
@@ -40,7 +43,11 @@ pub(crate) struct Store {
     pub(super) data: Arc<DataFiles>,
     pub(super) journal: Journal,
     pub(super) dirtied: watch::Sender<u64>,
+    /// Hears of what changed under the kernel's feet and not by the server.
+    pub(super) invalidations: OnceLock<UnboundedSender<Invalidation>>,
     pub(super) space: DiskSpace,
+    /// Changes of contents that the kernel has not been told of.
+    pub(super) untold: Untold,
     /// Ends the thread that syncs the journal when it is dropped.
     pub(super) timer: OnceLock<Sender<()>>,
     pub(super) dir: PathBuf,
@@ -114,9 +121,27 @@ impl Store {
         self.tree().pinned.release(ino);
     }
 
+    /// Has the kernel drop what it has of a content.
+    pub(crate) fn forget_pages(&self, ino: Ino) {
+        if let Some(told) = self.invalidations.get() {
+            self.untold.changed(ino);
+            let _ending = told.send(Invalidation::Content(ino));
+        }
+    }
+
+    /// Files whose old pages the kernel may still have.
+    pub(crate) fn untold(&self) -> &Untold {
+        &self.untold
+    }
+
     /// A signal that changes whenever something became dirty.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.dirtied.subscribe()
+    }
+
+    /// Has `listener` hear what the kernel is to be told though no change of the server was applied. Only the first counts.
+    pub(crate) fn report_to(&self, listener: UnboundedSender<Invalidation>) {
+        let _first = self.invalidations.set(listener);
     }
 
     /// Runs one transaction and tells those who wait for something dirty.
@@ -124,7 +149,16 @@ impl Store {
         &self,
         edit: impl FnOnce(&mut Tree) -> Result<T, E>,
     ) -> Result<T, E> {
-        let (answer, committed) = self.tree().transact(edit)?;
+        let (answer, committed, revived) = {
+            let mut tree = self.tree();
+            let (answer, committed) = tree.transact(edit)?;
+            (answer, committed, std::mem::take(&mut tree.revived))
+        };
+        for (parent, name) in revived {
+            // Nobody listens when nothing is mounted.
+            let told = self.invalidations.get();
+            let _ending = told.map(|told| told.send(Invalidation::Entry { parent, name }));
+        }
         match committed {
             Committed::Dirty => self.notify_dirty(),
             Committed::Quiet => {}

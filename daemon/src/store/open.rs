@@ -15,6 +15,7 @@ use super::disk::{chunk_rows, manifest_rows, meta, schema};
 use super::error::{Error, while_doing};
 use super::tree::frozen::FrozenTree;
 use super::tree::transaction::Tree;
+use super::untold::Untold;
 use super::upkeep::{recovery, timer};
 
 impl Store {
@@ -40,6 +41,8 @@ impl Store {
             frozen: FrozenTree::default(),
             data,
             dirtied: watch::Sender::new(0),
+            invalidations: OnceLock::new(),
+            untold: Untold::default(),
             space: DiskSpace::default(),
             timer: OnceLock::new(),
             dir: dir.to_owned(),

@@ -67,6 +67,7 @@ impl Core {
         settings: EngineSettings,
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Invalidation>) {
         let (invalidations, receiver) = mpsc::unbounded_channel();
+        store.report_to(invalidations.clone());
         let first_pull = FirstPull::new(store.has_all_names());
         let core = Self {
             store,

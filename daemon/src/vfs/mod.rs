@@ -53,7 +53,7 @@ pub(crate) use open::{IfExists, OpenMode, Truncate};
 pub(crate) use rename::RenameMode;
 pub(crate) use space::{BLOCK_SIZE, Space};
 pub(crate) use streams::DirCache;
-pub(crate) use write::{ModeEffect, Privileges};
+pub(crate) use write::{ModeEffect, Privileges, Written};
 pub(crate) use xattr::SetXattr;
 
 use handles::{Handles, PinnedFiles};
@@ -122,6 +122,21 @@ impl Vfs {
     /// [`Error::Names`]; soon, when the server is away.
     pub(crate) async fn learn_names(&self) -> Result<(), Error> {
         Ok(self.engine.learn_names().await?)
+    }
+
+    /// Returns when the kernel has dropped the pages that it had of a file before a change of the server.
+    pub(crate) async fn pages_are_current(&self, ino: Ino) {
+        self.store.untold().all_told(ino).await;
+    }
+
+    /// True if it has.
+    pub(crate) fn has_current_pages(&self, ino: Ino) -> bool {
+        !self.store.untold().contains(ino)
+    }
+
+    /// The kernel has dropped them.
+    pub(crate) fn pages_were_dropped(&self, ino: Ino) {
+        self.store.untold().told(ino);
     }
 
     fn view<T>(&self, f: impl FnOnce(&mut View<'_>) -> Result<T, Error>) -> Result<T, Error> {

@@ -25,20 +25,30 @@ pub(crate) enum ModeEffect {
     Changed,
 }
 
+/// Bytes that a program wrote.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'a> {
+    /// Place that the kernel takes them to be written to.
+    pub offset: u64,
+    /// True for a file that was opened with `O_APPEND`: they belong to its end, wherever that is.
+    pub append: bool,
+    /// The bytes.
+    pub bytes: &'a [u8],
+}
+
 impl Vfs {
-    /// Writes all of `bytes` at an offset. `Missing` when bytes must be fetched first.
+    /// Writes all of the bytes. `Missing` when others must be fetched first.
     ///
     /// # Errors
     /// [`Error::BadHandle`], and a disk that is full or failed.
     pub(crate) fn write(
         &self,
         id: HandleId,
-        offset: u64,
-        bytes: &[u8],
+        written: Written<'_>,
         privileges: Privileges,
     ) -> Result<Availability<ModeEffect>, Error> {
         let handle = self.handles.get(id)?;
-        self.write_to(&handle, offset, bytes, privileges)
+        self.write_to(&handle, written, privileges)
     }
 
     /// Like [`Self::write`], fetching what is missing.
@@ -48,20 +58,18 @@ impl Vfs {
     pub(crate) async fn write_fetching(
         &self,
         id: HandleId,
-        offset: u64,
-        bytes: &[u8],
+        written: Written<'_>,
         privileges: Privileges,
     ) -> Result<ModeEffect, Error> {
         let handle = self.handles.get(id)?;
-        let write = || self.write_to(&handle, offset, bytes, privileges);
+        let write = || self.write_to(&handle, written, privileges);
         self.fetching(&handle.content, write).await
     }
 
     fn write_to(
         &self,
         handle: &Handle,
-        offset: u64,
-        bytes: &[u8],
+        written: Written<'_>,
         privileges: Privileges,
     ) -> Result<Availability<ModeEffect>, Error> {
         let first = handle.may_have_capability.swap(false, Ordering::Relaxed);
@@ -69,9 +77,23 @@ impl Vfs {
         if first || privileges != Privileges::Keep {
             effect = self.drop_privileges(handle.content.ino(), privileges)?;
         }
-        match handle.content.write_at(offset, bytes, now())? {
-            Availability::Ready(()) => Ok(Availability::Ready(effect)),
-            Availability::Missing(range) => Ok(Availability::Missing(range)),
-        }
+        let Written { offset, append, bytes } = written;
+        let missing = match append {
+            true => match handle.content.append(bytes, now())? {
+                Availability::Ready(at) => {
+                    if at != offset {
+                        // The kernel did not know the size: it has put the bytes elsewhere in its cache.
+                        self.store.forget_pages(handle.content.ino());
+                    }
+                    None
+                }
+                Availability::Missing(range) => Some(range),
+            },
+            false => match handle.content.write_at(offset, bytes, now())? {
+                Availability::Ready(()) => None,
+                Availability::Missing(range) => Some(range),
+            },
+        };
+        Ok(missing.map_or(Availability::Ready(effect), Availability::Missing))
     }
 }

@@ -115,6 +115,31 @@ impl Content {
         bytes: &[u8],
         now: i64,
     ) -> Result<Availability<()>, Error> {
+        self.store.ensure_space(bytes.len() as u64)?;
+        self.write_locked(&mut self.inode.content_state_mut(), offset, bytes, now)
+    }
+
+    /// Writes all of `bytes` at the end of the file, wherever that is now, and answers where it was.
+    ///
+    /// # Errors
+    /// As [`Self::write_at`].
+    pub(crate) fn append(&self, bytes: &[u8], now: i64) -> Result<Availability<u64>, Error> {
+        self.store.ensure_space(bytes.len() as u64)?;
+        let mut content_state = self.inode.content_state_mut();
+        let end = self.inode.attributes().size;
+        Ok(match self.write_locked(&mut content_state, end, bytes, now)? {
+            Availability::Ready(()) => Availability::Ready(end),
+            Availability::Missing(range) => Availability::Missing(range),
+        })
+    }
+
+    fn write_locked(
+        &self,
+        content_state: &mut ContentState,
+        offset: u64,
+        bytes: &[u8],
+        now: i64,
+    ) -> Result<Availability<()>, Error> {
         let end = offset.saturating_add(bytes.len() as u64);
         if end > SIZE_MAX {
             return Err(Error::TooLarge(end));
@@ -122,15 +147,13 @@ impl Content {
         if bytes.is_empty() {
             return Ok(Availability::Ready(()));
         }
-        self.store.ensure_space(bytes.len() as u64)?;
-        let mut content_state = self.inode.content_state_mut();
         let size = self.inode.attributes().size;
         let range = changed_by(size, offset..end);
-        if let Some(needed) = missing_for_write(&content_state, size, &range, offset) {
+        if let Some(needed) = missing_for_write(content_state, size, &range, offset) {
             return Ok(Availability::Missing(needed));
         }
         let file = self.store.data.open(self.inode.ino, size)?;
-        self.mark_dirty(&mut content_state, &range, now)?;
+        self.mark_dirty(content_state, &range, now)?;
         content_state.chunks.note_written(chunks_of(&range));
         match file.write_all_at(bytes, offset) {
             Ok(()) => Ok(Availability::Ready(())),
@@ -223,6 +246,7 @@ impl Content {
         self.store.transact(|tree| {
             // Attributes that wait are flushed now: at the commit that would undo the mark set here.
             tree.flush_attributes(ino)?;
+            tree.revive(ino)?;
             tree.drop_previous(ino)?;
             let record = tree.edit_and_bump(ino)?;
             record.content_dirty = true;
@@ -273,6 +297,7 @@ impl Content {
         self.store.transact(|tree| {
             tree.flush_attributes(ino)?;
             if dirties {
+                tree.revive(ino)?;
                 tree.drop_previous(ino)?;
                 chunk_rows::delete_chunks_from(&tree.db, ino, base_chunks)?;
             }

@@ -191,6 +191,7 @@ impl Step<'_> {
         let given_up: u64 = lost.map(|index| into.cached_bytes(index)).sum();
         self.target.store.transact(|tree| {
             tree.flush_attributes(ino)?;
+            tree.revive(ino)?;
             tree.drop_previous(ino)?;
             tree.add_cached(ino, -(given_up as i64))?;
             chunk_rows::delete_chunks(&tree.db, ino, reference.chunks.clone())?;

@@ -38,6 +38,13 @@ pub(crate) enum ChunkRead {
     Absent,
 }
 
+impl Snapshot {
+    /// True if a program may write to the file now.
+    pub(crate) fn has_writers(&self) -> bool {
+        self.inode.writers() > 0
+    }
+}
+
 impl Store {
     /// The content of a node now, to be hashed and uploaded.
     ///

@@ -114,13 +114,6 @@ pub(crate) fn mark_all_synced(db: &Database) -> Result<(), Error> {
     Ok(())
 }
 
-/// The rows of all chunks of one node become another's.
-pub(crate) fn move_chunks(db: &Database, from: Ino, to: Ino) -> Result<(), Error> {
-    db.0.prepare_cached("UPDATE chunks SET ino = ?2 WHERE ino = ?1")?
-        .execute([from.0 as i64, to.0 as i64])?;
-    Ok(())
-}
-
 /// Nodes with chunks that are clean and known to be on the disk.
 pub(crate) fn nodes_with_clean(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, statement!("SELECT DISTINCT ino FROM chunks WHERE state = {CLEAN}"), [])

@@ -23,20 +23,13 @@ pub(crate) fn pending_unlinks(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, "SELECT ino FROM graves", [])
 }
 
-/// Has a data file renamed, also if the daemon is killed before.
-pub(crate) fn add_pending_rename(db: &Database, from: Ino, to: Ino) -> Result<(), Error> {
-    db.0.prepare_cached("INSERT INTO moves (source, target) VALUES (?1, ?2)")?
-        .execute([from.0 as i64, to.0 as i64])?;
-    Ok(())
-}
-
 /// A data file has been renamed.
 pub(crate) fn remove_pending_rename(db: &Database, from: Ino) -> Result<(), Error> {
     db.0.prepare_cached("DELETE FROM moves WHERE source = ?1")?.execute([from.0 as i64])?;
     Ok(())
 }
 
-/// Data files that are to be renamed.
+/// Data files that an earlier version left to be renamed.
 pub(crate) fn pending_renames(db: &Database) -> Result<Vec<(Ino, Ino)>, Error> {
     let mut statement = db.0.prepare("SELECT source, target FROM moves")?;
     let rows = statement.query_map([], |row| Ok((ino(row, 0)?, ino(row, 1)?)))?;

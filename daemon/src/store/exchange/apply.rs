@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use miaofs::protocol::files::{self, ContentRef, Entry, Kind, NodeState};
 use miaofs::protocol::ids::NodeId;
 
-use super::invalidation::Invalidation;
 use super::push::DirtyNode;
 use super::rules::{NameResolution, Resolution, Rules};
 use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
+use crate::store::invalidation::Invalidation;
 use crate::store::node::{Ino, NewNode};
 use crate::store::tree::transaction::Tree;
 
@@ -34,14 +34,12 @@ pub(crate) struct Applied {
     pub(crate) invalidations: Vec<Invalidation>,
     /// Nodes whose content became another one.
     pub(crate) actions: BTreeMap<Ino, DataFileAction>,
-    /// Data files that now belong to another node: from, to.
-    pub(crate) moves: Vec<(Ino, Ino)>,
 }
 
 /// The batch that is being applied.
 pub(crate) struct ChangeBatch<'t> {
     pub(crate) tree: &'t mut Tree,
-    rules: &'t Rules<'t>,
+    pub(super) rules: &'t Rules<'t>,
     nodes: HashMap<NodeId, &'t files::Node>,
     done: HashSet<NodeId>,
     /// Names that the rules gave to nodes which have not made way yet.
@@ -110,8 +108,8 @@ impl<'t> ChangeBatch<'t> {
             Resolution::TakeRemote => self.apply_remote(ino, node),
             Resolution::Merge(state) => self.merge(ino, node, &state),
             Resolution::KeepBoth { copy_name } => {
-                self.copy(ino, &copy_name)?;
-                self.apply_remote(ino, node)
+                let there = self.keep_beside(ino, copy_name)?;
+                self.apply_remote(there, node)
             }
             Resolution::KeepLocal => self.set_base(ino, node),
         }
@@ -190,6 +188,7 @@ impl<'t> ChangeBatch<'t> {
     /// The node becomes what the server says.
     fn take(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
         self.tree.flush_attributes(ino)?;
+        let ino = self.leave_to_those_who_have_it_open(ino, state)?;
         self.take_attributes(ino, state)?;
         if let Some(content) = state.content {
             self.take_content(ino, content)?;
@@ -215,6 +214,7 @@ impl<'t> ChangeBatch<'t> {
     /// The local state becomes what was merged; dirty if the server has another.
     fn merge(&mut self, ino: Ino, node: &files::Node, state: &NodeState) -> Result<(), Error> {
         self.tree.flush_attributes(ino)?;
+        let ino = self.leave_to_those_who_have_it_open(ino, state)?;
         self.take_attributes(ino, state)?;
         let before = self.tree.record(ino)?.content;
         if let Some(content) = state.content
@@ -265,23 +265,6 @@ impl<'t> ChangeBatch<'t> {
         Ok(())
     }
 
-    /// Moves the local content and attributes to a new node beside this one.
-    fn copy(&mut self, ino: Ino, name: &[u8]) -> Result<(), Error> {
-        self.tree.flush_attributes(ino)?;
-        let Some((parent, _)) = entry_rows::entries_of(&self.tree.db, ino)?.into_iter().next()
-        else {
-            return Ok(());
-        };
-        let copy = self.tree.split_content(ino)?;
-        let name = self.free_name(parent, name)?;
-        self.tree.add_entry(parent, &name, copy)?;
-        self.tree.edit_and_bump(copy)?;
-        self.applied.invalidations.push(Invalidation::Entry { parent, name });
-        self.applied.moves.push((ino, copy));
-        self.applied.actions.insert(ino, DataFileAction::Truncate(Vec::new()));
-        Ok(())
-    }
-
     /// The server deleted a node, and nothing here speaks against it.
     fn remove(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
         let before = base_rows::base(&self.tree.db, ino)?;
@@ -293,6 +276,7 @@ impl<'t> ChangeBatch<'t> {
             self.pending_dir_deletes.push((ino, names));
             return Ok(());
         }
+        self.remember_place(ino)?;
         self.drop_entries(ino)?;
         self.end(ino)
     }
@@ -366,7 +350,7 @@ impl<'t> ChangeBatch<'t> {
         };
         let name = match self.tree.entry(parent, name)? {
             None if !name.is_empty() => name.to_vec(),
-            _ => self.free_name(parent, &(self.rules.conflict_name)(name))?,
+            _ => self.tree.free_name(parent, &(self.rules.conflict_name)(name))?,
         };
         self.tree.edit(ino)?.status = NodeStatus::Present;
         self.tree.add_entry(parent, &name, ino)?;
@@ -419,7 +403,7 @@ impl<'t> ChangeBatch<'t> {
             None => self.detach(occupant, parent, name),
             Some(local) => {
                 let new_name = self.name_for(&local, node, name);
-                let new_name = self.free_name(parent, &new_name)?;
+                let new_name = self.tree.free_name(parent, &new_name)?;
                 self.tree.remove_entry(parent, name, occupant)?;
                 self.tree.add_entry(parent, &new_name, occupant)?;
                 self.tree.edit_and_bump(occupant)?;

@@ -4,9 +4,9 @@
 use miaofs::protocol::files::NodeState;
 
 use super::apply::ChangeBatch;
-use super::invalidation::Invalidation;
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
+use crate::store::invalidation::Invalidation;
 use crate::store::node::Ino;
 
 impl ChangeBatch<'_> {
@@ -61,7 +61,7 @@ impl ChangeBatch<'_> {
             self.tree.remove_entry(parent, &name, ino)?;
             self.applied.invalidations.push(Invalidation::Entry { parent, name });
         }
-        let name = self.free_name(parent, entry.name.as_bytes())?;
+        let name = self.tree.free_name(parent, entry.name.as_bytes())?;
         self.tree.add_entry(parent, &name, ino)?;
         self.applied.invalidations.push(Invalidation::Entry { parent, name });
         self.clean_if_equal(ino, base)

@@ -2,13 +2,12 @@
 
 use miaofs::protocol::files::{self, Entry, Kind};
 use miaofs::protocol::ids::NodeId;
-use miaofs::protocol::name::NAME_MAX;
 
 use super::apply::ChangeBatch;
-use super::invalidation::Invalidation;
 use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, entry_rows};
 use crate::store::error::Error;
+use crate::store::invalidation::Invalidation;
 use crate::store::node::{Ino, NewNode};
 
 impl ChangeBatch<'_> {
@@ -51,19 +50,6 @@ impl ChangeBatch<'_> {
             None => Ok(Ino::ROOT),
         }
     }
-
-    /// A name that is free in a directory: this one, or one made of it.
-    pub(crate) fn free_name(&mut self, parent: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut candidate = name.to_vec();
-        let mut count = 2;
-        while self.tree.entry(parent, &candidate)?.is_some() {
-            let ending = format!(" ({count})");
-            candidate = name[..name.len().min(NAME_MAX - ending.len())].to_vec();
-            candidate.extend_from_slice(ending.as_bytes());
-            count += 1;
-        }
-        Ok(candidate)
-    }
 }
 
 /// The directory of an id; one that is still to come gets a row that waits for it, one that was
@@ -102,7 +88,7 @@ fn undelete(batch: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
     }
     for entry in base.map(|base| base.entries).unwrap_or_default() {
         let parent = parent_directory(batch, entry.parent)?;
-        let name = batch.free_name(parent, entry.name.as_bytes())?;
+        let name = batch.tree.free_name(parent, entry.name.as_bytes())?;
         if name != entry.name.as_bytes() {
             batch.tree.edit_and_bump(ino)?;
         }

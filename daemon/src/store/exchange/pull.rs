@@ -6,19 +6,16 @@ use std::sync::{Arc, RwLockWriteGuard};
 
 use miaofs::content::{CHUNK_SIZE, chunk_count};
 use miaofs::protocol::files::{self, ContentRef, Kind};
-use miaofs::protocol::ids::NodeId;
 
 use super::apply::{ChangeBatch, DataFileAction};
-use super::invalidation::Invalidation;
 use super::rules::Rules;
 use crate::store::core::Store;
 use crate::store::disk::record::NodeStatus;
-use crate::store::disk::{
-    chunk_rows, data_files, inode_queries, manifest_rows, meta, pending_rows, schema,
-};
+use crate::store::disk::{chunk_rows, data_files, inode_queries, manifest_rows, meta, schema};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::runs;
 use crate::store::inodes::inode::{ContentState, Inode};
+use crate::store::invalidation::Invalidation;
 use crate::store::node::Ino;
 use crate::store::tree::frozen::TreeLock;
 use crate::store::tree::transaction::{Committed, Tree};
@@ -74,14 +71,14 @@ impl Store {
             let (applied, committed) = tree.transact(|tree| {
                 tree.begin()?;
                 meta::set_number(&tree.db, "cursor", cursor)?;
-                let applied = ChangeBatch::apply(tree, rules, nodes)?;
-                for (from, to) in &applied.moves {
-                    pending_rows::add_pending_rename(&tree.db, *from, *to)?;
-                }
-                Ok::<_, Error>(applied)
+                ChangeBatch::apply(tree, rules, nodes)
             })?;
             tree.cursor = cursor;
-            self.finish_moves(tree, &applied.moves)?;
+            for invalidation in &applied.invalidations {
+                if let Invalidation::Content(ino) = invalidation {
+                    self.untold.changed(*ino);
+                }
+            }
             drop(locked);
             self.finish_contents(&applied.actions, &mut content_states)?;
             if committed == Committed::Dirty {
@@ -124,24 +121,6 @@ impl Store {
                 inodes.insert(ino, tree.inode(ino)?);
             }
         }
-        Ok(())
-    }
-
-    /// Data files go where their rows went. The tree stays locked: nobody may make one there meanwhile.
-    fn finish_moves(&self, tree: &mut Tree, moves: &[(Ino, Ino)]) -> Result<(), Error> {
-        if moves.is_empty() {
-            return Ok(());
-        }
-        self.journal.sync()?;
-        for (from, to) in moves {
-            self.data.rename(*from, *to)?;
-        }
-        tree.transact(|tree| {
-            tree.begin()?;
-            moves
-                .iter()
-                .try_for_each(|(from, _)| pending_rows::remove_pending_rename(&tree.db, *from))
-        })?;
         Ok(())
     }
 
@@ -250,30 +229,6 @@ impl Tree {
             }
             None => Ok(Some(DataFileAction::Truncate(Vec::new()))),
         }
-    }
-
-    /// Moves the content of a node, and its attributes, to a new node that is dirty and has no name
-    /// yet. The old one is left with the content that the server had, none of it here.
-    pub(crate) fn split_content(&mut self, ino: Ino) -> Result<Ino, Error> {
-        let copy = self.next_ino()?;
-        let old = self.record(ino)?.clone();
-        let mut record = old.clone();
-        record.ino = copy;
-        record.id = NodeId::made_at(meta::now());
-        record.status = NodeStatus::Present;
-        record.links = 0;
-        record.change = 1;
-        record.acknowledged = 0;
-        record.base_version = 0;
-        record.in_flight = None;
-        record.attributes_dirty = false;
-        self.add(record)?;
-        chunk_rows::move_chunks(&self.db, ino, copy)?;
-        let left = self.edit(ino)?;
-        left.cached = 0;
-        left.previous = None;
-        left.content_dirty = true;
-        Ok(copy)
     }
 
     /// True if an inode is in memory.

@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 
 use miaofs::protocol::files::Kind;
+use miaofs::protocol::name::NAME_MAX;
 
 use super::transaction::Tree;
 use crate::store::disk::entry_rows;
@@ -72,6 +73,19 @@ impl Tree {
         entry_rows::rename(&self.db, parent, name, new_name)?;
         self.remember_entry(parent, name, None)?;
         self.remember_entry(parent, new_name, Some(ino))
+    }
+
+    /// A name that is free in a directory: this one, or one made of it.
+    pub(crate) fn free_name(&mut self, parent: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut candidate = name.to_vec();
+        let mut count = 2;
+        while self.entry(parent, &candidate)?.is_some() {
+            let ending = format!(" ({count})");
+            candidate = name[..name.len().min(NAME_MAX - ending.len())].to_vec();
+            candidate.extend_from_slice(ending.as_bytes());
+            count += 1;
+        }
+        Ok(candidate)
     }
 
     /// See [`View::way_up`](super::view::View::way_up).

@@ -13,6 +13,7 @@ use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
 use super::pinned::Pinned;
+use super::superseded::Superseded;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
 use crate::store::disk::meta::{self, Counter};
@@ -47,12 +48,16 @@ pub(crate) struct Tree {
     pub(crate) unloaded_partials: Vec<Ino>,
     /// Inodes that stay without a name.
     pub(crate) pinned: Pinned,
+    /// Open files without a name that come back when they are written to.
+    pub(crate) superseded: Superseded,
     /// Data files to be unlinked once the journal is durable.
     pub(crate) pending_unlinks: Vec<Ino>,
     /// Bytes of clean content that are here.
     pub(crate) cached: u64,
     /// When nodes were opened, to be written with the next transaction.
     pub(crate) used: Vec<(Ino, i64)>,
+    /// Names that no program gave: the kernel is to be told.
+    pub(crate) revived: Vec<(Ino, Vec<u8>)>,
     /// True if anything was committed since the time was last written down.
     pub(crate) has_committed: bool,
     /// The state that it shows.
@@ -83,6 +88,8 @@ pub(crate) struct Transaction {
     pending_unlinks: Vec<Ino>,
     cached: i64,
     made_dirty: bool,
+    /// Files that got a name again, with that.
+    revived: Vec<(Ino, Ino, Vec<u8>)>,
 }
 
 enum Touched {
@@ -122,7 +129,9 @@ impl Tree {
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
             pinned: Pinned::default(),
+            superseded: Superseded::new(),
             used: Vec::new(),
+            revived: Vec::new(),
             has_committed: false,
             moment: Moment::Now,
             transaction: None,
@@ -151,9 +160,11 @@ impl Tree {
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
             pinned: Pinned::default(),
+            superseded: Superseded::new(),
             pending_unlinks: Vec::new(),
             cached: self.cached,
             used: Vec::new(),
+            revived: Vec::new(),
             has_committed: false,
             moment: Moment::Frozen,
             transaction: None,
@@ -215,6 +226,10 @@ impl Tree {
                 }
             }
         }
+        for (ino, ..) in &done.revived {
+            self.superseded.remove(ino);
+        }
+        self.revived.extend(done.revived.into_iter().map(|(_, parent, name)| (parent, name)));
         self.pinned.clear_released();
         self.pending_unlinks.extend(done.pending_unlinks);
         self.cached = self.cached.saturating_add_signed(done.cached);
@@ -371,6 +386,17 @@ impl Tree {
         Ok(())
     }
 
+    /// Remembers a name that no program gave, until the transaction is committed.
+    pub(crate) fn note_revived(
+        &mut self,
+        ino: Ino,
+        parent: Ino,
+        name: Vec<u8>,
+    ) -> Result<(), Error> {
+        self.begin()?.revived.push((ino, parent, name));
+        Ok(())
+    }
+
     // --- the end of a node ---
 
     /// Removes the nodes that have neither name nor handle: of those touched, and of those kept until now.
@@ -408,6 +434,7 @@ impl Tree {
     /// Removes a node: wholly, or to a row that tells the server.
     pub(crate) fn reap(&mut self, ino: Ino) -> Result<(), Error> {
         self.inodes.pop(&ino);
+        self.superseded.remove(&ino);
         self.drop_content(ino)?;
         let record = self.edit(ino)?;
         if record.may_be_known() {

@@ -2,7 +2,8 @@
 //!
 //! A group of small contents is hashed, asked about in one request, and what is unknown is sent in
 //! one more. It is read twice, for its digests and for its bytes, so that contents which the server
-//! has are never all in memory; a content that changed in between is left for the next look.
+//! has are never all in memory; a content that changed in between is left for the next look. One that
+//! a program has open for writing may change again and again, so its bytes are kept from the first reading on.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,11 +19,16 @@ use super::error::{UploadError, UploadOutcome};
 use super::prepare::Uploader;
 use crate::store::{ChunkRead, Ino, Snapshot, Store};
 
+/// The status of HTTP for a body that is too large.
+const TOO_LARGE: u16 = 413;
+
 /// A small content that has been hashed.
 struct Small {
     ino: Ino,
     snapshot: Snapshot,
     manifest: Arc<Manifest>,
+    /// Bytes of a content that somebody may write to meanwhile.
+    bytes: Option<Bytes>,
 }
 
 /// Brings a group of small contents to the server and says of each how it ended.
@@ -70,8 +76,9 @@ fn hash_small(store: &Store, ino: Ino) -> Result<Small, UploadError> {
             ChunkRead::Absent => return Err(UploadError::Lost),
         },
     };
-    let manifest = Manifest::of_small(digest, snapshot.size)?;
-    Ok(Small { ino, snapshot, manifest: Arc::new(manifest) })
+    let manifest = Arc::new(Manifest::of_small(digest, snapshot.size)?);
+    let bytes = snapshot.has_writers().then(|| buffer.into());
+    Ok(Small { ino, snapshot, manifest, bytes })
 }
 
 /// Sends what the server does not have. Answers the contents that changed meanwhile.
@@ -92,35 +99,65 @@ async fn send(uploader: &Uploader, contents: &[Small]) -> Result<HashSet<Digest>
         asked.remove(digest);
     }
     let mut unknown = asked;
-    let wanted: Vec<(Snapshot, Digest)> = contents
+    let wanted: Vec<Wanted> = contents
         .iter()
         .filter(|small| unknown.remove(&small.manifest.digest()))
-        .map(|small| (small.snapshot.clone(), small.manifest.digest()))
+        .map(|small| (small.snapshot.clone(), small.manifest.digest(), small.bytes.clone()))
         .collect();
     if wanted.is_empty() {
         return Ok(HashSet::new());
     }
-    let (body, bytes, changed) = core.with_store(move |store| batch_of(store, &wanted)).await;
-    uploader.throttle.let_through(bytes).await;
-    if !body.is_empty() {
-        core.client.batch(body).await?;
-        core.metrics.batches.add(bytes);
-        core.metrics.count_sent(bytes);
+    let mut all_changed = HashSet::new();
+    let mut parts = vec![wanted];
+    while let Some(mut part) = parts.pop() {
+        let room = uploader.limits.batch_bytes();
+        let is_too_large = |part: &[Wanted]| {
+            part.len() > 1 && part.iter().map(|(snapshot, ..)| snapshot.size).sum::<u64>() > room
+        };
+        while is_too_large(&part) {
+            parts.push(part.split_off(part.len().div_ceil(2)));
+        }
+        let sending = part.clone();
+        let (body, bytes, changed) = core.with_store(move |store| batch_of(store, &sending)).await;
+        all_changed.extend(changed);
+        if body.is_empty() {
+            continue;
+        }
+        uploader.throttle.let_through(bytes).await;
+        match core.client.batch(body).await {
+            // A proxy on the way takes less than the server.
+            Err(error) if error.status() == Some(TOO_LARGE) && part.len() > 1 => {
+                uploader.limits.shrink_batches(bytes / 2);
+                parts.push(part);
+            }
+            Err(error) => return Err(error),
+            Ok(_) => {
+                core.metrics.batches.add(bytes);
+                core.metrics.count_sent(bytes);
+            }
+        }
     }
-    Ok(changed)
+    Ok(all_changed)
 }
 
+/// A content that is to be sent: its state, its digest, and its bytes if they were kept.
+type Wanted = (Snapshot, Digest, Option<Bytes>);
+
 /// The body of a batch, the bytes of contents in it, and the contents that could not be put in.
-fn batch_of(store: &Store, wanted: &[(Snapshot, Digest)]) -> (Bytes, u64, HashSet<Digest>) {
+fn batch_of(store: &Store, wanted: &[Wanted]) -> (Bytes, u64, HashSet<Digest>) {
     let mut body = Vec::new();
     let mut bytes = 0;
     let mut changed = HashSet::new();
     let mut buffer = Vec::new();
-    for (snapshot, digest) in wanted {
+    for (snapshot, digest, kept) in wanted {
         buffer.clear();
-        let read = match snapshot.size {
-            0 => Ok(ChunkRead::Unchanged),
-            _ => store.read_chunk(snapshot, 0, &mut buffer),
+        let read = match (kept, snapshot.size) {
+            (Some(kept), _) => {
+                buffer.extend_from_slice(kept);
+                Ok(ChunkRead::Unchanged)
+            }
+            (None, 0) => Ok(ChunkRead::Unchanged),
+            (None, _) => store.read_chunk(snapshot, 0, &mut buffer),
         };
         match read {
             Ok(ChunkRead::Unchanged) => {

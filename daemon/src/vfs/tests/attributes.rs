@@ -2,7 +2,9 @@
 
 use super::{ADA, Drive, READ, ROOT_USER, WRITE, at, refused};
 use crate::store::{Availability, Ino};
-use crate::vfs::{AttributeChange, Caller, Error, ModeEffect, Privileges, SetXattr, Stat, Time};
+use crate::vfs::{
+    AttributeChange, Caller, Error, ModeEffect, Privileges, SetXattr, Stat, Time, Written,
+};
 use miaofs::protocol::files::Kind;
 
 fn set(drive: &Drive, caller: Caller, ino: Ino, wanted: AttributeChange) -> Stat {
@@ -81,7 +83,14 @@ fn foreign_content_does_not_run_with_the_owners_privileges() {
     drive.write(handle, 0, b"root may");
     assert_eq!(drive.stat(ino).attributes.mode, 0o6755);
     set_capability();
-    let written = drive.vfs.write(handle, 0, b"ada may not", Privileges::Drop(ADA)).unwrap();
+    let written = drive
+        .vfs
+        .write(
+            handle,
+            Written { offset: 0, append: false, bytes: b"ada may not" },
+            Privileges::Drop(ADA),
+        )
+        .unwrap();
     assert_eq!(written, Availability::Ready(ModeEffect::Changed));
     assert_eq!(drive.stat(ino).attributes.mode, 0o755);
     refused!(drive.vfs.xattr(ino, b"security.capability"), Error::NoXattr);

@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     Caller, EntryName, HandleId, IfExists, ModeEffect, MountSettings, NodeSpec, OpenMode,
-    Privileges, Stat, SyncMode, Truncate, Vfs,
+    Privileges, Stat, SyncMode, Truncate, Vfs, Written,
 };
 use crate::store::{Access, Availability, Ino, Store, StoreOptions};
 use crate::sync::{self, Engine};
@@ -89,7 +89,8 @@ impl Drive {
     }
 
     fn write(&self, handle: HandleId, offset: u64, bytes: &[u8]) {
-        let written = self.vfs.write(handle, offset, bytes, Privileges::Keep).unwrap();
+        let written = Written { offset, append: false, bytes };
+        let written = self.vfs.write(handle, written, Privileges::Keep).unwrap();
         assert_eq!(written, Availability::Ready(ModeEffect::Unchanged));
     }
 

@@ -20,12 +20,11 @@ use super::instance::Instance;
 use crate::store::{self, Availability, Growth, Ino};
 use crate::vfs::{
     self, Allocation, AttributeChange, ByteRange, Caller, EntryName, HandleId, IfExists, NodeSpec,
-    OpenMode, Privileges, RenameMode, Stat, Truncate, Vfs,
+    OpenMode, Privileges, RenameMode, Stat, Truncate, Vfs, Written,
 };
 
 const ROOT_USER: Caller = Caller { uid: 0, gid: 0, umask: 0, thread: None };
-
-/// Most times that an operation may say that bytes are missing. One that still does after it cannot be done.
+/// Most times that an operation may say that bytes are missing; after that it cannot be done.
 const FETCHES_MAX: u32 = 10;
 
 type Done = Result<(), Errno>;
@@ -241,8 +240,9 @@ impl<'a> Kernel<'a> {
             Access::Write => offset,
             Access::Append => self.vfs().stat(ino).map_err(errno)?.attributes.size,
         };
-        let bytes = pattern(fill, offset, length);
-        self.complete(ino, |vfs| vfs.write(id, offset, &bytes, Privileges::Keep)).map(drop)
+        let append = access == Access::Append;
+        let written = Written { offset, append, bytes: &pattern(fill, offset, length) };
+        self.complete(ino, |vfs| vfs.write(id, written, Privileges::Keep)).map(drop)
     }
 
     fn resize(&mut self, number: usize, size: u64) -> Done {
