@@ -1,6 +1,6 @@
 //! Files on the disk below a directory, while others may be changing it, and a disk that can be filled.
 
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -52,7 +52,11 @@ impl SmallDisk {
 
     /// Takes all that is free, as another program may.
     pub(crate) fn fill(&self) {
-        let mut file = File::create(self.filler()).expect("a name on the disk");
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.filler())
+            .expect("a name on the disk");
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![1; size]).is_ok() {}
         }
@@ -61,6 +65,12 @@ impl SmallDisk {
     /// Gives it back.
     pub(crate) fn free(&self) {
         std::fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    /// Bytes that are free.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let disk = rustix::fs::statvfs(self.path()).expect("it is mounted");
+        disk.f_bavail * disk.f_frsize
     }
 
     fn filler(&self) -> std::path::PathBuf {

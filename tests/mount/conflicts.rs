@@ -415,9 +415,7 @@ fn change(top: &Path, random: &mut Random, text: &str) {
     let (directories, others) = walk(top);
     let directory = random.pick(&directories);
     let place = directory.join(format!("{}", random.below(12)));
-    let Some(other) = (!others.is_empty()).then(|| random.pick(&others)) else {
-        return fs::write(place, text).unwrap();
-    };
+    let other = if others.is_empty() { place.clone() } else { random.pick(&others) };
     // What cannot be done, as moving a directory into itself, is not done.
     let _maybe = match random.below(12) {
         0 | 1 => fs::write(place, text),

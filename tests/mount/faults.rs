@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use crate::fixture::{MIB, Single};
 use crate::harness::device::{Device, Finished};
+use crate::harness::disk::SmallDisk;
 use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
@@ -168,4 +169,38 @@ fn words_that_no_command_knows_are_refused() {
         let finished = one.run(arguments).expect_failure(&[]);
         assert_eq!(finished.status.code(), Some(2), "{arguments:?}: {}", finished.stderr);
     }
+}
+
+#[test]
+fn on_a_disk_that_others_filled_names_can_be_removed_and_the_drive_mounted() {
+    let disk = SmallDisk::new(160);
+    let directory = scratch();
+    let server = Server::start(&directory.path().join("data"));
+    let state = disk.path().join("state");
+    fs::create_dir(&state).unwrap();
+    std::os::unix::fs::symlink(state, directory.path().join("one.state")).unwrap();
+    let one = Device::new(directory.path(), "one");
+    one.sign("signup", &server.url(), "ada").expect_success();
+    one.run(&["config", "set", "free_floor", "20M"]).expect_success();
+    one.mount();
+    fs::create_dir(one.path("directory")).unwrap();
+    for number in 0..40 {
+        fs::write(one.path(&format!("directory/{number}")), vec![1; MIB as usize]).unwrap();
+    }
+    one.sync();
+    disk.fill();
+    fs::remove_file(one.path("directory/0")).unwrap();
+    fs::rename(one.path("directory/1"), one.path("directory/renamed")).unwrap();
+    fs::create_dir(one.path("new")).unwrap();
+    wait_until("cached bytes are given up, and room is in reserve", seconds(30), || {
+        disk.path().join("state/reserve").exists() && disk.free_bytes() > 18 * MIB
+    });
+    assert_eq!(fs::read(one.path("directory/2")).unwrap(), vec![1; MIB as usize]);
+    one.umount();
+    disk.fill();
+    one.mount();
+    fs::remove_file(one.path("directory/3")).unwrap();
+    fs::create_dir(one.path("newer")).unwrap();
+    disk.free();
+    one.sync();
 }

@@ -24,7 +24,9 @@ pub(super) fn run(state: &StateDir) -> Result<(), Error> {
         Ok(()) | Err(miaofs::client::Error::SignedOut) => Ok(()),
         Err(error) => {
             let why = with_causes(&error);
-            eprintln!("miaofs: the server was not told, the session there ends by itself: {why}");
+            output::complain(format_args!(
+                "miaofs: the server was not told, the session there ends by itself: {why}"
+            ));
             Ok(())
         }
     }

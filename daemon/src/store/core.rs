@@ -11,6 +11,7 @@ use super::disk::data_files::DataFiles;
 use super::disk::journal::Journal;
 use super::disk::lock::Lock;
 use super::disk::pending_rows;
+use super::disk::reserve::Reserve;
 use super::disk::space::DiskSpace;
 use super::error::{Error, while_doing};
 use super::inodes::inode::Inode;
@@ -18,6 +19,7 @@ use super::invalidation::Invalidation;
 use super::node::{Access, Ino};
 use super::tree::change::Change;
 use super::tree::frozen::FrozenTree;
+use super::tree::pinned::Pinned;
 use super::tree::transaction::{Committed, Tree};
 use super::tree::view::View;
 use super::untold::Untold;
@@ -38,6 +40,8 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Store {
     pub(super) options: StoreOptions,
     pub(super) tree: Mutex<Tree>,
+    /// Inodes that the kernel may use without a name.
+    pub(super) pinned: Pinned,
     /// Answers those who read while a long transaction has the tree.
     pub(super) frozen: FrozenTree,
     pub(super) data: Arc<DataFiles>,
@@ -48,7 +52,9 @@ pub(crate) struct Store {
     pub(super) space: DiskSpace,
     /// Changes of contents that the kernel has not been told of.
     pub(super) untold: Untold,
-    /// Ends the thread that syncs the journal when it is dropped.
+    /// Room that is given up when the disk is full.
+    pub(super) reserve: Reserve,
+    /// Wakes the thread that syncs the journal, which ends when it is dropped.
     pub(super) timer: OnceLock<Sender<()>>,
     pub(super) dir: PathBuf,
     /// Given back last.
@@ -118,7 +124,7 @@ impl Store {
 
     /// The kernel does not know this number any more. Without a name the node ends with the next change, or soon.
     pub(crate) fn forget(&self, ino: Ino) {
-        self.tree().pinned.release(ino);
+        self.pinned.release(ino);
     }
 
     /// Has the kernel drop what it has of a content.
@@ -149,6 +155,7 @@ impl Store {
         &self,
         edit: impl FnOnce(&mut Tree) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.give_rows_room();
         let (answer, committed, revived) = {
             let mut tree = self.tree();
             let (answer, committed) = tree.transact(edit)?;
@@ -164,6 +171,16 @@ impl Store {
             Committed::Quiet => {}
         }
         Ok(answer)
+    }
+
+    /// Sees to it that the disk has room for a transaction: else no name could be removed, to free some. The timer then
+    /// gives up cached bytes.
+    pub(super) fn give_rows_room(&self) {
+        if self.reserve.is_needed() && self.reserve.release() {
+            tracing::warn!("the disk is full: what was kept in reserve for names is given up");
+            let woken = self.timer.get();
+            let _ending = woken.map(|timer| timer.send(()));
+        }
     }
 
     pub(super) fn notify_dirty(&self) {

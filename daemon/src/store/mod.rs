@@ -23,6 +23,7 @@
 //! | `state.db` (`disk/schema.rs`) | names, attributes, which chunks are here, what is dirty, the cursor | SQLite: a transaction is there wholly or not at all |
 //! | `state.db-wal` (`disk/journal.rs`) | commits not yet worked into it | a killed process loses none; `sync` makes them durable |
 //! | `data/XX/INO` (`disk/data_files.rs`) | bytes of one file, holes where they are not here | the order below |
+//! | `reserve` | room that is given up when the disk is full (`disk/reserve.rs`) | it holds nothing |
 //! | `lost+found/` | data files that no row tells of | recovery moves them, nothing deletes them |
 //!
 //! The order between rows and bytes, and what a crash in between leaves:

@@ -10,10 +10,12 @@ use super::core::{Store, StoreOptions};
 use super::disk::data_files::DataFiles;
 use super::disk::journal::Journal;
 use super::disk::lock::Lock;
+use super::disk::reserve::Reserve;
 use super::disk::space::DiskSpace;
 use super::disk::{chunk_rows, manifest_rows, meta, schema};
 use super::error::{Error, while_doing};
 use super::tree::frozen::FrozenTree;
+use super::tree::pinned::Pinned;
 use super::tree::transaction::Tree;
 use super::untold::Untold;
 use super::upkeep::{recovery, timer};
@@ -26,6 +28,10 @@ impl Store {
     pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Arc<Self>, Error> {
         fs::create_dir_all(dir).map_err(while_doing("making the state directory"))?;
         let lock = Lock::take(dir)?;
+        let reserve = Reserve::new(dir, options.free_floor);
+        if reserve.is_needed() {
+            reserve.release();
+        }
         let database = dir.join("state.db");
         let db = schema::open_database(&database)?;
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
@@ -34,20 +40,24 @@ impl Store {
         let journal = Journal::new(&database)?;
         // That it is open must be known before anything else can change.
         journal.sync()?;
+        let pinned = Pinned::default();
         let store = Arc::new(Self {
             options,
             journal,
-            tree: Mutex::new(Tree::new(db, Arc::clone(&data))?),
+            tree: Mutex::new(Tree::new(db, Arc::clone(&data), pinned.clone())?),
+            pinned,
             frozen: FrozenTree::default(),
             data,
             dirtied: watch::Sender::new(0),
             invalidations: OnceLock::new(),
             untold: Untold::default(),
+            reserve,
             space: DiskSpace::default(),
             timer: OnceLock::new(),
             dir: dir.to_owned(),
             _lock: lock,
         });
+        store.reserve.restore();
         let timer = timer::start(&store)?;
         store.timer.get_or_init(|| timer);
         Ok(store)
@@ -56,7 +66,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.tree().pinned.release_all();
+        self.pinned.release_all();
         let closed = self.sync_all().and_then(|_durable| {
             self.tree().transact(|tree| {
                 tree.begin()?;

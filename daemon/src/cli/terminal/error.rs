@@ -12,6 +12,7 @@ use miaofs::client;
 use miaofs::protocol::problem::Code;
 use serde::{Deserialize, Serialize};
 
+use super::output;
 use crate::sync::with_causes;
 use crate::{fuse, store};
 
@@ -371,9 +372,9 @@ fn server_next(error: &client::Error) -> Option<&'static str> {
 /// Prints an error and advice on stderr, and returns the exit code of the command.
 pub(crate) fn report_error(error: &Error) -> ExitCode {
     let report = error.report();
-    eprintln!("miaofs: {}", report.message);
+    output::complain(format_args!("miaofs: {}", report.message));
     if let Some(next) = report.next {
-        eprintln!("  {next}");
+        output::complain(format_args!("  {next}"));
     }
     report.exit.into()
 }

@@ -4,6 +4,8 @@ use std::io::{IsTerminal, stderr};
 
 use tracing_subscriber::EnvFilter;
 
+use super::output;
+
 /// Default amount of logging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
@@ -20,7 +22,7 @@ pub(crate) fn start(filter: Option<&str>, level: Level) {
         Level::Daemon => "info,fuser=error",
     };
     let filter = EnvFilter::try_new(filter.unwrap_or(default)).unwrap_or_else(|error| {
-        eprintln!("miaofs: ignoring MIAOFS_LOG: {error}");
+        output::complain(format_args!("miaofs: ignoring MIAOFS_LOG: {error}"));
         EnvFilter::new(default)
     });
     let to_terminal = stderr().is_terminal();

@@ -1,4 +1,4 @@
-//! What commands print on stdout. A reader that goes away early, as `head` does, is no error.
+//! What commands print on stdout, and say on stderr. A reader that goes away early, as `head` does, is no error.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -13,6 +13,11 @@ pub(crate) fn line(text: impl Display) {
 /// Prints a value as JSON that a person can read.
 pub(crate) fn json(value: &impl Serialize) {
     line(serde_json::to_string_pretty(value).expect("what is shown is always JSON"));
+}
+
+/// Says something on stderr; where nobody can hear it, as on a full disk, that is no error of its own.
+pub(crate) fn complain(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints bytes as they are.

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::size;
+use super::{output, size};
 use crate::sync::{ServerState, Status};
 
 const TEMPLATE: &str = "{bar:30} {percent:>3} %  {msg}";
@@ -35,7 +35,9 @@ impl Progress {
         self.bar.set_message(describe(status));
         if status.server.state == ServerState::Offline && !self.said_offline {
             let why = status.server.error.as_deref().unwrap_or("it does not answer");
-            self.bar.suspend(|| eprintln!("miaofs: waiting for the server: {why}"));
+            self.bar.suspend(|| {
+                output::complain(format_args!("miaofs: waiting for the server: {why}"))
+            });
             self.said_offline = true;
         }
     }

@@ -18,5 +18,6 @@ pub(super) mod meta;
 mod migrations;
 pub(super) mod pending_rows;
 pub(super) mod record;
+pub(super) mod reserve;
 pub(super) mod schema;
 pub(super) mod space;

@@ -57,6 +57,7 @@ impl Store {
         rules: &Rules<'_>,
         cursor: u64,
     ) -> Result<Vec<Invalidation>, Error> {
+        self.give_rows_room();
         loop {
             let inodes = self.inodes_of(nodes)?;
             let mut content_states: ContentStates<'_> = inodes

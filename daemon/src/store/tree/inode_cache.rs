@@ -18,6 +18,8 @@ use crate::store::node::{Access, Ino};
 
 /// Inodes whose state is kept after they were closed.
 const INODES_MAX: usize = 2048;
+/// Inodes that are looked at when one is loaded: of very many open ones, not all each time.
+const TRIMMED: usize = 4;
 /// Resolution of the time at which a node was last opened, in nanoseconds.
 const USED_STEP: i64 = 60_000_000_000;
 
@@ -62,7 +64,7 @@ impl Tree {
 
     /// Forgets the state of inodes that were closed longest ago.
     fn trim_inodes(&mut self) {
-        for _try in 0..self.inodes.len().saturating_sub(INODES_MAX) {
+        for _try in 0..self.inodes.len().saturating_sub(INODES_MAX).min(TRIMMED) {
             let Some((ino, inode)) = self.inodes.pop_lru() else { return };
             if inode.is_open() || inode.attributes().dirty {
                 self.inodes.put(ino, inode);

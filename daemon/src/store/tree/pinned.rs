@@ -4,14 +4,20 @@
 //! So whoever takes the last name away pins the inode: it stays as an orphan, like an unlinked file that
 //! is open, until [`Store::forget`](crate::store::Store::forget). Pins are in memory only: closing the store
 //! and recovery reap all orphans. There are never more than the kernel has inodes in use.
+//!
+//! They have a lock of their own, below the tree's: the kernel forgets very many inodes, and none of that waits for the tree.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::node::Ino;
 
-/// The inodes that are pinned, and those that were.
+/// The inodes that are pinned, and those that were. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pinned(Arc<Mutex<Pins>>);
+
 #[derive(Debug, Default)]
-pub(crate) struct Pinned {
+struct Pins {
     inos: HashSet<Ino>,
     /// To be reaped with the next transaction, if they have no name: it saves one for each.
     released: Vec<Ino>,
@@ -19,34 +25,45 @@ pub(crate) struct Pinned {
 
 impl Pinned {
     /// Has an inode stay without a name.
-    pub(crate) fn pin(&mut self, ino: Ino) {
-        self.inos.insert(ino);
+    pub(crate) fn pin(&self, ino: Ino) {
+        self.lock().inos.insert(ino);
     }
 
     /// True if an inode stays without a name.
     pub(crate) fn holds(&self, ino: Ino) -> bool {
-        self.inos.contains(&ino)
+        self.lock().inos.contains(&ino)
     }
 
     /// Releases an inode, if it was pinned.
-    pub(crate) fn release(&mut self, ino: Ino) {
-        if self.inos.remove(&ino) {
-            self.released.push(ino);
+    pub(crate) fn release(&self, ino: Ino) {
+        let mut pins = self.lock();
+        if pins.inos.remove(&ino) {
+            pins.released.push(ino);
         }
     }
 
     /// Releases all inodes.
-    pub(crate) fn release_all(&mut self) {
-        self.released.extend(self.inos.drain());
+    pub(crate) fn release_all(&self) {
+        let Pins { inos, released } = &mut *self.lock();
+        released.extend(inos.drain());
     }
 
     /// Inodes that the next transaction is to reap, if they have no name.
-    pub(crate) fn released(&self) -> &[Ino] {
-        &self.released
+    pub(crate) fn released(&self) -> Vec<Ino> {
+        self.lock().released.clone()
     }
 
-    /// Forgets what was released: a transaction has reaped it.
-    pub(crate) fn clear_released(&mut self) {
-        self.released.clear();
+    /// Forgets the first `count` of what was released: a transaction has reaped these.
+    pub(crate) fn forget_released(&self, count: usize) {
+        self.lock().released.drain(..count);
+    }
+
+    /// True if an inode is to be reaped.
+    pub(crate) fn has_released(&self) -> bool {
+        !self.lock().released.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pins> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

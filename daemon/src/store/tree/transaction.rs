@@ -87,6 +87,8 @@ pub(crate) struct Transaction {
     pub(crate) flushed: Vec<Arc<Inode>>,
     pending_unlinks: Vec<Ino>,
     cached: i64,
+    /// Number of the released inodes that it has looked at.
+    reaped: usize,
     made_dirty: bool,
     /// Files that got a name again, with that.
     revived: Vec<(Ino, Ino, Vec<u8>)>,
@@ -109,7 +111,7 @@ pub(crate) enum Committed {
 
 impl Tree {
     /// The tree in an open database.
-    pub(crate) fn new(db: Database, data: Arc<DataFiles>) -> Result<Self, Error> {
+    pub(crate) fn new(db: Database, data: Arc<DataFiles>, pinned: Pinned) -> Result<Self, Error> {
         let cursor = meta::number(&db, "cursor")?.unwrap_or(0);
         let has_all_names = meta::number(&db, meta::ALL_NAMES)? != Some(0);
         let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
@@ -128,7 +130,7 @@ impl Tree {
             has_all_names,
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
-            pinned: Pinned::default(),
+            pinned,
             superseded: Superseded::new(),
             used: Vec::new(),
             revived: Vec::new(),
@@ -230,7 +232,7 @@ impl Tree {
             self.superseded.remove(ino);
         }
         self.revived.extend(done.revived.into_iter().map(|(_, parent, name)| (parent, name)));
-        self.pinned.clear_released();
+        self.pinned.forget_released(done.reaped);
         self.pending_unlinks.extend(done.pending_unlinks);
         self.cached = self.cached.saturating_add_signed(done.cached);
         Ok(if done.made_dirty { Committed::Dirty } else { Committed::Quiet })
@@ -401,7 +403,8 @@ impl Tree {
 
     /// Removes the nodes that have neither name nor handle: of those touched, and of those kept until now.
     fn reap_orphans(&mut self) -> Result<(), Error> {
-        self.begin()?;
+        let released = self.pinned.released();
+        self.begin()?.reaped = released.len();
         let touched = self.transaction.iter().flat_map(|it| it.touched.values());
         let dead: Vec<Ino> = touched
             .filter_map(|touched| match touched {
@@ -410,7 +413,7 @@ impl Tree {
                 }
                 Touched::Erased => None,
             })
-            .chain(self.pinned.released().iter().copied())
+            .chain(released)
             .filter(|ino| !self.pinned.holds(*ino))
             .collect();
         for ino in dead {
@@ -467,7 +470,7 @@ impl Tree {
 
     /// Begins a transaction if there is an inode to reap.
     pub(crate) fn reap_released(&mut self) -> Result<(), Error> {
-        if !self.pinned.released().is_empty() {
+        if self.pinned.has_released() {
             self.begin()?;
         }
         Ok(())

@@ -55,6 +55,13 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Gives up cached bytes while others have filled the disk beyond the floor, or the reserve is to be made again. The caller has nothing locked.
+    pub(crate) fn free_the_floor(&self) -> Result<(), Error> {
+        let wanted = self.options.free_floor.max(self.reserve.wants());
+        let missing = wanted.saturating_sub(self.free_bytes()?);
+        if missing > 0 && self.tree().cached > 0 { self.evict_bytes(missing) } else { Ok(()) }
+    }
+
     /// Bytes that may still be written to a disk with `free` bytes: not the floor, but what the cache would give up.
     pub(crate) fn writable_bytes(&self, free: u64) -> u64 {
         free.saturating_add(self.tree().cached).saturating_sub(self.options.free_floor)

@@ -1,4 +1,4 @@
-//! The thread that syncs the journal every few seconds, and shortens it.
+//! The thread that syncs the journal every few seconds, shortens it, and sees to the disk's free room.
 
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Weak};
@@ -22,7 +22,7 @@ pub(crate) fn start(store: &Arc<Store>) -> Result<Sender<()>, Error> {
         .name("store-timer".to_owned())
         .spawn(move || {
             let mut connection = None;
-            while ended.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Disconnected) {
                 tick(&store, &mut connection);
             }
         })
@@ -32,6 +32,13 @@ pub(crate) fn start(store: &Arc<Store>) -> Result<Sender<()>, Error> {
 
 fn tick(store: &Weak<Store>, connection: &mut Option<Database>) {
     let Some(store) = store.upgrade() else { return };
+    if let Err(error) = store.free_the_floor() {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cached bytes could not be given up"
+        );
+    }
+    store.reserve.restore();
     if let Err(error) = store.note_time().and_then(|()| store.sync_tree()) {
         tracing::warn!(error = &error as &dyn std::error::Error, "the journal could not be synced");
     }
