@@ -3,16 +3,13 @@
 //! Every pair of the operations below is tried in a directory of its own, in both orders, since each operation is tried on
 //! either device. The device `one` comes back first. What each made is a text that nobody else writes, so it can be looked for.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::filesystem::random::{Random, seed_of_this_run, sequences};
 use crate::fixture::Pair;
 use crate::harness::device::Device;
 use crate::harness::tree::difference;
@@ -239,7 +236,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// The contents of all files below a directory, each with where it is.
-fn contents(directory: &Path) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn contents(directory: &Path) -> BTreeMap<String, Vec<String>> {
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut left = vec![directory.to_owned()];
     while let Some(at) = left.pop() {
@@ -390,83 +387,4 @@ fn what_is_equal_on_both_devices_is_no_conflict() {
     apart(&mut fixture, Return::InTurn, copy_in, copy_in);
     let paths: Vec<String> = contents(&fixture.two.path("tree")).into_values().flatten().collect();
     assert_eq!(paths.len(), 31, "{paths:#?}");
-}
-
-/// All directories, and all other nodes, below one, itself among the directories.
-fn walk(top: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
-    let (mut directories, mut others, mut left) = (Vec::new(), Vec::new(), vec![top.to_owned()]);
-    while let Some(at) = left.pop() {
-        let entries = fs::read_dir(&at).unwrap_or_else(|error| panic!("{}: {error}", at.display()));
-        for entry in entries.flatten() {
-            match entry.file_type().unwrap().is_dir() {
-                true => left.push(entry.path()),
-                false => others.push(entry.path()),
-            }
-        }
-        directories.push(at);
-    }
-    directories.sort();
-    others.sort();
-    (directories, others)
-}
-
-/// One random change of a tree; each text that is written is nobody else's.
-fn change(top: &Path, random: &mut Random, text: &str) {
-    let (directories, others) = walk(top);
-    let directory = random.pick(&directories);
-    let place = directory.join(format!("{}", random.below(12)));
-    let other = if others.is_empty() { place.clone() } else { random.pick(&others) };
-    // What cannot be done, as moving a directory into itself, is not done.
-    let _maybe = match random.below(12) {
-        0 | 1 => fs::write(place, text),
-        2 => fs::write(other, text),
-        3 => OpenOptions::new()
-            .append(true)
-            .open(other)
-            .and_then(|mut it| it.write_all(text.as_bytes())),
-        4 => fs::create_dir(place),
-        5 => fs::rename(other, place),
-        6 => {
-            fs::rename(&directory, random.pick(&directories).join(format!("{}", random.below(12))))
-        }
-        7 => fs::remove_file(other),
-        8 if directory != top => fs::remove_dir_all(directory),
-        9 => fs::hard_link(other, place),
-        10 => symlink(text, place),
-        _ => fs::write(place.with_extension("new"), text)
-            .and_then(|()| fs::rename(place.with_extension("new"), place)),
-    };
-}
-
-#[test]
-fn random_work_of_two_devices_apart_loses_nothing() {
-    let seed = seed_of_this_run();
-    println!("MIAOFS_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
-    let mut fixture = Pair::new();
-    for round in 0..sequences(8) {
-        let before: BTreeSet<String> = contents(&fixture.one.path("")).into_keys().collect();
-        let mut work = |top: &Path, who: &str| {
-            for number in 0..random.below(40) {
-                change(top, &mut random, &format!("{who} {round} {number}\n"));
-            }
-            contents(top).into_keys().collect::<BTreeSet<String>>()
-        };
-        let order = if round % 2 == 0 { Return::InTurn } else { Return::AtOnce };
-        let (mut ones, mut twos) = (BTreeSet::new(), BTreeSet::new());
-        let works = RefCell::new(&mut work);
-        apart(
-            &mut fixture,
-            order,
-            |one| ones = works.borrow_mut()(one, "one"),
-            |two| twos = works.borrow_mut()(two, "two"),
-        );
-        let found: BTreeSet<String> = contents(&fixture.two.path("")).into_keys().collect();
-        let is_given_up = |text: &&String| {
-            before.contains(*text) && !(ones.contains(*text) && twos.contains(*text))
-        };
-        let lost: Vec<&String> =
-            ones.union(&twos).filter(|text| !is_given_up(text) && !found.contains(*text)).collect();
-        assert!(lost.is_empty(), "round {round} of seed {seed} lost {lost:?}");
-    }
 }

@@ -8,6 +8,7 @@ mod filesystem;
 mod harness;
 
 mod acls;
+mod apart;
 mod caching;
 mod callers;
 mod commands;

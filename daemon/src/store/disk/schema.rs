@@ -7,7 +7,7 @@
 //! - `chunks`: state of the chunks of a node that is not wholly local; no row: the chunk is not here.
 //! - `manifests`: chunk digests of contents of more than one chunk, and which are holes.
 //! - `graves`: data files of nodes that are gone, until they are unlinked.
-//! - `moves`: data files that belong to another node now, until they are renamed.
+//! - `moves`: data files that an earlier version left to be renamed.
 //! - `meta`: the cursor, the next inode number and cookie, the boot in which the store was last open.
 //!
 //! Every commit writes each page that it touched, so an index costs each `create` one page: there is

@@ -1,0 +1,179 @@
+//! Random work of several devices that do not see the server meanwhile, some of which are killed when they come back.
+//!
+//! All texts are written once, by one device. What a device still has of its own texts when its work is done, and what
+//! nobody has given up, must be on all devices in the end.
+
+use std::collections::BTreeSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::conflicts::contents;
+use crate::filesystem::random::{Random, seed_of_this_run, sequences};
+use crate::harness::device::Device;
+use crate::harness::scratch;
+use crate::harness::server::Server;
+use crate::harness::tree::difference;
+use crate::harness::wait::seconds;
+
+/// Time in which all devices must be equal again.
+const SETTLED: Duration = seconds(60);
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// Several devices of one account; they end before the server, and the directory goes last.
+struct Devices {
+    all: Vec<Device>,
+    server: Server,
+    _directory: TempDir,
+}
+
+impl Devices {
+    fn new(count: usize) -> Self {
+        let directory = scratch();
+        let server = Server::start(&directory.path().join("data"));
+        let first = Device::signed_up(directory.path(), NAMES[0], &server, "ada");
+        let others = NAMES[1..count].iter();
+        let others = others.map(|name| Device::signed_in(directory.path(), name, &server, "ada"));
+        let all = std::iter::once(first).chain(others).collect();
+        Self { all, server, _directory: directory }
+    }
+
+    /// Waits until all devices are equal and have nothing left to send.
+    fn settle(&self) {
+        let start = Instant::now();
+        while !self.is_settled() {
+            let told = || {
+                let of = |device: &Device| {
+                    let apart = difference(&self.all[0].path(""), &device.path(""));
+                    format!("{:#}\n{apart}\n", device.status())
+                };
+                self.all.iter().map(of).collect::<String>()
+            };
+            assert!(start.elapsed() < SETTLED, "the devices do not settle:\n{}", told());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let first = self.all[0].path("");
+        self.all.iter().all(|device| device.status()["pending_nodes"] == 0)
+            && self.all.iter().all(|device| difference(&first, &device.path("")).is_empty())
+    }
+
+    /// Has the devices see the server again: one after the other in any order, or at once; one of them may be killed.
+    fn come_back(&mut self, random: &mut Random) {
+        let mut order: Vec<usize> = (0..self.all.len()).collect();
+        for at in 1..order.len() {
+            order.swap(at, random.below(at as u64 + 1) as usize);
+        }
+        let in_turn = random.one_in(2);
+        let killed = random.one_in(2).then(|| random.pick(&order));
+        if in_turn {
+            self.all.iter().for_each(Device::umount);
+        }
+        self.server.restart();
+        for at in order {
+            let device = &self.all[at];
+            if in_turn {
+                device.mount();
+            }
+            if killed == Some(at) {
+                thread::sleep(Duration::from_millis(random.below(400)));
+                device.kill();
+                device.mount();
+            }
+            if in_turn {
+                device.sync();
+            }
+        }
+        self.settle();
+    }
+}
+
+/// All directories, and all other nodes, below one, itself among the directories.
+fn walk(top: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut directories, mut others, mut left) = (Vec::new(), Vec::new(), vec![top.to_owned()]);
+    while let Some(at) = left.pop() {
+        let entries = fs::read_dir(&at).unwrap_or_else(|error| panic!("{}: {error}", at.display()));
+        for entry in entries.flatten() {
+            match entry.file_type().unwrap().is_dir() {
+                true => left.push(entry.path()),
+                false => others.push(entry.path()),
+            }
+        }
+        directories.push(at);
+    }
+    directories.sort();
+    others.sort();
+    (directories, others)
+}
+
+/// One random change of a tree; each text that is written is nobody else's.
+fn change(top: &Path, random: &mut Random, text: &str) {
+    let (directories, others) = walk(top);
+    let directory = random.pick(&directories);
+    let place = directory.join(format!("{}", random.below(12)));
+    let other = if others.is_empty() { place.clone() } else { random.pick(&others) };
+    // What cannot be done, as moving a directory into itself, is not done.
+    let _maybe = match random.below(12) {
+        0 | 1 => fs::write(place, text),
+        2 => fs::write(other, text),
+        3 => OpenOptions::new()
+            .append(true)
+            .open(other)
+            .and_then(|mut it| it.write_all(text.as_bytes())),
+        4 => fs::create_dir(place),
+        5 => fs::rename(other, place),
+        6 => {
+            fs::rename(&directory, random.pick(&directories).join(format!("{}", random.below(12))))
+        }
+        7 => fs::remove_file(other),
+        8 if directory != top => fs::remove_dir_all(directory),
+        9 => fs::hard_link(other, place),
+        10 => symlink(text, place),
+        _ => fs::write(place.with_extension("new"), text)
+            .and_then(|()| fs::rename(place.with_extension("new"), place)),
+    };
+}
+
+/// Works apart for some rounds, and looks for what each made.
+fn work_apart(count: usize, rounds: u64) {
+    let seed = seed_of_this_run();
+    println!("MIAOFS_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut devices = Devices::new(count);
+    for round in 0..rounds {
+        let before: BTreeSet<String> = contents(&devices.all[0].path("")).into_keys().collect();
+        devices.server.stop();
+        let mut after = Vec::new();
+        for (device, who) in devices.all.iter().zip(NAMES) {
+            for number in 0..random.below(40) {
+                change(&device.path(""), &mut random, &format!("{who} {round} {number}\n"));
+            }
+            after.push(contents(&device.path("")).into_keys().collect::<BTreeSet<String>>());
+        }
+        devices.come_back(&mut random);
+        let found = contents(&devices.all[count - 1].path(""));
+        let is_given_up =
+            |text: &String| before.contains(text) && !after.iter().all(|has| has.contains(text));
+        let expected: BTreeSet<&String> =
+            after.iter().flatten().filter(|text| !is_given_up(text)).collect();
+        let lost: Vec<_> = expected.into_iter().filter(|text| !found.contains_key(*text)).collect();
+        assert!(lost.is_empty(), "round {round} of seed {seed} lost {lost:?}");
+    }
+}
+
+#[test]
+fn random_work_of_two_devices_apart_loses_nothing() {
+    work_apart(2, sequences(6));
+}
+
+#[test]
+fn random_work_of_three_devices_apart_loses_nothing() {
+    work_apart(3, sequences(4));
+}
