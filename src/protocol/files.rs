@@ -63,6 +63,10 @@ pub struct Entry {
     pub name: Name,
 }
 
+/// Stands for the owner of the drive, or that user's group, in place of a number: one person has other numbers on other
+/// machines. It is `(uid_t)-1`, which no user has.
+pub const OWNER: u32 = u32::MAX;
+
 /// All that a node is, apart from its id and version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,9 +76,9 @@ pub struct NodeState {
     pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky: `0o7777` at the most.
     pub mode: u32,
-    /// Owner.
+    /// Owner: a number as the device that set it knows users, or [`OWNER`].
     pub uid: u32,
-    /// Group.
+    /// Group: such a number, or [`OWNER`] for the group of the drive's owner.
     pub gid: u32,
     /// Device number of a device node, as Linux' `makedev` packs it; else 0.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -99,13 +103,13 @@ pub struct NodeState {
 }
 
 impl NodeState {
-    /// A node of root's made at `time`, without target, xattrs, content and names.
+    /// A node of the drive's owner made at `time`, without target, xattrs, content and names.
     pub fn new(kind: Kind, mode: u32, time: i64) -> Self {
         Self {
             kind,
             mode,
-            uid: 0,
-            gid: 0,
+            uid: OWNER,
+            gid: OWNER,
             rdev: 0,
             mtime: time,
             ctime: time,

@@ -22,6 +22,8 @@ Options for -o:
   allow_other       let all users in, as the files' permissions say (root's default)
   allow_root        let root in
   sync=remote       close and fsync also wait for the server
+  uid=N, gid=N      show these as the owner and group of all files
+  umask=M           show all permissions but these
   cache_size=SIZE, bwlimit=RATE, state_dir=DIR, nonempty, fsname=NAME
   suid, dev, exec, noatime, sync, … as in mount(8)
 Options of mount(8) and fstab that mean nothing here (_netdev, nofail, user, x-…) are ignored.";

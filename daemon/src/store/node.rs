@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use miaofs::protocol::files::{Kind, NodeState};
+use miaofs::protocol::files::{Kind, NodeState, OWNER};
 use miaofs::protocol::ids::NodeId;
 
 /// Number of a node on this machine: stable, never used again, the inode number of the mount.
@@ -82,14 +82,48 @@ pub(crate) struct NewNode {
     pub now: i64,
 }
 
+/// The user whose drive it is, on this machine: who mounts it.
+///
+/// What belongs to that user travels as [`OWNER`] and belongs to the mounting user of each device; all other numbers travel
+/// as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DriveOwner {
+    /// User.
+    pub uid: u32,
+    /// Primary group of the user.
+    pub gid: u32,
+}
+
+impl DriveOwner {
+    /// The user of this process.
+    pub(crate) fn of_this_process() -> Self {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Self { uid: uid.as_raw(), gid: gid.as_raw() }
+    }
+
+    /// User and group of a state of the server, on this machine.
+    pub(super) fn here(self, state: &NodeState) -> (u32, u32) {
+        let number = |there, own| if there == OWNER { own } else { there };
+        (number(state.uid, self.uid), number(state.gid, self.gid))
+    }
+
+    /// User and group as they travel. A number that the server has already stays one, though it is the owner's here.
+    pub(super) fn there(self, (uid, gid): (u32, u32), base: Option<&NodeState>) -> (u32, u32) {
+        let mark = |here, own, known| if here == own && known != Some(here) { OWNER } else { here };
+        let (known_uid, known_gid) = (base.map(|base| base.uid), base.map(|base| base.gid));
+        (mark(uid, self.uid, known_uid), mark(gid, self.gid, known_gid))
+    }
+}
+
 impl NewNode {
     /// Initial state of a node that came from the server.
-    pub(super) fn like(state: &NodeState) -> Self {
+    pub(super) fn like(state: &NodeState, owner: DriveOwner) -> Self {
+        let (uid, gid) = owner.here(state);
         Self {
             kind: state.kind,
             mode: state.mode,
-            uid: state.uid,
-            gid: state.gid,
+            uid,
+            gid,
             rdev: state.rdev,
             target: state.target.as_ref().map(|target| target.0.clone()),
             now: state.mtime,

@@ -80,7 +80,7 @@ impl Vfs {
             apply(change, caller, ino, &wanted)?;
             stat(change, ino)
         })?;
-        Ok(Availability::Ready(stat))
+        Ok(Availability::Ready(self.present(stat)))
     }
 
     /// Like [`Self::set_attributes`], fetching what is missing.

@@ -43,10 +43,11 @@ impl Vfs {
         if new.target.is_some_and(|target| target.len() > SYMLINK_MAX) {
             return Err(Error::NameTooLong);
         }
-        self.change(|change| {
+        let made = self.change(|change| {
             let ino = make(change, caller, entry, &new)?;
             stat(change, ino)
-        })
+        })?;
+        Ok(self.present(made))
     }
 }
 

@@ -76,7 +76,7 @@ impl Vfs {
         mut emit: impl FnMut(DirEntry<'_>, &Stat) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         self.walk(id, after, &mut |view, dir_entry| {
-            let stat = stat(view, dir_entry.ino)?;
+            let stat = self.present(stat(view, dir_entry.ino)?);
             Ok(emit(dir_entry, &stat))
         })
     }

@@ -14,7 +14,7 @@ impl Vfs {
     /// [`Error::LinkToDirectory`], [`Error::TooManyLinks`], [`Error::Exists`] and those of the name.
     pub(crate) fn link(&self, ino: Ino, entry: EntryName<'_>) -> Result<Stat, Error> {
         check_name(entry.name)?;
-        self.change(|change| link(change, ino, entry))
+        self.change(|change| link(change, ino, entry)).map(|stat| self.present(stat))
     }
 }
 

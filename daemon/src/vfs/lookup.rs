@@ -28,10 +28,11 @@ impl Vfs {
     /// [`Error::NameTooLong`], [`Error::Stale`] or [`Error::NotDirectory`] for the parent.
     pub(crate) fn lookup(&self, entry: EntryName<'_>) -> Result<Option<Stat>, Error> {
         check_name(entry.name)?;
-        self.view(|view| match view.entry(entry.parent, entry.name)? {
+        let found = self.view(|view| match view.entry(entry.parent, entry.name)? {
             Some(ino) => stat(view, ino).map(Some),
             None => directory(view, entry.parent).map(|_directory| None),
-        })
+        })?;
+        Ok(found.map(|stat| self.present(stat)))
     }
 
     /// Returns the attributes of a node.
@@ -39,7 +40,7 @@ impl Vfs {
     /// # Errors
     /// [`Error::Stale`] if it is gone.
     pub(crate) fn stat(&self, ino: Ino) -> Result<Stat, Error> {
-        self.view(|view| stat(view, ino))
+        self.view(|view| stat(view, ino)).map(|stat| self.present(stat))
     }
 
     /// The target of a symlink.

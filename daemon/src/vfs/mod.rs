@@ -21,6 +21,7 @@ mod link;
 mod lookup;
 mod open;
 mod pinned;
+mod presentation;
 mod read;
 mod remove;
 mod rename;
@@ -50,6 +51,7 @@ pub(crate) use error::Error;
 pub(crate) use handles::HandleId;
 pub(crate) use lookup::Stat;
 pub(crate) use open::{IfExists, OpenMode, Truncate};
+pub(crate) use presentation::Presentation;
 pub(crate) use rename::RenameMode;
 pub(crate) use space::{BLOCK_SIZE, Space};
 pub(crate) use streams::DirCache;
@@ -74,6 +76,8 @@ pub(crate) enum SyncMode {
 pub(crate) struct MountSettings {
     /// Place that `close` and `fsync` wait for.
     pub sync: SyncMode,
+    /// Owners and permissions that are shown.
+    pub presentation: Presentation,
     /// The daemon's control socket, which the root directory names in an xattr; its directory is
     /// the state directory, whose disk bounds the free space.
     pub control_socket: PathBuf,
@@ -137,6 +141,10 @@ impl Vfs {
     /// The kernel has dropped them.
     pub(crate) fn pages_were_dropped(&self, ino: Ino) {
         self.store.untold().told(ino);
+    }
+
+    fn present(&self, stat: Stat) -> Stat {
+        self.settings.presentation.of(stat)
     }
 
     fn view<T>(&self, f: impl FnOnce(&mut View<'_>) -> Result<T, Error>) -> Result<T, Error> {

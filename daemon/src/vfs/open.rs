@@ -96,7 +96,7 @@ impl Vfs {
             }
             Found::Existing => {}
         }
-        Ok((stat, self.handles.insert(handle)))
+        Ok((self.present(stat), self.handles.insert(handle)))
     }
 
     fn truncate(&self, caller: Caller, handle: &Handle) -> Result<(), Error> {

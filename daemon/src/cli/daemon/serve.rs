@@ -204,6 +204,7 @@ fn engine_settings(
 fn vfs_settings(plan: &MountPlan) -> vfs::MountSettings {
     vfs::MountSettings {
         sync: plan.options.sync.unwrap_or_default(),
+        presentation: plan.options.presentation,
         control_socket: plan.state.socket(),
     }
 }

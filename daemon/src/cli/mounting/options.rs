@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::mountpoint::Contents;
 use crate::cli::terminal::size;
 use crate::fuse::{Audience, Writable, kernel_option};
-use crate::vfs::SyncMode;
+use crate::vfs::{Presentation, SyncMode};
 
 /// Reason to refuse an option.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +68,8 @@ pub(crate) struct MountOptions {
     pub audience: Option<Audience>,
     /// `sync=remote`, `sync=local`
     pub sync: Option<SyncMode>,
+    /// `uid=N`, `gid=N`, `umask=M`
+    pub presentation: Presentation,
     /// `nonempty`
     pub contents: Contents,
     /// `cache_size=SIZE` in bytes
@@ -118,6 +120,9 @@ impl MountOptions {
             ("nonempty", None) => self.contents = Contents::MayBeHidden,
             ("remount", None) => self.remount = true,
             ("sync", Some(value)) => self.sync = Some(sync_mode(value)?),
+            ("uid", Some(value)) => self.presentation.uid = Some(number("uid", value, 10)?),
+            ("gid", Some(value)) => self.presentation.gid = Some(number("gid", value, 10)?),
+            ("umask", Some(value)) => self.presentation.umask = Some(umask(value)?),
             ("cache_size", Some(value)) => self.cache_size = Some(bytes(value)?),
             ("bwlimit", Some(value)) => self.bwlimit = Some(rate(value)?),
             ("state_dir", Some(value)) => self.state_dir = Some(value.into()),
@@ -154,6 +159,18 @@ fn sync_mode(value: &str) -> Result<SyncMode, OptionError> {
         "remote" => Ok(SyncMode::Remote),
         "local" => Ok(SyncMode::Local),
         _ => Err(OptionError::Value { name: "sync", why: "must be `local` or `remote`".into() }),
+    }
+}
+
+fn number(name: &'static str, value: &str, radix: u32) -> Result<u32, OptionError> {
+    u32::from_str_radix(value, radix)
+        .map_err(|error| OptionError::Value { name, why: error.to_string() })
+}
+
+fn umask(value: &str) -> Result<u32, OptionError> {
+    match number("umask", value, 8)? {
+        bits @ 0..=0o777 => Ok(bits),
+        _ => Err(OptionError::Value { name: "umask", why: "must be from 0 to 777, octal".into() }),
     }
 }
 
@@ -199,6 +216,10 @@ impl fmt::Display for MountOptions {
             SyncMode::Remote => "sync=remote".into(),
         }));
         options.extend((self.contents == Contents::MayBeHidden).then(|| "nonempty".into()));
+        let shown = self.presentation;
+        options.extend(shown.uid.map(|uid| format!("uid={uid}")));
+        options.extend(shown.gid.map(|gid| format!("gid={gid}")));
+        options.extend(shown.umask.map(|umask| format!("umask={umask:03o}")));
         options.extend(self.cache_size.map(|bytes| format!("cache_size={bytes}")));
         options.extend(self.bwlimit.map(|rate| format!("bwlimit={}", rate.unwrap_or(0))));
         let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,");
@@ -236,9 +257,12 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_the_same() {
-        for list in
-            ["", "ro,nosuid,nodev,allow_other,cache_size=5,fsname=x\\,y", "sync=local,rw,nonempty"]
-        {
+        for list in [
+            "",
+            "uid=1000,gid=100,umask=027",
+            "ro,nosuid,nodev,allow_other,cache_size=5,fsname=x\\,y",
+            "sync=local,rw,nonempty",
+        ] {
             let options = read(list).unwrap();
             assert_eq!(read(&options.to_string()).unwrap(), options, "{list}");
         }
@@ -255,6 +279,7 @@ mod tests {
         assert_eq!(read("rw,chache_size=1"), Err(OptionError::Unknown("chache_size=1".into())));
         assert!(read("cache_size=big").is_err());
         assert!(read("sync=maybe").is_err());
+        assert!(["uid=ada", "umask=888", "umask=1000"].iter().all(|list| read(list).is_err()));
         let mut options = MountOptions::default();
         options.read("colour=red,ro", Unknown::Ignore).unwrap();
         assert_eq!(options.writable, Some(Writable::No));

@@ -12,7 +12,7 @@ use miaofs::protocol::files::{ContentRef, Kind, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Bytes;
 
-use crate::store::node::{Attributes, Ino, NewNode};
+use crate::store::node::{Attributes, DriveOwner, Ino, NewNode};
 
 /// Extended attributes by name.
 pub(crate) type Xattrs = BTreeMap<String, Bytes>;
@@ -145,12 +145,11 @@ impl Record {
     ///
     /// The root is made by the server without anybody's choice of owner and permissions, so until
     /// somebody changes it (`ctime`) it is the local user's.
-    pub(crate) fn take_attributes(&mut self, state: &NodeState) {
+    pub(crate) fn take_attributes(&mut self, state: &NodeState, owner: DriveOwner) {
         let attributes = &mut self.attributes;
         if self.ino != Ino::ROOT || state.ctime != state.btime {
             attributes.mode = state.mode;
-            attributes.uid = state.uid;
-            attributes.gid = state.gid;
+            (attributes.uid, attributes.gid) = owner.here(state);
         }
         attributes.rdev = state.rdev;
         attributes.mtime = state.mtime;

@@ -121,7 +121,7 @@ impl<'t> ChangeBatch<'t> {
             return self.adopt(matching_local, node, state);
         }
         let ino = self.tree.next_ino()?;
-        self.tree.add(Record::new(ino, node.id, NewNode::like(state)))?;
+        self.tree.add(Record::new(ino, node.id, NewNode::like(state, self.tree.owner)))?;
         self.take(ino, node, state)
     }
 
@@ -202,9 +202,10 @@ impl<'t> ChangeBatch<'t> {
     }
 
     fn take_attributes(&mut self, ino: Ino, state: &NodeState) -> Result<(), Error> {
+        let owner = self.tree.owner;
         let record = self.tree.edit(ino)?;
         let before = (record.attributes, record.xattrs.clone());
-        record.take_attributes(state);
+        record.take_attributes(state, owner);
         if before != (record.attributes, record.xattrs.clone()) {
             self.applied.invalidations.push(Invalidation::Attributes(ino));
         }
@@ -242,7 +243,7 @@ impl<'t> ChangeBatch<'t> {
     /// A node that is as the server has it is not dirty.
     pub(crate) fn clean_if_equal(&mut self, ino: Ino, there: &NodeState) -> Result<(), Error> {
         let record = self.tree.record(ino)?.clone();
-        let mut here = self.tree.state_of(&record)?;
+        let mut here = self.tree.state_of(&record, Some(there))?;
         let mut there = there.clone();
         here.entries.sort();
         there.entries.sort();

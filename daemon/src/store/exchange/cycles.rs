@@ -47,7 +47,7 @@ impl ChangeBatch<'_> {
     /// True if a directory is in another one than the server has it in.
     fn is_moved(&mut self, ino: Ino, base: &NodeState) -> Result<bool, Error> {
         let record = self.tree.record(ino)?.clone();
-        let here = self.tree.state_of(&record)?;
+        let here = self.tree.state_of(&record, Some(base))?;
         let parents = |state: &NodeState| state.entries.first().map(|entry| entry.parent);
         Ok(parents(&here) != parents(base))
     }

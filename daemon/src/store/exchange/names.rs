@@ -77,11 +77,12 @@ fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Erro
 /// Undoes the deletion of a directory that the server still has.
 fn undelete(batch: &mut ChangeBatch<'_>, ino: Ino) -> Result<(), Error> {
     let base = base_rows::base(&batch.tree.db, ino)?;
+    let owner = batch.tree.owner;
     let record = batch.tree.edit(ino)?;
     record.status = NodeStatus::Present;
     match &base {
         Some(base) => {
-            record.take_attributes(base);
+            record.take_attributes(base, owner);
             record.acknowledged = record.change;
         }
         None => record.bump_change(),

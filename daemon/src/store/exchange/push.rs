@@ -126,13 +126,17 @@ impl Tree {
             writers = inode.writers();
             record.apply_cached(&inode.attributes());
         }
-        let state = if record.is_gone() { None } else { Some(self.state_of(&record)?) };
+        let base_state = base_rows::base(&self.db, ino)?;
+        let state = match record.is_gone() {
+            true => None,
+            false => Some(self.state_of(&record, base_state.as_ref())?),
+        };
         Ok(DirtyNode {
             ino,
             id: record.id,
             change: record.change,
             base_version: record.base_version,
-            base_state: base_rows::base(&self.db, ino)?,
+            base_state,
             in_flight: record.in_flight,
             state,
             content_dirty: record.content_dirty,
@@ -142,8 +146,12 @@ impl Tree {
         })
     }
 
-    /// A node's state as it travels.
-    pub(crate) fn state_of(&mut self, record: &Record) -> Result<NodeState, Error> {
+    /// A node's state as it travels, next to the one that the server is known to have.
+    pub(crate) fn state_of(
+        &mut self,
+        record: &Record,
+        base: Option<&NodeState>,
+    ) -> Result<NodeState, Error> {
         let mut entries = Vec::with_capacity(record.links as usize);
         for (parent, name) in entry_rows::entries_of(&self.db, record.ino)? {
             let parent = self.record(parent)?.id;
@@ -151,11 +159,12 @@ impl Tree {
             entries.push(Entry { parent, name });
         }
         let attributes = &record.attributes;
+        let (uid, gid) = self.owner.there((attributes.uid, attributes.gid), base);
         Ok(NodeState {
             kind: attributes.kind,
             mode: attributes.mode,
-            uid: attributes.uid,
-            gid: attributes.gid,
+            uid,
+            gid,
             rdev: attributes.rdev,
             mtime: attributes.mtime,
             ctime: attributes.ctime,

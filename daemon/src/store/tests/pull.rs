@@ -4,10 +4,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use miaofs::content::{CHUNK_SIZE, Digest};
-use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
+use miaofs::protocol::files::{self, ContentRef, Entry, NodeState, OWNER};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
 
+use super::super::node::DriveOwner;
 use super::super::{DirtyNode, Invalidation, NameResolution, Resolution, Rules};
 use super::*;
 
@@ -355,4 +356,40 @@ fn a_cycle_that_a_page_leaves_stops_nobody_and_ends_with_the_next() {
     store.apply(&[node(y, 4, at(NodeId::ROOT, "y"))], &NEVER, 4).unwrap();
     let way = store.view(|view| view.way_up(ino_x)).unwrap();
     assert_eq!(way, [(ino_y, b"x".to_vec()), (Ino::ROOT, b"y".to_vec())]);
+}
+
+#[test]
+fn what_is_the_drives_owners_belongs_to_whoever_mounts_it_and_other_numbers_travel() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.tree().owner = DriveOwner { uid: 1, gid: 2 };
+    let owner_of = |ino: Ino| {
+        let attributes = store.view(|view| view.node(ino)).unwrap().attributes;
+        (attributes.uid, attributes.gid)
+    };
+    let sent = |ino: Ino| {
+        let state = store.dirty_node(ino).unwrap().unwrap().state.unwrap();
+        (state.uid, state.gid)
+    };
+    let chown = |ino: Ino, uid: u32| {
+        let change = store.change(|change| {
+            let attributes = Attributes { uid, mode: 0o600, ..change.node(ino)?.attributes };
+            change.set_attributes(ino, &attributes)
+        });
+        change.unwrap();
+    };
+    let own = write_file(&store, "own", b"made by 1, of group 2");
+    assert_eq!(sent(own), (OWNER, OWNER));
+    chown(own, 7);
+    assert_eq!(sent(own), (7, OWNER));
+
+    let [theirs, numbered] = [(); 2].map(|()| NodeId::random());
+    let at = |name: &str, uid| NodeState { uid, ..state(Kind::File, &[(NodeId::ROOT, name)]) };
+    let nodes = [node(theirs, 1, Some(at("a", OWNER))), node(numbered, 1, Some(at("b", 1)))];
+    store.apply(&nodes, &NEVER, 1).unwrap();
+    let [theirs, numbered] = [theirs, numbered].map(|id| ino_of(&store, id).unwrap());
+    assert_eq!((owner_of(theirs), owner_of(numbered)), ((1, 4), (1, 4)));
+    chown(theirs, 1);
+    chown(numbered, 1);
+    assert_eq!((sent(theirs).0, sent(numbered).0), (OWNER, 1), "each as the server has it");
 }

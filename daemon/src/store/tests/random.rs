@@ -447,7 +447,7 @@ impl Remote {
                 let mut tree = store.tree();
                 let record = tree.record(ino).unwrap().clone();
                 assert_eq!(record.links as usize, expected.entries.len());
-                tree.state_of(&record).unwrap()
+                tree.state_of(&record, None).unwrap()
             };
             let sorted = |state: &NodeState| {
                 let mut state = state.clone();

@@ -21,7 +21,7 @@ use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, chunk_rows, inode_queries, inode_rows, pending_rows};
 use crate::store::error::Error;
 use crate::store::inodes::inode::Inode;
-use crate::store::node::Ino;
+use crate::store::node::{DriveOwner, Ino};
 
 /// Rows that are kept in memory.
 const NODES_MAX: NonZeroUsize = NonZeroUsize::new(64 * 1024).expect("64 Ki is not zero");
@@ -40,6 +40,8 @@ pub(crate) struct Tree {
     inos: Counter,
     pub(crate) cookies: Counter,
     pub(crate) cursor: u64,
+    /// The user whose drive it is.
+    pub(crate) owner: DriveOwner,
     /// The whole drive has been here.
     pub(crate) has_all_names: bool,
     /// Closed inodes whose size and times are to be written with the next transaction.
@@ -127,6 +129,7 @@ impl Tree {
             inos,
             cookies,
             cursor,
+            owner: DriveOwner::of_this_process(),
             has_all_names,
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
@@ -158,6 +161,7 @@ impl Tree {
             entries: LruCache::new(FROZEN_MAX),
             inodes,
             cursor: self.cursor,
+            owner: self.owner,
             has_all_names: self.has_all_names,
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),

@@ -20,7 +20,7 @@ use crate::store::disk::database::Database;
 use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, inode_queries, inode_rows, meta, pending_rows};
 use crate::store::error::{Error, while_doing};
-use crate::store::node::{Ino, NewNode};
+use crate::store::node::{DriveOwner, Ino, NewNode};
 
 /// Key of the boot in which the store was last closed cleanly; empty while it is open.
 pub(crate) const CLOSED: &str = "closed_in_boot";
@@ -84,11 +84,12 @@ pub(crate) fn note_time(db: &Database) -> Result<(), Error> {
 }
 
 fn make_root(db: &Database) -> Result<(), Error> {
+    let owner = DriveOwner::of_this_process();
     let new = NewNode {
         kind: Kind::Directory,
         mode: 0o755,
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
+        uid: owner.uid,
+        gid: owner.gid,
         rdev: 0,
         target: None,
         now: meta::now(),

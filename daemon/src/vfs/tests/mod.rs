@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     Caller, EntryName, HandleId, IfExists, ModeEffect, MountSettings, NodeSpec, OpenMode,
-    Privileges, Stat, SyncMode, Truncate, Vfs, Written,
+    Presentation, Privileges, Stat, SyncMode, Truncate, Vfs, Written,
 };
 use crate::store::{Access, Availability, Ino, Store, StoreOptions};
 use crate::sync::{self, Engine};
@@ -42,7 +42,8 @@ fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path) -> Arc<Vfs> {
     let client = Client::new("http://127.0.0.1:1").unwrap();
     let (engine, ..) = Engine::start(Arc::clone(&store), client, settings);
     let control_socket = dir.join("control.sock");
-    Vfs::new(store, engine, MountSettings { sync: SyncMode::Local, control_socket })
+    let presentation = Presentation::default();
+    Vfs::new(store, engine, MountSettings { sync: SyncMode::Local, presentation, control_socket })
 }
 
 /// A drive in a directory of its own, offline.
