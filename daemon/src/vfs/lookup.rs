@@ -43,6 +43,11 @@ impl Vfs {
         self.view(|view| stat(view, ino)).map(|stat| self.present(stat))
     }
 
+    /// Attributes of a node as this mount shows them.
+    pub(super) fn present(&self, stat: Stat) -> Stat {
+        Stat { attributes: self.settings.presentation.of(stat.attributes), ..stat }
+    }
+
     /// The target of a symlink.
     ///
     /// # Errors

@@ -143,10 +143,6 @@ impl Vfs {
         self.store.untold().told(ino);
     }
 
-    fn present(&self, stat: Stat) -> Stat {
-        self.settings.presentation.of(stat)
-    }
-
     fn view<T>(&self, f: impl FnOnce(&mut View<'_>) -> Result<T, Error>) -> Result<T, Error> {
         self.store.view(f)
     }

@@ -1,6 +1,6 @@
 //! Owners and permissions that a mount shows in place of the files' own, as other FUSE file systems do.
 
-use super::Stat;
+use crate::store::Attributes;
 
 /// Bits of a mode that say who may read, write and execute.
 const PERMISSIONS: u32 = 0o777;
@@ -18,13 +18,12 @@ pub(crate) struct Presentation {
 
 impl Presentation {
     /// The attributes as they are shown.
-    pub(super) fn of(self, mut stat: Stat) -> Stat {
-        let attributes = &mut stat.attributes;
+    pub(super) fn of(self, mut attributes: Attributes) -> Attributes {
         attributes.uid = self.uid.unwrap_or(attributes.uid);
         attributes.gid = self.gid.unwrap_or(attributes.gid);
         if let Some(umask) = self.umask {
             attributes.mode = attributes.mode & !PERMISSIONS | PERMISSIONS & !umask;
         }
-        stat
+        attributes
     }
 }
