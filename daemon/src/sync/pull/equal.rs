@@ -12,8 +12,14 @@ use miaofs::protocol::ids::NodeId;
 use crate::store::{Error, Ino, Store, View};
 use crate::sync::hash::hash;
 
+/// Nodes that are looked for at once, while others wait for the tree.
+const LOOKUPS: usize = 64;
+
 /// Tells the store which of its dirty contents the server has, as far as nodes of the server say so.
 pub(super) fn find_equal(store: &Arc<Store>, nodes: &[files::Node]) -> Result<(), Error> {
+    if store.dirty_nodes(Ino(0), 1)?.is_empty() {
+        return Ok(());
+    }
     for (ino, content) in candidates(store, nodes)? {
         if is_dirty(store, ino, content)?
             && let Ok(snapshot) = store.snapshot(ino)
@@ -39,18 +45,21 @@ fn is_dirty(store: &Store, ino: Ino, content: ContentRef) -> Result<bool, Error>
 fn candidates(store: &Store, nodes: &[files::Node]) -> Result<Vec<(Ino, ContentRef)>, Error> {
     let batch = nodes.iter().map(|node| (node.id, node)).collect();
     let mut search = Search { batch, found: HashMap::new() };
-    store.view(|view| {
-        let mut candidates = Vec::new();
-        for node in nodes {
-            let state = node.state.as_ref().filter(|state| state.kind == Kind::File);
-            if let Some(content) = state.and_then(|state| state.content)
-                && let Some(ino) = search.local(view, node.id)?
-            {
-                candidates.push((ino, content));
+    let mut candidates = Vec::new();
+    for some in nodes.chunks(LOOKUPS) {
+        store.view::<_, Error>(|view| {
+            for node in some {
+                let state = node.state.as_ref().filter(|state| state.kind == Kind::File);
+                if let Some(content) = state.and_then(|state| state.content)
+                    && let Some(ino) = search.local(view, node.id)?
+                {
+                    candidates.push((ino, content));
+                }
             }
-        }
-        Ok(candidates)
-    })
+            Ok(())
+        })?;
+    }
+    Ok(candidates)
 }
 
 /// Finds what is here of nodes that the store may know by their names only.
