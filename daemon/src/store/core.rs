@@ -129,10 +129,8 @@ impl Store {
 
     /// Has the kernel drop what it has of a content.
     pub(crate) fn forget_pages(&self, ino: Ino) {
-        if let Some(told) = self.invalidations.get() {
-            self.untold.changed(ino);
-            let _ending = told.send(Invalidation::Content(ino));
-        }
+        self.untold.changed(ino);
+        self.report([Invalidation::Content(ino)]);
     }
 
     /// Files whose old pages the kernel may still have.
@@ -150,6 +148,14 @@ impl Store {
         let _first = self.invalidations.set(listener);
     }
 
+    /// Tells whoever was named by [`Store::report_to`]. Nobody listens when nothing is mounted, and nobody opens a file then.
+    pub(super) fn report(&self, invalidations: impl IntoIterator<Item = Invalidation>) {
+        let Some(listener) = self.invalidations.get() else { return };
+        for invalidation in invalidations {
+            let _ending = listener.send(invalidation);
+        }
+    }
+
     /// Runs one transaction and tells those who wait for something dirty.
     pub(super) fn transact<T, E: From<Error>>(
         &self,
@@ -161,11 +167,8 @@ impl Store {
             let (answer, committed) = tree.transact(edit)?;
             (answer, committed, std::mem::take(&mut tree.revived))
         };
-        for (parent, name) in revived {
-            // Nobody listens when nothing is mounted.
-            let told = self.invalidations.get();
-            let _ending = told.map(|told| told.send(Invalidation::Entry { parent, name }));
-        }
+        let entry = |(parent, name)| Invalidation::Entry { parent, name };
+        self.report(revived.into_iter().map(entry));
         match committed {
             Committed::Dirty => self.notify_dirty(),
             Committed::Quiet => {}

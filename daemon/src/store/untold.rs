@@ -24,7 +24,8 @@ impl Default for Untold {
 }
 
 impl Untold {
-    /// A content changed. The caller has the tree locked, so nobody opens it meanwhile.
+    /// A content changed, or what the kernel has of it is wrong. The caller has the tree locked, or the file open, so
+    /// nobody opens it unheard of meanwhile, and tells the kernel afterwards.
     pub(crate) fn changed(&self, ino: Ino) {
         *self.lock().entry(ino).or_default() += 1;
     }

@@ -3,12 +3,15 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::space::free_bytes;
 
 /// Bytes that are kept.
 const SIZE: u64 = 16 * 1024 * 1024;
 /// Free bytes of the disk that transactions need.
 const ROOM: u64 = 4 * 1024 * 1024;
+
 /// The file, there or not.
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -54,7 +57,6 @@ impl Reserve {
     }
 
     fn free(&self) -> Option<u64> {
-        let disk = statvfs(&self.directory).ok()?;
-        Some(disk.f_bavail * disk.f_frsize)
+        free_bytes(&self.directory).ok()
     }
 }

@@ -1,6 +1,16 @@
 //! Free space of the disk that holds the store.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::store::error::{Error, while_doing};
+
+/// Bytes that may be written to the disk of a directory.
+pub(crate) fn free_bytes(directory: &Path) -> Result<u64, Error> {
+    let disk = rustix::fs::statvfs(directory)
+        .map_err(|error| while_doing("asking how full the disk is")(error.into()))?;
+    Ok(disk.f_bavail * disk.f_frsize)
+}
 
 /// Free space of the disk as far as it is known.
 #[derive(Debug, Default)]

@@ -46,10 +46,11 @@ impl ChangeBatch<'_> {
 
     /// True if a directory is in another one than the server has it in.
     fn is_moved(&mut self, ino: Ino, base: &NodeState) -> Result<bool, Error> {
-        let record = self.tree.record(ino)?.clone();
-        let here = self.tree.state_of(&record, Some(base))?;
-        let parents = |state: &NodeState| state.entries.first().map(|entry| entry.parent);
-        Ok(parents(&here) != parents(base))
+        let here = match entry_rows::parent_of(&self.tree.db, ino)? {
+            Some(parent) => Some(self.tree.record(parent)?.id),
+            None => None,
+        };
+        Ok(here != base.entries.first().map(|entry| entry.parent))
     }
 
     /// Puts a directory where the server has it; where there is no such place any more, into the root.

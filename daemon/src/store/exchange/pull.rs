@@ -81,7 +81,11 @@ impl Store {
                 }
             }
             drop(locked);
-            self.finish_contents(&applied.actions, &mut content_states)?;
+            if let Err(error) = self.finish_contents(&applied.actions, &mut content_states) {
+                // It is committed all the same, and whoever opens one of the files waits until the kernel knows.
+                self.report(applied.invalidations);
+                return Err(error);
+            }
             if committed == Committed::Dirty {
                 self.notify_dirty();
             }

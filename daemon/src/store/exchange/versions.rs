@@ -98,8 +98,4 @@ impl Tree {
         base_rows::set_base(&self.db, there, base.as_ref())?;
         Ok(there)
     }
-
-    fn is_open(&self, ino: Ino) -> bool {
-        self.loaded_inode(ino).is_some_and(|inode| inode.is_open())
-    }
 }

@@ -2,6 +2,7 @@
 
 mod content;
 mod copies;
+mod feed;
 mod holes;
 mod local;
 mod migrations;

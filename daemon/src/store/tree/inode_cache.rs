@@ -29,6 +29,11 @@ impl Tree {
         self.inodes.peek(&ino)
     }
 
+    /// True if a program has the file open.
+    pub(crate) fn is_open(&self, ino: Ino) -> bool {
+        self.loaded_inode(ino).is_some_and(|inode| inode.is_open())
+    }
+
     /// All inodes that are in memory.
     pub(crate) fn loaded_inos(&self) -> Vec<Ino> {
         self.inodes.iter().map(|(ino, _)| *ino).collect()

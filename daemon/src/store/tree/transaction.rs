@@ -421,9 +421,7 @@ impl Tree {
             .filter(|ino| !self.pinned.holds(*ino))
             .collect();
         for ino in dead {
-            if !self.loaded_inode(ino).is_some_and(|inode| inode.is_open())
-                && self.is_orphan(ino)?
-            {
+            if !self.is_open(ino) && self.is_orphan(ino)? {
                 self.reap(ino)?;
             }
         }

@@ -8,8 +8,9 @@ use std::sync::atomic::Ordering;
 
 use crate::store::core::Store;
 use crate::store::disk::chunk_rows::{self, ChunkState};
+use crate::store::disk::space::free_bytes;
 use crate::store::disk::{data_files, inode_queries};
-use crate::store::error::{Error, while_doing};
+use crate::store::error::Error;
 use crate::store::inodes::chunks::runs;
 use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::node::Ino;
@@ -55,7 +56,8 @@ impl Store {
         Ok(bytes)
     }
 
-    /// Gives up cached bytes while others have filled the disk beyond the floor, or the reserve is to be made again. The caller has nothing locked.
+    /// Gives up cached bytes while others have filled the disk beyond the floor, or the reserve is to be made again.
+    /// The caller has nothing locked.
     pub(crate) fn free_the_floor(&self) -> Result<(), Error> {
         let wanted = self.options.free_floor.max(self.reserve.wants());
         let missing = wanted.saturating_sub(self.free_bytes()?);
@@ -103,9 +105,7 @@ impl Store {
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {
-        let disk = rustix::fs::statvfs(self.data.folder())
-            .map_err(|error| while_doing("asking how full the disk is")(error.into()))?;
-        Ok(disk.f_bavail * disk.f_frsize)
+        free_bytes(self.data.folder())
     }
 
     /// Gives up at least `wanted` bytes if there are as many, those of open files last.
@@ -122,7 +122,7 @@ impl Store {
                     if left == 0 {
                         break;
                     }
-                    if near.is_some() || !self.is_open(ino) {
+                    if near.is_some() || !self.tree().is_open(ino) {
                         let near = near.unwrap_or_default();
                         left = left.saturating_sub(self.evict_chunks(
                             ino,
@@ -136,10 +136,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    fn is_open(&self, ino: Ino) -> bool {
-        self.tree().loaded_inode(ino).is_some_and(|inode| inode.is_open())
     }
 
     /// Takes away the rows of clean chunks until `wanted` bytes are given up, sparing those `near`

@@ -58,6 +58,9 @@ impl DeletionGuard {
 
 /// Deleted nodes at whose places others were made: at their names, in their directories or in what took these's places.
 pub(super) fn replaced(nodes: &[DirtyNode]) -> HashSet<NodeId> {
+    if nodes.iter().all(|node| node.state.is_some()) {
+        return HashSet::new();
+    }
     let mut search =
         Successors { gone: HashMap::new(), made: HashMap::new(), found: HashMap::new() };
     for node in nodes {

@@ -128,6 +128,7 @@ async fn send(uploader: &Uploader, contents: &[Small]) -> Result<HashSet<Digest>
             // A proxy on the way takes less than the server.
             Err(error) if error.status() == Some(TOO_LARGE) && part.len() > 1 => {
                 uploader.limits.shrink_batches(bytes / 2);
+                parts.push(part.split_off(part.len() / 2));
                 parts.push(part);
             }
             Err(error) => return Err(error),
