@@ -31,6 +31,15 @@ pub(crate) struct ActiveSession {
     pub renewed_at: i64,
 }
 
+/// Refresh tokens of a session from a renewal on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Renewal {
+    /// The one that was shown.
+    pub predecessor: TokenId,
+    /// The one that is given for it.
+    pub refresh: TokenId,
+}
+
 /// Begins a session, in place of the one that the device may have.
 ///
 /// # Errors
@@ -82,22 +91,22 @@ pub(crate) async fn lock_row(
     row.map(|row| session_of(&row)).transpose()
 }
 
-/// Lets a session be renewed by `refresh`, which is given for the one that renewed it so far.
+/// Lets a session be renewed by another refresh token.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn renew(
     db: &mut Connection,
     id: TokenId,
-    refresh: TokenId,
+    renewal: Renewal,
     expires_at: i64,
 ) -> Result<(), Error> {
-    // MySQL assigns from left to right: the predecessor takes the token before that is replaced.
     query(
-        "UPDATE sessions SET predecessor = refresh, refresh = ?, spent_at = NULL, renewed_at = ?,
+        "UPDATE sessions SET predecessor = ?, refresh = ?, spent_at = NULL, renewed_at = ?,
          expires_at = ? WHERE id = ?",
     )
-    .bind(refresh.as_bytes().to_vec())
+    .bind(renewal.predecessor.as_bytes().to_vec())
+    .bind(renewal.refresh.as_bytes().to_vec())
     .bind(unix_now())
     .bind(expires_at)
     .bind(id.as_bytes().to_vec())

@@ -2,9 +2,10 @@
 //! refresh tokens, which count while the database knows their session.
 //!
 //! An access token is a JWT (RFC 7519), HS256 with the key in the data directory. A refresh token is
-//! what its session begins with and a secret, in hex; the database keeps hashes of both only. A session
-//! begins with random ones; the next secret is computed from the one before with the key, so that a
-//! device that shows a refresh token again, because the answer was lost, is given the same pair.
+//! what its session begins with, at random, and a secret, in hex; the database keeps hashes of both only. The
+//! secret is the number of renewals and a code that the key makes of both: so a device that shows a refresh
+//! token again, because the answer was lost, is given the same pair, and a database that was restored from an
+//! older copy knows a token that it gave after that was made. (Secrets of before were random.)
 //!
 //! A tracker that has lost its memory makes every access token a 401, after which clients renew: no
 //! person has to sign in again, and what was ended stays ended.
@@ -20,13 +21,17 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::db::sessions::{self, ActiveSession};
+use crate::backend::db::sessions::{self, ActiveSession, Renewal};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
 use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
 use crate::service::{Caller, Error};
 
 const KEY_BYTES: usize = 32;
+/// Bytes of the number of renewals in a secret; the rest is the code.
+const GENERATION_BYTES: usize = 8;
+/// Renewals that a database may have lost, and still know a token by.
+const LOST_MAX: u64 = 100_000;
 /// Time for which a refresh token still renews after a token that was given for it was shown: the same
 /// request may have been sent twice, and come late once.
 const REUSE_GRACE: Duration = Duration::from_secs(60);
@@ -60,8 +65,29 @@ struct RefreshToken {
 }
 
 impl RefreshToken {
-    fn random() -> Self {
-        Self { session: rand::random(), secret: rand::random() }
+    /// The token of a session after so many renewals.
+    fn new(keys: &TokenKeys, session: [u8; 16], generation: u64) -> Self {
+        let mut secret = [0; 32];
+        let (number, code) = secret.split_at_mut(GENERATION_BYTES);
+        number.copy_from_slice(&generation.to_be_bytes());
+        let mac = blake3::keyed_hash(&keys.succeed, &[&session[..], number].concat());
+        code.copy_from_slice(&mac.as_bytes()[..code.len()]);
+        Self { session, secret }
+    }
+
+    /// Number of renewals before it; `None` for one whose code is not ours, as those of before.
+    fn generation(&self, keys: &TokenKeys) -> Option<u64> {
+        let number = self.secret.first_chunk::<GENERATION_BYTES>()?;
+        let generation = u64::from_be_bytes(*number);
+        let ours = Self::new(keys, self.session, generation);
+        // The ids are hashes: how long they are compared tells nothing of the secret.
+        (ours.id() == self.id()).then_some(generation)
+    }
+
+    /// The token that it is traded for.
+    fn next(&self, keys: &TokenKeys) -> Self {
+        let generation = self.generation(keys).map_or(0, |generation| generation + 1);
+        Self::new(keys, self.session, generation)
     }
 
     /// Reads what [`Self::to_text`] wrote; `None` for anything else.
@@ -99,6 +125,8 @@ enum RefreshState {
     Newest,
     /// The one before, good until a token that was given for it was shown, and for the grace.
     Predecessor,
+    /// One that was given later than the database knows: it was restored from an older copy.
+    Ahead,
     /// One before that, within the grace of the last renewal: a request that came late, perhaps.
     Late,
     /// Two hold it.
@@ -156,7 +184,7 @@ impl Tokens {
         db: &mut Connection,
         bearer: Bearer,
     ) -> Result<TokenPair, Error> {
-        let token = RefreshToken::random();
+        let token = RefreshToken::new(&self.keys, rand::random(), 0);
         let (session, refresh) = (token.session_id(), token.id());
         sessions::begin(db, session, bearer, refresh, self.expires_at()).await?;
         self.tracker.put_token(bearer, self.access(token, None), OtherTokens::Revoke).await?;
@@ -223,16 +251,16 @@ impl Tokens {
     }
 
     async fn try_renew(&self, shown: RefreshToken) -> Result<(Bearer, TokenPair), Error> {
-        let secret = *blake3::keyed_hash(&self.keys.succeed, &shown.secret).as_bytes();
-        let next = RefreshToken { secret, ..shown };
+        let next = shown.next(&self.keys);
         let mut transaction = self.db.write().await?;
         let session = sessions::lock_row(&mut transaction, shown.session_id()).await?;
         let session = session.ok_or(Error::Unauthorized)?;
         let bearer = session.bearer;
-        let renewed = match self.state_of(&session, shown.id()) {
-            RefreshState::Newest => {
-                let id = shown.session_id();
-                sessions::renew(&mut transaction, id, next.id(), self.expires_at()).await?;
+        let renewed = match self.state_of(&session, shown) {
+            RefreshState::Newest | RefreshState::Ahead => {
+                let [id, predecessor] = [shown.session_id(), shown.id()];
+                let renewal = Renewal { predecessor, refresh: next.id() };
+                sessions::renew(&mut transaction, id, renewal, self.expires_at()).await?;
                 let access = self.access(next, Some(shown.id()));
                 self.tracker.put_token(bearer, access, OtherTokens::Revoke).await?;
                 Ok((bearer, self.pair(bearer.user, next)))
@@ -254,7 +282,8 @@ impl Tokens {
         renewed
     }
 
-    fn state_of(&self, session: &ActiveSession, shown: TokenId) -> RefreshState {
+    fn state_of(&self, session: &ActiveSession, token: RefreshToken) -> RefreshState {
+        let shown = token.id();
         let grace = i64::try_from(self.reuse_grace.as_secs()).unwrap_or(i64::MAX);
         let is_over = |since: i64| since <= unix_now().saturating_sub(grace);
         if shown == session.refresh {
@@ -264,7 +293,18 @@ impl Tokens {
             let stolen = session.spent_at.is_some_and(is_over);
             return if stolen { RefreshState::Stolen } else { RefreshState::Predecessor };
         }
+        if self.is_ahead(session, token) {
+            return RefreshState::Ahead;
+        }
         if is_over(session.renewed_at) { RefreshState::Stolen } else { RefreshState::Late }
+    }
+
+    /// True if a token is one that followed the one which the database knows.
+    fn is_ahead(&self, session: &ActiveSession, token: RefreshToken) -> bool {
+        let Some(generation) = token.generation(&self.keys) else { return false };
+        let is_known =
+            |before| RefreshToken::new(&self.keys, token.session, before).id() == session.refresh;
+        (generation.saturating_sub(LOST_MAX)..generation).rev().any(is_known)
     }
 
     /// Forgets sessions whose time is over, until `stop`.

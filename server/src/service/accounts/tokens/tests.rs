@@ -124,6 +124,50 @@ async fn a_tracker_that_lost_its_memory_signs_nobody_out_and_lets_nobody_in_agai
 }
 
 #[tokio::test]
+async fn a_database_restored_from_an_older_copy_knows_the_tokens_that_were_given_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tokens = tokens(directory.path()).await;
+    let first = tokens.begin_alone(bearer(7)).await;
+    let id = RefreshToken::from_text(&first.refresh).unwrap();
+    let (whose, second) = tokens.renew(&first.refresh).await.unwrap();
+    let (_, third) = tokens.renew(&second.refresh).await.unwrap();
+    tokens.check(&third.access).await.unwrap();
+    // As it was when the session had begun.
+    let mut transaction = tokens.db.write().await.unwrap();
+    let (session, expires_at) = (id.session_id(), tokens.expires_at());
+    sessions::begin(&mut transaction, session, whose, id.id(), expires_at).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    let (again, fourth) = tokens.renew(&third.refresh).await.unwrap();
+    assert_eq!(again, whose);
+    let (_, repeated) = tokens.renew(&third.refresh).await.unwrap();
+    assert_eq!(repeated.refresh, fourth.refresh, "the answer may be lost here, too");
+    tokens.check(&fourth.access).await.unwrap();
+    tokens.reuse_grace = Duration::ZERO;
+    assert!(!tokens.renews(&second.refresh).await, "theft is seen as before");
+    assert!(!tokens.renews(&fourth.refresh).await);
+}
+
+#[tokio::test]
+async fn a_refresh_token_of_before_renews_and_nobody_makes_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = tokens(directory.path()).await;
+    let old = RefreshToken { session: rand::random(), secret: rand::random() };
+    let mut transaction = tokens.db.write().await.unwrap();
+    let expires_at = tokens.expires_at();
+    sessions::begin(&mut transaction, old.session_id(), bearer(7), old.id(), expires_at)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    let (_, first) = tokens.renew(&old.to_text()).await.unwrap();
+    let (_, second) = tokens.renew(&first.refresh).await.unwrap();
+    let mut forged = RefreshToken::from_text(&second.refresh).unwrap();
+    forged.secret[GENERATION_BYTES - 1] += 1;
+    assert!(!tokens.renews(&forged.to_text()).await, "another number needs another code");
+    assert!(tokens.renews(&second.refresh).await);
+}
+
+#[tokio::test]
 async fn sessions_whose_time_is_over_are_refused_and_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let mut tokens = tokens(directory.path()).await;
