@@ -16,6 +16,12 @@ impl Client {
     pub async fn changes(&self, query: &ChangesQuery) -> Result<Changes, Error> {
         let patience = ANSWER_SECONDS + query.wait.unwrap_or(0);
         let mut call = Call::get(routes::CHANGES).query("since", query.since).within(patience);
+        if let Some(commit) = query.commit {
+            call = call.query("commit", commit);
+        }
+        if let Some(deleted) = query.deleted {
+            call = call.query("deleted", deleted);
+        }
         if let Some(limit) = query.limit {
             call = call.query("limit", limit);
         }

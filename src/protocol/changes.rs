@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::files::Node;
+use super::ids::CommitId;
 
 /// The longest that a poll may wait, in seconds.
 pub const WAIT_MAX: u64 = 60;
@@ -12,12 +13,20 @@ pub const LIMIT_DEFAULT: u64 = 1000;
 pub const LIMIT_MAX: u64 = 10_000;
 
 /// Query for the changes after a cursor.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
 pub struct ChangesQuery {
     /// The cursor so far; 0 for the whole drive, of which deleted nodes are then left out.
     pub since: u64,
+    /// Id of the commit at the cursor, if it is known: the answer is [`AnotherHistory`] when the drive has another one there.
+    ///
+    /// [`AnotherHistory`]: super::problem::Code::AnotherHistory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
+    /// Deleted nodes are wanted from the beginning, too: for a comparison of all that a client has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<bool>,
     /// Nodes wanted at the most; a commit is never cut in two, so there may be more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
@@ -35,6 +44,9 @@ pub struct Changes {
     pub nodes: Vec<Node>,
     /// Where to go on: every change up to this sequence number has been seen.
     pub cursor: u64,
+    /// Id of the commit at `cursor`; absent when the server does not keep it any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
     /// The drive's sequence number when the page was read; reached when `cursor == head`.
     pub head: u64,
 }

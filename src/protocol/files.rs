@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{NodeId, Revision};
+use super::ids::{CommitId, NodeId, Revision};
 use super::name::{Bytes, Name};
 use crate::content::Digest;
 
@@ -157,11 +157,26 @@ pub struct NodeChange {
     pub state: Option<NodeState>,
 }
 
+/// A commit that a client has seen: the place up to which it knows the drive's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SeenCommit {
+    /// Sequence number.
+    pub seq: u64,
+    /// Id of the commit.
+    pub id: CommitId,
+}
+
 /// Changes to a drive, checked as the state that they end in and applied together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Commit {
+    /// The commit that the client's cursor is at, if it is known: the versions that changes are based on are of the history
+    /// that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<SeenCommit>,
     /// At most [`COMMIT_NODES_MAX`], each node once.
     pub changes: Vec<NodeChange>,
 }

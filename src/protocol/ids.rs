@@ -101,6 +101,11 @@ random_id!(
     Revision
 );
 random_id!(
+    /// A commit to a drive, minted by the server: a drive that was restored and committed to anew has another one
+    /// at the same sequence number.
+    CommitId
+);
+random_id!(
     /// A chunked upload of one user.
     UploadId
 );

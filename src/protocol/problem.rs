@@ -102,6 +102,11 @@ codes! {
     ChunksMissing = 409, "chunks are missing";
     /// The drive changed while the request was at work; try again.
     Conflict = 409, "the drive changed meanwhile";
+    /// The drive has not the commit that the client has seen: the server was restored from an older copy. The client compares
+    /// all that it has with the drive.
+    AnotherHistory = 409, "the drive has another history";
+    /// The commit that the client has seen is too long ago to be known. The client compares all that it has.
+    CommitForgotten = 409, "the commit is not known any more";
     /// A body or a list is larger than the server takes.
     TooLarge = 413, "too large";
     /// The content does not fit into the quota.

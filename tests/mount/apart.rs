@@ -8,6 +8,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -29,18 +30,28 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 struct Devices {
     all: Vec<Device>,
     server: Server,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Devices {
     fn new(count: usize) -> Self {
         let directory = scratch();
-        let server = Server::start(&directory.path().join("data"));
+        let server = Server::start_embedded(&directory.path().join("data"), &[]);
         let first = Device::signed_up(directory.path(), NAMES[0], &server, "ada");
         let others = NAMES[1..count].iter();
         let others = others.map(|name| Device::signed_in(directory.path(), name, &server, "ada"));
         let all = std::iter::once(first).chain(others).collect();
-        Self { all, server, _directory: directory }
+        Self { all, server, directory }
+    }
+
+    /// Now and then makes a copy of what the stopped server has, or puts an older copy in its place.
+    fn maybe_restore(&self, random: &mut Random) {
+        let (data, copy) = (self.server.data(), self.directory.path().join("copy"));
+        match random.below(3) {
+            0 => copy_tree(data, &copy),
+            1 if copy.exists() => copy_tree(&copy, data),
+            _ => {}
+        }
     }
 
     /// Waits until all devices are equal and have nothing left to send.
@@ -95,6 +106,14 @@ impl Devices {
     }
 }
 
+/// Puts a copy of a tree in the place of another.
+fn copy_tree(from: &Path, to: &Path) {
+    if to.exists() {
+        fs::remove_dir_all(to).unwrap();
+    }
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
 /// All directories, and all other nodes, below one, itself among the directories.
 fn walk(top: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (mut directories, mut others, mut left) = (Vec::new(), Vec::new(), vec![top.to_owned()]);
@@ -141,8 +160,17 @@ fn change(top: &Path, random: &mut Random, text: &str) {
     };
 }
 
+/// Whatever befalls the server while the devices are apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Stopped, and started as it was.
+    Stopped,
+    /// Now and then replaced by an older copy.
+    Restored,
+}
+
 /// Works apart for some rounds, and looks for what each made.
-fn work_apart(count: usize, rounds: u64) {
+fn work_apart(count: usize, rounds: u64, fate: Fate) {
     let seed = seed_of_this_run();
     println!("MIAOFS_TEST_SEED={seed}");
     let mut random = Random::new(seed);
@@ -150,6 +178,9 @@ fn work_apart(count: usize, rounds: u64) {
     for round in 0..rounds {
         let before: BTreeSet<String> = contents(&devices.all[0].path("")).into_keys().collect();
         devices.server.stop();
+        if fate == Fate::Restored {
+            devices.maybe_restore(&mut random);
+        }
         let mut after = Vec::new();
         for (device, who) in devices.all.iter().zip(NAMES) {
             for number in 0..random.below(40) {
@@ -170,10 +201,15 @@ fn work_apart(count: usize, rounds: u64) {
 
 #[test]
 fn random_work_of_two_devices_apart_loses_nothing() {
-    work_apart(2, sequences(6));
+    work_apart(2, sequences(6), Fate::Stopped);
 }
 
 #[test]
 fn random_work_of_three_devices_apart_loses_nothing() {
-    work_apart(3, sequences(4));
+    work_apart(3, sequences(4), Fate::Stopped);
+}
+
+#[test]
+fn random_work_beside_a_server_that_is_restored_from_older_copies_loses_nothing() {
+    work_apart(2, sequences(8), Fate::Restored);
 }

@@ -98,6 +98,9 @@ fn lines(status: &DaemonStatus) -> Vec<String> {
     if let Some(nodes) = engine.first_pull {
         lines.push(format!("names      {nodes} have come so far; who looks for one waits"));
     }
+    if engine.comparing {
+        lines.push("compares   the server was restored from an older copy".to_owned());
+    }
     let uploads = engine.uploading.iter().map(|upload| {
         let (done, bytes) = (size::display(upload.done), size::display(upload.bytes));
         format!("uploading  {}: {done} of {bytes}", upload.path)
@@ -176,6 +179,7 @@ mod tests {
             account: "ada".into(),
             device: "desk".into(),
             cursor: 7,
+            comparing: false,
             first_pull: None,
             pending_nodes: 2,
             pending_bytes: 3 << 20,

@@ -67,6 +67,7 @@ pub(crate) use bytes::reference::CopyRange;
 pub(crate) use bytes::seek::SeekWhence;
 pub(crate) use bytes::snapshot::{ChunkRead, Snapshot};
 pub(crate) use core::{Durable, Store, StoreOptions};
+pub(crate) use disk::history_rows::Cursor;
 pub(crate) use error::Error;
 pub(crate) use exchange::prefetch::{DirPosition, PrefetchLimits};
 pub(crate) use exchange::push::{DirtyNode, Pushed};

@@ -60,14 +60,19 @@ impl Link {
             client::Error::SignedOut => {
                 self.set(LinkState::SignedOut);
                 // The feed's open request was let in before; asking again, it learns to wait for a session.
-                self.doubt.notify_one();
+                self.doubt();
             }
             error if error.is_offline() => {
                 self.set(LinkState::Offline(with_causes(error)));
-                self.doubt.notify_one();
+                self.doubt();
             }
             _ => {}
         }
+    }
+
+    /// Has the feed ask again at once, rather than trust its open request.
+    pub(super) fn doubt(&self) {
+        self.doubt.notify_one();
     }
 
     /// Returns when somebody doubts that the server is there.

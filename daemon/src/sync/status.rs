@@ -20,6 +20,9 @@ pub(crate) struct Status {
     /// Nodes of the drive that have come, while they come for the first time; until then who looks for a name waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_pull: Option<u64>,
+    /// The server was restored from an older copy, and all that is here is being compared with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub comparing: bool,
     /// Nodes that the server does not have as they are here.
     pub pending_nodes: u64,
     /// Bytes of content that are still to be sent, at the most.

@@ -83,6 +83,8 @@ fn code_of(error: &Error) -> Code {
         Error::WrongKind(_) => Code::WrongKind,
         Error::ChunksMissing(_) => Code::ChunksMissing,
         Error::Conflict => Code::Conflict,
+        Error::AnotherHistory(_) => Code::AnotherHistory,
+        Error::CommitForgotten(_) => Code::CommitForgotten,
         Error::TooLarge(_) => Code::TooLarge,
         Error::OverQuota => Code::OverQuota,
         Error::RangeNotSatisfiable { .. } => Code::RangeNotSatisfiable,

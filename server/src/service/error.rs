@@ -55,6 +55,12 @@ pub(crate) enum Error {
     /// The drive changed while the request was at work.
     #[error("the drive changed meanwhile; try again")]
     Conflict,
+    /// The drive has another commit at a cursor, or has not come so far.
+    #[error("the drive has another history since before its commit {0}; compare all that you have")]
+    AnotherHistory(u64),
+    /// The id of the commit at a cursor is not kept any more.
+    #[error("the commit {0} is too long ago; compare all that you have")]
+    CommitForgotten(u64),
     /// Larger than the server takes.
     #[error("{0}")]
     TooLarge(String),

@@ -10,6 +10,9 @@ use crate::store::error::Error;
 /// Key of 1 once the whole drive has been here, of 0 until then; stores that were made before it was kept have none.
 pub(crate) const ALL_NAMES: &str = "all_names";
 
+/// Key of the last commit that both histories have, while all is compared with a drive of another history.
+pub(crate) const COMMON: &str = "common";
+
 /// Numbers that a [`Counter`] reserves in the database at once.
 const RESERVED: u64 = 4096;
 
@@ -26,6 +29,12 @@ pub(crate) fn number(db: &Database, key: &str) -> Result<Option<u64>, Error> {
 pub(crate) fn set_number(db: &Database, key: &str, value: u64) -> Result<(), Error> {
     db.0.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
         .execute(params![key, value as i64])?;
+    Ok(())
+}
+
+/// Removes a value.
+pub(crate) fn remove(db: &Database, key: &str) -> Result<(), Error> {
+    db.0.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key])?;
     Ok(())
 }
 

@@ -34,3 +34,14 @@ pub(crate) fn from_1(db: &Connection) -> Result<(), Error> {
          COMMIT;",
     )?)
 }
+
+/// Format 2 did not know which history of the drive its cursor was of.
+pub(crate) fn from_2(db: &Connection) -> Result<(), Error> {
+    Ok(db.execute_batch(
+        "BEGIN IMMEDIATE;
+         CREATE TABLE seen_commits (seq INTEGER PRIMARY KEY, id BLOB NOT NULL);
+         CREATE TABLE compared (id BLOB PRIMARY KEY) WITHOUT ROWID;
+         PRAGMA user_version = 3;
+         COMMIT;",
+    )?)
+}

@@ -9,6 +9,7 @@ mod columns;
 pub(super) mod data_files;
 pub(super) mod database;
 pub(super) mod entry_rows;
+pub(super) mod history_rows;
 pub(super) mod inode_queries;
 pub(super) mod inode_rows;
 pub(super) mod journal;

@@ -8,6 +8,8 @@
 //! - `manifests`: chunk digests of contents of more than one chunk, and which are holes.
 //! - `graves`: data files of nodes that are gone, until they are unlinked.
 //! - `moves`: data files that an earlier version left to be renamed.
+//! - `seen_commits`: commits of the drive that the cursor has been at, by their ids: its history.
+//! - `compared`: ids of the nodes that were compared, while all is compared with a drive of another history.
 //! - `meta`: the cursor, the next inode number and cookie, the boot in which the store was last open.
 //!
 //! Every commit writes each page that it touched, so an index costs each `create` one page: there is
@@ -23,7 +25,7 @@ use super::migrations;
 use crate::store::error::Error;
 
 /// The format that this program writes; `PRAGMA user_version` of the database.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -87,6 +89,8 @@ CREATE INDEX chunks_fresh ON chunks (ino) WHERE state = 3;
 CREATE TABLE manifests (digest BLOB PRIMARY KEY, size INTEGER NOT NULL, chunks BLOB NOT NULL);
 CREATE TABLE graves (ino INTEGER PRIMARY KEY);
 CREATE TABLE moves (source INTEGER PRIMARY KEY, target INTEGER NOT NULL);
+CREATE TABLE seen_commits (seq INTEGER PRIMARY KEY, id BLOB NOT NULL);
+CREATE TABLE compared (id BLOB PRIMARY KEY) WITHOUT ROWID;
 ";
 
 /// Opens the database, makes its tables when it is new, and sets how it writes.
@@ -103,7 +107,8 @@ pub(crate) fn open_database(path: &Path) -> Result<Database, Error> {
                 "BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
             ))?;
         }
-        1 => migrations::from_1(&db.0)?,
+        1 => migrations::from_1(&db.0).and_then(|()| migrations::from_2(&db.0))?,
+        2 => migrations::from_2(&db.0)?,
         FORMAT => {}
         _ => return Err(Error::Format { found, known: FORMAT }),
     }

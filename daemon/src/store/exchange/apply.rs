@@ -28,6 +28,18 @@ pub(crate) enum DataFileAction {
     Truncate(Vec<u64>),
 }
 
+/// State of a node that the server shows, with respect to what is here.
+pub(super) enum Standing {
+    /// The server shows nothing new.
+    Known,
+    /// The server shows something new, and nothing here speaks against it.
+    Theirs,
+    /// The server has lost what is here, and shows something older.
+    Lost,
+    /// Both sides changed it.
+    Both(Box<DirtyNode>),
+}
+
 /// Effects of a batch that its transaction does not contain.
 #[derive(Debug, Default)]
 pub(crate) struct Applied {
@@ -58,23 +70,27 @@ impl<'t> ChangeBatch<'t> {
         rules: &'t Rules<'t>,
         nodes: &'t [files::Node],
     ) -> Result<Applied, Error> {
-        let by_id = nodes.iter().map(|node| (node.id, node)).collect();
-        let mut batch = Self {
-            tree,
-            rules,
-            nodes: by_id,
-            done: HashSet::new(),
-            new_names: HashMap::new(),
-            pending_dir_deletes: Vec::new(),
-            moved_directories: Vec::new(),
-            applied: Applied::default(),
-        };
+        let mut batch = Self::new(tree, rules, nodes);
         for node in nodes {
             batch.node(node)?;
         }
         batch.break_cycles()?;
         batch.delete_pending_dirs()?;
         Ok(batch.applied)
+    }
+
+    /// A batch of which nothing is applied yet.
+    pub(super) fn new(tree: &'t mut Tree, rules: &'t Rules<'t>, nodes: &'t [files::Node]) -> Self {
+        Self {
+            tree,
+            rules,
+            nodes: nodes.iter().map(|node| (node.id, node)).collect(),
+            done: HashSet::new(),
+            new_names: HashMap::new(),
+            pending_dir_deletes: Vec::new(),
+            moved_directories: Vec::new(),
+            applied: Applied::default(),
+        }
     }
 
     /// Applies one node of the batch, unless that was done.
@@ -88,22 +104,19 @@ impl<'t> ChangeBatch<'t> {
                 None => Ok(()),
             };
         };
-        let record = self.tree.record(ino)?;
+        let record = self.tree.record(ino)?.clone();
         if record.status == NodeStatus::Awaited {
             return match &node.state {
                 Some(state) => self.take(ino, node, state),
                 None => self.tree.delete_node(ino),
             };
         }
-        if node.version <= record.base_version {
-            return Ok(());
-        }
-        let is_dirty =
-            record.is_dirty() || record.status == NodeStatus::Detached && record.has_changes();
-        if !is_dirty {
-            return self.apply_remote(ino, node);
-        }
-        let local = self.tree.as_dirty(ino)?;
+        let local = match self.standing(&record, node)? {
+            Standing::Known => return Ok(()),
+            Standing::Theirs => return self.apply_remote(ino, node),
+            Standing::Lost => return self.keep_local(ino, node),
+            Standing::Both(local) => local,
+        };
         match (self.rules.node)(&local, node) {
             Resolution::TakeRemote => self.apply_remote(ino, node),
             Resolution::Merge(state) => self.merge(ino, node, &state),
@@ -111,7 +124,7 @@ impl<'t> ChangeBatch<'t> {
                 let there = self.keep_beside(ino, copy_name)?;
                 self.apply_remote(there, node)
             }
-            Resolution::KeepLocal => self.set_base(ino, node),
+            Resolution::KeepLocal => self.keep_local(ino, node),
         }
     }
 
@@ -232,8 +245,19 @@ impl<'t> ChangeBatch<'t> {
         }
     }
 
+    /// The local state stays, and is to be pushed though it may have been clean.
+    fn keep_local(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+        let before = base_rows::base(&self.tree.db, ino)?;
+        self.set_base(ino, node)?;
+        self.tree.edit_and_bump(ino)?;
+        match self.tree.record(ino)?.status {
+            NodeStatus::Detached => self.name_again(ino, &before.map_or(vec![], |it| it.entries)),
+            _ => Ok(()),
+        }
+    }
+
     /// The server's version is what the local state stands against from now on.
-    fn set_base(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+    pub(super) fn set_base(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
         let record = self.tree.edit(ino)?;
         record.base_version = node.version;
         record.in_flight = None;
@@ -344,7 +368,7 @@ impl<'t> ChangeBatch<'t> {
     }
 
     /// Gives a directory that comes back a name, since another node took its own.
-    fn name_again(&mut self, ino: Ino, names: &[Entry]) -> Result<(), Error> {
+    pub(super) fn name_again(&mut self, ino: Ino, names: &[Entry]) -> Result<(), Error> {
         let (parent, name) = match names.first() {
             Some(entry) => (self.known_directory(entry.parent)?, entry.name.as_bytes()),
             None => (Ino::ROOT, &b""[..]),

@@ -6,6 +6,7 @@ pub(super) mod acknowledge;
 pub(super) mod apply;
 pub(super) mod cycles;
 pub(super) mod fill;
+pub(super) mod history;
 pub(super) mod names;
 pub(super) mod prefetch;
 pub(super) mod pull;

@@ -10,6 +10,7 @@ use miaofs::protocol::files::{self, ContentRef, Kind};
 use super::apply::{ChangeBatch, DataFileAction};
 use super::rules::Rules;
 use crate::store::core::Store;
+use crate::store::disk::history_rows::{self, Cursor};
 use crate::store::disk::record::NodeStatus;
 use crate::store::disk::{chunk_rows, data_files, inode_queries, manifest_rows, meta, schema};
 use crate::store::error::{Error, while_doing};
@@ -26,8 +27,8 @@ const LONG_BATCH: usize = 64;
 const LOOKUPS: usize = 256;
 
 impl Store {
-    /// Sequence number up to which the changes of the server have been applied.
-    pub(crate) fn cursor(&self) -> u64 {
+    /// Place in the feed up to which the changes of the server have been applied.
+    pub(crate) fn cursor(&self) -> Cursor {
         self.tree().cursor
     }
 
@@ -55,9 +56,10 @@ impl Store {
         &self,
         nodes: &[files::Node],
         rules: &Rules<'_>,
-        cursor: u64,
+        cursor: impl Into<Cursor>,
     ) -> Result<Vec<Invalidation>, Error> {
         self.give_rows_room();
+        let cursor = cursor.into();
         loop {
             let inodes = self.inodes_of(nodes)?;
             let mut content_states: ContentStates<'_> = inodes
@@ -71,7 +73,12 @@ impl Store {
             }
             let (applied, committed) = tree.transact(|tree| {
                 tree.begin()?;
-                meta::set_number(&tree.db, "cursor", cursor)?;
+                if cursor != tree.cursor {
+                    history_rows::set_cursor(&tree.db, cursor)?;
+                }
+                if tree.common.is_some() {
+                    history_rows::add_compared(&tree.db, nodes)?;
+                }
                 ChangeBatch::apply(tree, rules, nodes)
             })?;
             tree.cursor = cursor;

@@ -8,7 +8,7 @@ use miaofs::protocol::files::NodeState;
 use miaofs::protocol::ids::NodeId;
 
 use super::apply::ChangeBatch;
-use crate::store::disk::record::Record;
+use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, entry_rows, meta};
 use crate::store::error::Error;
 use crate::store::invalidation::Invalidation;
@@ -21,8 +21,16 @@ impl ChangeBatch<'_> {
     pub(super) fn keep_beside(&mut self, ino: Ino, name: Vec<u8>) -> Result<Ino, Error> {
         self.tree.flush_attributes(ino)?;
         let place = entry_rows::entries_of(&self.tree.db, ino)?.into_iter().next();
-        let there = self.part(ino)?;
-        let parent = place.map_or(Ino::ROOT, |(parent, _)| parent);
+        let base = base_rows::base(&self.tree.db, ino)?;
+        let id = self.id_beside(ino)?;
+        let there = self.part(ino, id)?;
+        // Of one that lost its names, the server's node with its own is still to come.
+        self.tree.edit(ino)?.status = NodeStatus::Present;
+        let parent = match (place, base.as_ref().and_then(|base| base.entries.first())) {
+            (Some((parent, _)), _) => parent,
+            (None, Some(entry)) => self.known_directory(entry.parent)?,
+            (None, None) => Ino::ROOT,
+        };
         let name = self.tree.free_name(parent, &name)?;
         self.tree.add_entry(parent, &name, ino)?;
         self.tree.edit_and_bump(ino)?;
@@ -41,7 +49,7 @@ impl ChangeBatch<'_> {
             return Ok(ino);
         }
         self.remember_place(ino)?;
-        let there = self.part(ino)?;
+        let there = self.part(ino, NodeId::made_at(meta::now()))?;
         let left = self.tree.edit(ino)?;
         left.acknowledged = left.change;
         Ok(there)
@@ -59,9 +67,25 @@ impl ChangeBatch<'_> {
         Ok(())
     }
 
-    /// Gives a node's id, base and names to a new inode that has no content yet.
-    fn part(&mut self, ino: Ino) -> Result<Ino, Error> {
-        let there = self.tree.split_identity(ino)?;
+    /// The id of a node's local content beside the server's: where other devices may have the same content to keep, they
+    /// give it the same id, and it is kept once.
+    fn id_beside(&mut self, ino: Ino) -> Result<NodeId, Error> {
+        let record = self.tree.record(ino)?.clone();
+        if let Some(content) = record.content.filter(|_| !record.content_dirty) {
+            let mut bytes = record.id.to_bytes();
+            let digest = content.digest.as_bytes();
+            bytes.iter_mut().zip(digest).for_each(|(byte, other)| *byte ^= other);
+            let id = NodeId::from_bytes(bytes);
+            if self.tree.by_id(id)?.is_none() {
+                return Ok(id);
+            }
+        }
+        Ok(NodeId::made_at(meta::now()))
+    }
+
+    /// Gives a node's id, base and names to a new inode that has no content yet, and the node another id.
+    fn part(&mut self, ino: Ino, id: NodeId) -> Result<Ino, Error> {
+        let there = self.tree.split_identity(ino, id)?;
         for (parent, name) in entry_rows::entries_of(&self.tree.db, ino)? {
             self.tree.remove_entry(parent, &name, ino)?;
             self.tree.add_entry(parent, &name, there)?;
@@ -74,11 +98,11 @@ impl ChangeBatch<'_> {
 impl Tree {
     /// Makes a new inode of a file what the server knows it as. The old one stays with its names and its content, as a node
     /// that the server has never heard of.
-    fn split_identity(&mut self, ino: Ino) -> Result<Ino, Error> {
+    fn split_identity(&mut self, ino: Ino, id: NodeId) -> Result<Ino, Error> {
         let there = self.next_ino()?;
         let old = self.record(ino)?.clone();
         let base = base_rows::base(&self.db, ino)?;
-        self.set_id(ino, NodeId::made_at(meta::now()))?;
+        self.set_id(ino, id)?;
         let left = self.edit(ino)?;
         left.base_version = 0;
         left.in_flight = None;

@@ -169,7 +169,7 @@ fn after_the_last_page_the_store_is_the_tree_of_the_server() {
                     follow(&store, &remote, 1 + random.below(10) as usize, &NEVER);
                 }
             }
-            while store.cursor() < remote.seq {
+            while store.cursor().seq < remote.seq {
                 follow(&store, &remote, 1 + random.below(20) as usize, &NEVER);
                 if random.below(20) == 0 {
                     (dir, store) = crashed(dir.path());
@@ -181,6 +181,6 @@ fn after_the_last_page_the_store_is_the_tree_of_the_server() {
 }
 
 fn follow(store: &Store, remote: &Remote, limit: usize, rules: &Rules<'_>) {
-    let (nodes, cursor) = remote.page(store.cursor(), limit);
+    let (nodes, cursor) = remote.page(store.cursor().seq, limit);
     store.apply(&nodes, rules, cursor).unwrap();
 }

@@ -1,8 +1,11 @@
 //! Stores of earlier formats are opened, with all that is in them.
 
+use miaofs::protocol::ids::CommitId;
 use rusqlite::{Connection, params};
 
+use super::pull::NEVER;
 use super::*;
+use crate::store::Cursor;
 
 /// The tables as format 1 made them.
 const FORMAT_1: &str = "
@@ -124,7 +127,7 @@ fn a_store_of_format_1_is_opened_with_its_names_places_and_bytes() {
     assert_eq!((names_in(&store, Ino::ROOT), names_in(&store, folder)), (at_root, in_folder));
     assert_eq!(entry(&store, folder, "z"), Some(Ino(3)));
     assert_eq!(read_all(&store, Ino(3)), b"hello");
-    assert_eq!(store.cursor(), 7);
+    assert_eq!(store.cursor().seq, 7);
     let dirty = store.dirty_nodes(Ino(0), 10).unwrap();
     assert_eq!(dirty.iter().map(|node| node.ino).collect::<Vec<_>>(), [Ino(3), Ino(4)]);
     let names = dirty[0].state.as_ref().unwrap().entries.len();
@@ -136,6 +139,9 @@ fn a_store_of_format_1_is_opened_with_its_names_places_and_bytes() {
     assert!(place.0 > 12 && place.1 == b"new", "{place:?}");
     let (_copy, again) = crashed(dir.path());
     assert_eq!(names_in(&again, folder), names_in(&store, folder));
+    assert_eq!(again.seen_commits().unwrap(), [], "of the cursor's history nothing is known");
+    again.apply(&[], &NEVER, Cursor { seq: 8, commit: Some(CommitId::random()) }).unwrap();
+    assert_eq!(again.seen_commits().unwrap().len(), 1);
 }
 
 #[test]

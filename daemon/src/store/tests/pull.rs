@@ -66,7 +66,7 @@ fn children_may_come_before_their_parents() {
     for store in [&store, &after] {
         let folder = entry(store, Ino::ROOT, "folder").unwrap();
         assert_eq!(entry(store, folder, "file"), ino_of(store, file));
-        assert_eq!(store.cursor(), 3);
+        assert_eq!(store.cursor().seq, 3);
         assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
     }
 }

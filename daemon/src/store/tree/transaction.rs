@@ -16,6 +16,7 @@ use super::pinned::Pinned;
 use super::superseded::Superseded;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
+use crate::store::disk::history_rows::{self, Cursor};
 use crate::store::disk::meta::{self, Counter};
 use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, chunk_rows, inode_queries, inode_rows, pending_rows};
@@ -39,7 +40,9 @@ pub(crate) struct Tree {
     pub(crate) inodes: LruCache<Ino, Arc<Inode>>,
     inos: Counter,
     pub(crate) cookies: Counter,
-    pub(crate) cursor: u64,
+    pub(crate) cursor: Cursor,
+    /// The last commit that both histories have, while all is compared with a drive of another history.
+    pub(crate) common: Option<u64>,
     /// The user whose drive it is.
     pub(crate) owner: DriveOwner,
     /// The whole drive has been here.
@@ -114,7 +117,8 @@ pub(crate) enum Committed {
 impl Tree {
     /// The tree in an open database.
     pub(crate) fn new(db: Database, data: Arc<DataFiles>, pinned: Pinned) -> Result<Self, Error> {
-        let cursor = meta::number(&db, "cursor")?.unwrap_or(0);
+        let cursor = history_rows::cursor(&db)?;
+        let common = meta::number(&db, meta::COMMON)?;
         let has_all_names = meta::number(&db, meta::ALL_NAMES)? != Some(0);
         let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
         let cookies = Counter::load(&db, "next_cookie", 1)?;
@@ -129,6 +133,7 @@ impl Tree {
             inos,
             cookies,
             cursor,
+            common,
             owner: DriveOwner::of_this_process(),
             has_all_names,
             flush_queue: Vec::new(),
@@ -161,6 +166,7 @@ impl Tree {
             entries: LruCache::new(FROZEN_MAX),
             inodes,
             cursor: self.cursor,
+            common: self.common,
             owner: self.owner,
             has_all_names: self.has_all_names,
             flush_queue: Vec::new(),

@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use miaofs::client::{self, Retry};
-use miaofs::protocol::changes::{Changes, ChangesQuery};
+use miaofs::protocol::changes::ChangesQuery;
+use miaofs::protocol::files;
 
+use super::history::{FeedError, begin_comparison, end_comparison, is_of_another_history};
 use super::resolve::apply_nodes;
-use crate::store;
+use crate::store::Cursor;
 use crate::sync::core::Core;
 use crate::sync::error::with_causes;
 use crate::sync::link::{Backoff, LinkState};
@@ -21,15 +23,6 @@ const WAIT_SECONDS: u64 = 30;
 const PAGE: u64 = 1000;
 /// Nodes that are collected before they are applied.
 const COLLECT_MAX: usize = 10_000;
-
-/// Why changes were not applied.
-#[derive(Debug, thiserror::Error)]
-enum FeedError {
-    #[error(transparent)]
-    Client(#[from] client::Error),
-    #[error(transparent)]
-    Store(#[from] store::Error),
-}
 
 /// Runs until it is dropped.
 pub(crate) async fn run(core: Arc<Core>) {
@@ -80,17 +73,17 @@ async fn follow(
     client: &client::Client,
     wait: u64,
 ) -> Result<FeedState, FeedError> {
-    let since = core.with_store(|store| store.cursor()).await;
-    let page = ask(client, since, wait).await?;
-    core.link.found();
-    core.first_pull.came(page.nodes.len());
-    let (mut nodes, mut cursor, mut head) = (page.nodes, page.cursor, page.head);
-    while cursor < head && nodes.len() < COLLECT_MAX {
-        let page = ask(client, cursor, 0).await?;
-        core.first_pull.came(page.nodes.len());
-        nodes.extend(page.nodes);
-        (cursor, head) = (page.cursor, page.head);
-    }
+    let (since, is_comparing) =
+        core.with_store(|store| (store.cursor(), store.is_comparing())).await;
+    let mut pages = Pages { client, core, is_comparing, cursor: since, head: since.seq };
+    let nodes = match pages.collect(wait).await {
+        Err(error) if is_of_another_history(&error) => {
+            begin_comparison(core, client, &error).await?;
+            return Ok(FeedState::Behind);
+        }
+        collected => collected?,
+    };
+    let Pages { cursor, head, .. } = pages;
     if !nodes.is_empty() || cursor != since {
         // From here on a doubt must not interrupt: applying runs to its end on its own.
         let applying = Arc::clone(core);
@@ -101,8 +94,11 @@ async fn follow(
         applied.await.expect("applying changes does not panic")?;
         core.drive_changed.notify_one();
     }
-    if cursor < head {
+    if cursor.seq < head {
         return Ok(FeedState::Behind);
+    }
+    if is_comparing {
+        end_comparison(core).await?;
     }
     if !core.first_pull.is_done() {
         core.with_store(|store| store.note_all_names()).await?;
@@ -111,9 +107,43 @@ async fn follow(
     Ok(FeedState::CaughtUp)
 }
 
-async fn ask(client: &client::Client, since: u64, wait: u64) -> Result<Changes, client::Error> {
-    let wait = (wait > 0).then_some(wait);
-    client.changes(&ChangesQuery { since, limit: Some(PAGE), wait }).await
+/// Pages of the feed, asked for one after the other.
+struct Pages<'c> {
+    client: &'c client::Client,
+    core: &'c Core,
+    /// Deleted nodes are wanted from the beginning, too.
+    is_comparing: bool,
+    cursor: Cursor,
+    head: u64,
+}
+
+impl Pages<'_> {
+    /// The nodes of all pages up to the head, or until there are many.
+    async fn collect(&mut self, wait: u64) -> Result<Vec<files::Node>, client::Error> {
+        let mut nodes = self.next(wait).await?;
+        self.core.link.found();
+        while self.cursor.seq < self.head && nodes.len() < COLLECT_MAX {
+            nodes.extend(self.next(0).await?);
+        }
+        Ok(nodes)
+    }
+
+    async fn next(&mut self, wait: u64) -> Result<Vec<files::Node>, client::Error> {
+        let page = self
+            .client
+            .changes(&ChangesQuery {
+                since: self.cursor.seq,
+                commit: self.cursor.commit,
+                deleted: self.is_comparing.then_some(true),
+                limit: Some(PAGE),
+                wait: (wait > 0).then_some(wait),
+            })
+            .await?;
+        self.core.first_pull.came(page.nodes.len());
+        self.cursor = Cursor { seq: page.cursor, commit: page.commit };
+        self.head = page.head;
+        Ok(page.nodes)
+    }
 }
 
 /// Never returns unless we are signed out, and then when a new session has been taken over.

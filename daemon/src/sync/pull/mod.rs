@@ -6,7 +6,9 @@
 mod conflict;
 mod equal;
 mod feed;
+mod history;
 mod resolve;
 
 pub(super) use feed::run;
+pub(super) use history::is_of_another_history;
 pub(super) use resolve::{AfterConflict, resolve_conflict};

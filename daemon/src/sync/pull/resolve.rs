@@ -7,7 +7,9 @@ use miaofs::protocol::ids::NodeId;
 
 use super::conflict::{ConflictLabel, conflict_name, resolve, resolve_name};
 use super::equal::find_equal;
-use crate::store::{self, DirtyNode, NameResolution, Resolution, Rules, Store};
+use crate::store::{
+    self, Cursor, DirtyNode, Invalidation, NameResolution, Resolution, Rules, Store,
+};
 use crate::sync::core::Core;
 use crate::sync::error::SyncError;
 
@@ -88,11 +90,25 @@ fn local_change_of(store: &Store, id: NodeId) -> Result<Option<DirtyNode>, store
 pub(super) async fn apply_nodes(
     core: &Arc<Core>,
     nodes: Vec<files::Node>,
-    cursor: Option<u64>,
+    cursor: Option<Cursor>,
+) -> Result<(), store::Error> {
+    with_rules(core, move |store, rules| {
+        let cursor = cursor.unwrap_or_else(|| store.cursor());
+        find_equal(store, &nodes)?;
+        store.apply(&nodes, rules, cursor)
+    })
+    .await
+}
+
+/// Runs a change of the store by the rules, and tells the kernel's side of it.
+pub(super) async fn with_rules(
+    core: &Arc<Core>,
+    change: impl FnOnce(&Arc<Store>, &Rules<'_>) -> Result<Vec<Invalidation>, store::Error>
+    + Send
+    + 'static,
 ) -> Result<(), store::Error> {
     let applying = Arc::clone(core);
     let apply = move |store: &Arc<Store>| {
-        let cursor = cursor.unwrap_or_else(|| store.cursor());
         let label = conflict_label(&applying);
         let node_rule = |local: &DirtyNode, remote: &files::Node| {
             let resolution = resolve(local, remote, &label);
@@ -113,9 +129,7 @@ pub(super) async fn apply_nodes(
             applying.metrics.add_conflict(&name);
             name
         };
-        let rules = Rules { node: &node_rule, name: &name_rule, conflict_name: &label_name };
-        find_equal(store, &nodes)?;
-        store.apply(&nodes, &rules, cursor)
+        change(store, &Rules { node: &node_rule, name: &name_rule, conflict_name: &label_name })
     };
     core.invalidate(core.with_store(apply).await?);
     Ok(())

@@ -23,7 +23,7 @@ use crate::store::{self, DirtyNode, Ino, Pushed, Store};
 use crate::sync::core::Core;
 use crate::sync::error::{SyncError, with_causes};
 use crate::sync::link::LinkState;
-use crate::sync::pull::{AfterConflict, resolve_conflict};
+use crate::sync::pull::{AfterConflict, is_of_another_history, resolve_conflict};
 use crate::sync::status::path_of;
 use crate::sync::upload::{self, Uploader};
 
@@ -238,10 +238,17 @@ impl Pusher {
                 Err(store::Error::NoNode(_)) => return Ok(()),
                 begun => begun?,
             }
-            let commit = Commit { changes: changes(&nodes, &revisions) };
+            let seen = core.with_store(|store| store.cursor().seen()).await;
+            let commit = Commit { seen, changes: changes(&nodes, &revisions) };
             match send(&core, &commit).await {
                 Ok(committed) => self.take_answer(&nodes, &revisions, committed).await?,
                 Err(client::Error::SignedOut) => {}
+                Err(error) if is_of_another_history(&error) => {
+                    // The feed compares first, and lets us go on then.
+                    core.caught_up.send_replace(false);
+                    core.link.doubt();
+                    return Ok(());
+                }
                 Err(_) if nodes.len() > 1 => {
                     let mut first = nodes;
                     let second = first.split_off(first.len() / 2);

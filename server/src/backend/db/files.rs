@@ -11,7 +11,7 @@ use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
 
 use super::columns::digest_from_column;
-use super::{Connection, ROWS_A_STATEMENT, Row, Statement, query};
+use super::{Connection, ROWS_A_STATEMENT, Row, Statement, commits, query};
 use crate::backend::{Error, UserId, unix_now};
 
 /// Bytes that a node takes in JSON beside its names, target and xattrs, more or less.
@@ -26,6 +26,22 @@ pub(crate) struct Record {
     pub kind: Kind,
     /// The node; without state when it is deleted.
     pub node: Node,
+}
+
+/// The nodes that changed after a version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ChangedSince {
+    /// The version; 0 for all nodes.
+    pub since: u64,
+    /// Deleted ones are among them.
+    pub with_deleted: bool,
+}
+
+impl ChangedSince {
+    /// The condition beside the one on the version.
+    const fn condition(self) -> &'static str {
+        if self.with_deleted { "" } else { " AND deleted_at IS NULL" }
+    }
 }
 
 const COLUMNS: &str = "id, version, revision, kind, mode, uid, gid, rdev, mtime, ctime, btime, \
@@ -48,8 +64,8 @@ pub(crate) async fn insert_root(db: &mut Connection, user: UserId) -> Result<(),
     let revision = Revision::random();
     let node = Node { id: NodeId::ROOT, version: 1, revision, state: Some(state) };
     write(db, user, &[Record { kind: Kind::Directory, node }]).await?;
-    query("UPDATE users SET seq = 1 WHERE id = ?").bind(user.0).execute(db).await?;
-    Ok(())
+    query("UPDATE users SET seq = 1 WHERE id = ?").bind(user.0).execute(&mut *db).await?;
+    commits::insert(db, user, 1).await
 }
 
 /// The nodes of these ids, deleted ones too; unknown ids are left out.
@@ -78,24 +94,20 @@ pub(crate) async fn nodes(
     Ok(found)
 }
 
-/// The nodes that changed after version `since` up to `until`, by rising version; all that are not
-/// deleted when `since` is 0.
+/// The nodes of a range that changed up to version `until`, by rising version.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
 pub(crate) async fn changed(
     db: &mut Connection,
     user: UserId,
-    since: u64,
+    changed: ChangedSince,
     until: u64,
 ) -> Result<Vec<Node>, Error> {
-    let range = [since.cast_signed(), until.cast_signed()];
+    let range = [changed.since.cast_signed(), until.cast_signed()];
     let mut select = select_nodes(user);
     select.push(" AND version > ").push_bind(range[0]);
-    select.push(" AND version <= ").push_bind(range[1]);
-    if since == 0 {
-        select.push(" AND deleted_at IS NULL");
-    }
+    select.push(" AND version <= ").push_bind(range[1]).push(changed.condition());
     let mut found = HashMap::new();
     for row in select.fetch_all(&mut *db).await? {
         let record = record_of(&row)?;
@@ -117,19 +129,18 @@ pub(crate) async fn changed(
     Ok(nodes)
 }
 
-/// Where a page of the feed ends: the version of the node that changed after `since` with which there
-/// are `limit` nodes or, more or less, `bytes` bytes. `None` when there is not as much.
+/// Where a page of the feed ends: the version of the node of a range with which there are `limit` nodes or, more or less,
+/// `bytes` bytes. `None` when there is not as much.
 ///
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn page_end(
     db: &mut Connection,
     user: UserId,
-    since: u64,
+    changed: ChangedSince,
     limit: u64,
     bytes: u64,
 ) -> Result<Option<u64>, Error> {
-    let alive = if since == 0 { " AND deleted_at IS NULL" } else { "" };
     let mut query = query("SELECT version, ");
     query
         .push("CAST(")
@@ -138,7 +149,7 @@ pub(crate) async fn page_end(
     query.push(" + (SELECT COALESCE(SUM(LENGTH(name) + ").push_bind(ENTRY_BYTES);
     query.push("), 0) FROM entries WHERE user_id = nodes.user_id AND node = nodes.id) AS SIGNED)");
     query.push(" FROM nodes WHERE user_id = ").push_bind(user.0);
-    query.push(" AND version > ").push_bind(since.cast_signed()).push(alive);
+    query.push(" AND version > ").push_bind(changed.since.cast_signed()).push(changed.condition());
     query.push(" ORDER BY version LIMIT ").push_bind(limit.cast_signed());
     let rows = query.fetch_all(db).await?;
     let (mut nodes, mut room) = (0, bytes.cast_signed());

@@ -30,6 +30,7 @@ const CHANGES: &[Change] = &[
     change!(5, "removals", "0005_removals.sql"),
     change!(6, "relocations", "0006_relocations.sql"),
     change!(7, "puts", "0007_puts.sql"),
+    change!(8, "commits", "0008_commits.sql"),
 ];
 
 /// Asks for the number of the last change that was made.

@@ -15,6 +15,7 @@ pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod blobs;
 mod columns;
+pub(crate) mod commits;
 mod connection;
 pub(crate) mod contents;
 pub(crate) mod copies;

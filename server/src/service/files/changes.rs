@@ -8,10 +8,13 @@ use std::time::Duration;
 use miaofs::protocol::changes::{
     Changes as Page, ChangesQuery, LIMIT_DEFAULT, LIMIT_MAX, WAIT_MAX,
 };
+use miaofs::protocol::files::SeenCommit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::history;
 use crate::backend::UserId;
+use crate::backend::db::files::ChangedSince;
 use crate::backend::db::{self, Db};
 use crate::backend::tracker::Tracker;
 use crate::service::Error;
@@ -45,8 +48,8 @@ impl Changes {
     /// The next page after a cursor; waits as long as asked when there is none.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a cursor that the drive has not reached or a number out of bounds,
-    /// [`Error::Unauthorized`] when the account is gone, [`Error::Unavailable`] to whoever comes to wait
+    /// [`Error::Invalid`] for a number out of bounds, [`Error::AnotherHistory`] for a cursor that the drive has not reached or
+    /// where it has another commit, [`Error::CommitForgotten`], [`Error::Unauthorized`] when the account is gone, [`Error::Unavailable`] to whoever comes to wait
     /// when the process is about to end.
     pub(crate) async fn after(&self, user: UserId, query: ChangesQuery) -> Result<Page, Error> {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
@@ -60,7 +63,7 @@ impl Changes {
         // Subscribed before the look, so that no commit falls between look and wait.
         let mut news = self.tracker.subscribe(user);
         loop {
-            let page = self.page(user, query.since, limit).await?;
+            let page = self.page(user, query, limit).await?;
             if page.head != query.since {
                 return Ok(page);
             }
@@ -77,21 +80,26 @@ impl Changes {
         }
     }
 
-    async fn page(&self, user: UserId, since: u64, limit: u64) -> Result<Page, Error> {
+    async fn page(&self, user: UserId, query: ChangesQuery, limit: u64) -> Result<Page, Error> {
+        let ChangesQuery { since, commit, deleted, .. } = query;
         let mut read = self.db.read_drive(user).await?;
         let usage = db::accounts::usage(&mut read, user).await?.ok_or(Error::Unauthorized)?;
         let head = usage.seq;
-        if since >= head {
-            let ahead = format!("the cursor {since} is ahead of the drive, which is at {head}");
-            return match since == head {
-                true => Ok(Page { nodes: Vec::new(), cursor: head, head }),
-                false => Err(Error::Invalid(ahead)),
-            };
+        if since > head {
+            return Err(Error::AnotherHistory(since));
         }
-        let end = db::files::page_end(&mut read, user, since, limit, PAGE_BYTES).await?;
-        let cursor = end.unwrap_or(head);
-        let nodes = db::files::changed(&mut read, user, since, cursor).await?;
-        Ok(Page { nodes, cursor, head })
+        if let Some(id) = commit {
+            history::check(&mut read, user, SeenCommit { seq: since, id }).await?;
+        }
+        let (mut nodes, mut cursor) = (Vec::new(), head);
+        if since < head {
+            let range = ChangedSince { since, with_deleted: since > 0 || deleted == Some(true) };
+            let end = db::files::page_end(&mut read, user, range, limit, PAGE_BYTES).await?;
+            cursor = end.unwrap_or(head);
+            nodes = db::files::changed(&mut read, user, range, cursor).await?;
+        }
+        let commit = db::commits::id(&mut read, user, cursor).await?;
+        Ok(Page { nodes, cursor, commit, head })
     }
 }
 

@@ -11,6 +11,7 @@ use miaofs::protocol::ids::NodeId;
 
 use super::changes::Changes;
 use super::commit::{self, LoadedDrive, Verdict};
+use super::history;
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
 use crate::backend::{UserId, run_to_completion, unix_now};
@@ -33,16 +34,20 @@ impl Files {
     /// Applies as much of a commit as can be, in one transaction.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] and [`Error::Invalid`] for a commit that could never be applied; what the
-    /// drive does not allow is a conflict of the answer.
+    /// [`Error::TooLarge`] and [`Error::Invalid`] for a commit that could never be applied, [`Error::AnotherHistory`] and
+    /// [`Error::CommitForgotten`] when the versions that it is based on may be of another history; what the drive does not
+    /// allow is a conflict of the answer.
     pub(crate) async fn commit(&self, user: UserId, commit: Commit) -> Result<Committed, Error> {
         commit::validate(&commit.changes)?;
-        db::retry_transaction(|| self.try_commit(user, &commit.changes)).await
+        db::retry_transaction(|| self.try_commit(user, &commit)).await
     }
 
-    async fn try_commit(&self, user: UserId, changes: &[NodeChange]) -> Result<Committed, Error> {
+    async fn try_commit(&self, user: UserId, commit: &Commit) -> Result<Committed, Error> {
         let mut transaction = self.begin(user).await?;
-        let committed = self.apply(&mut transaction, user, changes).await?;
+        if let Some(seen) = commit.seen {
+            history::check(&mut transaction, user, seen).await?;
+        }
+        let committed = self.apply(&mut transaction, user, &commit.changes).await?;
         if committed.applied.is_empty() {
             return Ok(committed);
         }
@@ -106,6 +111,7 @@ impl Files {
             let records = records_after(changes, &verdicts, usage.seq, &drive);
             db::files::write(db, user, &records).await?;
             db::accounts::set_usage(db, user, usage).await?;
+            db::commits::insert(db, user, usage.seq).await?;
         }
         Ok(Committed { seq: usage.seq, applied, conflicts })
     }

@@ -5,6 +5,7 @@
 mod changes;
 mod commit;
 mod drive;
+mod history;
 mod paths;
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,9 @@ use std::time::Duration;
 use miaofs::content::Digest;
 use miaofs::protocol::changes::ChangesQuery;
 use miaofs::protocol::files::{
-    Commit, ContentRef, DeletePath, Entry, Kind, Node, NodeChange, NodeState,
+    Commit, ContentRef, DeletePath, Entry, Kind, Node, NodeChange, NodeState, SeenCommit,
 };
-use miaofs::protocol::ids::{DeviceId, NodeId, Revision};
+use miaofs::protocol::ids::{CommitId, DeviceId, NodeId, Revision};
 use miaofs::protocol::name::Name;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -62,11 +62,12 @@ async fn whoever_waits_learns_of_a_commit_that_nobody_waited_for() {
         let polls = 1 + round % 30;
         let before = head(&scene).await;
         let changes = scene.changes.clone();
-        let query = ChangesQuery { since: before, limit: None, wait: Some(20) };
+        let query = ChangesQuery { since: before, wait: Some(20), ..ChangesQuery::default() };
         let waiting = tokio::spawn(async move { changes.after(scene.user, query).await });
         // Without a pause the waiter might look too late to wait, and less would be proven.
         tokio::time::sleep(Duration::from_millis(3)).await;
         let commit = Commit {
+            seen: None,
             changes: vec![new_node(Kind::Directory, NodeId::ROOT, &format!("{round}"), 0)],
         };
         let ended = poll_some(scene.files.commit(scene.user, commit), polls).await;
@@ -84,7 +85,7 @@ async fn whoever_waits_learns_of_a_commit_that_nobody_waited_for() {
 }
 
 async fn head(scene: &Scene) -> u64 {
-    let query = ChangesQuery { since: 0, limit: Some(1), wait: None };
+    let query = ChangesQuery { limit: Some(1), ..ChangesQuery::default() };
     scene.changes.after(scene.user, query).await.unwrap().head
 }
 
@@ -167,7 +168,8 @@ struct Follower {
 impl Follower {
     async fn catch_up(&mut self, scene: &Scene, limit: u64) {
         loop {
-            let query = ChangesQuery { since: self.cursor, limit: Some(limit), wait: None };
+            let query =
+                ChangesQuery { since: self.cursor, limit: Some(limit), ..ChangesQuery::default() };
             let page = scene.changes.after(scene.user, query).await.unwrap();
             let versions: Vec<u64> = page.nodes.iter().map(|node| node.version).collect();
             assert!(versions.is_sorted() && versions.iter().all(|at| *at > self.cursor));
@@ -256,7 +258,8 @@ async fn whoever_follows_the_feed_knows_the_drive_and_all_is_counted() {
                 changes.push(change);
             }
         }
-        let committed = scene.files.commit(scene.user, Commit { changes }).await.unwrap();
+        let committed =
+            scene.files.commit(scene.user, Commit { seen: None, changes }).await.unwrap();
         assert!(committed.seq >= follower.cursor, "round {round}");
     }
     follower.catch_up(&scene, 3).await;
@@ -292,12 +295,12 @@ async fn a_commit_repeated_changes_nothing_and_is_never_cut_by_a_page() {
     let top = new_node(Kind::Directory, NodeId::ROOT, "top", 0);
     let inside = (0..300).map(|at| new_node(Kind::Directory, top.id, &at.to_string(), 0));
     let changes: Vec<NodeChange> = inside.chain([top.clone()]).collect();
-    let commit = Commit { changes };
+    let commit = Commit { seen: None, changes };
     let first = scene.files.commit(scene.user, commit.clone()).await.unwrap();
     let second = scene.files.commit(scene.user, commit).await.unwrap();
     assert_eq!((first.seq, first.applied.len(), first.conflicts.len()), (2, 301, 0));
     assert_eq!(first, second);
-    let query = ChangesQuery { since: 1, limit: Some(10), wait: None };
+    let query = ChangesQuery { since: 1, limit: Some(10), ..ChangesQuery::default() };
     let page = scene.changes.after(scene.user, query).await.unwrap();
     assert_eq!((page.nodes.len(), page.cursor, page.head), (301, 2, 2));
 }
@@ -307,17 +310,17 @@ async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
     let scene = scene().await;
     let wait = |since| {
         let (changes, user) = (scene.changes.clone(), scene.user);
-        let query = ChangesQuery { since, limit: None, wait: Some(60) };
+        let query = ChangesQuery { since, wait: Some(60), ..ChangesQuery::default() };
         tokio::spawn(async move { changes.after(user, query).await })
     };
     let waiter = wait(1);
     let changes = vec![new_node(Kind::Directory, NodeId::ROOT, "new", 0)];
-    scene.files.commit(scene.user, Commit { changes }).await.unwrap();
+    scene.files.commit(scene.user, Commit { seen: None, changes }).await.unwrap();
     let soon = Duration::from_secs(20);
     let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap().unwrap();
     assert_eq!((page.nodes.len(), page.cursor), (1, 2));
 
-    let query = ChangesQuery { since: 2, limit: None, wait: Some(60) };
+    let query = ChangesQuery { since: 2, wait: Some(60), ..ChangesQuery::default() };
     let mut waiter = Box::pin(scene.changes.after(scene.user, query));
     assert!(futures::poll!(&mut waiter).is_pending());
     scene.stop.cancel();
@@ -325,6 +328,54 @@ async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
     assert_eq!((page.nodes.len(), page.cursor), (0, 2));
     let late = scene.changes.after(scene.user, query).await;
     assert!(matches!(late, Err(Error::Unavailable)), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_commit_that_the_drive_has_not_is_of_another_history() {
+    let scene = scene().await;
+    let commit = |name: &str, seen| Commit {
+        seen,
+        changes: vec![new_node(Kind::Directory, NodeId::ROOT, name, 0)],
+    };
+    scene.files.commit(scene.user, commit("first", None)).await.unwrap();
+    let after = |query| scene.changes.after(scene.user, query);
+    let page = after(ChangesQuery::default()).await.unwrap();
+    let seen = SeenCommit { seq: page.cursor, id: page.commit.unwrap() };
+    scene.files.commit(scene.user, commit("second", Some(seen))).await.unwrap();
+    let since = ChangesQuery { since: seen.seq, commit: Some(seen.id), ..ChangesQuery::default() };
+    assert_eq!(after(since).await.unwrap().nodes.len(), 1);
+
+    let other = SeenCommit { id: CommitId::random(), ..seen };
+    let ahead = SeenCommit { seq: 9, ..seen };
+    for seen in [other, ahead] {
+        let refused = scene.files.commit(scene.user, commit("third", Some(seen))).await;
+        assert!(matches!(refused, Err(Error::AnotherHistory(_))), "{refused:?}");
+        let query = ChangesQuery { since: seen.seq, commit: Some(seen.id), ..since };
+        let refused = after(query).await;
+        assert!(matches!(refused, Err(Error::AnotherHistory(_))), "{refused:?}");
+    }
+    let mut transaction = scene.db.write().await.unwrap();
+    db::query("DELETE FROM commits WHERE seq = 2").execute(&mut transaction).await.unwrap();
+    transaction.commit().await.unwrap();
+    let forgotten = after(since).await;
+    assert!(matches!(forgotten, Err(Error::CommitForgotten(2))), "{forgotten:?}");
+}
+
+#[tokio::test]
+async fn deleted_nodes_are_told_from_the_beginning_to_who_compares() {
+    let scene = scene().await;
+    let node = new_node(Kind::Directory, NodeId::ROOT, "gone", 0);
+    let (id, revision) = (node.id, Revision::random());
+    let changes = [node, NodeChange { id, base: 2, revision, state: None }];
+    for change in changes {
+        let commit = Commit { seen: None, changes: vec![change] };
+        assert_eq!(scene.files.commit(scene.user, commit).await.unwrap().applied.len(), 1);
+    }
+    for (deleted, count) in [(None, 1), (Some(false), 1), (Some(true), 2)] {
+        let query = ChangesQuery { deleted, ..ChangesQuery::default() };
+        let page = scene.changes.after(scene.user, query).await.unwrap();
+        assert_eq!((page.nodes.len(), page.cursor), (count, 3));
+    }
 }
 
 #[tokio::test]
@@ -348,7 +399,7 @@ async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
     kept.entries.push(Entry { parent: NodeId::ROOT, name: Name::new("kept").unwrap() });
     let (id, base) = (again.id, again.version);
     let change = NodeChange { id, base, revision: Revision::random(), state: Some(kept) };
-    scene.files.commit(scene.user, Commit { changes: vec![change] }).await.unwrap();
+    scene.files.commit(scene.user, Commit { seen: None, changes: vec![change] }).await.unwrap();
 
     let delete =
         |recursive| scene.files.delete(scene.user, DeletePath { path: "/a".to_owned(), recursive });

@@ -1,0 +1,139 @@
+//! Another history: the server was restored from an older copy, so that versions and the cursor do not mean what they did.
+//!
+//! Up to one commit, the common one, both histories are the same. The whole drive is then compared with what is here, node by
+//! node, as batches of the feed from its beginning, deleted nodes among them:
+//!
+//! | here | there | result |
+//! |---|---|---|
+//! | as both knew it | newer | as ever: the server's change |
+//! | newer than both knew it | as both knew it, or unknown | it is sent again |
+//! | newer than both knew it | newer, and equal | nothing |
+//! | newer than both knew it | newer | a conflict, as between two devices |
+//!
+//! What the server lacks is known at the end only ([`Store::end_comparison`]).
+
+use miaofs::protocol::files;
+use miaofs::protocol::files::SeenCommit;
+
+use super::apply::{ChangeBatch, Standing};
+use super::rules::Rules;
+use crate::store::core::Store;
+use crate::store::disk::history_rows::{self, Cursor};
+use crate::store::disk::record::{NodeStatus, Record};
+use crate::store::disk::{base_rows, meta};
+use crate::store::error::Error;
+use crate::store::invalidation::Invalidation;
+use crate::store::node::Ino;
+use crate::store::tree::transaction::Tree;
+
+impl Store {
+    /// The commits that the cursor has been at, by rising number; fewer of those that are long ago.
+    pub(crate) fn seen_commits(&self) -> Result<Vec<SeenCommit>, Error> {
+        history_rows::seen(&self.tree().db)
+    }
+
+    /// True while all that is here is compared with a drive of another history.
+    pub(crate) fn is_comparing(&self) -> bool {
+        self.tree().common.is_some()
+    }
+
+    /// Begins to compare all that is here with a drive that has the same history up to a commit only. The cursor is at
+    /// the beginning then.
+    pub(crate) fn begin_comparison(&self, common: u64) -> Result<(), Error> {
+        let mut tree = self.tree();
+        tree.transact(|tree| {
+            tree.begin()?;
+            meta::set_number(&tree.db, meta::COMMON, common)?;
+            history_rows::forget_seen_after(&tree.db, common)?;
+            history_rows::clear_compared(&tree.db)?;
+            history_rows::set_cursor(&tree.db, Cursor::from(0))
+        })?;
+        tree.common = Some(common);
+        tree.cursor = Cursor::from(0);
+        Ok(())
+    }
+
+    /// Ends the comparison, once the cursor is at the drive's head: what the server did not show it lacks, and so it is
+    /// as if it were made here just now.
+    pub(crate) fn end_comparison(&self, rules: &Rules<'_>) -> Result<Vec<Invalidation>, Error> {
+        let invalidations = self.transact(|tree| {
+            tree.begin()?;
+            let lacking = history_rows::not_compared(&tree.db)?;
+            history_rows::clear_compared(&tree.db)?;
+            meta::remove(&tree.db, meta::COMMON)?;
+            ChangeBatch::give_up_bases(tree, rules, lacking)
+        })?;
+        self.tree().common = None;
+        Ok(invalidations)
+    }
+}
+
+impl ChangeBatch<'_> {
+    /// Compares a node of the server with the row that is here of it.
+    pub(super) fn standing(
+        &mut self,
+        record: &Record,
+        node: &files::Node,
+    ) -> Result<Standing, Error> {
+        let Record { ino, status, base_version, .. } = *record;
+        let is_next = node.version > base_version;
+        let is_known = |common: u64| is_next && base_version <= common;
+        if self.tree.common.is_none_or(|common| base_version == 0 || is_known(common)) {
+            let is_dirty =
+                record.is_dirty() || status == NodeStatus::Detached && record.has_changes();
+            return Ok(match (is_next, is_dirty) {
+                (false, _) => Standing::Known,
+                (true, false) => Standing::Theirs,
+                (true, true) => Standing::Both(Box::new(self.tree.as_dirty(ino)?)),
+            });
+        }
+        if base_rows::base(&self.tree.db, ino)? == node.state {
+            self.set_base(ino, node)?;
+            return Ok(Standing::Known);
+        }
+        let is_older = node.version < base_version && Some(node.version) <= self.tree.common;
+        if is_older && !(record.is_gone() && node.state.is_none()) && status != NodeStatus::Detached
+        {
+            return Ok(Standing::Lost);
+        }
+        // The server has never had the base in this history.
+        let mut local = self.tree.as_dirty(ino)?;
+        local.base_state = None;
+        if let (Some(here), Some(there)) = (&mut local.state, &node.state)
+            && here.entries.is_empty()
+        {
+            // Another node has its names already.
+            here.entries.clone_from(&there.entries);
+        }
+        Ok(Standing::Both(Box::new(local)))
+    }
+
+    /// Makes nodes that the server lacks such as it never had.
+    fn give_up_bases(
+        tree: &mut Tree,
+        rules: &Rules<'_>,
+        lacking: Vec<Ino>,
+    ) -> Result<Vec<Invalidation>, Error> {
+        let mut batch = ChangeBatch::new(tree, rules, &[]);
+        for ino in lacking {
+            batch.give_up_base(ino)?;
+        }
+        Ok(batch.applied.invalidations)
+    }
+
+    fn give_up_base(&mut self, ino: Ino) -> Result<(), Error> {
+        let status = self.tree.record(ino)?.status;
+        if status == NodeStatus::Deleted {
+            return self.tree.delete_node(ino);
+        }
+        let names = base_rows::base(&self.tree.db, ino)?.map(|base| base.entries);
+        base_rows::set_base(&self.tree.db, ino, None)?;
+        let record = self.tree.edit_and_bump(ino)?;
+        record.base_version = 0;
+        record.in_flight = None;
+        match status {
+            NodeStatus::Detached => self.name_again(ino, &names.unwrap_or_default()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+-- The ids of the latest commits to each drive: a database that was restored from an older copy and committed to anew
+-- has other ones at the same numbers.
+
+CREATE TABLE commits (
+    user_id BIGINT        NOT NULL,
+    seq     BIGINT        NOT NULL,
+    id      VARBINARY(16) NOT NULL,
+    PRIMARY KEY (user_id, seq)
+) ENGINE = InnoDB;

@@ -1,0 +1,25 @@
+//! History of a drive: the commits that a client has seen are those that the database has, unless it was restored from an
+//! older copy, or a replica took over that had not all of them.
+
+use miaofs::protocol::files::SeenCommit;
+
+use crate::backend::UserId;
+use crate::backend::db::{self, Connection};
+use crate::service::Error;
+
+/// Makes sure that a commit which a client has seen is one of this drive.
+///
+/// # Errors
+/// [`Error::AnotherHistory`] when it is not, [`Error::CommitForgotten`] when nothing says so; [`Error::Backend`].
+pub(super) async fn check(
+    db: &mut Connection,
+    user: UserId,
+    seen: SeenCommit,
+) -> Result<(), Error> {
+    let head = db::accounts::usage(db, user).await?.ok_or(Error::Unauthorized)?.seq;
+    match db::commits::id(db, user, seen.seq).await? {
+        Some(id) if id == seen.id => Ok(()),
+        None if seen.seq <= head => Err(Error::CommitForgotten(seen.seq)),
+        Some(_) | None => Err(Error::AnotherHistory(seen.seq)),
+    }
+}
