@@ -72,7 +72,7 @@ const SERVICE: [&[&str]; 6] = [
     &["context"],
     &["downloads"],
     &["fsck", "transfer", "uploads"],
-    &["gc"],
+    &["gc", "backup"],
 ];
 
 /// Words with which a doc comment asks instead of telling.

@@ -30,6 +30,7 @@ mod owners;
 mod permissions;
 mod programs;
 mod recovery;
+mod restored;
 mod transfer_efficiency;
 mod trees;
 mod versions;

@@ -24,7 +24,7 @@ fn fsck(server: &Server, arguments: &[&str]) -> (i32, Value) {
 }
 
 /// One user of many: uploads alone or in batches, commits, changes and deletes, at random.
-fn work(api: &Api, seed: Seed, user: u64, stop: &AtomicBool) {
+pub(crate) fn work(api: &Api, seed: Seed, user: u64, stop: &AtomicBool) {
     let (mut files, mut round): (Vec<Value>, u64) = (Vec::new(), 0);
     while !stop.load(Ordering::Relaxed) {
         round += 1;

@@ -6,6 +6,7 @@
 mod harness;
 
 mod accounts;
+mod backup;
 mod bad_input;
 mod batch;
 mod changes;

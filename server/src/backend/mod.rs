@@ -3,6 +3,7 @@
 pub(crate) mod blobs;
 mod blocking;
 mod clock;
+mod data_directory;
 pub(crate) mod db;
 mod error;
 mod ids;
@@ -19,6 +20,7 @@ pub(crate) mod tracker;
 
 pub(crate) use blocking::{background_thread, run_blocking, run_to_completion};
 pub(crate) use clock::unix_now;
+pub(crate) use data_directory::{BlobCopied, DataDirectory};
 pub(crate) use error::Error;
 pub(crate) use ids::{BlobId, TokenId, TransferId, UserId};
 pub(crate) use key_prefix::KeyPrefix;

@@ -83,7 +83,7 @@ impl Staging {
 
     /// Where the bytes of a staged blob are.
     pub(crate) fn path(&self, blob: BlobId) -> PathBuf {
-        self.directory.join(format!("{blob}.{BLOB}"))
+        blob_path(&self.directory, blob)
     }
 
     fn sidecar_path(&self, upload: UploadId) -> PathBuf {
@@ -395,6 +395,11 @@ fn remove_if_exists(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path, error)),
         _gone => Ok(()),
     }
+}
+
+/// Where a staging directory has the bytes of a blob.
+pub(crate) fn blob_path(directory: &Path, blob: BlobId) -> PathBuf {
+    directory.join(format!("{blob}.{BLOB}"))
 }
 
 /// Makes a directory, where there is none, for good.

@@ -1,11 +1,13 @@
 //! The commands of `miaofs-server`, one file each; knows how to talk to a person and what to open.
 
+mod backup;
 mod bandwidth;
 mod fsck;
 mod gc;
 mod migrate;
 mod migrate_db;
 mod output;
+mod restore;
 mod runtime;
 mod serve;
 mod size;
@@ -30,6 +32,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Serve the API until SIGTERM or ctrl-c.
     Serve(Box<serve::Args>),
+    /// Copy the database and all stored bytes into a directory, while the server runs; again: only what is new.
+    Backup(Box<backup::Args>),
     /// Check everything that the server keeps; exit 0: nothing is wrong, 1: it is mended, 4: something is left.
     Fsck(Box<fsck::Args>),
     /// Collect contents that nothing names, as a server does by itself.
@@ -38,6 +42,8 @@ enum Command {
     Migrate(Box<migrate::Args>),
     /// Bring the database to this program's version.
     MigrateDb(Box<migrate_db::Args>),
+    /// Make a server's data of a backup. Devices then send what it lacks by themselves.
+    Restore(Box<restore::Args>),
     /// List what moves to the stores, and let begin anew what failed for good.
     Transfer(Box<transfer::Args>),
     /// List accounts and change what they may.
@@ -66,9 +72,11 @@ impl Cli {
         let done = match self.command {
             Command::Fsck(args) => return Ok(args.run()),
             Command::Serve(args) => args.run(),
+            Command::Backup(args) => args.run(),
             Command::Gc(args) => args.run(),
             Command::Migrate(args) => args.run(),
             Command::MigrateDb(args) => args.run(),
+            Command::Restore(args) => args.run(),
             Command::Transfer(args) => args.run(),
             Command::User(args) => args.run(),
         };

@@ -12,10 +12,12 @@
 //! 5. `transfer`: blobs from the staging disk to the stores, and from store to store.
 //! 6. `gc`: what nothing refers to any more.
 //! 7. `fsck`: whether tables, disk and stores agree.
+//! 8. `backup`: a copy of all that an embedded server keeps.
 //!
 //! [`Services`] opens them all and is what `http` knows.
 
 pub(crate) mod accounts;
+pub(crate) mod backup;
 mod caller;
 mod context;
 pub(crate) mod downloads;

@@ -38,6 +38,8 @@ pub(crate) use connection::{Connection, Transaction};
 pub(crate) use retry::{Retryable, retry_transaction};
 pub(crate) use statement::{Lock, ROWS_A_STATEMENT, Row, Statement, query};
 
+use std::path::Path;
+
 use super::settings::{Database, Schema, Settings};
 use super::{Error, UserId};
 use replica::Replica;
@@ -116,6 +118,20 @@ impl Db {
     /// there may be on the primary.
     pub(crate) async fn read_lagging(&self) -> Option<Transaction> {
         self.replica.as_ref()?.read().await
+    }
+
+    /// Writes a copy of an embedded database, as it is at one moment, to a file that is not there.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::NoSpace`].
+    ///
+    /// # Panics
+    /// When the database is not embedded.
+    pub(crate) async fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        match &self.primary {
+            Primary::Sqlite(pools) => pools.copy_to(path).await,
+            Primary::MySql(_) => panic!("only an embedded database is a file"),
+        }
     }
 
     /// Checks that the database answers.

@@ -62,6 +62,13 @@ impl SqlitePools {
         Ok(Transaction::new(Driver::Sqlite(self.readers.begin().await?)))
     }
 
+    pub(super) async fn copy_to(&self, path: &Path) -> Result<(), Error> {
+        // One statement, and so one snapshot; who writes does not wait for it.
+        let path = path.to_string_lossy().into_owned();
+        sqlx::query("VACUUM INTO ?").bind(path).execute(&self.readers).await?;
+        Ok(())
+    }
+
     /// Folds the write-ahead log into the database with the last connection.
     pub(super) async fn close(&self) {
         self.readers.close().await;
