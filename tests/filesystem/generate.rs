@@ -57,7 +57,12 @@ pub(crate) struct Generator<'a> {
 
 /// A sequence of operations on an empty directory.
 pub(crate) fn sequence(random: &mut Random, habits: Habits) -> Vec<Operation> {
-    let mut generator = Generator { random, model: Model::new(0, 0), habits, sending: false };
+    continued(random, Model::new(0, 0), habits)
+}
+
+/// A sequence of operations on what a model says.
+pub(crate) fn continued(random: &mut Random, model: Model, habits: Habits) -> Vec<Operation> {
+    let mut generator = Generator { random, model, habits, sending: false };
     (0..habits.length).map(|_| generator.next()).collect()
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod model;
 pub(crate) mod node;
 pub(crate) mod operation;
 pub(crate) mod random;
+pub(crate) mod torture;
 
 use answer::Answer;
 use operation::Operation;

@@ -4,6 +4,10 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 
 /// Treatment of the bytes that come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +23,30 @@ type Generation = u64;
 struct Gate {
     state: Mutex<(Passage, Generation)>,
     changed: Condvar,
+    /// Whatever befalls bytes that may pass; nothing unless somebody asked for trouble.
+    trouble: Mutex<Option<StdRng>>,
 }
+
+/// Trouble of a bad network, and of what stands in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    None,
+    /// The bytes come later.
+    Delay(Duration),
+    /// Half of the bytes come, and then the connection breaks.
+    Cut,
+    /// An answer is lost, and the connection breaks.
+    Lost,
+    /// Somebody on the way answers that the server is not available.
+    Refused,
+}
+
+/// Pieces of which one meets with trouble.
+const TROUBLE_ONCE_IN: u32 = 12;
+/// The longest delay in milliseconds.
+const DELAY_MAX: u64 = 300;
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// A proxy of one server on a port of its own. Its threads end with the test's process.
 pub(crate) struct Proxy {
@@ -34,7 +61,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let state = Mutex::new((Passage::Open, 0));
-        let gate = Arc::new(Gate { state, changed: Condvar::new() });
+        let (changed, trouble) = (Condvar::new(), Mutex::new(None));
+        let gate = Arc::new(Gate { state, changed, trouble });
         let shared = Arc::clone(&gate);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -65,6 +93,17 @@ impl Proxy {
         self.lock().1 += 1;
     }
 
+    /// Has bytes delayed, cut, lost and refused at random until [`Self::heal`].
+    pub(crate) fn trouble(&self, seed: u64) {
+        *self.gate.trouble.lock().expect("nothing panics with it") =
+            Some(StdRng::seed_from_u64(seed));
+    }
+
+    /// Ends the trouble.
+    pub(crate) fn heal(&self) {
+        *self.gate.trouble.lock().expect("nothing panics with it") = None;
+    }
+
     fn set(&self, passage: Passage) {
         self.lock().0 = passage;
         self.gate.changed.notify_all();
@@ -78,6 +117,21 @@ impl Proxy {
 impl Gate {
     fn generation(&self) -> Generation {
         self.state.lock().expect("nothing panics with it").1
+    }
+
+    /// The trouble that the next piece meets with.
+    fn next_trouble(&self) -> Trouble {
+        let mut trouble = self.trouble.lock().expect("nothing panics with it");
+        let Some(random) = trouble.as_mut() else { return Trouble::None };
+        if !random.random_ratio(1, TROUBLE_ONCE_IN) {
+            return Trouble::None;
+        }
+        match random.random_range(0..6) {
+            0..3 => Trouble::Delay(Duration::from_millis(random.random_range(1..DELAY_MAX))),
+            3 => Trouble::Cut,
+            4 => Trouble::Lost,
+            _ => Trouble::Refused,
+        }
     }
 
     /// Returns when bytes of a connection of this generation may pass.
@@ -95,17 +149,51 @@ fn serve(client: &TcpStream, target: &str, gate: &Arc<Gate>) {
     gate.wait_until_open(generation);
     let Ok(server) = TcpStream::connect(target) else { return };
     thread::scope(|scope| {
-        scope.spawn(|| pass(client, &server, (gate, generation)));
-        pass(&server, client, (gate, generation));
+        scope.spawn(|| pass(client, &server, (gate, generation), Direction::Request));
+        pass(&server, client, (gate, generation), Direction::Answer);
     });
 }
 
+/// Direction in which bytes pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Answer,
+}
+
 /// Passes bytes on in one direction until either side ends.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, (gate, generation): (&Gate, Generation)) {
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    (gate, generation): (&Gate, Generation),
+    direction: Direction,
+) {
     let mut buffer = vec![0; 64 * 1024];
+    let break_off = || {
+        let _it_may_have_ended = from.shutdown(Shutdown::Both);
+        let _it_may_have_ended = to.shutdown(Shutdown::Both);
+    };
     let mut step = || -> io::Result<bool> {
         let length = from.read(&mut buffer)?;
         gate.wait_until_open(generation);
+        match gate.next_trouble() {
+            Trouble::Delay(delay) => thread::sleep(delay),
+            Trouble::Cut => {
+                let _it_breaks_anyway = to.write_all(&buffer[..length / 2]);
+                break_off();
+                return Ok(false);
+            }
+            Trouble::Lost if direction == Direction::Answer => {
+                break_off();
+                return Ok(false);
+            }
+            Trouble::Refused if direction == Direction::Request => {
+                let _it_breaks_anyway = from.write_all(REFUSAL);
+                break_off();
+                return Ok(false);
+            }
+            Trouble::None | Trouble::Lost | Trouble::Refused => {}
+        }
         to.write_all(&buffer[..length])?;
         Ok(length > 0)
     };

@@ -54,20 +54,16 @@ impl Devices {
         }
     }
 
-    /// Waits until all devices are equal and have nothing left to send.
-    fn settle(&self) {
+    /// True once all devices are equal and have nothing left to send; false when that takes too long.
+    fn settle(&self) -> bool {
         let start = Instant::now();
         while !self.is_settled() {
-            let told = || {
-                let of = |device: &Device| {
-                    let apart = difference(&self.all[0].path(""), &device.path(""));
-                    format!("{:#}\n{apart}\n", device.status())
-                };
-                self.all.iter().map(of).collect::<String>()
-            };
-            assert!(start.elapsed() < SETTLED, "the devices do not settle:\n{}", told());
+            if start.elapsed() > SETTLED {
+                return false;
+            }
             thread::sleep(Duration::from_millis(100));
         }
+        true
     }
 
     fn is_settled(&self) -> bool {
@@ -77,7 +73,8 @@ impl Devices {
     }
 
     /// Has the devices see the server again: one after the other in any order, or at once; one of them may be killed.
-    fn come_back(&mut self, random: &mut Random) {
+    /// Answers how many were.
+    fn come_back(&mut self, random: &mut Random) -> u64 {
         let mut order: Vec<usize> = (0..self.all.len()).collect();
         for at in 1..order.len() {
             order.swap(at, random.below(at as u64 + 1) as usize);
@@ -102,7 +99,7 @@ impl Devices {
                 device.sync();
             }
         }
-        self.settle();
+        u64::from(killed.is_some())
     }
 }
 
@@ -161,41 +158,88 @@ fn change(top: &Path, random: &mut Random, text: &str) {
 }
 
 /// Whatever befalls the server while the devices are apart.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fate {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
     /// Stopped, and started as it was.
     Stopped,
     /// Now and then replaced by an older copy.
     Restored,
 }
 
-/// Works apart for some rounds, and looks for what each made.
-fn work_apart(count: usize, rounds: u64, fate: Fate) {
-    let seed = seed_of_this_run();
-    println!("MIAOFS_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
-    let mut devices = Devices::new(count);
-    for round in 0..rounds {
+/// Devices that work apart, round by round.
+pub(crate) struct Apart {
+    devices: Devices,
+    fate: Fate,
+    random: Random,
+    rounds: u64,
+}
+
+/// Result of a round.
+pub(crate) struct Worked {
+    /// Changes that were tried.
+    pub operations: u64,
+    /// Daemons that were killed.
+    pub kills: u64,
+    /// True if the devices are equal and have nothing left to send.
+    pub is_settled: bool,
+    /// Texts that were written, that nobody gave up, and that are nowhere.
+    pub lost: Vec<String>,
+}
+
+impl Apart {
+    /// So many devices of one account.
+    pub(crate) fn new(count: usize, fate: Fate, random: Random) -> Self {
+        Self { devices: Devices::new(count), fate, random, rounds: 0 }
+    }
+
+    /// Has all devices work while the server is stopped, and looks for what each made when they have come back.
+    pub(crate) fn round(&mut self) -> Worked {
+        let Self { devices, random, .. } = self;
         let before: BTreeSet<String> = contents(&devices.all[0].path("")).into_keys().collect();
         devices.server.stop();
-        if fate == Fate::Restored {
-            devices.maybe_restore(&mut random);
+        if self.fate == Fate::Restored {
+            devices.maybe_restore(random);
         }
-        let mut after = Vec::new();
+        let (mut after, mut operations) = (Vec::new(), 0);
         for (device, who) in devices.all.iter().zip(NAMES) {
             for number in 0..random.below(40) {
-                change(&device.path(""), &mut random, &format!("{who} {round} {number}\n"));
+                let text = format!("{who} {} {number}\n", self.rounds);
+                change(&device.path(""), random, &text);
+                operations += 1;
             }
             after.push(contents(&device.path("")).into_keys().collect::<BTreeSet<String>>());
         }
-        devices.come_back(&mut random);
-        let found = contents(&devices.all[count - 1].path(""));
+        self.rounds += 1;
+        let kills = devices.come_back(random);
+        let is_settled = devices.settle();
+        let found = contents(&devices.all[devices.all.len() - 1].path(""));
         let is_given_up =
             |text: &String| before.contains(text) && !after.iter().all(|has| has.contains(text));
         let expected: BTreeSet<&String> =
             after.iter().flatten().filter(|text| !is_given_up(text)).collect();
-        let lost: Vec<_> = expected.into_iter().filter(|text| !found.contains_key(*text)).collect();
-        assert!(lost.is_empty(), "round {round} of seed {seed} lost {lost:?}");
+        let lost = expected.into_iter().filter(|text| !found.contains_key(*text)).cloned();
+        Worked { operations, kills, is_settled, lost: lost.collect() }
+    }
+
+    /// State of all devices, and how they differ.
+    pub(crate) fn told(&self) -> String {
+        let of = |device: &Device| {
+            let apart = difference(&self.devices.all[0].path(""), &device.path(""));
+            format!("{:#}\n{apart}\n", device.status())
+        };
+        self.devices.all.iter().map(of).collect()
+    }
+}
+
+/// Works apart for some rounds.
+fn work_apart(count: usize, rounds: u64, fate: Fate) {
+    let seed = seed_of_this_run();
+    println!("MIAOFS_TEST_SEED={seed}");
+    let mut apart = Apart::new(count, fate, Random::new(seed));
+    for round in 0..rounds {
+        let worked = apart.round();
+        assert!(worked.is_settled, "the devices do not settle:\n{}", apart.told());
+        assert!(worked.lost.is_empty(), "round {round} of seed {seed} lost {:?}", worked.lost);
     }
 }
 

@@ -10,6 +10,9 @@ mod power;
 mod pull;
 mod random;
 mod speed;
+#[path = "../../../../tests/filesystem/torture.rs"]
+#[allow(dead_code, clippy::duplicate_mod, reason = "the tests of the mount use all of it")]
+mod torture;
 
 use std::path::Path;
 use std::sync::Arc;

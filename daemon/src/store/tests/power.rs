@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use rustix::process::{getegid, geteuid};
 use tempfile::TempDir;
 
-use super::random::{Random, seeded};
+use super::random::Random;
+use super::torture::Torture;
 use super::*;
 
 const SIZE: u64 = 2 * CHUNK_SIZE + 100_000;
@@ -403,32 +404,45 @@ fn fetch_if_known(store: &Store, ino: Ino, served: &[u8]) {
     }
 }
 
-#[test]
-fn a_loss_of_power_at_any_time_takes_only_what_was_changed_since_it_was_safe() {
-    let mut random = seeded("power");
-    for _disk in 0..2 {
-        let disk = Disk::new();
-        let store = open(&disk.path());
-        let mut file = Written::new(&store);
-        for step in 0..60 {
-            match random.below(12) {
-                0..4 => file.write(&mut random),
-                4 => file.punch(&mut random),
-                5 => file.resize(&mut random),
-                6 => {
-                    file.content.sync().unwrap();
-                    file.is_safe();
-                }
-                7 => file.push(&store, step + 1),
-                8 => drop(store.evict(file.content.ino()).unwrap()),
-                9 => write_metadata(&disk),
-                10 => write_bytes(&store, file.content.ino()),
-                _ => reuse_log(&disk),
+/// One disk, and many losses of its power.
+fn lose_power_often(torture: &mut Torture) {
+    let disk = Disk::new();
+    let store = open(&disk.path());
+    let mut file = Written::new(&store);
+    for step in 0..60 {
+        let random = &mut torture.random;
+        match random.below(12) {
+            0..4 => file.write(random),
+            4 => file.punch(random),
+            5 => file.resize(random),
+            6 => {
+                file.content.sync().unwrap();
+                file.is_safe();
             }
-            if random.below(4) == 0 {
-                let after = disk.without_power();
-                file.check(&open(&after.path()));
-            }
+            7 => file.push(&store, step + 1),
+            8 => drop(store.evict(file.content.ino()).unwrap()),
+            9 => write_metadata(&disk),
+            10 => write_bytes(&store, file.content.ino()),
+            _ => reuse_log(&disk),
+        }
+        torture.report.acknowledged += 1;
+        if torture.random.below(4) == 0 {
+            torture.report.kills += 1;
+            let after = disk.without_power();
+            // Whatever is found wrong panics.
+            torture.report.corrupted += 1;
+            file.check(&open(&after.path()));
+            torture.report.corrupted -= 1;
         }
     }
+    torture.report.rounds += 1;
+}
+
+#[test]
+fn a_loss_of_power_at_any_time_takes_only_what_was_changed_since_it_was_safe() {
+    let mut torture = Torture::begin("power");
+    while torture.report.rounds < 2 || torture.is_asked_for() && torture.goes_on() {
+        lose_power_often(&mut torture);
+    }
+    torture.end();
 }

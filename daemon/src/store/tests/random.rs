@@ -12,11 +12,11 @@ use super::*;
 #[allow(dead_code, clippy::duplicate_mod, reason = "the tests of vfs use it with the model")]
 mod numbers;
 
-pub(super) use numbers::Random;
+pub(super) use numbers::{Random, seed_of_this_run};
 
 /// Numbers from a seed that is printed.
 pub(super) fn seeded(test: &str) -> Random {
-    let seed = numbers::seed_of_this_run();
+    let seed = seed_of_this_run();
     println!("{test}: MIAOFS_TEST_SEED={seed}");
     Random::new(seed)
 }

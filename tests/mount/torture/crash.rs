@@ -1,0 +1,104 @@
+//! `kill -9` of the daemon at any moment, while several programs work and what they wrote is sent.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::Torture;
+use super::writer::{Worked, Writer};
+use crate::filesystem::compare::Difference;
+use crate::filesystem::random::Random;
+use crate::fixture::Pair;
+use crate::harness::wait::{seconds, wait_until};
+
+/// Programs that work at once.
+const WRITERS: u64 = 3;
+/// Kills after which other directories are begun, and the other device must have those so far.
+const ROUNDS: u64 = 12;
+/// The longest that the daemon lives.
+const LIFE_MAX: u64 = 400;
+/// A small cache has most contents fetched again.
+const SMALL_CACHE: [&str; 2] = ["--cache-size", "16M"];
+
+#[test]
+fn a_daemon_that_is_killed_again_and_again_loses_nothing() {
+    let mut torture = Torture::begin("crash");
+    let fixture = Pair::new();
+    let mut number = 0;
+    while torture.goes_on() {
+        number += 1;
+        let mut writers: Vec<Writer> = (0..WRITERS)
+            .map(|writer| {
+                let seed = torture.random.below(u64::MAX);
+                Writer::new(format!("{number}-{writer}"), Random::new(seed))
+            })
+            .collect();
+        for writer in &writers {
+            fs::create_dir(fixture.one.path(writer.name())).unwrap();
+        }
+        let options: &[&str] = if torture.random.one_in(2) { &SMALL_CACHE } else { &[] };
+        for _ in 0..ROUNDS {
+            round(&mut torture, &fixture, &mut writers, options);
+            if !torture.goes_on() {
+                break;
+            }
+        }
+        settle(&mut torture, &fixture, &writers);
+    }
+    torture.end();
+}
+
+/// One life of the daemon.
+fn round(torture: &mut Torture, fixture: &Pair, writers: &mut [Writer], options: &[&str]) {
+    let life = Duration::from_millis(1 + torture.random.below(LIFE_MAX));
+    let mount = fixture.one.path("");
+    let killed = AtomicBool::new(false);
+    let worked: Vec<Result<Worked, Box<Difference>>> = thread::scope(|scope| {
+        let works: Vec<_> = writers
+            .iter_mut()
+            .map(|writer| {
+                let (mount, killed) = (&mount, &killed);
+                scope.spawn(move || writer.work(mount, || killed.load(Ordering::Relaxed)))
+            })
+            .collect();
+        thread::sleep(life);
+        fixture.one.kill();
+        killed.store(true, Ordering::Relaxed);
+        works.into_iter().map(|work| work.join().unwrap()).collect()
+    });
+    fixture.one.mount_with(options).expect_success();
+    torture.report.rounds += 1;
+    torture.report.kills += 1;
+    let seed = torture.report.seed;
+    for (writer, worked) in writers.iter_mut().zip(worked) {
+        let worked = worked.unwrap_or_else(|difference| {
+            torture.report.corrupted += 1;
+            panic!("seed {seed}: before the kill, in {}:\n{difference}", writer.name())
+        });
+        torture.report.acknowledged += worked.acknowledged;
+        torture.waited(worked.longest);
+        let unanswered = worked.unanswered.as_ref().map(|(operation, _)| operation.clone());
+        if let Err(difference) = writer.recover(&mount, worked.unanswered) {
+            torture.report.lost += 1;
+            panic!("seed {seed}: in {}, unanswered {unanswered:?}:\n{difference}", writer.name());
+        }
+    }
+}
+
+/// The other device has all of it, too.
+fn settle(torture: &mut Torture, fixture: &Pair, writers: &[Writer]) {
+    fixture.one.sync();
+    let end = format!("{}.end", writers[0].name());
+    fs::write(fixture.one.path(&end), "").unwrap();
+    fixture.one.sync();
+    wait_until("all has arrived", seconds(60), || fixture.two.path(&end).exists());
+    for writer in writers {
+        if let Err(difference) = writer.check(&fixture.two.path("")) {
+            torture.report.unequal += 1;
+            let seed = torture.report.seed;
+            panic!("seed {seed}: on the other device, in {}:\n{difference}", writer.name());
+        }
+        fs::remove_dir_all(fixture.one.path(writer.name())).unwrap();
+    }
+}

@@ -1,0 +1,166 @@
+//! A bad network between devices and their server, which is killed and paused, while programs work on both devices.
+//!
+//! Each device has a program in a directory of its own, and so knows what must be there; the other must have the same in the end.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, kill_process};
+use tempfile::TempDir;
+
+use super::Torture;
+use super::writer::Writer;
+use crate::filesystem::random::Random;
+use crate::harness::device::Device;
+use crate::harness::proxy::Proxy;
+use crate::harness::scratch;
+use crate::harness::server::Server;
+use crate::harness::wait::seconds;
+
+/// The longest that a round's trouble lasts, in milliseconds.
+const TROUBLE_MAX: u64 = 1500;
+/// Time in which the devices must be equal again: a request that was swallowed takes its limit of time.
+const SETTLED: Duration = seconds(90);
+/// Rounds after which the programs begin in other directories.
+const ROUNDS: u64 = 10;
+const NAMES: [&str; 2] = ["one", "two"];
+
+/// Two devices, each behind a network of its own. Devices end before the server, and the directory goes last.
+struct Scene {
+    devices: Vec<Device>,
+    proxies: Vec<Proxy>,
+    server: Server,
+    _directory: TempDir,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let directory = scratch();
+        let server = Server::start_embedded(&directory.path().join("data"), &[]);
+        let proxies: Vec<Proxy> = NAMES.iter().map(|_| Proxy::start(&server.url())).collect();
+        let mut devices = Vec::new();
+        for (name, (proxy, verb)) in NAMES.iter().zip(proxies.iter().zip(["signup", "login"])) {
+            let device = Device::new(directory.path(), name);
+            device.sign(verb, proxy.url(), "ada").expect_success();
+            device.mount();
+            devices.push(device);
+        }
+        Self { devices, proxies, server, _directory: directory }
+    }
+
+    /// Has the network and the server behave badly for a while.
+    fn trouble(&mut self, torture: &mut Torture) {
+        let random = &mut torture.random;
+        for proxy in &self.proxies {
+            proxy.trouble(random.below(u64::MAX));
+        }
+        let half = Duration::from_millis(random.below(TROUBLE_MAX / 2));
+        thread::sleep(half);
+        match random.below(6) {
+            0 => {
+                self.server.kill();
+                torture.report.kills += 1;
+                thread::sleep(half);
+                self.server.restart();
+            }
+            1 => {
+                kill_process(self.server.pid(), Signal::STOP).unwrap();
+                thread::sleep(half);
+                kill_process(self.server.pid(), Signal::CONT).unwrap();
+            }
+            2 => {
+                let proxy = &self.proxies[random.below(2) as usize];
+                proxy.hold();
+                thread::sleep(half);
+                proxy.release();
+            }
+            _ => thread::sleep(half),
+        }
+        self.proxies.iter().for_each(Proxy::heal);
+    }
+
+    /// True once each device has what the programs of both made, and nothing left to send.
+    fn is_settled(&self, writers: &[Writer]) -> bool {
+        self.devices.iter().all(|device| {
+            device.status()["pending_nodes"] == 0
+                && writers.iter().all(|writer| writer.check(&device.path("")).is_ok())
+        })
+    }
+}
+
+#[test]
+fn behind_a_bad_network_nothing_is_lost_and_both_devices_end_equal() {
+    let mut torture = Torture::begin("faults");
+    let mut scene = Scene::new();
+    let mut number = 0;
+    while torture.goes_on() {
+        number += 1;
+        let mut writers: Vec<Writer> = NAMES
+            .iter()
+            .map(|name| {
+                let seed = torture.random.below(u64::MAX);
+                Writer::new(format!("{name} {number}"), Random::new(seed))
+            })
+            .collect();
+        for (writer, device) in writers.iter().zip(&scene.devices) {
+            fs::create_dir(device.path(writer.name())).unwrap();
+        }
+        for _ in 0..ROUNDS {
+            round(&mut torture, &mut scene, &mut writers);
+            if !torture.goes_on() {
+                break;
+            }
+        }
+        for (writer, device) in writers.iter().zip(&scene.devices) {
+            fs::remove_dir_all(device.path(writer.name())).unwrap();
+        }
+    }
+    torture.end();
+}
+
+fn round(torture: &mut Torture, scene: &mut Scene, writers: &mut [Writer]) {
+    let ended = AtomicBool::new(false);
+    let mounts: Vec<_> = scene.devices.iter().map(|device| device.path("")).collect();
+    let worked: Vec<_> = thread::scope(|scope| {
+        let works: Vec<_> = writers
+            .iter_mut()
+            .zip(&mounts)
+            .map(|(writer, mount)| {
+                let ended = &ended;
+                scope.spawn(move || writer.work(mount, || ended.load(Ordering::Relaxed)))
+            })
+            .collect();
+        scene.trouble(torture);
+        ended.store(true, Ordering::Relaxed);
+        works.into_iter().map(|work| work.join().unwrap()).collect()
+    });
+    torture.report.rounds += 1;
+    let seed = torture.report.seed;
+    for (worked, writer) in worked.into_iter().zip(writers.iter()) {
+        let worked = worked.unwrap_or_else(|difference| {
+            torture.report.corrupted += 1;
+            panic!("seed {seed}: in {}:\n{difference}", writer.name())
+        });
+        torture.report.acknowledged += worked.acknowledged;
+        torture.waited(worked.longest);
+    }
+    let began = Instant::now();
+    while !scene.is_settled(writers) {
+        if began.elapsed() > SETTLED {
+            torture.report.unequal += 1;
+            panic!("seed {seed}: the devices do not settle\n{}", told(scene, writers));
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn told(scene: &Scene, writers: &[Writer]) -> String {
+    let of = |device: &Device| {
+        let found = writers.iter().filter_map(|writer| writer.check(&device.path("")).err());
+        let found: String = found.map(|difference| format!("{difference}\n")).collect();
+        format!("{:#}\n{found}", device.status())
+    };
+    scene.devices.iter().map(of).collect()
+}

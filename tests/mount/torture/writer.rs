@@ -1,0 +1,160 @@
+//! A program that works in a directory of its own and knows, by a model, what must be there; also when the daemon was killed.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::filesystem::FileSystem as _;
+use crate::filesystem::answer::Answer;
+use crate::filesystem::compare::{Difference, inspect};
+use crate::filesystem::disk::Disk;
+use crate::filesystem::generate::{Habits, Rights, continued};
+use crate::filesystem::model::Model;
+use crate::filesystem::operation::Operation;
+use crate::filesystem::random::Random;
+
+/// Operations of one life of the daemon at the most.
+const OPERATIONS_MAX: usize = 4000;
+/// Pages by which a write may have been cut short.
+const PAGE: usize = 4096;
+/// An offset that is far away.
+const FAR: u64 = 32 << 20;
+
+/// A program, its directory, and what must be there.
+pub(crate) struct Writer {
+    name: String,
+    model: Model,
+    random: Random,
+}
+
+/// End of a writer's work.
+pub(crate) struct Worked {
+    /// Operations that were acknowledged.
+    pub acknowledged: u64,
+    /// Time that the longest of them took.
+    pub longest: Duration,
+    /// The operation that was not answered, and the model as it was before that.
+    pub unanswered: Option<(Operation, Box<Model>)>,
+}
+
+impl Writer {
+    /// A program with an empty directory of this name.
+    pub(crate) fn new(name: String, random: Random) -> Self {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Self { name, model: Model::new(uid.as_raw(), gid.as_raw()), random }
+    }
+
+    /// Name of the directory.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Works below the mount point until `until` says so or the daemon is gone.
+    ///
+    /// # Errors
+    /// The first wrong answer.
+    pub(crate) fn work(
+        &mut self,
+        mount: &Path,
+        until: impl Fn() -> bool,
+    ) -> Result<Worked, Box<Difference>> {
+        let mut worked = Worked { acknowledged: 0, longest: Duration::ZERO, unanswered: None };
+        // Whatever it had open before is closed.
+        self.model.apply(&Operation::Remount);
+        let mut disk = self.disk(mount);
+        for operation in continued(&mut self.random, self.model.clone(), habits()) {
+            if until() {
+                break;
+            }
+            let before = self.model.clone();
+            let expected = self.model.apply(&operation);
+            let asked = Instant::now();
+            let found = disk.apply(&operation);
+            if expected.agrees(&found) {
+                worked.acknowledged += 1;
+                worked.longest = worked.longest.max(asked.elapsed());
+            } else if is_gone(&found) {
+                worked.unanswered = Some((operation, Box::new(before)));
+                break;
+            } else {
+                let after = worked.acknowledged as usize;
+                return Err(Box::new(Difference { after, operation, expected, found }));
+            }
+        }
+        Ok(worked)
+    }
+
+    /// Looks for everything below the mount point after the daemon was killed; the operation that was not answered may
+    /// have been done or not, or a write in part.
+    ///
+    /// # Errors
+    /// The first difference from what is as if it had been done.
+    pub(crate) fn recover(
+        &mut self,
+        mount: &Path,
+        unanswered: Option<(Operation, Box<Model>)>,
+    ) -> Result<(), Box<Difference>> {
+        let mut states = vec![self.model.clone()];
+        if let Some((operation, before)) = unanswered {
+            states.extend(in_part(&operation, &before));
+            states.push(*before);
+        }
+        let mut first = None;
+        for mut state in states {
+            state.apply(&Operation::Kill);
+            match self.matches(mount, &state) {
+                Ok(()) => {
+                    self.model = state;
+                    return Ok(());
+                }
+                Err(difference) => first = first.or(Some(difference)),
+            }
+        }
+        Err(first.expect("there is one state at least"))
+    }
+
+    /// Looks for everything below a mount point.
+    ///
+    /// # Errors
+    /// The first difference.
+    pub(crate) fn check(&self, mount: &Path) -> Result<(), Box<Difference>> {
+        let mut state = self.model.clone();
+        state.apply(&Operation::Kill);
+        self.matches(mount, &state)
+    }
+
+    fn matches(&self, mount: &Path, state: &Model) -> Result<(), Box<Difference>> {
+        inspect(&mut state.clone(), &mut self.disk(mount), 0)
+    }
+
+    fn disk(&self, mount: &Path) -> Disk<'static> {
+        let path: PathBuf = mount.join(&self.name);
+        Disk::new(path, |_end| panic!("the daemon is ended by somebody else"))
+    }
+}
+
+fn habits() -> Habits {
+    let rights = if rustix::process::geteuid().is_root() { Rights::Root } else { Rights::User };
+    let never = u64::MAX;
+    let length = OPERATIONS_MAX;
+    Habits { length, rights, kill: never, remount: never, send: never, far: FAR }
+}
+
+/// True if nobody serves the mount any more.
+fn is_gone(answer: &Answer) -> bool {
+    matches!(answer, Err(Errno::NOTCONN | Errno::CONNABORTED))
+}
+
+/// States that an operation leaves when it was begun only.
+fn in_part(operation: &Operation, before: &Model) -> Vec<Model> {
+    let Operation::Write { handle, offset, length, fill } = *operation else { return Vec::new() };
+    let first = PAGE - (offset as usize) % PAGE;
+    let cuts = (first..length).step_by(PAGE);
+    let state = |length| {
+        let mut state = before.clone();
+        state.apply(&Operation::Write { handle, offset, length, fill });
+        state
+    };
+    cuts.map(state).collect()
+}
