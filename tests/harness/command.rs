@@ -18,3 +18,13 @@ pub(crate) fn output(command: &mut Command) -> String {
 pub(crate) fn b3sum(path: &Path) -> String {
     output(Command::new("b3sum").arg("--no-names").arg(path)).trim().to_owned()
 }
+
+/// A program that runs as root, by sudo if need be.
+pub(crate) fn as_root(program: &str) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    command
+}

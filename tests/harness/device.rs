@@ -19,6 +19,7 @@ const SYNC_LIMIT: Duration = seconds(400);
 
 /// A device of a test; dropping it kills its daemon and removes its mount.
 pub(crate) struct Device {
+    program: PathBuf,
     name: String,
     state: PathBuf,
     mount: PathBuf,
@@ -40,7 +41,12 @@ impl Device {
     pub(crate) fn new(directory: &Path, name: &str) -> Self {
         let (state, mount) = (directory.join(format!("{name}.state")), directory.join(name));
         std::fs::create_dir_all(&mount).expect("a mount point");
-        Self { name: name.to_owned(), state, mount }
+        Self { program: binary("miaofs"), name: name.to_owned(), state, mount }
+    }
+
+    /// Has another copy of the program run from now on.
+    pub(crate) fn use_program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
     }
 
     /// A device that has made the account `user` on `server` and mounted its drive.
@@ -76,7 +82,7 @@ impl Device {
 
     /// A command of `miaofs` for this device.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary("miaofs"));
+        let mut command = Command::new(&self.program);
         command.env("MIAOFS_STATE_DIR", &self.state).args(arguments).stdin(Stdio::null());
         command
     }
@@ -110,11 +116,24 @@ impl Device {
         assert!(!self.is_mounted());
     }
 
-    /// `kill -9` of the daemon; the mount point stays behind, dead.
+    /// `kill -9` of the daemon, and of the supervisor before it; the mount point stays behind, dead.
     pub(crate) fn kill(&self) {
         let daemon = self.daemon().expect("the daemon runs");
-        rustix::process::kill_process(daemon, Signal::KILL).expect("the daemon runs");
+        for process in self.supervisor().into_iter().chain([daemon]) {
+            rustix::process::kill_process(process, Signal::KILL).expect("it runs");
+        }
         self.wait_for_end();
+    }
+
+    /// `kill -9` of the daemon alone: the next one takes over.
+    pub(crate) fn kill_daemon(&self) {
+        let daemon = self.daemon().expect("the daemon runs");
+        rustix::process::kill_process(daemon, Signal::KILL).expect("it runs");
+    }
+
+    /// The process that keeps the mount while daemons come and go.
+    pub(crate) fn supervisor(&self) -> Option<Pid> {
+        self.processes().into_iter().find(|process| is_supervisor(*process))
     }
 
     /// Waits until nothing runs with this device's state directory any more.
@@ -161,6 +180,9 @@ impl Device {
     /// The process that serves the mount: the one of ours that has the FUSE device open.
     pub(crate) fn daemon(&self) -> Option<Pid> {
         self.processes().into_iter().find(|process| {
+            if is_supervisor(*process) {
+                return false;
+            }
             let folder = format!("/proc/{}/fd", process.as_raw_nonzero());
             let Ok(descriptors) = std::fs::read_dir(folder) else { return false };
             let mut targets = descriptors.flatten().flat_map(|it| std::fs::read_link(it.path()));
@@ -203,6 +225,12 @@ impl Drop for Device {
             }
         }
     }
+}
+
+fn is_supervisor(process: Pid) -> bool {
+    let path = format!("/proc/{}/cmdline", process.as_raw_nonzero());
+    let words = std::fs::read(path).unwrap_or_default();
+    words.split(|byte| *byte == 0).any(|word| word == b"--supervise")
 }
 
 /// Runs a command with its output in files beside `output`; panics when it takes too long.

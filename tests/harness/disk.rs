@@ -4,9 +4,8 @@ use std::fs::{Metadata, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 
-use super::command::output;
+use super::command::{as_root, output};
 
 /// The lengths of all files below a directory; none when there is no such directory.
 pub(crate) fn lengths_below(directory: &Path) -> Vec<u64> {
@@ -82,13 +81,4 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _it_may_be_gone = as_root("umount").arg("--lazy").arg(self.path()).status();
     }
-}
-
-fn as_root(program: &str) -> Command {
-    if rustix::process::geteuid().is_root() {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.arg(program);
-    command
 }

@@ -31,6 +31,7 @@ mod permissions;
 mod programs;
 mod recovery;
 mod restored;
+mod takeover;
 mod torture;
 mod transfer_efficiency;
 mod trees;

@@ -19,6 +19,7 @@ mod status;
 mod sync;
 mod terminal;
 mod umount;
+mod upgrade;
 
 use std::env;
 use std::ffi::OsString;
@@ -73,6 +74,8 @@ enum Command {
     Mount(mount::Args),
     /// Unmount the drive; returns when the daemon has ended
     Umount(umount::Args),
+    /// Have the program that is installed now take over from the running daemon; programs that use the mount go on
+    Upgrade,
     /// Show what is not on the server yet, how fast it goes, what is wrong
     Status(status::Args),
     /// Return when everything is on the server
@@ -114,6 +117,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Logout => logout::run(&state),
         Command::Mount(args) => mount::run(args, &state, cli.log.as_deref()),
         Command::Umount(args) => umount::run(args),
+        Command::Upgrade => upgrade::run(&state),
         Command::Status(args) => status::run(args, &state),
         Command::Sync(args) => sync::run(args, &state),
         Command::Config(args) => config::run(args, &state),

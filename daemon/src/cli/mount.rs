@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::daemon;
-use super::daemon::background;
 use super::daemon::readiness::ReadinessSink;
+use super::daemon::supervisor;
+use super::daemon::{background, handover};
 use super::mounting::mountpoint::{self, Found};
 use super::mounting::options::{MountOptions, Unknown};
 use super::mounting::plan::MountPlan;
@@ -53,6 +54,9 @@ pub(super) struct Args {
     /// Say on stdout in JSON when ready
     #[arg(long, hide = true)]
     report_readiness: bool,
+    /// Start the daemon, and another one whenever it dies
+    #[arg(long, hide = true)]
+    supervise: bool,
 }
 
 /// A rate on the command line; none is no limit.
@@ -73,6 +77,10 @@ pub(super) fn run(args: &Args, state: &StateDir, log: Option<&str>) -> Result<()
     let (url, directory) = args.target();
     let directory = directory.to_owned();
     let plan = MountPlan { state, mountpoint: directory, options, log: log.map(str::to_owned) };
+    if args.supervise {
+        ReadinessSink::Parent.begin();
+        return supervisor::run(&plan);
+    }
     if args.report_readiness {
         return foreground(&plan, url, ReadinessSink::Parent);
     }
@@ -86,6 +94,9 @@ pub(super) fn run(args: &Args, state: &StateDir, log: Option<&str>) -> Result<()
 
 fn foreground(plan: &MountPlan, url: Option<&str>, reporting: ReadinessSink) -> Result<(), Error> {
     reporting.begin();
+    if handover::is_successor() {
+        return daemon::run(plan, ReadinessSink::Nobody);
+    }
     let result = match check(plan.clone(), url) {
         Ok(Checked::Mount(plan)) => daemon::run(&plan, reporting),
         Ok(Checked::MountedAlready(path)) => Err(Error::Locked {

@@ -196,6 +196,7 @@ mod tests {
             cache: Cache { bytes: 0, limit: 1 << 30 },
         };
         DaemonStatus {
+            supervised: true,
             running: true,
             pid: 1,
             mountpoint: "/mnt".into(),

@@ -4,32 +4,33 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
-    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use miaofs::protocol::files::Kind;
 use tokio::runtime::Handle as Runtime;
 
 use crate::store::CopyRange;
 use crate::vfs::{
-    AttributeChange, ByteRange, IfExists, NodeSpec, Privileges, SyncMode, Vfs, Written,
+    AttributeChange, ByteRange, EntryName, IfExists, NodeSpec, Privileges, Vfs, Written,
 };
 
 use super::answer::{Answer, Refuse};
 use super::buffered::XattrReply;
 use super::capabilities::negotiate;
 use super::notify::Kernel;
+use super::takeover::{SessionRecord, first_number, is_sent_again};
 use super::trace::{Traced, unanswered};
 use super::translate::{
-    allocation, caller, caller_with_umask, device, directory_flags, entry_name, handle, ino,
-    kind_of_mode, open_mode, rename_mode, seek_whence, set_xattr, time,
+    allocation, caller, caller_with_umask, device, directory_flags, entry_name, ino, kind_of_mode,
+    open_mode, rename_mode, seek_whence, set_xattr, time,
 };
 
 /// The file system as the kernel calls it.
@@ -37,25 +38,25 @@ pub(super) struct Adapter {
     pub(super) vfs: Arc<Vfs>,
     pub(super) runtime: Runtime,
     pub(super) kernel: Kernel,
+    /// The kernel's side of the session, once it has begun.
+    record: Arc<OnceLock<SessionRecord>>,
 }
 
 impl Adapter {
     pub(super) fn new(vfs: Arc<Vfs>, runtime: Runtime, kernel: Kernel) -> Self {
-        Self { vfs, runtime, kernel }
+        Self { vfs, runtime, kernel, record: Arc::default() }
     }
 
-    /// Pages stay valid from one opening to the next, as changes on the server invalidate them. `close`
-    /// need not be sent unless it waits for the server.
-    fn open_flags(&self) -> FopenFlags {
-        match self.vfs.sync_mode() {
-            SyncMode::Local => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
-            SyncMode::Remote => FopenFlags::FOPEN_KEEP_CACHE,
-        }
+    /// Where the kernel's side of the session is told.
+    pub(super) fn record(&self) -> Arc<OnceLock<SessionRecord>> {
+        Arc::clone(&self.record)
     }
 }
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // A session begins once.
+        let _already = self.record.set(SessionRecord::of(config));
         negotiate(config);
         Ok(())
     }
@@ -125,9 +126,9 @@ impl Filesystem for Adapter {
             _ => 0,
         };
         let caller = caller_with_umask(request, umask);
-        self.answer_named(reply, (parent, name), move |vfs, entry| {
-            vfs.create(caller, entry, NodeSpec { kind, mode, rdev, target: None })
-        });
+        let node = NodeSpec { kind, mode, rdev, target: None };
+        let make = move |vfs: &Vfs, entry: EntryName<'_>| vfs.create(caller, entry, node);
+        self.answer_change((request, reply), (parent, name), make, Vfs::existing);
     }
 
     fn mkdir(
@@ -141,23 +142,20 @@ impl Filesystem for Adapter {
     ) {
         let reply = Traced::new("mkdir", request, (parent, name), reply);
         let caller = caller_with_umask(request, umask);
-        self.answer_named(reply, (parent, name), move |vfs, entry| {
-            vfs.create(
-                caller,
-                entry,
-                NodeSpec { kind: Kind::Directory, mode, rdev: 0, target: None },
-            )
-        });
+        let node = NodeSpec::directory(mode);
+        let make = move |vfs: &Vfs, entry: EntryName<'_>| vfs.create(caller, entry, node);
+        self.answer_change((request, reply), (parent, name), make, Vfs::existing);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let reply = Traced::new("unlink", request, (parent, name), reply);
-        self.answer_named(reply, (parent, name), |vfs, entry| vfs.unlink(entry));
+        self.answer_change((request, reply), (parent, name), Vfs::unlink, |_, _| Ok(()));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let reply = Traced::new("rmdir", request, (parent, name), reply);
-        self.answer_named(reply, (parent, name), |vfs, entry| vfs.remove_directory(entry));
+        let (entry, remove) = ((parent, name), Vfs::remove_directory);
+        self.answer_change((request, reply), entry, remove, |_, _| Ok(()));
     }
 
     fn symlink(
@@ -170,14 +168,10 @@ impl Filesystem for Adapter {
     ) {
         let reply = Traced::new("symlink", request, (parent, name), reply);
         let (caller, target) = (caller(request), target.as_os_str().to_owned());
-        self.answer_named(reply, (parent, name), move |vfs, entry| {
-            let target = Some(target.as_bytes());
-            vfs.create(
-                caller,
-                entry,
-                NodeSpec { kind: Kind::Symlink, mode: 0o777, rdev: 0, target },
-            )
-        });
+        let make = move |vfs: &Vfs, entry: EntryName<'_>| {
+            vfs.create(caller, entry, NodeSpec::symlink(target.as_bytes()))
+        };
+        self.answer_change((request, reply), (parent, name), make, Vfs::existing);
     }
 
     fn rename(
@@ -193,9 +187,10 @@ impl Filesystem for Adapter {
         let reply = Traced::new("rename", request, [(parent, name), (new_parent, new_name)], reply);
         let Some(mode) = rename_mode(flags) else { return reply.refuse(Errno::EINVAL) };
         let new_name = new_name.to_owned();
-        self.answer_named(reply, (parent, name), move |vfs, from| {
+        let rename = move |vfs: &Vfs, from: EntryName<'_>| {
             vfs.rename(from, entry_name(new_parent, &new_name), mode)
-        });
+        };
+        self.answer_change((request, reply), (parent, name), rename, |_, _| Ok(()));
     }
 
     fn link(
@@ -207,7 +202,8 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let reply = Traced::new("link", request, (parent, name), reply);
-        self.answer_named(reply, (parent, name), move |vfs, entry| vfs.link(ino(node), entry));
+        let link = move |vfs: &Vfs, entry: EntryName<'_>| vfs.link(ino(node), entry);
+        self.answer_change((request, reply), (parent, name), link, Vfs::existing);
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -229,12 +225,14 @@ impl Filesystem for Adapter {
         let reply = Traced::new("create", request, (parent, name), reply);
         let caller = caller_with_umask(request, umask);
         let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
-        let how = (open_mode(OpenFlags(flags)), if_exists);
-        let flags = self.open_flags();
-        self.answer_named(reply, (parent, name), move |vfs, entry| {
-            let (stat, handle) = vfs.create_and_open(caller, entry, mode, how)?;
+        let (how, flags) = (open_mode(OpenFlags(flags)), self.open_flags());
+        let make = move |vfs: &Vfs, entry: EntryName<'_>, if_exists| {
+            let (stat, handle) = vfs.create_and_open(caller, entry, mode, (how, if_exists))?;
             Ok((stat, handle, flags))
-        });
+        };
+        let open = move |vfs: &Vfs, entry: EntryName<'_>| make(vfs, entry, IfExists::Open);
+        let make = move |vfs: &Vfs, entry: EntryName<'_>| make(vfs, entry, if_exists);
+        self.answer_change((request, reply), (parent, name), make, open);
     }
 
     fn read(
@@ -249,7 +247,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         let reply = Traced::new("read", request, node, reply);
-        self.read_content(handle(number), offset, size as usize, reply);
+        self.read_content(self.file(node, number), offset, size as usize, reply);
     }
 
     fn write(
@@ -269,9 +267,9 @@ impl Filesystem for Adapter {
             true => Privileges::Drop(caller(request)),
             false => Privileges::Keep,
         };
-        let append = flags.0 & libc::O_APPEND != 0;
-        let written = Written { offset, append, bytes: data };
-        self.write_content((node, handle(number)), written, privileges, reply);
+        let (append, again) = (flags.0 & libc::O_APPEND != 0, is_sent_again(request));
+        let written = Written { offset, append, again, bytes: data };
+        self.write_content((node, self.file(node, number)), written, privileges, reply);
     }
 
     fn flush(
@@ -296,7 +294,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let reply = Traced::new("release", request, node, reply);
-        reply.answer(self.vfs.release(handle(number)));
+        reply.answer(self.vfs.release(self.file(node, number)));
     }
 
     fn fsync(
@@ -307,7 +305,7 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let (reply, id) = (Traced::new("fsync", request, node, reply), handle(number));
+        let (reply, id) = (Traced::new("fsync", request, node, reply), self.file(node, number));
         self.sync_node(ino(node), reply, move |vfs| vfs.sync(id));
     }
 
@@ -328,7 +326,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let reply = Traced::new("releasedir", request, node, reply);
-        reply.answer(self.vfs.release_directory(handle(number)));
+        reply.answer(self.vfs.release_directory(self.directory(node, number)));
     }
 
     fn readdir(
@@ -340,7 +338,8 @@ impl Filesystem for Adapter {
         reply: ReplyDirectory,
     ) {
         let mut reply = Traced::new("readdir", request, node, reply);
-        let read = self.vfs.read_directory(handle(stream), offset, |entry| reply.add(entry));
+        let stream = self.directory(node, stream);
+        let read = self.vfs.read_directory(stream, offset, |entry| reply.add(entry));
         reply.answer(read);
     }
 
@@ -353,9 +352,9 @@ impl Filesystem for Adapter {
         reply: ReplyDirectoryPlus,
     ) {
         let mut reply = Traced::new("readdirplus", request, node, reply);
-        let read = self
-            .vfs
-            .read_directory_stats(handle(stream), offset, |entry, stat| reply.add(entry, stat));
+        let stream = self.directory(node, stream);
+        let read =
+            self.vfs.read_directory_stats(stream, offset, |entry, stat| reply.add(entry, stat));
         reply.answer(read);
     }
 
@@ -387,7 +386,8 @@ impl Filesystem for Adapter {
     ) {
         let reply = Traced::new("setxattr", request, (node, name), reply);
         let (attribute, when) = ((name.as_bytes(), value), set_xattr(flags));
-        reply.answer(self.vfs.set_xattr(caller(request), ino(node), attribute, when));
+        let set = |vfs: &Vfs| vfs.set_xattr(caller(request), ino(node), attribute, when);
+        reply.answer(self.vfs.once(first_number(request), set, |_| Ok(())));
     }
 
     fn getxattr(
@@ -409,13 +409,14 @@ impl Filesystem for Adapter {
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let reply = Traced::new("removexattr", request, (node, name), reply);
-        reply.answer(self.vfs.remove_xattr(ino(node), name.as_bytes()));
+        let remove = |vfs: &Vfs| vfs.remove_xattr(ino(node), name.as_bytes());
+        reply.answer(self.vfs.once(first_number(request), remove, |_| Ok(())));
     }
 
     fn copy_file_range(
         &self,
         request: &Request,
-        _: INodeNo,
+        source_node: INodeNo,
         source: FileHandle,
         from: u64,
         node: INodeNo,
@@ -426,7 +427,8 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let reply = Traced::new("copy_file_range", request, node, reply);
-        let handles = (handle(source), (node, handle(target)));
+        let target = self.file(node, target);
+        let handles = (self.file(source_node, source), (node, target));
         self.copy_content(caller(request), handles, CopyRange { from, to, length }, reply);
     }
 
@@ -443,7 +445,8 @@ impl Filesystem for Adapter {
         let reply = Traced::new("fallocate", request, node, reply);
         let Some(what) = allocation(mode) else { return reply.refuse(Errno::EOPNOTSUPP) };
         let range = ByteRange { offset, length };
-        self.allocate_content(caller(request), (node, handle(number)), (range, what), reply);
+        let file = (node, self.file(node, number));
+        self.allocate_content(caller(request), file, (range, what), reply);
     }
 
     fn lseek(
@@ -457,7 +460,7 @@ impl Filesystem for Adapter {
     ) {
         let reply = Traced::new("lseek", request, node, reply);
         let Some(whence) = seek_whence(whence) else { return reply.refuse(Errno::EINVAL) };
-        let id = handle(number);
+        let id = self.file(node, number);
         let attempt = self.vfs.seek(id, offset, whence);
         self.answer_or_fetch(reply, attempt, |vfs| async move {
             vfs.seek_fetching(id, offset, whence).await

@@ -108,9 +108,9 @@ impl Adapter {
             Ok(Availability::Missing(_)) => {
                 let (vfs, kernel) = (Arc::clone(&self.vfs), self.kernel.clone());
                 let bytes = written.bytes.to_vec();
-                let (offset, append) = (written.offset, written.append);
+                let Written { offset, append, again, .. } = written;
                 let write = async move {
-                    let written = Written { offset, append, bytes: &bytes };
+                    let written = Written { offset, append, again, bytes: &bytes };
                     let effect = vfs.write_fetching(id, written, privileges).await?;
                     kernel.invalidate_mode(node, effect);
                     Ok(length)

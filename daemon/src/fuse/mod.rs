@@ -14,7 +14,10 @@ mod deferred;
 mod mount;
 mod named;
 mod notify;
+mod open;
+mod takeover;
 mod trace;
 mod translate;
 
 pub(crate) use mount::{Audience, Error, Mount, Options, Writable, kernel_option};
+pub(crate) use takeover::{Inherited, SessionRecord};

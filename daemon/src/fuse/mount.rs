@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use crate::vfs::Vfs;
 
 use super::adapter::Adapter;
 use super::notify::{self, Kernel};
+use super::takeover::{self, Inherited, SessionRecord};
 
 /// Subtype of the mount, so that it is listed as `fuse.miaofs`.
 const SUBTYPE: &str = "subtype=miaofs";
@@ -112,13 +114,16 @@ pub(crate) enum Error {
 #[derive(Debug)]
 pub(crate) struct Mount {
     mountpoint: PathBuf,
-    unmounter: Mutex<SessionUnmounter>,
+    /// None for a session that was taken over: the library does not know how it was mounted.
+    unmounter: Option<Mutex<SessionUnmounter>>,
     session: Mutex<Option<JoinHandle<io::Result<()>>>>,
+    device: OwnedFd,
+    record: SessionRecord,
 }
 
 impl Mount {
-    /// Mounts the file system; requests are answered when this returns. Tasks run on `runtime`,
-    /// `invalidations` of the engine are passed on to the kernel.
+    /// Mounts the file system, or goes on with a session that was `inherited`; requests are answered when this returns.
+    /// Tasks run on `runtime`, `invalidations` of the engine are passed on to the kernel.
     ///
     /// # Errors
     /// [`Error::Option`], and [`Error::Mount`] where the kernel or fusermount3 refuses.
@@ -127,23 +132,47 @@ impl Mount {
         invalidations: UnboundedReceiver<Invalidation>,
         mountpoint: &Path,
         options: &Options,
-        runtime: Handle,
+        (inherited, runtime): (Option<Inherited>, Handle),
     ) -> Result<Self, Error> {
         let failed = |source| Error::Mount { mountpoint: mountpoint.to_owned(), source };
         let config = config(options)?;
         let kernel = Kernel::default();
         let adapter = Adapter::new(Arc::clone(&vfs), runtime, kernel.clone());
-        let mut session = Session::new(adapter, mountpoint, &config).map_err(failed)?;
-        let unmounter = Mutex::new(session.unmount_callable());
+        let record = adapter.record();
+        let session = match &inherited {
+            Some(inherited) => takeover::take_over(adapter, inherited, &config),
+            None => Session::new(adapter, mountpoint, &config),
+        };
+        let mut session = session.map_err(failed)?;
+        let unmounter = inherited.is_none().then(|| Mutex::new(session.unmount_callable()));
+        let device = session.as_fd().try_clone_to_owned().map_err(failed)?;
         kernel.mounted(&session.notifier());
         notify::spawn(&session.notifier(), &vfs, invalidations).map_err(failed)?;
+        let notifier = session.notifier();
         let session = thread::Builder::new()
             .name("fuse".to_owned())
             .spawn(move || session.run())
             .map_err(failed)?;
-        raise_read_ahead(mountpoint);
-        let session = Mutex::new(Some(session));
-        Ok(Self { mountpoint: mountpoint.to_owned(), unmounter, session })
+        match inherited {
+            Some(_) => {
+                takeover::begin_anew(&device);
+                notify::forget_everything(&notifier, &vfs).map_err(failed)?;
+            }
+            None => raise_read_ahead(mountpoint),
+        }
+        let record = record.get().copied();
+        Ok(Self {
+            mountpoint: mountpoint.to_owned(),
+            unmounter,
+            session: Mutex::new(Some(session)),
+            device,
+            record: record.expect("the session has begun"),
+        })
+    }
+
+    /// The descriptor of the session and the kernel's side of it, for whoever may start a successor.
+    pub(crate) fn session(&self) -> (BorrowedFd<'_>, SessionRecord) {
+        (self.device.as_fd(), self.record)
     }
 
     /// Unmounts. If a program still uses the mount, it leaves the tree of files now and ends when the
@@ -152,8 +181,14 @@ impl Mount {
     /// # Errors
     /// [`Error::Unmount`].
     pub(crate) fn unmount(&self) -> Result<(), Error> {
-        let mut unmounter = self.unmounter.lock().unwrap_or_else(PoisonError::into_inner);
-        unmounter.unmount().or_else(|error| self.detach(error))
+        let unmounted = match &self.unmounter {
+            Some(unmounter) => unmounter.lock().unwrap_or_else(PoisonError::into_inner).unmount(),
+            None => {
+                let flags = UnmountFlags::empty();
+                rustix::mount::unmount(&self.mountpoint, flags).map_err(io::Error::from)
+            }
+        };
+        unmounted.or_else(|error| self.detach(error))
     }
 
     fn detach(&self, busy: io::Error) -> Result<(), Error> {
@@ -198,7 +233,8 @@ fn config(options: &Options) -> Result<Config, Error> {
     };
     let cores = thread::available_parallelism().map_or(THREADS_MIN, usize::from);
     config.n_threads = Some(cores.clamp(THREADS_MIN, THREADS_MAX));
-    config.clone_fd = true;
+    // Requests that were read through a descriptor of the daemon's own would end with it.
+    config.clone_fd = false;
     Ok(config)
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use fuser::INodeNo;
+use fuser::{INodeNo, Request};
 use tracing::Instrument;
 
 use crate::store::run_blocking;
@@ -11,6 +11,7 @@ use crate::vfs::{EntryName, Error, Vfs};
 
 use super::adapter::Adapter;
 use super::answer::Answer;
+use super::takeover::first_number;
 use super::trace::Traced;
 use super::translate::entry_name;
 
@@ -30,6 +31,24 @@ impl Adapter {
         }
         let name = name.to_owned();
         self.answer_with_names(reply, move |vfs| operation(vfs, entry_name(parent, &name)));
+    }
+
+    /// Answers with what a change of names says, which is made once, also when the kernel sends the request again: then
+    /// `done` says what it has come to.
+    pub(super) fn answer_change<T, R>(
+        &self,
+        (request, reply): (&Request, Traced<R>),
+        name: (INodeNo, &OsStr),
+        change: impl FnOnce(&Vfs, EntryName<'_>) -> Result<T, Error> + Send + 'static,
+        done: impl FnOnce(&Vfs, EntryName<'_>) -> Result<T, Error> + Send + 'static,
+    ) where
+        T: Send + 'static,
+        R: Answer<T> + Send + 'static,
+    {
+        let number = first_number(request);
+        self.answer_named(reply, name, move |vfs, entry| {
+            vfs.once(number, |vfs| change(vfs, entry), |vfs| done(vfs, entry))
+        });
     }
 
     /// Answers with what an operation says once the names are here.

@@ -14,11 +14,14 @@ use std::thread;
 use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::store::Invalidation;
+use crate::store::{Ino, Invalidation};
 use crate::vfs::{ModeEffect, Vfs};
 
 /// Threads that invalidate: so many reads may wait for the network before an invalidation has to wait.
 const THREADS: usize = 4;
+
+/// Nodes that are looked up at once to be forgotten.
+const FORGOTTEN: usize = 1000;
 
 /// A negative offset leaves the pages alone and invalidates attributes only.
 const ATTRIBUTES_ONLY: i64 = -1;
@@ -70,6 +73,23 @@ pub(super) fn spawn(
             }
         })?;
     }
+    Ok(())
+}
+
+/// Has the kernel drop the attributes and pages that it has of any node: the daemon before may not have told it all.
+pub(super) fn forget_everything(notifier: &Notifier, vfs: &Arc<Vfs>) -> io::Result<()> {
+    let (notifier, vfs) = (notifier.clone(), Arc::downgrade(vfs));
+    thread::Builder::new().name("notify-all".to_owned()).spawn(move || {
+        let mut after = Ino(0);
+        while let Some(Ok(nodes)) = vfs.upgrade().map(|vfs| vfs.nodes_after(after, FORGOTTEN)) {
+            let Some(last) = nodes.last() else { return };
+            after = *last;
+            for node in nodes {
+                // Most are not in the kernel's memory.
+                let _unknown = notifier.inval_inode(INodeNo(node.0), 0, 0);
+            }
+        }
+    })?;
     Ok(())
 }
 

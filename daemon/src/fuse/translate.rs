@@ -5,15 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, FopenFlags, INodeNo, OpenAccMode, OpenFlags,
-    RenameFlags, Request, TimeOrNow,
+    Errno, FileAttr, FileType, FopenFlags, INodeNo, OpenAccMode, OpenFlags, RenameFlags, Request,
+    TimeOrNow,
 };
 use miaofs::protocol::files::Kind;
 
 use crate::store::{Access, Growth, Ino, SeekWhence};
 use crate::vfs::{
-    self, Allocation, Caller, DirCache, EntryName, HandleId, OpenMode, RenameMode, SetXattr, Stat,
-    Time, Truncate,
+    self, Allocation, Caller, DirCache, EntryName, OpenMode, RenameMode, SetXattr, Stat, Time,
+    Truncate,
 };
 
 /// The size of I/O that programs are advised to use, in bytes.
@@ -35,10 +35,6 @@ pub(super) fn caller_with_umask(request: &Request, umask: u32) -> Caller {
 
 pub(super) fn entry_name(parent: INodeNo, name: &OsStr) -> EntryName<'_> {
     EntryName { parent: ino(parent), name: name.as_bytes() }
-}
-
-pub(super) fn handle(number: FileHandle) -> HandleId {
-    HandleId(number.0)
 }
 
 /// The errno of an error; what broke is logged, here and only here.

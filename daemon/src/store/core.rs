@@ -1,5 +1,6 @@
 //! The store itself: its parts, each with its lock, and how the tree is read and changed.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -41,6 +42,8 @@ pub(crate) struct Store {
     pub(super) options: StoreOptions,
     pub(super) tree: Mutex<Tree>,
     /// Inodes that the kernel may use without a name.
+    /// Requests that the daemon before this one has done, and may not have answered.
+    pub(super) done: HashSet<u64>,
     pub(super) pinned: Pinned,
     /// Answers those who read while a long transaction has the tree.
     pub(super) frozen: FrozenTree,
@@ -120,6 +123,11 @@ impl Store {
             })?;
         }
         Ok(Durable(()))
+    }
+
+    /// True if the daemon before this one, with whose session this one goes on, has done what a request asks for.
+    pub(crate) fn has_done(&self, request: u64) -> bool {
+        self.done.contains(&request)
     }
 
     /// The kernel does not know this number any more. Without a name the node ends with the next change, or soon.
@@ -213,7 +221,8 @@ impl Store {
         if inode.attributes().dirty {
             tree.flush_attributes_later(inode.ino);
         }
-        let ends = !inode.is_open() && tree.record(inode.ino)?.is_orphan();
+        let is_held = inode.is_open() || tree.pinned.holds(inode.ino);
+        let ends = !is_held && tree.record(inode.ino)?.is_orphan();
         if ends || tree.waiting_to_flush() > WAITING_MAX {
             tree.transact(|tree| if ends { tree.reap(inode.ino) } else { tree.begin().map(drop) })?;
         }

@@ -76,6 +76,7 @@ pub(crate) use inodes::chunks::BLOCK_SIZE;
 pub(crate) use invalidation::Invalidation;
 pub(crate) use node::{Access, Attributes, Child, Ino, NewNode, Node};
 pub(crate) use tree::change::Change;
+pub(crate) use tree::requests::working_for;
 pub(crate) use tree::view::View;
 
 #[cfg(test)]

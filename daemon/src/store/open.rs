@@ -1,5 +1,6 @@
 //! Opening and closing a state directory.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -12,13 +13,14 @@ use super::disk::journal::Journal;
 use super::disk::lock::Lock;
 use super::disk::reserve::Reserve;
 use super::disk::space::DiskSpace;
-use super::disk::{chunk_rows, manifest_rows, meta, schema};
+use super::disk::{chunk_rows, inode_queries, manifest_rows, meta, request_rows, schema};
 use super::error::{Error, while_doing};
 use super::tree::frozen::FrozenTree;
 use super::tree::pinned::Pinned;
 use super::tree::transaction::Tree;
 use super::untold::Untold;
-use super::upkeep::{recovery, timer};
+use super::upkeep::recovery::{self, Orphans};
+use super::upkeep::timer;
 
 impl Store {
     /// Opens the state directory, making what is missing and mending what a crash left behind.
@@ -26,6 +28,19 @@ impl Store {
     /// # Errors
     /// [`Error::Locked`] when another process has it open.
     pub(crate) fn open(dir: &Path, options: StoreOptions) -> Result<Arc<Self>, Error> {
+        Self::open_with(dir, options, Orphans::Reap)
+    }
+
+    /// The same for a daemon that goes on with the session of one that ended: programs may have open whatever has no
+    /// name. It stays until the kernel forgets it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_again(dir: &Path, options: StoreOptions) -> Result<Arc<Self>, Error> {
+        Self::open_with(dir, options, Orphans::Keep)
+    }
+
+    fn open_with(dir: &Path, options: StoreOptions, orphans: Orphans) -> Result<Arc<Self>, Error> {
         fs::create_dir_all(dir).map_err(while_doing("making the state directory"))?;
         let lock = Lock::take(dir)?;
         let reserve = Reserve::new(dir, options.free_floor);
@@ -35,17 +50,26 @@ impl Store {
         let database = dir.join("state.db");
         let db = schema::open_database(&database)?;
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
-        recovery::recover(&db, &data, dir)?;
+        recovery::recover(&db, &data, (dir, orphans))?;
         manifest_rows::sweep_manifests(&db)?;
         let journal = Journal::new(&database)?;
         // That it is open must be known before anything else can change.
         journal.sync()?;
         let pinned = Pinned::default();
+        let mut done = HashSet::new();
+        match orphans {
+            Orphans::Keep => {
+                pinned.pin_files(inode_queries::orphans(&db)?);
+                done = request_rows::all(&db)?;
+            }
+            Orphans::Reap => request_rows::clear(&db)?,
+        }
         let store = Arc::new(Self {
             options,
             journal,
             tree: Mutex::new(Tree::new(db, Arc::clone(&data), pinned.clone())?),
             pinned,
+            done,
             frozen: FrozenTree::default(),
             data,
             dirtied: watch::Sender::new(0),

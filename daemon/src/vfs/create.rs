@@ -27,6 +27,18 @@ pub(crate) struct NodeSpec<'a> {
     pub target: Option<&'a [u8]>,
 }
 
+impl<'a> NodeSpec<'a> {
+    /// A directory.
+    pub(crate) const fn directory(mode: u32) -> Self {
+        Self { kind: Kind::Directory, mode, rdev: 0, target: None }
+    }
+
+    /// A symlink, whose permissions nobody looks at.
+    pub(crate) const fn symlink(target: &'a [u8]) -> Self {
+        Self { kind: Kind::Symlink, mode: 0o777, rdev: 0, target: Some(target) }
+    }
+}
+
 impl Vfs {
     /// Makes a node at a name that is free.
     ///

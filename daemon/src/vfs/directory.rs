@@ -12,7 +12,7 @@ use crate::store::{Child, Ino, View};
 
 use super::lookup::{directory, stat};
 use super::streams::DirStream;
-use super::{DirCache, Error, HandleId, Stat, Vfs};
+use super::{DirCache, Error, HandleId, SessionState, Stat, Vfs};
 
 const AFTER_DOT: u64 = 1;
 const AFTER_DOTS: u64 = 2;
@@ -42,6 +42,17 @@ impl Vfs {
             Kind::Directory => Ok(self.streams.insert(ino, view.last_cookie(ino)?)),
             _ => Err(Error::NotDirectory),
         })
+    }
+
+    /// Opens a directory again that a program opened with a daemon before this one, of whose session this one goes on.
+    pub(crate) fn keep_directory_open(&self, ino: Ino, id: HandleId) {
+        if self.settings.session != SessionState::Inherited || self.streams.contains(id) {
+            return;
+        }
+        match self.view(|view| Ok(view.last_cookie(ino)?)) {
+            Ok(end) => self.streams.insert_again(id, ino, end),
+            Err(error) => tracing::debug!(%error, %ino, "a directory cannot be opened again"),
+        }
     }
 
     /// Closes it.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use crate::store::{Content, Ino};
+use crate::store::{Access, Content, Ino};
 
 use super::Error;
 
@@ -28,18 +28,37 @@ impl Handle {
 }
 
 /// All open files.
-#[derive(Debug, Default)]
+///
+/// The lowest bit of a number says whether the file may be written to, so that a daemon which goes on with the session of
+/// another one can open it again.
+#[derive(Debug)]
 pub(super) struct Handles {
     last: AtomicU64,
     open: RwLock<HashMap<HandleId, Arc<Handle>>>,
 }
 
+impl Default for Handles {
+    fn default() -> Self {
+        Self { last: AtomicU64::new(first_number()), open: RwLock::default() }
+    }
+}
+
 impl Handles {
-    pub(super) fn insert(&self, handle: Handle) -> HandleId {
-        let id = HandleId(self.last.fetch_add(1, Ordering::Relaxed) + 1);
-        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        open.insert(id, Arc::new(handle));
+    pub(super) fn insert(&self, handle: Handle, access: Access) -> HandleId {
+        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let id = HandleId(number << 1 | u64::from(access == Access::Write));
+        self.insert_again(id, handle);
         id
+    }
+
+    /// Takes in a file under the number that a daemon before this one has given it.
+    pub(super) fn insert_again(&self, id: HandleId, handle: Handle) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        open.entry(id).or_insert_with(|| Arc::new(handle));
+    }
+
+    pub(super) fn contains(&self, id: HandleId) -> bool {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
     }
 
     pub(super) fn get(&self, id: HandleId) -> Result<Arc<Handle>, Error> {
@@ -58,6 +77,18 @@ impl Handles {
     pub(super) fn remove(&self, id: HandleId) -> Result<Arc<Handle>, Error> {
         let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
         open.remove(&id).ok_or(Error::BadHandle)
+    }
+}
+
+/// Number above all that a daemon before this one gave out: the time in milliseconds, and room for a million a millisecond.
+pub(super) fn first_number() -> u64 {
+    (super::now() / 1_000_000).unsigned_abs() << 20
+}
+
+impl HandleId {
+    /// Access with which a file of this number was opened.
+    pub(super) const fn access(self) -> Access {
+        if self.0 & 1 == 1 { Access::Write } else { Access::Read }
     }
 }
 

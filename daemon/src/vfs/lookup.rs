@@ -22,6 +22,14 @@ pub(crate) struct Stat {
 }
 
 impl Vfs {
+    /// The node at a name that is there.
+    ///
+    /// # Errors
+    /// [`Error::NoName`], and those of [`Self::lookup`].
+    pub(crate) fn existing(&self, entry: EntryName<'_>) -> Result<Stat, Error> {
+        self.lookup(entry)?.ok_or(Error::NoName)
+    }
+
     /// The node at a name, or `None` if there is none.
     ///
     /// # Errors

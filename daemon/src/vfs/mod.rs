@@ -39,7 +39,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use miaofs::protocol::name::NAME_MAX;
 
-use crate::store::{Change, Ino, Store, View};
+use crate::store::{self, Change, Ino, Store, View};
 use crate::sync::Engine;
 
 pub(crate) use allocate::{Allocation, ByteRange};
@@ -71,11 +71,24 @@ pub(crate) enum SyncMode {
     Remote,
 }
 
+/// Origin and keeper of the session with the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SessionState {
+    /// Begun by this daemon, and ends with it.
+    Alone,
+    /// Begun by this daemon, and kept when it dies.
+    Kept,
+    /// Begun by a daemon that died: programs have files open that this one does not know.
+    Inherited,
+}
+
 /// Settings of a mount.
 #[derive(Debug, Clone)]
 pub(crate) struct MountSettings {
     /// Place that `close` and `fsync` wait for.
     pub sync: SyncMode,
+    /// Origin and keeper of the session with the kernel.
+    pub session: SessionState,
     /// Owners and permissions that are shown.
     pub presentation: Presentation,
     /// The daemon's control socket, which the root directory names in an xattr; its directory is
@@ -138,9 +151,37 @@ impl Vfs {
         !self.store.untold().contains(ino)
     }
 
+    /// Numbers of nodes by rising number, beginning after `after`, at most so many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn nodes_after(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, Error> {
+        Ok(self.store.nodes_after(after, limit)?)
+    }
+
     /// The kernel has dropped them.
     pub(crate) fn pages_were_dropped(&self, ino: Ino) {
         self.store.untold().told(ino);
+    }
+
+    /// Does what a request asks for, which may be done once only: one that the daemon before this one has done and not
+    /// answered is answered by `done`. `request` is the kernel's number of it.
+    ///
+    /// # Errors
+    /// Those of either.
+    pub(crate) fn once<T>(
+        &self,
+        request: u64,
+        change: impl FnOnce(&Self) -> Result<T, Error>,
+        done: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        match self.settings.session {
+            SessionState::Alone => change(self),
+            SessionState::Inherited if self.store.has_done(request) => done(self),
+            SessionState::Kept | SessionState::Inherited => {
+                store::working_for(request, || change(self))
+            }
+        }
     }
 
     fn view<T>(&self, f: impl FnOnce(&mut View<'_>) -> Result<T, Error>) -> Result<T, Error> {

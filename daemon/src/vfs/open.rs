@@ -11,7 +11,9 @@ use super::create::make_at_free_name;
 use super::handles::Handle;
 use super::lookup::stat;
 use super::write::Privileges;
-use super::{Caller, EntryName, Error, HandleId, NodeSpec, Stat, Vfs, check_name, now};
+use super::{
+    Caller, EntryName, Error, HandleId, NodeSpec, SessionState, Stat, Vfs, check_name, now,
+};
 
 /// Treatment of the content on opening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +62,7 @@ impl Vfs {
         if mode.truncate == Truncate::Yes {
             self.truncate(caller, &handle)?;
         }
-        Ok(self.handles.insert(handle))
+        Ok(self.handles.insert(handle, mode.access))
     }
 
     /// Makes a regular file and opens it; one that is there already is opened. Both are one transaction, so a name
@@ -96,7 +98,7 @@ impl Vfs {
             }
             Found::Existing => {}
         }
-        Ok((self.present(stat), self.handles.insert(handle)))
+        Ok((self.present(stat), self.handles.insert(handle, mode.access)))
     }
 
     fn truncate(&self, caller: Caller, handle: &Handle) -> Result<(), Error> {
@@ -105,6 +107,19 @@ impl Vfs {
             Availability::Missing(_) => return Err(Error::NotHere),
         }
         self.drop_privileges(handle.content.ino(), Privileges::Drop(caller)).map(drop)
+    }
+
+    /// Opens a file again that a program opened with a daemon before this one, of whose session this one goes on.
+    ///
+    /// It is not opened when it is gone, which whatever needs it then says.
+    pub(crate) fn keep_open(&self, ino: Ino, id: HandleId) {
+        if self.settings.session != SessionState::Inherited || self.handles.contains(id) {
+            return;
+        }
+        match self.store.open_content(ino, id.access()) {
+            Ok(content) => self.handles.insert_again(id, Handle::new(content)),
+            Err(error) => tracing::debug!(%error, %ino, "a file cannot be opened again"),
+        }
     }
 
     /// Closes a file. The store tells the engine of what was written.

@@ -53,10 +53,11 @@ impl Vfs {
     }
 }
 
-/// A file without a name lives while it is open here. Of all else only the kernel knows whether it is still open.
+/// A file without a name lives while it is open here. Of all else only the kernel knows whether it is still open; of files
+/// as well, if they may have been opened with a daemon before this one.
 pub(super) fn pin_unless_file(change: &mut Change<'_>, ino: Ino, kind: Kind) {
     match kind {
-        Kind::File => {}
+        Kind::File if !change.pins_files() => {}
         _ => change.pin(ino),
     }
 }

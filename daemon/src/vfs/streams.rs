@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::store::Ino;
 
+use super::handles::first_number;
 use super::{Error, HandleId};
 
 /// Use of the kernel's cache of a directory's entries by one reader.
@@ -46,7 +47,7 @@ impl DirStream {
 #[derive(Debug, Default)]
 pub(super) struct Streams(Mutex<Open>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     last: u64,
     streams: HashMap<HandleId, Arc<DirStream>>,
@@ -54,7 +55,26 @@ struct Open {
     cached: HashSet<Ino>,
 }
 
+impl Default for Open {
+    fn default() -> Self {
+        Self { last: first_number(), streams: HashMap::new(), cached: HashSet::new() }
+    }
+}
+
 impl Streams {
+    /// Opens a directory again under the number that a daemon before this one has given it. Its kernel may have cached
+    /// entries, of which nobody knows any more.
+    pub(super) fn insert_again(&self, id: HandleId, ino: Ino, end: u64) {
+        let mut open = self.lock();
+        let stream =
+            || Arc::new(DirStream { ino, cache: DirCache::Bypass, end: AtomicU64::new(end) });
+        open.streams.entry(id).or_insert_with(stream);
+    }
+
+    pub(super) fn contains(&self, id: HandleId) -> bool {
+        self.lock().streams.contains_key(&id)
+    }
+
     /// Opens a directory whose last entry has the cookie `end`.
     pub(super) fn insert(&self, ino: Ino, end: u64) -> (HandleId, DirCache) {
         let mut open = self.lock();

@@ -32,6 +32,8 @@ pub(crate) struct Written<'a> {
     pub offset: u64,
     /// True for a file that was opened with `O_APPEND`: they belong to its end, wherever that is.
     pub append: bool,
+    /// True for a request that the kernel sends again, since the daemon before this one did not answer it.
+    pub again: bool,
     /// The bytes.
     pub bytes: &'a [u8],
 }
@@ -77,7 +79,9 @@ impl Vfs {
         if first || privileges != Privileges::Keep {
             effect = self.drop_privileges(handle.content.ino(), privileges)?;
         }
-        let Written { offset, append, bytes } = written;
+        let Written { offset, append, again, bytes } = written;
+        // What was begun with is gone on with at its place, not appended once more.
+        let append = append && !(again && handle.content.begins_at(offset, bytes)?);
         let missing = match append {
             true => match handle.content.append(bytes, now())? {
                 Availability::Ready(at) => {

@@ -9,7 +9,7 @@ mod editors;
 mod listings;
 mod locks;
 mod names;
-mod other;
+pub(crate) mod other;
 mod postgres;
 mod sharing;
 mod version_control;

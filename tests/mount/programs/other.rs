@@ -44,7 +44,7 @@ for line in sys.stdin:
 const LIMIT: Duration = seconds(30);
 
 /// The process; it is killed when dropped.
-pub(super) struct Other {
+pub(crate) struct Other {
     child: Child,
     input: ChildStdin,
     answers: Receiver<String>,
@@ -52,7 +52,7 @@ pub(super) struct Other {
 
 impl Other {
     /// Starts in a directory.
-    pub(super) fn new(directory: &Path) -> Self {
+    pub(crate) fn new(directory: &Path) -> Self {
         let mut command = program("python3", "python3");
         command.args(["-c", LOOP]).current_dir(directory);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -63,37 +63,37 @@ impl Other {
 
     /// Does one step and answers what came of it.
     #[track_caller]
-    pub(super) fn run(&mut self, line: &str) -> String {
+    pub(crate) fn run(&mut self, line: &str) -> String {
         self.begin(line);
         self.answer(line)
     }
 
     /// Does one step that must answer nothing.
     #[track_caller]
-    pub(super) fn must(&mut self, line: &str) {
+    pub(crate) fn must(&mut self, line: &str) {
         assert_eq!(self.run(line), "None", "{line}");
     }
 
     /// Begins a step that may block.
-    pub(super) fn begin(&mut self, line: &str) {
+    pub(crate) fn begin(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
         self.input.flush().unwrap();
     }
 
     /// Result of the step that was begun.
     #[track_caller]
-    pub(super) fn answer(&mut self, step: &str) -> String {
+    pub(crate) fn answer(&mut self, step: &str) -> String {
         let answer = self.answers.recv_timeout(LIMIT);
         answer.unwrap_or_else(|_| panic!("no answer within {LIMIT:?}: {step}"))
     }
 
     /// The number of the process.
-    pub(super) fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// `kill -9`.
-    pub(super) fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -108,7 +108,7 @@ impl Drop for Other {
 
 /// Waits until some process waits for a lock of this file, as /proc/locks says.
 #[track_caller]
-pub(super) fn wait_for_a_waiter(file: &Path) {
+pub(crate) fn wait_for_a_waiter(file: &Path) {
     let metadata = std::fs::metadata(file).unwrap();
     let (device, inode) = (metadata.dev(), metadata.ino());
     let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));

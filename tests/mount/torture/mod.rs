@@ -12,6 +12,7 @@ mod conflict;
 mod crash;
 mod faults;
 mod full_disk;
+mod takeover;
 mod writer;
 
 pub(crate) use crate::filesystem::torture::Torture;

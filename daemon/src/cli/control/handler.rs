@@ -11,9 +11,14 @@ use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::{Error, Exit, Report};
 use crate::store::{self, Ino, run_blocking};
 use crate::sync::{Engine, FlushError, Refusal, Scope, ServerState, Status, with_causes};
+use crate::vfs::SessionState;
 
 /// Time between two reports of progress to a command that waits.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
+/// Exit code of a daemon that hands over.
+pub(crate) const HANDED_OVER: i32 = 64;
+/// Time in which a command gets the answer of a daemon that ends then.
+const ANSWER_TIME: Duration = Duration::from_millis(20);
 /// Refused nodes that a message names.
 const REFUSED_MAX: usize = 5;
 /// Longest wait of a sign-in for the engine to use its new session,
@@ -27,12 +32,14 @@ pub(crate) struct RequestHandler {
     engine: Engine,
     mountpoint: PathBuf,
     state: StateDir,
+    session: SessionState,
 }
 
 impl RequestHandler {
     /// Handles requests for the daemon that carries out this plan.
-    pub(crate) fn new(engine: &Engine, plan: &MountPlan) -> Self {
+    pub(crate) fn new(engine: &Engine, plan: &MountPlan, session: SessionState) -> Self {
         Self {
+            session,
             engine: engine.clone(),
             mountpoint: plan.mountpoint.clone(),
             state: plan.state.clone(),
@@ -51,6 +58,7 @@ impl RequestHandler {
                 self.flush(ino.map_or(Scope::All, |ino| Scope::Tree(Ino(ino))), &answers).await
             }
             Request::SignedIn => self.sign_in_again().await,
+            Request::HandOver => self.hand_over(),
         };
         // A command that does not wait for its answer has what it wants.
         let _ = answers.send(last).await;
@@ -64,6 +72,7 @@ impl RequestHandler {
                 mountpoint: self.mountpoint.clone(),
                 state_dir: self.state.path().to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                supervised: self.session != SessionState::Alone,
                 engine,
             })),
             Err(error) => Response::Failed(Error::Store(error).report()),
@@ -105,6 +114,23 @@ impl RequestHandler {
         };
         // The server may be away; the session is remembered all the same.
         let _ = tokio::time::timeout(SIGN_IN_LIMIT, signed_in).await;
+    }
+
+    /// Ends the daemon, once the command may have its answer. The kernel sends what is not answered then to the next one.
+    fn hand_over(&self) -> Response {
+        if self.session == SessionState::Alone {
+            return Response::Failed(Report {
+                exit: Exit::Failed,
+                message: "this daemon runs in the foreground, so nobody keeps its mount".into(),
+                next: Some("end it and start it again".into()),
+            });
+        }
+        tracing::info!("handing over to the program that is installed now");
+        tokio::spawn(async {
+            tokio::time::sleep(ANSWER_TIME).await;
+            std::process::exit(HANDED_OVER);
+        });
+        Response::Done
     }
 
     async fn sign_in_again(&self) -> Response {

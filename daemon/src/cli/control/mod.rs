@@ -40,6 +40,8 @@ pub(super) enum Request {
     },
     /// The account file has a new session: go on with it.
     SignedIn,
+    /// End, so that the program which is installed now takes over.
+    HandOver,
 }
 
 /// Treatment of deletions that are too many to be sent without asking.
@@ -82,6 +84,9 @@ pub(super) struct DaemonStatus {
     pub state_dir: PathBuf,
     /// The daemon's version.
     pub version: String,
+    /// True if the mount outlives this daemon, and another one takes over.
+    #[serde(default)]
+    pub supervised: bool,
     /// Status of the engine.
     #[serde(flatten)]
     pub engine: Status,

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::readiness::{Readiness, StartupReport};
@@ -34,24 +35,33 @@ pub(crate) fn start(plan: &MountPlan) -> Result<Readiness, Error> {
     }
 }
 
+/// The supervisor, whose daemon says on the supervisor's stdout that the mount is usable.
 fn command(plan: &MountPlan) -> Result<Command, Error> {
     let program = env::current_exe()
         .map_err(|source| Error::System { action: "find this program", source })?;
+    let mut command = in_role(&program, plan, "--supervise");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(open_log(&plan.state)?);
+    Ok(command)
+}
+
+/// The daemon itself, with the descriptors of the supervisor that starts it.
+pub(super) fn daemon_command(program: &Path, plan: &MountPlan) -> Command {
+    in_role(program, plan, "--report-readiness")
+}
+
+fn in_role(program: &Path, plan: &MountPlan, role: &str) -> Command {
     let mut command = Command::new(program);
     command
         .arg0("miaofs")
         .arg("--state-dir")
         .arg(plan.state.path())
         .args(plan.log.iter().flat_map(|filter| ["--log", filter]))
-        .args(["mount", "--foreground", "--report-readiness", "-o"])
+        .args(["mount", "--foreground", role, "-o"])
         .arg(plan.options.to_string())
         .arg("--")
         .arg(&plan.mountpoint)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(open_log(&plan.state)?)
         .current_dir("/");
-    Ok(command)
+    command
 }
 
 fn open_log(state: &StateDir) -> Result<File, Error> {

@@ -3,8 +3,10 @@
 //! It stands on all other wings and puts the layers below together.
 
 pub(super) mod background;
+pub(super) mod handover;
 pub(super) mod readiness;
 mod serve;
 mod signals;
+pub(super) mod supervisor;
 
 pub(super) use serve::run;

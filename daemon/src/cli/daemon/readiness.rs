@@ -48,6 +48,8 @@ pub(crate) enum ReadinessSink {
     Terminal,
     /// To the process that started it in the background.
     Parent,
+    /// To nobody: programs use the mount already.
+    Nobody,
 }
 
 impl ReadinessSink {
@@ -63,6 +65,7 @@ impl ReadinessSink {
     /// Says that the mount is usable.
     pub(crate) fn ready(self, ready: &Readiness) {
         match self {
+            Self::Nobody => {}
             Self::Terminal => output::line(ready),
             Self::Parent => send_to_parent(&StartupReport::Ready(ready.clone())),
         }

@@ -9,12 +9,14 @@
 //! The order of ending loses nothing: what programs were told is saved is in the store from the start.
 
 use std::num::NonZeroU64;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tokio::runtime::Handle;
 
+use super::handover;
 use super::readiness::{Readiness, ReadinessSink};
 use super::signals::Signals;
 use crate::cli::control::client as control_client;
@@ -26,7 +28,7 @@ use crate::cli::state::account::Account;
 use crate::cli::state::session;
 use crate::cli::state::settings::{self, Settings};
 use crate::cli::terminal::error::Error;
-use crate::fuse::{self, Mount};
+use crate::fuse::{self, Inherited, Mount};
 use crate::store::{self, Store, StoreOptions};
 use crate::sync::{self, Engine, ServerState, with_causes};
 use crate::vfs::{self, Vfs};
@@ -47,20 +49,28 @@ const GREETING_STEP: Duration = Duration::from_millis(10);
 /// Runs the daemon until it is unmounted or told to end.
 pub(crate) fn run(plan: &MountPlan, sink: ReadinessSink) -> Result<(), Error> {
     let settings = Settings::load(&plan.state)?;
-    let store = open_store(plan, &settings)?;
+    let session = Handover { supervisor: handover::supervisor(), inherited: handover::inherited() };
+    let store = open_store(plan, &settings, session.inherited.is_some())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|source| Error::System { action: "start the daemon's threads", source })?;
-    let result = runtime.block_on(serve(plan, &settings, &store, sink));
+    let result = runtime.block_on(serve(plan, &settings, &store, (sink, session)));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let synced = store.sync_all().map_err(Error::Store);
     tracing::info!("ended");
     result.and(synced.map(drop))
 }
 
-fn open_store(plan: &MountPlan, settings: &Settings) -> Result<Arc<Store>, Error> {
+/// Descriptors from the supervisor, if there is one.
+struct Handover {
+    supervisor: Option<OwnedFd>,
+    /// The session of a daemon that died, to go on with.
+    inherited: Option<Inherited>,
+}
+
+fn open_store(plan: &MountPlan, settings: &Settings, again: bool) -> Result<Arc<Store>, Error> {
     plan.state.create()?;
     let cache_size = plan.options.cache_size.or(settings.cache_size.map(|size| size.0));
     let free_floor = settings.free_floor.map(|size| size.0);
@@ -70,7 +80,8 @@ fn open_store(plan: &MountPlan, settings: &Settings) -> Result<Arc<Store>, Error
     };
     let deadline = Instant::now() + ENDING_LIMIT;
     loop {
-        match Store::open(plan.state.path(), options) {
+        let open = if again { Store::open_again } else { Store::open };
+        match open(plan.state.path(), options) {
             Ok(store) => return Ok(store),
             Err(store::Error::Locked(_)) => wait_for_predecessor(plan, deadline)?,
             Err(error) => return Err(Error::Store(error)),
@@ -98,7 +109,7 @@ async fn serve(
     plan: &MountPlan,
     settings: &Settings,
     store: &Arc<Store>,
-    sink: ReadinessSink,
+    (sink, Handover { supervisor, inherited }): (ReadinessSink, Handover),
 ) -> Result<(), Error> {
     let signals = Signals::listen()?;
     let (account, refresh_token) = Account::signed_in(&plan.state)?;
@@ -106,12 +117,15 @@ async fn serve(
     let socket = ControlSocket::bind(&plan.state)?;
     let (engine, invalidations) =
         Engine::start(Arc::clone(store), client, engine_settings(plan, settings, &account));
-    let vfs = Vfs::new(Arc::clone(store), engine.clone(), vfs_settings(plan));
+    let state = session_state(&supervisor, &inherited);
+    let vfs = Vfs::new(Arc::clone(store), engine.clone(), vfs_settings(plan, state));
     let options = fuse_options(plan, &account);
-    let mounted = Mount::start(vfs, invalidations, &plan.mountpoint, &options, Handle::current());
+    let session = (inherited, Handle::current());
+    let mounted = Mount::start(vfs, invalidations, &plan.mountpoint, &options, session);
     let result = match mounted {
         Ok(mount) => {
-            let handler = RequestHandler::new(&engine, plan);
+            tell_supervisor(supervisor.as_ref(), &mount);
+            let handler = RequestHandler::new(&engine, plan, state);
             let until_unmounted = async {
                 sink.ready(&ready(plan, &account, &engine).await);
                 notify(NotifyState::Ready);
@@ -128,6 +142,14 @@ async fn serve(
     drop(socket);
     engine.stop().await;
     result
+}
+
+/// Has the supervisor keep the session, for when this daemon dies.
+fn tell_supervisor(supervisor: Option<&OwnedFd>, mount: &Mount) {
+    let sent = supervisor.map(|supervisor| handover::send(supervisor, mount.session()));
+    if let Some(Err(error)) = sent {
+        tracing::warn!(%error, "nobody keeps the mount when this daemon dies");
+    }
 }
 
 /// Returns when the drive is not mounted any more, or has been told to go and a program still holds on to it.
@@ -201,8 +223,17 @@ fn engine_settings(
     }
 }
 
-fn vfs_settings(plan: &MountPlan) -> vfs::MountSettings {
+fn session_state(supervisor: &Option<OwnedFd>, inherited: &Option<Inherited>) -> vfs::SessionState {
+    match (supervisor, inherited) {
+        (_, Some(_)) => vfs::SessionState::Inherited,
+        (Some(_), None) => vfs::SessionState::Kept,
+        (None, None) => vfs::SessionState::Alone,
+    }
+}
+
+fn vfs_settings(plan: &MountPlan, session: vfs::SessionState) -> vfs::MountSettings {
     vfs::MountSettings {
+        session,
         sync: plan.options.sync.unwrap_or_default(),
         presentation: plan.options.presentation,
         control_socket: plan.state.socket(),

@@ -119,6 +119,18 @@ impl Content {
         self.write_locked(&mut self.inode.content_state_mut(), offset, bytes, now)
     }
 
+    /// True if the file goes on at `offset` as `bytes` begin, for one byte at least.
+    ///
+    /// # Errors
+    /// A disk that failed.
+    pub(crate) fn begins_at(&self, offset: u64, bytes: &[u8]) -> Result<bool, Error> {
+        let mut there = vec![0; bytes.len()];
+        match self.read_at(offset, &mut there)? {
+            Availability::Ready(0) | Availability::Missing(_) => Ok(false),
+            Availability::Ready(length) => Ok(there[..length] == bytes[..length]),
+        }
+    }
+
     /// Writes all of `bytes` at the end of the file, wherever that is now, and answers where it was.
     ///
     /// # Errors

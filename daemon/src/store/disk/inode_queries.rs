@@ -32,6 +32,12 @@ pub(crate) struct UncachedQuery {
     pub(crate) files: usize,
 }
 
+/// Up to `limit` nodes by rising number, beginning after `after`.
+pub(crate) fn after(db: &Database, after: Ino, limit: usize) -> Result<Vec<Ino>, Error> {
+    let statement = "SELECT ino FROM nodes WHERE ino > ?1 ORDER BY ino LIMIT ?2";
+    inos(db, statement, params![after.0 as i64, limit as i64])
+}
+
 /// Dirty nodes by rising number.
 pub(crate) fn dirty(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, "SELECT ino FROM nodes WHERE dirty = 1", [])

@@ -41,6 +41,7 @@ pub(crate) fn from_2(db: &Connection) -> Result<(), Error> {
         "BEGIN IMMEDIATE;
          CREATE TABLE seen_commits (seq INTEGER PRIMARY KEY, id BLOB NOT NULL);
          CREATE TABLE compared (id BLOB PRIMARY KEY) WITHOUT ROWID;
+         CREATE TABLE requests (thread INTEGER PRIMARY KEY, number INTEGER NOT NULL);
          PRAGMA user_version = 3;
          COMMIT;",
     )?)

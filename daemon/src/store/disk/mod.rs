@@ -19,6 +19,7 @@ pub(super) mod meta;
 mod migrations;
 pub(super) mod pending_rows;
 pub(super) mod record;
+pub(super) mod request_rows;
 pub(super) mod reserve;
 pub(super) mod schema;
 pub(super) mod space;

@@ -64,6 +64,11 @@ impl Store {
         })
     }
 
+    /// Nodes by rising number, beginning after `after`.
+    pub(crate) fn nodes_after(&self, after: Ino, limit: usize) -> Result<Vec<Ino>, Error> {
+        inode_queries::after(&self.tree().db, after, limit)
+    }
+
     /// One node, if it is dirty.
     pub(crate) fn dirty_node(&self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
         match self.tree().dirty_node(ino) {

@@ -135,6 +135,11 @@ impl Change<'_> {
         Ok(())
     }
 
+    /// True if a file, too, may be open without being known here.
+    pub(crate) fn pins_files(&self) -> bool {
+        self.tree.pinned.pins_files()
+    }
+
     /// Has an inode that the kernel may use without a name outlive its last one, until
     /// [`Store::forget`](crate::store::Store::forget).
     pub(crate) fn pin(&mut self, ino: Ino) {

@@ -7,6 +7,7 @@ pub(super) mod entries;
 pub(super) mod frozen;
 pub(super) mod inode_cache;
 pub(super) mod pinned;
+pub(super) mod requests;
 pub(super) mod revive;
 pub(super) mod superseded;
 pub(super) mod transaction;

@@ -18,12 +18,27 @@ pub(crate) struct Pinned(Arc<Mutex<Pins>>);
 
 #[derive(Debug, Default)]
 struct Pins {
+    /// Files, too, are open without being known: by programs that opened them with a daemon before this one.
+    with_files: bool,
     inos: HashSet<Ino>,
     /// To be reaped with the next transaction, if they have no name: it saves one for each.
     released: Vec<Ino>,
 }
 
 impl Pinned {
+    /// Has these orphans stay, and from now on files as well as all else that loses its last name: programs may have
+    /// open what nobody here has.
+    pub(crate) fn pin_files(&self, orphans: Vec<Ino>) {
+        let mut pins = self.lock();
+        pins.with_files = true;
+        pins.inos.extend(orphans);
+    }
+
+    /// True if files are to be pinned, too.
+    pub(crate) fn pins_files(&self) -> bool {
+        self.lock().with_files
+    }
+
     /// Has an inode stay without a name.
     pub(crate) fn pin(&self, ino: Ino) {
         self.lock().inos.insert(ino);
@@ -44,7 +59,7 @@ impl Pinned {
 
     /// Releases all inodes.
     pub(crate) fn release_all(&self) {
-        let Pins { inos, released } = &mut *self.lock();
+        let Pins { inos, released, .. } = &mut *self.lock();
         released.extend(inos.drain());
     }
 

@@ -13,13 +13,16 @@ use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
 use super::pinned::Pinned;
+use super::requests;
 use super::superseded::Superseded;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
 use crate::store::disk::history_rows::{self, Cursor};
 use crate::store::disk::meta::{self, Counter};
 use crate::store::disk::record::{NodeStatus, Record};
-use crate::store::disk::{base_rows, chunk_rows, inode_queries, inode_rows, pending_rows};
+use crate::store::disk::{
+    base_rows, chunk_rows, inode_queries, inode_rows, pending_rows, request_rows,
+};
 use crate::store::error::Error;
 use crate::store::inodes::inode::Inode;
 use crate::store::node::{DriveOwner, Ino};
@@ -224,6 +227,9 @@ impl Tree {
         }
         self.write_used()?;
         self.flush()?;
+        if let Some(request) = requests::current() {
+            request_rows::note(&self.db, request)?;
+        }
         let touched = std::mem::take(&mut self.begin()?.touched);
         self.db.commit()?;
         let done = self.transaction.take().unwrap_or_default();

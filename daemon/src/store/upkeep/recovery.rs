@@ -41,6 +41,15 @@ enum LastExit {
     Rebooted,
 }
 
+/// Treatment of nodes without a name, which only who has them open can reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Orphans {
+    /// Nobody has them open any more.
+    Reap,
+    /// Programs may have them open: the kernel's session goes on.
+    Keep,
+}
+
 /// The kernel's id of this boot.
 pub(crate) fn boot_id() -> Result<String, Error> {
     fs::read_to_string("/proc/sys/kernel/random/boot_id")
@@ -49,7 +58,11 @@ pub(crate) fn boot_id() -> Result<String, Error> {
 }
 
 /// Makes a store that was opened just now consistent.
-pub(crate) fn recover(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+pub(crate) fn recover(
+    db: &Database,
+    data: &DataFiles,
+    (dir, orphans): (&Path, Orphans),
+) -> Result<(), Error> {
     let boot = boot_id()?;
     let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
         (_, None) => LastExit::New,
@@ -61,7 +74,7 @@ pub(crate) fn recover(db: &Database, data: &DataFiles, dir: &Path) -> Result<(),
     match left {
         LastExit::New => make_root(db)?,
         LastExit::Closed => {}
-        LastExit::Killed | LastExit::Rebooted => repair(db, data, left)?,
+        LastExit::Killed | LastExit::Rebooted => repair(db, data, (left, orphans))?,
     }
     // Those that the server deleted before their children, now that these are gone too.
     inode_queries::delete_empty_placeholders(db)?;
@@ -100,13 +113,19 @@ fn make_root(db: &Database) -> Result<(), Error> {
     meta::set_number(db, meta::ALL_NAMES, 0)
 }
 
-fn repair(db: &Database, data: &DataFiles, left: LastExit) -> Result<(), Error> {
+fn repair(
+    db: &Database,
+    data: &DataFiles,
+    (left, orphans): (LastExit, Orphans),
+) -> Result<(), Error> {
     for (from, to) in pending_rows::pending_renames(db)? {
         data.rename(from, to)?;
         pending_rows::remove_pending_rename(db, from)?;
     }
-    for ino in inode_queries::orphans(db)? {
-        reap_orphan(db, data, ino)?;
+    if orphans == Orphans::Reap {
+        for ino in inode_queries::orphans(db)? {
+            reap_orphan(db, data, ino)?;
+        }
     }
     if left == LastExit::Rebooted {
         delete_doubtful(db, data)?;

@@ -87,7 +87,7 @@ fn foreign_content_does_not_run_with_the_owners_privileges() {
         .vfs
         .write(
             handle,
-            Written { offset: 0, append: false, bytes: b"ada may not" },
+            Written { offset: 0, append: false, again: false, bytes: b"ada may not" },
             Privileges::Drop(ADA),
         )
         .unwrap();

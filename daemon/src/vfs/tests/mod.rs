@@ -43,7 +43,16 @@ fn offline(store: Arc<Store>, runtime: &Runtime, dir: &Path) -> Arc<Vfs> {
     let (engine, ..) = Engine::start(Arc::clone(&store), client, settings);
     let control_socket = dir.join("control.sock");
     let presentation = Presentation::default();
-    Vfs::new(store, engine, MountSettings { sync: SyncMode::Local, presentation, control_socket })
+    Vfs::new(
+        store,
+        engine,
+        MountSettings {
+            sync: SyncMode::Local,
+            session: crate::vfs::SessionState::Alone,
+            presentation,
+            control_socket,
+        },
+    )
 }
 
 /// A drive in a directory of its own, offline.
@@ -90,7 +99,7 @@ impl Drive {
     }
 
     fn write(&self, handle: HandleId, offset: u64, bytes: &[u8]) {
-        let written = Written { offset, append: false, bytes };
+        let written = Written { offset, append: false, again: false, bytes };
         let written = self.vfs.write(handle, written, Privileges::Keep).unwrap();
         assert_eq!(written, Availability::Ready(ModeEffect::Unchanged));
     }

@@ -240,8 +240,8 @@ impl<'a> Kernel<'a> {
             Access::Write => offset,
             Access::Append => self.vfs().stat(ino).map_err(errno)?.attributes.size,
         };
-        let append = access == Access::Append;
-        let written = Written { offset, append, bytes: &pattern(fill, offset, length) };
+        let (append, bytes) = (access == Access::Append, pattern(fill, offset, length));
+        let written = Written { offset, append, again: false, bytes: &bytes };
         self.complete(ino, |vfs| vfs.write(id, written, Privileges::Keep)).map(drop)
     }
 

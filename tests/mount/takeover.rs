@@ -1,0 +1,222 @@
+//! A daemon that dies while programs use the mount: the next one takes over, and they go on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::fixture::{MIB, Single, names};
+use crate::harness::binary;
+use crate::harness::command::{as_root, output};
+use crate::harness::wait::{seconds, wait_until};
+use crate::programs::other::Other;
+
+#[test]
+fn open_files_and_directories_outlive_the_daemon() {
+    let fixture = Single::new();
+    let path = |name: &str| fixture.one.path(name);
+    fs::create_dir(path("directory")).unwrap();
+    let mut file = File::create(path("directory/file")).unwrap();
+    file.write_all(b"before").unwrap();
+    let mut log = OpenOptions::new().append(true).create(true).open(path("log")).unwrap();
+    log.write_all(b"one\n").unwrap();
+    let unlinked = File::create_new(path("unlinked")).unwrap();
+    unlinked.write_all_at(b"without a name", 0).unwrap();
+    fs::remove_file(path("unlinked")).unwrap();
+    let shell = Command::new("sh")
+        .args(["-c", "read line; echo here > in-the-shell; cat"])
+        .current_dir(path("directory"))
+        .stdin(Stdio::piped())
+        .spawn();
+    let mut shell = shell.unwrap();
+
+    let before = fixture.one.daemon().unwrap();
+    fixture.one.kill_daemon();
+    file.write_all(b" and after").unwrap();
+    log.write_all(b"two\n").unwrap();
+    let mut text = vec![0; 14];
+    let unlinked_again = unlinked.try_clone().unwrap();
+    unlinked_again.read_exact_at(&mut text, 0).unwrap();
+    assert_eq!(text, b"without a name");
+    unlinked.write_all_at(b"still", 0).unwrap();
+    assert_eq!(fs::read_to_string(path("directory/file")).unwrap(), "before and after");
+    assert_eq!(fs::read_to_string(path("log")).unwrap(), "one\ntwo\n");
+    fs::write(path("new"), "made afterwards").unwrap();
+    writeln!(shell.stdin.take().unwrap(), "go").unwrap();
+    assert!(shell.wait().unwrap().success());
+    assert_eq!(fs::read_to_string(path("directory/in-the-shell")).unwrap(), "here\n");
+    let after = fixture.one.daemon().unwrap();
+    assert_ne!(before, after, "another daemon serves it");
+    assert_eq!(fixture.one.status()["pid"], after.as_raw_nonzero().get());
+
+    drop((file, log, unlinked, unlinked_again));
+    fixture.one.sync();
+    let two = fixture.another_device("two");
+    wait_until("all of it is on the other device", seconds(20), || two.path("new").exists());
+    assert_eq!(names(&two.path("")), ["directory", "log", "new"]);
+    assert_eq!(fs::read_to_string(two.path("directory/file")).unwrap(), "before and after");
+    fixture.one.umount();
+    assert!(fixture.one.supervisor().is_none());
+}
+
+#[test]
+fn a_mount_outlives_many_daemons_while_programs_work() {
+    let fixture = Single::new();
+    let top = fixture.one.path("");
+    let mut written = Vec::new();
+    let mut file = File::create(top.join("stream")).unwrap();
+    for round in 0..6_u32 {
+        for step in 0..50_u32 {
+            let line = format!("{round} {step}\n");
+            file.write_all(line.as_bytes()).unwrap();
+            fs::write(top.join(format!("{round}-{step}")), &line).unwrap();
+            written.push(line);
+            if step == 25 {
+                fixture.one.kill_daemon();
+            }
+        }
+    }
+    drop(file);
+    let mut stream = String::new();
+    File::open(top.join("stream")).unwrap().read_to_string(&mut stream).unwrap();
+    assert_eq!(stream, written.concat());
+    for line in &written {
+        let name = line.trim_end().replace(' ', "-");
+        assert_eq!(&fs::read_to_string(top.join(name)).unwrap(), line);
+    }
+    fixture.one.sync();
+}
+
+/// Programs that use a mount in all the ways that there are, from before the daemon's end to after it.
+struct Programs {
+    dd: Child,
+    tail: Child,
+    shell: Child,
+    sqlite: Child,
+    /// Has a file mapped, shared.
+    mapping: Other,
+    bound: tempfile::TempDir,
+}
+
+impl Programs {
+    fn start(top: &Path, outside: &Path) -> Self {
+        let pipes = |command: &mut Command| {
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts")
+        };
+        fs::write(top.join("log"), "first\n").unwrap();
+        let size = 4 * MIB;
+        fs::write(outside, (0..size).map(|at| (at / 4096) as u8).collect::<Vec<_>>()).unwrap();
+        let mut dd = Command::new("dd");
+        dd.arg(format!("if={}", outside.display()));
+        dd.arg(format!("of={}", top.join("copy").display()));
+        dd.args(["bs=4k", "oflag=dsync", "status=none"]);
+        let mut tail = Command::new("tail");
+        tail.args(["-n", "+1", "-f"]).arg(top.join("log"));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "while read word; do echo $word >> words; done"]).current_dir(top);
+        let mut sqlite = Command::new("sqlite3");
+        sqlite.arg("-batch").arg(top.join("database"));
+        let mut mapping = Other::new(top);
+        mapping.must("file = os.open('mapped', os.O_RDWR | os.O_CREAT)");
+        mapping.must("os.ftruncate(file, 16384)");
+        mapping.must("memory = mmap.mmap(file, 0, mmap.MAP_SHARED)");
+        mapping.must("memory[0] = 7");
+        let bound = tempfile::tempdir().unwrap();
+        output(as_root("mount").args(["--bind"]).args([top, bound.path()]));
+        let [tail, shell, sqlite, dd] = [tail, shell, sqlite, dd].map(|mut it| pipes(&mut it));
+        let programs = Self { dd, tail, shell, sqlite, mapping, bound };
+        programs.say(&programs.sqlite, "PRAGMA journal_mode=wal; CREATE TABLE t (n);");
+        programs.say(&programs.shell, "before");
+        programs
+    }
+
+    fn say(&self, program: &Child, line: &str) {
+        writeln!(program.stdin.as_ref().expect("a pipe"), "{line}").unwrap();
+    }
+
+    /// Uses all of it once more.
+    fn go_on(&mut self, top: &Path, round: u8) {
+        self.say(&self.shell, &format!("round {round}"));
+        self.say(&self.sqlite, &format!("INSERT INTO t VALUES ({round});"));
+        let mut log = OpenOptions::new().append(true).open(top.join("log")).unwrap();
+        writeln!(log, "line {round}").unwrap();
+        self.mapping.must(&format!("memory[4096] = {round}"));
+        self.mapping.must("memory.flush()");
+        fs::write(self.bound.path().join(format!("through-the-bind-mount-{round}")), "x").unwrap();
+    }
+
+    /// Ends all, and looks at what they did.
+    fn check(mut self, top: &Path, outside: &Path, rounds: u8) {
+        assert!(self.dd.wait().unwrap().success(), "dd");
+        assert!(fs::read(top.join("copy")).unwrap() == fs::read(outside).unwrap());
+        drop(self.shell.stdin.take());
+        assert!(self.shell.wait().unwrap().success(), "the shell");
+        let words: Vec<String> = (1..=rounds).map(|round| format!("round {round}\n")).collect();
+        let words = format!("before\n{}", words.concat());
+        assert_eq!(fs::read_to_string(top.join("words")).unwrap(), words);
+        self.say(&self.sqlite, "SELECT count(*), sum(n) FROM t; PRAGMA integrity_check;");
+        drop(self.sqlite.stdin.take());
+        let said = self.sqlite.wait_with_output().unwrap();
+        assert!(said.status.success(), "SQLite");
+        let sum = (1..=u32::from(rounds)).sum::<u32>();
+        let expected = format!("wal\n{rounds}|{sum}\nok\n");
+        assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
+        wait_until("tail has all lines", seconds(20), || {
+            fs::read_to_string(top.join("log")).is_ok_and(|log| log.lines().count() > rounds.into())
+        });
+        self.tail.kill().unwrap();
+        let said = self.tail.wait_with_output().unwrap().stdout;
+        assert_eq!(said, fs::read(top.join("log")).unwrap());
+        let mapped = fs::read(top.join("mapped")).unwrap();
+        assert_eq!((mapped[0], mapped[4096]), (7, rounds));
+        drop(self.mapping);
+        let through = |round| self.bound.path().join(format!("through-the-bind-mount-{round}"));
+        assert!((1..=rounds).all(|round| through(round).exists()));
+        output(as_root("umount").arg(self.bound.path()));
+    }
+}
+
+#[test]
+fn all_kinds_of_programs_go_on_when_the_daemon_dies_and_when_it_is_upgraded() {
+    let mut fixture = Single::new();
+    // A program of its own, which can be replaced as a package manager does it.
+    let program = fixture.directory.path().join("miaofs");
+    fs::copy(binary("miaofs"), &program).unwrap();
+    fixture.one.umount();
+    fixture.one.use_program(&program);
+    fixture.one.mount();
+    let (top, outside) = (fixture.one.path(""), fixture.directory.path().join("outside"));
+    let mut programs = Programs::start(&top, &outside);
+    for round in 1..=8 {
+        if round % 2 == 0 {
+            fixture.one.kill_daemon();
+        } else {
+            let new = program.with_extension("new");
+            fs::copy(binary("miaofs"), &new).unwrap();
+            fs::rename(&new, &program).unwrap();
+            let said = fixture.one.run(&["upgrade"]).expect_success().stdout;
+            assert!(said.contains("took over"), "{said}");
+        }
+        programs.go_on(&top, round);
+    }
+    programs.check(&top, &outside, 8);
+    fixture.one.sync();
+    let two = fixture.another_device("two");
+    let arrived = || two.path("words").exists() && two.path("copy").exists();
+    wait_until("all of it is on the other device", seconds(60), arrived);
+    assert!(fs::read(two.path("copy")).unwrap() == fs::read(&outside).unwrap());
+}
+
+#[test]
+fn a_daemon_in_the_foreground_says_that_it_cannot_be_upgraded() {
+    let fixture = Single::new();
+    fixture.one.umount();
+    let mut daemon = fixture.one.command(&["mount", "--foreground"]);
+    let mut daemon = daemon.arg(fixture.one.path("")).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("it is mounted", seconds(30), || fixture.one.is_mounted());
+    wait_until("it answers", seconds(30), || fixture.one.run(&["status"]).status.success());
+    fixture.one.run(&["upgrade"]).expect_failure(&["foreground"]);
+    fixture.one.umount();
+    assert!(daemon.wait().unwrap().success());
+}
