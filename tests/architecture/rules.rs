@@ -63,7 +63,18 @@ const COMMANDS: [&[&str]; 6] = [
     &["state", "mounting"],
     &["control"],
     &["daemon"],
-    &["completions", "config", "login", "logout", "mount", "signup", "status", "sync", "umount"],
+    &[
+        "completions",
+        "config",
+        "login",
+        "logout",
+        "mount",
+        "signup",
+        "status",
+        "sync",
+        "umount",
+        "upgrade",
+    ],
     &["mount_helper"],
 ];
 const SERVICE: [&[&str]; 6] = [
