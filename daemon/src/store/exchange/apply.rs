@@ -114,7 +114,7 @@ impl<'t> ChangeBatch<'t> {
         let local = match self.standing(&record, node)? {
             Standing::Known => return Ok(()),
             Standing::Theirs => return self.apply_remote(ino, node),
-            Standing::Lost => return self.keep_local(ino, node),
+            Standing::Lost => return self.send_again(ino, node),
             Standing::Both(local) => local,
         };
         match (self.rules.node)(&local, node) {

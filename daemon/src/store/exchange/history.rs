@@ -108,6 +108,15 @@ impl ChangeBatch<'_> {
         Ok(Standing::Both(Box::new(local)))
     }
 
+    /// The server has lost what is here: it is sent again, in place of what the server has. The base stays what both sides
+    /// had before, as another device may send just that.
+    pub(super) fn send_again(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
+        let record = self.tree.edit_and_bump(ino)?;
+        record.base_version = node.version;
+        record.in_flight = None;
+        Ok(())
+    }
+
     /// Makes nodes that the server lacks such as it never had.
     fn give_up_bases(
         tree: &mut Tree,
