@@ -14,6 +14,7 @@ use crate::fixture::Pair;
 use crate::harness::device::Device;
 use crate::harness::tree::difference;
 use crate::harness::wait::seconds;
+use crate::outcomes::{self, Outcome};
 
 /// Time in which both devices must be equal again.
 const SETTLED: Duration = seconds(60);
@@ -339,6 +340,17 @@ fn do_all_pairs(order: Return) {
         cases.len(),
         lost.join("\n")
     );
+    if order == Return::InTurn {
+        outcomes::compare(&outcomes_of(&cases, &fixture.one));
+    }
+}
+
+fn outcomes_of(cases: &[Case], device: &Device) -> Vec<Outcome> {
+    let outcome = |case: &Case| {
+        let directory = device.path(&case.name);
+        Outcome { ones: case.ones.name, twos: case.twos.name, directory }
+    };
+    cases.iter().map(outcome).collect()
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod model;
 mod networks;
 mod offline;
 mod operations;
+mod outcomes;
 mod owners;
 mod permissions;
 mod programs;
