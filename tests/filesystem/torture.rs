@@ -36,6 +36,8 @@ pub(crate) struct Report {
     pub unequal: u64,
     /// Milliseconds that the longest operation took that did not wait for the network.
     pub longest_wait_ms: u64,
+    /// Microseconds that all of them took but one in a thousand.
+    pub p999_us: u32,
 }
 
 /// One kind at work: its time, its random numbers and its figures. The figures are written down when it ends, in
@@ -45,6 +47,8 @@ pub(crate) struct Torture {
     pub(crate) random: Random,
     began: Instant,
     length: Duration,
+    /// Microseconds that operations took.
+    waits: Vec<u32>,
 }
 
 impl Torture {
@@ -56,7 +60,8 @@ impl Torture {
         let length =
             asked.map_or(SHORT, |it| Duration::from_secs(it.parse().expect("a number of seconds")));
         let report = Report { kind, seed, ..Report::default() };
-        Self { report, random: Random::new(seed), began: Instant::now(), length }
+        let (random, waits) = (Random::new(seed), Vec::new());
+        Self { report, random, began: Instant::now(), length, waits }
     }
 
     /// True while there is time for another round.
@@ -73,6 +78,7 @@ impl Torture {
     pub(crate) fn waited(&mut self, wait: Duration) {
         let milliseconds = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         self.report.longest_wait_ms = self.report.longest_wait_ms.max(milliseconds);
+        self.waits.push(u32::try_from(wait.as_micros()).unwrap_or(u32::MAX));
     }
 
     /// Ends the kind.
@@ -89,6 +95,9 @@ impl Torture {
 impl Drop for Torture {
     fn drop(&mut self) {
         self.report.seconds = self.began.elapsed().as_secs();
+        self.waits.sort_unstable();
+        let fast = self.waits.len() - self.waits.len() / 1000;
+        self.report.p999_us = self.waits[..fast].last().copied().unwrap_or(0);
         let line = serde_json::to_string(&self.report).expect("figures are JSON");
         println!("{line}");
         if let Ok(path) = std::env::var("MIAOFS_TORTURE_REPORT") {

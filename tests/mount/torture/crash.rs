@@ -77,7 +77,7 @@ fn round(torture: &mut Torture, fixture: &Pair, writers: &mut [Writer], options:
             panic!("seed {seed}: before the kill, in {}:\n{difference}", writer.name())
         });
         torture.report.acknowledged += worked.acknowledged;
-        torture.waited(worked.longest);
+        worked.waits.iter().for_each(|wait| torture.waited(*wait));
         let unanswered = worked.unanswered.as_ref().map(|(operation, _)| operation.clone());
         if let Err(difference) = writer.recover(&mount, worked.unanswered) {
             torture.report.lost += 1;

@@ -144,7 +144,7 @@ fn round(torture: &mut Torture, scene: &mut Scene, writers: &mut [Writer]) {
             panic!("seed {seed}: in {}:\n{difference}", writer.name())
         });
         torture.report.acknowledged += worked.acknowledged;
-        torture.waited(worked.longest);
+        worked.waits.iter().for_each(|wait| torture.waited(*wait));
     }
     let began = Instant::now();
     while !scene.is_settled(writers) {

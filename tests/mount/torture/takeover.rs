@@ -64,7 +64,7 @@ fn programs_go_on_while_their_daemons_are_killed() {
             });
             torture.report.lost += u64::from(worked.unanswered.is_some());
             torture.report.acknowledged += worked.acknowledged;
-            torture.waited(worked.longest);
+            worked.waits.iter().for_each(|wait| torture.waited(*wait));
             if let Err(difference) = writer.check(&mount) {
                 torture.report.lost += 1;
                 panic!("seed {seed}: in {}:\n{difference}", writer.name());

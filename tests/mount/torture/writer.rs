@@ -32,8 +32,8 @@ pub(crate) struct Writer {
 pub(crate) struct Worked {
     /// Operations that were acknowledged.
     pub acknowledged: u64,
-    /// Time that the longest of them took.
-    pub longest: Duration,
+    /// Times that they took.
+    pub waits: Vec<Duration>,
     /// The operation that was not answered, and the model as it was before that.
     pub unanswered: Option<(Operation, Box<Model>)>,
 }
@@ -59,7 +59,7 @@ impl Writer {
         mount: &Path,
         until: impl Fn() -> bool,
     ) -> Result<Worked, Box<Difference>> {
-        let mut worked = Worked { acknowledged: 0, longest: Duration::ZERO, unanswered: None };
+        let mut worked = Worked { acknowledged: 0, waits: Vec::new(), unanswered: None };
         // Whatever it had open before is closed.
         self.model.apply(&Operation::Remount);
         let mut disk = self.disk(mount);
@@ -73,7 +73,7 @@ impl Writer {
             let found = disk.apply(&operation);
             if expected.agrees(&found) {
                 worked.acknowledged += 1;
-                worked.longest = worked.longest.max(asked.elapsed());
+                worked.waits.push(asked.elapsed());
             } else if is_gone(&found) {
                 worked.unanswered = Some((operation, Box::new(before)));
                 break;
