@@ -6,6 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::{Signal, kill_process};
+
 use crate::fixture::{MIB, Single, names};
 use crate::harness::binary;
 use crate::harness::command::{as_root, output};
@@ -219,4 +221,19 @@ fn a_daemon_in_the_foreground_says_that_it_cannot_be_upgraded() {
     fixture.one.run(&["upgrade"]).expect_failure(&["foreground"]);
     fixture.one.umount();
     assert!(daemon.wait().unwrap().success());
+}
+
+#[test]
+fn a_daemon_that_hangs_is_ended_and_followed_by_another_one() {
+    let fixture = Single::new();
+    fixture.one.umount();
+    let mut mount = fixture.one.command(&["mount"]);
+    output(mount.env("MIAOFS_WATCHDOG", "2").arg(fixture.one.path("")));
+    fs::write(fixture.one.path("file"), "text").unwrap();
+    let hanging = fixture.one.daemon().unwrap();
+    kill_process(hanging, Signal::STOP).unwrap();
+    // It waits until another daemon answers.
+    assert_eq!(fs::read_dir(fixture.one.path("")).unwrap().count(), 1);
+    fs::write(fixture.one.path("other"), "text").unwrap();
+    assert_ne!(fixture.one.daemon(), Some(hanging));
 }

@@ -87,13 +87,18 @@ impl Connection {
 
 /// Asks the daemon how it stands.
 pub(crate) fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
+    status_within(state, STATUS_LIMIT)
+}
+
+/// The same with another limit on the wait.
+pub(crate) fn status_within(state: &StateDir, limit: Duration) -> Result<DaemonStatus, Error> {
     let mut connection = ask(state, &Request::Status)?;
-    match connection.receive(Some(Instant::now() + STATUS_LIMIT))? {
+    match connection.receive(Some(Instant::now() + limit))? {
         Received::Answer(Response::Status(status)) => Ok(*status),
         Received::Answer(_) => Err(connection.unexpected_answer()),
         Received::Nothing => Err(Error::TimedOut {
             what: format!("no answer from the daemon of {}", state.path().display()),
-            seconds: STATUS_LIMIT.as_secs(),
+            seconds: limit.as_secs(),
         }),
     }
 }

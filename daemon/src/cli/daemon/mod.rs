@@ -8,5 +8,6 @@ pub(super) mod readiness;
 mod serve;
 mod signals;
 pub(super) mod supervisor;
+mod watchdog;
 
 pub(super) use serve::run;

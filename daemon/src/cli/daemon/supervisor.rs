@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::background;
 use super::handover;
+use super::watchdog;
 use crate::cli::control::handler::HANDED_OVER;
 use crate::cli::mounting::plan::MountPlan;
 use crate::cli::terminal::error::Error;
@@ -58,14 +60,24 @@ pub(crate) fn run(plan: &MountPlan) -> Result<(), Error> {
 }
 
 /// Runs one daemon to its end.
-fn run_one(daemon: (&Path, &MountPlan), session: &mut Option<Inherited>) -> io::Result<ExitStatus> {
+fn run_one(
+    (program, plan): (&Path, &MountPlan),
+    session: &mut Option<Inherited>,
+) -> io::Result<ExitStatus> {
     let (ours, theirs) =
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    let mut child = start(daemon, &theirs, session.as_ref())?;
+    let mut child = start((program, plan), &theirs, session.as_ref())?;
     drop(theirs);
-    if session.is_none() {
+    let is_successor = session.is_some();
+    if !is_successor {
         *session = handover::receive(&ours)?;
     }
+    let daemon = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    // One that has told its session serves already.
+    let _watched = session.as_ref().and_then(|_| {
+        let began = (!is_successor).then(Instant::now);
+        watchdog::watch(&plan.state, daemon, began)
+    });
     child.wait()
 }
 
