@@ -15,6 +15,7 @@ mod commands;
 mod conflicts;
 mod contents;
 mod copies;
+mod damage;
 mod devices;
 mod direct;
 mod directories;

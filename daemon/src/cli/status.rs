@@ -101,6 +101,11 @@ fn lines(status: &DaemonStatus) -> Vec<String> {
     if engine.comparing {
         lines.push("compares   the server was restored from an older copy".to_owned());
     }
+    let damage = engine.damage.iter().map(|it| match &it.path {
+        Some(path) => format!("damage     {}: {}", path.display(), it.message),
+        None => format!("damage     {}", it.message),
+    });
+    push_some(&mut lines, damage);
     let uploads = engine.uploading.iter().map(|upload| {
         let (done, bytes) = (size::display(upload.done), size::display(upload.bytes));
         format!("uploading  {}: {done} of {bytes}", upload.path)
@@ -180,6 +185,7 @@ mod tests {
             device: "desk".into(),
             cursor: 7,
             comparing: false,
+            damage: Vec::new(),
             first_pull: None,
             pending_nodes: 2,
             pending_bytes: 3 << 20,

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -13,6 +15,7 @@ use super::disk::journal::Journal;
 use super::disk::lock::Lock;
 use super::disk::pending_rows;
 use super::disk::reserve::Reserve;
+use super::disk::seal::Sealer;
 use super::disk::space::DiskSpace;
 use super::error::{Error, while_doing};
 use super::inodes::inode::Inode;
@@ -58,10 +61,45 @@ pub(crate) struct Store {
     /// Room that is given up when the disk is full.
     pub(super) reserve: Reserve,
     /// Wakes the thread that syncs the journal, which ends when it is dropped.
-    pub(super) timer: OnceLock<Sender<()>>,
+    pub(super) timer: OnceLock<TimerThread>,
     pub(super) dir: PathBuf,
+    /// Set once the database was found damaged while it was in use.
+    pub(super) is_damaged: AtomicBool,
+    /// Seals the directory, after the tree with its connection is gone.
+    pub(super) sealer: Sealer,
     /// Given back last.
     pub(super) _lock: Lock,
+}
+
+/// The thread of the timer; dropping this ends it and waits until it has ended.
+#[derive(Debug)]
+pub(super) struct TimerThread {
+    wake: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TimerThread {
+    /// A thread that ends when the other side of `wake` is gone.
+    pub(super) fn new(wake: Sender<()>, thread: JoinHandle<()>) -> Self {
+        Self { wake: Some(wake), thread: Some(thread) }
+    }
+
+    /// Has the thread do its work now.
+    pub(super) fn wake(&self) {
+        let _ending = self.wake.as_ref().map(|wake| wake.send(()));
+    }
+}
+
+impl Drop for TimerThread {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take()
+            // The thread itself may be the last that has the store.
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _panicked = thread.join();
+        }
+    }
 }
 
 /// Proof that all that was acknowledged before survives power loss. Only the store makes one.
@@ -190,7 +228,7 @@ impl Store {
         if self.reserve.is_needed() && self.reserve.release() {
             tracing::warn!("the disk is full: what was kept in reserve for names is given up");
             let woken = self.timer.get();
-            let _ending = woken.map(|timer| timer.send(()));
+            woken.map(TimerThread::wake);
         }
     }
 

@@ -54,6 +54,11 @@ pub(crate) enum Error {
         /// Index of the chunk.
         index: u64,
     },
+    /// The data file, or a part of it, is gone, and with it bytes that were nowhere else.
+    #[error(
+        "bytes that only this device had are gone from its data file: replace the file, or remove it"
+    )]
+    BytesLost(Ino),
     /// A copy of another content has replaced the content of a snapshot.
     #[error("the content of node {0} was replaced meanwhile")]
     Replaced(Ino),

@@ -24,7 +24,10 @@
 //! | `state.db-wal` (`disk/journal.rs`) | commits not yet worked into it | a killed process loses none; `sync` makes them durable |
 //! | `data/XX/INO` (`disk/data_files.rs`) | bytes of one file, holes where they are not here | the order below |
 //! | `reserve` | room that is given up when the disk is full (`disk/reserve.rs`) | it holds nothing |
-//! | `lost+found/` | data files that no row tells of | recovery moves them, nothing deletes them |
+//! | `lost+found/` | data files that no row tells of, or of a damaged database | recovery moves them, nothing deletes them |
+//! | `closed` (`disk/seal.rs`) | how the database was when it was closed in order | it is gone while the store is open |
+//! | `damaged` (`upkeep/rebuild.rs`) | why the database is to be made anew | written before that begins, removed after it |
+//! | `damaged-DATE/` | a damaged database that was put aside | nothing reads it, nothing deletes it |
 //!
 //! The order between rows and bytes, and what a crash in between leaves:
 //!
@@ -78,6 +81,7 @@ pub(crate) use node::{Access, Attributes, Child, Ino, NewNode, Node};
 pub(crate) use tree::change::Change;
 pub(crate) use tree::requests::working_for;
 pub(crate) use tree::view::View;
+pub(crate) use upkeep::rebuild::DamageFound;
 
 #[cfg(test)]
 mod tests;

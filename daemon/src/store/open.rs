@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
@@ -12,18 +13,22 @@ use super::disk::data_files::DataFiles;
 use super::disk::journal::Journal;
 use super::disk::lock::Lock;
 use super::disk::reserve::Reserve;
+use super::disk::seal::{self, Sealer};
 use super::disk::space::DiskSpace;
-use super::disk::{chunk_rows, inode_queries, manifest_rows, meta, request_rows, schema};
+use super::disk::{
+    chunk_rows, examine, inode_queries, manifest_rows, meta, request_rows, schema,
+};
 use super::error::{Error, while_doing};
 use super::tree::frozen::FrozenTree;
 use super::tree::pinned::Pinned;
 use super::tree::transaction::Tree;
 use super::untold::Untold;
-use super::upkeep::recovery::{self, Orphans};
-use super::upkeep::timer;
+use super::upkeep::recovery::{self, FoundFiles, Orphans};
+use super::upkeep::{rebuild, timer};
 
 impl Store {
-    /// Opens the state directory, making what is missing and mending what a crash left behind.
+    /// Opens the state directory, making what is missing and mending what a crash left behind. A damaged database is
+    /// put aside, and a new one made.
     ///
     /// # Errors
     /// [`Error::Locked`] when another process has it open.
@@ -48,9 +53,12 @@ impl Store {
             reserve.release();
         }
         let database = dir.join("state.db");
-        let db = schema::open_database(&database)?;
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
-        recovery::recover(&db, &data, (dir, orphans))?;
+        let seal = seal::take_off(dir)?;
+        rebuild::examine(dir, &data, seal)?;
+        let found = FoundFiles { seal, has_log: examine::has_log(&database), orphans };
+        let db = schema::open_database(&database)?;
+        recovery::recover(&db, &data, dir, found)?;
         manifest_rows::sweep_manifests(&db)?;
         let journal = Journal::new(&database)?;
         // That it is open must be known before anything else can change.
@@ -79,6 +87,8 @@ impl Store {
             space: DiskSpace::default(),
             timer: OnceLock::new(),
             dir: dir.to_owned(),
+            is_damaged: AtomicBool::new(false),
+            sealer: Sealer::new(dir),
             _lock: lock,
         });
         store.reserve.restore();
@@ -95,14 +105,21 @@ impl Drop for Store {
             self.tree().transact(|tree| {
                 tree.begin()?;
                 chunk_rows::mark_all_synced(&tree.db)?;
+                recovery::note_time(&tree.db)?;
                 meta::set_text(&tree.db, recovery::CLOSED, &recovery::boot_id()?)
             })
         });
-        if let Err(error) = closed {
-            tracing::warn!(
+        // Its connection to the database is closed with it.
+        let timer = self.timer.take();
+        self.look_for_damage();
+        match closed {
+            Ok(_) if !self.is_damaged() => self.sealer.closed(),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "the store was not closed cleanly"
-            );
+            ),
         }
+        drop(timer);
     }
 }

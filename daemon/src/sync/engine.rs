@@ -165,6 +165,7 @@ impl Engine {
             cursor: store.cursor().seq,
             comparing: store.is_comparing(),
             first_pull: self.core.first_pull.so_far(),
+            damage: store.damage().into_iter().map(Into::into).collect(),
             pending_nodes,
             pending_bytes,
             uploading,

@@ -1,10 +1,11 @@
 //! Status of the engine, for a person: what is pending, under way, wrong, and how much has gone by.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Error, Ino, View};
+use crate::store::{DamageFound, Error, Ino, View};
 
 /// Status of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,9 @@ pub(crate) struct Status {
     /// The server was restored from an older copy, and all that is here is being compared with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub comparing: bool,
+    /// Damage of the local store, and what was put aside because of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damage: Vec<DamageReport>,
     /// Nodes that the server does not have as they are here.
     pub pending_nodes: u64,
     /// Bytes of content that are still to be sent, at the most.
@@ -91,6 +95,22 @@ pub(crate) struct NodeError {
     pub path: String,
     /// The reason.
     pub message: String,
+}
+
+/// Something about damage of the local store that a person should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DamageReport {
+    /// The damage, and what to do.
+    pub message: String,
+    /// Where what was put aside is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+impl From<DamageFound> for DamageReport {
+    fn from(found: DamageFound) -> Self {
+        Self { message: found.what, path: found.path }
+    }
 }
 
 /// Traffic since the start.

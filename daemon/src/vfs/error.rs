@@ -174,6 +174,7 @@ fn store_errno(error: &store::Error) -> Errno {
         | Store::NoManifest(_)
         | Store::Corrupt { .. }
         | Store::Replaced(_)
+        | Store::BytesLost(_)
         | Store::Damaged(_)
         | Store::Json(_)
         | Store::Database(_) => Errno::IO,

@@ -54,6 +54,7 @@ impl Content {
     ) -> Result<Availability<()>, Error> {
         self.ensure_space_for(&range)?;
         let mut content_state = self.inode.content_state_mut();
+        content_state.not_lost(self.inode.ino)?;
         let size = self.inode.attributes().size;
         let after = growth.size_after(size, range.end);
         if let Some(needed) = missing_for_resize(&content_state, size, after) {
@@ -72,6 +73,7 @@ impl Content {
     pub(crate) fn punch(&self, range: Range<u64>, now: i64) -> Result<Availability<()>, Error> {
         check_end(&range)?;
         let mut content_state = self.inode.content_state_mut();
+        content_state.not_lost(self.inode.ino)?;
         let size = self.inode.attributes().size;
         self.clear(&mut content_state, range, (size, now), data_files::punch)
     }
@@ -88,6 +90,7 @@ impl Content {
     ) -> Result<Availability<()>, Error> {
         self.ensure_space_for(&range)?;
         let mut content_state = self.inode.content_state_mut();
+        content_state.not_lost(self.inode.ino)?;
         let after = growth.size_after(self.inode.attributes().size, range.end);
         self.clear(&mut content_state, range, (after, now), data_files::zero)
     }

@@ -23,6 +23,7 @@ use crate::store::inodes::chunks::chunks_of;
 use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::node::{Access, Ino};
 use crate::store::tree::change::Change;
+use crate::store::tree::inode_cache::data_length;
 use crate::store::tree::view::View;
 
 /// The largest size of a file: 16 TiB, which is also ext4's.
@@ -99,10 +100,40 @@ impl Content {
         if !content_state.chunks.is_here(&range) {
             return Ok(Availability::Missing(range));
         }
-        let length = (end - offset) as usize;
-        let file = self.store.data.open(self.inode.ino, size)?;
-        read_or_zeros(&file, &mut buffer[..length], offset)?;
-        Ok(Availability::Ready(length))
+        content_state.not_lost(self.inode.ino)?;
+        let buffer = &mut buffer[..(end - offset) as usize];
+        let read = match self.store.data.existing(self.inode.ino)? {
+            Some(file) => read_or_zeros(&file, buffer, offset)?,
+            None => 0,
+        };
+        if read == buffer.len() {
+            return Ok(Availability::Ready(read));
+        }
+        drop(content_state);
+        buffer.fill(0);
+        self.look_again(range)
+    }
+
+    /// The data file is shorter than the content: what can be fetched again is; only holes are zeros.
+    fn look_again(&self, range: Range<u64>) -> Result<Availability<usize>, Error> {
+        let mut content_state = self.inode.content_state_mut();
+        let (ino, size) = (self.inode.ino, self.inode.attributes().size);
+        let length = data_length(&self.store.data, ino)?.unwrap_or(0);
+        let gone = content_state.lose_beyond(length, size);
+        content_state.not_lost(ino)?;
+        self.store.tree().drop_gone(ino, &gone)?;
+        self.store
+            .data
+            .open(ino, size)?
+            .set_len(size)
+            .map_err(while_doing("mending a data file"))?;
+        Ok(match content_state.chunks.is_here(&range) {
+            // Somebody has filled them, or they are holes: the next try tells.
+            true if length < range.end && gone.is_empty() => {
+                Availability::Ready((range.end - range.start) as usize)
+            }
+            _ => Availability::Missing(range),
+        })
     }
 
     /// Writes all of `bytes` at `offset`, growing the file if need be; mtime and ctime become `now`.
@@ -159,6 +190,7 @@ impl Content {
         if bytes.is_empty() {
             return Ok(Availability::Ready(()));
         }
+        content_state.not_lost(self.inode.ino)?;
         let size = self.inode.attributes().size;
         let range = changed_by(size, offset..end);
         if let Some(needed) = missing_for_write(content_state, size, &range, offset) {
@@ -191,6 +223,9 @@ impl Content {
         size: u64,
         now: i64,
     ) -> Result<Availability<()>, Error> {
+        if size > 0 {
+            content_state.not_lost(self.inode.ino)?;
+        }
         let old = self.inode.attributes().size;
         if let Some(needed) = missing_for_resize(content_state, old, size) {
             return Ok(Availability::Missing(needed));
@@ -217,6 +252,7 @@ impl Content {
             }
             file.set_len(size).map_err(while_doing("cutting a data file"))?;
         }
+        content_state.is_lost &= size > 0;
         Ok(Availability::Ready(()))
     }
 

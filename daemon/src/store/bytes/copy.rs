@@ -89,6 +89,7 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn within(&self, content_state: &mut ContentState) -> Result<Copied, Error> {
+        content_state.not_lost(self.target.ino())?;
         let size = self.target.inode.attributes().size;
         let copy_range = self.copy_range.up_to(size);
         if !content_state.chunks.is_here(&copy_range.source()) {
@@ -98,6 +99,8 @@ impl Step<'_> {
     }
 
     fn between(&self, from: &ContentState, into: &mut ContentState) -> Result<Copied, Error> {
+        from.not_lost(self.source.ino())?;
+        into.not_lost(self.target.ino())?;
         let source = Side { content_state: from, size: self.source.inode.attributes().size };
         let target = Side { content_state: into, size: self.target.inode.attributes().size };
         if let Some(reference) = Reference::find(&source, &target, self.copy_range, self.space)

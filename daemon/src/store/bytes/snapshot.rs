@@ -49,7 +49,8 @@ impl Store {
     /// The content of a node now, to be hashed and uploaded.
     ///
     /// # Errors
-    /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest.
+    /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest, [`Error::BytesLost`] when
+    /// the content is not whole any more.
     pub(crate) fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
         let inode = self.inode(ino)?;
         take_snapshot(&inode, &mut inode.content_state_mut())
@@ -88,16 +89,22 @@ impl Store {
             return Ok(ChunkRead::Absent);
         }
         buffer.resize(chunk.length() as usize, 0);
-        match self.data.existing(snapshot.ino)? {
+        let read = match self.data.existing(snapshot.ino)? {
             Some(file) => data_files::read_or_zeros(&file, buffer, range.start)?,
-            None => buffer.fill(0),
+            None => 0,
+        };
+        // Only a hole of the manifest may be zeros without being in the file.
+        if read < buffer.len() && content_state.chunks.state(index) == ChunkState::Dirty {
+            return Err(Error::BytesLost(snapshot.ino));
         }
+        buffer[read..].fill(0);
         Ok(ChunkRead::Unchanged)
     }
 }
 
 fn take_snapshot(inode: &Arc<Inode>, content_state: &mut ContentState) -> Result<Snapshot, Error> {
     let ino = inode.ino;
+    content_state.not_lost(ino)?;
     let size = inode.attributes().size;
     let base = match content_state.content {
         _ if content_state.chunks.base_chunks() == 0 => None,

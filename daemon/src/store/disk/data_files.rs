@@ -51,6 +51,33 @@ impl DataFiles {
         self.folder.join(format!("{:02x}/{ino}", ino.0 % FOLDERS))
     }
 
+    /// Calls `found` with each data file and its name, which is the number of a node.
+    pub(crate) fn each_file(
+        &self,
+        mut found: impl FnMut(&Path, &str) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let doing = while_doing("listing the data files");
+        for folder in fs::read_dir(&self.folder).map_err(&doing)? {
+            for file in fs::read_dir(folder.map_err(&doing)?.path()).map_err(&doing)? {
+                let file = file.map_err(&doing)?;
+                found(&file.path(), &file.file_name().to_string_lossy())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// True if there is any data file.
+    pub(crate) fn has_any(&self) -> Result<bool, Error> {
+        let doing = while_doing("looking for data files");
+        for folder in fs::read_dir(&self.folder).map_err(&doing)? {
+            let folder = folder.map_err(&doing)?.path();
+            if fs::read_dir(folder).map_err(&doing)?.next().is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The data file of a node; made with `size` bytes of hole when there is none.
     pub(crate) fn open(&self, ino: Ino, size: u64) -> Result<Arc<File>, Error> {
         if let Some(file) = self.existing(ino)? {
@@ -145,8 +172,8 @@ fn create_with_length(path: &Path, size: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads all of `buffer`; what is beyond the end of the file is zeros.
-pub(crate) fn read_or_zeros(file: &File, buffer: &mut [u8], offset: u64) -> Result<(), Error> {
+/// Reads all of `buffer`; what is beyond the end of the file is zeros. Answers the number of bytes that are not beyond.
+pub(crate) fn read_or_zeros(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
     let mut done = 0;
     while done < buffer.len() {
         match file.read_at(&mut buffer[done..], offset + done as u64) {
@@ -157,7 +184,7 @@ pub(crate) fn read_or_zeros(file: &File, buffer: &mut [u8], offset: u64) -> Resu
         }
     }
     buffer[done..].fill(0);
-    Ok(())
+    Ok(done)
 }
 
 /// Gives the blocks of a range back to the disk; it reads as zeros then.

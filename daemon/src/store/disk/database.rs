@@ -1,5 +1,7 @@
 //! The connection to `state.db`: transactions, and what its failures mean to the store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rusqlite::Connection;
 
 use crate::store::error::Error;
@@ -41,9 +43,22 @@ impl Database {
     }
 }
 
+/// True after some database of this process was said to be damaged.
+static DAMAGE_MET: AtomicBool = AtomicBool::new(false);
+
+/// True if an error since the last call said that some database of this process is damaged: look at yours.
+pub(crate) fn take_damage_met() -> bool {
+    DAMAGE_MET.swap(false, Ordering::Relaxed)
+}
+
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
+        use rusqlite::ErrorCode;
+        let code = error.sqlite_error_code();
+        if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+            DAMAGE_MET.store(true, Ordering::Relaxed);
+        }
+        match code {
             Some(rusqlite::ErrorCode::DiskFull) => Self::NoSpace,
             _ => Self::Database(error.into()),
         }

@@ -10,6 +10,9 @@ use crate::store::error::Error;
 /// Key of 1 once the whole drive has been here, of 0 until then; stores that were made before it was kept have none.
 pub(crate) const ALL_NAMES: &str = "all_names";
 
+/// Key of a time, in nanoseconds since 1970: whatever was committed before it is in the database.
+pub(crate) const COMMITTED: &str = "committed_at";
+
 /// Key of the last commit that both histories have, while all is compared with a drive of another history.
 pub(crate) const COMMON: &str = "common";
 

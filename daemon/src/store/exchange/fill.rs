@@ -15,7 +15,6 @@ use crate::store::error::{Error, while_doing};
 use crate::store::inodes::chunks::{chunks_of, runs};
 use crate::store::inodes::inode::{ContentState, Inode, known_manifest};
 use crate::store::node::Ino;
-use crate::store::tree::inode_cache::load_inode;
 use crate::store::tree::transaction::Tree;
 
 /// Use that was made of fetched bytes.
@@ -278,12 +277,12 @@ impl Tree {
         content_state: &mut ContentState,
     ) -> Result<(), Error> {
         let record = self.record(ino)?.clone();
-        let loaded = load_inode(&self.db, &self.data, &record)?;
-        let loaded = loaded.into_content_state();
+        let loaded = self.load(&record)?.into_content_state();
         content_state.content = loaded.content;
         content_state.manifest = loaded.manifest;
         content_state.content_dirty = loaded.content_dirty;
         content_state.chunks.take_states(loaded.chunks);
+        content_state.is_lost = loaded.is_lost;
         content_state.synced_size = loaded.synced_size;
         Ok(())
     }

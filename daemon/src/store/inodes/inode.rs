@@ -10,10 +10,11 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use miaofs::content::{CHUNK_SIZE, Manifest};
+use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count};
 use miaofs::protocol::files::ContentRef;
 
 use super::chunks::Chunks;
+use crate::store::disk::chunk_rows::ChunkState;
 use crate::store::disk::record::Record;
 use crate::store::error::Error;
 use crate::store::node::{Access, Ino};
@@ -53,6 +54,8 @@ pub(crate) struct ContentState {
     pub(crate) manifest: Option<Arc<Manifest>>,
     pub(crate) content_dirty: bool,
     pub(crate) chunks: Chunks,
+    /// Bytes that were only here are gone from the data file.
+    pub(crate) is_lost: bool,
     /// Length up to which the data file is known to be on the disk.
     pub(crate) synced_size: u64,
 }
@@ -79,6 +82,7 @@ impl Inode {
                 manifest,
                 content_dirty: record.content_dirty,
                 chunks,
+                is_lost: false,
                 synced_size: 0,
             }),
         }
@@ -143,6 +147,34 @@ impl Inode {
             Access::Read => &self.readers,
             Access::Write => &self.writers,
         }
+    }
+}
+
+impl ContentState {
+    /// Takes in that the data file is so long: answers the clean chunks beyond, which can be fetched again and are not
+    /// here now. If there are dirty ones, they are lost.
+    pub(crate) fn lose_beyond(&mut self, length: u64, size: u64) -> Vec<u64> {
+        let mut gone = Vec::new();
+        for chunk in (length / CHUNK_SIZE..chunk_count(size)).filter_map(|it| Chunk::new(it, size))
+        {
+            let index = chunk.index();
+            let is_hole = || self.manifest.as_ref().is_some_and(|it| it.is_hole(index));
+            match self.chunks.state(index) {
+                _ if chunk.range().end <= length => {}
+                ChunkState::Clean if !is_hole() => {
+                    self.chunks.set(index, ChunkState::Absent);
+                    gone.push(index);
+                }
+                ChunkState::Absent | ChunkState::Clean => {}
+                ChunkState::Dirty => self.is_lost = true,
+            }
+        }
+        gone
+    }
+
+    /// Fails if bytes that were only here are gone.
+    pub(crate) fn not_lost(&self, ino: Ino) -> Result<(), Error> {
+        if self.is_lost { Err(Error::BytesLost(ino)) } else { Ok(()) }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use miaofs::content::{CHUNK_SIZE, Manifest};
+use miaofs::content::{CHUNK_SIZE, Chunk, Manifest};
 use miaofs::protocol::files::Kind;
 
-use super::transaction::Tree;
+use super::transaction::{Moment, Tree};
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::data_files::{self, DataFiles};
 use crate::store::disk::database::Database;
@@ -45,10 +45,47 @@ impl Tree {
             return Ok(Arc::clone(inode));
         }
         let record = self.present(ino)?.clone();
-        let inode = Arc::new(load_inode(&self.db, &self.data, &record)?);
+        let inode = Arc::new(self.load(&record)?);
         self.trim_inodes();
         self.inodes.put(ino, Arc::clone(&inode));
         Ok(inode)
+    }
+
+    /// Reads what is to be known of an inode. Chunks that are not in its data file though rows say so are fetched again.
+    pub(crate) fn load(&mut self, record: &Record) -> Result<Inode, Error> {
+        let length = data_length(&self.data, record.ino)?;
+        let (inode, gone) = load_inode(&self.db, &self.data, record, length)?;
+        if self.moment == Moment::Now {
+            self.drop_gone(record.ino, &gone)?;
+            if length.is_some_and(|it| it != record.attributes.size)
+                && !inode.content_state().is_lost
+            {
+                resize(&self.data, record, length)?;
+            }
+        }
+        Ok(inode)
+    }
+
+    /// Has the rows say of chunks that they are not here, with the transaction in progress or in one of its own.
+    pub(crate) fn drop_gone(&mut self, ino: Ino, gone: &[u64]) -> Result<(), Error> {
+        if gone.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(%ino, chunks = gone.len(), "a data file lacks bytes: they are fetched again");
+        if self.is_in_transaction() {
+            return self.delete_gone(ino, gone);
+        }
+        self.transact(|tree| tree.delete_gone(ino, gone)).map(|((), _)| ())
+    }
+
+    fn delete_gone(&mut self, ino: Ino, gone: &[u64]) -> Result<(), Error> {
+        let size = self.record(ino)?.content.map_or(0, |content| content.size);
+        let mut bytes = 0;
+        for index in gone {
+            chunk_rows::delete_chunk(&self.db, ino, *index)?;
+            bytes += Chunk::new(*index, size).map_or(0, Chunk::length);
+        }
+        self.add_cached(ino, -(bytes as i64))
     }
 
     /// The state of a regular file.
@@ -174,41 +211,63 @@ impl Tree {
     }
 }
 
-/// Reads what is to be known of an inode that begins to inode.
+/// Reads what is to be known of an inode whose data file is so long, if it has one; beside it the chunks that are
+/// not there though rows say so.
 ///
 /// A hole of the manifest has no row; its bytes are made zeros again here, because a crash may have
 /// come between a change of content and the punching that it asked for.
-pub(crate) fn load_inode(db: &Database, data: &DataFiles, record: &Record) -> Result<Inode, Error> {
-    if !record.content_dirty {
-        resize_clean(data, record)?;
-    }
-    if record.base_chunks == 0 {
-        return Ok(Inode::new(record, None, Chunks::default()));
-    }
+fn load_inode(
+    db: &Database,
+    data: &DataFiles,
+    record: &Record,
+    length: Option<u64>,
+) -> Result<(Inode, Vec<u64>), Error> {
+    let (length, size) = (length.unwrap_or(0), record.attributes.size);
     let manifest = match record.content {
-        Some(content) if content.size > CHUNK_SIZE => manifest_rows::manifest(db, content.digest)?,
+        Some(content) if record.base_chunks > 0 && content.size > CHUNK_SIZE => {
+            manifest_rows::manifest(db, content.digest)?
+        }
         _ => None,
     };
     let mut chunks = Chunks::absent(record.base_chunks);
-    if record.previous.is_none() {
-        for (index, state) in chunk_rows::chunk_rows(db, record.ino)? {
-            chunks.set(index, state);
-        }
-        if let Some(manifest) = &manifest {
-            zero_holes(data, record.ino, manifest, &mut chunks)?;
-        }
+    let rows = match record.base_chunks {
+        0 => Vec::new(),
+        _ => chunk_rows::chunk_rows(db, record.ino)?,
+    };
+    if record.previous.is_some() {
+        let is_gone =
+            |index: &u64| Chunk::new(*index, size).is_none_or(|it| it.range().end > length);
+        let gone = rows.into_iter().map(|(index, _)| index).filter(is_gone).collect();
+        return Ok((Inode::new(record, manifest, chunks), gone));
     }
-    Ok(Inode::new(record, manifest, chunks))
+    for (index, state) in rows {
+        chunks.set(index, state);
+    }
+    if let Some(manifest) = &manifest {
+        zero_holes(data, record.ino, manifest, &mut chunks)?;
+    }
+    let inode = Inode::new(record, manifest, chunks);
+    let gone = inode.content_state_mut().lose_beyond(length, size);
+    Ok((inode, gone))
 }
 
-/// Makes the data file of a clean content as long as the content, which a crash may have kept it from.
-fn resize_clean(data: &DataFiles, record: &Record) -> Result<(), Error> {
-    let Some(file) = data.existing(record.ino)? else { return Ok(()) };
-    let length = file.metadata().map_err(while_doing("looking at a data file"))?.len();
-    if length != record.attributes.size {
-        file.set_len(record.attributes.size).map_err(while_doing("mending a data file"))?;
+/// Length of the data file of a node, if it has one.
+pub(crate) fn data_length(data: &DataFiles, ino: Ino) -> Result<Option<u64>, Error> {
+    let Some(file) = data.existing(ino)? else { return Ok(None) };
+    let found = file.metadata().map_err(while_doing("looking at a data file"))?;
+    Ok(Some(found.len()))
+}
+
+/// Makes the data file of a content as long as the content, which a crash may have kept it from.
+fn resize(data: &DataFiles, record: &Record, length: Option<u64>) -> Result<(), Error> {
+    // What is behind the end of a content that only this device has is nobody's to cut off here.
+    let is_longer = length.is_some_and(|length| length > record.attributes.size);
+    match data.existing(record.ino)? {
+        Some(file) if !record.content_dirty || !is_longer => {
+            file.set_len(record.attributes.size).map_err(while_doing("mending a data file"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Makes sure that the holes of a manifest read as zeros, and counts them as here.

@@ -284,6 +284,11 @@ impl Tree {
         Ok(())
     }
 
+    /// True while a transaction is in progress.
+    pub(crate) fn is_in_transaction(&self) -> bool {
+        self.transaction.is_some()
+    }
+
     fn rollback(&mut self) {
         let Some(undone) = self.transaction.take() else { return };
         if let Err(error) = self.db.rollback() {

@@ -3,5 +3,7 @@
 //! It stands on the store (`core.rs`) and what is below.
 
 pub(super) mod evict;
+pub(super) mod lost_and_found;
+pub(super) mod rebuild;
 pub(super) mod recovery;
 pub(super) mod timer;

@@ -14,11 +14,13 @@ use miaofs::content::{Chunk, chunk_count};
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
+use super::lost_and_found::{self, KeptAs};
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
 use crate::store::disk::database::Database;
 use crate::store::disk::record::{NodeStatus, Record};
-use crate::store::disk::{base_rows, inode_queries, inode_rows, meta, pending_rows};
+use crate::store::disk::seal::Seal;
+use crate::store::disk::{base_rows, entry_rows, inode_queries, inode_rows, meta, pending_rows};
 use crate::store::error::{Error, while_doing};
 use crate::store::node::{DriveOwner, Ino, NewNode};
 
@@ -26,10 +28,8 @@ use crate::store::node::{DriveOwner, Ino, NewNode};
 pub(crate) const CLOSED: &str = "closed_in_boot";
 /// Key of the boot in which it was last opened.
 const OPENED: &str = "opened_in_boot";
-/// Key of a time, in nanoseconds since 1970: whatever was committed before it is in the database.
-const COMMITTED: &str = "committed_at";
 /// Lag of a data file's mtime behind the clock at the most, in nanoseconds.
-const CLOCK_LAG: i64 = 1_000_000_000;
+pub(crate) const CLOCK_LAG: i64 = 1_000_000_000;
 
 /// End of the store's last process, as far as this boot can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,15 @@ enum LastExit {
     Killed,
     /// The machine went down, or at least came up again since.
     Rebooted,
+    /// The last commits are gone with the log, or the database is another one than was left.
+    LogLost,
+}
+
+impl LastExit {
+    /// True if commits may be missing.
+    fn may_lack_commits(self) -> bool {
+        matches!(self, Self::Rebooted | Self::LogLost)
+    }
 }
 
 /// Treatment of nodes without a name, which only who has them open can reach.
@@ -57,24 +66,48 @@ pub(crate) fn boot_id() -> Result<String, Error> {
         .map_err(while_doing("reading the boot id"))
 }
 
+/// The files of a database as they were found, before it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FoundFiles {
+    /// The seal of the state directory.
+    pub(crate) seal: Seal,
+    /// True if there was a log that may hold commits.
+    pub(crate) has_log: bool,
+    /// Treatment of nodes without a name.
+    pub(crate) orphans: Orphans,
+}
+
 /// Makes a store that was opened just now consistent.
 pub(crate) fn recover(
     db: &Database,
     data: &DataFiles,
-    (dir, orphans): (&Path, Orphans),
+    dir: &Path,
+    found: FoundFiles,
 ) -> Result<(), Error> {
     let boot = boot_id()?;
     let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
         (_, None) => LastExit::New,
-        (Some(closed), _) if !closed.is_empty() => LastExit::Closed,
+        (Some(closed), _) if !closed.is_empty() => match found.seal {
+            Seal::Intact => LastExit::Closed,
+            Seal::Broken => LastExit::LogLost,
+        },
+        _ if !found.has_log => LastExit::LogLost,
         (_, Some(opened)) if opened == boot => LastExit::Killed,
         (_, Some(_)) => LastExit::Rebooted,
     };
+    if left == LastExit::LogLost {
+        tracing::error!(
+            "the database's log is gone, and with it what was committed last: names are those of before until the \
+             server tells the rest, and data files that were changed since are kept in lost+found"
+        );
+    }
     db.begin()?;
     match left {
         LastExit::New => make_root(db)?,
         LastExit::Closed => {}
-        LastExit::Killed | LastExit::Rebooted => repair(db, data, (left, orphans))?,
+        LastExit::Killed | LastExit::Rebooted | LastExit::LogLost => {
+            repair(db, data, dir, (left, found.orphans))?;
+        }
     }
     // Those that the server deleted before their children, now that these are gone too.
     inode_queries::delete_empty_placeholders(db)?;
@@ -84,7 +117,7 @@ pub(crate) fn recover(
     db.commit()?;
     match left {
         LastExit::New | LastExit::Closed => Ok(()),
-        LastExit::Killed | LastExit::Rebooted => {
+        LastExit::Killed | LastExit::Rebooted | LastExit::LogLost => {
             tracing::info!(?left, "the store was not closed, it has been mended");
             move_strays(db, data, dir)
         }
@@ -93,7 +126,7 @@ pub(crate) fn recover(
 
 /// Writes down when this was committed, and with it all that was committed before.
 pub(crate) fn note_time(db: &Database) -> Result<(), Error> {
-    meta::set_number(db, COMMITTED, meta::now() as u64)
+    meta::set_number(db, meta::COMMITTED, meta::now() as u64)
 }
 
 fn make_root(db: &Database) -> Result<(), Error> {
@@ -116,6 +149,7 @@ fn make_root(db: &Database) -> Result<(), Error> {
 fn repair(
     db: &Database,
     data: &DataFiles,
+    dir: &Path,
     (left, orphans): (LastExit, Orphans),
 ) -> Result<(), Error> {
     for (from, to) in pending_rows::pending_renames(db)? {
@@ -127,7 +161,10 @@ fn repair(
             reap_orphan(db, data, ino)?;
         }
     }
-    if left == LastExit::Rebooted {
+    if left == LastExit::LogLost {
+        put_changed_aside(db, data, dir)?;
+    }
+    if left.may_lack_commits() {
         delete_doubtful(db, data)?;
     }
     for ino in inode_queries::with_dirty_content(db)? {
@@ -163,7 +200,7 @@ fn reap_orphan(db: &Database, data: &DataFiles, ino: Ino) -> Result<(), Error> {
 /// write whose commit is lost: then their data file was changed after the last commit that is not.
 fn delete_doubtful(db: &Database, data: &DataFiles) -> Result<(), Error> {
     let mut nodes: BTreeSet<Ino> = chunk_rows::nodes_with_unsynced(db)?.into_iter().collect();
-    let certain = meta::number(db, COMMITTED)?.unwrap_or(0) as i64 - CLOCK_LAG;
+    let certain = certain(db)?;
     for ino in chunk_rows::nodes_with_clean(db)? {
         if data.modified(ino)?.is_none_or(|modified| modified > certain) {
             chunk_rows::delete_clean(db, ino)?;
@@ -200,10 +237,14 @@ fn reconcile_size(
         && (left == LastExit::Killed || found.len() > record.attributes.size);
     let size = match left {
         _ if row_rules => record.attributes.size,
-        LastExit::Rebooted => size_with_what_can_be_fetched(db, record, found.len())?,
+        LastExit::Rebooted | LastExit::LogLost => {
+            size_with_what_can_be_fetched(db, record, found.len())?
+        }
         _ => found.len(),
     };
-    if size != found.len() {
+    // A write grows the file before its row tells: what a kill leaves too short has lost bytes, and the row says which.
+    let has_lost = left == LastExit::Killed && row_rules && size > found.len();
+    if size != found.len() && !has_lost {
         file.set_len(size).map_err(while_doing("mending a data file"))?;
     }
     if row_rules {
@@ -248,26 +289,19 @@ fn size_with_what_can_be_fetched(db: &Database, record: &Record, found: u64) -> 
 
 /// Moves data files that no row tells of to `lost+found/`.
 fn move_strays(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
-    let doing = while_doing("looking for stray data files");
-    for folder in fs::read_dir(data.folder()).map_err(&doing)? {
-        for file in fs::read_dir(folder.map_err(&doing)?.path()).map_err(&doing)? {
-            let file = file.map_err(&doing)?;
-            let name = file.file_name();
-            let name = name.to_string_lossy();
-            if name.ends_with(UNFINISHED) {
-                fs::remove_file(file.path()).map_err(&doing)?;
-                continue;
-            }
-            let attributed = match name.parse::<u64>() {
-                Ok(ino) => is_known(db, Ino(ino))?,
-                Err(_not_a_number) => false,
-            };
-            if !attributed {
-                move_to_lost_and_found(dir, &file.path(), &name)?;
-            }
+    data.each_file(|path, name| {
+        if name.ends_with(UNFINISHED) {
+            return fs::remove_file(path).map_err(while_doing("removing an unfinished data file"));
         }
-    }
-    Ok(())
+        let attributed = match name.parse::<u64>() {
+            Ok(ino) => is_known(db, Ino(ino))?,
+            Err(_not_a_number) => false,
+        };
+        if attributed {
+            return Ok(());
+        }
+        lost_and_found::keep(dir, path, &KeptAs::numbered(name)).map(drop)
+    })
 }
 
 /// True if a data file belongs to a node, or is to be unlinked.
@@ -275,16 +309,39 @@ fn is_known(db: &Database, ino: Ino) -> Result<bool, Error> {
     Ok(inode_queries::is_file(db, ino)? || pending_rows::is_pending_unlink(db, ino)?)
 }
 
-fn move_to_lost_and_found(dir: &Path, file: &Path, name: &str) -> Result<(), Error> {
-    let doing = while_doing("moving a stray data file to lost+found");
-    let folder = dir.join("lost+found");
-    fs::create_dir_all(&folder).map_err(&doing)?;
-    let free = (0..)
-        .map(|count| {
-            folder.join(if count == 0 { name.to_owned() } else { format!("{name}.{count}") })
-        })
-        .find(|path| !path.exists())
-        .expect("a number is free, they do not end");
-    tracing::warn!(file = %free.display(), "a data file that no node has was put aside");
-    fs::rename(file, free).map_err(&doing)
+/// Moves data files of clean contents to `lost+found/` that were changed after the last commit that is here: what they
+/// hold may be a change that the server does not have, and which no row tells of any more.
+fn put_changed_aside(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), Error> {
+    let certain = certain(db)?;
+    data.each_file(|path, name| {
+        let Ok(ino) = name.parse().map(Ino) else { return Ok(()) };
+        let Some(record) = inode_rows::load(db, ino)? else { return Ok(()) };
+        let changed = data.modified(ino)?.is_some_and(|modified| modified > certain);
+        if record.content_dirty || record.is_gone() || !changed {
+            return Ok(());
+        }
+        lost_and_found::keep(dir, path, &place_of(db, ino)?).map(drop)
+    })
+}
+
+/// Place of a node in `lost+found/`, by its names.
+fn place_of(db: &Database, ino: Ino) -> Result<KeptAs, Error> {
+    let (mut names, mut at, mut seen) = (Vec::new(), ino, HashSet::new());
+    while at != Ino::ROOT && seen.insert(at) {
+        match entry_rows::entries_of(db, at)?.into_iter().next() {
+            Some((parent, name)) => {
+                names.push(name);
+                at = parent;
+            }
+            None => break,
+        }
+    }
+    names.reverse();
+    let directory = (at != Ino::ROOT && !names.is_empty()).then_some(at);
+    Ok(KeptAs::named(&ino.to_string(), directory, names))
+}
+
+/// The time up to which all that was committed is in the database.
+fn certain(db: &Database) -> Result<i64, Error> {
+    Ok(meta::number(db, meta::COMMITTED)?.unwrap_or(0) as i64 - CLOCK_LAG)
 }

@@ -1,12 +1,12 @@
 //! The thread that syncs the journal every few seconds, shortens it, and sees to the disk's free room.
 
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use super::recovery;
-use crate::store::core::Store;
+use crate::store::core::{Store, TimerThread};
 use crate::store::disk::database::Database;
 use crate::store::disk::journal::Checkpointed;
 use crate::store::error::{Error, while_doing};
@@ -15,10 +15,10 @@ use crate::store::error::{Error, while_doing};
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Starts the thread. It does not keep the store alive, and ends when what is returned is dropped.
-pub(crate) fn start(store: &Arc<Store>) -> Result<Sender<()>, Error> {
+pub(crate) fn start(store: &Arc<Store>) -> Result<TimerThread, Error> {
     let store = Arc::downgrade(store);
     let (alive, ended) = mpsc::channel();
-    thread::Builder::new()
+    let thread = thread::Builder::new()
         .name("store-timer".to_owned())
         .spawn(move || {
             let mut connection = None;
@@ -27,7 +27,7 @@ pub(crate) fn start(store: &Arc<Store>) -> Result<Sender<()>, Error> {
             }
         })
         .map_err(while_doing("starting the store's timer"))?;
-    Ok(alive)
+    Ok(TimerThread::new(alive, thread))
 }
 
 fn tick(store: &Weak<Store>, connection: &mut Option<Database>) {
@@ -48,6 +48,7 @@ fn tick(store: &Weak<Store>, connection: &mut Option<Database>) {
             "the journal could not be shortened"
         );
     }
+    store.look_for_damage();
 }
 
 impl Store {
