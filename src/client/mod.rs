@@ -14,6 +14,7 @@ mod counters;
 mod downloads;
 mod error;
 mod files;
+mod health;
 mod retry;
 mod session;
 mod transport;

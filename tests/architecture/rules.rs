@@ -58,14 +58,16 @@ const SYNC: [&[&str]; 8] = [
     &["push"],
     &["engine"],
 ];
-const COMMANDS: [&[&str]; 6] = [
+const COMMANDS: [&[&str]; 7] = [
     &["terminal"],
     &["state", "mounting"],
     &["control"],
+    &["diagnosis"],
     &["daemon"],
     &[
         "completions",
         "config",
+        "doctor",
         "login",
         "logout",
         "mount",

@@ -19,6 +19,7 @@ mod damage;
 mod devices;
 mod direct;
 mod directories;
+mod doctor;
 mod faults;
 mod first_pull;
 mod fixture;

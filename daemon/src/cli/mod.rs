@@ -1,13 +1,15 @@
 //! The commands a person types: what they take, what they print, how they end.
 //!
 //! One file a command. What they share stands in wings, lowest first: `terminal`, `state`, `mounting`, `control` (the
-//! socket over which commands talk to the running daemon) and `daemon` (what `miaofs mount` becomes). Called as
+//! socket over which commands talk to the running daemon), `diagnosis` and `daemon` (what `miaofs mount` becomes). Called as
 //! `mount.miaofs` or `mount.fuse.miaofs`, the program is a helper of mount(8).
 
 mod completions;
 mod config;
 mod control;
 mod daemon;
+mod diagnosis;
+mod doctor;
 mod login;
 mod logout;
 mod mount;
@@ -29,7 +31,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use state::state_dir::StateDir;
-use terminal::error::{Error, report_error};
+use terminal::error::{Error, Exit, report_error};
 use terminal::logging::{self, Level};
 
 const AFTER_HELP: &str = "\
@@ -80,6 +82,8 @@ enum Command {
     Status(status::Args),
     /// Return when everything is on the server
     Sync(sync::Args),
+    /// Find out what is wrong and what to do, also when the mount hangs or the daemon is dead
+    Doctor(doctor::Args),
     /// Show and change settings
     Config(config::Args),
     /// Print a shell's completion script
@@ -104,14 +108,17 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse_from(arguments);
     logging::start(cli.log.as_deref(), cli.command.level());
     match dispatch(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(exit)) => exit.into(),
         Err(error) => report_error(&error),
     }
 }
 
-fn dispatch(cli: &Cli) -> Result<(), Error> {
+/// Runs a command; one that has said all itself answers its exit code.
+fn dispatch(cli: &Cli) -> Result<Option<Exit>, Error> {
     let state = StateDir::choose(cli.state_dir.as_deref())?;
-    match &cli.command {
+    let done = match &cli.command {
+        Command::Doctor(args) => return doctor::run(args, &state),
         Command::Signup(args) => signup::run(args, &state),
         Command::Login(args) => login::run(args, &state),
         Command::Logout => logout::run(&state),
@@ -125,5 +132,6 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
             completions::run(args, Cli::command());
             Ok(())
         }
-    }
+    };
+    done.map(|()| None)
 }

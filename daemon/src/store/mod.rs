@@ -71,6 +71,8 @@ pub(crate) use bytes::seek::SeekWhence;
 pub(crate) use bytes::snapshot::{ChunkRead, Snapshot};
 pub(crate) use core::{Durable, Store, StoreOptions};
 pub(crate) use disk::history_rows::Cursor;
+pub(crate) use disk::overview::{Overview, overview};
+pub(crate) use disk::space::free_bytes;
 pub(crate) use error::Error;
 pub(crate) use exchange::prefetch::{DirPosition, PrefetchLimits};
 pub(crate) use exchange::push::{DirtyNode, Pushed};

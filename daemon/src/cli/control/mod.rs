@@ -73,7 +73,7 @@ pub(super) enum Response {
 
 /// The daemon and its engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct DaemonStatus {
+pub(crate) struct DaemonStatus {
     /// Always true: who does not run does not answer.
     pub running: bool,
     /// Process id.

@@ -18,6 +18,8 @@ pub(crate) const OUR_TYPE: &str = "fuse.miaofs";
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mounted {
+    /// Minor number of its device, which numbers the kernel's connection to a FUSE daemon.
+    pub minor: u32,
     /// Where.
     pub mountpoint: PathBuf,
     /// Options of this mount point: `rw`, `nosuid`, …
@@ -60,7 +62,9 @@ fn parse(text: &[u8]) -> Vec<Mounted> {
 fn parse_line(line: &[u8]) -> Option<Mounted> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
     let hyphen = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
+    let device = String::from_utf8_lossy(fields.get(2)?);
     Some(Mounted {
+        minor: device.split(':').nth(1)?.parse().ok()?,
         mountpoint: PathBuf::from(unescape(fields.get(4)?)),
         options: String::from_utf8_lossy(fields.get(5)?).split(',').map(str::to_owned).collect(),
         kind: String::from_utf8_lossy(fields.get(hyphen + 1)?).into_owned(),

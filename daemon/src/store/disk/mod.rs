@@ -18,6 +18,7 @@ pub(super) mod lock;
 pub(super) mod manifest_rows;
 pub(super) mod meta;
 mod migrations;
+pub(super) mod overview;
 pub(super) mod pending_rows;
 pub(super) mod record;
 pub(super) mod request_rows;
