@@ -53,7 +53,7 @@ const SYNC: [&[&str]; 8] = [
     &["link", "metrics"],
     &["first_pull", "hash"],
     &["core"],
-    &["download", "pull"],
+    &["download", "pull", "verify"],
     &["upload"],
     &["push"],
     &["engine"],

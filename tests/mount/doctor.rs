@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::fixture::Single;
 use crate::harness::command::output;
 use crate::harness::device::Device;
+use crate::harness::random::Seed;
 use crate::harness::wait::seconds;
 
 /// The longest that a diagnosis may take.
@@ -107,6 +108,53 @@ fn a_dead_daemon_an_absent_server_and_a_damaged_store_are_problems() {
     let nobody = Device::new(fixture.directory.path(), "nobody");
     let (report, _) = diagnose(&nobody, &[]);
     assert!(has_problem(&report, "nobody is signed in"), "{report:#}");
+}
+
+#[test]
+fn damaged_bytes_of_the_cache_are_found_and_fetched_again() {
+    for is_mounted in [true, false] {
+        let mut fixture = Single::new();
+        let bytes = Seed::of_this_run().bytes("large", 9 << 20);
+        fs::write(fixture.one.path("large"), &bytes).unwrap();
+        fs::write(fixture.one.path("small"), &bytes[..5000]).unwrap();
+        fixture.one.sync();
+        fixture.server.stop();
+        fs::write(fixture.one.path("not sent"), &bytes[..6000]).unwrap();
+        let data = |name: &str| {
+            let ino = fs::metadata(fixture.one.path(name)).unwrap().ino();
+            fixture.one.state().join(format!("data/{:02x}/{ino}", ino % 256))
+        };
+        let files = ["large", "small", "not sent"].map(data);
+        fixture.one.umount();
+        for (file, offset) in files.iter().zip([5 << 20, 100, 100]) {
+            let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+            file.write_all_at(b"damage on the disk", offset).unwrap();
+        }
+        if is_mounted {
+            fixture.one.mount();
+        }
+        let (report, _) = diagnose(&fixture.one, &["--verify"]);
+        for name in ["/large", "/small"] {
+            assert!(has_problem(&report, &format!("{name}: cached bytes")), "{report:#}");
+        }
+        let verified = report["verified"].as_str().unwrap();
+        assert!(
+            verified.starts_with("2 chunks") && verified.contains("2 chunks were given up"),
+            "{verified}"
+        );
+        fixture.server.restart();
+        if !is_mounted {
+            fixture.one.mount();
+        }
+        assert!(fs::read(fixture.one.path("large")).unwrap() == bytes);
+        assert!(fs::read(fixture.one.path("small")).unwrap() == bytes[..5000]);
+        // Nobody but this device can know what it was.
+        let unsent = fs::read(fixture.one.path("not sent")).unwrap();
+        assert!(unsent[100..].starts_with(b"damage on the disk"));
+        fixture.one.sync();
+        let (report, is_well) = diagnose(&fixture.one, &["--verify"]);
+        assert!(is_well, "{report:#}");
+    }
 }
 
 #[test]

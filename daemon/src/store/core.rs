@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
@@ -63,6 +63,8 @@ pub(crate) struct Store {
     /// Wakes the thread that syncs the journal, which ends when it is dropped.
     pub(super) timer: OnceLock<TimerThread>,
     pub(super) dir: PathBuf,
+    /// Counts the reads and the changes of programs.
+    pub(super) activity: AtomicU64,
     /// Set once the database was found damaged while it was in use.
     pub(super) is_damaged: AtomicBool,
     /// Seals the directory, after the tree with its connection is gone.
@@ -216,7 +218,10 @@ impl Store {
         let entry = |(parent, name)| Invalidation::Entry { parent, name };
         self.report(revived.into_iter().map(entry));
         match committed {
-            Committed::Dirty => self.notify_dirty(),
+            Committed::Dirty => {
+                self.activity.fetch_add(1, Ordering::Relaxed);
+                self.notify_dirty();
+            }
             Committed::Quiet => {}
         }
         Ok(answer)

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
@@ -87,6 +87,7 @@ impl Store {
             space: DiskSpace::default(),
             timer: OnceLock::new(),
             dir: dir.to_owned(),
+            activity: AtomicU64::new(0),
             is_damaged: AtomicBool::new(false),
             sealer: Sealer::new(dir),
             _lock: lock,

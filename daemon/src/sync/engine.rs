@@ -18,8 +18,9 @@ use super::link::LinkState;
 use super::push::{FlushError, PushRequest, Scope};
 use super::status::{Cache, NodeError, Server, ServerState, Status, SyncState, Uploading, path_of};
 use super::upload::Uploader;
+use super::verify::{self, Verification, verify_step};
 use super::{pull, push};
-use crate::store::{self, Content, Ino, Invalidation, Store};
+use crate::store::{self, ChunkPosition, Content, Ino, Invalidation, Store};
 
 /// Time between questions for the account's quota.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(30);
@@ -49,6 +50,7 @@ impl Engine {
         core.spawn(pull::run(Arc::clone(&core)));
         core.spawn(push::run(Arc::clone(&core), uploader, requests.clone(), receiver));
         core.spawn(follow_account(Arc::clone(&core)));
+        core.spawn(verify::scrub(Arc::clone(&core), verify::Pace::SLOW));
         (Self { core, downloader, prefetcher, requests }, invalidations)
     }
 
@@ -217,6 +219,18 @@ impl Engine {
             }
             Ok((stays_local, errors))
         })
+    }
+
+    /// Compares the next cached chunk with its digest, and adds what it finds. Blocks.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) fn verify_step(
+        &self,
+        from: ChunkPosition,
+        found: &mut Verification,
+    ) -> Result<Option<ChunkPosition>, store::Error> {
+        verify_step(self.core.store_blocking(), from, found)
     }
 
     /// Ends all loops. What is not on the server is in the store for the next start.

@@ -35,6 +35,7 @@ mod pull;
 mod push;
 mod status;
 mod upload;
+mod verify;
 
 pub(crate) use self::core::EngineSettings;
 pub(crate) use download::FetchError;
@@ -49,3 +50,4 @@ pub(crate) use push::{FlushError, Refusal, Scope};
 #[cfg(test)]
 pub(crate) use status::{Cache, Counters, NodeError};
 pub(crate) use status::{Server, ServerState, Status, SyncState};
+pub(crate) use verify::{Verification, verify_step};

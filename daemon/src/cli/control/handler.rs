@@ -9,8 +9,10 @@ use crate::cli::mounting::plan::MountPlan;
 use crate::cli::state::account::Account;
 use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::{Error, Exit, Report};
-use crate::store::{self, Ino, run_blocking};
-use crate::sync::{Engine, FlushError, Refusal, Scope, ServerState, Status, with_causes};
+use crate::store::{self, ChunkPosition, Ino, run_blocking};
+use crate::sync::{
+    Engine, FlushError, Refusal, Scope, ServerState, Status, Verification, with_causes,
+};
 use crate::vfs::SessionState;
 
 /// Time between two reports of progress to a command that waits.
@@ -59,6 +61,7 @@ impl RequestHandler {
             }
             Request::SignedIn => self.sign_in_again().await,
             Request::HandOver => self.hand_over(),
+            Request::Verify => self.verify(&answers).await,
         };
         // A command that does not wait for its answer has what it wants.
         let _ = answers.send(last).await;
@@ -103,6 +106,27 @@ impl RequestHandler {
             never = progress => never,
         };
         result.map_or_else(|error| Response::Failed(report(&error)), |()| Response::Done)
+    }
+
+    /// Compares chunk by chunk, so that it ends with the command that asked.
+    async fn verify(&self, answers: &Answers) -> Response {
+        let (mut found, mut from) = (Verification::default(), ChunkPosition::default());
+        loop {
+            let engine = self.engine.clone();
+            let step = run_blocking(move || {
+                let next = engine.verify_step(from, &mut found);
+                (next, found)
+            });
+            let (next, so_far) = step.await;
+            found = so_far;
+            match next {
+                Ok(Some(next)) => from = next,
+                Ok(None) => return Response::Verified(Box::new(found)),
+                Err(error) => return Response::Failed(Error::Store(error).report()),
+            }
+            // A command that reads slowly misses a step of its bar, nothing else.
+            let _ = answers.try_send(Response::Verifying(Box::new(found.clone())));
+        }
     }
 
     /// Waits a moment until the engine has used its new session, so that what is asked next finds it signed in.

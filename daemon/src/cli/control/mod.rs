@@ -1,7 +1,7 @@
 //! How commands talk to the running daemon: a Unix socket in the state directory, for its owner only.
 //!
 //! A connection is one request: the command sends one line of JSON, the daemon answers with lines of JSON, the last
-//! of which is not [`Response::Progress`]. A command that goes away ends what it asked for.
+//! of which is neither [`Response::Progress`] nor [`Response::Verifying`]. A command that goes away ends what it asked for.
 
 pub(super) mod client;
 pub(super) mod handler;
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::Report;
-use crate::sync::{Status, SyncState};
+use crate::sync::{Status, SyncState, Verification};
 
 /// Request of a command to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,8 @@ pub(super) enum Request {
     SignedIn,
     /// End, so that the program which is installed now takes over.
     HandOver,
+    /// Compare all cached content with its digests.
+    Verify,
 }
 
 /// Treatment of deletions that are too many to be sent without asking.
@@ -65,6 +67,10 @@ pub(super) enum Response {
     Node(SyncState),
     /// To [`Request::Flush`], again and again until it is done.
     Progress(Box<Status>),
+    /// To [`Request::Verify`], again and again until it is done.
+    Verifying(Box<Verification>),
+    /// To [`Request::Verify`], when it is done.
+    Verified(Box<Verification>),
     /// The work is done.
     Done,
     /// The request failed.

@@ -9,3 +9,4 @@ mod limit;
 mod processes;
 pub(super) mod report;
 mod secrets;
+pub(super) mod verify;

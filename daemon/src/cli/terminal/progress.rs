@@ -49,6 +49,32 @@ impl Drop for Progress {
     }
 }
 
+/// The progress of looking at so many bytes, on a terminal; it goes away when dropped.
+pub(crate) struct CheckProgress(ProgressBar);
+
+impl CheckProgress {
+    /// A bar on stderr, if that is a terminal.
+    pub(crate) fn on_a_terminal() -> Self {
+        let bar = if stderr().is_terminal() { ProgressBar::new(1) } else { ProgressBar::hidden() };
+        let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed");
+        bar.set_style(style);
+        Self(bar)
+    }
+
+    /// Shows how far it is.
+    pub(crate) fn show(&self, done: u64, all: u64) {
+        self.0.set_length(all.max(1));
+        self.0.set_position(done.min(all));
+        self.0.set_message(format!("{} of {}", size::display(done), size::display(all)));
+    }
+}
+
+impl Drop for CheckProgress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Describes what is left to send.
 pub(crate) fn describe(status: &Status) -> String {
     let (count, bytes) = (status.pending_nodes, size::display(status.pending_bytes));

@@ -97,6 +97,7 @@ impl Content {
         }
         let range = offset..end;
         self.inode.last_read.store(offset / CHUNK_SIZE, Ordering::Relaxed);
+        self.store.activity.fetch_add(1, Ordering::Relaxed);
         if !content_state.chunks.is_here(&range) {
             return Ok(Availability::Missing(range));
         }
@@ -146,6 +147,7 @@ impl Content {
         bytes: &[u8],
         now: i64,
     ) -> Result<Availability<()>, Error> {
+        self.store.activity.fetch_add(1, Ordering::Relaxed);
         self.store.ensure_space(bytes.len() as u64)?;
         self.write_locked(&mut self.inode.content_state_mut(), offset, bytes, now)
     }

@@ -9,3 +9,4 @@ pub(super) mod reference;
 pub(super) mod seek;
 pub(super) mod snapshot;
 pub(super) mod sync;
+pub(super) mod verify;

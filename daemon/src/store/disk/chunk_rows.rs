@@ -2,7 +2,7 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 
 use super::columns::inos;
 use super::database::{Database, statement};
@@ -117,6 +117,20 @@ pub(crate) fn mark_all_synced(db: &Database) -> Result<(), Error> {
 /// Nodes with chunks that are clean and known to be on the disk.
 pub(crate) fn nodes_with_clean(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, statement!("SELECT DISTINCT ino FROM chunks WHERE state = {CLEAN}"), [])
+}
+
+/// The first clean chunk of the node from an index on, or of the nodes behind it.
+pub(crate) fn next_clean(db: &Database, ino: Ino, index: u64) -> Result<Option<(Ino, u64)>, Error> {
+    Ok(db
+        .0
+        .prepare_cached(statement!(
+            "SELECT ino, idx FROM chunks WHERE (ino, idx) >= (?1, ?2) AND state IN ({CLEAN}, {UNSYNCED}) \
+             ORDER BY ino, idx LIMIT 1"
+        ))?
+        .query_row([ino.0 as i64, index as i64], |row| {
+            Ok((Ino(row.get::<_, i64>(0)? as u64), row.get::<_, i64>(1)? as u64))
+        })
+        .optional()?)
 }
 
 /// Nodes with unsynced chunks.
