@@ -289,10 +289,42 @@ fn without_its_log_the_store_is_that_of_before_and_what_was_changed_since_is_kep
     }
     assert_eq!(fs::read(state(&fixture, "lost+found/directory/small")).unwrap(), edited);
     let kept: Vec<_> = files(&state(&fixture, "lost+found"));
+    assert_eq!(kept.len(), 2, "{kept:?}");
     let newest = |file: &PathBuf| fs::read(file).unwrap() == b"made after the last checkpoint";
     assert!(kept.iter().any(newest), "{kept:?}");
     let log = fs::read_to_string(state(&fixture, "daemon.log")).unwrap();
     assert!(log.contains("log is gone"), "{log}");
+}
+
+#[test]
+fn of_a_file_that_is_here_in_part_the_changed_part_is_kept_and_the_rest_is_said_to_be_missing() {
+    let mut fixture = Single::new();
+    let bytes = Seed::of_this_run().bytes("large", LARGE);
+    fs::write(fixture.one.path("large"), &bytes).unwrap();
+    fixture.one.sync();
+    let mut two = fixture.another_device("two");
+    std::mem::swap(&mut fixture.one, &mut two);
+    drop(two);
+    let file = OpenOptions::new().write(true).open(fixture.one.path("large")).unwrap();
+    file.write_all_at(b"a change", 5 * MIB).unwrap();
+    file.sync_all().unwrap();
+    fixture.server.stop();
+    file.write_all_at(b"another change", 6 * MIB).unwrap();
+    drop(file);
+    fixture.one.umount();
+    tear_index(&fixture, "nodes_id");
+    fixture.server.restart();
+    fixture.one.mount();
+    let kept = state(&fixture, "lost+found/large");
+    let found = fs::read(&kept).unwrap();
+    let (start, end) = ((4 * MIB) as usize, (6 * MIB) as usize);
+    assert!(found[end..].starts_with(b"another change"));
+    assert!(found[start..start + 1000] == bytes[start..start + 1000]);
+    let [aside] = &put_aside(&fixture)[..] else { panic!("{:?}", put_aside(&fixture)) };
+    let list = fs::read_to_string(state(&fixture, aside).join("incomplete")).unwrap();
+    assert_eq!(list, format!("{}\n", kept.display()));
+    let status = fixture.one.run(&["status"]).expect_success().stdout;
+    assert!(status.contains("`incomplete`"), "{status}");
 }
 
 #[test]

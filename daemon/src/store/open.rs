@@ -54,10 +54,11 @@ impl Store {
         }
         let database = dir.join("state.db");
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
-        let seal = seal::take_off(dir)?;
+        let seal = seal::look(dir);
         rebuild::examine(dir, &data, seal)?;
         let found = FoundFiles { seal, has_log: examine::has_log(&database), orphans };
         let db = schema::open_database(&database)?;
+        seal::take_off(dir)?;
         recovery::recover(&db, &data, dir, found)?;
         manifest_rows::sweep_manifests(&db)?;
         let journal = Journal::new(&database)?;

@@ -67,6 +67,13 @@ impl Salvage {
             && self.one(chunks, (number, dirty), |row| row.get(0)) == Some(true)
     }
 
+    /// True if the row of a file says that some of its chunks are not here: they are zeros in its data file.
+    pub(crate) fn is_incomplete(&self, file: Ino) -> bool {
+        let query = "SELECT kept > (SELECT count(*) FROM chunks WHERE chunks.ino = nodes.ino) \
+                     FROM nodes WHERE ino = ?1";
+        self.one(query, [file.0 as i64], |row| row.get(0)) == Some(true)
+    }
+
     /// Names of the way from the root to a node, as far as it is known: the first may be in a directory of which only
     /// the number is known, and which is answered with it.
     pub(crate) fn path(&mut self, node: Ino) -> Option<(Option<Ino>, Vec<Vec<u8>>)> {

@@ -23,19 +23,23 @@ pub(crate) enum Seal {
     Broken,
 }
 
-/// Takes the seal off a state directory, durably: what is changed from now on has none.
-pub(crate) fn take_off(dir: &Path) -> Result<Seal, Error> {
-    let path = dir.join(NAME);
-    let found = match fs::read_to_string(&path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seal::Broken),
+/// Looks at the seal of a state directory.
+pub(crate) fn look(dir: &Path) -> Seal {
+    match fs::read_to_string(dir.join(NAME)) {
+        Ok(found) if found == text(dir) => Seal::Intact,
         // One that cannot be read says nothing.
-        Err(_unreadable) => String::new(),
-    };
+        _ => Seal::Broken,
+    }
+}
+
+/// Takes the seal off a state directory, durably: what is committed from now on has none.
+pub(crate) fn take_off(dir: &Path) -> Result<(), Error> {
     let doing = while_doing("taking the seal off the store");
-    fs::remove_file(&path).map_err(&doing)?;
-    sync_folder(dir).map_err(&doing)?;
-    Ok(if found == text(dir) { Seal::Intact } else { Seal::Broken })
+    match fs::remove_file(dir.join(NAME)) {
+        Ok(()) => sync_folder(dir).map_err(doing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(doing(error)),
+    }
 }
 
 /// Has what was made, renamed and removed in a folder survive power loss.

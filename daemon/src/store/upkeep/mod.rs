@@ -7,3 +7,4 @@ pub(super) mod lost_and_found;
 pub(super) mod rebuild;
 pub(super) mod recovery;
 pub(super) mod timer;
+mod unchanged;

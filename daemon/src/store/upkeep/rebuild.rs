@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -26,6 +27,8 @@ const MARKER: &str = "damaged";
 const FOLDER: &str = "damaged-";
 /// Name of the file in such a folder that says why.
 const REASON: &str = "reason";
+/// List of the files in `lost+found` of which parts are only on the server, and zeros here.
+const INCOMPLETE: &str = "incomplete";
 /// Files of a database.
 const DATABASE: [&str; 3] = ["state.db", "state.db-wal", "state.db-shm"];
 
@@ -56,7 +59,12 @@ impl Store {
         }
         let marked =
             examine::examine(&self.dir.join(DATABASE[0]), true, Depth::Indexes).and_then(|found| {
-                let Some(why) = found else { return Ok(()) };
+                let Some(why) = found else {
+                    tracing::warn!(
+                        "the database failed as if it were damaged, but nothing is wrong with it"
+                    );
+                    return Ok(());
+                };
                 tracing::error!("{why}: it is made anew when the drive is mounted next");
                 self.is_damaged.store(true, Ordering::Relaxed);
                 mark(&self.dir, &why)
@@ -111,7 +119,10 @@ pub(crate) fn left_behind(dir: &Path) -> Vec<DamageFound> {
     folders.sort();
     list.extend(folders.into_iter().map(|folder| {
         let why = fs::read_to_string(folder.join(REASON)).unwrap_or_default();
-        let what = format!("{}; it was put aside and made anew from the server", why.trim());
+        let mut what = format!("{}; it was put aside and made anew from the server", why.trim());
+        if folder.join(INCOMPLETE).exists() {
+            what += "; files that have only a part of their content here stand in its list `incomplete`";
+        }
         DamageFound { what, path: Some(folder) }
     }));
     let kept = dir.join(lost_and_found::NAME);
@@ -129,48 +140,73 @@ pub(crate) fn left_behind(dir: &Path) -> Vec<DamageFound> {
 fn rebuild(dir: &Path, data: &DataFiles, why: &str, seal: Seal) -> Result<(), Error> {
     tracing::error!("{why}: the database is made anew from the server");
     mark(dir, why)?;
-    let mut salvage = Salvage::open(&dir.join(DATABASE[0]));
+    let salvage = Salvage::open(&dir.join(DATABASE[0]));
     // Of a database that was not closed in order the last changes may be missing.
     let certain = match (seal, salvage.committed_at()) {
         (Seal::Intact, _) => i64::MAX,
         (Seal::Broken, committed) => committed.map_or(i64::MIN, |at| at - CLOCK_LAG),
     };
+    let mut clearing = Clearing { dir, salvage, certain };
     let mut with_data = HashSet::new();
     data.each_file(|path, name| {
         with_data.extend(name.parse().map(Ino));
-        clear(dir, &mut salvage, certain, path, name)
+        clearing.clear(path, name)
     })?;
-    for node in salvage.unsent().into_iter().filter(|node| !with_data.contains(&node.ino)) {
-        if let Some((directory, names)) = salvage.path(node.ino) {
-            let place = KeptAs::named(&node.ino.to_string(), directory, names);
-            lost_and_found::make(dir, &node, &place)?;
-        }
-    }
-    drop(salvage);
+    clearing.make_empty_ones(&with_data)?;
+    drop(clearing);
     put_aside(dir, why).map_err(while_doing("putting the damaged database aside"))?;
     remove_marker(dir)
 }
 
-/// Keeps a data file, unless what is in it is on the server beyond doubt.
-fn clear(
-    dir: &Path,
-    salvage: &mut Salvage,
+/// The clearing of the data files.
+struct Clearing<'a> {
+    dir: &'a Path,
+    salvage: Salvage,
+    /// Data files that were changed later are kept.
     certain: i64,
-    path: &Path,
-    name: &str,
-) -> Result<(), Error> {
-    let doing = while_doing("clearing the data files");
-    let found = fs::metadata(path).map_err(&doing)?;
-    let ino = name.parse().map(Ino).ok();
-    let is_cache = ino.is_some_and(|ino| modified(&found) <= certain && salvage.is_on_server(ino));
-    if is_cache || name.ends_with(UNFINISHED) {
-        return fs::remove_file(path).map_err(&doing);
+}
+
+impl Clearing<'_> {
+    /// Keeps a data file, unless what is in it is on the server beyond doubt.
+    fn clear(&mut self, path: &Path, name: &str) -> Result<(), Error> {
+        let doing = while_doing("clearing the data files");
+        let found = fs::metadata(path).map_err(&doing)?;
+        let ino = name.parse().map(Ino).ok();
+        let is_old = modified(&found) <= self.certain;
+        let is_cache = is_old && ino.is_some_and(|ino| self.salvage.is_on_server(ino));
+        if is_cache || name.ends_with(UNFINISHED) {
+            return fs::remove_file(path).map_err(&doing);
+        }
+        let place = match ino.and_then(|ino| self.salvage.path(ino)) {
+            Some((directory, names)) => KeptAs::named(name, directory, names),
+            None => KeptAs::numbered(name),
+        };
+        let kept = lost_and_found::keep(self.dir, path, &place)?;
+        if ino.is_some_and(|ino| self.salvage.is_incomplete(ino)) {
+            self.note_incomplete(&kept).map_err(while_doing("noting an incomplete file"))?;
+        }
+        Ok(())
     }
-    let place = match ino.and_then(|ino| salvage.path(ino)) {
-        Some((directory, names)) => KeptAs::named(name, directory, names),
-        None => KeptAs::numbered(name),
-    };
-    lost_and_found::keep(dir, path, &place).map(drop)
+
+    /// Writes down that what is not here of a file, as the server has it, is zeros in what was kept.
+    fn note_incomplete(&self, kept: &Path) -> io::Result<()> {
+        let list = self.dir.join(INCOMPLETE);
+        let mut list = fs::OpenOptions::new().create(true).append(true).open(list)?;
+        list.write_all(kept.as_os_str().as_bytes())?;
+        list.write_all(b"\n")
+    }
+
+    /// Makes what has no data file and is not on the server.
+    fn make_empty_ones(&mut self, with_data: &HashSet<Ino>) -> Result<(), Error> {
+        let unsent = self.salvage.unsent().into_iter();
+        for node in unsent.filter(|node| !with_data.contains(&node.ino)) {
+            if let Some((directory, names)) = self.salvage.path(node.ino) {
+                let place = KeptAs::named(&node.ino.to_string(), directory, names);
+                lost_and_found::make(self.dir, &node, &place)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Moves the files of the database to a folder of their own, with the reason beside them.
@@ -186,7 +222,7 @@ fn put_aside(dir: &Path, why: &str) -> io::Result<()> {
         .ok_or(io::ErrorKind::AlreadyExists)?;
     fs::create_dir(&folder)?;
     fs::write(folder.join(REASON), format!("{why}\n"))?;
-    for file in DATABASE {
+    for file in DATABASE.into_iter().chain([INCOMPLETE]) {
         match fs::rename(dir.join(file), folder.join(file)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

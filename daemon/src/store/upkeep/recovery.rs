@@ -15,6 +15,7 @@ use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
 use super::lost_and_found::{self, KeptAs};
+use super::unchanged::is_unchanged;
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
 use crate::store::disk::database::Database;
@@ -318,6 +319,10 @@ fn put_changed_aside(db: &Database, data: &DataFiles, dir: &Path) -> Result<(), 
         let Some(record) = inode_rows::load(db, ino)? else { return Ok(()) };
         let changed = data.modified(ino)?.is_some_and(|modified| modified > certain);
         if record.content_dirty || record.is_gone() || !changed {
+            return Ok(());
+        }
+        // What cannot be read is no proof.
+        if is_unchanged(db, data, &record).unwrap_or_default() {
             return Ok(());
         }
         lost_and_found::keep(dir, path, &place_of(db, ino)?).map(drop)
