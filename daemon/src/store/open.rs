@@ -10,14 +10,13 @@ use tokio::sync::watch;
 
 use super::core::{Store, StoreOptions};
 use super::disk::data_files::DataFiles;
+use super::disk::examine::{self, Depth};
 use super::disk::journal::Journal;
 use super::disk::lock::Lock;
 use super::disk::reserve::Reserve;
-use super::disk::seal::{self, Sealer};
+use super::disk::seal::{self, Seal, Sealer};
 use super::disk::space::DiskSpace;
-use super::disk::{
-    chunk_rows, examine, inode_queries, manifest_rows, meta, request_rows, schema,
-};
+use super::disk::{chunk_rows, inode_queries, manifest_rows, meta, request_rows, schema};
 use super::error::{Error, while_doing};
 use super::tree::frozen::FrozenTree;
 use super::tree::pinned::Pinned;
@@ -55,7 +54,12 @@ impl Store {
         let database = dir.join("state.db");
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
         let seal = seal::look(dir);
-        rebuild::examine(dir, &data, seal)?;
+        // Programs wait for a daemon that takes over, and a daemon that dies tears no page.
+        let depth = match (seal, orphans) {
+            (Seal::Intact, _) | (_, Orphans::Keep) => Depth::Header,
+            (_, Orphans::Reap) => Depth::Whole,
+        };
+        rebuild::examine(dir, &data, (seal, depth))?;
         let found = FoundFiles { seal, has_log: examine::has_log(&database), orphans };
         let db = schema::open_database(&database)?;
         seal::take_off(dir)?;

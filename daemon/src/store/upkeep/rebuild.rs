@@ -79,14 +79,17 @@ impl Store {
 /// Looks at the database of a state directory; puts a damaged one aside.
 ///
 /// A whole check takes long, so it is made only of a database that was not closed in order.
-pub(crate) fn examine(dir: &Path, data: &DataFiles, seal: Seal) -> Result<(), Error> {
+pub(crate) fn examine(
+    dir: &Path,
+    data: &DataFiles,
+    (seal, depth): (Seal, Depth),
+) -> Result<(), Error> {
     let (database, has_data) = (dir.join(DATABASE[0]), data.has_any()?);
     let marked = fs::read_to_string(dir.join(MARKER)).ok();
     if marked.is_some() && !database.exists() && !has_data {
         // All of it was done but for this.
         return remove_marker(dir);
     }
-    let depth = if seal == Seal::Intact { Depth::Header } else { Depth::Whole };
     let found = match marked {
         Some(why) => Some(why),
         None => examine::examine(&database, has_data, depth)?,
