@@ -10,6 +10,7 @@
 
 mod conflict;
 mod crash;
+mod damage;
 mod faults;
 mod full_disk;
 mod takeover;
