@@ -234,6 +234,7 @@ mod tests {
     fn a_remount_changes_what_it_names_and_keeps_the_rest() {
         let mount = Mounted {
             minor: 30,
+            owner: Some(0),
             mountpoint: "/m".into(),
             options: ["rw", "nosuid", "nodev", "relatime"].map(str::to_owned).to_vec(),
             kind: mountinfo::OUR_TYPE.into(),

@@ -53,7 +53,7 @@ pub(crate) fn examine(state: &StateDir) -> Diagnosis {
     };
     let account = account(&mut found, state);
     settings(&mut found, state);
-    daemon(&mut found, state);
+    daemon(&mut found, state, account.as_ref().map(|account| account.server.as_str()));
     disk(&mut found, state);
     store(&mut found, state);
     if let Some(account) = account {
@@ -89,8 +89,9 @@ fn settings(found: &mut Diagnosis, state: &StateDir) {
     }
 }
 
-fn daemon(found: &mut Diagnosis, state: &StateDir) {
-    let seen = processes::find(state.path());
+fn daemon(found: &mut Diagnosis, state: &StateDir, server: Option<&str>) {
+    let path = state.path().to_owned();
+    let seen = within(DISK_LIMIT, move || processes::find(&path)).unwrap_or_default();
     let asked = state.clone();
     let answer = within(ANSWER_LIMIT, move || client::status_within(&asked, ANSWER_LIMIT));
     match answer {
@@ -101,9 +102,16 @@ fn daemon(found: &mut Diagnosis, state: &StateDir) {
         }
     }
     let mounts = mountinfo::mounts().unwrap_or_default();
-    for mount in mounts.iter().filter(|mount| mount.is_ours()) {
-        let is_dead = !seen.mountpoints.contains(&mount.mountpoint);
-        found.mounts.push(connection::look(mount, is_dead));
+    // Of others' daemons nothing can be seen.
+    let user = rustix::process::geteuid();
+    let visible = |owner| user.is_root() || owner == Some(user.as_raw());
+    // Those of other servers are others' to look at; where somebody chose the name of the source, it says nothing.
+    let other = |source: &str| source.starts_with("http") && server.is_none_or(|it| it != source);
+    let concerned = |mount: &&mountinfo::Mounted| {
+        mount.is_ours() && visible(mount.owner) && !other(&mount.source.to_string_lossy())
+    };
+    for mount in mounts.iter().filter(concerned) {
+        found.mounts.push(connection::look(mount, !seen.serve(&mount.mountpoint)));
     }
     found.daemon = seen.daemon;
     let dead: Vec<String> = found
@@ -112,13 +120,11 @@ fn daemon(found: &mut Diagnosis, state: &StateDir) {
         .filter(|mount| mount.is_dead)
         .map(|mount| mount.mountpoint.display().to_string())
         .collect();
-    if rustix::process::geteuid().is_root() || found.daemon.is_none() {
-        for path in dead {
-            found.problem(
-                format!("no daemon that can be seen serves {path}"),
-                format!("mount it again, or take it away with: miaofs umount {path}"),
-            );
-        }
+    for path in dead {
+        found.problem(
+            format!("no daemon that can be seen serves {path}"),
+            format!("mount it again, or take it away with: miaofs umount {path}"),
+        );
     }
     judge_daemon(found);
     if let Some(status) = found.status.as_ref().map(|status| status.engine.clone()) {

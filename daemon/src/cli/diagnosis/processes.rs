@@ -44,8 +44,15 @@ impl DaemonProcess {
 pub(super) struct SeenProcesses {
     /// The one that has the state directory open.
     pub(super) daemon: Option<DaemonProcess>,
-    /// The last arguments of all that have a FUSE device open: where a daemon of ours mounted.
-    pub(super) mountpoints: Vec<PathBuf>,
+    /// The arguments of all that have a FUSE device open: one of them is where it mounted.
+    mountpoints: Vec<PathBuf>,
+}
+
+impl SeenProcesses {
+    /// True if one of them serves this mount.
+    pub(super) fn serve(&self, mountpoint: &Path) -> bool {
+        self.mountpoints.iter().any(|path| path == mountpoint)
+    }
 }
 
 /// Looks through all processes.
@@ -63,7 +70,7 @@ pub(super) fn find(state_dir: &Path) -> SeenProcesses {
         let open = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
         for target in open.filter_map(|file| fs::read_link(file.path()).ok()) {
             if target == Path::new("/dev/fuse") {
-                found.mountpoints.extend(mountpoint(&entry.path()));
+                found.mountpoints.extend(paths(&entry.path()));
             } else if target == lock {
                 found.daemon = Some(process(pid, &entry.path()));
             }
@@ -99,11 +106,18 @@ fn arguments(folder: &Path) -> Vec<Vec<u8>> {
     line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
 }
 
-/// Where a daemon mounted: its last argument, from where it was started.
-fn mountpoint(folder: &Path) -> Option<PathBuf> {
-    let arguments = arguments(folder);
-    let last = Path::new(std::ffi::OsStr::from_bytes(arguments.last()?)).to_owned();
-    Some(fs::read_link(folder.join("cwd")).map(|cwd| cwd.join(&last)).unwrap_or(last))
+/// The arguments of a process as paths, seen from where it was started. The last part of each is not looked at: it may
+/// be a mount that hangs.
+fn paths(folder: &Path) -> Vec<PathBuf> {
+    let cwd = fs::read_link(folder.join("cwd")).unwrap_or_default();
+    let path = |argument: &Vec<u8>| {
+        let path = cwd.join(std::ffi::OsStr::from_bytes(argument));
+        match (path.parent().map(fs::canonicalize), path.file_name()) {
+            (Some(Ok(parent)), Some(name)) => parent.join(name),
+            _ => path,
+        }
+    };
+    arguments(folder).iter().map(path).collect()
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ pub(crate) const OUR_TYPE: &str = "fuse.miaofs";
 pub(crate) struct Mounted {
     /// Minor number of its device, which numbers the kernel's connection to a FUSE daemon.
     pub minor: u32,
+    /// User whose daemon mounted it, of a FUSE mount.
+    pub owner: Option<u32>,
     /// Where.
     pub mountpoint: PathBuf,
     /// Options of this mount point: `rw`, `nosuid`, …
@@ -64,12 +66,19 @@ fn parse_line(line: &[u8]) -> Option<Mounted> {
     let hyphen = fields.iter().skip(6).position(|field| *field == b"-")? + 6;
     let device = String::from_utf8_lossy(fields.get(2)?);
     Some(Mounted {
+        owner: fields.get(hyphen + 3).and_then(|options| owner(options)),
         minor: device.split(':').nth(1)?.parse().ok()?,
         mountpoint: PathBuf::from(unescape(fields.get(4)?)),
         options: String::from_utf8_lossy(fields.get(5)?).split(',').map(str::to_owned).collect(),
         kind: String::from_utf8_lossy(fields.get(hyphen + 1)?).into_owned(),
         source: unescape(fields.get(hyphen + 2)?),
     })
+}
+
+/// The user that the options of a FUSE mount name.
+fn owner(options: &[u8]) -> Option<u32> {
+    let options = String::from_utf8_lossy(options);
+    options.split(',').find_map(|option| option.strip_prefix("user_id=")?.parse().ok())
 }
 
 fn unescape(field: &[u8]) -> OsString {
@@ -131,6 +140,7 @@ broken line
         assert_eq!(mounts[1].mountpoint, Path::new("/mnt/my drive\\\t"));
         assert_eq!(mounts[1].source, "http://a/ b");
         assert!(mounts[1].is_ours());
+        assert_eq!((mounts[1].minor, mounts[1].owner, mounts[0].owner), (35, Some(0), None));
         assert_eq!(mounts[1].options, ["rw", "nosuid", "nodev"]);
     }
 
