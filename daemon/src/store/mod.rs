@@ -6,8 +6,8 @@
 //! ```text
 //!   open        a state directory is opened, recovered, closed
 //!   exchange/   with the server: dirty nodes and acknowledgements, changes and fetched bytes
-//!   bytes/      contents for programs: read, write, allocate, seek, copy, sync, snapshots
-//!   upkeep/     eviction, the timer of the journal, recovery
+//!   bytes/      contents for programs: read, write, allocate, seek, copy, sync, snapshots, compare with digests
+//!   upkeep/     eviction, the timer of the journal, recovery, damaged databases put aside
 //!   core        the store: the tree, the data files and the journal, each with its lock
 //!   tree/       names and attributes: transactions, views, caches
 //!   inodes/     in memory of open files: attributes newer than rows, states of chunks

@@ -1,4 +1,5 @@
-//! Contents of files as programs use them: read, write, allocate, seek, copy, sync, and snapshots to be uploaded.
+//! Contents of files as programs use them: read, write, allocate, seek, copy, sync, snapshots to be uploaded, and a
+//! comparison with the digests that they should have.
 //!
 //! A write ensures that there is space first, by eviction if need be, so this stands on `upkeep`.
 

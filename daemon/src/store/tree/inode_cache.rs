@@ -53,7 +53,9 @@ impl Tree {
 
     /// Reads what is to be known of an inode. Chunks that are not in its data file though rows say so are fetched again.
     pub(crate) fn load(&mut self, record: &Record) -> Result<Inode, Error> {
-        let length = data_length(&self.data, record.ino)?;
+        // A file that was made just now has none yet.
+        let is_new = record.content_dirty && record.attributes.size == 0;
+        let length = if is_new { None } else { data_length(&self.data, record.ino)? };
         let (inode, gone) = load_inode(&self.db, &self.data, record, length)?;
         if self.moment == Moment::Now {
             self.drop_gone(record.ino, &gone)?;

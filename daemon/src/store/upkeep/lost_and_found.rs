@@ -106,3 +106,32 @@ fn free(path: PathBuf) -> PathBuf {
     }
     (1..).map(numbered).find(|path| path.symlink_metadata().is_err()).unwrap_or(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_twice_or_in_the_way_of_a_directory_gets_a_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = |place: &KeptAs, text: &str| {
+            let file = dir.path().join("data");
+            fs::write(&file, text).unwrap();
+            let path = keep(dir.path(), &file, place).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text);
+            path.strip_prefix(dir.path().join(NAME)).unwrap().to_owned()
+        };
+        let named = |names: &[&str]| {
+            let names = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+            KeptAs::named("7", None, names)
+        };
+        assert_eq!(kept(&named(&["a", "b"]), "first"), Path::new("a/b"));
+        assert_eq!(kept(&named(&["a", "b"]), "second"), Path::new("a/b.1"));
+        assert_eq!(kept(&named(&["a", "b", "c"]), "third"), Path::new("7"));
+        let long = "x".repeat(255);
+        assert_eq!(kept(&named(&[&long]), "fourth"), Path::new(&long));
+        assert_eq!(kept(&named(&[&long]), "fifth"), Path::new("7.1"));
+        let elsewhere = KeptAs::named("9", Some(Ino(5)), vec![b"d".to_vec()]);
+        assert_eq!(kept(&elsewhere, "sixth"), Path::new("directory 5/d"));
+    }
+}

@@ -1,4 +1,4 @@
-//! Upkeep of the store: space made by eviction, the journal synced by a timer, recovery after a crash.
+//! Upkeep of the store: space made by eviction, the journal synced by a timer, recovery after a crash and from damage.
 //!
 //! It stands on the store (`core.rs`) and what is below.
 

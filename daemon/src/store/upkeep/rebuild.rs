@@ -29,6 +29,8 @@ const FOLDER: &str = "damaged-";
 const REASON: &str = "reason";
 /// List of the files in `lost+found` of which parts are only on the server, and zeros here.
 const INCOMPLETE: &str = "incomplete";
+/// Files in `lost+found` that are counted at the most.
+const COUNTED_MAX: usize = 1000;
 /// Files of a database.
 const DATABASE: [&str; 3] = ["state.db", "state.db-wal", "state.db-shm"];
 
@@ -129,10 +131,11 @@ pub(crate) fn left_behind(dir: &Path) -> Vec<DamageFound> {
         DamageFound { what, path: Some(folder) }
     }));
     let kept = dir.join(lost_and_found::NAME);
-    let count = fs::read_dir(&kept).into_iter().flatten().count();
+    let count = fs::read_dir(&kept).into_iter().flatten().take(COUNTED_MAX).count();
     if count > 0 {
         let what = format!(
-            "{count} {} that may not be on the server; look, and remove what you do not need",
+            "{count}{} {} that may not be on the server; look, and remove what you do not need",
+            if count == COUNTED_MAX { " or more" } else { "" },
             if count == 1 { "file or directory" } else { "files and directories" }
         );
         list.push(DamageFound { what, path: Some(kept) });

@@ -27,6 +27,8 @@ use crate::store::node::{DriveOwner, Ino, NewNode};
 
 /// Key of the boot in which the store was last closed cleanly; empty while it is open.
 pub(crate) const CLOSED: &str = "closed_in_boot";
+/// Key of 1 since the store has been sealed whenever it was closed; earlier ones were closed without a seal.
+const SEALS: &str = "seals";
 /// Key of the boot in which it was last opened.
 const OPENED: &str = "opened_in_boot";
 /// Lag of a data file's mtime behind the clock at the most, in nanoseconds.
@@ -89,8 +91,8 @@ pub(crate) fn recover(
     let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
         (_, None) => LastExit::New,
         (Some(closed), _) if !closed.is_empty() => match found.seal {
-            Seal::Intact => LastExit::Closed,
-            Seal::Broken => LastExit::LogLost,
+            Seal::Broken if meta::number(db, SEALS)?.is_some() => LastExit::LogLost,
+            Seal::Intact | Seal::Broken => LastExit::Closed,
         },
         _ if !found.has_log => LastExit::LogLost,
         (_, Some(opened)) if opened == boot => LastExit::Killed,
@@ -114,6 +116,7 @@ pub(crate) fn recover(
     inode_queries::delete_empty_placeholders(db)?;
     meta::set_text(db, CLOSED, "")?;
     meta::set_text(db, OPENED, &boot)?;
+    meta::set_number(db, SEALS, 1)?;
     note_time(db)?;
     db.commit()?;
     match left {
