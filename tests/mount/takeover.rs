@@ -211,7 +211,7 @@ fn all_kinds_of_programs_go_on_when_the_daemon_dies_and_when_it_is_upgraded() {
 }
 
 #[test]
-fn a_daemon_in_the_foreground_says_that_it_cannot_be_upgraded() {
+fn a_daemon_whose_mount_nobody_keeps_says_that_it_cannot_be_upgraded() {
     let fixture = Single::new();
     fixture.one.umount();
     let mut daemon = fixture.one.command(&["mount", "--foreground"]);
@@ -221,6 +221,15 @@ fn a_daemon_in_the_foreground_says_that_it_cannot_be_upgraded() {
     fixture.one.run(&["upgrade"]).expect_failure(&["foreground"]);
     fixture.one.umount();
     assert!(daemon.wait().unwrap().success());
+
+    fixture.one.mount();
+    assert_eq!(fixture.one.status()["supervised"], true);
+    kill_process(fixture.one.supervisor().unwrap(), Signal::KILL).unwrap();
+    wait_until("nobody keeps the mount", seconds(20), || {
+        fixture.one.status()["supervised"] == false
+    });
+    fixture.one.run(&["upgrade"]).expect_failure(&["supervisor has been killed"]);
+    fs::write(fixture.one.path("file"), "the mount works all the same").unwrap();
 }
 
 #[test]

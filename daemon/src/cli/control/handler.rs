@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::{Pid, getppid};
+
 use super::server::Answers;
 use super::{DaemonStatus, Deletions, Request, Response};
 use crate::cli::mounting::plan::MountPlan;
@@ -35,6 +37,8 @@ pub(crate) struct RequestHandler {
     mountpoint: PathBuf,
     state: StateDir,
     session: SessionState,
+    /// The process that started this one.
+    parent: Option<Pid>,
 }
 
 impl RequestHandler {
@@ -42,6 +46,7 @@ impl RequestHandler {
     pub(crate) fn new(engine: &Engine, plan: &MountPlan, session: SessionState) -> Self {
         Self {
             session,
+            parent: getppid(),
             engine: engine.clone(),
             mountpoint: plan.mountpoint.clone(),
             state: plan.state.clone(),
@@ -75,7 +80,7 @@ impl RequestHandler {
                 mountpoint: self.mountpoint.clone(),
                 state_dir: self.state.path().to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                supervised: self.session != SessionState::Alone,
+                supervised: self.is_supervised(),
                 engine,
             })),
             Err(error) => Response::Failed(Error::Store(error).report()),
@@ -140,13 +145,21 @@ impl RequestHandler {
         let _ = tokio::time::timeout(SIGN_IN_LIMIT, signed_in).await;
     }
 
+    /// True if the process that started this daemon still keeps its mount.
+    fn is_supervised(&self) -> bool {
+        self.session != SessionState::Alone && getppid() == self.parent
+    }
+
     /// Ends the daemon, once the command may have its answer. The kernel sends what is not answered then to the next one.
     fn hand_over(&self) -> Response {
-        if self.session == SessionState::Alone {
+        if !self.is_supervised() {
             return Response::Failed(Report {
                 exit: Exit::Failed,
-                message: "this daemon runs in the foreground, so nobody keeps its mount".into(),
-                next: Some("end it and start it again".into()),
+                message:
+                    "nobody keeps the mount of this daemon: it runs in the foreground, or its \
+                          supervisor has been killed"
+                        .into(),
+                next: Some("unmount the drive and mount it again".into()),
             });
         }
         tracing::info!("handing over to the program that is installed now");
