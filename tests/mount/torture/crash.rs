@@ -6,9 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::Torture;
-use super::writer::{Worked, Writer};
+use super::writer::{Worked, Writer, writers};
 use crate::filesystem::compare::Difference;
-use crate::filesystem::random::Random;
 use crate::fixture::Pair;
 use crate::harness::wait::{seconds, wait_until};
 
@@ -28,15 +27,8 @@ fn a_daemon_that_is_killed_again_and_again_loses_nothing() {
     let mut number = 0;
     while torture.goes_on() {
         number += 1;
-        let mut writers: Vec<Writer> = (0..WRITERS)
-            .map(|writer| {
-                let seed = torture.random.below(u64::MAX);
-                Writer::new(format!("{number}-{writer}"), Random::new(seed))
-            })
-            .collect();
-        for writer in &writers {
-            fs::create_dir(fixture.one.path(writer.name())).unwrap();
-        }
+        let names = (0..WRITERS).map(|writer| format!("{number}-{writer}"));
+        let mut writers = writers(&mut torture, &fixture.one.path(""), names);
         let options: &[&str] = if torture.random.one_in(2) { &SMALL_CACHE } else { &[] };
         for _ in 0..ROUNDS {
             round(&mut torture, &fixture, &mut writers, options);

@@ -11,8 +11,7 @@ use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::Torture;
-use super::writer::Writer;
-use crate::filesystem::random::Random;
+use super::writer::{Writer, writers};
 use crate::harness::device::Device;
 use crate::harness::proxy::Proxy;
 use crate::harness::scratch;
@@ -97,23 +96,17 @@ fn behind_a_bad_network_nothing_is_lost_and_both_devices_end_equal() {
     let mut number = 0;
     while torture.goes_on() {
         number += 1;
-        let mut writers: Vec<Writer> = NAMES
-            .iter()
-            .map(|name| {
-                let seed = torture.random.below(u64::MAX);
-                Writer::new(format!("{name} {number}"), Random::new(seed))
-            })
-            .collect();
-        for (writer, device) in writers.iter().zip(&scene.devices) {
-            fs::create_dir(device.path(writer.name())).unwrap();
+        let mut programs = Vec::new();
+        for (name, device) in NAMES.iter().zip(&scene.devices) {
+            programs.extend(writers(&mut torture, &device.path(""), [format!("{name} {number}")]));
         }
         for _ in 0..ROUNDS {
-            round(&mut torture, &mut scene, &mut writers);
+            round(&mut torture, &mut scene, &mut programs);
             if !torture.goes_on() {
                 break;
             }
         }
-        for (writer, device) in writers.iter().zip(&scene.devices) {
+        for (writer, device) in programs.iter().zip(&scene.devices) {
             fs::remove_dir_all(device.path(writer.name())).unwrap();
         }
     }

@@ -1,13 +1,11 @@
 //! `kill -9` of the daemon alone, again and again, while programs work: none of them gets an error, and each answer is right.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::Torture;
-use super::writer::Writer;
-use crate::filesystem::random::Random;
+use super::writer::writers;
 use crate::fixture::Single;
 use crate::harness::wait::{seconds, wait_until};
 
@@ -27,15 +25,8 @@ fn programs_go_on_while_their_daemons_are_killed() {
     let mut number = 0;
     while torture.goes_on() {
         number += 1;
-        let mut writers: Vec<Writer> = (0..WRITERS)
-            .map(|writer| {
-                let seed = torture.random.below(u64::MAX);
-                Writer::new(format!("{number}-{writer}"), Random::new(seed))
-            })
-            .collect();
-        for writer in &writers {
-            fs::create_dir(fixture.one.path(writer.name())).unwrap();
-        }
+        let names = (0..WRITERS).map(|writer| format!("{number}-{writer}"));
+        let mut writers = writers(&mut torture, &mount, names);
         let ended = AtomicBool::new(false);
         let worked: Vec<_> = thread::scope(|scope| {
             let works: Vec<_> = writers

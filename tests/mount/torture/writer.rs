@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::Torture;
 use crate::filesystem::FileSystem as _;
 use crate::filesystem::answer::Answer;
 use crate::filesystem::compare::{Difference, inspect};
@@ -38,9 +39,22 @@ pub(crate) struct Worked {
     pub unanswered: Option<(Operation, Box<Model>)>,
 }
 
+/// Programs with directories of these names, which are made below the mount point.
+pub(crate) fn writers(
+    torture: &mut Torture,
+    mount: &Path,
+    names: impl IntoIterator<Item = String>,
+) -> Vec<Writer> {
+    let writer = |name: String| {
+        std::fs::create_dir(mount.join(&name)).unwrap();
+        Writer::new(name, Random::new(torture.random.below(u64::MAX)))
+    };
+    names.into_iter().map(writer).collect()
+}
+
 impl Writer {
     /// A program with an empty directory of this name.
-    pub(crate) fn new(name: String, random: Random) -> Self {
+    fn new(name: String, random: Random) -> Self {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         Self { name, model: Model::new(uid.as_raw(), gid.as_raw()), random }
     }
