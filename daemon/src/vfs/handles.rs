@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::store::{Access, Content, Ino};
 
@@ -82,7 +83,8 @@ impl Handles {
 
 /// Number above all that a daemon before this one gave out: the time in milliseconds, and room for a million a millisecond.
 pub(super) fn first_number() -> u64 {
-    (super::now() / 1_000_000).unsigned_abs() << 20
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_millis() as u64) << 20
 }
 
 impl HandleId {

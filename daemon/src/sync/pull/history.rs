@@ -47,8 +47,13 @@ pub(super) async fn begin_comparison(
 
 /// All has been compared: what the server lacks is sent from now on.
 pub(super) async fn end_comparison(core: &Arc<Core>) -> Result<(), FeedError> {
-    let _reconciling = core.reconcile.lock().await;
-    with_rules(core, |store, rules| store.end_comparison(rules)).await?;
+    let ending = Arc::clone(core);
+    // A doubt must not interrupt it: the kernel is to be told, too.
+    let ended = tokio::spawn(async move {
+        let _reconciling = ending.reconcile.lock().await;
+        with_rules(&ending, |store, rules| store.end_comparison(rules)).await
+    });
+    ended.await.expect("ending a comparison does not panic")?;
     tracing::info!("all that is here was compared with the server's drive");
     Ok(())
 }
