@@ -170,9 +170,10 @@ impl Mount {
         })
     }
 
-    /// The descriptor of the session and the kernel's side of it, for whoever may start a successor.
-    pub(crate) fn session(&self) -> (BorrowedFd<'_>, SessionRecord) {
-        (self.device.as_fd(), self.record)
+    /// The descriptor of the session and the kernel's side of it, for whoever may start a successor; none if the kernel
+    /// allows no other daemon.
+    pub(crate) fn session(&self) -> Option<(BorrowedFd<'_>, SessionRecord)> {
+        self.record.can_be_taken_over().then(|| (self.device.as_fd(), self.record))
     }
 
     /// Unmounts. If a program still uses the mount, it leaves the tree of files now and ends when the

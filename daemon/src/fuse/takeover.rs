@@ -21,6 +21,8 @@ const HEADER: usize = 40;
 const INIT_BODY: usize = 64;
 /// Bit of the first 32 flags: more follow.
 const MORE_FLAGS: u64 = 1 << 30;
+/// Capability of a kernel that sends requests again.
+const CAN_RESEND: u64 = 1 << 39;
 /// Notification: send what is not answered again.
 const RESEND: i32 = 7;
 /// Notification: all names that are cached count as old.
@@ -54,6 +56,12 @@ impl SessionRecord {
         let read_ahead = config.set_max_readahead(u32::MAX).err().unwrap_or(u32::MAX);
         let version = (version.0, version.1);
         Self { version, capabilities: config.capabilities().bits(), read_ahead }
+    }
+
+    /// True if another daemon can go on with the session: of a kernel that does not send again what was not answered,
+    /// programs would wait for ever.
+    pub(super) const fn can_be_taken_over(&self) -> bool {
+        self.capabilities & CAN_RESEND != 0
     }
 
     /// The request with which a session begins, as the kernel sends it.

@@ -124,7 +124,7 @@ async fn serve(
     let mounted = Mount::start(vfs, invalidations, &plan.mountpoint, &options, session);
     let result = match mounted {
         Ok(mount) => {
-            tell_supervisor(supervisor.as_ref(), &mount);
+            let state = tell_supervisor(supervisor.as_ref(), &mount, state);
             let handler = RequestHandler::new(&engine, plan, state);
             let until_unmounted = async {
                 sink.ready(&ready(plan, &account, &engine).await);
@@ -144,11 +144,21 @@ async fn serve(
     result
 }
 
-/// Has the supervisor keep the session, for when this daemon dies.
-fn tell_supervisor(supervisor: Option<&OwnedFd>, mount: &Mount) {
-    let sent = supervisor.map(|supervisor| handover::send(supervisor, mount.session()));
-    if let Some(Err(error)) = sent {
-        tracing::warn!(%error, "nobody keeps the mount when this daemon dies");
+/// Has the supervisor keep the session, for when this daemon dies; the state of the session then.
+fn tell_supervisor(
+    supervisor: Option<&OwnedFd>,
+    mount: &Mount,
+    state: vfs::SessionState,
+) -> vfs::SessionState {
+    let (Some(supervisor), Some(session)) = (supervisor, mount.session()) else {
+        return vfs::SessionState::Alone;
+    };
+    match handover::send(supervisor, session) {
+        Ok(()) => state,
+        Err(error) => {
+            tracing::warn!(%error, "nobody keeps the mount when this daemon dies");
+            vfs::SessionState::Alone
+        }
     }
 }
 
