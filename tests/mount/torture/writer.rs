@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::Torture;
 use crate::filesystem::FileSystem as _;
-use crate::filesystem::answer::Answer;
+use crate::filesystem::answer::{Answer, Expected, Value};
 use crate::filesystem::compare::{Difference, inspect};
 use crate::filesystem::disk::Disk;
 use crate::filesystem::generate::{Habits, Rights, continued};
@@ -160,11 +160,18 @@ fn is_gone(answer: &Answer) -> bool {
     matches!(answer, Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
-/// States that an operation leaves when it was begun only.
+/// States that an operation leaves when it was begun only: the kernel cuts a write at the ends of pages.
 fn in_part(operation: &Operation, before: &Model) -> Vec<Model> {
     let Operation::Write { handle, offset, length, fill } = *operation else { return Vec::new() };
-    let first = PAGE - (offset as usize) % PAGE;
-    let cuts = (first..length).step_by(PAGE);
+    let size = match before.clone().apply(&Operation::StatHandle { handle }) {
+        Expected::Exactly(Ok(Value::Stat(stat))) => stat.size,
+        _ => 0,
+    };
+    // One that appends begins at the end, wherever the operation says.
+    let cuts = [offset, size].into_iter().flat_map(|start| {
+        let first = PAGE - (start as usize) % PAGE;
+        (first..length).step_by(PAGE)
+    });
     let state = |length| {
         let mut state = before.clone();
         state.apply(&Operation::Write { handle, offset, length, fill });
