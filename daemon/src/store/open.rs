@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::core::{Store, StoreOptions};
 use super::disk::data_files::DataFiles;
-use super::disk::examine::{self, Depth};
+use super::disk::examine;
 use super::disk::journal::Journal;
 use super::disk::lock::Lock;
 use super::disk::reserve::Reserve;
-use super::disk::seal::{self, Seal, Sealer};
+use super::disk::seal::{self, Sealer};
 use super::disk::space::DiskSpace;
 use super::disk::{chunk_rows, inode_queries, manifest_rows, meta, request_rows, schema};
 use super::error::{Error, while_doing};
@@ -54,12 +54,7 @@ impl Store {
         let database = dir.join("state.db");
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
         let seal = seal::look(dir);
-        // Programs wait for a daemon that takes over, and a daemon that dies tears no page.
-        let depth = match (seal, orphans) {
-            (Seal::Intact, _) | (_, Orphans::Keep) => Depth::Header,
-            (_, Orphans::Reap) => Depth::Whole,
-        };
-        rebuild::examine(dir, &data, (seal, depth))?;
+        rebuild::examine(dir, &data, (seal, orphans))?;
         let found = FoundFiles { seal, has_log: examine::has_log(&database), orphans };
         let db = schema::open_database(&database)?;
         seal::take_off(dir)?;

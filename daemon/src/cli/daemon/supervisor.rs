@@ -28,6 +28,8 @@ use crate::fuse::Inherited;
 /// Shortest life of a daemon that counts as one; so many that live shorter in a row are no use.
 const LIFE_MIN: Duration = Duration::from_secs(1);
 const SHORT_LIVES_MAX: u32 = 30;
+/// Short lives that one counts as which ended with an error of its own.
+const REFUSAL: u32 = 10;
 /// Pause before the next daemon for each short life in a row after the first, and the longest.
 const PAUSE: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -46,7 +48,12 @@ pub(crate) fn run(plan: &MountPlan) -> Result<(), Error> {
         if status.success() || !is_mounted(kept) {
             return ended(status);
         }
-        short_lives = if began.elapsed() < LIFE_MIN { short_lives + 1 } else { 0 };
+        // One that says by its exit code that it cannot serve is seldom helped by another try.
+        let weight = match status.code() {
+            None | Some(HANDED_OVER) => 1,
+            Some(_) => REFUSAL,
+        };
+        short_lives = if began.elapsed() < LIFE_MIN { short_lives + weight } else { 0 };
         if short_lives > SHORT_LIVES_MAX {
             tracing::error!(%status, "the daemon dies again and again: the mount is given up");
             return ended(status);

@@ -154,3 +154,16 @@ fn a_store_of_a_newer_program_is_left_alone() {
     let refused = Store::open(dir.path(), OPTIONS);
     assert!(matches!(refused, Err(Error::Format { found: 99, .. })), "{refused:?}");
 }
+
+#[test]
+fn a_damaged_database_is_not_made_anew_while_programs_use_the_mount() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let marker = dir.path().join("damaged");
+    std::fs::write(&marker, "a page is torn").unwrap();
+    let refused = Store::open_again(dir.path(), OPTIONS);
+    assert!(matches!(refused, Err(Error::Damaged(_))), "{refused:?}");
+    assert!(marker.exists(), "the next mount is to know");
+    drop(open(dir.path()));
+    assert!(!marker.exists());
+}

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::lost_and_found::{self, KeptAs};
-use super::recovery::CLOCK_LAG;
+use super::recovery::{CLOCK_LAG, Orphans};
 use crate::store::core::Store;
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
 use crate::store::disk::database::take_damage_met;
@@ -80,11 +80,15 @@ impl Store {
 
 /// Looks at the database of a state directory; puts a damaged one aside.
 ///
-/// A whole check takes long, so it is made only of a database that was not closed in order.
+/// A whole check takes long, so it is made only of a database that was not closed in order. A daemon that takes over makes
+/// none: programs wait for it, and a daemon that dies tears no page.
+///
+/// # Errors
+/// [`Error::Damaged`] to a daemon that takes over: in a new database all nodes would have other numbers than the kernel knows.
 pub(crate) fn examine(
     dir: &Path,
     data: &DataFiles,
-    (seal, depth): (Seal, Depth),
+    (seal, orphans): (Seal, Orphans),
 ) -> Result<(), Error> {
     let (database, has_data) = (dir.join(DATABASE[0]), data.has_any()?);
     let marked = fs::read_to_string(dir.join(MARKER)).ok();
@@ -92,11 +96,18 @@ pub(crate) fn examine(
         // All of it was done but for this.
         return remove_marker(dir);
     }
+    let depth = match (seal, orphans) {
+        (Seal::Intact, _) | (_, Orphans::Keep) => Depth::Header,
+        (Seal::Broken, Orphans::Reap) => Depth::Whole,
+    };
     let found = match marked {
         Some(why) => Some(why),
         None => examine::examine(&database, has_data, depth)?,
     };
     match found {
+        Some(_) if orphans == Orphans::Keep => {
+            Err(Error::Damaged("the database: it is made anew when the drive is mounted next"))
+        }
         Some(why) => rebuild(dir, data, &why, seal),
         None => Ok(()),
     }
