@@ -192,8 +192,9 @@ impl BlobCopy {
             return Ok(BlobCopied::Kept);
         }
         make_folder_of(target)?;
-        if is_whole(&self.former) {
-            return rename(&self.former, target).map(|()| BlobCopied::Kept);
+        // The database of the earlier backup still has it at its former place.
+        if is_whole(&self.former) && fs::hard_link(&self.former, target).is_ok() {
+            return Ok(BlobCopied::Kept);
         }
         let unfinished = target.with_extension("unfinished");
         for source in &self.sources {

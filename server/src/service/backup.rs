@@ -62,7 +62,11 @@ pub(crate) async fn back_up(
     let (snapshot, blobs, copied) = loop {
         let (db, snapshot) = snapshot(&backends.db, &target).await?;
         let mut copying = Copying::new(settings, &target);
-        let done = copying.copy_all(&db, progress).await;
+        let done = async {
+            copying.copy_all(&db, progress).await?;
+            copying.forget_copies(&db).await
+        };
+        let done = done.await;
         db.close().await;
         done?;
         if copying.copied.lost == 0 || tries == TRIES {
@@ -167,6 +171,16 @@ impl<'b> Copying<'b> {
             progress(&self.copied);
             last = Some(until);
         }
+    }
+
+    /// Has the copy of the database say of what is staged that the local store does not have it, as it may in the moment in
+    /// which a transfer ends: in the backup it is staged only, and is transferred again.
+    async fn forget_copies(&self, snapshot: &Db) -> Result<(), Error> {
+        let mut transaction = snapshot.write().await?;
+        for (blob, _) in self.known.iter().filter(|(_, at)| **at == Location::Staging) {
+            db::copies::remove(&mut transaction, *blob, StoreName::Local).await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     async fn copy_one(&mut self, db: &mut db::Connection, blob: BlobId) -> Result<(), Error> {
