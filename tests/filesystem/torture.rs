@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::random::{Random, seed_of_this_run};
 
 /// Time of a kind unless it is said.
-const SHORT: Duration = Duration::from_secs(12);
+const SHORT: Duration = Duration::from_secs(8);
 /// The longest that anything may wait that does not wait for the network.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
