@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::blobs::fanned_key;
 use super::db::blobs::{Blob, Location};
 use super::lock::DataLock;
-use super::staging::blob_path;
+use super::staging::{blob_path, remove_if_exists};
 use super::{BlobId, Error, Settings, create_private_directory};
 
 /// A locked data directory with everything embedded. Cloning it is cheap.
@@ -101,7 +101,7 @@ impl DataDirectory {
     pub(crate) fn take_database(&self, file: &Path) -> Result<(), Error> {
         let database = self.settings.database_file();
         for log in ["db-wal", "db-shm"] {
-            remove_if_there(&database.with_extension(log))?;
+            remove_if_exists(&database.with_extension(log))?;
         }
         rename(file, &database)?;
         match file.parent() {
@@ -132,7 +132,7 @@ impl DataDirectory {
                     })
                 });
                 if place.as_ref() != Some(&file) {
-                    remove_if_there(&file)?;
+                    remove_if_exists(&file)?;
                     removed += 1;
                 }
             }
@@ -202,7 +202,7 @@ impl BlobCopy {
                 Ok(copied) if copied == self.size => {
                     return rename(&unfinished, target).map(|()| BlobCopied::Copied(copied));
                 }
-                Ok(_other_length) => remove_if_there(&unfinished)?,
+                Ok(_other_length) => remove_if_exists(&unfinished)?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(Error::file(target, error)),
             }
@@ -248,11 +248,4 @@ fn make_folder_of(path: &Path) -> Result<(), Error> {
 
 fn rename(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).map_err(|error| Error::file(to, error))
-}
-
-fn remove_if_there(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path, error)),
-        _gone => Ok(()),
-    }
 }

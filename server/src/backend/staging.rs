@@ -390,7 +390,11 @@ fn open_if_exists(path: &Path) -> Result<Option<File>, Error> {
     }
 }
 
-fn remove_if_exists(path: &Path) -> Result<(), Error> {
+/// Removes a file, which may be gone already.
+///
+/// # Errors
+/// [`Error::File`].
+pub(super) fn remove_if_exists(path: &Path) -> Result<(), Error> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file(path, error)),
         _gone => Ok(()),

@@ -47,7 +47,8 @@ impl Args {
         if self.json {
             output::json(&copied)?;
         } else {
-            output::line(format_args!("{}; the backup in {directory} is whole", words(&copied)))?;
+            let state = if copied.lost == 0 { "whole" } else { "not whole" };
+            output::line(format_args!("{}; the backup in {directory} is {state}", words(&copied)))?;
         }
         if copied.in_buckets > 0 && !self.json {
             let blobs = copied.in_buckets;

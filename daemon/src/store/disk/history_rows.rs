@@ -1,8 +1,7 @@
 //! Rows of `seen_commits` and `compared`: which history of the drive this store knows, and how far the comparison with
 //! another one is.
 
-use miaofs::protocol::files;
-use miaofs::protocol::files::SeenCommit;
+use miaofs::protocol::files::{self, SeenCommit};
 use miaofs::protocol::ids::CommitId;
 use rusqlite::{OptionalExtension, Row, params};
 

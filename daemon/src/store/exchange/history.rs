@@ -12,8 +12,7 @@
 //!
 //! What the server lacks is known at the end only ([`Store::end_comparison`]).
 
-use miaofs::protocol::files;
-use miaofs::protocol::files::SeenCommit;
+use miaofs::protocol::files::{self, SeenCommit};
 
 use super::apply::{ChangeBatch, Standing};
 use super::rules::Rules;

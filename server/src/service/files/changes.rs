@@ -48,9 +48,10 @@ impl Changes {
     /// The next page after a cursor; waits as long as asked when there is none.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a number out of bounds, [`Error::AnotherHistory`] for a cursor that the drive has not reached or
-    /// where it has another commit, [`Error::CommitForgotten`], [`Error::Unauthorized`] when the account is gone, [`Error::Unavailable`] to whoever comes to wait
-    /// when the process is about to end.
+    /// [`Error::Invalid`] for a number out of bounds, [`Error::AnotherHistory`] for a cursor that the
+    /// drive has not reached or where it has another commit, [`Error::CommitForgotten`],
+    /// [`Error::Unauthorized`] when the account is gone, [`Error::Unavailable`] to whoever comes to
+    /// wait when the process is about to end.
     pub(crate) async fn after(&self, user: UserId, query: ChangesQuery) -> Result<Page, Error> {
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
         let wait = query.wait.unwrap_or(0);

@@ -16,10 +16,14 @@ pub(super) async fn check(
     user: UserId,
     seen: SeenCommit,
 ) -> Result<(), Error> {
-    let head = db::accounts::usage(db, user).await?.ok_or(Error::Unauthorized)?.seq;
     match db::commits::id(db, user, seen.seq).await? {
-        Some(id) if id == seen.id => Ok(()),
-        None if seen.seq <= head => Err(Error::CommitForgotten(seen.seq)),
-        Some(_) | None => Err(Error::AnotherHistory(seen.seq)),
+        Some(id) if id == seen.id => return Ok(()),
+        Some(_another) => return Err(Error::AnotherHistory(seen.seq)),
+        None => (),
     }
+    let head = db::accounts::usage(db, user).await?.ok_or(Error::Unauthorized)?.seq;
+    if seen.seq <= head {
+        return Err(Error::CommitForgotten(seen.seq));
+    }
+    Err(Error::AnotherHistory(seen.seq))
 }
