@@ -233,6 +233,12 @@ impl Content {
             return Ok(Availability::Missing(needed));
         }
         let edge = edge(old, size);
+        // After a loss of power, rows from before a cut would take chunks of the server's for more of a changed file than
+        // its data file has, and what is missing between them for zeros; also rows from when fewer of them were changed. A
+        // chunk that is cut through cannot be fetched again.
+        let base_chunks = content_state.chunks.base_chunks();
+        let rows_must_tell = content_state.content_dirty && base_chunks > 0
+            || edge.is_some_and(|index| index < base_chunks);
         if size > old {
             self.store
                 .data
@@ -248,8 +254,7 @@ impl Content {
         if size < old
             && let Some(file) = self.store.data.existing(self.inode.ino)?
         {
-            // A chunk of the server's that is cut through, with no row that says so, is nothing that can be fetched.
-            if edge.is_some_and(|index| index < content_state.chunks.base_chunks()) {
+            if rows_must_tell {
                 self.store.journal.sync()?;
             }
             file.set_len(size).map_err(while_doing("cutting a data file"))?;

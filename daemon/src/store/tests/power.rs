@@ -263,6 +263,45 @@ fn a_cut_through_a_chunk_is_done_or_is_not() {
 }
 
 #[test]
+fn a_cut_after_the_last_chunk_of_the_servers_was_changed_is_done_or_is_not() {
+    let disk = Disk::new();
+    let store = open(&disk.path());
+    let mut all = bytes(12, SIZE);
+    let content = changed_in_the_middle(&store, &mut all);
+    for place in [5, SIZE - 5] {
+        content.write_at(place, &all[place as usize..][..5], 3).unwrap();
+    }
+    content.resize(0, 3).unwrap();
+    write_metadata(&disk);
+
+    let after = disk.without_power();
+    let after = open(&after.path());
+    let left = size(&after, content.ino());
+    assert!(left == 0 || left == SIZE, "{left}");
+    fetch(&after, content.ino(), &all);
+    assert!(read_all(&after, content.ino()) == all[..left as usize]);
+}
+
+#[test]
+fn a_cut_between_chunks_is_done_or_is_not() {
+    for cut in [0, CHUNK_SIZE] {
+        let disk = Disk::new();
+        let store = open(&disk.path());
+        let mut all = bytes(11, SIZE);
+        let content = changed_in_the_middle(&store, &mut all);
+        content.resize(cut, 3).unwrap();
+        write_metadata(&disk);
+
+        let after = disk.without_power();
+        let after = open(&after.path());
+        let left = size(&after, content.ino());
+        assert!(left == cut || left == SIZE, "{left}");
+        fetch(&after, content.ino(), &all);
+        assert!(read_all(&after, content.ino()) == all[..left as usize]);
+    }
+}
+
+#[test]
 fn growth_whose_commit_is_lost_leaves_what_can_be_fetched() {
     let disk = Disk::new();
     let store = open(&disk.path());
@@ -283,17 +322,15 @@ fn growth_whose_commit_is_lost_leaves_what_can_be_fetched() {
 
 /// Bytes that the disk below writes at once at the least.
 const PAGE: u64 = 4096;
+/// States of a file that are remembered; then it is synced.
+const STATES_MAX: usize = 16;
 
 /// A file with what it is now, and what of it a loss of power must leave.
 struct Written {
     content: Content,
     bytes: Vec<u8>,
-    /// As it was when it was last made safe, with fsync or by the server.
-    safe: Vec<u8>,
-    /// Bytes that were changed since.
-    changed: Vec<Range<u64>>,
-    /// All sizes since.
-    sizes: Vec<u64>,
+    /// What it was since it was last made safe, with fsync or by the server, that first.
+    states: Vec<Vec<u8>>,
     /// Contents that the server has.
     served: Vec<u8>,
 }
@@ -304,14 +341,16 @@ impl Written {
         let all = bytes(8, SIZE);
         content.write_at(0, &all, 1).unwrap();
         content.sync().unwrap();
-        let (changed, sizes, served) = (Vec::new(), vec![SIZE], Vec::new());
-        Self { content, bytes: all.clone(), safe: all, changed, sizes, served }
+        Self { content, bytes: all.clone(), states: vec![all], served: Vec::new() }
     }
 
     fn is_safe(&mut self) {
-        self.safe.clone_from(&self.bytes);
-        self.changed.clear();
-        self.sizes = vec![self.bytes.len() as u64];
+        self.states = vec![self.bytes.clone()];
+    }
+
+    fn sync(&mut self) {
+        self.content.sync().unwrap();
+        self.is_safe();
     }
 
     /// Does what may need bytes that are not here.
@@ -325,8 +364,14 @@ impl Written {
         let size = (self.bytes.len() as u64).max(range.end);
         self.bytes.resize(size as usize, 0);
         fill(&mut self.bytes[range.start as usize..range.end as usize]);
-        self.changed.push(range);
-        self.sizes.push(size);
+        self.is_changed();
+    }
+
+    fn is_changed(&mut self) {
+        self.states.push(self.bytes.clone());
+        if self.states.len() == STATES_MAX {
+            self.sync();
+        }
     }
 
     fn write(&mut self, random: &mut Random) {
@@ -345,15 +390,10 @@ impl Written {
         self.change(start..end, |there| there.fill(0));
     }
 
-    fn resize(&mut self, random: &mut Random) {
-        let size = match random.below(3) {
-            0 => random.below(3) * CHUNK_SIZE,
-            _ => random.below(3 * CHUNK_SIZE),
-        };
+    fn resize(&mut self, size: u64) {
         self.complete(|content| content.resize(size, 2).unwrap());
         self.bytes.resize(size as usize, 0);
-        self.changed.push(size..u64::MAX);
-        self.sizes.push(size);
+        self.is_changed();
     }
 
     /// Has the server take it as it is.
@@ -368,11 +408,28 @@ impl Written {
         }
     }
 
-    /// True of the sizes since it was safe, and of growth that came to the disk in part: page by page, as the disk below writes.
-    fn may_have_size(&self, size: u64) -> bool {
-        let in_part = |sizes: &[u64]| sizes[0] < size && size < sizes[1];
-        self.sizes.contains(&size)
-            || size.is_multiple_of(PAGE) && self.sizes.windows(2).any(in_part)
+    /// The states up to the last one that a size may be of: it has it, or growth to it came to the disk in part, page by page,
+    /// as the disk below writes.
+    fn up_to_size(&self, size: u64) -> Option<&[Vec<u8>]> {
+        let length = |index: usize| self.states[index].len() as u64;
+        let is_in_part = |index: usize| {
+            size.is_multiple_of(PAGE) && length(index - 1) < size && size < length(index)
+        };
+        let last = (0..self.states.len())
+            .rfind(|index| length(*index) == size || *index > 0 && is_in_part(*index))?;
+        Some(&self.states[..=last])
+    }
+
+    /// True if a page that was found at `offset` is one that was there, or what of one is new has not come to the disk: then that
+    /// is zeros, of which `until` are the states.
+    fn may_have_page(&self, until: &[Vec<u8>], offset: usize, found: &[u8]) -> bool {
+        let was_there = |state: &Vec<u8>| state.get(offset..offset + found.len()) == Some(found);
+        let was_shorter = |state: &Vec<u8>| {
+            let was = state.get(offset..).unwrap_or_default();
+            let length = was.len().min(found.len());
+            was[..length] == found[..length] && found[length..].iter().all(|byte| *byte == 0)
+        };
+        self.states.iter().any(was_there) || until.iter().any(was_shorter)
     }
 
     /// Compares with what is there after a loss of power.
@@ -380,23 +437,20 @@ impl Written {
         let ino = self.content.ino();
         assert_eq!(entry(after, Ino::ROOT, "file"), Some(ino));
         let found_size = size(after, ino);
-        assert!(self.may_have_size(found_size), "{found_size} is none of {:?}", self.sizes);
+        let sizes = || self.states.iter().map(Vec::len).collect::<Vec<_>>();
+        let until = self.up_to_size(found_size);
+        let until = until.unwrap_or_else(|| panic!("{found_size} is none of {:?}", sizes()));
         fetch_if_known(after, ino, &self.served);
         let found = read_all(after, ino);
         if after.dirty_node(ino).unwrap().is_none() {
             assert!(found == self.served, "it counts as what the server has and is not");
         }
-        let mut expected = self.safe.clone();
-        expected.resize(found.len(), 0);
-        for range in &self.changed {
-            let end = range.end.min(found_size) as usize;
-            if let Some(part) = found.get(range.start as usize..end) {
-                expected[range.start as usize..end].copy_from_slice(part);
-            }
+        for (number, page) in found.chunks(PAGE as usize).enumerate() {
+            let offset = number * PAGE as usize;
+            let differs =
+                || format!("the page at {offset} of {found_size} was never so: {:?}", sizes());
+            assert!(self.may_have_page(until, offset, page), "{}", differs());
         }
-        let difference =
-            found.iter().zip(&expected).position(|(found, expected)| found != expected);
-        assert_eq!(difference, None, "a byte that nobody changed is another");
     }
 }
 
@@ -414,22 +468,25 @@ fn lose_power_often(torture: &mut Torture) {
     let mut file = Written::new(&store);
     for step in 0..60 {
         let random = &mut torture.random;
-        match random.below(12) {
+        let mut is_lost = false;
+        match random.below(13) {
             0..4 => file.write(random),
             4 => file.punch(random),
-            5 => file.resize(random),
-            6 => {
-                file.content.sync().unwrap();
-                file.is_safe();
-            }
+            5 => file.resize(random.below(3 * CHUNK_SIZE)),
+            6 => file.sync(),
             7 => file.push(&store, step + 1),
             8 => drop(store.evict(file.content.ino()).unwrap()),
             9 => write_metadata(&disk),
             10 => write_bytes(&store, file.content.ino()),
+            11 => {
+                file.resize(random.below(3) * CHUNK_SIZE);
+                write_metadata(&disk);
+                is_lost = true;
+            }
             _ => reuse_log(&disk),
         }
         torture.report.acknowledged += 1;
-        if torture.random.below(4) == 0 {
+        if is_lost || torture.random.below(4) == 0 {
             torture.report.kills += 1;
             let after = disk.without_power();
             // Whatever is found wrong panics.
