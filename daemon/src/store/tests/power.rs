@@ -408,28 +408,29 @@ impl Written {
         }
     }
 
-    /// The states up to the last one that a size may be of: it has it, or growth to it came to the disk in part, page by page,
-    /// as the disk below writes.
-    fn up_to_size(&self, size: u64) -> Option<&[Vec<u8>]> {
-        let length = |index: usize| self.states[index].len() as u64;
-        let is_in_part = |index: usize| {
-            size.is_multiple_of(PAGE) && length(index - 1) < size && size < length(index)
-        };
-        let last = (0..self.states.len())
-            .rfind(|index| length(*index) == size || *index > 0 && is_in_part(*index))?;
-        Some(&self.states[..=last])
+    /// True of the sizes since it was safe, and of growth that came to the disk in part: page by page, as the disk below writes.
+    fn may_have_size(&self, size: u64) -> bool {
+        let sizes: Vec<u64> = self.states.iter().map(|state| state.len() as u64).collect();
+        let in_part = |sizes: &[u64]| sizes[0] < size && size < sizes[1];
+        sizes.contains(&size) || size.is_multiple_of(PAGE) && sizes.windows(2).any(in_part)
     }
 
-    /// True if a page that was found at `offset` is one that was there, or what of one is new has not come to the disk: then that
-    /// is zeros, of which `until` are the states.
-    fn may_have_page(&self, until: &[Vec<u8>], offset: usize, found: &[u8]) -> bool {
-        let was_there = |state: &Vec<u8>| state.get(offset..offset + found.len()) == Some(found);
-        let was_shorter = |state: &Vec<u8>| {
-            let was = state.get(offset..).unwrap_or_default();
-            let length = was.len().min(found.len());
-            was[..length] == found[..length] && found[length..].iter().all(|byte| *byte == 0)
+    /// True of a content if this state was the last one that it was cut to: behind its end there are pages of later states, or
+    /// zeros where those have not come to the disk.
+    fn may_have_been_cut_to(&self, number: usize, found: &[u8]) -> bool {
+        let page_is_right = |(page, found): (usize, &[u8])| {
+            let start = page * PAGE as usize;
+            let is_in = |states: &[Vec<u8>]| {
+                states.iter().any(|it| it.get(start..start + found.len()) == Some(found))
+            };
+            let state = &self.states[number];
+            let kept = state.get(start..).unwrap_or_default();
+            let length = kept.len().min(found.len());
+            is_in(if length == found.len() { &self.states } else { &self.states[number..] })
+                || kept[..length] == found[..length]
+                    && found[length..].iter().all(|byte| *byte == 0)
         };
-        self.states.iter().any(was_there) || until.iter().any(was_shorter)
+        found.chunks(PAGE as usize).enumerate().all(page_is_right)
     }
 
     /// Compares with what is there after a loss of power.
@@ -437,20 +438,16 @@ impl Written {
         let ino = self.content.ino();
         assert_eq!(entry(after, Ino::ROOT, "file"), Some(ino));
         let found_size = size(after, ino);
-        let sizes = || self.states.iter().map(Vec::len).collect::<Vec<_>>();
-        let until = self.up_to_size(found_size);
-        let until = until.unwrap_or_else(|| panic!("{found_size} is none of {:?}", sizes()));
+        let sizes: Vec<usize> = self.states.iter().map(Vec::len).collect();
+        assert!(self.may_have_size(found_size), "{found_size} is none of {sizes:?}");
         fetch_if_known(after, ino, &self.served);
         let found = read_all(after, ino);
         if after.dirty_node(ino).unwrap().is_none() {
             assert!(found == self.served, "it counts as what the server has and is not");
         }
-        for (number, page) in found.chunks(PAGE as usize).enumerate() {
-            let offset = number * PAGE as usize;
-            let differs =
-                || format!("the page at {offset} of {found_size} was never so: {:?}", sizes());
-            assert!(self.may_have_page(until, offset, page), "{}", differs());
-        }
+        let may_have_been = |number| self.may_have_been_cut_to(number, &found);
+        let is_right = (0..self.states.len()).any(may_have_been);
+        assert!(is_right, "{found_size} bytes are a mixture that was never there: {sizes:?}");
     }
 }
 
