@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, getppid};
 
-use super::server::Answers;
+use super::server::{Afterwards, Answers};
 use super::{DaemonStatus, Deletions, Request, Response};
 use crate::cli::mounting::plan::MountPlan;
 use crate::cli::state::account::Account;
@@ -21,8 +21,6 @@ use crate::vfs::SessionState;
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
 /// Exit code of a daemon that hands over.
 pub(crate) const HANDED_OVER: i32 = 64;
-/// Time in which a command gets the answer of a daemon that ends then.
-const ANSWER_TIME: Duration = Duration::from_millis(20);
 /// Refused nodes that a message names.
 const REFUSED_MAX: usize = 5;
 /// Longest wait of a sign-in for the engine to use its new session,
@@ -54,7 +52,7 @@ impl RequestHandler {
     }
 
     /// Answers one request, the last answer last.
-    pub(crate) async fn handle(self, request: Request, answers: Answers) {
+    pub(crate) async fn handle(self, request: Request, answers: Answers) -> Afterwards {
         let last = match request {
             Request::Status => self.status().await,
             Request::Node { ino } => self.node(Ino(ino)).await,
@@ -65,11 +63,17 @@ impl RequestHandler {
                 self.flush(ino.map_or(Scope::All, |ino| Scope::Tree(Ino(ino))), &answers).await
             }
             Request::SignedIn => self.sign_in_again().await,
-            Request::HandOver => self.hand_over(),
+            Request::HandOver if self.is_supervised() => {
+                // A command that does not wait for its answer has what it wants.
+                let _ = answers.send(Response::Done).await;
+                return Some(Box::new(hand_over));
+            }
+            Request::HandOver => Response::Failed(nobody_to_hand_over_to()),
             Request::Verify => self.verify(&answers).await,
         };
-        // A command that does not wait for its answer has what it wants.
+        // So has this one.
         let _ = answers.send(last).await;
+        None
     }
 
     async fn status(&self) -> Response {
@@ -150,26 +154,6 @@ impl RequestHandler {
         self.session != SessionState::Alone && getppid() == self.parent
     }
 
-    /// Ends the daemon, once the command may have its answer. The kernel sends what is not answered then to the next one.
-    fn hand_over(&self) -> Response {
-        if !self.is_supervised() {
-            return Response::Failed(Report {
-                exit: Exit::Failed,
-                message:
-                    "nobody keeps the mount of this daemon: it runs in the foreground, or its \
-                          supervisor has been killed"
-                        .into(),
-                next: Some("unmount the drive and mount it again".into()),
-            });
-        }
-        tracing::info!("handing over to the program that is installed now");
-        tokio::spawn(async {
-            tokio::time::sleep(ANSWER_TIME).await;
-            std::process::exit(HANDED_OVER);
-        });
-        Response::Done
-    }
-
     async fn sign_in_again(&self) -> Response {
         match Account::signed_in(&self.state) {
             Ok((_, refresh_token)) => {
@@ -179,6 +163,21 @@ impl RequestHandler {
             }
             Err(error) => Response::Failed(error.report()),
         }
+    }
+}
+
+/// Ends the daemon. The kernel sends what is not answered then to the next one.
+fn hand_over() {
+    tracing::info!("handing over to the program that is installed now");
+    std::process::exit(HANDED_OVER);
+}
+
+fn nobody_to_hand_over_to() -> Report {
+    let why = "it runs in the foreground, or its supervisor has been killed";
+    Report {
+        exit: Exit::Failed,
+        message: format!("nobody keeps the mount of this daemon: {why}"),
+        next: Some("unmount the drive and mount it again".into()),
     }
 }
 

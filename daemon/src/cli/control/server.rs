@@ -22,6 +22,9 @@ const REQUEST_MAX: u64 = 64 * 1024;
 /// Where the answers to one request go.
 pub(crate) type Answers = mpsc::Sender<Response>;
 
+/// Work that remains once the answers to a request have been sent.
+pub(crate) type Afterwards = Option<Box<dyn FnOnce() + Send>>;
+
 /// The bound socket; its name goes away with it.
 pub(crate) struct ControlSocket {
     listener: UnixListener,
@@ -50,7 +53,7 @@ impl ControlSocket {
     pub(crate) async fn serve<H, F>(&self, handle: H) -> !
     where
         H: Fn(Request, Answers) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = Afterwards> + Send + 'static,
     {
         let mut connections = JoinSet::new();
         loop {
@@ -78,7 +81,7 @@ impl Drop for ControlSocket {
 async fn serve_connection<H, F>(stream: UnixStream, handle: H)
 where
     H: Fn(Request, Answers) -> F,
-    F: Future<Output = ()>,
+    F: Future<Output = Afterwards>,
 {
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
@@ -87,20 +90,24 @@ where
         match request(&mut reader).await {
             Ok(request) => {
                 tokio::select! {
-                    () = handle(request, answers) => {}
-                    () = closed_by_peer(&mut reader) => {}
+                    afterwards = handle(request, answers) => afterwards,
+                    () = closed_by_peer(&mut reader) => None,
                 }
             }
             Err(report) => {
                 // The peer that sent nonsense may be gone as well.
                 let _ = answers.send(Response::Failed(report)).await;
                 drop(answers);
+                None
             }
         }
     };
-    let ((), written) = tokio::join!(work, write(writer, queue));
+    let (afterwards, written) = tokio::join!(work, write(writer, queue));
     if let Err(error) = written {
         tracing::debug!("control socket: {error}");
+    }
+    if let Some(afterwards) = afterwards {
+        afterwards();
     }
 }
 
@@ -140,7 +147,7 @@ mod tests {
     fn serve<H, F>(dir: PathBuf, handle: H) -> StateDir
     where
         H: Fn(Request, Answers) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
+        F: Future<Output = Afterwards> + Send + 'static,
     {
         let state = StateDir::at(&dir).unwrap();
         state.create().unwrap();
@@ -159,12 +166,13 @@ mod tests {
         state
     }
 
-    async fn done(request: Request, answers: Answers) {
+    async fn done(request: Request, answers: Answers) -> Afterwards {
         let answer = match request {
             Request::Flush { ino: Some(7), .. } => Response::Done,
             _ => Response::Failed(Report { exit: Exit::Busy, message: "no".into(), next: None }),
         };
         answers.send(answer).await.unwrap();
+        None
     }
 
     fn flush(ino: u64) -> Request {
@@ -212,7 +220,7 @@ mod tests {
             let guard = SaysWhenDropped(ended.clone());
             async move {
                 let _held = (guard, answers);
-                std::future::pending::<()>().await;
+                std::future::pending().await
             }
         });
         let mut connection = client::ask(&state, &flush(7)).unwrap();
@@ -221,6 +229,27 @@ mod tests {
         assert!(has_ended.try_recv().is_err());
         drop(connection);
         has_ended.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+
+    #[test]
+    fn what_remains_is_done_once_the_whole_answer_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let state = serve(dir.path().to_owned(), move |_, answers| {
+            let done = done.clone();
+            async move {
+                // More than a socket holds that nobody reads.
+                let message = "x".repeat(8 << 20);
+                let report = Report { exit: Exit::Busy, message, next: None };
+                answers.send(Response::Failed(report)).await.unwrap();
+                let afterwards: Box<dyn FnOnce() + Send> = Box::new(move || done.send(()).unwrap());
+                Some(afterwards)
+            }
+        });
+        let mut connection = client::ask(&state, &flush(7)).unwrap();
+        is_done.recv_timeout(Duration::from_millis(200)).unwrap_err();
+        assert_eq!(connection.receive(None).unwrap_err().exit(), Exit::Busy);
+        is_done.recv_timeout(Duration::from_secs(10)).unwrap();
     }
 
     struct SaysWhenDropped(std::sync::mpsc::Sender<()>);
