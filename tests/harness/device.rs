@@ -191,7 +191,7 @@ impl Device {
     }
 
     /// All processes that run with this device's state directory.
-    fn processes(&self) -> Vec<Pid> {
+    pub(crate) fn processes(&self) -> Vec<Pid> {
         let ours = format!("MIAOFS_STATE_DIR={}", self.state.display()).into_bytes();
         let has_it = |process: &Pid| {
             let path = format!("/proc/{}/environ", process.as_raw_nonzero());
@@ -227,10 +227,12 @@ impl Drop for Device {
     }
 }
 
+/// A supervisor stays like the daemon, and does not report to another one.
 fn is_supervisor(process: Pid) -> bool {
     let path = format!("/proc/{}/cmdline", process.as_raw_nonzero());
     let words = std::fs::read(path).unwrap_or_default();
-    words.split(|byte| *byte == 0).any(|word| word == b"--supervise")
+    let has = |it: &[u8]| words.split(|byte| *byte == 0).any(|word| word == it);
+    has(b"--foreground") && !has(b"--report-readiness")
 }
 
 /// Runs a command with its output in files beside `output`; panics when it takes too long.

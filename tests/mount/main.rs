@@ -23,6 +23,7 @@ mod doctor;
 mod faults;
 mod first_pull;
 mod fixture;
+mod foreground;
 mod holes;
 mod model;
 mod networks;

@@ -213,16 +213,6 @@ fn all_kinds_of_programs_go_on_when_the_daemon_dies_and_when_it_is_upgraded() {
 #[test]
 fn a_daemon_whose_mount_nobody_keeps_says_that_it_cannot_be_upgraded() {
     let fixture = Single::new();
-    fixture.one.umount();
-    let mut daemon = fixture.one.command(&["mount", "--foreground"]);
-    let mut daemon = daemon.arg(fixture.one.path("")).stdout(Stdio::null()).spawn().unwrap();
-    wait_until("it is mounted", seconds(30), || fixture.one.is_mounted());
-    wait_until("it answers", seconds(30), || fixture.one.run(&["status"]).status.success());
-    fixture.one.run(&["upgrade"]).expect_failure(&["foreground"]);
-    fixture.one.umount();
-    assert!(daemon.wait().unwrap().success());
-
-    fixture.one.mount();
     assert_eq!(fixture.one.status()["supervised"], true);
     kill_process(fixture.one.supervisor().unwrap(), Signal::KILL).unwrap();
     wait_until("nobody keeps the mount", seconds(20), || {

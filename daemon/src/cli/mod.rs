@@ -93,7 +93,7 @@ enum Command {
 impl Command {
     fn level(&self) -> Level {
         match self {
-            Self::Mount(args) if args.becomes_the_daemon() => Level::Daemon,
+            Self::Mount(args) if args.stays() => Level::Daemon,
             _ => Level::Command,
         }
     }
@@ -119,10 +119,10 @@ fn dispatch(cli: &Cli) -> Result<Option<Exit>, Error> {
     let state = StateDir::choose(cli.state_dir.as_deref())?;
     let done = match &cli.command {
         Command::Doctor(args) => return doctor::run(args, &state),
+        Command::Mount(args) => return mount::run(args, &state, cli.log.as_deref()),
         Command::Signup(args) => signup::run(args, &state),
         Command::Login(args) => login::run(args, &state),
         Command::Logout => logout::run(&state),
-        Command::Mount(args) => mount::run(args, &state, cli.log.as_deref()),
         Command::Umount(args) => umount::run(args),
         Command::Upgrade => upgrade::run(&state),
         Command::Status(args) => status::run(args, &state),

@@ -4,15 +4,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::daemon;
+use super::daemon::background;
+use super::daemon::handover::{self, SupervisorLink};
 use super::daemon::readiness::ReadinessSink;
 use super::daemon::supervisor;
-use super::daemon::{background, handover};
 use super::mounting::mountpoint::{self, Found};
 use super::mounting::options::{MountOptions, Unknown};
 use super::mounting::plan::MountPlan;
 use super::state::account::Account;
 use super::state::state_dir::StateDir;
-use super::terminal::error::Error;
+use super::terminal::error::{Error, Exit};
 use super::terminal::output;
 use super::terminal::size;
 use crate::fuse::{Audience, Writable};
@@ -51,10 +52,10 @@ pub(super) struct Args {
     /// Refuse all changes
     #[arg(long, env = "MIAOFS_READ_ONLY", value_parser = clap::builder::FalseyValueParser::new())]
     read_only: bool,
-    /// Say on stdout in JSON when ready
+    /// Be the daemon of the supervisor that starts this process, and tell it when the mount is usable
     #[arg(long, hide = true)]
     report_readiness: bool,
-    /// Start the daemon, and another one whenever it dies
+    /// Be a supervisor in the background, and say on stdout in JSON when the mount is usable
     #[arg(long, hide = true)]
     supervise: bool,
 }
@@ -67,8 +68,8 @@ fn parse_rate(text: &str) -> Result<RateLimit, size::ParseError> {
     size::parse_rate(text).map(RateLimit)
 }
 
-/// Runs the command.
-pub(super) fn run(args: &Args, state: &StateDir, log: Option<&str>) -> Result<(), Error> {
+/// Runs the command; a daemon whose supervisor says all answers its exit code.
+pub(super) fn run(args: &Args, state: &StateDir, log: Option<&str>) -> Result<Option<Exit>, Error> {
     let options = args.mount_options()?;
     let state = match &options.state_dir {
         Some(path) => StateDir::at(path)?,
@@ -77,35 +78,43 @@ pub(super) fn run(args: &Args, state: &StateDir, log: Option<&str>) -> Result<()
     let (url, directory) = args.target();
     let directory = directory.to_owned();
     let plan = MountPlan { state, mountpoint: directory, options, log: log.map(str::to_owned) };
-    if args.supervise {
-        ReadinessSink::Parent.begin();
-        return supervisor::run(&plan);
-    }
     if args.report_readiness {
-        return foreground(&plan, url, ReadinessSink::Parent);
+        return serve(plan, url);
     }
-    if args.foreground {
-        return foreground(&plan, url, ReadinessSink::Terminal);
-    }
-    let message = background(plan, url)?;
-    output::line(message);
-    Ok(())
+    let done = if args.supervise {
+        let sink = ReadinessSink::Parent;
+        sink.begin();
+        supervisor::run(&plan, sink).inspect_err(|error| sink.failed(error))
+    } else if args.foreground {
+        supervisor::run(&unless_mounted(plan, url)?, ReadinessSink::Terminal)
+    } else {
+        background(plan, url).map(output::line)
+    };
+    done.map(|()| None)
 }
 
-fn foreground(plan: &MountPlan, url: Option<&str>, reporting: ReadinessSink) -> Result<(), Error> {
-    reporting.begin();
+/// Is the daemon. Until the mount is usable, its supervisor is told what is wrong, and tells it.
+fn serve(plan: MountPlan, url: Option<&str>) -> Result<Option<Exit>, Error> {
+    let supervisor = SupervisorLink::inherit();
     if handover::is_successor() {
-        return daemon::run(plan, ReadinessSink::Nobody);
+        return daemon::run(&plan, &supervisor).map(|()| None);
     }
-    let result = match check(plan.clone(), url) {
-        Ok(Checked::Mount(plan)) => daemon::run(&plan, reporting),
-        Ok(Checked::MountedAlready(path)) => Err(Error::Locked {
-            state_dir: plan.state.path().to_owned(),
-            holder: format!("its mount at {}", path.display()),
-        }),
-        Err(error) => Err(error),
-    };
-    result.inspect_err(|error| reporting.failed(error))
+    let result = unless_mounted(plan, url).and_then(|plan| daemon::run(&plan, &supervisor));
+    match result {
+        Err(error) if supervisor.failed(&error) => Ok(Some(error.exit())),
+        result => result.map(|()| None),
+    }
+}
+
+/// The plan, once checked; an error if it is carried out already.
+fn unless_mounted(plan: MountPlan, url: Option<&str>) -> Result<MountPlan, Error> {
+    let state_dir = plan.state.path().to_owned();
+    match check(plan, url)? {
+        Checked::Mount(plan) => Ok(plan),
+        Checked::MountedAlready(path) => {
+            Err(Error::Locked { state_dir, holder: format!("its mount at {}", path.display()) })
+        }
+    }
 }
 
 /// Mounts in the background, unless that is mounted there already; says what is so then.
@@ -140,9 +149,9 @@ fn check(plan: MountPlan, url: Option<&str>) -> Result<Checked, Error> {
 }
 
 impl Args {
-    /// True for a process that is the daemon, rather than one that starts it.
-    pub(super) fn becomes_the_daemon(&self) -> bool {
-        self.foreground || self.report_readiness
+    /// True for a process that stays: a daemon, or a supervisor.
+    pub(super) fn stays(&self) -> bool {
+        self.foreground || self.report_readiness || self.supervise
     }
 
     fn target(&self) -> (Option<&str>, &Path) {

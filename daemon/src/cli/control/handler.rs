@@ -173,7 +173,7 @@ fn hand_over() {
 }
 
 fn nobody_to_hand_over_to() -> Report {
-    let why = "it runs in the foreground, or its supervisor has been killed";
+    let why = "its supervisor has been killed, or the kernel is older than Linux 6.9";
     Report {
         exit: Exit::Failed,
         message: format!("nobody keeps the mount of this daemon: {why}"),

@@ -1,8 +1,8 @@
 //! Running the daemon in the background: the program starts itself again and waits until the mount is usable.
 //!
-//! Nothing is forked: a process that has threads cannot be. The child is a foreground daemon in a session of its own
-//! whose stdout is a pipe; the one line that it writes there says that it is ready, or what went wrong. Its stderr is
-//! `daemon.log` in the state directory.
+//! Nothing is forked: a process that has threads cannot be. The child is a supervisor in a session of its own whose
+//! stdout is a pipe; the one line that it writes there says that the mount is usable, or what went wrong. Its stderr and that
+//! of its daemons is `daemon.log` in the state directory.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -35,7 +35,7 @@ pub(crate) fn start(plan: &MountPlan) -> Result<Readiness, Error> {
     }
 }
 
-/// The supervisor, whose daemon says on the supervisor's stdout that the mount is usable.
+/// The supervisor.
 fn command(plan: &MountPlan) -> Result<Command, Error> {
     let program = env::current_exe()
         .map_err(|source| Error::System { action: "find this program", source })?;
@@ -46,7 +46,9 @@ fn command(plan: &MountPlan) -> Result<Command, Error> {
 
 /// The daemon itself, with the descriptors of the supervisor that starts it.
 pub(super) fn daemon_command(program: &Path, plan: &MountPlan) -> Command {
-    in_role(program, plan, "--report-readiness")
+    let mut command = in_role(program, plan, "--report-readiness");
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command
 }
 
 fn in_role(program: &Path, plan: &MountPlan, role: &str) -> Command {

@@ -6,6 +6,7 @@ pub(super) mod background;
 pub(super) mod handover;
 pub(super) mod readiness;
 mod serve;
+mod service_manager;
 mod signals;
 pub(super) mod supervisor;
 mod watchdog;

@@ -1,11 +1,11 @@
-//! How a daemon says that its mount is usable, or why there is none: to a person, or to the process that started it.
+//! How it is said that a mount is usable, or why there is none: to a person, or to the process that started the supervisor.
 //!
-//! The latter reads one line of JSON from the daemon's stdout ([`StartupReport`]).
+//! The latter reads one line of JSON from the supervisor's stdout ([`StartupReport`]).
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,8 @@ use crate::cli::terminal::output;
 /// A mount that is usable, as its daemon describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Readiness {
-    /// Where.
-    pub mountpoint: PathBuf,
+    /// Where, as it is shown.
+    pub mountpoint: String,
     /// Whose files.
     pub account: String,
     /// Reason why the server is away, if it is.
@@ -25,7 +25,7 @@ pub(crate) struct Readiness {
 
 impl fmt::Display for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mounted {} ({})", self.mountpoint.display(), self.account)?;
+        write!(f, "mounted {} ({})", self.mountpoint, self.account)?;
         match &self.away {
             None => Ok(()),
             Some(why) => write!(f, "\noffline: {why}; changes are kept here and sent later"),
@@ -33,7 +33,7 @@ impl fmt::Display for Readiness {
     }
 }
 
-/// Message of the child to its parent.
+/// Outcome of the first daemon's start.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StartupReport {
@@ -41,15 +41,13 @@ pub(super) enum StartupReport {
     Failed(Report),
 }
 
-/// To whom a foreground daemon says that it is ready.
+/// Whom a supervisor tells the outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReadinessSink {
-    /// To a person, on stdout.
+    /// A person, on stdout.
     Terminal,
-    /// To the process that started it in the background.
+    /// The process that started it in the background.
     Parent,
-    /// To nobody: programs use the mount already.
-    Nobody,
 }
 
 impl ReadinessSink {
@@ -63,9 +61,8 @@ impl ReadinessSink {
     }
 
     /// Says that the mount is usable.
-    pub(crate) fn ready(self, ready: &Readiness) {
+    pub(super) fn ready(self, ready: &Readiness) {
         match self {
-            Self::Nobody => {}
             Self::Terminal => output::line(ready),
             Self::Parent => send_to_parent(&StartupReport::Ready(ready.clone())),
         }

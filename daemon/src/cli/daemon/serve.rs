@@ -9,15 +9,13 @@
 //! The order of ending loses nothing: what programs were told is saved is in the store from the start.
 
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sd_notify::NotifyState;
 use tokio::runtime::Handle;
 
-use super::handover;
-use super::readiness::{Readiness, ReadinessSink};
+use super::handover::{self, SupervisorLink};
+use super::readiness::Readiness;
 use super::signals::Signals;
 use crate::cli::control::client as control_client;
 use crate::cli::control::handler::RequestHandler;
@@ -47,27 +45,20 @@ const GREETING_LIMIT: Duration = Duration::from_millis(1500);
 const GREETING_STEP: Duration = Duration::from_millis(10);
 
 /// Runs the daemon until it is unmounted or told to end.
-pub(crate) fn run(plan: &MountPlan, sink: ReadinessSink) -> Result<(), Error> {
+pub(crate) fn run(plan: &MountPlan, supervisor: &SupervisorLink) -> Result<(), Error> {
     let settings = Settings::load(&plan.state)?;
-    let session = Handover { supervisor: handover::supervisor(), inherited: handover::inherited() };
-    let store = open_store(plan, &settings, session.inherited.is_some())?;
+    let inherited = handover::inherited();
+    let store = open_store(plan, &settings, inherited.is_some())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .build()
         .map_err(|source| Error::System { action: "start the daemon's threads", source })?;
-    let result = runtime.block_on(serve(plan, &settings, &store, (sink, session)));
+    let result = runtime.block_on(serve(plan, &settings, &store, (supervisor, inherited)));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let synced = store.sync_all().map_err(Error::Store);
     tracing::info!("ended");
     result.and(synced.map(drop))
-}
-
-/// Descriptors from the supervisor, if there is one.
-struct Handover {
-    supervisor: Option<OwnedFd>,
-    /// The session of a daemon that died, to go on with.
-    inherited: Option<Inherited>,
 }
 
 fn open_store(plan: &MountPlan, settings: &Settings, again: bool) -> Result<Arc<Store>, Error> {
@@ -109,7 +100,7 @@ async fn serve(
     plan: &MountPlan,
     settings: &Settings,
     store: &Arc<Store>,
-    (sink, Handover { supervisor, inherited }): (ReadinessSink, Handover),
+    (supervisor, inherited): (&SupervisorLink, Option<Inherited>),
 ) -> Result<(), Error> {
     let signals = Signals::listen()?;
     let (account, refresh_token) = Account::signed_in(&plan.state)?;
@@ -117,19 +108,18 @@ async fn serve(
     let socket = ControlSocket::bind(&plan.state)?;
     let (engine, invalidations) =
         Engine::start(Arc::clone(store), client, engine_settings(plan, settings, &account));
-    let state = session_state(&supervisor, &inherited);
+    let state = session_state(supervisor, inherited.as_ref());
     let vfs = Vfs::new(Arc::clone(store), engine.clone(), vfs_settings(plan, state));
     let options = fuse_options(plan, &account);
     let session = (inherited, Handle::current());
     let mounted = Mount::start(vfs, invalidations, &plan.mountpoint, &options, session);
     let result = match mounted {
         Ok(mount) => {
-            let state = tell_supervisor(supervisor.as_ref(), &mount, state);
+            let state = tell_supervisor(supervisor, &mount, state);
             let handler = RequestHandler::new(&engine, plan, state);
             let until_unmounted = async {
-                sink.ready(&ready(plan, &account, &engine).await);
-                notify(NotifyState::Ready);
-                stay_mounted(plan, Arc::new(mount), signals).await
+                supervisor.ready(ready(plan, &account, &engine).await);
+                stay_mounted(plan, Arc::new(mount), (signals, supervisor)).await
             };
             tokio::select! {
                 result = until_unmounted => result,
@@ -146,14 +136,14 @@ async fn serve(
 
 /// Has the supervisor keep the session, for when this daemon dies; the state of the session then.
 fn tell_supervisor(
-    supervisor: Option<&OwnedFd>,
+    supervisor: &SupervisorLink,
     mount: &Mount,
     state: vfs::SessionState,
 ) -> vfs::SessionState {
-    let (Some(supervisor), Some(session)) = (supervisor, mount.session()) else {
+    let (true, Some(session)) = (supervisor.exists(), mount.session()) else {
         return vfs::SessionState::Alone;
     };
-    match handover::send(supervisor, session) {
+    match supervisor.session(session) {
         Ok(()) => state,
         Err(error) => {
             tracing::warn!(%error, "nobody keeps the mount when this daemon dies");
@@ -166,19 +156,19 @@ fn tell_supervisor(
 async fn stay_mounted(
     plan: &MountPlan,
     mount: Arc<Mount>,
-    mut signals: Signals,
+    (mut signals, supervisor): (Signals, &SupervisorLink),
 ) -> Result<(), Error> {
     let waiting = Arc::clone(&mount);
     let mut session = tokio::task::spawn_blocking(move || waiting.wait());
     let ended = tokio::select! {
         ended = &mut session => {
             tracing::info!("unmounted from outside");
-            notify(NotifyState::Stopping);
+            supervisor.ending();
             Ok(ended)
         }
         signal = signals.next() => {
             tracing::info!("{signal}: unmounting");
-            notify(NotifyState::Stopping);
+            supervisor.ending();
             tokio::task::block_in_place(|| unmount_here(plan, &mount))?;
             tokio::time::timeout(UNMOUNT_LIMIT, session).await
         }
@@ -216,7 +206,8 @@ async fn ready(plan: &MountPlan, account: &Account, engine: &Engine) -> Readines
         ServerState::Offline => Some(server.error.unwrap_or_default()),
         ServerState::SignedOut => Some("signed out, sign in with: miaofs login".into()),
     };
-    Readiness { mountpoint: plan.mountpoint.clone(), account: account.to_string(), away }
+    let mountpoint = plan.mountpoint.display().to_string();
+    Readiness { mountpoint, account: account.to_string(), away }
 }
 
 fn engine_settings(
@@ -233,11 +224,11 @@ fn engine_settings(
     }
 }
 
-fn session_state(supervisor: &Option<OwnedFd>, inherited: &Option<Inherited>) -> vfs::SessionState {
-    match (supervisor, inherited) {
-        (_, Some(_)) => vfs::SessionState::Inherited,
-        (Some(_), None) => vfs::SessionState::Kept,
-        (None, None) => vfs::SessionState::Alone,
+fn session_state(supervisor: &SupervisorLink, inherited: Option<&Inherited>) -> vfs::SessionState {
+    match (inherited, supervisor.exists()) {
+        (Some(_), _) => vfs::SessionState::Inherited,
+        (None, true) => vfs::SessionState::Kept,
+        (None, false) => vfs::SessionState::Alone,
     }
 }
 
@@ -256,12 +247,5 @@ fn fuse_options(plan: &MountPlan, account: &Account) -> fuse::Options {
         audience: plan.options.audience.unwrap_or_default(),
         writable: plan.options.writable.unwrap_or_default(),
         kernel: plan.options.kernel.clone(),
-    }
-}
-
-/// Tells a service manager, if there is one.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!("cannot tell the service manager: {error}");
     }
 }
