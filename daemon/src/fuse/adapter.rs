@@ -19,7 +19,7 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::store::CopyRange;
 use crate::vfs::{
-    AttributeChange, ByteRange, EntryName, IfExists, NodeSpec, Privileges, Vfs, Written,
+    AttributeChange, ByteRange, EntryName, HandleId, IfExists, NodeSpec, Privileges, Vfs, Written,
 };
 
 use super::answer::{Answer, Refuse};
@@ -276,11 +276,12 @@ impl Filesystem for Adapter {
         &self,
         request: &Request,
         node: INodeNo,
-        _: FileHandle,
+        handle: FileHandle,
         _: LockOwner,
         reply: ReplyEmpty,
     ) {
-        self.flush_node(ino(node), Traced::new("flush", request, node, reply));
+        let reply = Traced::new("flush", request, node, reply);
+        self.flush_file((ino(node), HandleId(handle.0)), reply);
     }
 
     fn release(

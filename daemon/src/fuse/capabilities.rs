@@ -17,7 +17,8 @@ const BACKGROUND_MAX: u16 = 64;
 /// looks only after the file was emptied whether it is a program that runs (`ETXTBSY`); `ASYNC_DIO`, with which a direct write
 /// from io_submit(2) leaves the pages that buffered readers have as they were.
 /// `POSIX_ACL` needs `DONT_MASK`: only where there is no default ACL does the umask count.
-const WANTED: [InitFlags; 9] = [
+const WANTED: [InitFlags; 10] = [
+    InitFlags::FUSE_EXPORT_SUPPORT,
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,

@@ -4,12 +4,12 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::sync::Arc;
 
-use fuser::{INodeNo, ReplyData, ReplyEmpty, ReplyWrite};
+use fuser::{Errno, INodeNo, ReplyData, ReplyEmpty, ReplyWrite};
 use tracing::Instrument;
 
 use crate::store::{Availability, CopyRange, Durable, Ino};
 use crate::vfs::{
-    Allocation, ByteRange, Caller, Error, HandleId, Privileges, SyncMode, Vfs, Written,
+    Allocation, ByteRange, Caller, Error, HandleId, ModeEffect, Privileges, SyncMode, Vfs, Written,
 };
 
 use super::adapter::Adapter;
@@ -24,6 +24,19 @@ thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
+impl<R: Refuse> Traced<R> {
+    /// Answers with the result of a task, or that the program was asked to end before.
+    pub(super) async fn answer_unless_ended<T>(self, task: impl Future<Output = Result<T, Error>>)
+    where
+        R: Answer<T>,
+    {
+        match self.waiter().unless_ended(task).await {
+            Some(result) => self.answer(result),
+            None => self.refuse(Errno::EINTR),
+        }
+    }
+}
+
 impl Adapter {
     /// Answers at once if nothing is missing, else on a task that fetches it and tries again.
     pub(super) fn answer_or_fetch<T, R, F>(
@@ -32,6 +45,7 @@ impl Adapter {
         attempt: Result<Availability<T>, Error>,
         fetching: impl FnOnce(Arc<Vfs>) -> F,
     ) where
+        T: Send + 'static,
         R: Answer<T> + Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
@@ -44,14 +58,15 @@ impl Adapter {
         }
     }
 
-    /// Answers with the result of a task.
+    /// Answers with the result of a task, or that the program was asked to end before.
     fn answer_later<T, R, F>(&self, reply: Traced<R>, task: F)
     where
+        T: Send + 'static,
         R: Answer<T> + Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         let span = reply.span();
-        self.runtime.spawn(async move { reply.answer(task.await) }.instrument(span));
+        self.runtime.spawn(reply.answer_unless_ended(task).instrument(span));
     }
 
     /// Answers that a file is open once the kernel has no pages of an older content of it.
@@ -63,11 +78,13 @@ impl Adapter {
         if opened.is_err() || self.vfs.has_current_pages(ino) {
             return reply.answer(opened);
         }
-        let vfs = Arc::clone(&self.vfs);
-        self.answer_later(reply, async move {
+        let (vfs, span) = (Arc::clone(&self.vfs), reply.span());
+        // The kernel closes what it was told is open: this wait, which is not for the network, is not given up.
+        let told = async move {
             vfs.pages_are_current(ino).await;
-            opened
-        });
+            reply.answer(opened);
+        };
+        self.runtime.spawn(told.instrument(span));
     }
 
     pub(super) fn read_content(
@@ -109,6 +126,8 @@ impl Adapter {
                 let (vfs, kernel) = (Arc::clone(&self.vfs), self.kernel.clone());
                 let bytes = written.bytes.to_vec();
                 let Written { offset, append, again, .. } = written;
+                // The first try may have changed it, whatever becomes of the next ones.
+                kernel.invalidate_mode(node, ModeEffect::Changed);
                 let write = async move {
                     let written = Written { offset, append, again, bytes: &bytes };
                     let effect = vfs.write_fetching(id, written, privileges).await?;
@@ -121,14 +140,12 @@ impl Adapter {
     }
 
     /// Waits for the server on `close`, if that is asked for.
-    pub(super) fn flush_node(&self, ino: Ino, reply: Traced<ReplyEmpty>) {
-        match self.vfs.sync_mode() {
-            SyncMode::Local => reply.accept(()),
-            SyncMode::Remote => {
-                let vfs = Arc::clone(&self.vfs);
-                self.answer_later(reply, async move { vfs.flush(ino).await });
-            }
+    pub(super) fn flush_file(&self, (ino, id): (Ino, HandleId), reply: Traced<ReplyEmpty>) {
+        if !self.vfs.close_waits(id) {
+            return reply.accept(());
         }
+        let vfs = Arc::clone(&self.vfs);
+        self.answer_later(reply, async move { vfs.flush(ino).await });
     }
 
     /// Syncs on a thread that may wait for the disk, then waits for the server if that is asked for.
@@ -144,8 +161,8 @@ impl Adapter {
             let synced = span.in_scope(|| sync(&vfs));
             match (synced, vfs.sync_mode()) {
                 (Ok(_durable), SyncMode::Remote) => {
-                    let flush = async move { reply.answer(vfs.flush(ino).await) };
-                    runtime.spawn(flush.instrument(span));
+                    let flush = async move { vfs.flush(ino).await };
+                    runtime.spawn(reply.answer_unless_ended(flush).instrument(span));
                 }
                 (synced, _) => reply.answer(synced.map(drop)),
             }
@@ -163,11 +180,13 @@ impl Adapter {
         let (vfs, kernel) = (Arc::clone(&self.vfs), self.kernel.clone());
         let runtime = self.runtime.clone();
         self.runtime.spawn_blocking(move || {
-            let copy = vfs.copy(caller, (source, target), range).instrument(reply.span());
-            reply.answer(runtime.block_on(copy).map(|(length, effect)| {
+            let span = reply.span();
+            let copy = async move {
+                let (length, effect) = vfs.copy(caller, (source, target), range).await?;
                 kernel.invalidate_mode(node, effect);
-                length as u32
-            }));
+                Ok(length as u32)
+            };
+            runtime.block_on(reply.answer_unless_ended(copy).instrument(span));
         });
     }
 
@@ -187,6 +206,7 @@ impl Adapter {
             Err(error) => reply.refuse(errno(&error)),
             Ok(Availability::Missing(_)) => {
                 let vfs = Arc::clone(&self.vfs);
+                kernel.invalidate_mode(node, ModeEffect::Changed);
                 self.answer_later(reply, async move {
                     let effect = vfs.allocate_fetching(caller, id, range, what).await?;
                     kernel.invalidate_mode(node, effect);

@@ -11,6 +11,7 @@ mod answer;
 mod buffered;
 mod capabilities;
 mod deferred;
+mod interrupt;
 mod mount;
 mod named;
 mod notify;

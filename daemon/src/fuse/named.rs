@@ -3,14 +3,14 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use fuser::{INodeNo, Request};
+use fuser::{Errno, INodeNo, Request};
 use tracing::Instrument;
 
 use crate::store::run_blocking;
 use crate::vfs::{EntryName, Error, Vfs};
 
 use super::adapter::Adapter;
-use super::answer::Answer;
+use super::answer::{Answer, Refuse as _};
 use super::takeover::first_number;
 use super::trace::Traced;
 use super::translate::entry_name;
@@ -65,7 +65,11 @@ impl Adapter {
         }
         let (vfs, span) = (Arc::clone(&self.vfs), reply.span());
         let waiting = async move {
-            let answer = match vfs.learn_names().await {
+            let Some(learned) = reply.waiter().unless_ended(vfs.learn_names()).await else {
+                return reply.refuse(Errno::EINTR);
+            };
+            // What follows is done whole.
+            let answer = match learned {
                 Ok(()) => run_blocking(move || operation(&vfs)).await,
                 Err(error) => Err(error),
             };

@@ -13,6 +13,7 @@ use tracing::field;
 use tracing::{Span, debug, debug_span};
 
 use super::answer::{Answer, Refuse};
+use super::interrupt::Waiter;
 
 /// Node, or names, that a request is about.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +84,7 @@ fn span(operation: &str, request: &Request, subject: Subject<'_>) -> Span {
 pub(super) struct Traced<R> {
     reply: R,
     trace: Trace,
+    waiter: Waiter,
 }
 
 #[derive(Debug)]
@@ -104,12 +106,17 @@ impl<R> Traced<R> {
             span.in_scope(|| debug!("received"));
             Instant::now()
         });
-        Self { reply, trace: Trace { span, began } }
+        Self { reply, trace: Trace { span, began }, waiter: Waiter::new(request.pid()) }
     }
 
     /// The reply itself, for one that is filled step by step before it is answered.
     pub(super) fn reply_mut(&mut self) -> &mut R {
         &mut self.reply
+    }
+
+    /// The thread that waits for the answer.
+    pub(super) fn waiter(&self) -> Waiter {
+        self.waiter
     }
 
     /// The request, for a task that will answer it.

@@ -32,13 +32,23 @@ impl Vfs {
 
     /// The node at a name, or `None` if there is none.
     ///
+    /// The kernel asks for `.`, and `..` of a directory, when it is given a handle of a node that it has forgotten
+    /// (open_by_handle_at(2), as an NFS server does).
+    ///
     /// # Errors
     /// [`Error::NameTooLong`], [`Error::Stale`] or [`Error::NotDirectory`] for the parent.
     pub(crate) fn lookup(&self, entry: EntryName<'_>) -> Result<Option<Stat>, Error> {
         check_name(entry.name)?;
-        let found = self.view(|view| match view.entry(entry.parent, entry.name)? {
-            Some(ino) => stat(view, ino).map(Some),
-            None => directory(view, entry.parent).map(|_directory| None),
+        let found = self.view(|view| {
+            let found = match entry.name {
+                b"." => Some(entry.parent),
+                b".." => Some(view.parent_of(entry.parent)?),
+                name => view.entry(entry.parent, name)?,
+            };
+            match found {
+                Some(ino) => stat(view, ino).map(Some),
+                None => directory(view, entry.parent).map(|_directory| None),
+            }
         })?;
         Ok(found.map(|stat| self.present(stat)))
     }

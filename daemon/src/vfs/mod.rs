@@ -101,7 +101,7 @@ pub(crate) struct MountSettings {
 pub(crate) struct EntryName<'a> {
     /// The directory.
     pub parent: Ino,
-    /// The name, as the kernel gives it: never empty, `.`, `..`, or with a `/` in it.
+    /// The name, as the kernel gives it: never empty, or with a `/` in it; `.` and `..` only where it looks a node up.
     pub name: &'a [u8],
 }
 

@@ -12,7 +12,8 @@ use super::handles::Handle;
 use super::lookup::stat;
 use super::write::Privileges;
 use super::{
-    Caller, EntryName, Error, HandleId, NodeSpec, SessionState, Stat, Vfs, check_name, now,
+    Caller, EntryName, Error, HandleId, NodeSpec, SessionState, Stat, SyncMode, Vfs, check_name,
+    now,
 };
 
 /// Treatment of the content on opening.
@@ -149,6 +150,11 @@ impl Vfs {
         let durable = self.store.sync_tree()?;
         self.engine.urgent(ino);
         Ok(durable)
+    }
+
+    /// True if closing this file waits for the server: who has only read it has nothing to wait for.
+    pub(crate) fn close_waits(&self, id: HandleId) -> bool {
+        self.sync_mode() == SyncMode::Remote && id.access() == Access::Write
     }
 
     /// Waits until a node is on the server as it is now.
