@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::store::{Access, Content, Ino};
 
@@ -81,10 +83,11 @@ impl Handles {
     }
 }
 
-/// Number above all that a daemon before this one gave out: the time in milliseconds, and room for a million a millisecond.
+/// Number above all that a daemon before this one gave out: milliseconds since the machine's start, which no session with the kernel
+/// outlives and nobody sets back, and room for a million a millisecond.
 pub(super) fn first_number() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |now| now.as_millis() as u64) << 20
+    let up = Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default();
+    (up.as_millis() as u64) << 20
 }
 
 impl HandleId {
