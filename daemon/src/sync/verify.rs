@@ -121,10 +121,10 @@ async fn scrub_while_idle(core: &Core, pace: Pace) -> Result<(), Error> {
     }
 }
 
-/// True in the middle of a search, and when the last began long ago.
+/// True in the middle of a search, and when the last began long ago, or is yet to begin since the clock was ahead then.
 fn is_due(place: ChunkPosition, began: i64, pace: Pace) -> bool {
-    let period = i64::try_from(pace.period.as_nanos()).unwrap_or(i64::MAX);
-    place != ChunkPosition::default() || now().saturating_sub(began) >= period
+    let period = u64::try_from(pace.period.as_nanos()).unwrap_or(u64::MAX);
+    place != ChunkPosition::default() || now().abs_diff(began) >= period
 }
 
 /// Nanoseconds since 1970.

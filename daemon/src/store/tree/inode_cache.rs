@@ -195,7 +195,7 @@ impl Tree {
     pub(crate) fn note_used(&mut self, ino: Ino) -> Result<(), Error> {
         let now = meta::now();
         let record = self.record(ino)?;
-        if record.cached > 0 && now - record.used_at > USED_STEP {
+        if record.cached > 0 && now.abs_diff(record.used_at) > USED_STEP.unsigned_abs() {
             self.used.push((ino, now));
         }
         Ok(())
