@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
+use super::clock::Clock;
 use super::server::{PASSWORD, Server, peak_memory};
 use super::wait::{seconds, wait_until};
 use super::{binary, tail};
@@ -23,6 +24,8 @@ pub(crate) struct Device {
     name: String,
     state: PathBuf,
     mount: PathBuf,
+    /// The clock that it has instead of the machine's.
+    clock: Option<Clock>,
 }
 
 /// Result of a command of `miaofs`.
@@ -41,7 +44,12 @@ impl Device {
     pub(crate) fn new(directory: &Path, name: &str) -> Self {
         let (state, mount) = (directory.join(format!("{name}.state")), directory.join(name));
         std::fs::create_dir_all(&mount).expect("a mount point");
-        Self { program: binary("miaofs"), name: name.to_owned(), state, mount }
+        Self { program: binary("miaofs"), name: name.to_owned(), state, mount, clock: None }
+    }
+
+    /// Has all that is started from now on use another clock than the machine's.
+    pub(crate) fn use_clock(&mut self, clock: &Clock) {
+        self.clock = Some(clock.clone());
     }
 
     /// Has another copy of the program run from now on.
@@ -84,6 +92,9 @@ impl Device {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.env("MIAOFS_STATE_DIR", &self.state).args(arguments).stdin(Stdio::null());
+        if let Some(clock) = &self.clock {
+            clock.give(&mut command);
+        }
         command
     }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::api::Api;
+use super::clock::Clock;
 use super::dependencies::{Dependencies, Reads};
 use super::disk::lengths_below;
 use super::services::real_backends;
@@ -28,6 +29,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     log: PathBuf,
     child: Child,
+    /// The clock that it has instead of the machine's.
+    clock: Option<Clock>,
     /// The share of the real dependencies, when it stands on those. Goes after the process.
     dependencies: Option<Dependencies>,
     /// The directory of its data, when that is its own. Goes last.
@@ -66,6 +69,16 @@ impl Server {
         Self::spawn(data, arguments, None)
     }
 
+    /// The same with a clock of its own.
+    pub(crate) fn start_with_clock(data: &Path, arguments: &[&str], clock: &Clock) -> Self {
+        let (log, listen) = (data.with_extension("log"), "127.0.0.1:0");
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let (child, address) = spawn(data, &log, &arguments, listen, Some(clock));
+        let (data, clock) = (data.to_owned(), Some(clock.clone()));
+        let (dependencies, directory) = (None, None);
+        Self { data, arguments, address, log, child, clock, dependencies, directory }
+    }
+
     /// Starts a server on real dependencies, whatever the others of this run stand on. What is uploaded goes
     /// to these `stores`.
     pub(crate) fn start_on_real(
@@ -97,15 +110,17 @@ impl Server {
 
     /// Starts a process of a server on dependencies that are somebody else's.
     pub(crate) fn start_at(data: &Path, log: &Path, arguments: Vec<String>, listen: &str) -> Self {
-        let (child, address) = spawn(data, log, &arguments, listen);
+        let (child, address) = spawn(data, log, &arguments, listen, None);
         let (data, log) = (data.to_owned(), log.to_owned());
-        Self { data, arguments, address, log, child, dependencies: None, directory: None }
+        let (clock, dependencies, directory) = (None, None, None);
+        Self { data, arguments, address, log, child, clock, dependencies, directory }
     }
 
     /// Starts it again where it was, after [`Self::kill`] or [`Self::stop`].
     pub(crate) fn restart(&mut self) {
-        let (child, address) =
-            spawn(&self.data, &self.log, &self.arguments, &self.address.to_string());
+        let listen = self.address.to_string();
+        let clock = self.clock.as_ref();
+        let (child, address) = spawn(&self.data, &self.log, &self.arguments, &listen, clock);
         assert_eq!(address, self.address);
         self.child = child;
     }
@@ -254,12 +269,21 @@ fn configuration_of(data: &Path) -> PathBuf {
     data.with_extension("toml")
 }
 
-fn spawn(data: &Path, log: &Path, arguments: &[String], listen: &str) -> (Child, SocketAddr) {
+fn spawn(
+    data: &Path,
+    log: &Path,
+    arguments: &[String],
+    listen: &str,
+    clock: Option<&Clock>,
+) -> (Child, SocketAddr) {
     let append = OpenOptions::new().create(true).append(true).open(log);
     let mut command = Command::new(binary("miaofs-server"));
     command.arg("serve").arg("--data").arg(data).args(["--listen", listen]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(append.expect("a log can be written"));
+    if let Some(clock) = clock {
+        clock.give(&mut command);
+    }
     let mut child = command.spawn().expect("the server starts");
     let stdout = child.stdout.take().expect("stdout is a pipe");
     match listening(stdout) {

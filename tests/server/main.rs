@@ -10,6 +10,7 @@ mod backup;
 mod bad_input;
 mod batch;
 mod changes;
+mod clock;
 mod commands;
 mod downloads;
 mod files;

@@ -19,7 +19,7 @@ mod token_key;
 pub(crate) mod tracker;
 
 pub(crate) use blocking::{background_thread, run_blocking, run_to_completion};
-pub(crate) use clock::unix_now;
+pub(crate) use clock::{even_for, unix_now};
 pub(crate) use data_directory::{BlobCopied, DataDirectory};
 pub(crate) use error::Error;
 pub(crate) use ids::{BlobId, TokenId, TransferId, UserId};
@@ -70,6 +70,7 @@ impl Backends {
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
         if settings.has_data() {
             create_private_directory(&settings.data)?;
+            clock::keep(&settings.clock_file())?;
         }
         let staging = match settings.staging {
             StagingUse::Nothing => Staging::open_unowned(&settings.staging_directory())?,
@@ -92,6 +93,7 @@ impl Backends {
         if embedded && !settings.database_file().exists() {
             return Err(Error::NoData(settings.data.clone()));
         }
+        clock::resume(&settings.clock_file());
         let db = Db::open(settings, Schema::Expect).await?;
         let staging = Staging::open_unowned(&settings.staging_directory())?;
         Self::assemble(db, settings, staging, Arc::new([])).await

@@ -108,6 +108,11 @@ impl Settings {
         self.data.join("tracker.db")
     }
 
+    /// The file that keeps since when this machine's clock has gone evenly.
+    pub(super) fn clock_file(&self) -> PathBuf {
+        self.data.join("clock")
+    }
+
     /// The key that signs tokens.
     pub(crate) fn token_key_file(&self) -> PathBuf {
         self.token_key_file.clone().unwrap_or_else(|| self.data.join("token.key"))

@@ -20,7 +20,7 @@ use super::uploads::Uploads;
 use super::{Error, Policy};
 use crate::backend::db::contents::Claim;
 use crate::backend::db::{self, blobs, contents};
-use crate::backend::{self, Backends, BlobId, unix_now};
+use crate::backend::{self, Backends, BlobId, even_for, unix_now};
 use crate::service::context::ServiceContext;
 
 /// Contents that go in one transaction.
@@ -54,7 +54,9 @@ pub(crate) async fn sweep_forever(
 ) {
     let pause = (context.policy.upload_ttl / 4).clamp(LEAST, SWEEP);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        if let Err(error) = uploads.sweep().await {
+        if even_for() >= context.policy.upload_ttl
+            && let Err(error) = uploads.sweep().await
+        {
             tracing::error!(%error, "abandoned uploads cannot be swept");
         }
         if let Err(error) = context.release_again().await {
@@ -115,13 +117,16 @@ pub(crate) async fn collect_once(
 }
 
 /// Collects what nothing has named or claimed since `before` (seconds since 1970), or since the grace
-/// period began.
+/// period began, which only a clock tells that has not jumped since.
 async fn collect(context: &ServiceContext, before: Option<i64>) -> Result<Freed, Error> {
-    let before = || before.unwrap_or_else(|| context.claimed_since());
     let mut freed = Freed::default();
     while end_surplus_claims(context).await? == AT_ONCE {}
     loop {
-        let collected = collect_some(context, before()).await?;
+        // Without a clock to tell, only what stands at the beginning of time is over: the last claim to it was ended.
+        let is_certain = even_for() >= context.policy.grace_period;
+        let over = || if is_certain { context.claimed_since() } else { 1 };
+        let before = before.unwrap_or_else(over);
+        let collected = collect_some(context, before).await?;
         freed.contents += collected as u64;
         if collected < AT_ONCE {
             break;

@@ -62,6 +62,8 @@ pub(crate) struct Policy {
 
 /// Longer than a queue that answers at all takes to confirm a message.
 const UNCONFIRMED_AFTER: Duration = Duration::from_secs(60);
+/// The most by which the clocks of two hosts differ.
+const CLOCK_LAG: Duration = Duration::from_secs(600);
 
 /// Concurrency of transfers, and the schedule by which failed ones are tried again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +97,11 @@ impl TransferPolicy {
     /// confirmed it before.
     pub(crate) fn unconfirmed_at(&self, now: i64) -> i64 {
         after(now, UNCONFIRMED_AFTER.min(self.lost_after))
+    }
+
+    /// When a transfer is due `now` at the latest, whatever has become of it.
+    pub(crate) fn latest_at(&self, now: i64) -> i64 {
+        after(now, UNCONFIRMED_AFTER.max(self.lost_after).max(self.pause_max) + CLOCK_LAG)
     }
 
     /// Pause between two signs of life of a worker that moves a blob.

@@ -175,13 +175,17 @@ pub(crate) async fn claim_deletions(
     now: i64,
     limit: u32,
 ) -> Result<Vec<(BlobId, u64)>, Error> {
+    let leased_until = now.saturating_add(DELETION_LEASE);
+    // One that is claimed for longer was claimed by a clock that was ahead.
+    let latest = leased_until.saturating_add(DELETION_LEASE);
     let rows = query(
-        "SELECT id, size FROM blobs WHERE state = ? AND (remove_at IS NULL OR remove_at <= ?)
-         AND (place <> ? OR host = ?) AND NOT EXISTS (
+        "SELECT id, size FROM blobs WHERE state = ?
+         AND (remove_at IS NULL OR remove_at <= ? OR remove_at > ?) AND (place <> ? OR host = ?) AND NOT EXISTS (
              SELECT 1 FROM transfers WHERE blob_id = blobs.id AND host <> ?) LIMIT ?",
     )
     .bind(MARKED_FOR_DELETION)
     .bind(now)
+    .bind(latest)
     .bind(Location::Staging.to_column())
     .bind(host.as_str())
     .bind(host.as_str())
@@ -194,12 +198,14 @@ pub(crate) async fn claim_deletions(
         // Another process may have seen the same row and been faster.
         let claims = query(
             "UPDATE blobs SET remove_at = ?
-             WHERE id = ? AND state = ? AND (remove_at IS NULL OR remove_at <= ?)",
+             WHERE id = ? AND state = ?
+             AND (remove_at IS NULL OR remove_at <= ? OR remove_at > ?)",
         )
-        .bind(now.saturating_add(DELETION_LEASE))
+        .bind(leased_until)
         .bind(&blob.as_bytes()[..])
         .bind(MARKED_FOR_DELETION)
-        .bind(now);
+        .bind(now)
+        .bind(latest);
         if claims.execute(&mut *db).await? > 0 {
             claimed.push((blob, row.try_get::<i64, _>(1)?.cast_unsigned()));
         }

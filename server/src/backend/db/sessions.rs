@@ -67,13 +67,14 @@ pub(crate) async fn begin(
     Ok(())
 }
 
-/// Locks the row of a session until the end of the transaction, and reads it unless it has expired.
+/// Locks the row of a session until the end of the transaction, and reads it unless it expired until `over_before`.
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
 pub(crate) async fn lock_row(
     db: &mut Connection,
     id: TokenId,
+    over_before: i64,
 ) -> Result<Option<ActiveSession>, Error> {
     // An update that changes nothing locks the row in every database, and only the row.
     query("UPDATE sessions SET id = id WHERE id = ?")
@@ -85,7 +86,7 @@ pub(crate) async fn lock_row(
          WHERE id = ? AND expires_at > ?",
     )
     .bind(id.as_bytes().to_vec())
-    .bind(unix_now())
+    .bind(over_before)
     .fetch_optional(db)
     .await?;
     row.map(|row| session_of(&row)).transpose()
@@ -159,12 +160,12 @@ pub(crate) async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Er
     Ok(())
 }
 
-/// Removes the sessions that have expired.
+/// Removes the sessions that expired until `over_before`.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn remove_expired(db: &mut Connection) -> Result<(), Error> {
-    query("DELETE FROM sessions WHERE expires_at <= ?").bind(unix_now()).execute(db).await?;
+pub(crate) async fn remove_expired(db: &mut Connection, over_before: i64) -> Result<(), Error> {
+    query("DELETE FROM sessions WHERE expires_at <= ?").bind(over_before).execute(db).await?;
     Ok(())
 }
 

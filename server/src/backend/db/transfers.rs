@@ -146,17 +146,24 @@ pub(crate) async fn insert(
     Ok(())
 }
 
-/// True if a transfer of `host` is due.
+/// True if a transfer of `host` is due: `now`, or later than the `latest` time at which one may be, which only a clock has
+/// written that was ahead.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn any_due(db: &mut Connection, host: &str, now: i64) -> Result<bool, Error> {
+pub(crate) async fn any_due(
+    db: &mut Connection,
+    host: &str,
+    (now, latest): (i64, i64),
+) -> Result<bool, Error> {
     let row = query(
-        "SELECT 1 FROM transfers WHERE state IN (?, ?) AND next_at <= ? AND host = ? LIMIT 1",
+        "SELECT 1 FROM transfers WHERE state IN (?, ?) AND (next_at <= ? OR next_at > ?)
+         AND host = ? LIMIT 1",
     )
     .bind(TransferState::Pending.to_column())
     .bind(TransferState::Published.to_column())
     .bind(now)
+    .bind(latest)
     .bind(host)
     .fetch_optional(db)
     .await?;
@@ -176,6 +183,26 @@ pub(crate) async fn published(db: &mut Connection, host: &str, now: i64) -> Resu
         .await?;
     let count = row.map_or(Ok(0), |row| row.try_get::<i64, _>(0))?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// Makes the transfers of `host` due now that would be after the `latest` time at which one may be.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn bring_forward(
+    db: &mut Connection,
+    host: &str,
+    (now, latest): (i64, i64),
+) -> Result<(), Error> {
+    query("UPDATE transfers SET next_at = ? WHERE state IN (?, ?) AND next_at > ? AND host = ?")
+        .bind(now)
+        .bind(TransferState::Pending.to_column())
+        .bind(TransferState::Published.to_column())
+        .bind(latest)
+        .bind(host)
+        .execute(db)
+        .await?;
+    Ok(())
 }
 
 /// Claims transfers of `host` that are due, to be published. Unless something comes of it they are due

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::db::sessions::{self, ActiveSession, Renewal};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
-use crate::backend::{self, TokenId, TokenKey, UserId, unix_now};
+use crate::backend::{self, TokenId, TokenKey, UserId, even_for, unix_now};
 use crate::service::{Caller, Error};
 
 const KEY_BYTES: usize = 32;
@@ -35,6 +35,8 @@ const LOST_MAX: u64 = 100_000;
 /// Time for which a refresh token still renews after a token that was given for it was shown: the same
 /// request may have been sent twice, and come late once.
 const REUSE_GRACE: Duration = Duration::from_secs(60);
+/// The longest time for which a clock must have gone evenly before a session is over by it.
+const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Pause between two deletions of expired sessions.
 const FORGET: Duration = Duration::from_secs(10 * 60);
 
@@ -253,7 +255,8 @@ impl Tokens {
     async fn try_renew(&self, shown: RefreshToken) -> Result<(Bearer, TokenPair), Error> {
         let next = shown.next(&self.keys);
         let mut transaction = self.db.write().await?;
-        let session = sessions::lock_row(&mut transaction, shown.session_id()).await?;
+        let session =
+            sessions::lock_row(&mut transaction, shown.session_id(), self.over_before()).await?;
         let session = session.ok_or(Error::Unauthorized)?;
         let bearer = session.bearer;
         let renewed = match self.state_of(&session, shown) {
@@ -319,11 +322,17 @@ impl Tokens {
     async fn forget_expired(&self) -> Result<(), backend::Error> {
         db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;
-            sessions::remove_expired(&mut transaction).await?;
+            sessions::remove_expired(&mut transaction, self.over_before()).await?;
             transaction.commit().await
         })
         .await?;
         self.tracker.remove_expired().await
+    }
+
+    /// The time before which a session must have expired to be over. A clock that has jumped lately tells of none: nobody is
+    /// to sign in again because of it.
+    fn over_before(&self) -> i64 {
+        if even_for() >= self.refresh_ttl.min(CERTAIN) { unix_now() } else { i64::MIN }
     }
 
     /// When a session ends that is renewed now.

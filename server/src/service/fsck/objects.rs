@@ -14,7 +14,7 @@ use crate::backend::blobs::StoreName;
 use crate::backend::db::audit::contents as audit;
 use crate::backend::db::blobs::{self, Blob, Location};
 use crate::backend::db::{Connection, copies};
-use crate::backend::{BlobId, Error, unix_now};
+use crate::backend::{BlobId, Error, even_for, unix_now};
 
 impl Fsck<'_> {
     /// Checks the blobs on the staging disk of this host.
@@ -159,10 +159,10 @@ impl Fsck<'_> {
     }
 }
 
-/// True if a time in seconds since 1970 is so long ago.
+/// True if a time in seconds since 1970 is so long ago, by a clock that has not jumped since.
 pub(super) fn is_older(time: i64, than: Duration) -> bool {
     let seconds = i64::try_from(than.as_secs()).unwrap_or(i64::MAX);
-    time <= unix_now().saturating_sub(seconds)
+    even_for() >= than && time <= unix_now().saturating_sub(seconds)
 }
 
 /// A blob that contents stand on; `None` too when its row cannot be read, which is a finding.

@@ -81,8 +81,9 @@ impl Transfers {
     ) -> Result<Vec<Transfer>, backend::Error> {
         let db = &self.context.db;
         let (host, now) = (lane.as_str(), unix_now());
+        let latest = self.context.policy.transfer.latest_at(now);
         let mut look = db.read().await?;
-        let due = restarted || transfers::any_due(&mut look, host, now).await?;
+        let due = restarted || transfers::any_due(&mut look, host, (now, latest)).await?;
         let room = PUBLISHED_MAX.saturating_sub(transfers::published(&mut look, host, now).await?);
         drop(look);
         if !due || room < AT_ONCE && !restarted {
@@ -92,6 +93,7 @@ impl Transfers {
         let again_at = self.context.policy.transfer.unconfirmed_at(now);
         let take = || async {
             let mut transaction = db.write().await?;
+            transfers::bring_forward(&mut transaction, host, (now, latest)).await?;
             if restarted {
                 transfers::republish(&mut transaction, host, now).await?;
             }

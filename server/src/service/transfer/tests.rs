@@ -270,7 +270,7 @@ async fn what_a_killed_relay_has_taken_and_not_published_is_due_before_what_is_l
 
 async fn is_due_in(scene: &Scene, seconds: i64) -> bool {
     let mut db = scene.context.db.read().await.unwrap();
-    transfers::any_due(&mut db, "local", unix_now() + seconds).await.unwrap()
+    transfers::any_due(&mut db, "local", (unix_now() + seconds, i64::MAX)).await.unwrap()
 }
 
 #[tokio::test]

@@ -177,7 +177,7 @@ async fn sessions_whose_time_is_over_are_refused_and_forgotten() {
     tokens.forget_expired().await.unwrap();
     let id = RefreshToken::from_text(&over.refresh).unwrap().session_id();
     let mut transaction = tokens.db.write().await.unwrap();
-    assert_eq!(sessions::lock_row(&mut transaction, id).await.unwrap(), None);
+    assert_eq!(sessions::lock_row(&mut transaction, id, unix_now()).await.unwrap(), None);
 }
 
 #[tokio::test]
