@@ -8,8 +8,10 @@
 //!
 //! Whoever writes keeps a record of what was acknowledged outside of the mount, and looks for all of it afterwards.
 
+mod clock;
 mod conflict;
 mod crash;
+mod crowd;
 mod damage;
 mod faults;
 mod full_disk;
