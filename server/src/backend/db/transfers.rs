@@ -185,26 +185,6 @@ pub(crate) async fn published(db: &mut Connection, host: &str, now: i64) -> Resu
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// Makes the transfers of `host` due now that would be after the `latest` time at which one may be.
-///
-/// # Errors
-/// [`Error::Database`].
-pub(crate) async fn bring_forward(
-    db: &mut Connection,
-    host: &str,
-    (now, latest): (i64, i64),
-) -> Result<(), Error> {
-    query("UPDATE transfers SET next_at = ? WHERE state IN (?, ?) AND next_at > ? AND host = ?")
-        .bind(now)
-        .bind(TransferState::Pending.to_column())
-        .bind(TransferState::Published.to_column())
-        .bind(latest)
-        .bind(host)
-        .execute(db)
-        .await?;
-    Ok(())
-}
-
 /// Claims transfers of `host` that are due, to be published. Unless something comes of it they are due
 /// again at `lost_at`. Whoever claims at the same time gets others.
 ///
@@ -249,15 +229,22 @@ pub(crate) async fn claim_due(
     Ok(taken)
 }
 
-/// Makes all published transfers of `host` due now, after the queue that held their messages was lost.
+/// Makes the transfers of `host` in this state due now that would be later than `after`: since the queue that held their
+/// messages was lost, or the clock was ahead.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn republish(db: &mut Connection, host: &str, now: i64) -> Result<(), Error> {
-    query("UPDATE transfers SET next_at = ? WHERE host = ? AND state = ?")
+pub(crate) async fn bring_forward(
+    db: &mut Connection,
+    host: &str,
+    (state, after): (TransferState, i64),
+    now: i64,
+) -> Result<(), Error> {
+    query("UPDATE transfers SET next_at = ? WHERE host = ? AND state = ? AND next_at > ?")
         .bind(now)
         .bind(host)
-        .bind(TransferState::Published.to_column())
+        .bind(state.to_column())
+        .bind(after)
         .execute(db)
         .await?;
     Ok(())

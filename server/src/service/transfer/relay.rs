@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers};
 use crate::backend::db;
-use crate::backend::db::transfers::{self, Transfer};
+use crate::backend::db::transfers::{self, Transfer, TransferState};
 use crate::backend::queue::{Message, RoutingKey};
 use crate::backend::{self, unix_now};
 
@@ -93,9 +93,10 @@ impl Transfers {
         let again_at = self.context.policy.transfer.unconfirmed_at(now);
         let take = || async {
             let mut transaction = db.write().await?;
-            transfers::bring_forward(&mut transaction, host, (now, latest)).await?;
-            if restarted {
-                transfers::republish(&mut transaction, host, now).await?;
+            let published = if restarted { now } else { latest };
+            let late = [(TransferState::Pending, latest), (TransferState::Published, published)];
+            for late in late {
+                transfers::bring_forward(&mut transaction, host, late, now).await?;
             }
             let taken =
                 transfers::claim_due(&mut transaction, host, (now, again_at), AT_ONCE).await?;

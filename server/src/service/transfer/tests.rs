@@ -252,6 +252,21 @@ async fn a_transfer_whose_message_is_lost_is_published_again() {
 }
 
 #[tokio::test]
+async fn what_a_clock_that_was_ahead_has_put_off_is_due_at_once() {
+    let years = 100_000_000;
+    let scene = Scene::new(HOUR).await;
+    let (relay, lane) = (Transfers::new(scene.context.clone()), RoutingKey::of_host("local"));
+    scene.bring(b"taken").await;
+    let mut transaction = scene.context.db.write().await.unwrap();
+    let ahead = (unix_now() + years, unix_now() + years + 60);
+    let taken = transfers::claim_due(&mut transaction, "local", ahead, 1).await.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(taken.len(), 1);
+    assert_eq!(relay.take_due(&lane, false).await.unwrap(), taken);
+    assert!(relay.take_due(&lane, false).await.unwrap().is_empty(), "it is under way now");
+}
+
+#[tokio::test]
 async fn what_a_killed_relay_has_taken_and_not_published_is_due_before_what_is_lost() {
     let scene = Scene::new(HOUR).await;
     let (relay, lane) = (Transfers::new(scene.context.clone()), RoutingKey::of_host("local"));
