@@ -13,7 +13,7 @@ const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
     library: PathBuf,
-    /// How far it is ahead, as the library reads it at each look.
+    /// File of the seconds that it is ahead, which the library reads at each look.
     offset: PathBuf,
 }
 

@@ -21,9 +21,9 @@ const SLEW: i64 = 1000;
 /// A time during which the clock goes evenly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Course {
-    /// Its beginning in seconds since 1970.
+    /// The beginning, in seconds since 1970.
     began: i64,
-    /// Its beginning in seconds since the machine's start.
+    /// The same, in seconds since the start of the machine.
     began_up: i64,
 }
 
