@@ -44,9 +44,9 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Store {
     pub(super) options: StoreOptions,
     pub(super) tree: Mutex<Tree>,
-    /// Inodes that the kernel may use without a name.
     /// Requests that the daemon before this one has done, and may not have answered.
     pub(super) done: HashSet<u64>,
+    /// Inodes that the kernel may use without a name.
     pub(super) pinned: Pinned,
     /// Answers those who read while a long transaction has the tree.
     pub(super) frozen: FrozenTree,
@@ -215,6 +215,9 @@ impl Store {
             let (answer, committed) = tree.transact(edit)?;
             (answer, committed, std::mem::take(&mut tree.revived))
         };
+        if self.journal.note_commit() {
+            self.wake_timer();
+        }
         let entry = |(parent, name)| Invalidation::Entry { parent, name };
         self.report(revived.into_iter().map(entry));
         match committed {
@@ -232,9 +235,12 @@ impl Store {
     pub(super) fn give_rows_room(&self) {
         if self.reserve.is_needed() && self.reserve.release() {
             tracing::warn!("the disk is full: what was kept in reserve for names is given up");
-            let woken = self.timer.get();
-            woken.map(TimerThread::wake);
+            self.wake_timer();
         }
+    }
+
+    fn wake_timer(&self) {
+        self.timer.get().map(TimerThread::wake);
     }
 
     pub(super) fn notify_dirty(&self) {

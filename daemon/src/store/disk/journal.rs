@@ -4,9 +4,13 @@
 //! power loss could undo the commit but not them: unlinking the data file of a node that is gone,
 //! punching a hole where a chunk was evicted, cutting a data file to a new content. A timer syncs
 //! the log every few seconds, so nothing waits long.
+//!
+//! The log is worked into the database beside the commits. SQLite begins it anew with the first commit that finds all of it worked
+//! in, which never happens while somebody always commits: then commits wait for one short pass when it has become very long.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::database::Database;
 use super::schema;
@@ -14,6 +18,10 @@ use crate::store::error::{Error, while_doing};
 
 /// Size of the log from which it is worked into the database.
 const CHECKPOINT_SIZE: u64 = 16 * 1024 * 1024;
+/// Commits after which that is looked at without waiting for the timer: about as many as make the log so long.
+const COMMITS: u32 = 600;
+/// Passes without anybody waiting; each is shorter than the one before, as it finds what was committed during that.
+const PASSES: u32 = 2;
 
 /// The write-ahead log of `state.db`, as a file of our own to sync.
 ///
@@ -23,6 +31,8 @@ const CHECKPOINT_SIZE: u64 = 16 * 1024 * 1024;
 pub(crate) struct Journal {
     log: File,
     database: PathBuf,
+    /// Commits since the length of the log was looked at.
+    commits: AtomicU32,
 }
 
 impl Journal {
@@ -31,7 +41,7 @@ impl Journal {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
         let log = File::open(log).map_err(while_doing("opening the database's log"))?;
-        Ok(Self { log, database: database.to_owned() })
+        Ok(Self { log, database: database.to_owned(), commits: AtomicU32::new(0) })
     }
 
     /// Path of the database.
@@ -48,32 +58,45 @@ impl Journal {
         self.log.sync_data().map_err(while_doing("syncing the database's log"))
     }
 
+    /// Counts a commit; true if it is time to look at the log's length.
+    pub(crate) fn note_commit(&self) -> bool {
+        self.commits.fetch_add(1, Ordering::Relaxed) + 1 == COMMITS
+    }
+
     /// Works the log into the database if it has grown long, on a connection of its own so that
     /// commits go on meanwhile.
     pub(crate) fn checkpoint(
         &self,
         connection: &mut Option<Database>,
     ) -> Result<Checkpointed, Error> {
-        let length =
-            self.log.metadata().map_err(while_doing("looking at the database's log"))?.len();
-        if length < CHECKPOINT_SIZE {
-            return Ok(Checkpointed::NotNeeded);
+        self.commits.store(0, Ordering::Relaxed);
+        if self.length()? < CHECKPOINT_SIZE {
+            return Ok(Checkpointed::Enough);
         }
         if connection.is_none() {
             *connection = Some(schema::connect(&self.database)?);
         }
         if let Some(connection) = connection {
-            connection.checkpoint()?;
+            for _ in 0..PASSES {
+                connection.checkpoint()?;
+            }
         }
-        Ok(Checkpointed::Mostly)
+        let is_long = self.length()? > schema::LOG_MAX;
+        Ok(if is_long { Checkpointed::Mostly } else { Checkpointed::Enough })
+    }
+
+    /// Bytes of the log, among them those of before it was begun anew.
+    fn length(&self) -> Result<u64, Error> {
+        let found = self.log.metadata().map_err(while_doing("looking at the database's log"))?;
+        Ok(found.len())
     }
 }
 
 /// Result of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Checkpointed {
-    /// The log is short.
-    NotNeeded,
-    /// All is in the database but what was committed meanwhile.
+    /// The log is short, or will be begun anew when nobody commits for a moment.
+    Enough,
+    /// The log has become very long since somebody always commits.
     Mostly,
 }

@@ -117,6 +117,11 @@ pub(crate) fn open_database(path: &Path) -> Result<Database, Error> {
     Ok(db)
 }
 
+/// Bytes of the write-ahead log from which commits wait until it is worked into the database.
+pub(super) const LOG_MAX: u64 = 64 << 20;
+/// Bytes that it keeps when it is begun anew.
+const LOG_LEFT: i64 = 8 << 20;
+
 /// A connection with this store's settings.
 pub(crate) fn connect(path: &Path) -> Result<Database, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -124,11 +129,11 @@ pub(crate) fn connect(path: &Path) -> Result<Database, Error> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(Duration::from_secs(60))?;
+    db.pragma_update(None, "journal_size_limit", LOG_LEFT)?;
     db.execute_batch(
         "PRAGMA journal_mode = WAL;
          PRAGMA synchronous = NORMAL;
          PRAGMA wal_autocheckpoint = 0;
-         PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -32768;
          PRAGMA temp_store = MEMORY;",
     )?;

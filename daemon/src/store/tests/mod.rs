@@ -4,6 +4,7 @@ mod content;
 mod copies;
 mod feed;
 mod holes;
+mod journal;
 mod local;
 mod migrations;
 mod power;

@@ -67,8 +67,8 @@ impl Store {
 
     fn checkpoint(&self, connection: &mut Option<Database>) -> Result<(), Error> {
         match self.journal.checkpoint(connection)? {
-            Checkpointed::NotNeeded => {}
-            // With nobody committing, the rest is short, and the next commit begins the log anew.
+            Checkpointed::Enough => {}
+            // With nobody committing, the next pass is the last one, and the next commit begins the log anew.
             Checkpointed::Mostly => {
                 let _nobody_commits = self.tree();
                 self.journal.checkpoint(connection)?;
