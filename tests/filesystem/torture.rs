@@ -64,6 +64,11 @@ impl Torture {
         Self { report, random, began: Instant::now(), length, waits }
     }
 
+    /// Time of the kind.
+    pub(crate) fn length(&self) -> Duration {
+        self.length
+    }
+
     /// True while there is time for another round.
     pub(crate) fn goes_on(&self) -> bool {
         self.began.elapsed() < self.length

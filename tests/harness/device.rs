@@ -166,6 +166,12 @@ impl Device {
         serde_json::from_str(&finished.stdout).expect("JSON")
     }
 
+    /// The same; none while no daemon answers.
+    pub(crate) fn try_status(&self) -> Option<Value> {
+        let finished = self.run(&["status", "--json"]);
+        finished.status.success().then(|| serde_json::from_str(&finished.stdout).expect("JSON"))
+    }
+
     /// A path in the mount.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         if path.is_empty() { self.mount.clone() } else { self.mount.join(path) }

@@ -171,7 +171,7 @@ fn describe_node(node: &SyncState) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::{Cache, Counters, NodeError};
+    use crate::sync::{Cache, Counters, LockWaits, NodeError};
 
     fn status() -> DaemonStatus {
         let server = Server {
@@ -200,6 +200,7 @@ mod tests {
             held_deletions: 0,
             counters: Counters::default(),
             cache: Cache { bytes: 0, limit: 1 << 30 },
+            lock_waits: LockWaits::default(),
         };
         DaemonStatus {
             supervised: true,

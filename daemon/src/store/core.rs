@@ -20,6 +20,7 @@ use super::disk::space::DiskSpace;
 use super::error::{Error, while_doing};
 use super::inodes::inode::Inode;
 use super::invalidation::Invalidation;
+use super::lock_waits::{LockWaitCounts, LockWaits};
 use super::node::{Access, Ino};
 use super::tree::change::Change;
 use super::tree::frozen::FrozenTree;
@@ -44,6 +45,7 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Store {
     pub(super) options: StoreOptions,
     pub(super) tree: Mutex<Tree>,
+    pub(super) lock_waits: LockWaits,
     /// Requests that the daemon before this one has done, and may not have answered.
     pub(super) done: HashSet<u64>,
     /// Inodes that the kernel may use without a name.
@@ -165,6 +167,11 @@ impl Store {
         Ok(Durable(()))
     }
 
+    /// Waits for the tree's lock since the store was opened.
+    pub(crate) fn lock_waits(&self) -> LockWaitCounts {
+        self.lock_waits.counts()
+    }
+
     /// True if the daemon before this one, with whose session this one goes on, has done what a request asks for.
     pub(crate) fn has_done(&self, request: u64) -> bool {
         self.done.contains(&request)
@@ -248,7 +255,8 @@ impl Store {
     }
 
     pub(super) fn tree(&self) -> MutexGuard<'_, Tree> {
-        self.tree.lock().expect("a transaction that panicked left the tree in an unknown state")
+        let locked = self.lock_waits.lock(&self.tree);
+        locked.expect("a transaction that panicked left the tree in an unknown state")
     }
 
     /// The state of a regular file that may not be open.

@@ -179,6 +179,7 @@ impl Engine {
             held_deletions: metrics.held_deletions.load(Ordering::Relaxed),
             counters: metrics.counters(self.core.client.traffic()),
             cache: Cache { bytes: cache.bytes, limit: cache.limit },
+            lock_waits: store.lock_waits().into(),
         })
     }
 

@@ -48,6 +48,6 @@ pub(crate) use first_pull::NamesError;
 pub(crate) use hash::{Hashed, hash};
 pub(crate) use push::{FlushError, Refusal, Scope};
 #[cfg(test)]
-pub(crate) use status::{Cache, Counters, NodeError};
+pub(crate) use status::{Cache, Counters, LockWaits, NodeError};
 pub(crate) use status::{Server, ServerState, Status, SyncState};
 pub(crate) use verify::{Verification, verify_step};

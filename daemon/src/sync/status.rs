@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{DamageFound, Error, Ino, View};
+use crate::store::{DamageFound, Error, Ino, LockWaitCounts, View};
 
 /// Status of the engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub(crate) struct Status {
     pub counters: Counters,
     /// Clean content that is here.
     pub cache: Cache,
+    /// Waits of operations for each other since the start.
+    #[serde(default)]
+    pub lock_waits: LockWaits,
 }
 
 /// The server as the engine sees it.
@@ -152,6 +155,24 @@ pub(crate) struct Cache {
     pub bytes: u64,
     /// Bytes that may be.
     pub limit: u64,
+}
+
+/// Waits for the lock of the tree, which is for operations on names and attributes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LockWaits {
+    /// Times that it was locked.
+    pub locked: u64,
+    /// Waits of more than 50 ms.
+    pub long: u64,
+    /// The longest, in milliseconds.
+    pub longest_ms: u64,
+}
+
+impl From<LockWaitCounts> for LockWaits {
+    fn from(counts: LockWaitCounts) -> Self {
+        let longest_ms = u64::try_from(counts.longest.as_millis()).unwrap_or(u64::MAX);
+        Self { locked: counts.locked, long: counts.long, longest_ms }
+    }
 }
 
 /// State of one node to the server. Its text is the xattr `user.miaofs.state`.

@@ -3,13 +3,13 @@
 //! A program knows times before 2017 as those that it has set, so no device's clock goes back further; the server's does.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
 use super::Torture;
+use super::team::{settle, work_while};
 use super::writer::{Writer, writers};
 use crate::filesystem::random::Random;
 use crate::harness::clock::Clock;
@@ -95,23 +95,6 @@ impl Scene {
             self.clocks[wrong].set(random.pick(&[-2 * DAY, -HOUR, HOUR, 40 * DAY, YEAR]));
         }
     }
-
-    /// True once each device has what the programs of both made, and nothing left to send.
-    fn is_settled(&self, writers: &[Writer]) -> bool {
-        self.devices.iter().all(|device| {
-            device.status()["pending_nodes"] == 0
-                && writers.iter().all(|writer| writer.check(&device.path("")).is_ok())
-        })
-    }
-
-    fn told(&self, writers: &[Writer]) -> String {
-        let of = |device: &Device| {
-            let found = writers.iter().filter_map(|writer| writer.check(&device.path("")).err());
-            let found: String = found.map(|difference| format!("{difference}\n")).collect();
-            format!("{:#}\n{found}", device.status())
-        };
-        self.devices.iter().map(of).collect()
-    }
 }
 
 /// Seconds by which a clock is ahead or behind, which is never before `begin`.
@@ -153,41 +136,13 @@ fn clocks_that_jump_lose_nothing_and_both_devices_end_equal() {
 }
 
 fn round(torture: &mut Torture, scene: &mut Scene, writers: &mut [Writer]) {
-    let ended = AtomicBool::new(false);
     let mounts: Vec<_> = scene.devices.iter().map(|device| device.path("")).collect();
-    let worked: Vec<_> = thread::scope(|scope| {
-        let works: Vec<_> = writers
-            .iter_mut()
-            .zip(&mounts)
-            .map(|(writer, mount)| {
-                let ended = &ended;
-                scope.spawn(move || writer.work(mount, || ended.load(Ordering::Relaxed)))
-            })
-            .collect();
-        for _ in 0..JUMPS {
-            scene.jump(torture);
-        }
-        ended.store(true, Ordering::Relaxed);
-        works.into_iter().map(|work| work.join().unwrap()).collect()
+    let unanswered = work_while(torture, (&mounts, writers), |torture| {
+        (0..JUMPS).for_each(|_| scene.jump(torture));
     });
     scene.set_right(&mut torture.random);
+    torture.report.lost += unanswered.iter().flatten().count() as u64;
     torture.report.rounds += 1;
-    let seed = torture.report.seed;
-    for (worked, writer) in worked.into_iter().zip(writers.iter()) {
-        let worked = worked.unwrap_or_else(|difference| {
-            torture.report.corrupted += 1;
-            panic!("seed {seed}: in {}:\n{difference}", writer.name())
-        });
-        torture.report.lost += u64::from(worked.unanswered.is_some());
-        torture.report.acknowledged += worked.acknowledged;
-        worked.waits.iter().for_each(|wait| torture.waited(*wait));
-    }
-    let began = Instant::now();
-    while !scene.is_settled(writers) {
-        if began.elapsed() > SETTLED {
-            torture.report.unequal += 1;
-            panic!("seed {seed}: the devices do not settle\n{}", scene.told(writers));
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    let devices: Vec<&Device> = scene.devices.iter().collect();
+    settle(torture, (&devices, writers), SETTLED);
 }

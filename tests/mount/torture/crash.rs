@@ -1,13 +1,12 @@
 //! `kill -9` of the daemon at any moment, while several programs work and what they wrote is sent.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use super::Torture;
-use super::writer::{Worked, Writer, writers};
-use crate::filesystem::compare::Difference;
+use super::team::work_while;
+use super::writer::{Writer, writers};
 use crate::fixture::Pair;
 use crate::harness::wait::{seconds, wait_until};
 
@@ -44,36 +43,20 @@ fn a_daemon_that_is_killed_again_and_again_loses_nothing() {
 /// One life of the daemon.
 fn round(torture: &mut Torture, fixture: &Pair, writers: &mut [Writer], options: &[&str]) {
     let life = Duration::from_millis(1 + torture.random.below(LIFE_MAX));
-    let mount = fixture.one.path("");
-    let killed = AtomicBool::new(false);
-    let worked: Vec<Result<Worked, Box<Difference>>> = thread::scope(|scope| {
-        let works: Vec<_> = writers
-            .iter_mut()
-            .map(|writer| {
-                let (mount, killed) = (&mount, &killed);
-                scope.spawn(move || writer.work(mount, || killed.load(Ordering::Relaxed)))
-            })
-            .collect();
+    let mounts = [fixture.one.path("")];
+    let unanswered = work_while(torture, (&mounts, writers), |_| {
         thread::sleep(life);
         fixture.one.kill();
-        killed.store(true, Ordering::Relaxed);
-        works.into_iter().map(|work| work.join().unwrap()).collect()
     });
     fixture.one.mount_with(options).expect_success();
     torture.report.rounds += 1;
     torture.report.kills += 1;
     let seed = torture.report.seed;
-    for (writer, worked) in writers.iter_mut().zip(worked) {
-        let worked = worked.unwrap_or_else(|difference| {
-            torture.report.corrupted += 1;
-            panic!("seed {seed}: before the kill, in {}:\n{difference}", writer.name())
-        });
-        torture.report.acknowledged += worked.acknowledged;
-        worked.waits.iter().for_each(|wait| torture.waited(*wait));
-        let unanswered = worked.unanswered.as_ref().map(|(operation, _)| operation.clone());
-        if let Err(difference) = writer.recover(&mount, worked.unanswered) {
+    for (writer, unanswered) in writers.iter_mut().zip(unanswered) {
+        let operation = unanswered.as_ref().map(|(operation, _)| operation.clone());
+        if let Err(difference) = writer.recover(&mounts[0], unanswered) {
             torture.report.lost += 1;
-            panic!("seed {seed}: in {}, unanswered {unanswered:?}:\n{difference}", writer.name());
+            panic!("seed {seed}: in {}, unanswered {operation:?}:\n{difference}", writer.name());
         }
     }
 }

@@ -70,6 +70,7 @@ fn a_crowd_of_processes_gets_on_and_the_other_device_has_it_all() {
         settle(&mut torture, &fixture, number);
     }
     tell(waits);
+    tell_lock_waits(&fixture.one);
     for device in [&fixture.one, &fixture.two] {
         let peak = device.peak_memory();
         println!("peak of a daemon's memory: {} MiB", peak >> 10);
@@ -109,6 +110,17 @@ fn settle(torture: &mut Torture, fixture: &Pair, number: u64) {
     }
     assert_eq!(fixture.one.status()["pending_nodes"], 0);
     fs::remove_dir_all(source).unwrap();
+    fixture.one.run(&["sync", "--allow-deletions"]).expect_success();
+}
+
+/// Prints how long operations waited for each other, which is what a crowd is to find: with many programs for each processor,
+/// waiting for one of these takes most of their time.
+fn tell_lock_waits(device: &Device) {
+    let waits = &device.status()["lock_waits"];
+    println!("waits for the tree's lock: {waits}");
+    let number = |name: &str| waits[name].as_u64().unwrap();
+    let (locked, long) = (number("locked"), number("long"));
+    assert!(long * 1000 <= locked, "{long} of {locked} took more than 50 ms");
 }
 
 /// Prints how long each operation took.

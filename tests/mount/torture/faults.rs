@@ -3,14 +3,14 @@
 //! Each device has a program in a directory of its own, and so knows what must be there; the other must have the same in the end.
 
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::Torture;
+use super::team::{settle, work_while};
 use super::writer::{Writer, writers};
 use crate::harness::device::Device;
 use crate::harness::proxy::Proxy;
@@ -79,14 +79,6 @@ impl Scene {
         }
         self.proxies.iter().for_each(Proxy::heal);
     }
-
-    /// True once each device has what the programs of both made, and nothing left to send.
-    fn is_settled(&self, writers: &[Writer]) -> bool {
-        self.devices.iter().all(|device| {
-            device.status()["pending_nodes"] == 0
-                && writers.iter().all(|writer| writer.check(&device.path("")).is_ok())
-        })
-    }
 }
 
 #[test]
@@ -114,46 +106,10 @@ fn behind_a_bad_network_nothing_is_lost_and_both_devices_end_equal() {
 }
 
 fn round(torture: &mut Torture, scene: &mut Scene, writers: &mut [Writer]) {
-    let ended = AtomicBool::new(false);
     let mounts: Vec<_> = scene.devices.iter().map(|device| device.path("")).collect();
-    let worked: Vec<_> = thread::scope(|scope| {
-        let works: Vec<_> = writers
-            .iter_mut()
-            .zip(&mounts)
-            .map(|(writer, mount)| {
-                let ended = &ended;
-                scope.spawn(move || writer.work(mount, || ended.load(Ordering::Relaxed)))
-            })
-            .collect();
-        scene.trouble(torture);
-        ended.store(true, Ordering::Relaxed);
-        works.into_iter().map(|work| work.join().unwrap()).collect()
-    });
+    let unanswered = work_while(torture, (&mounts, writers), |torture| scene.trouble(torture));
+    torture.report.lost += unanswered.iter().flatten().count() as u64;
     torture.report.rounds += 1;
-    let seed = torture.report.seed;
-    for (worked, writer) in worked.into_iter().zip(writers.iter()) {
-        let worked = worked.unwrap_or_else(|difference| {
-            torture.report.corrupted += 1;
-            panic!("seed {seed}: in {}:\n{difference}", writer.name())
-        });
-        torture.report.acknowledged += worked.acknowledged;
-        worked.waits.iter().for_each(|wait| torture.waited(*wait));
-    }
-    let began = Instant::now();
-    while !scene.is_settled(writers) {
-        if began.elapsed() > SETTLED {
-            torture.report.unequal += 1;
-            panic!("seed {seed}: the devices do not settle\n{}", told(scene, writers));
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn told(scene: &Scene, writers: &[Writer]) -> String {
-    let of = |device: &Device| {
-        let found = writers.iter().filter_map(|writer| writer.check(&device.path("")).err());
-        let found: String = found.map(|difference| format!("{difference}\n")).collect();
-        format!("{:#}\n{found}", device.status())
-    };
-    scene.devices.iter().map(of).collect()
+    let devices: Vec<&Device> = scene.devices.iter().collect();
+    settle(torture, (&devices, writers), SETTLED);
 }

@@ -15,7 +15,9 @@ mod crowd;
 mod damage;
 mod faults;
 mod full_disk;
+mod outage;
 mod takeover;
+mod team;
 mod writer;
 
 pub(crate) use crate::filesystem::torture::Torture;

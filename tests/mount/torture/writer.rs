@@ -29,14 +29,17 @@ pub(crate) struct Writer {
     random: Random,
 }
 
+/// An operation that was not answered, and the model as it was before that.
+pub(crate) type Unanswered = (Operation, Box<Model>);
+
 /// End of a writer's work.
 pub(crate) struct Worked {
     /// Operations that were acknowledged.
     pub acknowledged: u64,
     /// Times that they took.
     pub waits: Vec<Duration>,
-    /// The operation that was not answered, and the model as it was before that.
-    pub unanswered: Option<(Operation, Box<Model>)>,
+    /// The operation that was not answered, if the daemon was gone.
+    pub unanswered: Option<Unanswered>,
 }
 
 /// Programs with directories of these names, which are made below the mount point.
@@ -107,7 +110,7 @@ impl Writer {
     pub(crate) fn recover(
         &mut self,
         mount: &Path,
-        unanswered: Option<(Operation, Box<Model>)>,
+        unanswered: Option<Unanswered>,
     ) -> Result<(), Box<Difference>> {
         let mut states = vec![self.model.clone()];
         if let Some((operation, before)) = unanswered {

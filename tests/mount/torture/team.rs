@@ -1,0 +1,84 @@
+//! Programs that work at once while something befalls them, and the devices that must be equal afterwards.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Torture;
+use super::writer::{Unanswered, Writer};
+use crate::harness::device::Device;
+
+/// Pause between two looks at devices.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Has programs work, each on the mount of its number or all on the only one, until `trouble` returns. Answers the operation of
+/// each that was not answered, as its daemon was gone.
+///
+/// # Panics
+/// At the first wrong answer.
+pub(super) fn work_while(
+    torture: &mut Torture,
+    (mounts, writers): (&[PathBuf], &mut [Writer]),
+    trouble: impl FnOnce(&mut Torture),
+) -> Vec<Option<Unanswered>> {
+    let ended = AtomicBool::new(false);
+    let worked: Vec<_> = thread::scope(|scope| {
+        let works: Vec<_> = writers
+            .iter_mut()
+            .zip(mounts.iter().cycle())
+            .map(|(writer, mount)| {
+                let ended = &ended;
+                scope.spawn(move || writer.work(mount, || ended.load(Ordering::Relaxed)))
+            })
+            .collect();
+        trouble(torture);
+        ended.store(true, Ordering::Relaxed);
+        works.into_iter().map(|work| work.join().unwrap()).collect()
+    });
+    let seed = torture.report.seed;
+    let unanswered = writers.iter().zip(worked).map(|(writer, worked)| {
+        let worked = worked.unwrap_or_else(|difference| {
+            torture.report.corrupted += 1;
+            panic!("seed {seed}: in {}:\n{difference}", writer.name())
+        });
+        torture.report.acknowledged += worked.acknowledged;
+        worked.waits.iter().for_each(|wait| torture.waited(*wait));
+        worked.unanswered
+    });
+    unanswered.collect()
+}
+
+/// Waits until each device has what all programs made, and nothing left to send.
+///
+/// # Panics
+/// When they have not within the limit.
+pub(super) fn settle(
+    torture: &mut Torture,
+    (devices, writers): (&[&Device], &[Writer]),
+    limit: Duration,
+) {
+    let is_settled = |device: &&Device| {
+        // The next daemon of one that was killed may not serve yet.
+        device.try_status().is_some_and(|status| status["pending_nodes"] == 0)
+            && writers.iter().all(|writer| writer.check(&device.path("")).is_ok())
+    };
+    let began = Instant::now();
+    while !devices.iter().all(is_settled) {
+        if began.elapsed() > limit {
+            torture.report.unequal += 1;
+            let seed = torture.report.seed;
+            panic!("seed {seed}: the devices do not settle\n{}", told(devices, writers));
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn told(devices: &[&Device], writers: &[Writer]) -> String {
+    let of = |device: &&Device| {
+        let found = writers.iter().filter_map(|writer| writer.check(&device.path("")).err());
+        let found: String = found.map(|difference| format!("{difference}\n")).collect();
+        format!("{:#}\n{found}", device.status())
+    };
+    devices.iter().map(of).collect()
+}
