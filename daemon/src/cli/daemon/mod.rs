@@ -4,6 +4,7 @@
 
 pub(super) mod background;
 pub(super) mod handover;
+mod memory;
 pub(super) mod readiness;
 mod serve;
 mod service_manager;

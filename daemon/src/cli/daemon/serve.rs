@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::handover::{self, SupervisorLink};
+use super::memory;
 use super::readiness::Readiness;
 use super::signals::Signals;
 use crate::cli::control::client as control_client;
@@ -46,6 +47,7 @@ const GREETING_STEP: Duration = Duration::from_millis(10);
 
 /// Runs the daemon until it is unmounted or told to end.
 pub(crate) fn run(plan: &MountPlan, supervisor: &SupervisorLink) -> Result<(), Error> {
+    memory::keep_little();
     let settings = Settings::load(&plan.state)?;
     let inherited = handover::inherited();
     let store = open_store(plan, &settings, inherited.is_some())?;
