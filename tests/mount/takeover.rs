@@ -223,6 +223,16 @@ fn a_daemon_whose_mount_nobody_keeps_says_that_it_cannot_be_upgraded() {
 }
 
 #[test]
+fn who_asks_how_it_stands_is_answered_while_the_next_daemon_takes_over() {
+    let fixture = Single::new();
+    for _ in 0..10 {
+        let before = fixture.one.status()["pid"].clone();
+        fixture.one.kill_daemon();
+        assert_ne!(fixture.one.status()["pid"], before);
+    }
+}
+
+#[test]
 fn a_daemon_that_hangs_is_ended_and_followed_by_another_one() {
     let fixture = Single::new();
     fixture.one.umount();

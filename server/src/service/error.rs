@@ -56,7 +56,7 @@ pub(crate) enum Error {
     #[error("the drive changed meanwhile; try again")]
     Conflict,
     /// The drive has another commit at a cursor, or has not come so far.
-    #[error("the drive has another history since before its commit {0}; compare all that you have")]
+    #[error("the drive has no such commit {0}, or another one; compare all that you have")]
     AnotherHistory(u64),
     /// The id of the commit at a cursor is not kept any more.
     #[error("the commit {0} is too long ago; compare all that you have")]

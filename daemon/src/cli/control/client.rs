@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{DaemonStatus, Request, Response, SocketPath};
@@ -10,6 +11,11 @@ use crate::cli::terminal::error::Error;
 
 /// Longest wait for the status of a daemon.
 pub(crate) const STATUS_LIMIT: Duration = Duration::from_secs(10);
+
+/// Longest wait for the daemon that takes over from one that died,
+const TAKEOVER_LIMIT: Duration = Duration::from_secs(2);
+/// and the pause between two looks.
+const TAKEOVER_STEP: Duration = Duration::from_millis(20);
 
 /// A request that is being answered.
 pub(crate) struct Connection {
@@ -35,10 +41,28 @@ pub(crate) fn ask(state: &StateDir, request: &Request) -> Result<Connection, Err
         _ => Error::Control { state_dir: state.path().to_owned(), source },
     };
     let socket = SocketPath::of(state).map_err(failed)?;
-    let stream = UnixStream::connect(&socket.path).map_err(failed)?;
+    let stream = connect(&socket.path).map_err(failed)?;
     let mut connection = Connection { state: state.clone(), answers: BufReader::new(stream) };
     connection.send(request).map_err(failed)?;
     Ok(connection)
+}
+
+/// Connects to a daemon. A socket at which nobody listens is of one that died: then the next one may be about to take over.
+fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let deadline = Instant::now() + TAKEOVER_LIMIT;
+    let mut has_died = false;
+    loop {
+        match UnixStream::connect(socket) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => has_died = true,
+            // The next one has taken the old socket away, and makes another.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && has_died => {}
+            connected => return connected,
+        }
+        if Instant::now() > deadline {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        std::thread::sleep(TAKEOVER_STEP);
+    }
 }
 
 impl Connection {
@@ -90,8 +114,21 @@ pub(crate) fn status(state: &StateDir) -> Result<DaemonStatus, Error> {
     status_within(state, STATUS_LIMIT)
 }
 
-/// The same with another limit on the wait.
+/// The same with another limit on the wait. A daemon that dies meanwhile is followed by another one, which is asked instead.
 pub(crate) fn status_within(state: &StateDir, limit: Duration) -> Result<DaemonStatus, Error> {
+    match ask_status(state, limit) {
+        Err(Error::Control { source, .. }) if has_ended(&source) => ask_status(state, limit),
+        answered => answered,
+    }
+}
+
+/// True for the error of a connection whose other end has gone.
+fn has_ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
+
+fn ask_status(state: &StateDir, limit: Duration) -> Result<DaemonStatus, Error> {
     let mut connection = ask(state, &Request::Status)?;
     match connection.receive(Some(Instant::now() + limit))? {
         Received::Answer(Response::Status(status)) => Ok(*status),

@@ -12,6 +12,7 @@ use crate::store::disk::{data_files, meta};
 use crate::store::error::Error;
 use crate::store::inodes::inode::{ContentState, known_manifest};
 use crate::store::node::Ino;
+use crate::store::tree::transaction::Tree;
 
 /// Keys of the place that the search in idle time has reached, and of the time at which it began.
 const SCRUB_INO: &str = "scrub_ino";
@@ -68,7 +69,7 @@ impl Store {
 
     /// Remembers that. It does not count as activity.
     pub(crate) fn set_scrub_place(&self, place: ChunkPosition, began: i64) -> Result<(), Error> {
-        let set = |tree: &mut crate::store::tree::transaction::Tree| {
+        let set = |tree: &mut Tree| {
             tree.begin()?;
             meta::set_number(&tree.db, SCRUB_INO, place.ino)?;
             meta::set_number(&tree.db, SCRUB_CHUNK, place.chunk)?;

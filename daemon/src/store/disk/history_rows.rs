@@ -11,6 +11,8 @@ use super::meta;
 use crate::store::error::Error;
 use crate::store::node::Ino;
 
+/// Key of the sequence number that the cursor is at.
+const CURSOR: &str = "cursor";
 /// Sizes of the spans of sequence numbers, each kept by its last commit only once it is [`SPANS`] such spans ago.
 const SPAN_SIZES: [u64; 3] = [16, 256, 4096];
 /// Spans of one size that are kept before larger ones are.
@@ -42,13 +44,13 @@ impl Cursor {
 
 /// Writes down where the cursor is from now on.
 pub(crate) fn set_cursor(db: &Database, cursor: Cursor) -> Result<(), Error> {
-    meta::set_number(db, "cursor", cursor.seq)?;
+    meta::set_number(db, CURSOR, cursor.seq)?;
     cursor.seen().map_or(Ok(()), |seen| add_seen(db, seen))
 }
 
 /// Where it is.
 pub(crate) fn cursor(db: &Database) -> Result<Cursor, Error> {
-    let seq = meta::number(db, "cursor")?.unwrap_or(0);
+    let seq = meta::number(db, CURSOR)?.unwrap_or(0);
     Ok(Cursor { seq, commit: seen_at(db, seq)? })
 }
 

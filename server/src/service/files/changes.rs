@@ -99,7 +99,11 @@ impl Changes {
             cursor = end.unwrap_or(head);
             nodes = db::files::changed(&mut read, user, range, cursor).await?;
         }
-        let commit = db::commits::id(&mut read, user, cursor).await?;
+        let commit = match commit {
+            // It was looked up just now.
+            Some(seen) if cursor == since => Some(seen),
+            _ => db::commits::id(&mut read, user, cursor).await?,
+        };
         Ok(Page { nodes, cursor, commit, head })
     }
 }
