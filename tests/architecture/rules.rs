@@ -37,7 +37,7 @@ pub(crate) const CRATES: [Crate; 3] = [
 type Floors = &'static [&'static [&'static str]];
 
 const STORE: [&[&str]; 10] = [
-    &["blocking", "node"],
+    &["blocking", "lock_waits", "node"],
     &["invalidation", "untold"],
     &["error"],
     &["disk"],

@@ -20,7 +20,7 @@ use super::disk::space::DiskSpace;
 use super::error::{Error, while_doing};
 use super::inodes::inode::Inode;
 use super::invalidation::Invalidation;
-use super::lock_waits::{LockWaitCounts, LockWaits};
+use super::lock_waits::{LockMeter, LockWaitCounts};
 use super::node::{Access, Ino};
 use super::tree::change::Change;
 use super::tree::frozen::FrozenTree;
@@ -45,7 +45,7 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Store {
     pub(super) options: StoreOptions,
     pub(super) tree: Mutex<Tree>,
-    pub(super) lock_waits: LockWaits,
+    pub(super) lock_waits: LockMeter,
     /// Requests that the daemon before this one has done, and may not have answered.
     pub(super) done: HashSet<u64>,
     /// Inodes that the kernel may use without a name.

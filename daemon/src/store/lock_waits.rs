@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 /// A wait that is too long.
 pub(crate) const LONG: Duration = Duration::from_millis(50);
 
-/// Counters of the waits for one lock since the start.
+/// Counts the waits for one lock.
 #[derive(Debug, Default)]
-pub(super) struct LockWaits {
+pub(super) struct LockMeter {
     locked: AtomicU64,
     long: AtomicU64,
     /// In microseconds.
@@ -27,7 +27,7 @@ pub(crate) struct LockWaitCounts {
     pub longest: Duration,
 }
 
-impl LockWaits {
+impl LockMeter {
     /// Locks, and counts how long that took.
     pub(super) fn lock<'a, T>(&self, mutex: &'a Mutex<T>) -> LockResult<MutexGuard<'a, T>> {
         self.locked.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn waits_are_counted_and_the_longest_is_known() {
-        let (waits, mutex) = (LockWaits::default(), Mutex::new(()));
+        let (waits, mutex) = (LockMeter::default(), Mutex::new(()));
         drop(waits.lock(&mutex).unwrap());
         assert_eq!(waits.counts().longest, Duration::ZERO);
         thread::scope(|scope| {

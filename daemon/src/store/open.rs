@@ -18,7 +18,7 @@ use super::disk::seal::{self, Sealer};
 use super::disk::space::DiskSpace;
 use super::disk::{chunk_rows, inode_queries, manifest_rows, meta, request_rows, schema};
 use super::error::{Error, while_doing};
-use super::lock_waits::LockWaits;
+use super::lock_waits::LockMeter;
 use super::tree::frozen::FrozenTree;
 use super::tree::pinned::Pinned;
 use super::tree::transaction::Tree;
@@ -79,7 +79,7 @@ impl Store {
             tree: Mutex::new(Tree::new(db, Arc::clone(&data), pinned.clone())?),
             pinned,
             done,
-            lock_waits: LockWaits::default(),
+            lock_waits: LockMeter::default(),
             frozen: FrozenTree::default(),
             data,
             dirtied: watch::Sender::new(0),

@@ -3,8 +3,9 @@
 //! ```text
 //!           debounced, content dirty         content on the server
 //!   Idle ────────────────────────▶ Uploading ─────────────────────▶ Idle, uploaded ──▶ commit
-//!    ▲            └───────────── failed, refused ──▶ BackingOff ──▶ Idle
-//!    └───────────── changed meanwhile, server away ◀───┘
+//!    ▲                │  │  └─────── failed, refused ──▶ BackingOff ──▶ Idle
+//!    │                │  └────────── changed meanwhile ──▶ Busy ──▶ Idle, when it is calm or that was long ago
+//!    └─ server away ◀─┘
 //! ```
 //!
 //! A node is *debounced* when it has not changed for a moment, or cannot wait: it was synced, somebody
@@ -44,6 +45,10 @@ const OPEN_QUIET_MAX: Duration = Duration::from_secs(60);
 /// First and longest pause after a failure.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Time without a change that ends the pause of a file which changed while it was read,
+const CALM: Duration = Duration::from_secs(3);
+/// and the longest pause of a node that waits for another one, which may come at any moment.
+const DEFERRAL_MAX: Duration = Duration::from_secs(4);
 
 /// Conditions that the plan depends on besides the nodes.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +108,13 @@ pub(super) struct Failure {
 enum Work {
     Idle,
     Uploading,
-    BackingOff { until: Instant },
+    BackingOff {
+        until: Instant,
+    },
+    /// The file changed while it was read: until then, or until it has been calm.
+    Busy {
+        until: Instant,
+    },
 }
 
 /// Count of changes, time of the last write and size: different when the node changed.
@@ -198,7 +209,7 @@ impl Planner {
     /// Has what failed tried again at once, because somebody waits for it.
     pub(super) fn retry_failed_now(&mut self) {
         for tracker in self.trackers.values_mut() {
-            if matches!(tracker.work, Work::BackingOff { .. }) {
+            if matches!(tracker.work, Work::BackingOff { .. } | Work::Busy { .. }) {
                 tracker.work = Work::Idle;
             }
         }
@@ -217,11 +228,14 @@ impl Planner {
                 tracker.failure_count = 0;
                 tracker.failure = None;
             }
-            UploadOutcome::Changed => tracker.back_off(now),
+            UploadOutcome::Changed => {
+                let until = tracker.pause_until(now, BACKOFF_MAX);
+                tracker.work = Work::Busy { until };
+            }
             UploadOutcome::Offline => {}
             UploadOutcome::Failed(error) => {
                 tracker.failure = Some(Failure { error, round });
-                tracker.back_off(now);
+                tracker.back_off(now, BACKOFF_MAX);
             }
         }
     }
@@ -240,14 +254,14 @@ impl Planner {
         let round = self.rounds;
         if let Some(tracker) = self.trackers.get_mut(&ino) {
             tracker.failure = Some(Failure { error: Arc::new(error), round });
-            tracker.back_off(now);
+            tracker.back_off(now, BACKOFF_MAX);
         }
     }
 
     /// The server did not take the node because of another: it is looked at again a little later.
     pub(super) fn deferred(&mut self, ino: Ino, now: Instant) {
         if let Some(tracker) = self.trackers.get_mut(&ino) {
-            tracker.back_off(now);
+            tracker.back_off(now, DEFERRAL_MAX);
         }
     }
 
@@ -291,7 +305,10 @@ impl Planner {
         match tracker.work {
             Work::Uploading => return Action::Wait(None),
             Work::BackingOff { until } if until > input.now => return Action::Wait(Some(until)),
-            Work::BackingOff { .. } | Work::Idle => tracker.work = Work::Idle,
+            Work::Busy { until } if until.min(tracker.calm_at()) > input.now => {
+                return Action::Wait(Some(until.min(tracker.calm_at())));
+            }
+            Work::BackingOff { .. } | Work::Busy { .. } | Work::Idle => tracker.work = Work::Idle,
         }
         if node.state.is_none() && !may_delete {
             tracker.failure = Some(Failure { error: Arc::new(SyncError::DeletionsHeld), round });
@@ -359,11 +376,20 @@ impl NodeTracker {
         }
     }
 
-    fn back_off(&mut self, now: Instant) {
+    /// Time at which a file counts as calm if it does not change any more.
+    fn calm_at(&self) -> Instant {
+        self.unchanged_since + CALM
+    }
+
+    fn back_off(&mut self, now: Instant, longest: Duration) {
+        self.work = Work::BackingOff { until: self.pause_until(now, longest) };
+    }
+
+    /// End of a pause that is twice as long as the last one.
+    fn pause_until(&mut self, now: Instant, longest: Duration) -> Instant {
         let factor = 2u32.saturating_pow(self.failure_count.min(16));
         self.failure_count += 1;
-        let until = now + (BACKOFF_FIRST * factor).min(BACKOFF_MAX);
-        self.work = Work::BackingOff { until };
+        now + (BACKOFF_FIRST * factor).min(longest)
     }
 }
 

@@ -110,6 +110,22 @@ fn a_failure_rests_longer_each_time_and_others_go_on() {
 }
 
 #[test]
+fn a_file_that_was_busy_for_long_is_looked_at_soon_after_its_last_change() {
+    let (mut planner, mut now) = (planner(), Instant::now());
+    let mut node = file(7, 10);
+    let awaited = |now| PlanInput { urgency: Urgency::Awaited, ..input(now) };
+    planner.plan(std::slice::from_ref(&node), &awaited(now));
+    for _ in 0..8 {
+        planner.uploaded(Ino(7), UploadOutcome::Changed, now);
+        node.written_at += 1;
+        let next = planner.plan(std::slice::from_ref(&node), &awaited(now)).next.unwrap();
+        assert!(next - now <= CALM, "{:?}", next - now);
+        now = next;
+        assert_eq!(planner.plan(std::slice::from_ref(&node), &awaited(now)).jobs.len(), 1);
+    }
+}
+
+#[test]
 fn a_file_too_large_for_the_server_stays_local() {
     let mut planner = planner();
     let input = PlanInput { urgency: Urgency::Awaited, max_file_size: 9, ..input(Instant::now()) };
