@@ -2,15 +2,13 @@
 //!
 //! A program knows times before 2017 as those that it has set, so no device's clock goes back further; the server's does.
 
-use std::fs;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
 use super::Torture;
-use super::team::{settle, work_while};
-use super::writer::{Writer, writers};
+use super::team::{in_rounds, settle, work_while};
 use crate::filesystem::random::Random;
 use crate::harness::clock::Clock;
 use crate::harness::device::Device;
@@ -115,34 +113,15 @@ fn offset(random: &mut Random, begin: i64) -> i64 {
 fn clocks_that_jump_lose_nothing_and_both_devices_end_equal() {
     let mut torture = Torture::begin("clock");
     let mut scene = Scene::new();
-    let mut number = 0;
-    while torture.goes_on() {
-        number += 1;
-        let mut programs = Vec::new();
-        for (name, device) in NAMES.iter().zip(&scene.devices) {
-            programs.extend(writers(&mut torture, &device.path(""), [format!("{name} {number}")]));
-        }
-        for _ in 0..ROUNDS {
-            round(&mut torture, &mut scene, &mut programs);
-            if !torture.goes_on() {
-                break;
-            }
-        }
-        for (writer, device) in programs.iter().zip(&scene.devices) {
-            fs::remove_dir_all(device.path(writer.name())).unwrap();
-        }
-    }
-    torture.end();
-}
-
-fn round(torture: &mut Torture, scene: &mut Scene, writers: &mut [Writer]) {
     let mounts: Vec<_> = scene.devices.iter().map(|device| device.path("")).collect();
-    let unanswered = work_while(torture, (&mounts, writers), |torture| {
-        (0..JUMPS).for_each(|_| scene.jump(torture));
+    in_rounds(&mut torture, (&mounts, ROUNDS), |torture, writers| {
+        let unanswered = work_while(torture, (&mounts, writers), |torture| {
+            (0..JUMPS).for_each(|_| scene.jump(torture));
+        });
+        scene.set_right(&mut torture.random);
+        torture.report.lost += unanswered.iter().flatten().count() as u64;
+        let devices: Vec<&Device> = scene.devices.iter().collect();
+        settle(torture, (&devices, writers), SETTLED);
     });
-    scene.set_right(&mut torture.random);
-    torture.report.lost += unanswered.iter().flatten().count() as u64;
-    torture.report.rounds += 1;
-    let devices: Vec<&Device> = scene.devices.iter().collect();
-    settle(torture, (&devices, writers), SETTLED);
+    torture.end();
 }

@@ -2,7 +2,6 @@
 //!
 //! Each device has a program in a directory of its own, and so knows what must be there; the other must have the same in the end.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -10,8 +9,7 @@ use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::Torture;
-use super::team::{settle, work_while};
-use super::writer::{Writer, writers};
+use super::team::{in_rounds, settle, work_while};
 use crate::harness::device::Device;
 use crate::harness::proxy::Proxy;
 use crate::harness::scratch;
@@ -85,31 +83,12 @@ impl Scene {
 fn behind_a_bad_network_nothing_is_lost_and_both_devices_end_equal() {
     let mut torture = Torture::begin("faults");
     let mut scene = Scene::new();
-    let mut number = 0;
-    while torture.goes_on() {
-        number += 1;
-        let mut programs = Vec::new();
-        for (name, device) in NAMES.iter().zip(&scene.devices) {
-            programs.extend(writers(&mut torture, &device.path(""), [format!("{name} {number}")]));
-        }
-        for _ in 0..ROUNDS {
-            round(&mut torture, &mut scene, &mut programs);
-            if !torture.goes_on() {
-                break;
-            }
-        }
-        for (writer, device) in programs.iter().zip(&scene.devices) {
-            fs::remove_dir_all(device.path(writer.name())).unwrap();
-        }
-    }
-    torture.end();
-}
-
-fn round(torture: &mut Torture, scene: &mut Scene, writers: &mut [Writer]) {
     let mounts: Vec<_> = scene.devices.iter().map(|device| device.path("")).collect();
-    let unanswered = work_while(torture, (&mounts, writers), |torture| scene.trouble(torture));
-    torture.report.lost += unanswered.iter().flatten().count() as u64;
-    torture.report.rounds += 1;
-    let devices: Vec<&Device> = scene.devices.iter().collect();
-    settle(torture, (&devices, writers), SETTLED);
+    in_rounds(&mut torture, (&mounts, ROUNDS), |torture, writers| {
+        let unanswered = work_while(torture, (&mounts, writers), |torture| scene.trouble(torture));
+        torture.report.lost += unanswered.iter().flatten().count() as u64;
+        let devices: Vec<&Device> = scene.devices.iter().collect();
+        settle(torture, (&devices, writers), SETTLED);
+    });
+    torture.end();
 }

@@ -6,8 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Torture;
-use super::team::{settle, work_while};
-use super::writer::writers;
+use super::team::{in_rounds, settle, work_while};
 use crate::fixture::Pair;
 use crate::harness::device::Device;
 use crate::harness::wait::seconds;
@@ -30,16 +29,10 @@ fn while_the_server_is_away_programs_go_on_and_daemons_are_idle() {
     let mut torture = Torture::begin("outage");
     let mut fixture = Pair::new();
     let length = torture.length() / OUTAGES as u32;
-    let mut number = 0;
-    while torture.goes_on() {
-        number += 1;
-        let mounts = [fixture.one.path(""), fixture.two.path("")];
-        let mut programs = Vec::new();
-        for (mount, device) in mounts.iter().zip(["one", "two"]) {
-            programs.extend(writers(&mut torture, mount, [format!("{device} {number}")]));
-        }
+    let mounts = [fixture.one.path(""), fixture.two.path("")];
+    in_rounds(&mut torture, (&mounts, 1), |torture, programs| {
         let server = &mut fixture.server;
-        let unanswered = work_while(&mut torture, (&mounts, &mut programs), |torture| {
+        let unanswered = work_while(torture, (&mounts, programs), |torture| {
             thread::sleep(seconds(1));
             server.kill();
             torture.report.kills += 1;
@@ -47,15 +40,11 @@ fn while_the_server_is_away_programs_go_on_and_daemons_are_idle() {
         });
         torture.report.lost += unanswered.iter().flatten().count() as u64;
         thread::sleep(CALM);
-        wait_idly(&[&fixture.one, &fixture.two], length - length / AT_WORK);
+        let devices = [&fixture.one, &fixture.two];
+        wait_idly(&devices, length - length / AT_WORK);
         fixture.server.restart();
-        let Pair { one, two, .. } = &fixture;
-        settle(&mut torture, (&[one, two], &programs), SETTLED);
-        torture.report.rounds += 1;
-        for (program, mount) in programs.iter().zip(&mounts) {
-            fs::remove_dir_all(mount.join(program.name())).unwrap();
-        }
-    }
+        settle(torture, (&devices, programs), SETTLED);
+    });
     torture.end();
 }
 

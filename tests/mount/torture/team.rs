@@ -1,16 +1,43 @@
 //! Programs that work at once while something befalls them, and the devices that must be equal afterwards.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Torture;
-use super::writer::{Unanswered, Writer};
+use super::writer::{Unanswered, Writer, writers};
 use crate::harness::device::Device;
 
 /// Pause between two looks at devices.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// Works in rounds as long as there is time, with a program on each mount. After so many rounds they begin in other directories.
+pub(super) fn in_rounds(
+    torture: &mut Torture,
+    (mounts, rounds): (&[PathBuf], u64),
+    mut round: impl FnMut(&mut Torture, &mut [Writer]),
+) {
+    let mut number = 0;
+    while torture.goes_on() {
+        let mut programs = Vec::new();
+        for mount in mounts {
+            number += 1;
+            programs.extend(writers(torture, mount, [number.to_string()]));
+        }
+        for _ in 0..rounds {
+            round(torture, &mut programs);
+            torture.report.rounds += 1;
+            if !torture.goes_on() {
+                break;
+            }
+        }
+        for (program, mount) in programs.iter().zip(mounts) {
+            fs::remove_dir_all(mount.join(program.name())).unwrap();
+        }
+    }
+}
 
 /// Has programs work, each on the mount of its number or all on the only one, until `trouble` returns. Answers the operation of
 /// each that was not answered, as its daemon was gone.
