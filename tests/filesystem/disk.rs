@@ -70,9 +70,14 @@ impl<'a> Disk<'a> {
             Creation::Must(mode) => (OFlags::CREATE | OFlags::EXCL, mode),
         };
         // A fifo would wait for somebody at its other end.
-        let is_fifo =
-            std::fs::symlink_metadata(&path).is_ok_and(|it| kind(it.mode()) == Kind::Fifo);
-        if is_fifo && !matches!(how.creation, Creation::Must(_)) {
+        let found = std::fs::symlink_metadata(&path).map_err(errno);
+        // Without a daemon the kernel still opens one that it knows.
+        if let Err(gone @ (Errno::NOTCONN | Errno::CONNABORTED)) = found {
+            return Err(gone);
+        }
+        if found.is_ok_and(|it| kind(it.mode()) == Kind::Fifo)
+            && !matches!(how.creation, Creation::Must(_))
+        {
             return Err(Errno::NXIO);
         }
         let access = match how.access {
