@@ -9,7 +9,7 @@ use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use super::Torture;
-use super::team::{in_rounds, settle, work_while};
+use super::team::{in_rounds, settle, work_through};
 use crate::harness::device::Device;
 use crate::harness::proxy::Proxy;
 use crate::harness::scratch;
@@ -85,8 +85,7 @@ fn behind_a_bad_network_nothing_is_lost_and_both_devices_end_equal() {
     let mut scene = Scene::new();
     let mounts: Vec<_> = scene.devices.iter().map(|device| device.path("")).collect();
     in_rounds(&mut torture, (&mounts, ROUNDS), |torture, writers| {
-        let unanswered = work_while(torture, (&mounts, writers), |torture| scene.trouble(torture));
-        torture.report.lost += unanswered.iter().flatten().count() as u64;
+        work_through(torture, (&mounts, writers), |torture| scene.trouble(torture));
         let devices: Vec<&Device> = scene.devices.iter().collect();
         settle(torture, (&devices, writers), SETTLED);
     });

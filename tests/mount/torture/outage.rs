@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Torture;
-use super::team::{in_rounds, settle, work_while};
+use super::team::{in_rounds, settle, work_through};
 use crate::fixture::Pair;
 use crate::harness::device::Device;
 use crate::harness::wait::seconds;
@@ -14,7 +14,7 @@ use crate::harness::wait::seconds;
 /// Part of an outage in which programs work; in the rest the daemons have only to wait.
 const AT_WORK: u32 = 3;
 /// Outages in the time that there is.
-const OUTAGES: u64 = 2;
+const OUTAGES: u32 = 2;
 /// Time after the programs have ended in which a daemon may still hash what they left.
 const CALM: Duration = seconds(1);
 /// The most of a processor that a daemon may use while it waits, in thousandths.
@@ -28,17 +28,16 @@ const SETTLED: Duration = seconds(90);
 fn while_the_server_is_away_programs_go_on_and_daemons_are_idle() {
     let mut torture = Torture::begin("outage");
     let mut fixture = Pair::new();
-    let length = torture.length() / OUTAGES as u32;
+    let length = torture.length() / OUTAGES;
     let mounts = [fixture.one.path(""), fixture.two.path("")];
     in_rounds(&mut torture, (&mounts, 1), |torture, programs| {
         let server = &mut fixture.server;
-        let unanswered = work_while(torture, (&mounts, programs), |torture| {
+        work_through(torture, (&mounts, programs), |torture| {
             thread::sleep(seconds(1));
             server.kill();
             torture.report.kills += 1;
             thread::sleep(length / AT_WORK);
         });
-        torture.report.lost += unanswered.iter().flatten().count() as u64;
         thread::sleep(CALM);
         let devices = [&fixture.one, &fixture.two];
         wait_idly(&devices, length - length / AT_WORK);

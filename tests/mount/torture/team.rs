@@ -76,6 +76,16 @@ pub(super) fn work_while(
     unanswered.collect()
 }
 
+/// The same where no daemon may seem to be gone: an operation that was not answered counts as lost.
+pub(super) fn work_through(
+    torture: &mut Torture,
+    programs: (&[PathBuf], &mut [Writer]),
+    trouble: impl FnOnce(&mut Torture),
+) {
+    let unanswered = work_while(torture, programs, trouble);
+    torture.report.lost += unanswered.iter().flatten().count() as u64;
+}
+
 /// Waits until each device has what all programs made, and nothing left to send.
 ///
 /// # Panics

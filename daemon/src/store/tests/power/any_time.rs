@@ -30,13 +30,13 @@ impl Written {
         Self { content, bytes: all.clone(), states: vec![all], served: Vec::new() }
     }
 
-    fn is_safe(&mut self) {
+    fn note_safe(&mut self) {
         self.states = vec![self.bytes.clone()];
     }
 
     fn sync(&mut self) {
         self.content.sync().unwrap();
-        self.is_safe();
+        self.note_safe();
     }
 
     /// Does what may need bytes that are not here.
@@ -50,10 +50,10 @@ impl Written {
         let size = (self.bytes.len() as u64).max(range.end);
         self.bytes.resize(size as usize, 0);
         fill(&mut self.bytes[range.start as usize..range.end as usize]);
-        self.is_changed();
+        self.note_change();
     }
 
-    fn is_changed(&mut self) {
+    fn note_change(&mut self) {
         self.states.push(self.bytes.clone());
         if self.states.len() == STATES_MAX {
             self.sync();
@@ -79,7 +79,7 @@ impl Written {
     fn resize(&mut self, size: u64) {
         self.complete(|content| content.resize(size, 2).unwrap());
         self.bytes.resize(size as usize, 0);
-        self.is_changed();
+        self.note_change();
     }
 
     /// Has the server take it as it is.
@@ -90,7 +90,7 @@ impl Written {
             push(store, ino, version);
             self.served.clone_from(&self.bytes);
             store.sync_tree().unwrap();
-            self.is_safe();
+            self.note_safe();
         }
     }
 
