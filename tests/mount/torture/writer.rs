@@ -15,7 +15,7 @@ use crate::filesystem::model::Model;
 use crate::filesystem::operation::Operation;
 use crate::filesystem::random::Random;
 
-/// Operations of one life of the daemon at the most.
+/// Operations after which a program closes all that it has open, and begins others.
 const OPERATIONS_MAX: usize = 4000;
 /// Pages by which a write may have been cut short.
 const PAGE: usize = 4096;
@@ -33,6 +33,7 @@ pub(crate) struct Writer {
 pub(crate) type Unanswered = (Operation, Box<Model>);
 
 /// End of a writer's work.
+#[derive(Default)]
 pub(crate) struct Worked {
     /// Operations that were acknowledged.
     pub acknowledged: u64,
@@ -76,7 +77,19 @@ impl Writer {
         mount: &Path,
         until: impl Fn() -> bool,
     ) -> Result<Worked, Box<Difference>> {
-        let mut worked = Worked { acknowledged: 0, waits: Vec::new(), unanswered: None };
+        let mut worked = Worked::default();
+        while worked.unanswered.is_none() && !until() {
+            self.work_on(&mut worked, mount, &until)?;
+        }
+        Ok(worked)
+    }
+
+    fn work_on(
+        &mut self,
+        worked: &mut Worked,
+        mount: &Path,
+        until: &impl Fn() -> bool,
+    ) -> Result<(), Box<Difference>> {
         // Whatever it had open before is closed.
         self.model.apply(&Operation::Remount);
         let mut disk = self.disk(mount);
@@ -99,7 +112,7 @@ impl Writer {
                 return Err(Box::new(Difference { after, operation, expected, found }));
             }
         }
-        Ok(worked)
+        Ok(())
     }
 
     /// Looks for everything below the mount point after the daemon was killed; the operation that was not answered may
