@@ -149,15 +149,15 @@ impl Mount {
         kernel.mounted(&session.notifier());
         notify::spawn(&session.notifier(), &vfs, invalidations).map_err(failed)?;
         let notifier = session.notifier();
+        if inherited.is_some() {
+            takeover::begin_anew(&device);
+        }
         let session = thread::Builder::new()
             .name("fuse".to_owned())
             .spawn(move || session.run())
             .map_err(failed)?;
         match inherited {
-            Some(_) => {
-                takeover::begin_anew(&device);
-                notify::forget_everything(&notifier, &vfs).map_err(failed)?;
-            }
+            Some(_) => notify::forget_everything(&notifier, &vfs).map_err(failed)?,
             None => raise_read_ahead(mountpoint),
         }
         let record = record.get().copied();

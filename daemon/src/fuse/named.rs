@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use fuser::{Errno, INodeNo, Request};
+use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
-use crate::store::run_blocking;
 use crate::vfs::{EntryName, Error, Vfs};
 
 use super::adapter::Adapter;
@@ -68,12 +68,11 @@ impl Adapter {
             let Some(learned) = reply.waiter().unless_ended(vfs.learn_names()).await else {
                 return reply.refuse(Errno::EINTR);
             };
-            // What follows is done whole.
-            let answer = match learned {
-                Ok(()) => run_blocking(move || operation(&vfs)).await,
-                Err(error) => Err(error),
-            };
-            reply.answer(answer);
+            // What follows is done whole, and answered before the thread does something else.
+            match learned {
+                Ok(()) => drop(spawn_blocking(move || reply.answer(operation(&vfs)))),
+                Err(error) => reply.answer(Err(error)),
+            }
         };
         self.runtime.spawn(waiting.instrument(span));
     }

@@ -116,7 +116,8 @@ fn replace(place: BorrowedFd<'_>, by: BorrowedFd<'_>) -> io::Result<()> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Has the kernel look all names up anew, and send again what was not answered.
+/// Has the kernel look all names up anew, and send again what was not answered: before the first request is read, as that would
+/// be sent again, too, while it is answered.
 pub(super) fn begin_anew(device: &impl AsFd) {
     for (code, what) in [(NEW_EPOCH, "look names up anew"), (RESEND, "send requests again")] {
         if let Err(error) = notify(device, code) {

@@ -69,6 +69,7 @@ impl Store {
         match orphans {
             Orphans::Keep => {
                 pinned.pin_files(inode_queries::orphans(&db)?);
+                request_rows::trim(&db)?;
                 done = request_rows::all(&db)?;
             }
             Orphans::Reap => request_rows::clear(&db)?,

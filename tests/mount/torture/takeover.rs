@@ -15,6 +15,9 @@ const WRITERS: u64 = 3;
 const ROUNDS: u64 = 10;
 /// The longest that a daemon lives, in milliseconds; one in some lives longer, as the supervisor gives up when none does.
 const LIFE_MAX: u64 = 500;
+/// Daemons of which one dies right after it has begun, before it has answered what the one before it had done.
+const SHORT_ONCE_IN: u64 = 3;
+const SHORT_MAX: u64 = 20;
 const LONG_LIFE: Duration = Duration::from_millis(1200);
 
 #[test]
@@ -29,8 +32,11 @@ fn programs_go_on_while_their_daemons_are_killed() {
         let mut writers = writers(&mut torture, &mounts[0], names);
         work_through(&mut torture, (&mounts, &mut writers), |torture| {
             for round in 0..ROUNDS {
-                let life = Duration::from_millis(50 + torture.random.below(LIFE_MAX));
-                thread::sleep(if round == 0 { LONG_LIFE } else { life });
+                let life = match torture.random.below(SHORT_ONCE_IN) {
+                    0 => torture.random.below(SHORT_MAX),
+                    _ => 50 + torture.random.below(LIFE_MAX),
+                };
+                thread::sleep(if round == 0 { LONG_LIFE } else { Duration::from_millis(life) });
                 wait_until("a daemon serves", seconds(20), || fixture.one.daemon().is_some());
                 fixture.one.kill_daemon();
                 torture.report.kills += 1;

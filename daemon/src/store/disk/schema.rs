@@ -10,7 +10,7 @@
 //! - `moves`: data files that an earlier version left to be renamed.
 //! - `seen_commits`: commits of the drive that the cursor has been at, by their ids: its history.
 //! - `compared`: ids of the nodes that were compared, while all is compared with a drive of another history.
-//! - `requests`: for each thread the last request of the kernel that a transaction has done (`tree/requests.rs`).
+//! - `requests`: for each thread the last request of the kernel that a transaction of it has done (`tree/requests.rs`).
 //! - `meta`: the cursor, the next inode number and cookie, the boot in which the store was last open.
 //!
 //! Every commit writes each page that it touched, so an index costs each `create` one page: there is

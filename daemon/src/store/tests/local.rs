@@ -25,6 +25,33 @@ fn a_killed_daemon_loses_nothing_it_acknowledged() {
     assert_eq!(read_all(&after, content.ino()), b"\0\0\0\0\0\0\0\0\0\0hello again");
 }
 
+/// Store of the daemon that goes on with the session of this one, killed now.
+fn taken_over(dir: &Path) -> (tempfile::TempDir, Arc<Store>) {
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(dir, copy.path());
+    let store = Store::open_again(copy.path(), OPTIONS).unwrap();
+    (copy, store)
+}
+
+#[test]
+fn what_a_daemon_has_done_is_known_also_when_the_next_one_dies_before_it_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = open(dir.path());
+    working_for(2, || make(&first, Ino::ROOT, "first", Kind::Directory));
+    let (of_second, second) = taken_over(dir.path());
+    assert!(second.has_done(2) && !second.has_done(4));
+    working_for(4, || make(&second, Ino::ROOT, "second", Kind::Directory));
+    let (of_third, third) = taken_over(of_second.path());
+    assert!(third.has_done(2) && third.has_done(4));
+    working_for(6, || make(&third, Ino::ROOT, "third", Kind::Directory));
+    working_for(8, || make(&third, Ino::ROOT, "fourth", Kind::Directory));
+    let (_copy, last) = taken_over(of_third.path());
+    assert!(!last.has_done(6), "its thread answered it before it took the next one");
+    assert!([2, 4, 8].into_iter().all(|request| last.has_done(request)));
+    let (_copy, another_session) = crashed(of_third.path());
+    assert!(![2, 4, 8].into_iter().any(|request| another_session.has_done(request)));
+}
+
 #[test]
 fn the_time_of_a_write_survives_a_kill() {
     let dir = tempfile::tempdir().unwrap();

@@ -25,7 +25,7 @@ use miaofs::protocol::ids::Revision;
 use super::exchange::fill::Filled;
 use super::{
     Access, Attributes, Availability, Change, ChunkRead, Content, Copied, CopyRange, Error, Growth,
-    Ino, NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions,
+    Ino, NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions, working_for,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };

@@ -2,7 +2,8 @@
 //!
 //! When a daemon dies, the kernel sends what was not answered again to the next one. What had been committed then must not be
 //! done again: a directory that was just made would exist already. So the number of such a request stands in the transaction
-//! that does what it asks for, in a row of the thread that works for it, which answers it before it takes another one.
+//! that does what it asks for, in a row of the thread that works for it, which answers it before it takes another one. The threads
+//! of the next daemon have rows of their own: it may die, too, before it has answered what the one before it had done.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +33,16 @@ pub(crate) fn working_for<T>(request: u64, work: impl FnOnce() -> T) -> T {
     work()
 }
 
-/// The request that this thread works for, and the number of its row.
-pub(super) fn current() -> Option<(u64, u64)> {
-    CURRENT.get().map(|request| (THREAD.with(|number| *number), request))
+/// The rows of a process, one for each of its threads: behind those of the processes before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestRows {
+    /// Number of the first.
+    pub(crate) first: u64,
+}
+
+impl RequestRows {
+    /// Number of this thread's row, and the request that it works for.
+    pub(super) fn current(self) -> Option<(u64, u64)> {
+        CURRENT.get().map(|request| (self.first + THREAD.with(|number| *number), request))
+    }
 }

@@ -13,7 +13,7 @@ use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
 use super::pinned::Pinned;
-use super::requests;
+use super::requests::RequestRows;
 use super::superseded::Superseded;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
@@ -50,6 +50,8 @@ pub(crate) struct Tree {
     pub(crate) owner: DriveOwner,
     /// The whole drive has been here.
     pub(crate) has_all_names: bool,
+    /// Where it notes requests that were done.
+    request_rows: RequestRows,
     /// Closed inodes whose size and times are to be written with the next transaction.
     pub(crate) flush_queue: Vec<Ino>,
     /// Inodes that have left memory while some of their chunks were here in part.
@@ -121,13 +123,14 @@ impl Tree {
     /// The tree in an open database.
     pub(crate) fn new(db: Database, data: Arc<DataFiles>, pinned: Pinned) -> Result<Self, Error> {
         let cursor = history_rows::cursor(&db)?;
-        let common = meta::number(&db, meta::COMMON)?;
-        let has_all_names = meta::number(&db, meta::ALL_NAMES)? != Some(0);
         let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
         let cookies = Counter::load(&db, "next_cookie", 1)?;
         Ok(Self {
             cached: inode_queries::cached_bytes(&db)?,
             pending_unlinks: pending_rows::pending_unlinks(&db)?,
+            common: meta::number(&db, meta::COMMON)?,
+            has_all_names: meta::number(&db, meta::ALL_NAMES)? != Some(0),
+            request_rows: RequestRows { first: request_rows::next(&db)? },
             db,
             data,
             nodes: LruCache::new(NODES_MAX),
@@ -136,9 +139,7 @@ impl Tree {
             inos,
             cookies,
             cursor,
-            common,
             owner: DriveOwner::of_this_process(),
-            has_all_names,
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
             pinned,
@@ -172,6 +173,7 @@ impl Tree {
             common: self.common,
             owner: self.owner,
             has_all_names: self.has_all_names,
+            request_rows: self.request_rows,
             flush_queue: Vec::new(),
             unloaded_partials: Vec::new(),
             pinned: Pinned::default(),
@@ -227,7 +229,7 @@ impl Tree {
         }
         self.write_used()?;
         self.flush()?;
-        if let Some(request) = requests::current() {
+        if let Some(request) = self.request_rows.current() {
             request_rows::note(&self.db, request)?;
         }
         let touched = std::mem::take(&mut self.begin()?.touched);
