@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::Path;
 
 use rustix::io::Errno;
 
@@ -171,18 +172,43 @@ fn words_that_no_command_knows_are_refused() {
     }
 }
 
+/// A device on a disk of 160 MiB of which 20 are to stay free.
+fn on_a_small_disk(disk: &SmallDisk, directory: &Path, server: &Server) -> Device {
+    let state = disk.path().join("state");
+    fs::create_dir(&state).unwrap();
+    std::os::unix::fs::symlink(state, directory.join("one.state")).unwrap();
+    let one = Device::new(directory, "one");
+    one.sign("signup", &server.url(), "ada").expect_success();
+    one.run(&["config", "set", "free_floor", "20M"]).expect_success();
+    one.mount();
+    one
+}
+
+#[test]
+fn on_a_disk_that_is_nearly_full_there_is_room_at_once_for_as_much_as_was_removed() {
+    let disk = SmallDisk::new(160);
+    let directory = scratch();
+    let server = Server::start(&directory.path().join("data"));
+    let one = on_a_small_disk(&disk, directory.path(), &server);
+    let content = vec![1; 90 * MIB as usize];
+    for _ in 0..3 {
+        fs::write(one.path("large"), &content).unwrap();
+        fs::remove_file(one.path("large")).unwrap();
+    }
+    fs::write(one.path("old"), &content).unwrap();
+    fs::remove_file(one.path("old")).unwrap();
+    one.kill();
+    one.mount();
+    fs::write(one.path("new"), &content).unwrap();
+    assert_eq!(fs::read(one.path("new")).unwrap().len(), content.len());
+}
+
 #[test]
 fn on_a_disk_that_others_filled_names_can_be_removed_and_the_drive_mounted() {
     let disk = SmallDisk::new(160);
     let directory = scratch();
     let server = Server::start(&directory.path().join("data"));
-    let state = disk.path().join("state");
-    fs::create_dir(&state).unwrap();
-    std::os::unix::fs::symlink(state, directory.path().join("one.state")).unwrap();
-    let one = Device::new(directory.path(), "one");
-    one.sign("signup", &server.url(), "ada").expect_success();
-    one.run(&["config", "set", "free_floor", "20M"]).expect_success();
-    one.mount();
+    let one = on_a_small_disk(&disk, directory.path(), &server);
     fs::create_dir(one.path("directory")).unwrap();
     for number in 0..40 {
         fs::write(one.path(&format!("directory/{number}")), vec![1; MIB as usize]).unwrap();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -54,6 +54,8 @@ pub(crate) struct Store {
     pub(super) frozen: FrozenTree,
     pub(super) data: Arc<DataFiles>,
     pub(super) journal: Journal,
+    /// Read while data files may be unlinked of which the tree does not tell any more.
+    pub(super) unlinking: RwLock<()>,
     pub(super) dirtied: watch::Sender<u64>,
     /// Hears of what changed under the kernel's feet and not by the server.
     pub(super) invalidations: OnceLock<UnboundedSender<Invalidation>>,
@@ -144,6 +146,7 @@ impl Store {
 
     /// Makes the tree (names, attributes, what is dirty) survive power loss, not the bytes of files.
     pub(crate) fn sync_tree(&self) -> Result<Durable, Error> {
+        let _unlinking = self.unlinking.read().unwrap_or_else(PoisonError::into_inner);
         let pending_unlinks = {
             let mut tree = self.tree();
             tree.transact(|tree| tree.reap_released().and_then(|()| tree.flush_all_attributes()))?;
@@ -165,6 +168,11 @@ impl Store {
             })?;
         }
         Ok(Durable(()))
+    }
+
+    /// Returns when the data files are gone that others are about to unlink.
+    pub(super) fn wait_for_unlinks(&self) {
+        drop(self.unlinking.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits for the tree's lock since the store was opened.

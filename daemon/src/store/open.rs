@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use tokio::sync::watch;
 
@@ -83,6 +83,7 @@ impl Store {
             lock_waits: LockMeter::default(),
             frozen: FrozenTree::default(),
             data,
+            unlinking: RwLock::new(()),
             dirtied: watch::Sender::new(0),
             invalidations: OnceLock::new(),
             untold: Untold::default(),

@@ -107,7 +107,15 @@ pub(super) fn settle(
             let seed = torture.report.seed;
             panic!("seed {seed}: the devices do not settle\n{}", told(devices, writers));
         }
+        devices.iter().for_each(allow_deletions);
         thread::sleep(LOOK);
+    }
+}
+
+/// Says the word that very many deletions wait for, as a person would: programs remove most of what there is now and then.
+fn allow_deletions(device: &&Device) {
+    if device.try_status().is_some_and(|status| status["held_deletions"] != 0) {
+        device.run(&["sync", "--allow-deletions"]).expect_success();
     }
 }
 

@@ -60,7 +60,7 @@ impl Store {
     /// The caller has nothing locked.
     pub(crate) fn free_the_floor(&self) -> Result<(), Error> {
         let wanted = self.options.free_floor.max(self.reserve.wants());
-        let missing = wanted.saturating_sub(self.free_bytes()?);
+        let missing = wanted.saturating_sub(self.free_bytes_for(wanted)?);
         if missing > 0 && self.tree().cached > 0 { self.evict_bytes(missing) } else { Ok(()) }
     }
 
@@ -78,7 +78,7 @@ impl Store {
             return Ok(());
         }
         let needed = self.options.free_floor.saturating_add(bytes).saturating_add(ASK_EVERY);
-        let free = self.free_bytes()?;
+        let free = self.free_bytes_for(needed)?;
         let floor = self.options.free_floor;
         if free.saturating_add(self.tree().cached) < floor.saturating_add(bytes) {
             // Giving up the whole cache would not help.
@@ -102,6 +102,21 @@ impl Store {
         let cached = self.tree().cached;
         // A little more than needed, so that not every chunk that comes has to wait for another to go.
         if cached > limit { self.evict_bytes(cached - limit + limit / 32) } else { Ok(()) }
+    }
+
+    /// Free bytes of the disk. If there are fewer than `needed`, what programs have removed goes from it first, which waits for
+    /// the journal otherwise. The caller has nothing locked.
+    fn free_bytes_for(&self, needed: u64) -> Result<u64, Error> {
+        let free = self.free_bytes()?;
+        if free >= needed {
+            return Ok(free);
+        }
+        if self.tree().pending_unlinks.is_empty() {
+            self.wait_for_unlinks();
+        } else {
+            self.sync_tree()?;
+        }
+        self.free_bytes()
     }
 
     fn free_bytes(&self) -> Result<u64, Error> {
