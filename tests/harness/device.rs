@@ -157,7 +157,9 @@ impl Device {
     pub(crate) fn sync(&self) {
         let limit = SYNC_LIMIT.as_secs().to_string();
         let command = self.command(&["sync", "--timeout", &limit]);
-        self.finish(command, SYNC_LIMIT + seconds(10)).expect_success();
+        let finished = self.finish(command, SYNC_LIMIT + seconds(10));
+        let told = || self.try_status().map(|status| format!("{status:#}")).unwrap_or_default();
+        assert!(finished.status.success(), "{}{}", finished.stderr, told());
     }
 
     /// Output of `status --json`.

@@ -12,7 +12,7 @@
 //!
 //! What the server lacks is known at the end only ([`Store::end_comparison`]).
 
-use miaofs::protocol::files::{self, SeenCommit};
+use miaofs::protocol::files::{self, Entry, SeenCommit};
 
 use super::apply::{ChangeBatch, Standing};
 use super::rules::Rules;
@@ -81,14 +81,15 @@ impl ChangeBatch<'_> {
             let is_dirty =
                 record.is_dirty() || status == NodeStatus::Detached && record.has_changes();
             return Ok(match (is_next, is_dirty) {
-                (false, _) => Standing::Known,
+                (false, _) => return self.nothing_new(record, node),
                 (true, false) => Standing::Theirs,
                 (true, true) => Standing::Both(Box::new(self.tree.as_dirty(ino)?)),
             });
         }
         if base_rows::base(&self.tree.db, ino)? == node.state {
             self.set_base(ino, node)?;
-            return Ok(Standing::Known);
+            let record = self.tree.record(ino)?.clone();
+            return self.nothing_new(&record, node);
         }
         let is_older = node.version < base_version && Some(node.version) <= self.tree.common;
         if is_older && !(record.is_gone() && node.state.is_none()) && status != NodeStatus::Detached
@@ -105,6 +106,36 @@ impl ChangeBatch<'_> {
             here.entries.clone_from(&there.entries);
         }
         Ok(Standing::Both(Box::new(local)))
+    }
+
+    /// Standing of a node that the server shows as it was shown before. One that is clean and lacks a name had made way for
+    /// another node that the server gave the name to; in the history that the server has now, it did not.
+    fn nothing_new(&mut self, record: &Record, node: &files::Node) -> Result<Standing, Error> {
+        let Some(state) = &node.state else { return Ok(Standing::Known) };
+        if node.version != record.base_version
+            || record.is_dirty()
+            || self.has_names(record.ino, &state.entries)?
+        {
+            return Ok(Standing::Known);
+        }
+        Ok(match record.has_changes() {
+            false => Standing::Theirs,
+            true => Standing::Both(Box::new(self.tree.as_dirty(record.ino)?)),
+        })
+    }
+
+    /// True if a node has all of these names here.
+    fn has_names(&mut self, ino: Ino, entries: &[Entry]) -> Result<bool, Error> {
+        for entry in entries {
+            let named = match self.tree.by_id(entry.parent)? {
+                Some(parent) => self.tree.entry(parent, entry.name.as_bytes())?,
+                None => None,
+            };
+            if named != Some(ino) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The server has lost what is here: it is sent again, in place of what the server has. The base stays what both sides

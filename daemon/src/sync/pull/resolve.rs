@@ -48,13 +48,22 @@ pub(crate) async fn resolve_conflict(
         ConflictReason::Dependent | ConflictReason::Cycle => return Ok(AfterConflict::Defer),
         ConflictReason::OverQuota => return Ok(AfterConflict::Refused(SyncError::OverQuota)),
     };
-    match apply {
-        Some(current) => {
-            apply_nodes(core, vec![*current], None).await?;
-            Ok(AfterConflict::Replan)
-        }
-        None => Ok(AfterConflict::Defer),
-    }
+    let Some(current) = apply else { return Ok(AfterConflict::Defer) };
+    apply_nodes(core, vec![*current], None).await?;
+    let is_in_the_way =
+        matches!(conflict.reason, ConflictReason::NameTaken | ConflictReason::NotEmpty);
+    let ino = node.ino;
+    let now = core.with_store(move |store| store.dirty_node(ino)).await?;
+    Ok(match now {
+        // Sent again at once, it would meet the same.
+        Some(now) if is_in_the_way && is_as_before(&now, node) => AfterConflict::Defer,
+        _ => AfterConflict::Replan,
+    })
+}
+
+/// True if a change of ours is the one that it was.
+fn is_as_before(now: &DirtyNode, node: &DirtyNode) -> bool {
+    (now.change, now.base_version, &now.state) == (node.change, node.base_version, &node.state)
 }
 
 /// True if the node that stands in the way is to leave by a change of ours that is not pushed yet.
