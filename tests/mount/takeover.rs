@@ -11,6 +11,8 @@ use rustix::process::{Signal, kill_process};
 use crate::fixture::{MIB, Single, names};
 use crate::harness::binary;
 use crate::harness::command::{as_root, output};
+use crate::harness::device::Device;
+use crate::harness::proxy::Proxy;
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::other::Other;
 
@@ -245,4 +247,49 @@ fn a_daemon_that_hangs_is_ended_and_followed_by_another_one() {
     assert_eq!(fs::read_dir(fixture.one.path("")).unwrap().count(), 1);
     fs::write(fixture.one.path("other"), "text").unwrap();
     assert_ne!(fixture.one.daemon(), Some(hanging));
+}
+
+/// True while the kernel has a thread of a daemon, or of a process that it has started, wait for a page that is being read.
+fn waits_for_a_page(daemon: u32) -> bool {
+    let status = |process: u32| fs::read_to_string(format!("/proc/{process}/status"));
+    let parent = format!("PPid:\t{daemon}\n");
+    let is_of_daemon =
+        |process: u32| process == daemon || status(process).is_ok_and(|it| it.contains(&parent));
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    processes.filter(|process| is_of_daemon(*process)).any(|process| {
+        let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+        threads
+            .map(|thread| fs::read_to_string(thread.path().join("wchan")))
+            .any(|found| found.is_ok_and(|function| function.contains("folio")))
+    })
+}
+
+#[test]
+fn daemons_die_and_others_follow_while_the_kernel_waits_for_a_page() {
+    let fixture = Single::new();
+    let content = vec![7; 9 * MIB as usize];
+    fs::write(fixture.one.path("file"), &content).unwrap();
+    fixture.one.sync();
+    let proxy = Proxy::start(&fixture.server.url());
+    let two = Device::new(fixture.directory.path(), "two");
+    two.sign("login", proxy.url(), "ada").expect_success();
+    two.mount();
+    wait_until("the name is there", seconds(20), || names(&two.path("")) == ["file"]);
+    proxy.hold();
+    let path = two.path("file");
+    let reading = std::thread::spawn(move || fs::read(path).unwrap());
+    wait_until("its reader waits", seconds(20), || two.status()["counters"]["requests"] != 0);
+    for _ in 0..3 {
+        let before = two.daemon().expect("a daemon serves");
+        two.kill_daemon();
+        let other = || two.daemon().filter(|daemon| *daemon != before);
+        wait_until("another daemon serves", seconds(20), || other().is_some());
+        wait_until("it has the kernel drop pages of which one is being read", seconds(20), || {
+            other().is_some_and(|it| waits_for_a_page(it.as_raw_nonzero().get().cast_unsigned()))
+        });
+    }
+    assert!(!reading.is_finished());
+    proxy.release();
+    assert!(reading.join().unwrap() == content);
 }

@@ -34,6 +34,8 @@ use state::state_dir::StateDir;
 use terminal::error::{Error, Exit, report_error};
 use terminal::logging::{self, Level};
 
+use crate::fuse;
+
 const AFTER_HELP: &str = "\
 Every option can be given in the environment as well; an option beats the environment, the
 environment beats config.toml in the state directory.
@@ -104,6 +106,9 @@ pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().collect();
     if arguments.first().is_some_and(|name| mount_helper::is_called_as(name)) {
         return mount_helper::run(&arguments);
+    }
+    if let Some(exit) = arguments.first().and_then(|name| fuse::run_notifier_if_called(name)) {
+        return exit;
     }
     let cli = Cli::parse_from(arguments);
     logging::start(cli.log.as_deref(), cli.command.level());

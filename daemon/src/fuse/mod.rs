@@ -14,6 +14,7 @@ mod deferred;
 mod interrupt;
 mod mount;
 mod named;
+mod notifier;
 mod notify;
 mod open;
 mod takeover;
@@ -21,4 +22,5 @@ mod trace;
 mod translate;
 
 pub(crate) use mount::{Audience, Error, Mount, Options, Writable, kernel_option};
+pub(crate) use notifier::run_if_called as run_notifier_if_called;
 pub(crate) use takeover::{Inherited, SessionRecord};

@@ -17,7 +17,7 @@ use crate::store::Invalidation;
 use crate::vfs::Vfs;
 
 use super::adapter::Adapter;
-use super::notify::{self, Kernel};
+use super::notify::{Kernel, News};
 use super::takeover::{self, Inherited, SessionRecord};
 
 /// Subtype of the mount, so that it is listed as `fuse.miaofs`.
@@ -147,8 +147,7 @@ impl Mount {
         let unmounter = inherited.is_none().then(|| Mutex::new(session.unmount_callable()));
         let device = session.as_fd().try_clone_to_owned().map_err(failed)?;
         kernel.mounted(&session.notifier());
-        notify::spawn(&session.notifier(), &vfs, invalidations).map_err(failed)?;
-        let notifier = session.notifier();
+        let news = News::spread(&device, &vfs, invalidations).map_err(failed)?;
         if inherited.is_some() {
             takeover::begin_anew(&device);
         }
@@ -157,7 +156,7 @@ impl Mount {
             .spawn(move || session.run())
             .map_err(failed)?;
         match inherited {
-            Some(_) => notify::forget_everything(&notifier, &vfs).map_err(failed)?,
+            Some(_) => news.forget_everything().map_err(failed)?,
             None => raise_read_ahead(mountpoint),
         }
         let record = record.get().copied();

@@ -1,27 +1,29 @@
 //! Tells the kernel what changed on the server, so that it may cache for long.
 //!
-//! Never done by a thread that answers requests: the kernel takes locks for it that a request in
-//! progress may hold. Invalidating a file waits for reads of it that are in progress, and these may
-//! wait for the network; so there are several threads, and one that waits does not hold up the rest.
-//! Order does not matter: the store has changed already, and each invalidation only makes the kernel ask.
+//! Another process does it ([`notifier`](super::notifier)), since the kernel takes locks for it that a request in progress may
+//! hold, for as long as that waits for the network. Order does not matter: the store has changed already, and each invalidation
+//! only makes the kernel ask.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::mem;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread;
+use std::time::Duration;
 
 use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::notifier::NotifierProcess;
 use crate::store::{Ino, Invalidation};
 use crate::vfs::{ModeEffect, Vfs};
 
-/// Threads that invalidate: so many reads may wait for the network before an invalidation has to wait.
-const THREADS: usize = 4;
-
 /// Nodes that are looked up at once to be forgotten.
 const FORGOTTEN: usize = 1000;
+
+/// Pause before another process is started when that failed.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// A negative offset leaves the pages alone and invalidates attributes only.
 const ATTRIBUTES_ONLY: i64 = -1;
@@ -54,77 +56,122 @@ impl Kernel {
     }
 }
 
-/// Starts the threads; they end when the engine that sends the invalidations is gone.
-pub(super) fn spawn(
-    notifier: &Notifier,
-    vfs: &Arc<Vfs>,
-    invalidations: UnboundedReceiver<Invalidation>,
-) -> io::Result<()> {
-    let invalidations = Arc::new(Mutex::new(invalidations));
-    for number in 0..THREADS {
-        let (notifier, invalidations) = (notifier.clone(), Arc::clone(&invalidations));
-        let vfs = Arc::downgrade(vfs);
-        thread::Builder::new().name(format!("notify-{number}")).spawn(move || {
-            while let Some(invalidation) = next(&invalidations) {
-                send(&notifier, &invalidation);
-                if let (Invalidation::Content(ino), Some(vfs)) = (&invalidation, vfs.upgrade()) {
-                    vfs.pages_were_dropped(*ino);
+/// Invalidations on their way to the kernel, and the process that tells it.
+#[derive(Debug)]
+pub(super) struct News {
+    device: OwnedFd,
+    vfs: Weak<Vfs>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    process: Arc<NotifierProcess>,
+    /// Number of the last invalidation.
+    last: u64,
+    /// Invalidations that are not done.
+    waiting: BTreeMap<u64, Invalidation>,
+}
+
+impl News {
+    /// Begins to tell the kernel of a session what the engine says, until that is gone.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn spread(
+        device: &impl AsFd,
+        vfs: &Arc<Vfs>,
+        mut invalidations: UnboundedReceiver<Invalidation>,
+    ) -> io::Result<Arc<Self>> {
+        let device = device.as_fd().try_clone_to_owned()?;
+        let process = Arc::new(NotifierProcess::start(device.as_fd())?);
+        let state = State { process: Arc::clone(&process), last: 0, waiting: BTreeMap::new() };
+        let news = Arc::new(Self { device, vfs: Arc::downgrade(vfs), state: Mutex::new(state) });
+        news.follow(process)?;
+        let telling = Arc::clone(&news);
+        thread::Builder::new().name("notify".to_owned()).spawn(move || {
+            while let Some(invalidation) = invalidations.blocking_recv() {
+                telling.tell(invalidation);
+            }
+        })?;
+        Ok(news)
+    }
+
+    /// Has the kernel drop the attributes and pages that it has of any node: the daemon before may not have told it all.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn forget_everything(self: &Arc<Self>) -> io::Result<()> {
+        let news = Arc::clone(self);
+        thread::Builder::new().name("notify-all".to_owned()).spawn(move || {
+            let mut after = Ino(0);
+            let some = |after| Some(news.vfs.upgrade()?.nodes_after(after, FORGOTTEN));
+            while let Some(Ok(nodes)) = some(after) {
+                let Some(last) = nodes.last() else { return };
+                after = *last;
+                // Most are not in the kernel's memory.
+                nodes.into_iter().for_each(|ino| news.tell(Invalidation::Everything(ino)));
+            }
+        })?;
+        Ok(())
+    }
+
+    fn tell(self: &Arc<Self>, what: Invalidation) {
+        let (process, number) = {
+            let mut state = self.lock();
+            state.last += 1;
+            let number = state.last;
+            state.waiting.insert(number, what.clone());
+            (Arc::clone(&state.process), number)
+        };
+        // If it has ended, the next one is told when that is noticed.
+        let _ended = process.send(number, &what);
+    }
+
+    /// Takes in what is done by a process. When that ends, another one does the rest.
+    fn follow(self: &Arc<Self>, process: Arc<NotifierProcess>) -> io::Result<()> {
+        let news = Arc::downgrade(self);
+        thread::Builder::new().name("notified".to_owned()).spawn(move || {
+            while let Some(number) = process.next_done() {
+                let Some(news) = news.upgrade() else { return };
+                news.done(number);
+            }
+            drop(process);
+            if let Some(news) = news.upgrade() {
+                tracing::error!("the process that tells the kernel has ended: another one does");
+                while let Err(error) = news.replace_process() {
+                    tracing::error!(%error, "the kernel cannot be told what changed");
+                    thread::sleep(RESTART_PAUSE);
                 }
             }
         })?;
+        Ok(())
     }
-    Ok(())
-}
 
-/// Has the kernel drop the attributes and pages that it has of any node: the daemon before may not have told it all.
-pub(super) fn forget_everything(notifier: &Notifier, vfs: &Arc<Vfs>) -> io::Result<()> {
-    let (notifier, vfs) = (notifier.clone(), Arc::downgrade(vfs));
-    thread::Builder::new().name("notify-all".to_owned()).spawn(move || {
-        let mut after = Ino(0);
-        while let Some(Ok(nodes)) = vfs.upgrade().map(|vfs| vfs.nodes_after(after, FORGOTTEN)) {
-            let Some(last) = nodes.last() else { return };
-            after = *last;
-            for node in nodes {
-                // Most are not in the kernel's memory.
-                let _unknown = notifier.inval_inode(INodeNo(node.0), 0, 0);
-            }
-        }
-    })?;
-    Ok(())
-}
-
-fn next(invalidations: &Mutex<UnboundedReceiver<Invalidation>>) -> Option<Invalidation> {
-    invalidations.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv()
-}
-
-fn send(notifier: &Notifier, invalidation: &Invalidation) {
-    if let Err(error) = invalidate(notifier, invalidation) {
-        // The session is over, or the kernel knows no such directory: nothing is cached then.
-        tracing::debug!(%error, ?invalidation, "the kernel refused an invalidation");
-    }
-}
-
-fn invalidate(notifier: &Notifier, invalidation: &Invalidation) -> io::Result<()> {
-    match invalidation {
-        Invalidation::Attributes(ino) => notifier.inval_inode(INodeNo(ino.0), ATTRIBUTES_ONLY, 0),
-        Invalidation::Content(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
-        Invalidation::Entry { parent, name } => {
-            notifier.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name))?;
-            forget_listing(notifier, parent.0)
-        }
-        Invalidation::Deleted { parent, child, name } => {
-            let (parent_no, child_no) = (INodeNo(parent.0), INodeNo(child.0));
-            let deleted = notifier.delete(parent_no, child_no, OsStr::from_bytes(name));
-            forget_listing(notifier, parent.0)?;
-            notifier.inval_inode(child_no, ATTRIBUTES_ONLY, 0)?;
-            // A directory that the kernel holds children of cannot be deleted under it; forget its name then.
-            deleted.or_else(|_refused| notifier.inval_entry(parent_no, OsStr::from_bytes(name)))
+    fn done(&self, number: u64) {
+        let done = self.lock().waiting.remove(&number);
+        if let (Some(Invalidation::Content(ino)), Some(vfs)) = (done, self.vfs.upgrade()) {
+            vfs.pages_were_dropped(ino);
         }
     }
-}
 
-/// A directory's cached listing is its pages; invalidating an entry that the kernel has not cached
-/// would leave them.
-fn forget_listing(notifier: &Notifier, directory: u64) -> io::Result<()> {
-    notifier.inval_inode(INodeNo(directory), 0, 0)
+    fn replace_process(self: &Arc<Self>) -> io::Result<()> {
+        let process = Arc::new(NotifierProcess::start(self.device.as_fd())?);
+        let (ended, waiting) = {
+            let mut state = self.lock();
+            (mem::replace(&mut state.process, Arc::clone(&process)), state.waiting.clone())
+        };
+        if let Some(ended) = Arc::into_inner(ended) {
+            ended.reap();
+        }
+        self.follow(Arc::clone(&process))?;
+        for (number, what) in waiting {
+            let _ended = process.send(number, &what);
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

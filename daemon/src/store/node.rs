@@ -1,5 +1,6 @@
 //! What the tree is made of: inode numbers, attributes, nodes and the children of directories.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use miaofs::protocol::files::{Kind, NodeState, OWNER};
 use miaofs::protocol::ids::NodeId;
 
 /// Number of a node on this machine: stable, never used again, the inode number of the mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Ino(pub u64);
 
 impl Ino {
