@@ -187,6 +187,9 @@ pub struct Commit {
 pub struct Committed {
     /// The drive's sequence number afterwards.
     pub seq: u64,
+    /// Id of the commit of that number: a client that gets it has seen it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<CommitId>,
     /// The changes that hold now, those that a former try had applied included.
     pub applied: Vec<Applied>,
     /// The changes that were not applied, each with the reason.

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::device::Device;
@@ -102,6 +105,48 @@ fn settle(devices: &[&Device]) {
 fn conflicts(at: &Path) -> Vec<String> {
     let names = fs::read_dir(at).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.contains("(conflict ")).collect()
+}
+
+/// Puts a device that was killed back to where it was before the server told it of its own last commits.
+fn forget_the_feed_since(device: &Device, cursor: &Value) {
+    let database = Connection::open(device.state().join("state.db")).unwrap();
+    database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    let set = "UPDATE meta SET value = ?1 WHERE key = 'cursor'";
+    assert_eq!(database.execute(set, [cursor.as_i64()]).unwrap(), 1);
+}
+
+#[test]
+fn what_the_server_had_just_taken_when_it_was_restored_is_sent_again() {
+    for commits_of_the_other in [0, 4] {
+        let directory = scratch();
+        let mut server = Server::start_embedded(&directory.path().join("data"), &[]);
+        let one = Device::signed_up(directory.path(), "one", &server, "ada");
+        let two = Device::signed_in(directory.path(), "two", &server, "ada");
+        fs::create_dir(one.path("directory")).unwrap();
+        one.sync();
+        settle(&[&one, &two]);
+        command(server.data(), "backup", directory.path());
+        let cursor = one.status()["cursor"].clone();
+        two.kill();
+        fs::rename(one.path("directory"), one.path("renamed")).unwrap();
+        one.sync();
+        one.kill();
+        forget_the_feed_since(&one, &cursor);
+        server.kill();
+        fs::remove_dir_all(server.data()).unwrap();
+        command(server.data(), "restore", directory.path());
+        server.restart();
+        two.mount();
+        for number in 0..commits_of_the_other {
+            fs::write(two.path(&format!("directory/{number}")), "of two").unwrap();
+            two.sync();
+        }
+        one.mount();
+        settle(&[&one, &two]);
+        assert!(two.path("renamed").exists(), "after {commits_of_the_other} commits of the other");
+        let made = fs::read_dir(two.path("renamed")).unwrap().count();
+        assert_eq!(made, commits_of_the_other);
+    }
 }
 
 #[test]

@@ -54,8 +54,8 @@ pub(crate) fn cursor(db: &Database) -> Result<Cursor, Error> {
     Ok(Cursor { seq, commit: seen_at(db, seq)? })
 }
 
-/// Remembers a commit that the cursor came to, and fewer of those that are long ago.
-fn add_seen(db: &Database, seen: SeenCommit) -> Result<(), Error> {
+/// Remembers a commit of this drive's history, and fewer of those that are long ago.
+pub(crate) fn add_seen(db: &Database, seen: SeenCommit) -> Result<(), Error> {
     let SeenCommit { seq, id } = seen;
     db.0.prepare_cached("INSERT OR REPLACE INTO seen_commits (seq, id) VALUES (?1, ?2)")?
         .execute(params![seq as i64, id.to_bytes()])?;
@@ -86,6 +86,12 @@ fn seen_at(db: &Database, seq: u64) -> Result<Option<CommitId>, Error> {
             .query_row([seq as i64], seen_of)
             .optional()?;
     Ok(found.map(|seen| seen.id))
+}
+
+/// The newest commit that is remembered and that the cursor has not come to.
+pub(crate) fn seen_after(db: &Database, seq: u64) -> Result<Option<SeenCommit>, Error> {
+    let last = "SELECT seq, id FROM seen_commits WHERE seq > ?1 ORDER BY seq DESC LIMIT 1";
+    Ok(db.0.prepare_cached(last)?.query_row([seq as i64], seen_of).optional()?)
 }
 
 /// Forgets the commits after a number, which are of another history.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count};
-use miaofs::protocol::files::ContentRef;
+use miaofs::protocol::files::{ContentRef, SeenCommit};
 
 use super::push::Pushed;
 use crate::store::bytes::snapshot::Snapshot;
 use crate::store::core::Store;
 use crate::store::disk::chunk_rows::{self, ChunkRowState, ChunkState};
 use crate::store::disk::record::NodeStatus;
-use crate::store::disk::{base_rows, data_files, manifest_rows};
+use crate::store::disk::{base_rows, data_files, history_rows, manifest_rows};
 use crate::store::error::Error;
 use crate::store::inodes::chunks::runs;
 use crate::store::inodes::inode::ContentState;
@@ -34,9 +34,20 @@ enum KnownOutcome {
 impl Store {
     /// The server has these states: each becomes the node's base, and the node clean unless it changed since.
     ///
-    /// From now on their bytes may be given up, so what is above the cache's limit goes.
-    pub(crate) fn finish_push(&self, done: &[Pushed]) -> Result<(), Error> {
-        self.transact(|tree| done.iter().try_for_each(|pushed| acknowledge(tree, pushed)))?;
+    /// From now on their bytes may be given up, so what is above the cache's limit goes. `seen` is the commit that the server
+    /// had then.
+    pub(crate) fn finish_push(
+        &self,
+        done: &[Pushed],
+        seen: Option<SeenCommit>,
+    ) -> Result<(), Error> {
+        self.transact(|tree| {
+            if let Some(seen) = seen {
+                tree.begin()?;
+                history_rows::add_seen(&tree.db, seen)?;
+            }
+            done.iter().try_for_each(|pushed| acknowledge(tree, pushed))
+        })?;
         self.enforce_cache_limit()
     }
 

@@ -26,6 +26,13 @@ use crate::store::node::Ino;
 use crate::store::tree::transaction::Tree;
 
 impl Store {
+    /// The newest commit that this device knows of by its own commits, and that the cursor has not come to: its nodes have versions
+    /// of that history.
+    pub(crate) fn seen_ahead(&self) -> Result<Option<SeenCommit>, Error> {
+        let tree = self.tree();
+        history_rows::seen_after(&tree.db, tree.cursor.seq)
+    }
+
     /// The commits that the cursor has been at, by rising number; fewer of those that are long ago.
     pub(crate) fn seen_commits(&self) -> Result<Vec<SeenCommit>, Error> {
         history_rows::seen(&self.tree().db)

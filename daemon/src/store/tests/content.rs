@@ -37,7 +37,7 @@ fn a_change_during_a_push_stays_dirty() {
     assert_eq!(after.dirty_node(ino).unwrap().unwrap().in_flight, Some(revision));
     let state = before.state;
     store
-        .finish_push(&[Pushed { ino, change: before.change, version: 3, revision, state }])
+        .finish_push(&[Pushed { ino, change: before.change, version: 3, revision, state }], None)
         .unwrap();
     let dirty = store.dirty_node(ino).unwrap().unwrap();
     assert_eq!((dirty.base_version, dirty.in_flight), (3, None));
@@ -100,7 +100,9 @@ fn a_file_deleted_here_is_told_to_the_server_if_it_may_know_it() {
     assert_eq!((dirty.base_version, dirty.state.is_none()), (7, true));
     let revision = Revision::random();
     let change = dirty.change;
-    store.finish_push(&[Pushed { ino: known, change, version: 8, revision, state: None }]).unwrap();
+    store
+        .finish_push(&[Pushed { ino: known, change, version: 8, revision, state: None }], None)
+        .unwrap();
     assert!(store.dirty_nodes(Ino(0), 10).unwrap().is_empty());
 }
 

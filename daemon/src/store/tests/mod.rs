@@ -155,7 +155,7 @@ fn push(store: &Store, ino: Ino, version: u64) {
     let revision = Revision::random();
     store.begin_push(&[(ino, revision)]).unwrap();
     let pushed = Pushed { ino, change: dirty.change, version, revision, state: dirty.state };
-    store.finish_push(&[pushed]).unwrap();
+    store.finish_push(&[pushed], None).unwrap();
 }
 
 /// Fetches what is missing of a node, whose content is `bytes`.

@@ -10,7 +10,9 @@ use miaofs::client::{self, Retry};
 use miaofs::protocol::changes::ChangesQuery;
 use miaofs::protocol::files;
 
-use super::history::{FeedError, begin_comparison, end_comparison, is_of_another_history};
+use super::history::{
+    FeedError, begin_comparison, check_ahead, end_comparison, is_of_another_history,
+};
 use super::resolve::apply_nodes;
 use crate::store::Cursor;
 use crate::sync::core::Core;
@@ -75,6 +77,8 @@ async fn follow(
 ) -> Result<FeedState, FeedError> {
     let (since, is_comparing) =
         core.with_store(|store| (store.cursor(), store.is_comparing())).await;
+    // Looked up before the server is asked, whose answer may be older than what a commit tells meanwhile.
+    let ahead = core.with_store(|store| store.seen_ahead()).await?;
     let mut pages = Pages { client, core, is_comparing, cursor: since, head: since.seq };
     let nodes = match pages.collect(wait).await {
         Err(error) if is_of_another_history(&error) => {
@@ -84,6 +88,15 @@ async fn follow(
         collected => collected?,
     };
     let Pages { cursor, head, .. } = pages;
+    if let Some(ahead) = ahead
+        && let Err(error) = check_ahead(client, ahead, (cursor, head)).await
+    {
+        if !is_of_another_history(&error) {
+            return Err(error.into());
+        }
+        begin_comparison(core, client, &error).await?;
+        return Ok(FeedState::Behind);
+    }
     if !nodes.is_empty() || cursor != since {
         // From here on a doubt must not interrupt: applying runs to its end on its own.
         let applying = Arc::clone(core);

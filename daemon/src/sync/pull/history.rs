@@ -12,7 +12,7 @@ use miaofs::protocol::files::SeenCommit;
 use miaofs::protocol::problem::Code;
 
 use super::resolve::with_rules;
-use crate::store;
+use crate::store::{self, Cursor};
 use crate::sync::core::Core;
 
 /// Why changes were not applied.
@@ -27,6 +27,25 @@ pub(super) enum FeedError {
 /// True if the server answers that it does not have the commit at the cursor.
 pub(crate) fn is_of_another_history(error: &client::Error) -> bool {
     matches!(error.code(), Some(Code::AnotherHistory | Code::CommitForgotten))
+}
+
+/// Makes sure that the drive has a commit of ours that the cursor had not come to, now that it comes to `cursor` in a drive with
+/// this head.
+///
+/// # Errors
+/// One that [`is_of_another_history`] knows when it has not; those of the client.
+pub(super) async fn check_ahead(
+    client: &client::Client,
+    ahead: SeenCommit,
+    (cursor, head): (Cursor, u64),
+) -> Result<(), client::Error> {
+    if cursor.seen() == Some(ahead) || cursor.seq < ahead.seq && ahead.seq <= head {
+        return Ok(());
+    }
+    match client.changes(&query_of(ahead)).await {
+        Err(error) if error.code() == Some(Code::CommitForgotten) => Ok(()),
+        answer => answer.map(drop),
+    }
 }
 
 /// Begins to compare all that is here with the drive. The feed goes on from its beginning.
@@ -70,16 +89,20 @@ async fn newest_common(client: &client::Client, seen: &[SeenCommit]) -> Result<u
 }
 
 async fn is_known(client: &client::Client, seen: SeenCommit) -> Result<bool, client::Error> {
-    let query = ChangesQuery {
-        since: seen.seq,
-        commit: Some(seen.id),
-        limit: Some(1),
-        ..ChangesQuery::default()
-    };
-    match client.changes(&query).await {
+    match client.changes(&query_of(seen)).await {
         Ok(_) => Ok(true),
         Err(error) if error.code() == Some(Code::CommitForgotten) => Ok(true),
         Err(error) if error.code() == Some(Code::AnotherHistory) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+/// Asks for as little as can be, and for whether the commit is one of the drive.
+fn query_of(seen: SeenCommit) -> ChangesQuery {
+    ChangesQuery {
+        since: seen.seq,
+        commit: Some(seen.id),
+        limit: Some(1),
+        ..ChangesQuery::default()
     }
 }

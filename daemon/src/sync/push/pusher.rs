@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use miaofs::client;
-use miaofs::protocol::files::{Commit, Committed, NodeChange};
+use miaofs::protocol::files::{Commit, Committed, NodeChange, SeenCommit};
 use miaofs::protocol::ids::{NodeId, Revision};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
@@ -238,7 +238,10 @@ impl Pusher {
                 Err(store::Error::NoNode(_)) => return Ok(()),
                 begun => begun?,
             }
-            let seen = core.with_store(|store| store.cursor().seen()).await;
+            let newest_seen = |store: &Arc<Store>| {
+                Ok::<_, store::Error>(store.seen_ahead()?.or(store.cursor().seen()))
+            };
+            let seen = core.with_store(newest_seen).await?;
             let commit = Commit { seen, changes: changes(&nodes, &revisions) };
             match send(&core, &commit).await {
                 Ok(committed) => self.take_answer(&nodes, &revisions, committed).await?,
@@ -294,7 +297,8 @@ impl Pusher {
                 }
             }
         }
-        self.core.with_store(move |store| store.finish_push(&done)).await?;
+        let seen = committed.commit.map(|id| SeenCommit { seq: committed.seq, id });
+        self.core.with_store(move |store| store.finish_push(&done, seen)).await?;
         for conflict in committed.conflicts {
             let Some((node, _)) = by_id.get(&conflict.id) else { continue };
             tracing::debug!(node = %node.ino, reason = ?conflict.reason, "not committed");

@@ -44,7 +44,7 @@ fn store(dir: &std::path::Path) -> (Arc<Store>, Ino) {
     let revision = Revision::random();
     store.begin_push(&[(ino, revision)]).unwrap();
     let pushed = Pushed { ino, change: dirty.change, version: 7, revision, state: dirty.state };
-    store.finish_push(&[pushed]).unwrap();
+    store.finish_push(&[pushed], None).unwrap();
     (store, ino)
 }
 

@@ -113,7 +113,8 @@ impl Files {
             db::accounts::set_usage(db, user, usage).await?;
             db::commits::insert(db, user, usage.seq).await?;
         }
-        Ok(Committed { seq: usage.seq, applied, conflicts })
+        let commit = db::commits::id(db, user, usage.seq).await?;
+        Ok(Committed { seq: usage.seq, commit, applied, conflicts })
     }
 }
 

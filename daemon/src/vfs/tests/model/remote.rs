@@ -94,7 +94,7 @@ impl Remote {
         let (version, revision) = (self.versions, Revision::random());
         store.begin_push(&[(ino, revision)]).unwrap();
         let pushed = Pushed { ino, change: dirty.change, version, revision, state: dirty.state };
-        store.finish_push(&[pushed]).unwrap();
+        store.finish_push(&[pushed], None).unwrap();
     }
 
     /// Takes the chunks of a content that it does not have yet.
