@@ -1,10 +1,11 @@
 //! A daemon that dies while programs use the mount: the next one takes over, and they go on.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 
 use rustix::process::{Signal, kill_process};
 
@@ -265,31 +266,64 @@ fn waits_for_a_page(daemon: u32) -> bool {
     })
 }
 
-#[test]
-fn daemons_die_and_others_follow_while_the_kernel_waits_for_a_page() {
-    let fixture = Single::new();
-    let content = vec![7; 9 * MIB as usize];
-    fs::write(fixture.one.path("file"), &content).unwrap();
-    fixture.one.sync();
-    let proxy = Proxy::start(&fixture.server.url());
-    let two = Device::new(fixture.directory.path(), "two");
-    two.sign("login", proxy.url(), "ada").expect_success();
-    two.mount();
-    wait_until("the name is there", seconds(20), || names(&two.path("")) == ["file"]);
-    proxy.hold();
-    let path = two.path("file");
-    let reading = std::thread::spawn(move || fs::read(path).unwrap());
-    wait_until("its reader waits", seconds(20), || two.status()["counters"]["requests"] != 0);
-    for _ in 0..3 {
-        let before = two.daemon().expect("a daemon serves");
-        two.kill_daemon();
-        let other = || two.daemon().filter(|daemon| *daemon != before);
+/// A device with a reader that waits for the network, and the kernel for the page that it reads.
+struct WaitingReader {
+    two: Device,
+    proxy: Proxy,
+    reading: JoinHandle<io::Result<Vec<u8>>>,
+    content: Vec<u8>,
+    _fixture: Single,
+}
+
+impl WaitingReader {
+    fn new() -> Self {
+        let fixture = Single::new();
+        let content = vec![7; 9 * MIB as usize];
+        fs::write(fixture.one.path("file"), &content).unwrap();
+        fixture.one.sync();
+        let proxy = Proxy::start(&fixture.server.url());
+        let two = Device::new(fixture.directory.path(), "two");
+        two.sign("login", proxy.url(), "ada").expect_success();
+        two.mount();
+        wait_until("the name is there", seconds(20), || names(&two.path("")) == ["file"]);
+        proxy.hold();
+        let mut file = File::open(two.path("file")).unwrap();
+        let reading = thread::spawn(move || {
+            let mut content = Vec::new();
+            file.read_to_end(&mut content).map(|_| content)
+        });
+        Self { two, proxy, reading, content, _fixture: fixture }
+    }
+
+    /// Kills the daemon. The next one has the kernel drop pages, which waits for the one that is being read.
+    fn kill_daemon(&self) {
+        let before = self.two.daemon().expect("a daemon serves");
+        self.two.kill_daemon();
+        let other = || self.two.daemon().filter(|daemon| *daemon != before);
         wait_until("another daemon serves", seconds(20), || other().is_some());
         wait_until("it has the kernel drop pages of which one is being read", seconds(20), || {
             other().is_some_and(|it| waits_for_a_page(it.as_raw_nonzero().get().cast_unsigned()))
         });
     }
-    assert!(!reading.is_finished());
-    proxy.release();
-    assert!(reading.join().unwrap() == content);
+}
+
+#[test]
+fn daemons_die_and_others_follow_while_the_kernel_waits_for_a_page() {
+    let scene = WaitingReader::new();
+    (0..3).for_each(|_| scene.kill_daemon());
+    assert!(!scene.reading.is_finished());
+    scene.proxy.release();
+    assert!(scene.reading.join().unwrap().unwrap() == scene.content);
+}
+
+#[test]
+fn programs_get_an_error_when_nobody_is_left_though_the_kernel_waits_for_a_page() {
+    let scene = WaitingReader::new();
+    scene.kill_daemon();
+    scene.two.kill();
+    wait_until("the reader has an answer", seconds(20), || scene.reading.is_finished());
+    assert!(scene.reading.join().unwrap().is_err());
+    scene.proxy.release();
+    scene.two.mount();
+    assert!(fs::read(scene.two.path("file")).unwrap() == scene.content);
 }

@@ -107,7 +107,7 @@ pub(crate) fn run() -> ExitCode {
     if arguments.first().is_some_and(|name| mount_helper::is_called_as(name)) {
         return mount_helper::run(&arguments);
     }
-    if let Some(exit) = arguments.first().and_then(|name| fuse::run_notifier_if_called(name)) {
+    if let Some(exit) = fuse::run_notifier_if_called(&arguments) {
         return exit;
     }
     let cli = Cli::parse_from(arguments);

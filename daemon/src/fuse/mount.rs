@@ -17,6 +17,7 @@ use crate::store::Invalidation;
 use crate::vfs::Vfs;
 
 use super::adapter::Adapter;
+use super::notifier::Told;
 use super::notify::{Kernel, News};
 use super::takeover::{self, Inherited, SessionRecord};
 
@@ -81,6 +82,8 @@ pub(crate) struct Options {
     pub writable: Writable,
     /// Options that the kernel applies itself ([`kernel_option`]).
     pub kernel: Vec<&'static str>,
+    /// Process that starts the next daemon when this one dies, if there is one.
+    pub keeper: Option<u32>,
 }
 
 /// Why a drive could not be mounted or unmounted.
@@ -147,7 +150,8 @@ impl Mount {
         let unmounter = inherited.is_none().then(|| Mutex::new(session.unmount_callable()));
         let device = session.as_fd().try_clone_to_owned().map_err(failed)?;
         kernel.mounted(&session.notifier());
-        let news = News::spread(&device, &vfs, invalidations).map_err(failed)?;
+        let told = Told { mountpoint: mountpoint.to_owned(), keeper: options.keeper };
+        let news = News::spread((&device, told), &vfs, invalidations).map_err(failed)?;
         if inherited.is_some() {
             takeover::begin_anew(&device);
         }

@@ -4,19 +4,28 @@
 //! in which a name is being made. Nothing interrupts it while it waits for them, so a daemon that is killed meanwhile cannot end
 //! before the request is answered, which only the next daemon could do, and that one waits for the state directory and its
 //! database. So another process tells the kernel, which has nothing but the session's descriptor and a socket. It ends with its
-//! daemon, or as soon as the kernel lets it.
+//! daemon, or as soon as the kernel lets it. If nobody is left who could start the next daemon, it ends the session, which the
+//! kernel would keep as long as this process has its descriptor.
 //!
 //! Over the socket go packets, one for each notification: forth its number and what changed, back its number once it is done.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, parent_id};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::mount::UnmountFlags;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{recv, send, socketpair};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Ino, Invalidation};
@@ -27,8 +36,13 @@ const NAME: &str = "miaofs-notifier";
 const THIS_PROGRAM: &str = "/proc/self/exe";
 /// Threads that tell: so many may wait before another notification has to.
 const THREADS: usize = 8;
+/// Pause between looks for whether they have ended, once the daemon has.
+const STEP: Duration = Duration::from_millis(100);
 /// Bytes of a packet at the most: those of a name are numbers in JSON.
 const PACKET_MAX: usize = 4096;
+
+/// Files that tell of sessions, and end them.
+const CONNECTIONS: &str = "/sys/fs/fuse/connections";
 
 /// Codes of notifications (`enum fuse_notify_code` of the kernel).
 const INVALIDATE_INODE: i32 = 2;
@@ -45,6 +59,15 @@ struct Packet {
     what: Invalidation,
 }
 
+/// The session that a process tells of.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    /// Where it is mounted.
+    pub(super) mountpoint: PathBuf,
+    /// Process that starts the next daemon when this one dies, if there is one.
+    pub(super) keeper: Option<u32>,
+}
+
 /// The process, to its daemon.
 #[derive(Debug)]
 pub(super) struct NotifierProcess {
@@ -57,11 +80,12 @@ impl NotifierProcess {
     ///
     /// # Errors
     /// Those of the system.
-    pub(super) fn start(device: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(super) fn start(device: BorrowedFd<'_>, told: &Told) -> io::Result<Self> {
         let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
         let (socket, its_socket) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
         let mut command = Command::new(THIS_PROGRAM);
-        command.arg0(NAME).stdin(its_socket).stdout(device.try_clone_to_owned()?);
+        command.arg0(NAME).arg(&told.mountpoint).args(told.keeper.map(|it| it.to_string()));
+        command.stdin(its_socket).stdout(device.try_clone_to_owned()?);
         // A terminal's Ctrl-C is for the daemon, which has something to tell until it ends.
         command.stderr(Stdio::null()).process_group(0);
         Ok(Self { socket, child: command.spawn()? })
@@ -97,7 +121,8 @@ impl NotifierProcess {
 }
 
 /// Runs as this process if the program was started for that.
-pub(crate) fn run_if_called(name: &OsStr) -> Option<ExitCode> {
+pub(crate) fn run_if_called(arguments: &[OsString]) -> Option<ExitCode> {
+    let [name, mountpoint, keeper @ ..] = arguments else { return None };
     if name != NAME {
         return None;
     }
@@ -106,14 +131,78 @@ pub(crate) fn run_if_called(name: &OsStr) -> Option<ExitCode> {
         // SAFETY: nothing of this process runs in a handler of a signal, before or after.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    let _unnamed = std::fs::write("/proc/self/comm", NAME);
-    let (socket, device) = (io::stdin(), io::stdout());
-    thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| tell_all(socket.as_fd(), device.as_fd()));
-        }
-    });
+    let _unnamed = fs::write("/proc/self/comm", NAME);
+    let keeper = keeper.first().and_then(|keeper| keeper.to_str()?.parse().ok());
+    serve(Path::new(mountpoint), Process::of(parent_id()), keeper.and_then(Process::of));
     Some(ExitCode::SUCCESS)
+}
+
+/// A process that may end.
+struct Process(OwnedFd);
+
+impl Process {
+    /// The process of a number, if there is one.
+    fn of(number: u32) -> Option<Self> {
+        let number = Pid::from_raw(number.cast_signed())?;
+        pidfd_open(number, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    /// Waits until it has ended, for so long at the most, or for ever; true if it has.
+    fn ends_within(&self, limit: Option<Duration>) -> bool {
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        let mut polled = [PollFd::new(&self.0, PollFlags::IN)];
+        poll(&mut polled, limit.as_ref()).is_ok_and(|ended| ended > 0)
+    }
+}
+
+/// Tells the kernel what the daemon says, until that has ended and nothing is left to be told.
+fn serve(mountpoint: &Path, daemon: Option<Process>, keeper: Option<Process>) {
+    let (busy, ended) = mpsc::channel::<()>();
+    for _ in 0..THREADS {
+        let busy = busy.clone();
+        thread::spawn(move || {
+            tell_all(io::stdin().as_fd(), io::stdout().as_fd());
+            drop(busy);
+        });
+    }
+    drop(busy);
+    // A signal may end the wait before.
+    while daemon.as_ref().is_some_and(|it| !it.ends_within(None)) {}
+    while ended.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
+        if keeper.as_ref().is_none_or(|it| it.ends_within(Some(Duration::ZERO))) {
+            end_session(mountpoint);
+        }
+    }
+}
+
+/// Has the kernel answer all requests of a session with an error: by its file for whoever has mounted it, else as root.
+fn end_session(mountpoint: &Path) {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let file =
+        connection(&mounts, mountpoint).map(|number| format!("{CONNECTIONS}/{number}/abort"));
+    if file.is_none_or(|file| fs::write(file, "1").is_err()) {
+        let _busy_or_forbidden = rustix::mount::unmount(mountpoint, UnmountFlags::FORCE);
+    }
+}
+
+/// Number of the connection of the last mount at a path, by the lines of proc_pid_mountinfo(5).
+fn connection<'m>(mounts: &'m str, mountpoint: &Path) -> Option<&'m str> {
+    let path = escaped(mountpoint.as_os_str());
+    let mount = |line: &'m str| {
+        let mut fields = line.split(' ').skip(2);
+        let (device, place) = (fields.next()?, fields.nth(1)?);
+        (place == path).then(|| device.split_once(':')).flatten()
+    };
+    mounts.lines().rev().find_map(mount).map(|(_, number)| number)
+}
+
+/// A path as it stands in the list of mounts.
+fn escaped(path: &OsStr) -> String {
+    let byte = |byte: &u8| match byte {
+        b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
+        other => vec![*other],
+    };
+    String::from_utf8_lossy(&path.as_bytes().iter().flat_map(byte).collect::<Vec<_>>()).into_owned()
 }
 
 /// Tells the kernel what comes over the socket until that is closed.
@@ -213,6 +302,16 @@ mod tests {
         assert_eq!(message[32..], *b"name\0");
         assert_eq!(deletion(Ino(7), Ino(8), b"name").len(), 16 + 24 + 5);
         assert_eq!(inode(Ino(7), -1)[24..32], [255; 8]);
+    }
+
+    #[test]
+    fn the_connection_of_a_mount_is_found_by_its_path() {
+        let mounts = "40 27 0:39 / /a/one rw - fuse.miaofs x rw\n\
+                      41 27 0:41 / /a/one\\040more rw - fuse.miaofs x rw\n\
+                      42 27 0:42 / /a/one rw - fuse.miaofs x rw\n";
+        assert_eq!(connection(mounts, Path::new("/a/one")), Some("42"));
+        assert_eq!(connection(mounts, Path::new("/a/one more")), Some("41"));
+        assert_eq!(connection(mounts, Path::new("/a")), None);
     }
 
     #[test]

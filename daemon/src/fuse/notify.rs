@@ -15,7 +15,7 @@ use std::time::Duration;
 use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::notifier::NotifierProcess;
+use super::notifier::{NotifierProcess, Told};
 use crate::store::{Ino, Invalidation};
 use crate::vfs::{ModeEffect, Vfs};
 
@@ -60,6 +60,7 @@ impl Kernel {
 #[derive(Debug)]
 pub(super) struct News {
     device: OwnedFd,
+    told: Told,
     vfs: Weak<Vfs>,
     state: Mutex<State>,
 }
@@ -79,14 +80,15 @@ impl News {
     /// # Errors
     /// Those of the system.
     pub(super) fn spread(
-        device: &impl AsFd,
+        (device, told): (&impl AsFd, Told),
         vfs: &Arc<Vfs>,
         mut invalidations: UnboundedReceiver<Invalidation>,
     ) -> io::Result<Arc<Self>> {
         let device = device.as_fd().try_clone_to_owned()?;
-        let process = Arc::new(NotifierProcess::start(device.as_fd())?);
+        let process = Arc::new(NotifierProcess::start(device.as_fd(), &told)?);
         let state = State { process: Arc::clone(&process), last: 0, waiting: BTreeMap::new() };
-        let news = Arc::new(Self { device, vfs: Arc::downgrade(vfs), state: Mutex::new(state) });
+        let news =
+            Arc::new(Self { device, told, vfs: Arc::downgrade(vfs), state: Mutex::new(state) });
         news.follow(process)?;
         let telling = Arc::clone(&news);
         thread::Builder::new().name("notify".to_owned()).spawn(move || {
@@ -156,7 +158,7 @@ impl News {
     }
 
     fn replace_process(self: &Arc<Self>) -> io::Result<()> {
-        let process = Arc::new(NotifierProcess::start(self.device.as_fd())?);
+        let process = Arc::new(NotifierProcess::start(self.device.as_fd(), &self.told)?);
         let (ended, waiting) = {
             let mut state = self.lock();
             (mem::replace(&mut state.process, Arc::clone(&process)), state.waiting.clone())

@@ -59,8 +59,10 @@ pub(super) fn work_while(
                 scope.spawn(move || writer.work(mount, || ended.load(Ordering::Relaxed)))
             })
             .collect();
+        // Also when the trouble panics: nobody could wait for them.
+        let ending = End(&ended);
         trouble(torture);
-        ended.store(true, Ordering::Relaxed);
+        drop(ending);
         works.into_iter().map(|work| work.join().unwrap()).collect()
     });
     let seed = torture.report.seed;
@@ -74,6 +76,15 @@ pub(super) fn work_while(
         worked.unanswered
     });
     unanswered.collect()
+}
+
+/// Has the programs end when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The same where no daemon may seem to be gone: an operation that was not answered counts as lost.

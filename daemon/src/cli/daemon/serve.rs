@@ -112,7 +112,7 @@ async fn serve(
         Engine::start(Arc::clone(store), client, engine_settings(plan, settings, &account));
     let state = session_state(supervisor, inherited.as_ref());
     let vfs = Vfs::new(Arc::clone(store), engine.clone(), vfs_settings(plan, state));
-    let options = fuse_options(plan, &account);
+    let options = fuse_options(plan, &account, supervisor);
     let session = (inherited, Handle::current());
     let mounted = Mount::start(vfs, invalidations, &plan.mountpoint, &options, session);
     let result = match mounted {
@@ -243,11 +243,12 @@ fn vfs_settings(plan: &MountPlan, session: vfs::SessionState) -> vfs::MountSetti
     }
 }
 
-fn fuse_options(plan: &MountPlan, account: &Account) -> fuse::Options {
+fn fuse_options(plan: &MountPlan, account: &Account, supervisor: &SupervisorLink) -> fuse::Options {
     fuse::Options {
         source: plan.options.source.clone().unwrap_or_else(|| account.server.clone()),
         audience: plan.options.audience.unwrap_or_default(),
         writable: plan.options.writable.unwrap_or_default(),
         kernel: plan.options.kernel.clone(),
+        keeper: supervisor.exists().then(std::os::unix::process::parent_id),
     }
 }
