@@ -130,7 +130,12 @@ impl<'t> ChangeBatch<'t> {
 
     /// A node that is not known here.
     fn insert_new(&mut self, node: &files::Node, state: &NodeState) -> Result<(), Error> {
-        if let Some(matching_local) = self.matching_local(node, state)? {
+        let matching_local = self.matching_local(node, state)?;
+        // Others that were brought forward for it may wait in a row for it.
+        if let Some(waiting) = self.tree.by_id(node.id)? {
+            return self.take(waiting, node, state);
+        }
+        if let Some(matching_local) = matching_local {
             return self.adopt(matching_local, node, state);
         }
         let ino = self.tree.next_ino()?;

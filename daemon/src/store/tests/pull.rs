@@ -109,6 +109,37 @@ fn who_made_way_for_what_a_restored_server_has_lost_has_its_name_again() {
 }
 
 #[test]
+fn a_directory_comes_back_though_others_of_the_batch_wait_for_it_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (gone, inside, moved) = (NodeId::random(), NodeId::random(), NodeId::random());
+    let directory = |at| Some(state(Kind::Directory, &[at]));
+    let before = [
+        node(gone, 1, directory((NodeId::ROOT, "gone"))),
+        node(inside, 2, directory((NodeId::ROOT, "inside"))),
+        node(moved, 3, directory((NodeId::ROOT, "moved"))),
+    ];
+    store.apply(&before, &NEVER, 3).unwrap();
+    store.change(|change| change.unlink(Ino::ROOT, b"gone")).unwrap();
+    let root = Ino::ROOT;
+    store.change(|change| change.rename((root, b"moved"), (root, b"taken"))).unwrap();
+    // Each has to make way for, or to be in, the next one.
+    let after = [
+        node(gone, 4, directory((inside, "gone"))),
+        node(inside, 5, directory((NodeId::ROOT, "taken"))),
+        node(moved, 6, directory((gone, "moved"))),
+    ];
+    let rules = Rules { node: &|_, _| Resolution::TakeRemote, ..NEVER };
+    store.apply(&after, &rules, 6).unwrap();
+    let at = |parent, name: &str| entry(&store, parent, name);
+    let inside_at = at(Ino::ROOT, "taken").unwrap();
+    assert_eq!(Some(inside_at), ino_of(&store, inside));
+    let gone_at = at(inside_at, "gone").unwrap();
+    assert_eq!(Some(gone_at), ino_of(&store, gone));
+    assert_eq!(at(gone_at, "moved"), ino_of(&store, moved));
+}
+
+#[test]
 fn a_new_content_keeps_the_chunks_that_are_equal() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
