@@ -199,7 +199,7 @@ impl Device {
     /// The process that serves the mount: the one of ours that has the FUSE device open.
     pub(crate) fn daemon(&self) -> Option<Pid> {
         self.processes().into_iter().find(|process| {
-            if is_supervisor(*process) {
+            if is_supervisor(*process) || is_notifier(*process) {
                 return false;
             }
             let folder = format!("/proc/{}/fd", process.as_raw_nonzero());
@@ -252,6 +252,12 @@ fn is_supervisor(process: Pid) -> bool {
     let words = std::fs::read(path).unwrap_or_default();
     let has = |it: &[u8]| words.split(|byte| *byte == 0).any(|word| word == it);
     has(b"--foreground") && !has(b"--report-readiness")
+}
+
+/// True for the process that tells the kernel for a daemon, and may outlive it.
+fn is_notifier(process: Pid) -> bool {
+    let path = format!("/proc/{}/cmdline", process.as_raw_nonzero());
+    std::fs::read(path).is_ok_and(|words| words.starts_with(b"miaofs-notifier\0"))
 }
 
 /// Runs a command with its output in files beside `output`; panics when it takes too long.

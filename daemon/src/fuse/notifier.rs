@@ -14,7 +14,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::{CommandExt, parent_id};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -51,7 +51,7 @@ const DELETE: i32 = 6;
 /// Bytes of the header of each.
 const HEADER: usize = 16;
 /// Offset that leaves the pages alone and invalidates attributes only.
-const ATTRIBUTES_ONLY: i64 = -1;
+pub(super) const ATTRIBUTES_ONLY: i64 = -1;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Packet {
@@ -84,7 +84,9 @@ impl NotifierProcess {
         let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
         let (socket, its_socket) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
         let mut command = Command::new(THIS_PROGRAM);
-        command.arg0(NAME).arg(&told.mountpoint).args(told.keeper.map(|it| it.to_string()));
+        command.arg0(NAME).arg(&told.mountpoint);
+        let daemon = std::process::id();
+        command.args([daemon].into_iter().chain(told.keeper).map(|process| process.to_string()));
         command.stdin(its_socket).stdout(device.try_clone_to_owned()?);
         // A terminal's Ctrl-C is for the daemon, which has something to tell until it ends.
         command.stderr(Stdio::null()).process_group(0);
@@ -122,7 +124,7 @@ impl NotifierProcess {
 
 /// Runs as this process if the program was started for that.
 pub(crate) fn run_if_called(arguments: &[OsString]) -> Option<ExitCode> {
-    let [name, mountpoint, keeper @ ..] = arguments else { return None };
+    let [name, mountpoint, processes @ ..] = arguments else { return None };
     if name != NAME {
         return None;
     }
@@ -132,8 +134,9 @@ pub(crate) fn run_if_called(arguments: &[OsString]) -> Option<ExitCode> {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     let _unnamed = fs::write("/proc/self/comm", NAME);
-    let keeper = keeper.first().and_then(|keeper| keeper.to_str()?.parse().ok());
-    serve(Path::new(mountpoint), Process::of(parent_id()), keeper.and_then(Process::of));
+    let process = |at: usize| Process::of(processes.get(at)?.to_str()?.parse().ok()?);
+    // A daemon that has gone already is none: the parent is another process then.
+    serve(Path::new(mountpoint), process(0), process(1));
     Some(ExitCode::SUCCESS)
 }
 

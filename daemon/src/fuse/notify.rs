@@ -15,7 +15,7 @@ use std::time::Duration;
 use fuser::{INodeNo, Notifier};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::notifier::{NotifierProcess, Told};
+use super::notifier::{ATTRIBUTES_ONLY, NotifierProcess, Told};
 use crate::store::{Ino, Invalidation};
 use crate::vfs::{ModeEffect, Vfs};
 
@@ -24,9 +24,6 @@ const FORGOTTEN: usize = 1000;
 
 /// Pause before another process is started when that failed.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
-
-/// A negative offset leaves the pages alone and invalidates attributes only.
-const ATTRIBUTES_ONLY: i64 = -1;
 
 /// The kernel, once it has mounted us: for what a request changes without the kernel expecting it.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +115,7 @@ impl News {
         Ok(())
     }
 
-    fn tell(self: &Arc<Self>, what: Invalidation) {
+    fn tell(&self, what: Invalidation) {
         let (process, number) = {
             let mut state = self.lock();
             state.last += 1;
