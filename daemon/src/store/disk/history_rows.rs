@@ -88,10 +88,16 @@ fn seen_at(db: &Database, seq: u64) -> Result<Option<CommitId>, Error> {
     Ok(found.map(|seen| seen.id))
 }
 
-/// The newest commit that is remembered and that the cursor has not come to.
-pub(crate) fn seen_after(db: &Database, seq: u64) -> Result<Option<SeenCommit>, Error> {
-    let last = "SELECT seq, id FROM seen_commits WHERE seq > ?1 ORDER BY seq DESC LIMIT 1";
-    Ok(db.0.prepare_cached(last)?.query_row([seq as i64], seen_of).optional()?)
+/// The newest commit that is remembered of those after one number, up to another.
+pub(crate) fn seen_between(
+    db: &Database,
+    after: u64,
+    until: u64,
+) -> Result<Option<SeenCommit>, Error> {
+    let last =
+        "SELECT seq, id FROM seen_commits WHERE seq > ?1 AND seq <= ?2 ORDER BY seq DESC LIMIT 1";
+    let [after, until] = [after, until].map(|seq| i64::try_from(seq).unwrap_or(i64::MAX));
+    Ok(db.0.prepare_cached(last)?.query_row([after, until], seen_of).optional()?)
 }
 
 /// Forgets the commits after a number, which are of another history.

@@ -30,7 +30,13 @@ impl Store {
     /// of that history.
     pub(crate) fn seen_ahead(&self) -> Result<Option<SeenCommit>, Error> {
         let tree = self.tree();
-        history_rows::seen_after(&tree.db, tree.cursor.seq)
+        history_rows::seen_between(&tree.db, tree.cursor.seq, u64::MAX)
+    }
+
+    /// The newest of those that the cursor comes to when it goes to `seq`.
+    pub(crate) fn seen_until(&self, seq: u64) -> Result<Option<SeenCommit>, Error> {
+        let tree = self.tree();
+        history_rows::seen_between(&tree.db, tree.cursor.seq, seq)
     }
 
     /// The commits that the cursor has been at, by rising number; fewer of those that are long ago.
@@ -145,13 +151,12 @@ impl ChangeBatch<'_> {
         Ok(true)
     }
 
-    /// The server has lost what is here: it is sent again, in place of what the server has. The base stays what both sides
-    /// had before, as another device may send just that.
+    /// The server has lost what is here: it is sent again, in place of what the server has. That is the base from now on: what
+    /// goes back to where the server has it must find it there, and another device may change it before this one has sent
+    /// what was lost.
     pub(super) fn send_again(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
-        let record = self.tree.edit_and_bump(ino)?;
-        record.base_version = node.version;
-        record.in_flight = None;
-        Ok(())
+        self.set_base(ino, node)?;
+        self.tree.edit_and_bump(ino).map(drop)
     }
 
     /// Makes nodes that the server lacks such as it never had.

@@ -3,6 +3,7 @@
 mod content;
 mod copies;
 mod feed;
+mod history;
 mod holes;
 mod journal;
 mod local;

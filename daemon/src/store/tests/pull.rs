@@ -44,7 +44,7 @@ pub(super) fn with_content(mut state: NodeState, bytes: &[u8]) -> NodeState {
     state
 }
 
-fn ino_of(store: &Store, id: NodeId) -> Option<Ino> {
+pub(super) fn ino_of(store: &Store, id: NodeId) -> Option<Ino> {
     store.view(|view| view.by_id(id)).unwrap()
 }
 
@@ -82,30 +82,6 @@ fn two_nodes_may_swap_their_names() {
     store.apply(&[node(a, 3, at("b"))], &NEVER, 3).unwrap();
     store.apply(&[node(b, 3, at("a"))], &NEVER, 4).unwrap();
     assert_eq!((entry(&store, Ino::ROOT, "b"), entry(&store, Ino::ROOT, "a")), (ino_a, ino_b));
-}
-
-#[test]
-fn who_made_way_for_what_a_restored_server_has_lost_has_its_name_again() {
-    for names in [&["a"][..], &["a", "b"]] {
-        let dir = tempfile::tempdir().unwrap();
-        let store = open(dir.path());
-        let (old, new) = (NodeId::random(), NodeId::random());
-        let entries: Vec<_> = names.iter().map(|name| (NodeId::ROOT, *name)).collect();
-        let shown = node(old, 1, Some(state(Kind::File, &entries)));
-        store.apply(std::slice::from_ref(&shown), &NEVER, 1).unwrap();
-        let taking = state(Kind::File, &[(NodeId::ROOT, "a")]);
-        store.apply(&[node(new, 2, Some(taking))], &NEVER, 2).unwrap();
-        assert_eq!(entry(&store, Ino::ROOT, "a"), ino_of(&store, new));
-
-        store.begin_comparison(1).unwrap();
-        store.apply(&[shown], &NEVER, 1).unwrap();
-        store.end_comparison(&NEVER).unwrap();
-        assert_eq!(entry(&store, Ino::ROOT, "a"), ino_of(&store, old), "of {names:?}");
-        let kept = entry(&store, Ino::ROOT, "a (conflict)").expect("nothing is lost");
-        assert_eq!(Some(kept), ino_of(&store, new));
-        let dirty = store.dirty_nodes(Ino(0), 10).unwrap();
-        assert_eq!(dirty.iter().map(|node| node.ino).collect::<Vec<_>>(), [kept]);
-    }
 }
 
 #[test]

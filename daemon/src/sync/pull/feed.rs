@@ -8,11 +8,9 @@ use std::sync::Arc;
 
 use miaofs::client::{self, Retry};
 use miaofs::protocol::changes::ChangesQuery;
-use miaofs::protocol::files;
+use miaofs::protocol::files::{self, SeenCommit};
 
-use super::history::{
-    FeedError, begin_comparison, check_ahead, end_comparison, is_of_another_history,
-};
+use super::history::{FeedError, begin_comparison, check, end_comparison, is_of_another_history};
 use super::resolve::apply_nodes;
 use crate::store::Cursor;
 use crate::sync::core::Core;
@@ -80,33 +78,14 @@ async fn follow(
     // Looked up before the server is asked, whose answer may be older than what a commit tells meanwhile.
     let ahead = core.with_store(|store| store.seen_ahead()).await?;
     let mut pages = Pages { client, core, is_comparing, cursor: since, head: since.seq };
-    let nodes = match pages.collect(wait).await {
-        Err(error) if is_of_another_history(&error) => {
+    match pages.follow(ahead, wait).await {
+        Err(FeedError::Client(error)) if is_of_another_history(&error) => {
             begin_comparison(core, client, &error).await?;
             return Ok(FeedState::Behind);
         }
-        collected => collected?,
-    };
+        followed => followed?,
+    }
     let Pages { cursor, head, .. } = pages;
-    if let Some(ahead) = ahead
-        && let Err(error) = check_ahead(client, ahead, (cursor, head)).await
-    {
-        if !is_of_another_history(&error) {
-            return Err(error.into());
-        }
-        begin_comparison(core, client, &error).await?;
-        return Ok(FeedState::Behind);
-    }
-    if !nodes.is_empty() || cursor != since {
-        // From here on a doubt must not interrupt: applying runs to its end on its own.
-        let applying = Arc::clone(core);
-        let applied = tokio::spawn(async move {
-            let _reconciling = applying.reconcile.lock().await;
-            apply_nodes(&applying, nodes, Some(cursor)).await
-        });
-        applied.await.expect("applying changes does not panic")?;
-        core.drive_changed.notify_one();
-    }
     if cursor.seq < head {
         return Ok(FeedState::Behind);
     }
@@ -123,7 +102,7 @@ async fn follow(
 /// Pages of the feed, asked for one after the other.
 struct Pages<'c> {
     client: &'c client::Client,
-    core: &'c Core,
+    core: &'c Arc<Core>,
     /// Deleted nodes are wanted from the beginning, too.
     is_comparing: bool,
     cursor: Cursor,
@@ -131,6 +110,33 @@ struct Pages<'c> {
 }
 
 impl Pages<'_> {
+    /// Asks for the nodes of all pages up to the head, or until there are many, and applies them, unless the drive lacks a commit
+    /// that this device knows of by its own: `ahead` is the newest before the drive is asked.
+    async fn follow(&mut self, ahead: Option<SeenCommit>, wait: u64) -> Result<(), FeedError> {
+        let since = self.cursor;
+        let nodes = self.collect(wait).await?;
+        if let Some(ahead) = ahead.filter(|ahead| ahead.seq > self.head) {
+            check(self.client, ahead).await?;
+        }
+        if nodes.is_empty() && self.cursor == since {
+            return Ok(());
+        }
+        // From here on a doubt must not interrupt: applying runs to its end on its own.
+        let (core, client, cursor) = (Arc::clone(self.core), self.client.clone(), self.cursor);
+        let applying = async move {
+            let _reconciling = core.reconcile.lock().await;
+            let passed = core.with_store(move |store| store.seen_until(cursor.seq)).await?;
+            if let Some(passed) = passed.filter(|passed| cursor.seen() != Some(*passed)) {
+                check(&client, passed).await?;
+            }
+            apply_nodes(&core, nodes, Some(cursor)).await?;
+            Ok::<_, FeedError>(())
+        };
+        tokio::spawn(applying).await.expect("applying changes does not panic")?;
+        self.core.drive_changed.notify_one();
+        Ok(())
+    }
+
     /// The nodes of all pages up to the head, or until there are many.
     async fn collect(&mut self, wait: u64) -> Result<Vec<files::Node>, client::Error> {
         let mut nodes = self.next(wait).await?;

@@ -12,7 +12,7 @@ use miaofs::protocol::files::SeenCommit;
 use miaofs::protocol::problem::Code;
 
 use super::resolve::with_rules;
-use crate::store::{self, Cursor};
+use crate::store;
 use crate::sync::core::Core;
 
 /// Why changes were not applied.
@@ -29,20 +29,12 @@ pub(crate) fn is_of_another_history(error: &client::Error) -> bool {
     matches!(error.code(), Some(Code::AnotherHistory | Code::CommitForgotten))
 }
 
-/// Makes sure that the drive has a commit of ours that the cursor had not come to, now that it comes to `cursor` in a drive with
-/// this head.
+/// Makes sure that a commit of which we know is one of the drive.
 ///
 /// # Errors
-/// One that [`is_of_another_history`] knows when it has not; those of the client.
-pub(super) async fn check_ahead(
-    client: &client::Client,
-    ahead: SeenCommit,
-    (cursor, head): (Cursor, u64),
-) -> Result<(), client::Error> {
-    if cursor.seen() == Some(ahead) || cursor.seq < ahead.seq && ahead.seq <= head {
-        return Ok(());
-    }
-    match client.changes(&query_of(ahead)).await {
+/// One that [`is_of_another_history`] knows when it is not; those of the client.
+pub(super) async fn check(client: &client::Client, seen: SeenCommit) -> Result<(), client::Error> {
+    match client.changes(&query_of(seen)).await {
         Err(error) if error.code() == Some(Code::CommitForgotten) => Ok(()),
         answer => answer.map(drop),
     }

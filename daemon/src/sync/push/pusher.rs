@@ -230,6 +230,10 @@ impl Pusher {
         let mut parts = vec![nodes];
         while let Some(nodes) = parts.pop() {
             let _reconciling = core.reconcile.lock().await;
+            if !*core.caught_up.borrow() {
+                // The feed has found another history meanwhile: everything is compared first.
+                return Ok(());
+            }
             let revisions: Vec<Revision> = nodes.iter().map(|_| Revision::random()).collect();
             let pushes: Vec<(Ino, Revision)> =
                 nodes.iter().map(|node| node.ino).zip(revisions.iter().copied()).collect();
