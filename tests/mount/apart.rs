@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::bases::wrong_bases;
 use crate::conflicts::contents;
 use crate::filesystem::random::{Random, seed_of_this_run, sequences};
+use crate::harness::api::Api;
 use crate::harness::device::Device;
 use crate::harness::scratch;
 use crate::harness::server::Server;
@@ -54,10 +56,10 @@ impl Devices {
         }
     }
 
-    /// True once all devices are equal and have nothing left to send; false when that takes too long.
+    /// True once all devices are equal, have nothing left to send, and know what the server has; false when that takes too long.
     fn settle(&self) -> bool {
-        let start = Instant::now();
-        while !self.is_settled() {
+        let (start, server) = (Instant::now(), self.server.sign_in("ada"));
+        while !self.is_settled(&server) {
             if start.elapsed() > SETTLED {
                 return false;
             }
@@ -66,10 +68,11 @@ impl Devices {
         true
     }
 
-    fn is_settled(&self) -> bool {
+    fn is_settled(&self, server: &Api) -> bool {
         let first = self.all[0].path("");
         self.all.iter().all(|device| device.status()["pending_nodes"] == 0)
             && self.all.iter().all(|device| difference(&first, &device.path("")).is_empty())
+            && self.all.iter().all(|device| wrong_bases(device, server).is_empty())
     }
 
     /// Has the devices see the server again: one after the other in any order, or at once; one of them may be killed.
@@ -180,7 +183,7 @@ pub(crate) struct Worked {
     pub operations: u64,
     /// Daemons that were killed.
     pub kills: u64,
-    /// True if the devices are equal and have nothing left to send.
+    /// True if the devices are equal, have nothing left to send, and know what the server has.
     pub is_settled: bool,
     /// Texts that were written, that nobody gave up, and that are nowhere.
     pub lost: Vec<String>,
@@ -223,9 +226,10 @@ impl Apart {
 
     /// State of all devices, and how they differ.
     pub(crate) fn told(&self) -> String {
+        let server = self.devices.server.sign_in("ada");
         let of = |device: &Device| {
             let apart = difference(&self.devices.all[0].path(""), &device.path(""));
-            format!("{:#}\n{apart}\n", device.status())
+            format!("{:#}\n{apart}\n{}\n", device.status(), wrong_bases(device, &server))
         };
         self.devices.all.iter().map(of).collect()
     }

@@ -9,6 +9,7 @@ mod harness;
 
 mod acls;
 mod apart;
+mod bases;
 mod caching;
 mod callers;
 mod commands;
