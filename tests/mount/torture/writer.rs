@@ -12,7 +12,7 @@ use crate::filesystem::compare::{Difference, inspect};
 use crate::filesystem::disk::Disk;
 use crate::filesystem::generate::{Habits, Rights, continued};
 use crate::filesystem::model::Model;
-use crate::filesystem::operation::Operation;
+use crate::filesystem::operation::{Allocation, Operation};
 use crate::filesystem::random::Random;
 
 /// Operations after which a program closes all that it has open, and begins others.
@@ -176,22 +176,53 @@ fn is_gone(answer: &Answer) -> bool {
     matches!(answer, Err(Errno::NOTCONN | Errno::CONNABORTED))
 }
 
-/// States that an operation leaves when it was begun only: the kernel cuts a write at the ends of pages.
+/// States that an operation leaves when it was begun only.
 fn in_part(operation: &Operation, before: &Model) -> Vec<Model> {
-    let Operation::Write { handle, offset, length, fill } = *operation else { return Vec::new() };
-    let size = match before.clone().apply(&Operation::StatHandle { handle }) {
-        Expected::Exactly(Ok(Value::Stat(stat))) => stat.size,
-        _ => 0,
-    };
+    match *operation {
+        Operation::Write { handle, offset, length, fill } => {
+            write_in_part(before, handle, (offset, length, fill))
+        }
+        Operation::Allocate { handle, what: Allocation::Punch | Allocation::Zero, .. } => {
+            zeros_in_part(operation, before, handle)
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The kernel cuts a write at the ends of pages.
+fn write_in_part(
+    before: &Model,
+    handle: usize,
+    (offset, length, fill): (u64, usize, u8),
+) -> Vec<Model> {
+    let size = size_of(before, handle);
     // One that appends begins at the end, wherever the operation says.
     let cuts = [offset, size].into_iter().flat_map(|start| {
         let first = PAGE - (start as usize) % PAGE;
         (first..length).step_by(PAGE)
     });
-    let state = |length| {
-        let mut state = before.clone();
-        state.apply(&Operation::Write { handle, offset, length, fill });
-        state
-    };
+    let state = |length| after(before, [Operation::Write { handle, offset, length, fill }]);
     cuts.map(state).collect()
+}
+
+/// Times change before bytes become zeros, and those before a file grows.
+fn zeros_in_part(operation: &Operation, before: &Model, handle: usize) -> Vec<Model> {
+    let (offset, length, what) = (0, 1, Allocation::ReserveKeepingSize);
+    let touched = after(before, [Operation::Allocate { handle, offset, length, what }]);
+    let size = size_of(before, handle);
+    let zeros = after(before, [operation.clone(), Operation::Resize { handle, size }]);
+    vec![touched, zeros]
+}
+
+fn size_of(model: &Model, handle: usize) -> u64 {
+    match model.clone().apply(&Operation::StatHandle { handle }) {
+        Expected::Exactly(Ok(Value::Stat(stat))) => stat.size,
+        _ => 0,
+    }
+}
+
+fn after<const N: usize>(before: &Model, operations: [Operation; N]) -> Model {
+    let mut state = before.clone();
+    operations.iter().for_each(|operation| drop(state.apply(operation)));
+    state
 }
