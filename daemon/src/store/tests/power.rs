@@ -17,6 +17,8 @@ use super::*;
 const SIZE: u64 = 2 * CHUNK_SIZE + 100_000;
 /// Bytes of the disk.
 const DISK_SIZE: u64 = 96 << 20;
+/// Bytes that it writes at once at the least.
+const BLOCK: u64 = 1024;
 
 /// An ext4 in an image, mounted. Its own timer writes nothing while a test runs.
 struct Disk {
@@ -28,7 +30,9 @@ impl Disk {
         let disk = Self { dir: tempfile::tempdir().unwrap() };
         File::create(disk.image()).unwrap().set_len(DISK_SIZE).unwrap();
         let owner = format!("root_owner={}:{}", geteuid().as_raw(), getegid().as_raw());
-        run(Command::new("/usr/sbin/mkfs.ext4").args(["-q", "-F", "-E", &owner]).arg(disk.image()));
+        let block = BLOCK.to_string();
+        let options = ["-q", "-F", "-b", &block, "-E", &owner];
+        run(Command::new("/usr/sbin/mkfs.ext4").args(options).arg(disk.image()));
         disk.mounted()
     }
 

@@ -6,8 +6,6 @@ use super::super::random::Random;
 use super::super::torture::Torture;
 use super::*;
 
-/// Bytes that the disk below writes at once at the least.
-const PAGE: u64 = 4096;
 /// States of a file that are remembered; then it is synced.
 const STATES_MAX: usize = 16;
 
@@ -94,18 +92,18 @@ impl Written {
         }
     }
 
-    /// True of the sizes since it was safe, and of growth that came to the disk in part: page by page, as the disk below writes.
+    /// True of the sizes since it was safe, and of growth that came to the disk in part: block by block, as the disk below writes.
     fn may_have_size(&self, size: u64) -> bool {
         let sizes: Vec<u64> = self.states.iter().map(|state| state.len() as u64).collect();
         let in_part = |sizes: &[u64]| sizes[0] < size && size < sizes[1];
-        sizes.contains(&size) || size.is_multiple_of(PAGE) && sizes.windows(2).any(in_part)
+        sizes.contains(&size) || size.is_multiple_of(BLOCK) && sizes.windows(2).any(in_part)
     }
 
-    /// True of a content if this state was the last one that it was cut to: behind its end there are pages of later states, or
+    /// True of a content if this state was the last one that it was cut to: behind its end there are blocks of later states, or
     /// zeros where those have not come to the disk.
     fn may_have_been_cut_to(&self, number: usize, found: &[u8]) -> bool {
-        let page_is_right = |(page, found): (usize, &[u8])| {
-            let start = page * PAGE as usize;
+        let block_is_right = |(block, found): (usize, &[u8])| {
+            let start = block * BLOCK as usize;
             let is_in = |states: &[Vec<u8>]| {
                 states.iter().any(|it| it.get(start..start + found.len()) == Some(found))
             };
@@ -116,7 +114,7 @@ impl Written {
                 || kept[..length] == found[..length]
                     && found[length..].iter().all(|byte| *byte == 0)
         };
-        found.chunks(PAGE as usize).enumerate().all(page_is_right)
+        found.chunks(BLOCK as usize).enumerate().all(block_is_right)
     }
 
     /// Compares with what is there after a loss of power.
