@@ -76,6 +76,8 @@ impl<'t> ChangeBatch<'t> {
         }
         batch.break_cycles()?;
         batch.delete_pending_dirs()?;
+        // What came back may be where another device put what it is in below it.
+        batch.break_cycles()?;
         Ok(batch.applied)
     }
 
@@ -382,7 +384,11 @@ impl<'t> ChangeBatch<'t> {
             None if !name.is_empty() => name.to_vec(),
             _ => self.tree.free_name(parent, &(self.rules.conflict_name)(name))?,
         };
-        self.tree.edit(ino)?.status = NodeStatus::Present;
+        let record = self.tree.edit(ino)?;
+        record.status = NodeStatus::Present;
+        if record.attributes.kind == Kind::Directory {
+            self.moved_directories.push(ino);
+        }
         self.tree.add_entry(parent, &name, ino)?;
         self.applied.invalidations.push(Invalidation::Entry { parent, name });
         Ok(())

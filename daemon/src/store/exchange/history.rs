@@ -169,6 +169,7 @@ impl ChangeBatch<'_> {
         for ino in lacking {
             batch.give_up_base(ino)?;
         }
+        batch.break_cycles()?;
         Ok(batch.applied.invalidations)
     }
 

@@ -424,3 +424,32 @@ fn what_is_the_drives_owners_belongs_to_whoever_mounts_it_and_other_numbers_trav
     chown(numbered, 1);
     assert_eq!((sent(theirs).0, sent(numbered).0), (OWNER, 1), "each as the server has it");
 }
+
+#[test]
+fn a_directory_that_comes_back_makes_no_cycle_with_what_another_device_moved() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let [above, gone, moved] = [NodeId::random(), NodeId::random(), NodeId::random()];
+    let directory = |at| Some(state(Kind::Directory, &[at]));
+    let before = [
+        node(above, 1, directory((NodeId::ROOT, "above"))),
+        node(gone, 2, directory((above, "gone"))),
+        node(moved, 3, directory((NodeId::ROOT, "moved"))),
+    ];
+    store.apply(&before, &NEVER, 3).unwrap();
+    let into = ino_of(&store, gone).unwrap();
+    store.change(|change| change.rename((Ino::ROOT, b"moved"), (into, b"moved"))).unwrap();
+    // Another one takes the name of the directory that something new is in, and what it was in goes below that.
+    let after = [
+        node(gone, 4, None),
+        node(NodeId::random(), 5, directory((above, "gone"))),
+        node(above, 6, directory((moved, "above"))),
+    ];
+    let rules = Rules { node: &|_, _| Resolution::TakeRemote, ..NEVER };
+    store.apply(&after, &rules, 6).unwrap();
+    for id in [above, gone, moved] {
+        let ino = ino_of(&store, id).expect("it is there");
+        let way = store.view(|view| view.way_up(ino)).unwrap();
+        assert_eq!(way.last().map(|(parent, _)| *parent), Some(Ino::ROOT), "{way:?}");
+    }
+}
