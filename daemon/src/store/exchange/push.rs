@@ -1,6 +1,6 @@
 //! Dirty nodes, for the engine that makes the server agree, and the beginning of a push.
 
-use miaofs::protocol::files::{Entry, NodeState};
+use miaofs::protocol::files::{Entry, Kind, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
 
@@ -37,6 +37,8 @@ pub(crate) struct DirtyNode {
     pub written_at: i64,
     /// Size of the content now.
     pub size: u64,
+    /// Of a directory that is in another one than the server has it in: those above it, the nearest first. Else nothing.
+    pub above: Vec<NodeId>,
 }
 
 /// A push that the server has acknowledged.
@@ -113,6 +115,11 @@ impl Store {
     }
 }
 
+fn is_moved_directory(before: &NodeState, now: &NodeState) -> bool {
+    let parent = |state: &NodeState| state.entries.first().map(|entry| entry.parent);
+    now.kind == Kind::Directory && parent(before) != parent(now)
+}
+
 impl Tree {
     /// A node as the engine sees it, if it is dirty.
     pub(crate) fn dirty_node(&mut self, ino: Ino) -> Result<Option<DirtyNode>, Error> {
@@ -136,6 +143,10 @@ impl Tree {
             true => None,
             false => Some(self.state_of(&record, base_state.as_ref())?),
         };
+        let above = match (&base_state, &state) {
+            (Some(before), Some(now)) if is_moved_directory(before, now) => self.ids_above(ino)?,
+            _ => Vec::new(),
+        };
         Ok(DirtyNode {
             ino,
             id: record.id,
@@ -148,7 +159,14 @@ impl Tree {
             writers,
             written_at: record.written_at,
             size: record.attributes.size,
+            above,
         })
+    }
+
+    /// Ids of the directories above one, the nearest first.
+    fn ids_above(&mut self, ino: Ino) -> Result<Vec<NodeId>, Error> {
+        let way = self.way_up(ino)?;
+        way.into_iter().map(|(parent, _)| Ok(self.record(parent)?.id)).collect()
     }
 
     /// A node's state as it travels, next to the one that the server is known to have.

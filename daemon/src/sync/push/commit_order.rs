@@ -7,6 +7,7 @@
 //! - the deletion of a node whose name another took over needs that one: others see the old or the
 //!   new content at the name, never neither;
 //! - the deletion of a directory needs the departure of what it held;
+//! - a directory that was moved needs the moves of those above it: where they are on the server may be below it;
 //! - a node that gives a content up needs one of those that name it newly, if any do: a copy by reference may have no
 //!   bytes here, and until it is committed, what it was copied from is what keeps the content on the server.
 //!
@@ -64,6 +65,8 @@ fn needs(nodes: &[DirtyNode]) -> Vec<Vec<usize>> {
                 }
             }
         }
+        let above = node.above.iter().filter_map(|id| by_id.get(id).copied());
+        needs[index].extend(above.filter(|above| !nodes[*above].above.is_empty()));
         if let (now, Some(before)) = contents(node)
             && now != Some(before)
         {

@@ -133,6 +133,7 @@ mod tests {
             writers: 0,
             written_at: 0,
             size: 0,
+            above: Vec::new(),
         }
     }
 

@@ -47,6 +47,7 @@ fn local(base: Option<NodeState>, state: Option<NodeState>) -> DirtyNode {
         writers: 0,
         written_at: 0,
         size: 0,
+        above: Vec::new(),
     }
 }
 

@@ -35,6 +35,7 @@ fn node(number: u64, before: Option<Place<'_>>, now: Option<Place<'_>>) -> Dirty
         writers: 0,
         written_at: 0,
         size: 0,
+        above: Vec::new(),
     }
 }
 
@@ -87,6 +88,25 @@ fn names_passed_on_in_a_ring_are_one_group() {
     ];
     assert_eq!(order(&nodes, &[]).len(), 1);
     assert_eq!(order(&nodes, &[20]), Vec::<Vec<u64>>::new());
+}
+
+#[test]
+fn directories_that_go_below_what_was_below_each_other_go_together_or_not_at_all() {
+    let below = |number, before, name, above: &[u64]| DirtyNode {
+        above: above.iter().copied().map(id).collect(),
+        ..node(number, Some(before), Some((above[0], name)))
+    };
+    // 2 was in 1 and 4 in 3; now 2 and 4 have the places of 1 and 3, and these are in the other one.
+    let nodes = [
+        below(1, (0, "a"), "a", &[4, 0]),
+        below(2, (1, "b"), "a", &[0]),
+        below(3, (0, "c"), "c", &[2, 0]),
+        below(4, (3, "d"), "c", &[0]),
+    ];
+    assert_eq!(order(&nodes, &[]).len(), 1);
+    for waiting in 1..=4 {
+        assert_eq!(order(&nodes, &[waiting]), Vec::<Vec<u64>>::new());
+    }
 }
 
 #[test]

@@ -35,6 +35,7 @@ fn file(number: u64, size: u64) -> DirtyNode {
         writers: 0,
         written_at: 1,
         size,
+        above: Vec::new(),
     }
 }
 
