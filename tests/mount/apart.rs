@@ -1,12 +1,12 @@
 //! Random work of several devices that do not see the server meanwhile, some of which are killed when they come back.
 //!
 //! All texts are written once, by one device. What a device still has of its own texts when its work is done, and what
-//! nobody has given up, must be on all devices in the end.
+//! nobody has given up, must be on all devices in the end. A text that conflicts have left in two files may be given up by two.
 
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -106,6 +106,11 @@ impl Devices {
     }
 }
 
+/// Nodes that have these names.
+fn nodes(files: &[String]) -> usize {
+    files.iter().map(|file| fs::metadata(file).unwrap().ino()).collect::<BTreeSet<u64>>().len()
+}
+
 /// Puts a copy of a tree in the place of another.
 fn copy_tree(from: &Path, to: &Path) {
     if to.exists() {
@@ -198,7 +203,13 @@ impl Apart {
     /// Has all devices work while the server is stopped, and looks for what each made when they have come back.
     pub(crate) fn round(&mut self) -> Worked {
         let Self { devices, random, .. } = self;
-        let before: BTreeSet<String> = contents(&devices.all[0].path("")).into_keys().collect();
+        let before = contents(&devices.all[0].path(""));
+        // Of two files with the same text each may be removed, on another device each.
+        let twice: BTreeSet<String> = before
+            .iter()
+            .filter(|(_, files)| nodes(files) > 1)
+            .map(|(text, _)| text.clone())
+            .collect();
         devices.server.stop();
         if self.fate == Fate::Restored {
             devices.maybe_restore(random);
@@ -216,8 +227,10 @@ impl Apart {
         let kills = devices.come_back(random);
         let is_settled = devices.settle();
         let found = contents(&devices.all[devices.all.len() - 1].path(""));
-        let is_given_up =
-            |text: &String| before.contains(text) && !after.iter().all(|has| has.contains(text));
+        let is_given_up = |text: &String| {
+            let is_everywhere = after.iter().all(|has| has.contains(text));
+            before.contains_key(text) && (!is_everywhere || twice.contains(text))
+        };
         let expected: BTreeSet<&String> =
             after.iter().flatten().filter(|text| !is_given_up(text)).collect();
         let lost = expected.into_iter().filter(|text| !found.contains_key(*text)).cloned();

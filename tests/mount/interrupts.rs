@@ -1,10 +1,10 @@
 //! Programs that wait for the network can be ended: by Ctrl-C, by `kill`, by a signal that they handle.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -37,11 +37,15 @@ impl Scene {
         Self { two, proxy, fixture }
     }
 
-    /// Starts a program in the mount that will wait, and answers when it does.
-    fn waiting(&self, program: &str, arguments: &[&str]) -> Child {
+    fn started(&self, program: &str, arguments: &[&str]) -> Child {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.two.path(""));
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Starts a program in the mount that will wait, and answers when it does.
+    fn waiting(&self, program: &str, arguments: &[&str]) -> Child {
+        let child = self.started(program, arguments);
         wait_until(&format!("{program} waits"), seconds(20), || waits_for_fuse(&child));
         child
     }
@@ -96,14 +100,25 @@ import os, signal, sys
 signal.signal(signal.SIGUSR1, lambda *_: print('told', flush=True))
 file = os.open('file', os.O_RDONLY)
 try:
+    print('reads', flush=True)
     print(len(os.pread(file, 1000, 5_000_000)))
 except KeyboardInterrupt:
     print('interrupted')
 ";
 
-fn printed(child: &mut Child) -> String {
+/// A program that handles signals, waiting in its read and not in what came before, and what it prints from then on.
+fn reading(scene: &Scene) -> (Child, BufReader<ChildStdout>) {
+    let mut child = scene.started("python3", &["-I", "-c", HANDLES]);
+    let (mut output, mut line) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, "reads\n");
+    wait_until("it waits", seconds(20), || waits_for_fuse(&child));
+    (child, output)
+}
+
+fn printed(mut output: BufReader<ChildStdout>) -> String {
     let mut text = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    output.read_to_string(&mut text).unwrap();
     text
 }
 
@@ -111,19 +126,19 @@ fn printed(child: &mut Child) -> String {
 fn a_program_that_handles_the_request_to_end_gets_it_and_one_that_is_told_something_else_reads_on()
 {
     let scene = Scene::new(&[]);
-    let mut child = scene.waiting("python3", &["-I", "-c", HANDLES]);
+    let (mut child, output) = reading(&scene);
     signal(&child, Signal::INT);
     assert!(end(&mut child).success());
-    assert_eq!(printed(&mut child), "interrupted\n");
+    assert_eq!(printed(output), "interrupted\n");
 
-    let mut child = scene.waiting("python3", &["-I", "-c", HANDLES]);
+    let (mut child, output) = reading(&scene);
     signal(&child, Signal::USR1);
     let began = std::time::Instant::now();
     wait_until("it has had time to end", seconds(5), || began.elapsed() > seconds(1));
     assert!(waits_for_fuse(&child), "it waits on");
     scene.proxy.release();
     assert!(child.wait().unwrap().success());
-    assert_eq!(printed(&mut child), "told\n1000\n");
+    assert_eq!(printed(output), "told\n1000\n");
 }
 
 #[test]
