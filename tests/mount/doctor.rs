@@ -13,7 +13,7 @@ use crate::fixture::Single;
 use crate::harness::command::output;
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
-use crate::harness::wait::seconds;
+use crate::harness::wait::{seconds, wait_until};
 
 /// The longest that a diagnosis may take.
 const LIMIT: Duration = seconds(20);
@@ -41,11 +41,19 @@ fn has_problem(report: &Value, words: &str) -> bool {
     })
 }
 
+/// The database of a daemon that runs has what was done some moments ago.
+fn wait_for_commit(device: &Device) {
+    wait_until("the database has the file", seconds(10), || {
+        diagnose(device, &[]).0["store"]["nodes"] == 2
+    });
+}
+
 #[test]
 fn of_a_drive_that_is_well_the_doctor_says_so() {
     let fixture = Single::new();
     fs::write(fixture.one.path("file"), "content").unwrap();
     fixture.one.sync();
+    wait_for_commit(&fixture.one);
     let (report, is_well) = diagnose(&fixture.one, &[]);
     assert!(is_well, "{report:#}");
     let pid = fixture.one.daemon().unwrap().as_raw_nonzero().get();
@@ -74,6 +82,7 @@ fn of_a_drive_that_is_well_the_doctor_says_so() {
 fn a_daemon_that_is_stopped_is_found_within_seconds() {
     let fixture = Single::new();
     fs::write(fixture.one.path("file"), "content").unwrap();
+    wait_for_commit(&fixture.one);
     let daemon = fixture.one.daemon().unwrap();
     kill_process(daemon, Signal::STOP).unwrap();
     let (report, _) = diagnose(&fixture.one, &[]);

@@ -107,10 +107,16 @@ fn conflicts(at: &Path) -> Vec<String> {
     names.filter(|name| name.contains("(conflict ")).collect()
 }
 
-/// Puts a device that was killed back to where it was before the server told it of its own last commits.
-fn forget_the_feed_since(device: &Device, cursor: &Value) {
+/// Kills a device, and puts it back to where it was before the server told it of its own last commits.
+fn kill_and_forget_the_feed_since(device: &Device, cursor: &Value) {
     let database = Connection::open(device.state().join("state.db")).unwrap();
     database.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
+    let get = "SELECT value FROM meta WHERE key = 'cursor'";
+    wait_until("the database has committed the cursor", seconds(20), || {
+        let committed: Option<i64> = database.query_row(get, [], |row| row.get(0)).ok();
+        device.status()["cursor"].as_i64() == committed
+    });
+    device.kill();
     let set = "UPDATE meta SET value = ?1 WHERE key = 'cursor'";
     assert_eq!(database.execute(set, [cursor.as_i64()]).unwrap(), 1);
 }
@@ -130,8 +136,7 @@ fn what_the_server_had_just_taken_when_it_was_restored_is_sent_again() {
         two.kill();
         fs::rename(one.path("directory"), one.path("renamed")).unwrap();
         one.sync();
-        one.kill();
-        forget_the_feed_since(&one, &cursor);
+        kill_and_forget_the_feed_since(&one, &cursor);
         server.kill();
         fs::remove_dir_all(server.data()).unwrap();
         command(server.data(), "restore", directory.path());

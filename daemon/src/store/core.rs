@@ -44,7 +44,7 @@ pub(crate) struct StoreOptions {
 /// One state directory, open.
 pub(crate) struct Store {
     pub(super) options: StoreOptions,
-    pub(super) tree: Mutex<Tree>,
+    pub(super) tree: Arc<Mutex<Tree>>,
     pub(super) lock_waits: LockMeter,
     /// Requests that the daemon before this one has done, and may not have answered.
     pub(super) done: HashSet<u64>,
@@ -66,6 +66,8 @@ pub(crate) struct Store {
     pub(super) reserve: Reserve,
     /// Wakes the thread that syncs the journal, which ends when it is dropped.
     pub(super) timer: OnceLock<TimerThread>,
+    /// Has the thread that commits the database do so soon; it ends in the same way.
+    pub(super) committer: OnceLock<TimerThread>,
     pub(super) dir: PathBuf,
     /// Counts the reads and the changes of programs.
     pub(super) activity: AtomicU64,
@@ -93,6 +95,11 @@ impl TimerThread {
     /// Has the thread do its work now.
     pub(super) fn wake(&self) {
         let _ending = self.wake.as_ref().map(|wake| wake.send(()));
+    }
+
+    /// Does so for another thread, which has to end before this one.
+    pub(super) fn waker(&self) -> Option<Sender<()>> {
+        self.wake.clone()
     }
 }
 
@@ -150,6 +157,7 @@ impl Store {
         let pending_unlinks = {
             let mut tree = self.tree();
             tree.transact(|tree| tree.reap_released().and_then(|()| tree.flush_all_attributes()))?;
+            tree.db.commit_all()?;
             std::mem::take(&mut tree.pending_unlinks)
         };
         if let Err(error) = self.journal.sync() {
@@ -173,6 +181,12 @@ impl Store {
     /// Returns when the data files are gone that others are about to unlink.
     pub(super) fn wait_for_unlinks(&self) {
         drop(self.unlinking.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Has all that was committed so far survive power loss.
+    pub(super) fn sync_journal(&self) -> Result<(), Error> {
+        self.tree().db.commit_all()?;
+        self.journal.sync()
     }
 
     /// Waits for the tree's lock since the store was opened.
@@ -225,13 +239,13 @@ impl Store {
         edit: impl FnOnce(&mut Tree) -> Result<T, E>,
     ) -> Result<T, E> {
         self.give_rows_room();
-        let (answer, committed, revived) = {
+        let (answer, committed, revived, is_first) = {
             let mut tree = self.tree();
             let (answer, committed) = tree.transact(edit)?;
-            (answer, committed, std::mem::take(&mut tree.revived))
+            (answer, committed, std::mem::take(&mut tree.revived), tree.db.announce())
         };
-        if self.journal.note_commit() {
-            self.wake_timer();
+        if is_first {
+            self.committer.get().map(TimerThread::wake);
         }
         let entry = |(parent, name)| Invalidation::Entry { parent, name };
         self.report(revived.into_iter().map(entry));

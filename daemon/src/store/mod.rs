@@ -21,6 +21,7 @@
 //! |---|---|---|
 //! | `lock` | locked while a daemon has the directory open | the kernel gives the lock back |
 //! | `state.db` (`disk/schema.rs`) | names, attributes, which chunks are here, what is dirty, the cursor | SQLite: a transaction is there wholly or not at all |
+//! | `state.redo` (`disk/redo.rs`) | operations since the last commit of the database | each is one write before it is acknowledged; they are done again |
 //! | `state.db-wal` (`disk/journal.rs`) | commits not yet worked into it | a killed process loses none; `sync` makes them durable |
 //! | `data/XX/INO` (`disk/data_files.rs`) | bytes of one file, holes where they are not here | the order below |
 //! | `reserve` | room that is given up when the disk is full (`disk/reserve.rs`) | it holds nothing |

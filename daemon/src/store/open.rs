@@ -57,13 +57,10 @@ impl Store {
         let seal = seal::look(dir);
         rebuild::examine(dir, &data, (seal, orphans))?;
         let found = FoundFiles { seal, has_log: examine::has_log(&database), orphans };
-        let db = schema::open_database(&database)?;
+        let db = schema::open_database(&database, dir)?;
         seal::take_off(dir)?;
         recovery::recover(&db, &data, dir, found)?;
         manifest_rows::sweep_manifests(&db)?;
-        let journal = Journal::new(&database)?;
-        // That it is open must be known before anything else can change.
-        journal.sync()?;
         let pinned = Pinned::default();
         let mut done = HashSet::new();
         match orphans {
@@ -74,10 +71,14 @@ impl Store {
             }
             Orphans::Reap => request_rows::clear(&db)?,
         }
+        db.commit().and_then(|()| db.commit_all())?;
+        let journal = Journal::new(&database)?;
+        // That it is open must be known before anything else can change.
+        journal.sync()?;
         let store = Arc::new(Self {
             options,
             journal,
-            tree: Mutex::new(Tree::new(db, Arc::clone(&data), pinned.clone())?),
+            tree: Arc::new(Mutex::new(Tree::new(db, Arc::clone(&data), pinned.clone())?)),
             pinned,
             done,
             lock_waits: LockMeter::default(),
@@ -90,6 +91,7 @@ impl Store {
             reserve,
             space: DiskSpace::default(),
             timer: OnceLock::new(),
+            committer: OnceLock::new(),
             dir: dir.to_owned(),
             activity: AtomicU64::new(0),
             is_damaged: AtomicBool::new(false),
@@ -98,7 +100,9 @@ impl Store {
         });
         store.reserve.restore();
         let timer = timer::start(&store)?;
+        let committer = timer::start_committing(&store.tree, timer.waker())?;
         store.timer.get_or_init(|| timer);
+        store.committer.get_or_init(|| committer);
         Ok(store)
     }
 }
@@ -112,10 +116,11 @@ impl Drop for Store {
                 chunk_rows::mark_all_synced(&tree.db)?;
                 recovery::note_time(&tree.db)?;
                 meta::set_text(&tree.db, recovery::CLOSED, &recovery::boot_id()?)
-            })
+            })?;
+            self.tree().db.commit_all()
         });
         // Its connection to the database is closed with it.
-        let timer = self.timer.take();
+        let threads = (self.committer.take(), self.timer.take());
         self.look_for_damage();
         match closed {
             Ok(_) if !self.is_damaged() => self.sealer.closed(),
@@ -125,6 +130,6 @@ impl Drop for Store {
                 "the store was not closed cleanly"
             ),
         }
-        drop(timer);
+        drop(threads);
     }
 }

@@ -120,7 +120,7 @@ impl Content {
             self.mark_dirty(content_state, &inside, now)?;
             content_state.chunks.note_written(chunks);
             if gives_up_clean {
-                self.store.journal.sync()?;
+                self.store.sync_journal()?;
             }
         }
         erase(&file, range)?;

@@ -255,7 +255,7 @@ impl Content {
             && let Some(file) = self.store.data.existing(self.inode.ino)?
         {
             if rows_must_tell {
-                self.store.journal.sync()?;
+                self.store.sync_journal()?;
             }
             file.set_len(size).map_err(while_doing("cutting a data file"))?;
         }

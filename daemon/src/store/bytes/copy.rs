@@ -146,7 +146,7 @@ impl Step<'_> {
         if data_files::has_data(&to, copy_range.target())?
             && data_files::has_hole(&from, copy_range.source())?
         {
-            store.journal.sync()?;
+            store.sync_journal()?;
         }
         match data_files::copy(&from, copy_range.source(), &to, copy_range.to) {
             Ok(()) => Ok(Copied::Done(copy_range.length)),
@@ -179,7 +179,7 @@ impl Step<'_> {
         self.target.sync_old_bytes(into, &dirtied)?;
         self.commit(&reference, into)?;
         if data_files::has_data(&file, range.clone())? {
-            self.target.store.journal.sync()?;
+            self.target.store.sync_journal()?;
             data_files::punch(&file, range.clone())?;
         }
         self.copy_beside(&reference, &file, into)?;

@@ -19,11 +19,11 @@ pub(crate) fn base(db: &Database, ino: Ino) -> Result<Option<NodeState>, Error> 
 /// Sets it.
 pub(crate) fn set_base(db: &Database, ino: Ino, state: Option<&NodeState>) -> Result<(), Error> {
     match state {
-        Some(state) => {
-            db.0.prepare_cached("INSERT OR REPLACE INTO bases (ino, state) VALUES (?1, ?2)")?
-                .execute(params![ino.0 as i64, serde_json::to_string(state)?])?
-        }
-        None => db.0.prepare_cached("DELETE FROM bases WHERE ino = ?1")?.execute([ino.0 as i64])?,
+        Some(state) => db.write(
+            "INSERT OR REPLACE INTO bases (ino, state) VALUES (?1, ?2)",
+            params![ino.0 as i64, serde_json::to_string(state)?],
+        )?,
+        None => db.write("DELETE FROM bases WHERE ino = ?1", params![ino.0 as i64])?,
     };
     Ok(())
 }

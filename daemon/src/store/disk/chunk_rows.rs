@@ -43,29 +43,37 @@ pub(crate) fn set_chunk(
     index: u64,
     state: ChunkRowState,
 ) -> Result<(), Error> {
-    db.0.prepare_cached("INSERT OR REPLACE INTO chunks (ino, idx, state) VALUES (?1, ?2, ?3)")?
-        .execute(params![ino.0 as i64, index as i64, state as i64])?;
+    db.write(
+        "INSERT OR REPLACE INTO chunks (ino, idx, state) VALUES (?1, ?2, ?3)",
+        params![ino.0 as i64, index as i64, state as i64],
+    )?;
     Ok(())
 }
 
 /// Removes the row of a chunk: it is not here.
 pub(crate) fn delete_chunk(db: &Database, ino: Ino, index: u64) -> Result<(), Error> {
-    db.0.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx = ?2")?
-        .execute(params![ino.0 as i64, index as i64])?;
+    db.write(
+        "DELETE FROM chunks WHERE ino = ?1 AND idx = ?2",
+        params![ino.0 as i64, index as i64],
+    )?;
     Ok(())
 }
 
 /// Removes the rows of some chunks in a row.
 pub(crate) fn delete_chunks(db: &Database, ino: Ino, chunks: Range<u64>) -> Result<(), Error> {
-    db.0.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2 AND idx < ?3")?
-        .execute(params![ino.0 as i64, chunks.start as i64, chunks.end as i64])?;
+    db.write(
+        "DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2 AND idx < ?3",
+        params![ino.0 as i64, chunks.start as i64, chunks.end as i64],
+    )?;
     Ok(())
 }
 
 /// Removes the rows of all chunks from `index` on.
 pub(crate) fn delete_chunks_from(db: &Database, ino: Ino, index: u64) -> Result<(), Error> {
-    db.0.prepare_cached("DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2")?
-        .execute(params![ino.0 as i64, index as i64])?;
+    db.write(
+        "DELETE FROM chunks WHERE ino = ?1 AND idx >= ?2",
+        params![ino.0 as i64, index as i64],
+    )?;
     Ok(())
 }
 
@@ -86,10 +94,10 @@ pub(crate) fn chunk_rows(db: &Database, ino: Ino) -> Result<Vec<(u64, ChunkState
 
 /// Marks the unsynced chunks of a node as clean: they have reached the disk.
 pub(crate) fn mark_synced(db: &Database, ino: Ino) -> Result<(), Error> {
-    db.0.prepare_cached(statement!(
-        "UPDATE chunks SET state = {CLEAN} WHERE ino = ?1 AND state = {UNSYNCED}"
-    ))?
-    .execute([ino.0 as i64])?;
+    db.write(
+        statement!("UPDATE chunks SET state = {CLEAN} WHERE ino = ?1 AND state = {UNSYNCED}"),
+        params![ino.0 as i64],
+    )?;
     Ok(())
 }
 
@@ -110,7 +118,7 @@ pub(crate) fn any_unsynced(
 
 /// Marks all unsynced chunks as clean: they have reached the disk.
 pub(crate) fn mark_all_synced(db: &Database) -> Result<(), Error> {
-    db.0.execute(statement!("UPDATE chunks SET state = {CLEAN} WHERE state = {UNSYNCED}"), [])?;
+    db.write(statement!("UPDATE chunks SET state = {CLEAN} WHERE state = {UNSYNCED}"), &[])?;
     Ok(())
 }
 
@@ -140,13 +148,15 @@ pub(crate) fn nodes_with_unsynced(db: &Database) -> Result<Vec<Ino>, Error> {
 
 /// Removes the rows of a node's clean chunks that count as synced: they are not here.
 pub(crate) fn delete_clean(db: &Database, ino: Ino) -> Result<(), Error> {
-    db.0.prepare_cached(statement!("DELETE FROM chunks WHERE ino = ?1 AND state = {CLEAN}"))?
-        .execute([ino.0 as i64])?;
+    db.write(
+        statement!("DELETE FROM chunks WHERE ino = ?1 AND state = {CLEAN}"),
+        params![ino.0 as i64],
+    )?;
     Ok(())
 }
 
 /// Removes the rows of all unsynced chunks: they are not here.
 pub(crate) fn delete_unsynced(db: &Database) -> Result<(), Error> {
-    db.0.execute(statement!("DELETE FROM chunks WHERE state = {UNSYNCED}"), [])?;
+    db.write(statement!("DELETE FROM chunks WHERE state = {UNSYNCED}"), &[])?;
     Ok(())
 }

@@ -25,26 +25,20 @@ pub(crate) fn insert(
     ino: Ino,
     kind: Kind,
 ) -> Result<(), Error> {
-    db.0.prepare_cached(
+    db.write(
         "INSERT INTO entries (parent, cookie, name, ino, kind) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![
-        parent.0 as i64,
-        cookie as i64,
-        name,
-        ino.0 as i64,
-        kind_to_number(kind)
-    ])?;
+        params![parent.0 as i64, cookie as i64, name, ino.0 as i64, kind_to_number(kind)],
+    )?;
     Ok(())
 }
 
 /// Removes an entry; its cookie, if it was there.
 pub(crate) fn delete(db: &Database, parent: Ino, name: &[u8]) -> Result<Option<u64>, Error> {
-    Ok(db
-        .0
-        .prepare_cached("DELETE FROM entries WHERE parent = ?1 AND name = ?2 RETURNING cookie")?
-        .query_row(params![parent.0 as i64, name], |row| number(row, 0))
-        .optional()?)
+    db.write_returning(
+        "DELETE FROM entries WHERE parent = ?1 AND name = ?2 RETURNING cookie",
+        params![parent.0 as i64, name],
+        |row| number(row, 0),
+    )
 }
 
 /// Gives an entry another name in the same directory.
@@ -54,8 +48,10 @@ pub(crate) fn rename(
     name: &[u8],
     new_name: &[u8],
 ) -> Result<(), Error> {
-    db.0.prepare_cached("UPDATE entries SET name = ?3 WHERE parent = ?1 AND name = ?2")?
-        .execute(params![parent.0 as i64, name, new_name])?;
+    db.write(
+        "UPDATE entries SET name = ?3 WHERE parent = ?1 AND name = ?2",
+        params![parent.0 as i64, name, new_name],
+    )?;
     Ok(())
 }
 

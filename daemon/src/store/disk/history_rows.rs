@@ -57,16 +57,18 @@ pub(crate) fn cursor(db: &Database) -> Result<Cursor, Error> {
 /// Remembers a commit of this drive's history, and fewer of those that are long ago.
 pub(crate) fn add_seen(db: &Database, seen: SeenCommit) -> Result<(), Error> {
     let SeenCommit { seq, id } = seen;
-    db.0.prepare_cached("INSERT OR REPLACE INTO seen_commits (seq, id) VALUES (?1, ?2)")?
-        .execute(params![seq as i64, id.to_bytes()])?;
+    db.write(
+        "INSERT OR REPLACE INTO seen_commits (seq, id) VALUES (?1, ?2)",
+        params![seq as i64, id.to_bytes()],
+    )?;
     if seq.is_multiple_of(THINNED_EACH) {
         for size in SPAN_SIZES {
             let until = seq.saturating_sub(size * SPANS);
-            db.0.prepare_cached(
+            db.write(
                 "DELETE FROM seen_commits WHERE seq <= ?1 \
                  AND seq NOT IN (SELECT max(seq) FROM seen_commits GROUP BY seq / ?2)",
-            )?
-            .execute(params![until as i64, size as i64])?;
+                params![until as i64, size as i64],
+            )?;
         }
     }
     Ok(())
@@ -102,15 +104,14 @@ pub(crate) fn seen_between(
 
 /// Forgets the commits after a number, which are of another history.
 pub(crate) fn forget_seen_after(db: &Database, seq: u64) -> Result<(), Error> {
-    db.0.execute("DELETE FROM seen_commits WHERE seq > ?1", [seq as i64])?;
+    db.write("DELETE FROM seen_commits WHERE seq > ?1", params![seq as i64])?;
     Ok(())
 }
 
 /// The server's nodes have been compared with what is here.
 pub(crate) fn add_compared(db: &Database, nodes: &[files::Node]) -> Result<(), Error> {
-    let mut insert = db.0.prepare_cached("INSERT OR IGNORE INTO compared (id) VALUES (?1)")?;
     for node in nodes {
-        insert.execute([node.id.to_bytes()])?;
+        db.write("INSERT OR IGNORE INTO compared (id) VALUES (?1)", params![node.id.to_bytes()])?;
     }
     Ok(())
 }
@@ -122,7 +123,7 @@ pub(crate) fn not_compared(db: &Database) -> Result<Vec<Ino>, Error> {
 
 /// Forgets what was compared.
 pub(crate) fn clear_compared(db: &Database) -> Result<(), Error> {
-    db.0.execute("DELETE FROM compared", [])?;
+    db.write("DELETE FROM compared", &[])?;
     Ok(())
 }
 

@@ -149,12 +149,12 @@ pub(crate) fn is_file(db: &Database, ino: Ino) -> Result<bool, Error> {
 
 /// Deletes directories that wait for a state of the server, with neither children nor such a state.
 pub(crate) fn delete_empty_placeholders(db: &Database) -> Result<(), Error> {
-    db.0.execute(
+    db.write(
         statement!(
             "DELETE FROM nodes WHERE status IN ({AWAITED}, {DETACHED}) AND kind = {DIRECTORY} \
              AND ino NOT IN (SELECT parent FROM entries) AND ino NOT IN (SELECT ino FROM bases)"
         ),
-        [],
+        &[],
     )?;
     Ok(())
 }

@@ -35,86 +35,86 @@ pub(crate) fn by_id(db: &Database, id: NodeId) -> Result<Option<Ino>, Error> {
         .optional()?)
 }
 
+/// Writes a row that is new; its values are those of [`UPDATE`].
+pub(super) const INSERT: &str = "INSERT INTO nodes (ino, id, status, kind, mode, uid, gid, rdev, size, blocks, atime, \
+    mtime, ctime, btime, target, xattrs, links, change, acknowledged, base, in_flight, \
+    digest, digest_size, previous, kept, content_dirty, unsettled, written_at, used_at, \
+    cached, dirty, subdirectories) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+    ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
+
+/// Writes all of a row that exists.
+pub(super) const UPDATE: &str = "UPDATE nodes SET id = ?2, status = ?3, kind = ?4, mode = ?5, uid = ?6, gid = ?7, \
+    rdev = ?8, size = ?9, blocks = ?10, atime = ?11, mtime = ?12, ctime = ?13, btime = ?14, \
+    target = ?15, xattrs = ?16, links = ?17, change = ?18, acknowledged = ?19, base = ?20, \
+    in_flight = ?21, digest = ?22, digest_size = ?23, previous = ?24, kept = ?25, \
+    content_dirty = ?26, unsettled = ?27, written_at = ?28, used_at = ?29, cached = ?30, \
+    dirty = ?31, subdirectories = ?32 WHERE ino = ?1";
+
 /// Writes a row that is new.
 pub(crate) fn insert(db: &Database, record: &Record) -> Result<(), Error> {
-    write(
-        db,
-        record,
-        "INSERT INTO nodes (ino, id, status, kind, mode, uid, gid, rdev, size, blocks, atime, \
-         mtime, ctime, btime, target, xattrs, links, change, acknowledged, base, in_flight, \
-         digest, digest_size, previous, kept, content_dirty, unsettled, written_at, used_at, \
-         cached, dirty, subdirectories) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-         ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
-    )
+    write(db, record, INSERT)
 }
 
 /// Writes a row that exists.
 pub(crate) fn update(db: &Database, record: &Record) -> Result<(), Error> {
-    write(
-        db,
-        record,
-        "UPDATE nodes SET id = ?2, status = ?3, kind = ?4, mode = ?5, uid = ?6, gid = ?7, \
-         rdev = ?8, size = ?9, blocks = ?10, atime = ?11, mtime = ?12, ctime = ?13, btime = ?14, \
-         target = ?15, xattrs = ?16, links = ?17, change = ?18, acknowledged = ?19, base = ?20, \
-         in_flight = ?21, digest = ?22, digest_size = ?23, previous = ?24, kept = ?25, \
-         content_dirty = ?26, unsettled = ?27, written_at = ?28, used_at = ?29, cached = ?30, \
-         dirty = ?31, subdirectories = ?32 WHERE ino = ?1",
-    )
+    write(db, record, UPDATE)
 }
 
 /// Deletes a row.
 pub(crate) fn delete(db: &Database, ino: Ino) -> Result<(), Error> {
-    db.0.prepare_cached("DELETE FROM nodes WHERE ino = ?1")?.execute([ino.0 as i64])?;
+    db.write("DELETE FROM nodes WHERE ino = ?1", params![ino.0 as i64])?;
     Ok(())
 }
 
 /// Sets how many bytes of clean content a node has here.
 pub(crate) fn set_cached(db: &Database, ino: Ino, bytes: u64) -> Result<(), Error> {
-    db.0.prepare_cached("UPDATE nodes SET cached = ?2 WHERE ino = ?1")?
-        .execute([ino.0 as i64, bytes as i64])?;
+    db.write("UPDATE nodes SET cached = ?2 WHERE ino = ?1", params![ino.0 as i64, bytes as i64])?;
     Ok(())
 }
 
-fn write(db: &Database, record: &Record, statement: &str) -> Result<(), Error> {
+fn write(db: &Database, record: &Record, statement: &'static str) -> Result<(), Error> {
     let attributes = &record.attributes;
     let xattrs = match &record.xattrs {
         Some(xattrs) => Some(serde_json::to_string(&**xattrs)?),
         None => None,
     };
-    db.0.prepare_cached(statement)?.execute(params![
-        record.ino.0 as i64,
-        record.id.to_bytes(),
-        status_to_number(record.status),
-        kind_to_number(attributes.kind),
-        attributes.mode,
-        attributes.uid,
-        attributes.gid,
-        attributes.rdev as i64,
-        attributes.size as i64,
-        record.blocks as i64,
-        attributes.atime,
-        attributes.mtime,
-        attributes.ctime,
-        attributes.btime,
-        record.target.as_deref(),
-        xattrs,
-        record.links,
-        record.change as i64,
-        record.acknowledged as i64,
-        record.base_version as i64,
-        record.in_flight.map(Revision::to_bytes),
-        record.content.map(|content| *content.digest.as_bytes()),
-        record.content.map_or(0, |content| content.size as i64),
-        record.previous.map(|digest| *digest.as_bytes()),
-        record.base_chunks as i64,
-        record.content_dirty,
-        record.attributes_dirty,
-        record.written_at,
-        record.used_at,
-        record.cached as i64,
-        record.is_dirty(),
-        record.subdirectories,
-    ])?;
+    db.write(
+        statement,
+        params![
+            record.ino.0 as i64,
+            record.id.to_bytes(),
+            status_to_number(record.status),
+            kind_to_number(attributes.kind),
+            attributes.mode,
+            attributes.uid,
+            attributes.gid,
+            attributes.rdev as i64,
+            attributes.size as i64,
+            record.blocks as i64,
+            attributes.atime,
+            attributes.mtime,
+            attributes.ctime,
+            attributes.btime,
+            record.target.as_deref(),
+            xattrs,
+            record.links,
+            record.change as i64,
+            record.acknowledged as i64,
+            record.base_version as i64,
+            record.in_flight.map(Revision::to_bytes),
+            record.content.map(|content| *content.digest.as_bytes()),
+            record.content.map_or(0, |content| content.size as i64),
+            record.previous.map(|digest| *digest.as_bytes()),
+            record.base_chunks as i64,
+            record.content_dirty,
+            record.attributes_dirty,
+            record.written_at,
+            record.used_at,
+            record.cached as i64,
+            record.is_dirty(),
+            record.subdirectories,
+        ],
+    )?;
     Ok(())
 }
 

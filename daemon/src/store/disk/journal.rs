@@ -10,7 +10,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::database::Database;
 use super::schema;
@@ -18,8 +17,6 @@ use crate::store::error::{Error, while_doing};
 
 /// Size of the log from which it is worked into the database.
 const CHECKPOINT_SIZE: u64 = 16 * 1024 * 1024;
-/// Commits after which that is looked at without waiting for the timer: about as many as make the log so long.
-const COMMITS: u32 = 600;
 /// Passes without anybody waiting; each is shorter than the one before, as it finds what was committed during that.
 const PASSES: u32 = 2;
 
@@ -31,8 +28,6 @@ const PASSES: u32 = 2;
 pub(crate) struct Journal {
     log: File,
     database: PathBuf,
-    /// Commits since the length of the log was looked at.
-    commits: AtomicU32,
 }
 
 impl Journal {
@@ -41,7 +36,7 @@ impl Journal {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
         let log = File::open(log).map_err(while_doing("opening the database's log"))?;
-        Ok(Self { log, database: database.to_owned(), commits: AtomicU32::new(0) })
+        Ok(Self { log, database: database.to_owned() })
     }
 
     /// Path of the database.
@@ -58,18 +53,12 @@ impl Journal {
         self.log.sync_data().map_err(while_doing("syncing the database's log"))
     }
 
-    /// Counts a commit; true if it is time to look at the log's length.
-    pub(crate) fn note_commit(&self) -> bool {
-        self.commits.fetch_add(1, Ordering::Relaxed) + 1 == COMMITS
-    }
-
     /// Works the log into the database if it has grown long, on a connection of its own so that
     /// commits go on meanwhile.
     pub(crate) fn checkpoint(
         &self,
         connection: &mut Option<Database>,
     ) -> Result<Checkpointed, Error> {
-        self.commits.store(0, Ordering::Relaxed);
         if self.length()? < CHECKPOINT_SIZE {
             return Ok(Checkpointed::Enough);
         }

@@ -36,19 +36,19 @@ pub(crate) fn save_manifest(db: &Database, manifest: &Manifest) -> Result<(), Er
         packed.push(u8::from(manifest.is_hole(index)));
         packed.extend_from_slice(digest.as_bytes());
     }
-    db.0.prepare_cached(
+    db.write(
         "INSERT OR REPLACE INTO manifests (digest, size, chunks) VALUES (?1, ?2, ?3)",
-    )?
-    .execute(params![manifest.digest().as_bytes(), manifest.size() as i64, packed])?;
+        params![manifest.digest().as_bytes(), manifest.size() as i64, packed],
+    )?;
     Ok(())
 }
 
 /// Forgets the manifests that no node's content needs.
 pub(crate) fn sweep_manifests(db: &Database) -> Result<(), Error> {
-    db.0.execute(
+    db.write(
         "DELETE FROM manifests WHERE digest NOT IN (SELECT digest FROM nodes WHERE digest IS NOT \
          NULL UNION SELECT previous FROM nodes WHERE previous IS NOT NULL)",
-        [],
+        &[],
     )?;
     Ok(())
 }

@@ -30,14 +30,16 @@ pub(crate) fn number(db: &Database, key: &str) -> Result<Option<u64>, Error> {
 
 /// Sets a number.
 pub(crate) fn set_number(db: &Database, key: &str, value: u64) -> Result<(), Error> {
-    db.0.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-        .execute(params![key, value as i64])?;
+    db.write(
+        "INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)",
+        params![key, value as i64],
+    )?;
     Ok(())
 }
 
 /// Removes a value.
 pub(crate) fn remove(db: &Database, key: &str) -> Result<(), Error> {
-    db.0.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key])?;
+    db.write("DELETE FROM meta WHERE key = ?1", params![key])?;
     Ok(())
 }
 
@@ -52,8 +54,7 @@ pub(crate) fn text(db: &Database, key: &str) -> Result<Option<String>, Error> {
 
 /// Sets a text.
 pub(crate) fn set_text(db: &Database, key: &str, value: &str) -> Result<(), Error> {
-    db.0.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
-        .execute(params![key, value])?;
+    db.write("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)", params![key, value])?;
     Ok(())
 }
 

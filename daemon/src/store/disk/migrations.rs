@@ -6,8 +6,14 @@ use rusqlite::Connection;
 
 use crate::store::error::Error;
 
+/// Brings a store of this format to the newest.
+pub(super) fn from(db: &Connection, format: i64) -> Result<(), Error> {
+    let steps = [from_1, from_2, from_3];
+    steps.into_iter().skip(format.saturating_sub(1) as usize).try_for_each(|step| step(db))
+}
+
 /// Format 1 kept entries by a cookie of their own, with an index of directories beside it.
-pub(crate) fn from_1(db: &Connection) -> Result<(), Error> {
+fn from_1(db: &Connection) -> Result<(), Error> {
     Ok(db.execute_batch(
         "BEGIN IMMEDIATE;
          ALTER TABLE entries RENAME TO entries_1;
@@ -36,7 +42,7 @@ pub(crate) fn from_1(db: &Connection) -> Result<(), Error> {
 }
 
 /// Format 2 did not know which history of the drive its cursor was of.
-pub(crate) fn from_2(db: &Connection) -> Result<(), Error> {
+fn from_2(db: &Connection) -> Result<(), Error> {
     Ok(db.execute_batch(
         "BEGIN IMMEDIATE;
          CREATE TABLE seen_commits (seq INTEGER PRIMARY KEY, id BLOB NOT NULL);
@@ -45,4 +51,9 @@ pub(crate) fn from_2(db: &Connection) -> Result<(), Error> {
          PRAGMA user_version = 3;
          COMMIT;",
     )?)
+}
+
+/// Format 3 had no redo log: a program that does not know of it would miss what was done last.
+fn from_3(db: &Connection) -> Result<(), Error> {
+    Ok(db.execute_batch("PRAGMA user_version = 4")?)
 }

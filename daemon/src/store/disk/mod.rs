@@ -1,7 +1,7 @@
 //! All that knows SQL, and the data files: one file for each kind of row, and constants for stored values.
 //!
-//! It stands on nothing but the words of `node` and `error`. Nothing here locks the tree or keeps a state in memory:
-//! functions take the connection, in whichever transaction is in progress.
+//! It stands on nothing but the words of `node` and `error`. Nothing here locks the tree or keeps rows in memory: functions take
+//! the connection, and what they write belongs to the operation in progress.
 
 pub(super) mod base_rows;
 pub(super) mod chunk_rows;
@@ -21,6 +21,7 @@ mod migrations;
 pub(super) mod overview;
 pub(super) mod pending_rows;
 pub(super) mod record;
+pub(super) mod redo;
 pub(super) mod request_rows;
 pub(super) mod reserve;
 pub(super) mod salvage;

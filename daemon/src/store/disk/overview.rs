@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params_from_iter};
 use serde::{Deserialize, Serialize};
 
 use super::columns::number;
+use super::database::REDONE;
 use super::examine::{self, Depth, connect_to_read};
+use super::redo;
 use crate::store::error::Error;
 
 /// State of the database of a store, as far as it can be read.
@@ -41,14 +44,40 @@ pub(crate) fn overview(dir: &Path, is_whole: bool) -> Result<Option<Overview>, E
     }
     let depth = if is_whole { Depth::Whole } else { Depth::Header };
     let damage = examine::examine(&database, false, depth)?;
-    let read = connect_to_read(&database).and_then(|db| read(&db));
-    match read {
+    let read = || match read_redone(&database, dir) {
+        // A daemon that runs changes the database just now; what it has not committed is some seconds old at the most.
+        Err(_) | Ok(None) => connect_to_read(&database).and_then(|db| read(&db)),
+        Ok(Some(overview)) => Ok(overview),
+    };
+    match read() {
         Ok(overview) => Ok(Some(Overview { damage, ..overview })),
         Err(error) => {
             let damage = damage.unwrap_or_else(|| format!("the database cannot be read: {error}"));
             Ok(Some(Overview { damage: Some(damage), ..Overview::default() }))
         }
     }
+}
+
+/// Reads it as it will be when the redo log has been done again, and leaves it as it is; none when nothing is in the log.
+fn read_redone(database: &Path, dir: &Path) -> rusqlite::Result<Option<Overview>> {
+    let committed: Option<i64> = connect_to_read(database)?
+        .query_row("SELECT value FROM meta WHERE key = ?1", [REDONE], |row| row.get(0))
+        .optional()?;
+    let logged = redo::statements_after(dir, committed.map(i64::cast_unsigned));
+    if logged.is_empty() {
+        return Ok(None);
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(database, flags)?;
+    db.busy_timeout(std::time::Duration::ZERO)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (statement, values) in &logged {
+        let mut statement = transaction.prepare_cached(statement)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        while rows.next()?.is_some() {}
+    }
+    read(&transaction).map(Some)
 }
 
 fn read(db: &Connection) -> rusqlite::Result<Overview> {
@@ -67,4 +96,27 @@ fn read(db: &Connection) -> rusqlite::Result<Overview> {
         cached_bytes: one("SELECT coalesce(sum(cached), 0) FROM nodes WHERE cached > 0")?,
         cursor: one("SELECT coalesce(max(value), 0) FROM meta WHERE key = 'cursor'")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn what_the_database_had_not_committed_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = schema::open_database(&dir.path().join("state.db"), dir.path()).unwrap();
+        db.begin().unwrap();
+        super::super::meta::set_number(&db, "cursor", 7).unwrap();
+        db.commit().unwrap();
+        // Killed now: its transaction is undone, and the log is what it was.
+        let copy = tempfile::tempdir().unwrap();
+        for name in ["state.db", "state.db-wal", redo::NAME] {
+            std::fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+        }
+        let cursor = || overview(copy.path(), false).unwrap().map(|overview| overview.cursor);
+        assert_eq!((cursor(), cursor()), (Some(7), Some(7)));
+        assert_eq!(overview(dir.path(), false).unwrap().map(|it| it.cursor), Some(0));
+    }
 }

@@ -1,5 +1,7 @@
 //! Rows of `graves` and `moves`: what is to be done with data files once a commit is durable.
 
+use rusqlite::params;
+
 use super::columns::{ino, inos};
 use super::database::Database;
 use crate::store::error::Error;
@@ -7,14 +9,13 @@ use crate::store::node::Ino;
 
 /// Has a data file unlinked later, also if the daemon is killed before.
 pub(crate) fn add_pending_unlink(db: &Database, ino: Ino) -> Result<(), Error> {
-    db.0.prepare_cached("INSERT OR IGNORE INTO graves (ino) VALUES (?1)")?
-        .execute([ino.0 as i64])?;
+    db.write("INSERT OR IGNORE INTO graves (ino) VALUES (?1)", params![ino.0 as i64])?;
     Ok(())
 }
 
 /// A data file has been unlinked.
 pub(crate) fn remove_pending_unlink(db: &Database, ino: Ino) -> Result<(), Error> {
-    db.0.prepare_cached("DELETE FROM graves WHERE ino = ?1")?.execute([ino.0 as i64])?;
+    db.write("DELETE FROM graves WHERE ino = ?1", params![ino.0 as i64])?;
     Ok(())
 }
 
@@ -25,7 +26,7 @@ pub(crate) fn pending_unlinks(db: &Database) -> Result<Vec<Ino>, Error> {
 
 /// A data file has been renamed.
 pub(crate) fn remove_pending_rename(db: &Database, from: Ino) -> Result<(), Error> {
-    db.0.prepare_cached("DELETE FROM moves WHERE source = ?1")?.execute([from.0 as i64])?;
+    db.write("DELETE FROM moves WHERE source = ?1", params![from.0 as i64])?;
     Ok(())
 }
 

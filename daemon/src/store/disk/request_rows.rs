@@ -15,8 +15,10 @@ const DAEMONS: i64 = 64;
 
 /// The transaction in progress does what a request asks for.
 pub(crate) fn note(db: &Database, (thread, request): (u64, u64)) -> Result<(), Error> {
-    db.0.prepare_cached("INSERT OR REPLACE INTO requests (thread, number) VALUES (?1, ?2)")?
-        .execute(params![thread as i64, request as i64])?;
+    db.write(
+        "INSERT OR REPLACE INTO requests (thread, number) VALUES (?1, ?2)",
+        params![thread as i64, request as i64],
+    )?;
     Ok(())
 }
 
@@ -36,12 +38,12 @@ pub(crate) fn next(db: &Database) -> Result<u64, Error> {
 /// Forgets what daemons have done that ended long before the last one.
 pub(crate) fn trim(db: &Database) -> Result<(), Error> {
     let old = "DELETE FROM requests WHERE thread < (SELECT max(thread) FROM requests) - ?1";
-    db.0.execute(old, [ROWS * DAEMONS])?;
+    db.write(old, params![ROWS * DAEMONS])?;
     Ok(())
 }
 
 /// Forgets all: the numbers begin again with the next session.
 pub(crate) fn clear(db: &Database) -> Result<(), Error> {
-    db.0.execute("DELETE FROM requests", [])?;
+    db.write("DELETE FROM requests", &[])?;
     Ok(())
 }

@@ -26,9 +26,9 @@ use super::migrations;
 use crate::store::error::Error;
 
 /// The format that this program writes; `PRAGMA user_version` of the database.
-pub(super) const FORMAT: i64 = 3;
+pub(super) const FORMAT: i64 = 4;
 
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE nodes (
     ino INTEGER PRIMARY KEY,
@@ -97,10 +97,10 @@ CREATE TABLE requests (thread INTEGER PRIMARY KEY, number INTEGER NOT NULL);
 
 /// Opens the database, makes its tables when it is new, and sets how it writes.
 ///
-/// A commit is one append to the write-ahead log that the kernel then has (`synchronous=NORMAL`):
-/// killing the daemon loses nothing. `Journal::sync` makes it survive power loss. Checkpoints are
+/// A commit is one append to the write-ahead log that the kernel then has (`synchronous=NORMAL`), and operations since the last
+/// one are in the redo log: killing the daemon loses nothing. `Journal::sync` makes it survive power loss. Checkpoints are
 /// the timer's, so that no commit waits for the disk.
-pub(crate) fn open_database(path: &Path) -> Result<Database, Error> {
+pub(crate) fn open_database(path: &Path, dir: &Path) -> Result<Database, Error> {
     let db = connect(path)?;
     let found: i64 = db.0.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     match found {
@@ -109,12 +109,11 @@ pub(crate) fn open_database(path: &Path) -> Result<Database, Error> {
                 "BEGIN; {TABLES} PRAGMA user_version = {FORMAT}; COMMIT;"
             ))?;
         }
-        1 => migrations::from_1(&db.0).and_then(|()| migrations::from_2(&db.0))?,
-        2 => migrations::from_2(&db.0)?,
+        1..FORMAT => migrations::from(&db.0, found)?,
         FORMAT => {}
         _ => return Err(Error::Format { found, known: FORMAT }),
     }
-    Ok(db)
+    db.with_redo_log(dir)
 }
 
 /// Bytes of the write-ahead log from which commits wait until it is worked into the database.
@@ -138,5 +137,5 @@ pub(crate) fn connect(path: &Path) -> Result<Database, Error> {
          PRAGMA temp_store = MEMORY;",
     )?;
     db.set_prepared_statement_cache_capacity(96);
-    Ok(Database(db))
+    Ok(Database::new(db))
 }

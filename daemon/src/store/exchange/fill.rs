@@ -68,7 +68,7 @@ impl Store {
             tree.compare_previous(inode.ino, manifest)
         })?;
         if !dropped.is_empty() {
-            self.journal.sync()?;
+            self.sync_journal()?;
             if let Some(file) = self.data.existing(inode.ino)? {
                 for run in runs(&dropped, manifest.size()) {
                     data_files::punch(&file, run)?;

@@ -105,7 +105,12 @@ impl Store {
         if changes < LONG_BATCH {
             return Ok(TreeLock::short(self.tree()));
         }
-        self.frozen.freeze(|| self.tree(), || schema::connect(self.journal.database()))
+        let lock = || {
+            let tree = self.tree();
+            // The other connection sees what the database has committed.
+            tree.db.commit_all().map(|()| tree)
+        };
+        self.frozen.freeze(lock, || schema::connect(self.journal.database()))
     }
 
     /// The inodes of a batch that have bytes here or are in memory, by rising number.
@@ -147,7 +152,7 @@ impl Store {
         if here.is_empty() {
             return Ok(());
         }
-        self.journal.sync()?;
+        self.sync_journal()?;
         for (ino, action) in here {
             let size = match self.tree().record(*ino) {
                 Ok(record) => record.attributes.size,

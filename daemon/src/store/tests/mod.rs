@@ -45,8 +45,10 @@ fn crashed(dir: &Path) -> (tempfile::TempDir, Arc<Store>) {
 
 fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
+    let mut entries: Vec<_> = std::fs::read_dir(from).unwrap().map(Result::unwrap).collect();
+    // What the database has not committed comes before what it has.
+    entries.sort_by_key(|entry| entry.file_name() != "state.redo");
+    for entry in entries {
         let target = to.join(entry.file_name());
         match entry.file_type().unwrap().is_dir() {
             true => copy_folder(&entry.path(), &target),

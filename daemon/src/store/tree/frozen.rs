@@ -47,11 +47,11 @@ impl FrozenTree {
     /// The database's.
     pub(crate) fn freeze<'a>(
         &'a self,
-        lock: impl FnOnce() -> MutexGuard<'a, Tree>,
+        lock: impl FnOnce() -> Result<MutexGuard<'a, Tree>, Error>,
         connect: impl FnOnce() -> Result<Database, Error>,
     ) -> Result<TreeLock<'a>, Error> {
         let mut slot = self.slot_mut();
-        let tree = lock();
+        let tree = lock()?;
         *slot = Some(Mutex::new(tree.frozen(connect()?)?));
         Ok(TreeLock { tree, frozen: Some(self) })
     }

@@ -220,7 +220,7 @@ impl Tree {
     }
 
     fn commit(&mut self) -> Result<Committed, Error> {
-        if self.transaction.is_none() {
+        if self.transaction.is_none() && !self.db.is_in_operation() {
             return Ok(Committed::Quiet);
         }
         self.reap_orphans()?;
@@ -262,12 +262,12 @@ impl Tree {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.db.begin_reading()?;
+        let begun = self.db.begin_reading()?;
         let answer = read(self);
-        let ended = self.db.rollback();
-        let answer = answer?;
-        ended?;
-        Ok(answer)
+        if begun {
+            self.db.end_reading()?;
+        }
+        answer
     }
 
     /// Writes the edited rows, so that queries see them.
@@ -292,7 +292,7 @@ impl Tree {
     }
 
     fn rollback(&mut self) {
-        let Some(undone) = self.transaction.take() else { return };
+        let undone = self.transaction.take().unwrap_or_default();
         if let Err(error) = self.db.rollback() {
             tracing::debug!(%error, "a transaction could not be rolled back");
         }

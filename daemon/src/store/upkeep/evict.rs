@@ -207,7 +207,7 @@ impl Store {
         if evicted.is_empty() {
             return Ok(());
         }
-        self.journal.sync()?;
+        self.sync_journal()?;
         for EvictedChunks { ino, chunks } in evicted {
             let inode = match self.inode(ino) {
                 Ok(inode) => inode,

@@ -16,6 +16,7 @@ use crate::store::core::Store;
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
 use crate::store::disk::database::take_damage_met;
 use crate::store::disk::examine::{self, Depth};
+use crate::store::disk::redo;
 use crate::store::disk::salvage::Salvage;
 use crate::store::disk::seal::{Seal, sync_folder};
 use crate::store::error::{Error, while_doing};
@@ -32,7 +33,7 @@ const INCOMPLETE: &str = "incomplete";
 /// Files in `lost+found` that are counted at the most.
 const COUNTED_MAX: usize = 1000;
 /// Files of a database.
-const DATABASE: [&str; 3] = ["state.db", "state.db-wal", "state.db-shm"];
+const DATABASE: [&str; 4] = ["state.db", "state.db-wal", "state.db-shm", redo::NAME];
 
 /// Something about damage that a person should know until what it left behind is taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -94,7 +94,8 @@ pub(crate) fn recover(
             Seal::Broken if meta::number(db, SEALS)?.is_some() => LastExit::LogLost,
             Seal::Intact | Seal::Broken => LastExit::Closed,
         },
-        _ if !found.has_log => LastExit::LogLost,
+        _ if !found.has_log || db.has_lost_redo_log() => LastExit::LogLost,
+        (_, Some(opened)) if opened == boot && db.lacks_commits() => LastExit::LogLost,
         (_, Some(opened)) if opened == boot => LastExit::Killed,
         (_, Some(_)) => LastExit::Rebooted,
     };

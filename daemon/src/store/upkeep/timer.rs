@@ -1,7 +1,8 @@
-//! The thread that syncs the journal every few seconds, shortens it, and sees to the disk's free room.
+//! The threads that work by the clock: one syncs the journal every few seconds, shortens it, and sees to the disk's free room;
+//! one has the database commit what is in the redo log.
 
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Weak};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -10,11 +11,18 @@ use crate::store::core::{Store, TimerThread};
 use crate::store::disk::database::Database;
 use crate::store::disk::journal::Checkpointed;
 use crate::store::error::{Error, while_doing};
+use crate::store::tree::transaction::Tree;
 
 /// Time that a commit may be in memory only, when nobody asks for more.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Starts the thread. It does not keep the store alive, and ends when what is returned is dropped.
+/// Time that an operation may be in the redo log only. Whatever is changed within it is written into the database once.
+const COMMIT_DELAY: Duration = Duration::from_millis(50);
+
+/// Commits after which the length of the journal is looked at without waiting for the timer.
+const COMMITS: u32 = 16;
+
+/// Starts the thread that syncs. It does not keep the store alive, and ends when what is returned is dropped.
 pub(crate) fn start(store: &Arc<Store>) -> Result<TimerThread, Error> {
     let store = Arc::downgrade(store);
     let (alive, ended) = mpsc::channel();
@@ -28,6 +36,42 @@ pub(crate) fn start(store: &Arc<Store>) -> Result<TimerThread, Error> {
         })
         .map_err(while_doing("starting the store's timer"))?;
     Ok(TimerThread::new(alive, thread))
+}
+
+/// Starts the thread that commits a while after it was woken, and wakes the timer when the journal may have become long. It ends when
+/// what is returned is dropped.
+pub(crate) fn start_committing(
+    tree: &Arc<Mutex<Tree>>,
+    timer: Option<Sender<()>>,
+) -> Result<TimerThread, Error> {
+    let tree = Arc::downgrade(tree);
+    let (alive, woken) = mpsc::channel();
+    let thread = thread::Builder::new()
+        .name("store-commit".to_owned())
+        .spawn(move || {
+            let mut commits = 0_u32;
+            while woken.recv().is_ok()
+                && woken.recv_timeout(COMMIT_DELAY) != Err(RecvTimeoutError::Disconnected)
+            {
+                commit(&tree);
+                commits += 1;
+                if commits.is_multiple_of(COMMITS) {
+                    let _ending = timer.as_ref().map(|timer| timer.send(()));
+                }
+            }
+        })
+        .map_err(while_doing("starting the thread that commits"))?;
+    Ok(TimerThread::new(alive, thread))
+}
+
+fn commit(tree: &Weak<Mutex<Tree>>) {
+    let Some(tree) = tree.upgrade() else { return };
+    // Whoever panicked with the lock is told of by all others.
+    let Ok(tree) = tree.lock() else { return };
+    if let Err(error) = tree.db.commit_all() {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "the database could not commit; the redo log has it all");
+    }
 }
 
 fn tick(store: &Weak<Store>, connection: &mut Option<Database>) {
@@ -70,7 +114,8 @@ impl Store {
             Checkpointed::Enough => {}
             // With nobody committing, the next pass is the last one, and the next commit begins the log anew.
             Checkpointed::Mostly => {
-                let _nobody_commits = self.tree();
+                let tree = self.tree();
+                tree.db.commit_all()?;
                 self.journal.checkpoint(connection)?;
             }
         }

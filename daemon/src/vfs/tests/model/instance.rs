@@ -96,9 +96,9 @@ fn open(dir: &Path) -> Arc<Store> {
     panic!("{} stays locked", dir.display());
 }
 
-/// Copies the database, its log last, and takes over the data files, whose bytes nobody changes any more.
+/// Copies the database, what it has not committed first and its log last, and takes over the data files, whose bytes nobody changes any more.
 fn take(from: &Path, to: &Path) -> std::io::Result<()> {
-    for name in ["state.db", "state.db-wal"] {
+    for name in ["state.redo", "state.db", "state.db-wal"] {
         fs::copy(from.join(name), to.join(name))?;
     }
     for folder in children(&from.join("data"))? {
