@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 
@@ -104,6 +104,11 @@ struct Programs {
     bound: tempfile::TempDir,
 }
 
+/// The file that `tail -f` writes to.
+fn said_by_tail(outside: &Path) -> PathBuf {
+    outside.with_extension("tail")
+}
+
 impl Programs {
     fn start(top: &Path, outside: &Path) -> Self {
         let pipes = |command: &mut Command| {
@@ -118,6 +123,7 @@ impl Programs {
         dd.args(["bs=4k", "oflag=dsync", "status=none"]);
         let mut tail = Command::new("tail");
         tail.args(["-n", "+1", "-f"]).arg(top.join("log"));
+        let tail = tail.stdout(File::create(said_by_tail(outside)).unwrap()).spawn().unwrap();
         let mut shell = Command::new("sh");
         shell.args(["-c", "while read word; do echo $word >> words; done"]).current_dir(top);
         let mut sqlite = Command::new("sqlite3");
@@ -129,7 +135,7 @@ impl Programs {
         mapping.must("memory[0] = 7");
         let bound = tempfile::tempdir().unwrap();
         output(as_root("mount").args(["--bind"]).args([top, bound.path()]));
-        let [tail, shell, sqlite, dd] = [tail, shell, sqlite, dd].map(|mut it| pipes(&mut it));
+        let [shell, sqlite, dd] = [shell, sqlite, dd].map(|mut it| pipes(&mut it));
         let programs = Self { dd, tail, shell, sqlite, mapping, bound };
         programs.say(&programs.sqlite, "PRAGMA journal_mode=wal; CREATE TABLE t (n);");
         programs.say(&programs.shell, "before");
@@ -167,12 +173,13 @@ impl Programs {
         let sum = (1..=u32::from(rounds)).sum::<u32>();
         let expected = format!("wal\n{rounds}|{sum}\nok\n");
         assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
-        wait_until("tail has all lines", seconds(20), || {
-            fs::read_to_string(top.join("log")).is_ok_and(|log| log.lines().count() > rounds.into())
-        });
+        let log = fs::read_to_string(top.join("log")).unwrap();
+        assert_eq!(log.lines().count(), usize::from(rounds) + 1);
+        let said = || fs::read_to_string(said_by_tail(outside)).unwrap();
+        wait_until("tail has said all lines", seconds(20), || said().len() >= log.len());
         self.tail.kill().unwrap();
-        let said = self.tail.wait_with_output().unwrap().stdout;
-        assert_eq!(said, fs::read(top.join("log")).unwrap());
+        self.tail.wait().unwrap();
+        assert_eq!(said(), log);
         let mapped = fs::read(top.join("mapped")).unwrap();
         assert_eq!((mapped[0], mapped[4096]), (7, rounds));
         drop(self.mapping);
