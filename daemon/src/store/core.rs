@@ -97,7 +97,7 @@ impl TimerThread {
         let _ending = self.wake.as_ref().map(|wake| wake.send(()));
     }
 
-    /// Does so for another thread, which has to end before this one.
+    /// Sender that wakes it, for another thread, which has to end before this one.
     pub(super) fn waker(&self) -> Option<Sender<()>> {
         self.wake.clone()
     }
@@ -245,7 +245,7 @@ impl Store {
             (answer, committed, std::mem::take(&mut tree.revived), tree.db.announce())
         };
         if is_first {
-            self.committer.get().map(TimerThread::wake);
+            self.wake_committer();
         }
         let entry = |(parent, name)| Invalidation::Entry { parent, name };
         self.report(revived.into_iter().map(entry));
@@ -266,6 +266,11 @@ impl Store {
             tracing::warn!("the disk is full: what was kept in reserve for names is given up");
             self.wake_timer();
         }
+    }
+
+    /// Has the database commit soon.
+    pub(super) fn wake_committer(&self) {
+        self.committer.get().map(TimerThread::wake);
     }
 
     fn wake_timer(&self) {

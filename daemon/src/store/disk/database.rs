@@ -9,13 +9,10 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::redo::{Appended, RedoLog};
+use super::redo::{self, Appended, REDONE, RedoLog};
 use crate::store::error::Error;
-
-/// Key of the number of the last record of the redo log that is in the database.
-pub(crate) const REDONE: &str = "redone";
 
 /// A connection with the settings of `schema::connect`. Its statements stand in the files of the rows.
 #[derive(Debug)]
@@ -32,11 +29,7 @@ impl Database {
     /// # Errors
     /// [`Error::Damaged`] when the log does not fit the database.
     pub(super) fn with_redo_log(self, dir: &Path) -> Result<Self, Error> {
-        let committed: Option<i64> = self
-            .0
-            .query_row("SELECT value FROM meta WHERE key = ?1", [REDONE], |row| row.get(0))
-            .optional()?;
-        let committed = committed.map(i64::cast_unsigned);
+        let committed = redo::committed(&self.0)?;
         let database = Self(self.0, Some(RefCell::new(RedoLog::open(dir, committed)?)));
         let count = database.redo()?;
         if count > 0 {
@@ -240,12 +233,8 @@ impl Database {
     fn redo(&self) -> Result<u64, Error> {
         let Some(redo) = &self.1 else { return Ok(0) };
         self.run("BEGIN IMMEDIATE")?;
-        let redone = redo.borrow_mut().replay(|(statement, values)| {
-            let mut statement = self.0.prepare_cached(&statement)?;
-            let mut rows = statement.query(params_from_iter(values))?;
-            while rows.next()?.is_some() {}
-            Ok(())
-        });
+        let redone =
+            redo.borrow_mut().replay(|(text, values)| Ok(redo::do_again(&self.0, &text, &values)?));
         if redone.is_err() && !self.0.is_autocommit() {
             self.run("ROLLBACK")?;
         }
@@ -297,7 +286,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::FileExt;
 
-    use super::super::{pending_rows, redo, schema};
+    use super::super::{pending_rows, schema};
     use super::*;
     use crate::store::node::Ino;
 

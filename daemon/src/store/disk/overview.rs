@@ -3,11 +3,10 @@
 use std::path::Path;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 
 use super::columns::number;
-use super::database::REDONE;
 use super::examine::{self, Depth, connect_to_read};
 use super::redo;
 use crate::store::error::Error;
@@ -60,10 +59,8 @@ pub(crate) fn overview(dir: &Path, is_whole: bool) -> Result<Option<Overview>, E
 
 /// Reads it as it will be when the redo log has been done again, and leaves it as it is; none when nothing is in the log.
 fn read_redone(database: &Path, dir: &Path) -> rusqlite::Result<Option<Overview>> {
-    let committed: Option<i64> = connect_to_read(database)?
-        .query_row("SELECT value FROM meta WHERE key = ?1", [REDONE], |row| row.get(0))
-        .optional()?;
-    let logged = redo::statements_after(dir, committed.map(i64::cast_unsigned));
+    let committed = redo::committed(&connect_to_read(database)?)?;
+    let logged = redo::statements_after(dir, committed);
     if logged.is_empty() {
         return Ok(None);
     }
@@ -72,10 +69,8 @@ fn read_redone(database: &Path, dir: &Path) -> rusqlite::Result<Option<Overview>
     db.busy_timeout(std::time::Duration::ZERO)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for (statement, values) in &logged {
-        let mut statement = transaction.prepare_cached(statement)?;
-        let mut rows = statement.query(params_from_iter(values))?;
-        while rows.next()?.is_some() {}
+    for (text, values) in &logged {
+        redo::do_again(&transaction, text, values)?;
     }
     read(&transaction).map(Some)
 }

@@ -13,7 +13,9 @@
 //! statement   number of its text: u16 | 0: u16, length: u32, text; then count of values: u8, values
 //! value       0 | 1, integer: i64 | 2, float: f64 | 3, length: u32, text | 4, length: u32, bytes
 //! ```
-//! A text is written once: those of the file are numbered from 1 on as they come. Numbers are little-endian. The idea is that of a logical redo log (Gray and Reuter, *Transaction Processing*, 10.3).
+//! A text is written once: those of the file are numbered from 1 on as they come. Numbers are little-endian.
+//!
+//! The idea is that of a logical redo log (Gray and Reuter, *Transaction Processing*, 10.3).
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -21,8 +23,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 use rustix::fs::{FallocateFlags, fallocate};
 
 use super::seal::sync_folder;
@@ -30,6 +32,8 @@ use crate::store::error::{Error, while_doing};
 
 /// Name of the file.
 pub(crate) const NAME: &str = "state.redo";
+/// Key of the number of the last record that is in the database.
+pub(super) const REDONE: &str = "redone";
 /// Room that the file has from the beginning, so that a full disk keeps nobody from removing something.
 const CAPACITY: u64 = 4 << 20;
 /// Length from which on the database is to be committed.
@@ -77,6 +81,21 @@ pub(super) enum Appended {
 
 /// A statement with its values.
 pub(super) type Statement = (String, Vec<Value>);
+
+/// Does a statement of the log again.
+pub(super) fn do_again(db: &Connection, text: &str, values: &[Value]) -> rusqlite::Result<()> {
+    let mut statement = db.prepare_cached(text)?;
+    let mut rows = statement.query(params_from_iter(values))?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}
+
+/// Number of the last record that a database has committed, unless it never had a log.
+pub(super) fn committed(db: &Connection) -> rusqlite::Result<Option<u64>> {
+    let number = "SELECT value FROM meta WHERE key = ?1";
+    let number = db.query_row(number, [REDONE], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(number.map(i64::cast_unsigned))
+}
 
 impl RedoLog {
     /// Opens the log in a state directory, of which the database has the records up to the one of this number.

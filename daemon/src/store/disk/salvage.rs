@@ -8,11 +8,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use miaofs::protocol::files::Kind;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Params, Row};
 
 use super::chunk_rows::ChunkRowState;
 use super::columns::{ino, kind_from, kind_to_number};
-use super::database::REDONE;
 use super::examine::connect_to_read;
 use super::inode_rows::{self, status_to_number};
 use super::meta::COMMITTED;
@@ -53,9 +52,7 @@ impl Salvage {
         let db = connect_to_read(database)
             .inspect_err(|error| tracing::debug!(%error, "nothing of the database can be read"));
         let mut salvage = Self { newer: None, db: db.ok(), scanned: None };
-        let committed: Option<i64> =
-            salvage.one("SELECT value FROM meta WHERE key = ?1", [REDONE], |row| row.get(0));
-        let committed = committed.map(i64::cast_unsigned);
+        let committed = salvage.db.as_ref().and_then(|db| redo::committed(db).ok().flatten());
         let logged = database.parent().map(|dir| redo::statements_after(dir, committed));
         salvage.newer = redone(&logged.unwrap_or_default())
             .inspect_err(|error| tracing::debug!(%error, "nothing of the redo log can be read"))
@@ -184,12 +181,7 @@ fn redone(logged: &[Statement]) -> rusqlite::Result<Connection> {
             true => &inode_rows::INSERT.replacen("INSERT", "INSERT OR REPLACE", 1),
             false => text,
         };
-        let done = db.prepare_cached(text).and_then(|mut statement| {
-            let mut rows = statement.query(params_from_iter(values))?;
-            while rows.next()?.is_some() {}
-            Ok(())
-        });
-        if let Err(error) = done {
+        if let Err(error) = redo::do_again(&db, text, values) {
             tracing::debug!(%error, "a statement of the redo log does not stand alone");
         }
     }

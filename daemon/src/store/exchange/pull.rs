@@ -87,7 +87,11 @@ impl Store {
                     self.untold.changed(*ino);
                 }
             }
+            let is_first = tree.db.announce();
             drop(locked);
+            if is_first {
+                self.wake_committer();
+            }
             if let Err(error) = self.finish_contents(&applied.actions, &mut content_states) {
                 // It is committed all the same, and whoever opens one of the files waits until the kernel knows.
                 self.report(applied.invalidations);

@@ -66,7 +66,7 @@ pub(crate) fn start_committing(
 
 fn commit(tree: &Weak<Mutex<Tree>>) {
     let Some(tree) = tree.upgrade() else { return };
-    // Whoever panicked with the lock is told of by all others.
+    // A panic with the lock held comes to light with those who need the tree.
     let Ok(tree) = tree.lock() else { return };
     if let Err(error) = tree.db.commit_all() {
         let error = &error as &dyn std::error::Error;
