@@ -153,9 +153,19 @@ impl ChangeBatch<'_> {
 
     /// The server has lost what is here: it is sent again, in place of what the server has. That is the base from now on: what
     /// goes back to where the server has it must find it there, and another device may change it before this one has sent
-    /// what was lost.
+    /// what was lost. A content that was edited here since stands on the lost one, which another device may send.
     pub(super) fn send_again(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
-        self.set_base(ino, node)?;
+        let base = base_rows::base(&self.tree.db, ino)?;
+        let record = self.tree.record(ino)?;
+        let is_edited =
+            record.content_dirty || base.is_some_and(|base| base.content != record.content);
+        if is_edited {
+            let record = self.tree.edit(ino)?;
+            record.base_version = node.version;
+            record.in_flight = None;
+        } else {
+            self.set_base(ino, node)?;
+        }
         self.tree.edit_and_bump(ino).map(drop)
     }
 
