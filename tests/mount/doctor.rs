@@ -41,10 +41,11 @@ fn has_problem(report: &Value, words: &str) -> bool {
     })
 }
 
-/// The database of a daemon that runs has what was done some moments ago.
+/// The database of a daemon that runs has what was done some moments ago: a file, and that the server has it.
 fn wait_for_commit(device: &Device) {
     wait_until("the database has the file", seconds(10), || {
-        diagnose(device, &[]).0["store"]["nodes"] == 2
+        let store = &diagnose(device, &[]).0["store"];
+        store["nodes"] == 2 && store["dirty_nodes"] == 0
     });
 }
 

@@ -155,8 +155,9 @@ fn look(db: &Connection, has_data: bool, depth: Depth) -> rusqlite::Result<Optio
     for query in TABLES {
         db.prepare(query)?.exists([])?;
     }
+    // It gets one when it is first opened.
     if !db.prepare("SELECT 1 FROM nodes WHERE ino = 1")?.exists([])?
-        && db.prepare("SELECT 1 FROM meta WHERE key = 'opened_in_boot'")?.exists([])?
+        && (has_data || db.prepare("SELECT 1 FROM meta WHERE key = 'opened_in_boot'")?.exists([])?)
     {
         return Ok(Some("the database has no root directory".to_owned()));
     }

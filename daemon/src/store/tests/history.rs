@@ -102,3 +102,20 @@ fn what_a_restored_server_has_lost_is_no_older_than_what_another_device_changes_
     store.apply(&[node(id, 2, Some(holding(b"of another")))], &rules, 2).unwrap();
     assert!(entry(&store, Ino::ROOT, "copy").is_some());
 }
+
+#[test]
+fn what_was_edited_stands_on_the_text_that_a_restored_server_has_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = NodeId::random();
+    let holding = |text| with_content(state(Kind::File, &[(NodeId::ROOT, "f")]), text);
+    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
+    store.apply(&[node(id, 2, Some(holding(b"lost")))], &NEVER, 2).unwrap();
+    let ino = ino_of(&store, id).unwrap();
+    store.open_content(ino, Access::Write).unwrap().resize(0, 5_000).unwrap();
+    store.begin_comparison(1).unwrap();
+    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
+    store.end_comparison(&NEVER).unwrap();
+    let dirty = store.dirty_node(ino).unwrap().expect("it is sent");
+    assert_eq!((dirty.base_version, dirty.base_state), (1, Some(holding(b"lost"))));
+}
