@@ -37,6 +37,7 @@ mod owners;
 mod permissions;
 mod programs;
 mod recovery;
+mod requests;
 mod restored;
 mod takeover;
 mod torture;

@@ -26,8 +26,8 @@ use super::answer::{Answer, Refuse};
 use super::buffered::XattrReply;
 use super::capabilities::negotiate;
 use super::notify::Kernel;
+use super::request_counts::{Opcode, RequestCounts};
 use super::takeover::{SessionRecord, first_number, is_sent_again};
-use super::trace::{Traced, unanswered};
 use super::translate::{
     allocation, caller, caller_with_umask, device, directory_flags, entry_name, ino, kind_of_mode,
     open_mode, rename_mode, seek_whence, set_xattr, time,
@@ -39,17 +39,14 @@ pub(super) struct Adapter {
     pub(super) runtime: Runtime,
     pub(super) kernel: Kernel,
     /// The kernel's side of the session, once it has begun.
-    record: Arc<OnceLock<SessionRecord>>,
+    pub(super) record: Arc<OnceLock<SessionRecord>>,
+    /// Counts what it asks for.
+    pub(super) requests: Arc<RequestCounts>,
 }
 
 impl Adapter {
     pub(super) fn new(vfs: Arc<Vfs>, runtime: Runtime, kernel: Kernel) -> Self {
-        Self { vfs, runtime, kernel, record: Arc::default() }
-    }
-
-    /// Where the kernel's side of the session is told.
-    pub(super) fn record(&self) -> Arc<OnceLock<SessionRecord>> {
-        Arc::clone(&self.record)
+        Self { vfs, runtime, kernel, record: Arc::default(), requests: Arc::default() }
     }
 }
 
@@ -62,17 +59,17 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let reply = Traced::new("lookup", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Lookup, request, (parent, name), reply);
         self.answer_named(reply, (parent, name), |vfs, entry| vfs.lookup(entry));
     }
 
     fn forget(&self, request: &Request, node: INodeNo, _: u64) {
-        unanswered("forget", request, node);
+        self.unanswered(Opcode::Forget, request, node);
         self.vfs.forget(ino(node));
     }
 
     fn getattr(&self, request: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let reply = Traced::new("getattr", request, node, reply);
+        let reply = self.traced(Opcode::Getattr, request, node, reply);
         reply.answer(self.vfs.stat(ino(node)));
     }
 
@@ -94,7 +91,7 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let reply = Traced::new("setattr", request, node, reply);
+        let reply = self.traced(Opcode::Setattr, request, node, reply);
         let (caller, node) = (caller(request), ino(node));
         let (atime, mtime) = (atime.map(time), mtime.map(time));
         let wanted = AttributeChange { mode, uid, gid, size, atime, mtime };
@@ -105,7 +102,7 @@ impl Filesystem for Adapter {
     }
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
-        let reply = Traced::new("readlink", request, node, reply);
+        let reply = self.traced(Opcode::Readlink, request, node, reply);
         reply.answer(self.vfs.read_link(ino(node)));
     }
 
@@ -119,7 +116,7 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let reply = Traced::new("mknod", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Mknod, request, (parent, name), reply);
         let Some(kind) = kind_of_mode(mode) else { return reply.refuse(Errno::EINVAL) };
         let rdev = match kind {
             Kind::CharDevice | Kind::BlockDevice => device(rdev),
@@ -140,7 +137,7 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let reply = Traced::new("mkdir", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Mkdir, request, (parent, name), reply);
         let caller = caller_with_umask(request, umask);
         let node = NodeSpec::directory(mode);
         let make = move |vfs: &Vfs, entry: EntryName<'_>| vfs.create(caller, entry, node);
@@ -148,12 +145,12 @@ impl Filesystem for Adapter {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let reply = Traced::new("unlink", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Unlink, request, (parent, name), reply);
         self.answer_change((request, reply), (parent, name), Vfs::unlink, |_, _| Ok(()));
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let reply = Traced::new("rmdir", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Rmdir, request, (parent, name), reply);
         let (entry, remove) = ((parent, name), Vfs::remove_directory);
         self.answer_change((request, reply), entry, remove, |_, _| Ok(()));
     }
@@ -166,7 +163,7 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let reply = Traced::new("symlink", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Symlink, request, (parent, name), reply);
         let (caller, target) = (caller(request), target.as_os_str().to_owned());
         let make = move |vfs: &Vfs, entry: EntryName<'_>| {
             vfs.create(caller, entry, NodeSpec::symlink(target.as_bytes()))
@@ -184,7 +181,8 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let reply = Traced::new("rename", request, [(parent, name), (new_parent, new_name)], reply);
+        let reply =
+            self.traced(Opcode::Rename, request, [(parent, name), (new_parent, new_name)], reply);
         let Some(mode) = rename_mode(flags) else { return reply.refuse(Errno::EINVAL) };
         let new_name = new_name.to_owned();
         let rename = move |vfs: &Vfs, from: EntryName<'_>| {
@@ -201,13 +199,13 @@ impl Filesystem for Adapter {
         name: &OsStr,
         reply: ReplyEntry,
     ) {
-        let reply = Traced::new("link", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Link, request, (parent, name), reply);
         let link = move |vfs: &Vfs, entry: EntryName<'_>| vfs.link(ino(node), entry);
         self.answer_change((request, reply), (parent, name), link, Vfs::existing);
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let reply = Traced::new("open", request, node, reply);
+        let reply = self.traced(Opcode::Open, request, node, reply);
         let opened = self.vfs.open(caller(request), ino(node), open_mode(flags));
         self.answer_opened(reply, ino(node), opened.map(|handle| (handle, self.open_flags())));
     }
@@ -222,7 +220,7 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let reply = Traced::new("create", request, (parent, name), reply);
+        let reply = self.traced(Opcode::Create, request, (parent, name), reply);
         let caller = caller_with_umask(request, umask);
         let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
         let (how, flags) = (open_mode(OpenFlags(flags)), self.open_flags());
@@ -246,7 +244,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let reply = Traced::new("read", request, node, reply);
+        let reply = self.traced(Opcode::Read, request, node, reply);
         self.read_content(self.file(node, number), offset, size as usize, reply);
     }
 
@@ -262,7 +260,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let reply = Traced::new("write", request, node, reply);
+        let reply = self.traced(Opcode::Write, request, node, reply);
         let privileges = match write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
             true => Privileges::Drop(caller(request)),
             false => Privileges::Keep,
@@ -280,7 +278,7 @@ impl Filesystem for Adapter {
         _: LockOwner,
         reply: ReplyEmpty,
     ) {
-        let reply = Traced::new("flush", request, node, reply);
+        let reply = self.traced(Opcode::Flush, request, node, reply);
         self.flush_file((ino(node), HandleId(handle.0)), reply);
     }
 
@@ -294,7 +292,7 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let reply = Traced::new("release", request, node, reply);
+        let reply = self.traced(Opcode::Release, request, node, reply);
         reply.answer(self.vfs.release(self.file(node, number)));
     }
 
@@ -306,12 +304,13 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let (reply, id) = (Traced::new("fsync", request, node, reply), self.file(node, number));
+        let (reply, id) =
+            (self.traced(Opcode::Fsync, request, node, reply), self.file(node, number));
         self.sync_node(ino(node), reply, move |vfs| vfs.sync(id));
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let reply = Traced::new("opendir", request, node, reply);
+        let reply = self.traced(Opcode::Opendir, request, node, reply);
         self.answer_with_names(reply, move |vfs| {
             let (stream, cache) = vfs.open_directory(ino(node))?;
             Ok((stream, directory_flags(cache)))
@@ -326,7 +325,7 @@ impl Filesystem for Adapter {
         _: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        let reply = Traced::new("releasedir", request, node, reply);
+        let reply = self.traced(Opcode::Releasedir, request, node, reply);
         reply.answer(self.vfs.release_directory(self.directory(node, number)));
     }
 
@@ -338,7 +337,7 @@ impl Filesystem for Adapter {
         offset: u64,
         reply: ReplyDirectory,
     ) {
-        let mut reply = Traced::new("readdir", request, node, reply);
+        let mut reply = self.traced(Opcode::Readdir, request, node, reply);
         let stream = self.directory(node, stream);
         let read = self.vfs.read_directory(stream, offset, |entry| reply.add(entry));
         reply.answer(read);
@@ -352,7 +351,7 @@ impl Filesystem for Adapter {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        let mut reply = Traced::new("readdirplus", request, node, reply);
+        let mut reply = self.traced(Opcode::Readdirplus, request, node, reply);
         let stream = self.directory(node, stream);
         let read =
             self.vfs.read_directory_stats(stream, offset, |entry, stat| reply.add(entry, stat));
@@ -367,12 +366,12 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        let (reply, node) = (Traced::new("fsyncdir", request, node, reply), ino(node));
+        let (reply, node) = (self.traced(Opcode::Fsyncdir, request, node, reply), ino(node));
         self.sync_node(node, reply, move |vfs| vfs.sync_directory(node));
     }
 
     fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
-        Traced::new("statfs", request, node, reply).answer(self.vfs.space());
+        self.traced(Opcode::Statfs, request, node, reply).answer(self.vfs.space());
     }
 
     fn setxattr(
@@ -385,7 +384,7 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let reply = Traced::new("setxattr", request, (node, name), reply);
+        let reply = self.traced(Opcode::Setxattr, request, (node, name), reply);
         let (attribute, when) = ((name.as_bytes(), value), set_xattr(flags));
         let set = |vfs: &Vfs| vfs.set_xattr(caller(request), ino(node), attribute, when);
         reply.answer(self.vfs.once(first_number(request), set, |_| Ok(())));
@@ -399,17 +398,17 @@ impl Filesystem for Adapter {
         buffer_size: u32,
         reply: ReplyXattr,
     ) {
-        let reply = Traced::new("getxattr", request, (node, name), reply);
+        let reply = self.traced(Opcode::Getxattr, request, (node, name), reply);
         XattrReply { reply, buffer_size }.answer(self.vfs.xattr(ino(node), name.as_bytes()));
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, buffer_size: u32, reply: ReplyXattr) {
-        let reply = Traced::new("listxattr", request, node, reply);
+        let reply = self.traced(Opcode::Listxattr, request, node, reply);
         XattrReply { reply, buffer_size }.answer(self.vfs.xattr_names(caller(request), ino(node)));
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let reply = Traced::new("removexattr", request, (node, name), reply);
+        let reply = self.traced(Opcode::Removexattr, request, (node, name), reply);
         let remove = |vfs: &Vfs| vfs.remove_xattr(ino(node), name.as_bytes());
         reply.answer(self.vfs.once(first_number(request), remove, |_| Ok(())));
     }
@@ -427,7 +426,7 @@ impl Filesystem for Adapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let reply = Traced::new("copy_file_range", request, node, reply);
+        let reply = self.traced(Opcode::CopyFileRange, request, node, reply);
         let target = self.file(node, target);
         let handles = (self.file(source_node, source), (node, target));
         self.copy_content(caller(request), handles, CopyRange { from, to, length }, reply);
@@ -443,7 +442,7 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let reply = Traced::new("fallocate", request, node, reply);
+        let reply = self.traced(Opcode::Fallocate, request, node, reply);
         let Some(what) = allocation(mode) else { return reply.refuse(Errno::EOPNOTSUPP) };
         let range = ByteRange { offset, length };
         let file = (node, self.file(node, number));
@@ -459,7 +458,7 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        let reply = Traced::new("lseek", request, node, reply);
+        let reply = self.traced(Opcode::Lseek, request, node, reply);
         let Some(whence) = seek_whence(whence) else { return reply.refuse(Errno::EINVAL) };
         let id = self.file(node, number);
         let attempt = self.vfs.seek(id, offset, whence);
@@ -482,7 +481,7 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyIoctl,
     ) {
-        Traced::new("ioctl", request, node, reply).refuse(Errno::ENOSYS);
+        self.traced(Opcode::Ioctl, request, node, reply).refuse(Errno::ENOSYS);
     }
 
     fn poll(
@@ -495,6 +494,6 @@ impl Filesystem for Adapter {
         _: PollFlags,
         reply: ReplyPoll,
     ) {
-        Traced::new("poll", request, node, reply).refuse(Errno::ENOSYS);
+        self.traced(Opcode::Poll, request, node, reply).refuse(Errno::ENOSYS);
     }
 }

@@ -17,10 +17,13 @@ mod named;
 mod notifier;
 mod notify;
 mod open;
+mod received;
+mod request_counts;
 mod takeover;
 mod trace;
 mod translate;
 
 pub(crate) use mount::{Audience, Error, Mount, Options, Writable, kernel_option};
 pub(crate) use notifier::run_if_called as run_notifier_if_called;
+pub(crate) use request_counts::RequestCounts;
 pub(crate) use takeover::{Inherited, SessionRecord};

@@ -19,6 +19,7 @@ use crate::vfs::Vfs;
 use super::adapter::Adapter;
 use super::notifier::Told;
 use super::notify::{Kernel, News};
+use super::request_counts::RequestCounts;
 use super::takeover::{self, Inherited, SessionRecord};
 
 /// Subtype of the mount, so that it is listed as `fuse.miaofs`.
@@ -122,6 +123,7 @@ pub(crate) struct Mount {
     session: Mutex<Option<JoinHandle<io::Result<()>>>>,
     device: OwnedFd,
     record: SessionRecord,
+    requests: Arc<RequestCounts>,
 }
 
 impl Mount {
@@ -141,7 +143,7 @@ impl Mount {
         let config = config(options)?;
         let kernel = Kernel::default();
         let adapter = Adapter::new(Arc::clone(&vfs), runtime, kernel.clone());
-        let record = adapter.record();
+        let (record, requests) = (Arc::clone(&adapter.record), Arc::clone(&adapter.requests));
         let session = match &inherited {
             Some(inherited) => takeover::take_over(adapter, inherited, &config),
             None => Session::new(adapter, mountpoint, &config),
@@ -170,6 +172,7 @@ impl Mount {
             session: Mutex::new(Some(session)),
             device,
             record: record.expect("the session has begun"),
+            requests,
         })
     }
 
@@ -177,6 +180,11 @@ impl Mount {
     /// allows no other daemon.
     pub(crate) fn session(&self) -> Option<(BorrowedFd<'_>, SessionRecord)> {
         self.record.can_be_taken_over().then(|| (self.device.as_fd(), self.record))
+    }
+
+    /// Requests of the kernel since this daemon began.
+    pub(crate) fn requests(&self) -> Arc<RequestCounts> {
+        Arc::clone(&self.requests)
     }
 
     /// Unmounts. If a program still uses the mount, it leaves the tree of files now and ends when the

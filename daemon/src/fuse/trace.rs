@@ -95,13 +95,8 @@ struct Trace {
 }
 
 impl<R> Traced<R> {
-    pub(super) fn new<'a>(
-        operation: &str,
-        request: &Request,
-        subject: impl Into<Subject<'a>>,
-        reply: R,
-    ) -> Self {
-        let span = span(operation, request, subject.into());
+    pub(super) fn new(operation: &str, request: &Request, subject: Subject<'_>, reply: R) -> Self {
+        let span = span(operation, request, subject);
         let began = (!span.is_disabled()).then(|| {
             span.in_scope(|| debug!("received"));
             Instant::now()

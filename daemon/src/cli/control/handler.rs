@@ -1,6 +1,7 @@
 //! Answers the requests that come to the daemon over its control socket.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, getppid};
@@ -11,6 +12,7 @@ use crate::cli::mounting::plan::MountPlan;
 use crate::cli::state::account::Account;
 use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::{Error, Exit, Report};
+use crate::fuse::RequestCounts;
 use crate::store::{self, ChunkPosition, Ino, run_blocking};
 use crate::sync::{
     Engine, FlushError, Refusal, Scope, ServerState, Status, Verification, with_causes,
@@ -35,15 +37,21 @@ pub(crate) struct RequestHandler {
     mountpoint: PathBuf,
     state: StateDir,
     session: SessionState,
+    requests: Arc<RequestCounts>,
     /// The process that started this one.
     parent: Option<Pid>,
 }
 
 impl RequestHandler {
     /// Handles requests for the daemon that carries out this plan.
-    pub(crate) fn new(engine: &Engine, plan: &MountPlan, session: SessionState) -> Self {
+    pub(crate) fn new(
+        engine: &Engine,
+        plan: &MountPlan,
+        (session, requests): (SessionState, Arc<RequestCounts>),
+    ) -> Self {
         Self {
             session,
+            requests,
             parent: getppid(),
             engine: engine.clone(),
             mountpoint: plan.mountpoint.clone(),
@@ -85,6 +93,7 @@ impl RequestHandler {
                 state_dir: self.state.path().to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 supervised: self.is_supervised(),
+                kernel_requests: self.requests.by_name(),
                 engine,
             })),
             Err(error) => Response::Failed(Error::Store(error).report()),

@@ -7,6 +7,7 @@ pub(super) mod client;
 pub(super) mod handler;
 pub(super) mod server;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -93,6 +94,9 @@ pub(crate) struct DaemonStatus {
     /// True if the mount outlives this daemon, and another one takes over.
     #[serde(default)]
     pub supervised: bool,
+    /// Requests of the kernel since the daemon began, by kind.
+    #[serde(default)]
+    pub kernel_requests: BTreeMap<String, u64>,
     /// Status of the engine.
     #[serde(flatten)]
     pub engine: Status,

@@ -118,7 +118,7 @@ async fn serve(
     let result = match mounted {
         Ok(mount) => {
             let state = tell_supervisor(supervisor, &mount, state);
-            let handler = RequestHandler::new(&engine, plan, state);
+            let handler = RequestHandler::new(&engine, plan, (state, mount.requests()));
             let until_unmounted = async {
                 supervisor.ready(ready(plan, &account, &engine).await);
                 stay_mounted(plan, Arc::new(mount), (signals, supervisor)).await

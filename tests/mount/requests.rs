@@ -1,0 +1,62 @@
+//! The requests that programs cost: for each of them the kernel goes to the daemon and back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+
+use crate::fixture::Single;
+use crate::harness::command::output;
+use crate::harness::device::Device;
+
+/// Files that a program makes and looks at.
+const FILES: u64 = 100;
+/// Requests for the directory that they are in, at the most.
+const DIRECTORY: u64 = 5;
+/// Requests that nobody waits for.
+const UNAWAITED: [&str; 3] = ["forget", "release", "releasedir"];
+
+/// Requests of the kernel so far, by kind.
+fn counted(device: &Device) -> BTreeMap<String, u64> {
+    serde_json::from_value(device.status()["kernel_requests"].clone()).unwrap()
+}
+
+/// Requests that programs wait for while something is done, by kind.
+fn awaited(device: &Device, work: impl FnOnce()) -> BTreeMap<String, u64> {
+    let before = counted(device);
+    work();
+    let mut after = counted(device);
+    for (kind, count) in before {
+        *after.get_mut(&kind).unwrap() -= count;
+    }
+    after.retain(|kind, count| *count > 0 && !UNAWAITED.contains(&kind.as_str()));
+    after
+}
+
+fn make_small_files(device: &Device) {
+    fs::create_dir(device.path("directory")).unwrap();
+    for number in 0..FILES {
+        fs::write(device.path(&format!("directory/{number}")), [7; 4096]).unwrap();
+    }
+}
+
+#[test]
+fn what_the_kernel_has_been_told_it_does_not_ask_again() {
+    let fixture = Single::new();
+    make_small_files(&fixture.one);
+    let look = || {
+        for number in 0..FILES {
+            let path = fixture.one.path(&format!("directory/{number}"));
+            assert_eq!(fs::metadata(path).unwrap().size(), 4096);
+        }
+    };
+    look();
+    assert_eq!(awaited(&fixture.one, look), BTreeMap::new());
+    // For each file `ls` asks if it has an attribute of SELinux, which the kernel does not remember.
+    let list = || drop(output(Command::new("ls").arg("-l").arg(fixture.one.path("directory"))));
+    list();
+    let mut requests = awaited(&fixture.one, list);
+    let attributes = requests.remove("getxattr").unwrap_or(0);
+    assert!(attributes <= FILES + DIRECTORY, "{attributes}");
+    assert!(requests.values().sum::<u64>() <= DIRECTORY, "{requests:?}");
+}
