@@ -1,8 +1,10 @@
-//! Direct writes that a program submits to the kernel and goes on (io_submit(2)): buffered readers see them when they are done.
+//! Writes that go by the kernel's pages: buffered readers see them when they are done, also those that a program submits and goes
+//! on (io_submit(2)).
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -84,14 +86,10 @@ impl Drop for Aio {
     }
 }
 
-#[test]
-fn a_direct_write_that_was_submitted_is_seen_by_buffered_readers() {
-    let fixture = Single::new();
-    let path = fixture.one.path("file");
-    fs::write(&path, [0; PAGE]).unwrap();
-    let direct = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&path).unwrap();
-    let buffered = fs::File::open(&path).unwrap();
-    let (aio, is_over) = (Aio::new(), AtomicBool::new(false));
+/// Writes a page in rounds while others read it by the kernel's pages; the rounds after which an older one was read.
+fn stale_rounds(path: &Path, mut write: impl FnMut(&Page)) -> Vec<u32> {
+    let buffered = fs::File::open(path).unwrap();
+    let is_over = AtomicBool::new(false);
     let mut stale = Vec::new();
     thread::scope(|scope| {
         for _reader in 0..2 {
@@ -104,7 +102,7 @@ fn a_direct_write_that_was_submitted_is_seen_by_buffered_readers() {
         }
         for round in 0..ROUNDS {
             let byte = (round % 251) as u8 + 1;
-            assert_eq!(aio.write(&direct, &Page([byte; PAGE])), PAGE as i64);
+            write(&Page([byte; PAGE]));
             let mut seen = [0; PAGE];
             buffered.read_exact_at(&mut seen, 0).unwrap();
             if seen != [byte; PAGE] {
@@ -113,5 +111,26 @@ fn a_direct_write_that_was_submitted_is_seen_by_buffered_readers() {
         }
         is_over.store(true, Ordering::Relaxed);
     });
+    stale
+}
+
+#[test]
+fn a_direct_write_that_was_submitted_is_seen_by_buffered_readers() {
+    let fixture = Single::new();
+    let path = fixture.one.path("file");
+    fs::write(&path, [0; PAGE]).unwrap();
+    let direct = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(&path).unwrap();
+    let aio = Aio::new();
+    let stale = stale_rounds(&path, |page| assert_eq!(aio.write(&direct, page), PAGE as i64));
+    assert!(stale.is_empty(), "{} of {ROUNDS} writes were not seen: {stale:?}", stale.len());
+}
+
+#[test]
+fn a_write_to_a_file_that_was_made_to_be_written_is_seen_by_buffered_readers() {
+    let fixture = Single::new();
+    let path = fixture.one.path("file");
+    let new = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+    new.write_all_at(&[0; PAGE], 0).unwrap();
+    let stale = stale_rounds(&path, |page| new.write_all_at(&page.0, 0).unwrap());
     assert!(stale.is_empty(), "{} of {ROUNDS} writes were not seen: {stale:?}", stale.len());
 }

@@ -41,6 +41,14 @@ fn make_small_files(device: &Device) {
 }
 
 #[test]
+fn a_small_file_that_is_made_costs_four_requests() {
+    let fixture = Single::new();
+    let requests = awaited(&fixture.one, || make_small_files(&fixture.one));
+    assert!(requests.values().sum::<u64>() <= 4 * FILES + DIRECTORY, "{requests:?}");
+    assert_eq!((requests["create"], requests["write"]), (FILES, FILES));
+}
+
+#[test]
 fn what_the_kernel_has_been_told_it_does_not_ask_again() {
     let fixture = Single::new();
     make_small_files(&fixture.one);

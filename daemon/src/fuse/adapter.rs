@@ -223,7 +223,7 @@ impl Filesystem for Adapter {
         let reply = self.traced(Opcode::Create, request, (parent, name), reply);
         let caller = caller_with_umask(request, umask);
         let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
-        let (how, flags) = (open_mode(OpenFlags(flags)), self.open_flags());
+        let (how, flags) = (open_mode(OpenFlags(flags)), self.create_flags(OpenFlags(flags)));
         let make = move |vfs: &Vfs, entry: EntryName<'_>, if_exists| {
             let (stat, handle) = vfs.create_and_open(caller, entry, mode, (how, if_exists))?;
             Ok((stat, handle, flags))

@@ -1,11 +1,14 @@
 //! Open files and directories: the numbers that the kernel knows them by, and what it may keep of them.
 
-use fuser::{FileHandle, FopenFlags, INodeNo};
+use fuser::{FileHandle, FopenFlags, INodeNo, OpenAccMode, OpenFlags};
 
 use crate::vfs::{HandleId, SyncMode};
 
 use super::adapter::Adapter;
 use super::translate::ino;
+
+/// Version of the kernel's protocol (Linux 6.18) since which a direct write takes along the pages that a reader may have got beside it.
+const DIRECT_SINCE: (u32, u32) = (7, 45);
 
 impl Adapter {
     /// The open file of a number; one that was opened with a daemon before this one is opened again.
@@ -28,6 +31,16 @@ impl Adapter {
         match self.vfs.sync_mode() {
             SyncMode::Local => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
             SyncMode::Remote => FopenFlags::FOPEN_KEEP_CACHE,
+        }
+    }
+
+    /// The same of a file that is made. What a program only writes does not go through pages of the kernel: that saves a copy, and
+    /// a question for `security.capability` before the first byte.
+    pub(super) fn create_flags(&self, flags: OpenFlags) -> FopenFlags {
+        let is_safe = self.record.get().is_some_and(|record| record.version >= DIRECT_SINCE);
+        match flags.acc_mode() {
+            OpenAccMode::O_WRONLY if is_safe => self.open_flags() | FopenFlags::FOPEN_DIRECT_IO,
+            _ => self.open_flags(),
         }
     }
 }
