@@ -1,11 +1,12 @@
 //! Two devices of one account: a change on one is seen on the other within two seconds.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use crate::fixture::{Pair, names};
+use crate::harness::device::Device;
 use crate::harness::wait::{seconds, wait_until};
 
 /// Waits for the promised two seconds, and says how long it took.
@@ -60,6 +61,31 @@ fn a_directory_tells_both_devices_when_its_entries_changed() {
     let modified = |path: std::path::PathBuf| fs::metadata(path).and_then(|it| it.modified()).ok();
     let here = modified(fixture.one.path("directory"));
     soon("the time is that of the change", || modified(fixture.two.path("directory")) == here);
+}
+
+#[test]
+fn numbers_and_times_are_the_same_on_both_devices() {
+    let fixture = Pair::new();
+    fs::create_dir(fixture.one.path("directory")).unwrap();
+    for number in 0..100 {
+        fs::write(fixture.one.path(&format!("directory/{number}")), "text").unwrap();
+        fs::write(fixture.two.path(&format!("{number}")), "text").unwrap();
+    }
+    fs::hard_link(fixture.two.path("0"), fixture.two.path("link")).unwrap();
+    fixture.one.sync();
+    fixture.two.sync();
+    let seen = |device: &Device| {
+        let all = [names(&device.path("directory")), names(&device.path(""))].concat();
+        let find = |name: &String| match device.path(name).symlink_metadata() {
+            Ok(found) => found,
+            Err(_) => device.path("directory").join(name).symlink_metadata().unwrap(),
+        };
+        let identity = |it: fs::Metadata| (it.ino(), it.mtime_nsec(), it.ctime(), it.ctime_nsec());
+        all.iter().map(|name| identity(find(name))).collect::<Vec<_>>()
+    };
+    wait_until("both have all", seconds(10), || seen(&fixture.two).len() == 202);
+    wait_until("both have all", seconds(10), || seen(&fixture.one).len() == 202);
+    assert_eq!(seen(&fixture.one), seen(&fixture.two));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::translate::{attributes, errno, negative_entry};
 /// Lifetime of names and attributes in the kernel; the feed of changes ends it sooner.
 pub(super) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Inode numbers are never used again, so one generation is enough.
+/// A number that comes back is that of the same node, so one generation is enough.
 pub(super) const GENERATION: Generation = Generation(0);
 
 /// A reply that can be an error.

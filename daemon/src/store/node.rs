@@ -7,7 +7,8 @@ use std::sync::Arc;
 use miaofs::protocol::files::{Kind, NodeState, OWNER};
 use miaofs::protocol::ids::NodeId;
 
-/// Number of a node on this machine: stable, never used again, the inode number of the mount.
+/// Number of a node on this machine: stable, the inode number of the mount. Where it can be it is the same on every device
+/// (`tree/numbers.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Ino(pub u64);
 

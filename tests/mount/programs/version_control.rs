@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::fixture::Single;
 use crate::harness::command::output;
 use crate::harness::random::Seed;
 use crate::harness::tree::plant;
+use crate::harness::wait::{seconds, wait_until};
 use crate::programs::{program, second_device, text};
 
 fn git(directory: &Path, arguments: &[&str]) -> String {
@@ -52,6 +54,29 @@ fn a_git_clone_is_sound_here_and_on_another_device() {
     assert_eq!(git(&clone, &["status", "--porcelain"]), "");
     assert_eq!(git(&clone, &["rev-parse", "HEAD"]), head);
     assert_eq!(fs::read_to_string(clone.join("counter")).unwrap(), "in the mount");
+}
+
+fn modified(path: &Path) -> SystemTime {
+    fs::metadata(path).unwrap().modified().unwrap()
+}
+
+#[test]
+fn git_sees_on_another_device_that_nothing_has_changed_without_reading_it() {
+    let fixture = Single::new();
+    let origin = repository(&fixture);
+    let clone = fixture.one.path("clone");
+    git(fixture.directory.path(), &["clone", "-q", "--no-local", text(&origin), text(&clone)]);
+    // Of what was changed in the second in which its index was written git reads the content.
+    let cloned = modified(&clone.join(".git/index"));
+    wait_until("a second is over", seconds(5), || cloned.elapsed().unwrap() > seconds(1));
+    assert_eq!(git(&clone, &["status", "--porcelain"]), "");
+    assert!(modified(&clone.join(".git/index")) > cloned, "it has not been written again");
+    let two = second_device(&fixture, "clone/.git/index");
+    let fetched = || two.status()["counters"]["ranges_fetched"].as_u64().unwrap();
+    let before = fetched();
+    assert_eq!(git(&two.path("clone"), &["status", "--porcelain"]), "");
+    let ranges = fetched() - before;
+    assert!(ranges < 40, "{ranges} ranges of 500 files were fetched");
 }
 
 #[test]

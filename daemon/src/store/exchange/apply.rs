@@ -140,7 +140,7 @@ impl<'t> ChangeBatch<'t> {
         if let Some(matching_local) = matching_local {
             return self.adopt(matching_local, node, state);
         }
-        let ino = self.tree.next_ino()?;
+        let ino = self.tree.number_for(node.id)?;
         self.tree.add(Record::new(ino, node.id, NewNode::like(state, self.tree.owner)))?;
         self.take(ino, node, state)
     }

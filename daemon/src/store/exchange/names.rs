@@ -64,7 +64,7 @@ fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Erro
         }
         return Ok(ino);
     }
-    let ino = batch.tree.next_ino()?;
+    let ino = batch.tree.number_for(id)?;
     let kind = Kind::Directory;
     let new = NewNode { kind, mode: 0o755, uid: 0, gid: 0, rdev: 0, target: None, now: 0 };
     let mut record = Record::new(ino, id, new);

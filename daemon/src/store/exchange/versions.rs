@@ -99,7 +99,7 @@ impl Tree {
     /// Makes a new inode of a file what the server knows it as. The old one stays with its names and its content, as a node
     /// that the server has never heard of.
     fn split_identity(&mut self, ino: Ino, id: NodeId) -> Result<Ino, Error> {
-        let there = self.next_ino()?;
+        let there = self.next_number()?;
         let old = self.record(ino)?.clone();
         let base = base_rows::base(&self.db, ino)?;
         self.set_id(ino, id)?;

@@ -6,21 +6,20 @@ use std::fs::{self, OpenOptions};
 use super::*;
 
 /// Changes of names in a row: enough for several times the longest log.
-const CHANGES: u32 = 30_000;
-const DIRECTORIES: u64 = 300;
+const CHANGES: usize = 30_000;
+const DIRECTORIES: usize = 300;
 
 #[test]
 fn in_a_burst_of_changes_the_log_stays_bounded() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    for number in 0..DIRECTORIES {
-        make(&store, Ino::ROOT, &format!("directory {number}"), Kind::Directory);
-    }
+    let directory =
+        |number| make(&store, Ino::ROOT, &format!("directory {number}"), Kind::Directory);
+    let directories: Vec<_> = (0..DIRECTORIES).map(directory).collect();
     let log = dir.path().join("state.db-wal");
     let mut longest = 0;
     for number in 0..CHANGES {
-        let number = u64::from(number);
-        let parent = Ino(2 + number * 7919 % DIRECTORIES);
+        let parent = directories[number * 7919 % DIRECTORIES];
         make(&store, parent, &format!("entry {number}"), Kind::File);
         longest = longest.max(fs::metadata(&log).unwrap().len());
     }

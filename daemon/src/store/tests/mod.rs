@@ -8,6 +8,7 @@ mod holes;
 mod journal;
 mod local;
 mod migrations;
+mod numbers;
 mod power;
 mod pull;
 mod random;

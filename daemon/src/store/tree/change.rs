@@ -35,8 +35,8 @@ impl DerefMut for Change<'_> {
 impl Change<'_> {
     /// Makes a node that has no entry yet; without one (or an open handle) it is gone at the end of the change.
     pub(crate) fn insert(&mut self, new: NewNode) -> Result<Ino, Error> {
-        let ino = self.tree.next_ino()?;
         let id = NodeId::made_at(new.now);
+        let ino = self.tree.number_for(id)?;
         self.tree.add(Record::new(ino, id, new))?;
         Ok(ino)
     }

@@ -41,7 +41,7 @@ pub(crate) struct Tree {
     nodes: LruCache<Ino, Record>,
     pub(crate) entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
     pub(crate) inodes: LruCache<Ino, Arc<Inode>>,
-    inos: Counter,
+    pub(super) inos: Counter,
     pub(crate) cookies: Counter,
     pub(crate) cursor: Cursor,
     /// The last commit that both histories have, while all is compared with a drive of another history.
@@ -270,17 +270,19 @@ impl Tree {
         answer
     }
 
-    /// Writes the edited rows, so that queries see them.
+    /// Writes the edited rows, so that queries see them: first those that exist, as a new one may have an id that one of them had.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
         let Some(transaction) = &mut self.transaction else { return Ok(()) };
-        for touched in transaction.touched.values_mut() {
-            match touched {
-                Touched::New(record) => {
-                    inode_rows::insert(&self.db, record)?;
-                    *touched = Touched::Edited(record.clone());
+        for adds in [false, true] {
+            for touched in transaction.touched.values_mut() {
+                match touched {
+                    Touched::New(record) if adds => {
+                        inode_rows::insert(&self.db, record)?;
+                        *touched = Touched::Edited(record.clone());
+                    }
+                    Touched::Edited(record) if !adds => inode_rows::update(&self.db, record)?,
+                    _ => {}
                 }
-                Touched::Edited(record) => inode_rows::update(&self.db, record)?,
-                Touched::Erased => {}
             }
         }
         Ok(())
@@ -395,10 +397,9 @@ impl Tree {
         }
     }
 
-    /// A number that no node ever had.
-    pub(crate) fn next_ino(&mut self) -> Result<Ino, Error> {
-        self.begin()?;
-        self.inos.take(&self.db).map(Ino)
+    /// True if the transaction in progress has changed a node, or deleted it.
+    pub(super) fn is_touched(&self, ino: Ino) -> bool {
+        self.transaction.as_ref().is_some_and(|it| it.touched.contains_key(&ino))
     }
 
     /// Counts bytes of clean content that came or went.

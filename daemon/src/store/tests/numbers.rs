@@ -1,0 +1,59 @@
+//! Inode numbers that follow from ids: each is that of one node at a time.
+
+use miaofs::protocol::ids::NodeId;
+
+use super::super::Invalidation;
+use super::pull::{NEVER, ino_of, node, state, with_content};
+use super::*;
+
+/// Numbers below are counted.
+const FIRST: Ino = Ino(1 << 32);
+
+#[test]
+fn of_two_nodes_with_one_number_the_second_has_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut bytes = NodeId::random().to_bytes();
+    let [one, two] = [1, 2].map(|last| {
+        bytes[15] = last;
+        NodeId::from_bytes(bytes)
+    });
+    for (id, name, seq) in [(one, "one", 1), (two, "two", 2)] {
+        let new = state(Kind::File, &[(NodeId::ROOT, name)]);
+        store.apply(&[node(id, seq, Some(new))], &NEVER, seq).unwrap();
+    }
+    assert!(ino_of(&store, one).is_some_and(|ino| ino >= FIRST));
+    assert!(ino_of(&store, two).is_some_and(|ino| ino < FIRST));
+}
+
+#[test]
+fn a_node_that_comes_back_has_its_number_again_when_nothing_is_left_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (id, text) = (NodeId::made_at(1_796_000_000_000_000_000), b"text");
+    let there = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), text);
+    let mut seq = 0;
+    let mut apply = |state| {
+        seq += 1;
+        store.apply(&[node(id, seq, state)], &NEVER, seq).unwrap()
+    };
+    apply(Some(there.clone()));
+    let first = ino_of(&store, id).unwrap();
+    fetch(&store, first, text);
+    apply(None);
+    // Its data file is still to go.
+    apply(Some(there.clone()));
+    let second = ino_of(&store, id).unwrap();
+    assert!(second < FIRST, "{second}");
+    fetch(&store, second, text);
+    store.sync_tree().unwrap();
+    assert_eq!(read_all(&store, second), text);
+    apply(None);
+    store.sync_tree().unwrap();
+    let told = apply(Some(there));
+    assert_eq!(ino_of(&store, id), Some(first));
+    assert!(told.contains(&Invalidation::Content(first)), "the kernel may have pages of before");
+    fetch(&store, first, text);
+    store.sync_tree().unwrap();
+    assert_eq!(read_all(&store, first), text);
+}
