@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 
@@ -11,7 +11,8 @@ use super::call::Call;
 use super::counters::Counters;
 use super::{Client, Error};
 use crate::content::Digest;
-use crate::protocol::downloads::{Locate, Located};
+use crate::protocol::batch::{self, BatchError};
+use crate::protocol::downloads::{Locate, Located, SmallContents};
 use crate::protocol::routes;
 
 /// The bytes of a range, as they come.
@@ -44,7 +45,63 @@ impl Download {
     }
 }
 
+/// Small contents that were asked for together, as they come.
+#[derive(Debug)]
+pub struct ContentStream {
+    response: Response,
+    counters: Arc<Counters>,
+    /// Begin of the contents that have not come whole.
+    rest: BytesMut,
+}
+
+impl ContentStream {
+    /// The next contents, as many as have come; `None` after the last one.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] or [`Error::TimedOut`] when the stream breaks, [`Error::Malformed`] when it is no batch, or a content
+    /// has another digest.
+    pub async fn next(&mut self) -> Result<Option<Vec<(Digest, Bytes)>>, Error> {
+        while let Some(bytes) = self.response.chunk().await? {
+            self.counters.received(bytes.len());
+            self.rest.extend_from_slice(&bytes);
+            let contents = self.take_whole().map_err(malformed)?;
+            if !contents.is_empty() {
+                return Ok(Some(contents));
+            }
+        }
+        match self.rest.is_empty() {
+            true => Ok(None),
+            false => Err(malformed(BatchError::Truncated)),
+        }
+    }
+
+    fn take_whole(&mut self) -> Result<Vec<(Digest, Bytes)>, BatchError> {
+        let mut contents = Vec::new();
+        while let Some(((digest, bytes), _)) = batch::split_first(&self.rest)? {
+            let length = bytes.len();
+            let record = self.rest.split_to(batch::HEADER + length).freeze();
+            contents.push((digest, record.slice(batch::HEADER..)));
+        }
+        Ok(contents)
+    }
+}
+
+fn malformed(error: BatchError) -> Error {
+    Error::Malformed(error.to_string())
+}
+
 impl Client {
+    /// Asks for small contents, which come as one stream.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn small_contents(&self, digests: Vec<Digest>) -> Result<ContentStream, Error> {
+        let call = Call::post(routes::CONTENTS).json(&SmallContents { digests });
+        let response = self.send(&call).await?;
+        let counters = Arc::clone(self.transport.counters());
+        Ok(ContentStream { response, counters, rest: BytesMut::new() })
+    }
+
     /// Asks for the digests of a run of a content's chunks, and where to read them.
     ///
     /// # Errors
@@ -78,7 +135,7 @@ impl Client {
     /// # Errors
     /// [`Error`].
     pub async fn download_bytes(&self, digest: Digest, range: Range<u64>) -> Result<Bytes, Error> {
-        let mut whole = bytes::BytesMut::with_capacity((range.end - range.start) as usize);
+        let mut whole = BytesMut::with_capacity((range.end - range.start) as usize);
         let mut download = self.download(digest, range).await?;
         while let Some(bytes) = download.next().await? {
             whole.extend_from_slice(&bytes);

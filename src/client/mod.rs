@@ -34,7 +34,7 @@ use session::Tokens;
 use transport::Transport;
 
 pub use counters::Traffic;
-pub use downloads::Download;
+pub use downloads::{ContentStream, Download};
 pub use error::Error;
 pub use retry::Retry;
 pub use session::Persist;

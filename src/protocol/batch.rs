@@ -47,21 +47,33 @@ pub fn push(body: &mut Vec<u8>, digest: Digest, bytes: &[u8]) {
 pub fn parse(mut body: &[u8]) -> Result<Vec<(Digest, &[u8])>, BatchError> {
     let mut contents = Vec::new();
     while !body.is_empty() {
-        let (header, rest) = body.split_first_chunk::<HEADER>().ok_or(BatchError::Truncated)?;
-        let (digest, length) = header.split_first_chunk::<32>().ok_or(BatchError::Truncated)?;
-        let digest = Digest::from_bytes(*digest);
-        let length = length.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-        if length > CONTENT_MAX {
-            return Err(BatchError::ContentTooLong(digest));
-        }
-        let (bytes, rest) = rest.split_at_checked(length as usize).ok_or(BatchError::Truncated)?;
-        if Digest::of(bytes) != digest {
-            return Err(BatchError::Digest(digest));
-        }
-        contents.push((digest, bytes));
+        let (content, rest) = split_first(body)?.ok_or(BatchError::Truncated)?;
+        contents.push(content);
         body = rest;
     }
     Ok(contents)
+}
+
+/// A content with its digest.
+pub type Content<'a> = (Digest, &'a [u8]);
+
+/// Splits the first content, its digest checked, from the beginning of a body; `None` if more of the body must come first.
+///
+/// # Errors
+/// [`BatchError`] when the first record is wrong.
+pub fn split_first(body: &[u8]) -> Result<Option<(Content<'_>, &[u8])>, BatchError> {
+    let Some((header, rest)) = body.split_first_chunk::<HEADER>() else { return Ok(None) };
+    let (digest, length) = header.split_first_chunk::<32>().ok_or(BatchError::Truncated)?;
+    let digest = Digest::from_bytes(*digest);
+    let length = length.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+    if length > CONTENT_MAX {
+        return Err(BatchError::ContentTooLong(digest));
+    }
+    let Some((bytes, rest)) = rest.split_at_checked(length as usize) else { return Ok(None) };
+    if Digest::of(bytes) != digest {
+        return Err(BatchError::Digest(digest));
+    }
+    Ok(Some(((digest, bytes), rest)))
 }
 
 #[cfg(test)]

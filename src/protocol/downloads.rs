@@ -65,6 +65,21 @@ pub enum ChunkSource {
     },
 }
 
+/// Contents that one [`SmallContents`] may ask for at the most.
+pub const CONTENTS_MAX: usize = 256;
+/// Bytes of a content that comes with others at the most: 256 KiB.
+pub const SMALL_MAX: u64 = 256 * 1024;
+
+/// Ask for contents of one's own at once. Those that are not, or are larger than [`SMALL_MAX`], are left out of the answer,
+/// and so are those that no store gives now.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SmallContents {
+    /// BLAKE3 of each content, [`CONTENTS_MAX`] at the most.
+    pub digests: Vec<Digest>,
+}
+
 /// Names a content by path or by digest: exactly one of the two is given.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -43,6 +43,8 @@ pub const UPLOAD: &str = "/file/upload";
 
 /// A content, by path or digest: `GET` with `Range`.
 pub const DOWNLOAD: &str = "/file/download";
+/// Many small contents at once: `POST` [`SmallContents`](super::downloads::SmallContents) → [`batch`](super::batch).
+pub const CONTENTS: &str = "/file/contents";
 /// Where chunks of a content are: `POST` [`Locate`](super::downloads::Locate) → [`Located`](super::downloads::Located).
 pub const LOCATE: &str = "/file/locate";
 

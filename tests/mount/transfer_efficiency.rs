@@ -1,9 +1,9 @@
 //! Known contents, unchanged chunks and unread bytes do not travel.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
-use crate::fixture::{GIB, MIB, Single, run};
+use crate::fixture::{GIB, MIB, Single, names, run};
 use crate::harness::command::b3sum;
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
@@ -98,4 +98,28 @@ fn a_sequential_read_keeps_several_ranges_in_flight() {
     let most = status["counters"]["ranges_in_flight_max"].as_u64();
     println!("ranges in flight at the most: {most:?}");
     assert!(most >= Some(3), "{status}");
+}
+
+#[test]
+fn who_reads_many_small_files_in_a_row_has_them_with_few_requests() {
+    const FILES: usize = 600;
+    let fixture = Single::new();
+    fs::create_dir(fixture.one.path("directory")).unwrap();
+    let text = |number: usize| number.to_string().repeat(1 + number * 7 % 2000);
+    for number in 0..FILES {
+        fs::write(fixture.one.path(&format!("directory/{number}")), text(number)).unwrap();
+    }
+    fixture.one.sync();
+    let two = fixture.another_device("two");
+    let requests = || two.status()["counters"]["requests"].as_u64().unwrap();
+    let listed = names(&two.path("directory"));
+    assert_eq!(listed.len(), FILES);
+    let before = requests();
+    for name in listed {
+        let found = fs::read_to_string(two.path("directory").join(&name)).unwrap();
+        assert_eq!(found, text(name.parse().unwrap()), "{name}");
+    }
+    let took = requests() - before;
+    println!("{took} requests for {FILES} files");
+    assert!(took < 40, "{took} requests");
 }

@@ -1,12 +1,14 @@
 //! Downloads: whole and by range, with what a resuming client needs to be sure.
 
-use miaofs::content::CHUNK_SIZE;
+use miaofs::content::{CHUNK_SIZE, Digest};
+use miaofs::protocol::batch;
+use miaofs::protocol::downloads::{CONTENTS_MAX, SMALL_MAX};
 use miaofs::protocol::ids::NodeId;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::api::{Answer, Api};
-use crate::harness::content::{Content, upload};
+use crate::harness::content::{Content, batch_of, send_batch, upload};
 use crate::harness::drive::{Change, apply};
 use crate::harness::random::Seed;
 use crate::harness::server::Server;
@@ -149,4 +151,24 @@ fn locate_names_the_chunks_and_where_they_are() {
     assert_eq!(json!(digests), json!(fixture.content.chunks));
     assert_eq!(locate(1, 1)["chunks"][0]["digest"], json!(fixture.content.chunks[1]));
     assert_eq!(locate(3, 1)["chunks"], json!([]));
+}
+
+#[test]
+fn small_contents_of_ones_own_come_together_and_others_are_left_out() {
+    let fixture = Fixture::new();
+    let contents = [0, 1, 5000, SMALL_MAX as usize].map(|size| Content::new(vec![7; size]));
+    send_batch(&fixture.ada, batch_of(&contents.each_ref())).expect(200);
+    let bobs = Content::new(b"bob's".to_vec());
+    send_batch(&fixture.server.sign_up("bob"), batch_of(&[&bobs])).expect(200);
+    let asked = [&contents[3], &bobs, &contents[0], &fixture.content, &contents[2], &contents[1]];
+    let ask =
+        |digests: &[Digest]| fixture.ada.post("/file/contents", &json!({ "digests": digests }));
+    let answer = ask(&asked.map(|content| content.digest)).expect(200);
+    assert_eq!(answer.header("content-type"), Some(batch::MEDIA_TYPE));
+    let expected = batch_of(&[&contents[3], &contents[0], &contents[2], &contents[1]]);
+    assert!(answer.body == expected, "other bytes came back");
+    assert!(ask(&[]).expect(200).body.is_empty());
+    ask(&[bobs.digest; CONTENTS_MAX]).expect(200);
+    ask(&[bobs.digest; CONTENTS_MAX + 1]).expect(413);
+    fixture.ada.post("/file/contents", &json!({ "digests": ["00"] })).expect(400);
 }

@@ -13,7 +13,7 @@ use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
 
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 28] = [
     routes::SIGN_UP,
     routes::SIGN_IN,
     routes::REFRESH,
@@ -33,6 +33,7 @@ const ROUTES: [&str; 27] = [
     routes::BATCH,
     routes::UPLOAD,
     routes::DOWNLOAD,
+    routes::CONTENTS,
     routes::LOCATE,
     routes::QUERY,
     routes::META,

@@ -1,5 +1,7 @@
 //! Routes that take contents: whole, in ranges, and where their chunks are.
 
+use std::convert::Infallible;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
@@ -9,7 +11,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream::{self, StreamExt as _};
-use miaofs::protocol::downloads::{DownloadQuery, Locate, Located};
+use miaofs::protocol::batch;
+use miaofs::protocol::downloads::{DownloadQuery, Locate, Located, SmallContents};
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
@@ -122,6 +125,19 @@ async fn answer(
     let first = bytes.next().await.transpose()?;
     let body = Body::from_stream(stream::iter(first.map(Ok)).chain(bytes));
     Ok((status, headers, body).into_response())
+}
+
+/// Many small contents, one after the other.
+#[utoipa::path(post, path = routes::CONTENTS, tag = "download",
+    responses((status = 200, content_type = batch::MEDIA_TYPE), (status = "4XX", body = Problem)))]
+pub(super) async fn contents(
+    State(services): State<Services>,
+    caller: Caller,
+    Json(request): Json<SmallContents>,
+) -> Result<Response, Failure> {
+    let records = services.downloads.small(caller, request)?;
+    let headers = [(CONTENT_TYPE, batch::MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from_stream(records.map(Ok::<_, Infallible>))).into_response())
 }
 
 /// Where the chunks of a content are.

@@ -149,7 +149,10 @@ fn upload() -> OpenApiRouter<App> {
 }
 
 fn download() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(downloads::download)).routes(routes!(downloads::locate))
+    OpenApiRouter::default()
+        .routes(routes!(downloads::download))
+        .routes(routes!(downloads::contents))
+        .routes(routes!(downloads::locate))
 }
 
 /// Demands a token before routes. A process that only transfers has none of them.

@@ -23,8 +23,8 @@ use crate::sync::core::Core;
 
 /// Fetches contents into the store, for readers and for uploads.
 pub(crate) struct Downloader {
-    core: Arc<Core>,
-    in_flight: InFlightFetches,
+    pub(super) core: Arc<Core>,
+    pub(super) in_flight: InFlightFetches,
     sources: DirectSources,
     manifests: Manifests,
 }

@@ -13,6 +13,7 @@ mod prefetch;
 mod readahead;
 mod retry;
 mod sources;
+mod together;
 
 pub(super) use downloader::Downloader;
 pub(super) use error::AttemptError;

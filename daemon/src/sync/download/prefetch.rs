@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, TryStreamExt, stream};
+use miaofs::protocol::downloads::{CONTENTS_MAX, SMALL_MAX};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -17,11 +18,10 @@ use crate::store::{DirPosition, Ino, PrefetchLimits};
 use crate::sync::core::Core;
 use crate::sync::mutex::lock;
 
-/// Largest file that counts as small: 256 KiB.
-const SMALL: u64 = 256 * 1024;
-/// Bounds of a batch: 64 files and 8 MiB.
-const BATCH: PrefetchLimits = PrefetchLimits { files: 64, bytes: 8 * 1024 * 1024, largest: SMALL };
-/// Files fetched ahead at the same time: fewer than there are streams, so that a reader finds one free.
+/// Bounds of a batch: as many files as come together, and 8 MiB.
+const BATCH: PrefetchLimits =
+    PrefetchLimits { files: CONTENTS_MAX, bytes: 8 * 1024 * 1024, largest: SMALL_MAX };
+/// Files fetched ahead at the same time that do not come together: fewer than there are streams, so that a reader finds one free.
 const PARALLEL: usize = 6;
 
 /// Fetches contents for readers who wait, and what they will want next.
@@ -52,7 +52,7 @@ impl Prefetcher {
         range: Range<u64>,
     ) -> Result<(), FetchError> {
         let content = self.core.with_store(move |store| store.content_of(ino)).await?;
-        if content.is_some_and(|content| content.size <= SMALL) {
+        if content.is_some_and(|content| content.size <= SMALL_MAX) {
             let prefetcher = Arc::clone(self);
             self.core.spawn(async move { prefetcher.small_file_missed(ino).await });
         }
@@ -83,6 +83,10 @@ impl Prefetcher {
     async fn fetch_batch(&self, position: DirPosition) -> Result<(), FetchError> {
         let files =
             self.core.with_store(move |store| store.uncached_after(position, BATCH)).await?;
+        if let Err(error) = self.downloader.fetch_together(files.clone()).await {
+            tracing::debug!(%error, "files do not come together");
+        }
+        // What was left out, or all of it from a server that does not know how.
         stream::iter(files)
             .map(|(ino, size)| async move {
                 let _permit = self.permits.acquire().await.expect("permits are never closed");

@@ -4,6 +4,7 @@
 
 mod download;
 pub(crate) mod reader;
+mod small;
 mod staged;
 
 pub(crate) use download::{Downloads, Readable};
