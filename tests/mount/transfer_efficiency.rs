@@ -86,6 +86,29 @@ fn a_small_read_in_a_large_file_fetches_little() {
 }
 
 #[test]
+fn small_reads_here_and_there_fetch_a_block_each() {
+    const READS: u64 = 500;
+    let fixture = Single::new();
+    fixture.copy_in(256 * MIB);
+    fixture.one.sync();
+    let two = fixture.another_device("two");
+    wait_until("the file is seen", seconds(10), || two.path("film").exists());
+    let local = File::open(fixture.directory.path().join("film")).unwrap();
+    let remote = File::open(two.path("film")).unwrap();
+    for number in 0..READS {
+        // In an order in which none goes on from one before.
+        let offset = number * 211 % READS * (256 * MIB / READS);
+        let (mut expected, mut bytes) = ([0; 4096], [0; 4096]);
+        local.read_exact_at(&mut expected, offset).unwrap();
+        remote.read_exact_at(&mut bytes, offset).unwrap();
+        assert!(bytes == expected, "other bytes came back from {offset}");
+    }
+    let fetched = two.status()["counters"]["content_bytes_fetched"].as_u64().unwrap();
+    println!("fetched for {READS} reads of 4 KiB: {} MiB", fetched / MIB);
+    assert!(fetched <= 40 * MIB, "{fetched}");
+}
+
+#[test]
 fn a_sequential_read_keeps_several_ranges_in_flight() {
     let fixture = Single::new();
     fixture.copy_in(256 * MIB);

@@ -1,4 +1,5 @@
-//! Window that is fetched when a read misses: small at first, larger with every miss that follows on.
+//! Window that is fetched when a read misses: small at first, larger with every miss that follows on, the smallest where reads go
+//! here and there.
 //!
 //! Pure. A reader is known by where its next miss would be if it went on from here; so several
 //! readers of one file, each sequential, each have a window of their own.
@@ -13,6 +14,8 @@ const FIRST: u64 = 256 * 1024;
 const LARGEST: u64 = 16 * 1024 * 1024;
 /// Contents up to this size come whole: 512 KiB.
 const WHOLE: u64 = 512 * 1024;
+/// Misses in a row none of which goes on from another, after which the next such one fetches a block only.
+const SCATTERED: u32 = 3;
 /// Readers of one file that are told apart.
 const READERS: usize = 8;
 /// Bytes that one request fetches at the most: 2 MiB.
@@ -29,6 +32,8 @@ struct Reader {
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
     readers: Vec<Reader>,
+    /// Misses in a row that went on from none.
+    scattered: u32,
 }
 
 impl ReadAhead {
@@ -41,8 +46,14 @@ impl ReadAhead {
         }
         let start = wanted.start - wanted.start % BLOCK_SIZE;
         let window = match self.readers.iter().position(|reader| reader.goes_on_at(start)) {
-            Some(index) => (self.readers.remove(index).window * 2).min(LARGEST),
-            None => FIRST,
+            Some(index) => {
+                self.scattered = 0;
+                (self.readers.remove(index).window * 2).min(LARGEST)
+            }
+            None => {
+                self.scattered = self.scattered.saturating_add(1);
+                if self.scattered > SCATTERED { BLOCK_SIZE } else { FIRST }
+            }
         };
         let end = wanted.end.max(start + window).next_multiple_of(BLOCK_SIZE).min(size);
         self.readers.insert(0, Reader { next: end, window });
@@ -85,6 +96,19 @@ mod tests {
         let middle = GIB / 2 + 12_345;
         let window = ReadAhead::default().window(&(middle..middle + 65_536), GIB);
         assert!(window.end - window.start <= 512 * 1024);
+    }
+
+    #[test]
+    fn reads_here_and_there_fetch_a_block_each_until_one_goes_on() {
+        let mut ahead = ReadAhead::default();
+        let mut read = |at: u64| {
+            let window = ahead.window(&(at..at + 4096), GIB);
+            window.end - window.start
+        };
+        let scattered: Vec<_> = (1..=5).map(|place| read(place * GIB / 8)).collect();
+        assert_eq!(scattered, [FIRST, FIRST, FIRST, BLOCK_SIZE, BLOCK_SIZE]);
+        assert_eq!(read(5 * GIB / 8 + BLOCK_SIZE), 2 * BLOCK_SIZE);
+        assert_eq!(read(7 * GIB / 8), FIRST);
     }
 
     #[test]
