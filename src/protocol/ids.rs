@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -118,16 +120,30 @@ random_id!(
     ChallengeId
 );
 
+/// Bits of an id that count what one process makes: four million nodes a second.
+pub const COUNTER_BITS: u32 = 22;
+/// Bits behind them.
+const RANDOM_BITS: u32 = 80 - COUNTER_BITS;
+
 impl NodeId {
     /// The root directory, which every drive has from the start and which has no entry.
     pub const ROOT: Self = Self(0);
 
-    /// A new id of a node made at this time, in nanoseconds since 1970: 48 bits of milliseconds, then 80
-    /// random ones, as in a UUID of version 7 (RFC 9562). What is made together then stands together in
-    /// every index of ids, which costs a database one page where random ids cost one each.
+    /// A new id of a node made at this time, in nanoseconds since 1970: 48 bits of milliseconds, [`COUNTER_BITS`] of a counter that
+    /// begins anywhere, then random ones, as in a UUID of version 7 (RFC 9562). What is made together then stands
+    /// together in every index of ids, which costs a database one page where random ids cost one each.
     pub fn made_at(nanoseconds: i64) -> Self {
+        static COUNTER: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random()));
         let milliseconds = u128::from((nanoseconds / 1_000_000).max(0).cast_unsigned());
-        Self((milliseconds << 80) | (rand::random::<u128>() >> 48))
+        let count = u128::from(COUNTER.fetch_add(1, Ordering::Relaxed)) % (1 << COUNTER_BITS);
+        let random = rand::random::<u128>() >> (48 + COUNTER_BITS);
+        Self((milliseconds << 80) | (count << RANDOM_BITS) | random)
+    }
+
+    /// The milliseconds since 1970 and the count of an id that was made at some time.
+    pub const fn made(self) -> (u64, u32) {
+        let count = (self.0 >> RANDOM_BITS) % (1 << COUNTER_BITS);
+        ((self.0 >> 80) as u64, count as u32)
     }
 }
 
@@ -143,6 +159,8 @@ mod tests {
         let earlier = NodeId::made_at(1_000_000);
         assert!(earlier < NodeId::made_at(2_000_000) && earlier != NodeId::made_at(1_000_000));
         assert!(NodeId::ROOT < NodeId::made_at(-1) && NodeId::made_at(-1) < earlier);
+        let [(time, count), (_, next)] = [7, 7].map(|now| NodeId::made_at(now * 1_000_000).made());
+        assert_eq!((time, next), (7, (count + 1) % (1 << COUNTER_BITS)));
         assert_eq!("+0000000000000000000000000000001".parse::<NodeId>(), Err(ParseIdError));
     }
 }

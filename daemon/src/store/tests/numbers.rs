@@ -6,6 +6,8 @@ use super::super::Invalidation;
 use super::pull::{NEVER, ino_of, node, state, with_content};
 use super::*;
 
+/// In November 2026.
+const NOW: i64 = 1_796_000_000_000_000_000;
 /// Numbers below are counted.
 const FIRST: Ino = Ino(1 << 32);
 
@@ -13,7 +15,7 @@ const FIRST: Ino = Ino(1 << 32);
 fn of_two_nodes_with_one_number_the_second_has_another_one() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let mut bytes = NodeId::random().to_bytes();
+    let mut bytes = NodeId::made_at(NOW).to_bytes();
     let [one, two] = [1, 2].map(|last| {
         bytes[15] = last;
         NodeId::from_bytes(bytes)
@@ -30,7 +32,7 @@ fn of_two_nodes_with_one_number_the_second_has_another_one() {
 fn a_node_that_comes_back_has_its_number_again_when_nothing_is_left_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let (id, text) = (NodeId::made_at(1_796_000_000_000_000_000), b"text");
+    let (id, text) = (NodeId::made_at(NOW), b"text");
     let there = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), text);
     let mut seq = 0;
     let mut apply = |state| {

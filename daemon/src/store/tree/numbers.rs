@@ -1,7 +1,7 @@
 //! Inode numbers. They follow from the ids of nodes, so that they are the same on every device of a drive: a program that remembers
 //! them to see what has changed (`git`, a backup) finds no change where there is none.
 
-use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::ids::{COUNTER_BITS, NodeId};
 
 use super::transaction::Tree;
 use crate::store::disk::{inode_rows, pending_rows};
@@ -10,15 +10,18 @@ use crate::store::node::Ino;
 
 /// The first number that follows from an id; smaller ones are counted.
 const FIRST: u64 = 1 << 32;
-/// Bits of an id that are left out at its end. Of one that was made at some time 42 bits of milliseconds and 22 random ones are left.
-const SHIFT: u32 = 58;
-/// Largest number that the database has.
-const LAST: u64 = i64::MAX as u64;
+/// The last: programs that have a double for a number see it as it is.
+const LAST: u64 = (1 << 53) - 1;
+/// Seconds of 1970 to the one that numbers begin with, that of 2020.
+const EPOCH: u64 = 1_577_836_800;
 
-/// The number that follows from an id.
+/// The number that follows from an id: the second in which it was made, and the count of its maker. So those of what was made
+/// together stand together, and two makers have one number in common as rarely as they count alike in one second.
 fn of_id(id: NodeId) -> Option<Ino> {
-    let number = (u128::from_be_bytes(id.to_bytes()) >> SHIFT) as u64 & LAST;
-    (number >= FIRST).then_some(Ino(number))
+    let (milliseconds, count) = id.made();
+    let seconds = (milliseconds / 1000).checked_sub(EPOCH)?;
+    let number = (seconds << COUNTER_BITS) + u64::from(count);
+    (FIRST..=LAST).contains(&number).then_some(Ino(number))
 }
 
 impl Tree {
@@ -54,12 +57,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_follow_from_ids_and_are_neither_small_nor_negative() {
-        let made_at = |nanoseconds| of_id(NodeId::made_at(nanoseconds)).map(|ino| ino.0);
-        assert_eq!(made_at(0), None);
+    fn numbers_follow_from_ids_one_after_the_other() {
+        let number = |id| of_id(id).map(|ino| ino.0);
         let now = 1_796_000_000_000_000_000;
-        assert_eq!(made_at(now).map(|number| number >> 22), Some(1_796_000_000_000));
-        assert_eq!(of_id(NodeId::from_bytes([0xff; 16])), Some(Ino(LAST)));
-        assert_eq!(of_id(NodeId::ROOT), None);
+        let [one, two] = [(); 2].map(|()| number(NodeId::made_at(now)).unwrap());
+        assert_eq!(one >> COUNTER_BITS, 1_796_000_000 - EPOCH);
+        assert_eq!(two % (1 << COUNTER_BITS), (one + 1) % (1 << COUNTER_BITS));
+        assert_eq!([NodeId::made_at(0), NodeId::ROOT].map(number), [None; 2]);
+        assert_eq!(number(NodeId::from_bytes([0xff; 16])), None);
     }
 }
