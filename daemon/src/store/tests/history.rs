@@ -1,6 +1,6 @@
 //! Another history: what is here is compared with what a restored server has, and is again what the server has in the end.
 
-use miaofs::protocol::files;
+use miaofs::protocol::files::{self, NodeState};
 use miaofs::protocol::ids::NodeId;
 
 use super::super::{DirtyNode, Resolution, Rules};
@@ -81,17 +81,26 @@ fn a_directory_that_goes_back_is_where_a_restored_server_has_it() {
     assert_equal_or_dirty(&store, directory, (Ino::ROOT, "d"));
 }
 
+fn holding(text: &[u8]) -> NodeState {
+    with_content(state(Kind::File, &[(NodeId::ROOT, "f")]), text)
+}
+
+/// A store with a text of which the server was restored to the one before.
+fn with_a_lost_text(store: &Arc<Store>, id: NodeId, meanwhile: impl FnOnce(Ino)) {
+    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
+    store.apply(&[node(id, 2, Some(holding(b"lost")))], &NEVER, 2).unwrap();
+    meanwhile(ino_of(store, id).unwrap());
+    store.begin_comparison(1).unwrap();
+    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
+    store.end_comparison(&NEVER).unwrap();
+}
+
 #[test]
 fn what_a_restored_server_has_lost_is_no_older_than_what_another_device_changes_there() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let id = NodeId::random();
-    let holding = |text| with_content(state(Kind::File, &[(NodeId::ROOT, "f")]), text);
-    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
-    store.apply(&[node(id, 2, Some(holding(b"lost")))], &NEVER, 2).unwrap();
-    store.begin_comparison(1).unwrap();
-    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
-    store.end_comparison(&NEVER).unwrap();
+    with_a_lost_text(&store, id, |_| {});
     // Both stand on what both knew, so the rules keep both.
     let keep_both = |local: &DirtyNode, _: &files::Node| {
         assert_eq!(local.base_state, Some(holding(b"common")));
@@ -108,14 +117,10 @@ fn what_was_edited_stands_on_the_text_that_a_restored_server_has_lost() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let id = NodeId::random();
-    let holding = |text| with_content(state(Kind::File, &[(NodeId::ROOT, "f")]), text);
-    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
-    store.apply(&[node(id, 2, Some(holding(b"lost")))], &NEVER, 2).unwrap();
+    with_a_lost_text(&store, id, |ino| {
+        store.open_content(ino, Access::Write).unwrap().resize(0, 5_000).unwrap();
+    });
     let ino = ino_of(&store, id).unwrap();
-    store.open_content(ino, Access::Write).unwrap().resize(0, 5_000).unwrap();
-    store.begin_comparison(1).unwrap();
-    store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
-    store.end_comparison(&NEVER).unwrap();
     let dirty = store.dirty_node(ino).unwrap().expect("it is sent");
     assert_eq!((dirty.base_version, dirty.base_state), (1, Some(holding(b"lost"))));
 }
