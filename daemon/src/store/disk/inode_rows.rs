@@ -26,11 +26,6 @@ pub(crate) fn load(db: &Database, ino: Ino) -> Result<Option<Record>, Error> {
     Ok(statement.query_row([ino.0 as i64], from_row).optional()?)
 }
 
-/// True if there is a row of this number.
-pub(crate) fn exists(db: &Database, ino: Ino) -> Result<bool, Error> {
-    Ok(db.0.prepare_cached("SELECT 1 FROM nodes WHERE ino = ?1")?.exists([ino.0 as i64])?)
-}
-
 /// The node of an id, whatever its status.
 pub(crate) fn by_id(db: &Database, id: NodeId) -> Result<Option<Ino>, Error> {
     Ok(db

@@ -29,33 +29,38 @@ fn of_two_nodes_with_one_number_the_second_has_another_one() {
 }
 
 #[test]
-fn a_node_that_comes_back_has_its_number_again_when_nothing_is_left_of_it() {
+fn a_node_that_comes_back_has_its_number_again_when_nobody_remembers_that() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
     let (id, text) = (NodeId::made_at(NOW), b"text");
     let there = with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), text);
     let mut seq = 0;
-    let mut apply = |state| {
+    let mut apply = |store: &Store, state| {
         seq += 1;
         store.apply(&[node(id, seq, state)], &NEVER, seq).unwrap()
     };
-    apply(Some(there.clone()));
+    let store = open(dir.path());
+    apply(&store, Some(there.clone()));
     let first = ino_of(&store, id).unwrap();
     fetch(&store, first, text);
-    apply(None);
-    // Its data file is still to go.
-    apply(Some(there.clone()));
+    apply(&store, None);
+    apply(&store, Some(there.clone()));
     let second = ino_of(&store, id).unwrap();
     assert!(second < FIRST, "{second}");
     fetch(&store, second, text);
     store.sync_tree().unwrap();
     assert_eq!(read_all(&store, second), text);
-    apply(None);
-    store.sync_tree().unwrap();
-    let told = apply(Some(there));
-    assert_eq!(ino_of(&store, id), Some(first));
-    assert!(told.contains(&Invalidation::Content(first)), "the kernel may have pages of before");
-    fetch(&store, first, text);
-    store.sync_tree().unwrap();
-    assert_eq!(read_all(&store, first), text);
+    apply(&store, None);
+    // The data files of both are still to go.
+    let (copy, after) = crashed(dir.path());
+    let told = apply(&after, Some(there));
+    let third = ino_of(&after, id).unwrap();
+    fetch(&after, third, text);
+    after.sync_tree().unwrap();
+    assert_eq!(read_all(&after, third), text);
+    assert!(told.contains(&Invalidation::Content(third)), "the kernel may have pages of before");
+    apply(&after, None);
+    drop(after);
+    let last = open(copy.path());
+    apply(&last, Some(with_content(state(Kind::File, &[(NodeId::ROOT, "file")]), text)));
+    assert_eq!(ino_of(&last, id), Some(first));
 }

@@ -6,6 +6,7 @@ pub(super) mod change;
 pub(super) mod entries;
 pub(super) mod frozen;
 pub(super) mod inode_cache;
+mod numbering;
 mod numbers;
 pub(super) mod pinned;
 pub(super) mod requests;

@@ -12,6 +12,7 @@ use lru::LruCache;
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
+use super::numbers::Numbers;
 use super::pinned::Pinned;
 use super::requests::RequestRows;
 use super::superseded::Superseded;
@@ -41,7 +42,7 @@ pub(crate) struct Tree {
     nodes: LruCache<Ino, Record>,
     pub(crate) entries: LruCache<(Ino, Box<[u8]>), Option<Ino>>,
     pub(crate) inodes: LruCache<Ino, Arc<Inode>>,
-    pub(super) inos: Counter,
+    pub(super) inos: Numbers,
     pub(crate) cookies: Counter,
     pub(crate) cursor: Cursor,
     /// The last commit that both histories have, while all is compared with a drive of another history.
@@ -123,7 +124,7 @@ impl Tree {
     /// The tree in an open database.
     pub(crate) fn new(db: Database, data: Arc<DataFiles>, pinned: Pinned) -> Result<Self, Error> {
         let cursor = history_rows::cursor(&db)?;
-        let inos = Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?;
+        let inos = Numbers::load(&db)?;
         let cookies = Counter::load(&db, "next_cookie", 1)?;
         Ok(Self {
             cached: inode_queries::cached_bytes(&db)?,
@@ -162,7 +163,7 @@ impl Tree {
             inodes.put(inode.ino, inode);
         }
         Ok(Self {
-            inos: Counter::load(&db, "next_ino", Ino::ROOT.0 + 1)?,
+            inos: Numbers::load(&db)?,
             cookies: Counter::load(&db, "next_cookie", 1)?,
             db,
             data: Arc::clone(&self.data),
@@ -375,6 +376,7 @@ impl Tree {
     /// Removes a row and all that belongs to it but its names.
     pub(crate) fn delete_node(&mut self, ino: Ino) -> Result<(), Error> {
         let id = self.record(ino).map(|record| record.id).ok();
+        self.inos.ended(ino);
         let transaction = self.begin()?;
         transaction.touched.insert(ino, Touched::Erased);
         if let Some(id) = id {
@@ -395,11 +397,6 @@ impl Tree {
             Err(Error::NoNode(_)) => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// True if the transaction in progress has changed a node, or deleted it.
-    pub(super) fn is_touched(&self, ino: Ino) -> bool {
-        self.transaction.as_ref().is_some_and(|it| it.touched.contains_key(&ino))
     }
 
     /// Counts bytes of clean content that came or went.
