@@ -50,10 +50,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoManifest`] when the unchanged chunks cannot be named without the manifest, [`Error::BytesLost`] when
-    /// the content is not whole any more.
+    /// the content is not whole any more, [`Error::NoNode`] when the node has been deleted.
     pub(crate) fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
         let inode = self.inode(ino)?;
-        take_snapshot(&inode, &mut inode.content_state_mut())
+        let snapshot = take_snapshot(&inode, &mut inode.content_state_mut());
+        snapshot.map_err(|error| self.unless_gone(error))
     }
 
     /// A new snapshot in place of an earlier one of the same node, and the indexes of the chunks
@@ -67,7 +68,8 @@ impl Store {
         let count = chunk_count(earlier.size.max(inode.attributes().size));
         let written = |index: &u64| content_state.chunks.written_since(*index, earlier.generation);
         let written = (0..count).filter(written).collect();
-        Ok((take_snapshot(inode, &mut content_state)?, written))
+        let snapshot = take_snapshot(inode, &mut content_state);
+        Ok((snapshot.map_err(|error| self.unless_gone(error))?, written))
     }
 
     /// Reads one chunk of a snapshot into `buffer`, which takes its length.
@@ -95,10 +97,22 @@ impl Store {
         };
         // Only a hole of the manifest may be zeros without being in the file.
         if read < buffer.len() && content_state.chunks.state(index) == ChunkState::Dirty {
-            return Err(Error::BytesLost(snapshot.ino));
+            return Err(self.unless_gone(Error::BytesLost(snapshot.ino)));
         }
         buffer[read..].fill(0);
         Ok(ChunkRead::Unchanged)
+    }
+}
+
+impl Store {
+    /// An error; bytes of a node that has been deleted are not lost, its data file went with it.
+    fn unless_gone(&self, error: Error) -> Error {
+        let Error::BytesLost(ino) = error else { return error };
+        match self.tree().record(ino) {
+            Ok(record) if record.is_gone() => Error::NoNode(ino),
+            Ok(_) => error,
+            Err(unknown) => unknown,
+        }
     }
 }
 

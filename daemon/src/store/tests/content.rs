@@ -68,6 +68,28 @@ fn chunks_written_after_the_snapshot_stay_dirty() {
 }
 
 #[test]
+fn a_file_that_is_removed_while_it_is_uploaded_has_not_lost_anything() {
+    for is_known in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path());
+        let ino = write_file(&store, "file", &bytes(1, SIZE));
+        if is_known {
+            push(&store, ino, 1);
+            let content = store.open_content(ino, Access::Write).unwrap();
+            content.write_at(0, &bytes(2, SIZE), 3_000).unwrap();
+        }
+        let snapshot = store.snapshot(ino).unwrap();
+        store.change(|change| change.unlink(Ino::ROOT, b"file")).unwrap();
+        store.sync_tree().unwrap();
+        let read = store.read_chunk(&snapshot, 1, &mut Vec::new());
+        assert!(matches!(read, Err(Error::NoNode(_))), "{read:?}");
+        for again in [store.snapshot(ino), store.snapshot_again(&snapshot).map(|it| it.0)] {
+            assert!(matches!(again, Ok(_) | Err(Error::NoNode(_))), "{again:?}");
+        }
+    }
+}
+
+#[test]
 fn a_file_that_grows_soon_after_it_was_closed_keeps_what_it_grew_by() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
