@@ -77,6 +77,30 @@ fn a_proxy_that_takes_small_bodies_only_gets_smaller_batches() {
 }
 
 #[test]
+fn from_a_server_that_does_not_give_contents_together_small_files_come_one_by_one() {
+    const FILES: usize = 50;
+    let fixture = Single::new();
+    fs::create_dir(fixture.one.path("directory")).unwrap();
+    for number in 0..FILES {
+        let path = fixture.one.path(&format!("directory/{number}"));
+        fs::write(path, number.to_string()).unwrap();
+    }
+    fixture.one.sync();
+    let without = "location /file/contents { return 404; }";
+    let nginx = Nginx::start(fixture.directory.path(), &fixture.server.url(), without);
+    let two = Device::new(fixture.directory.path(), "two");
+    two.sign("login", &nginx.url(), "ada").expect_success();
+    two.mount();
+    for number in 0..FILES {
+        let path = two.path(&format!("directory/{number}"));
+        assert_eq!(fs::read_to_string(path).unwrap(), number.to_string());
+    }
+    wait_until("each has been fetched once", seconds(10), || {
+        two.status()["counters"]["ranges_fetched"] == FILES
+    });
+}
+
+#[test]
 fn connections_that_are_swallowed_hold_nothing_up_for_long() {
     let fixture = Single::new();
     let proxy = Proxy::start(&fixture.server.url());
