@@ -1,4 +1,4 @@
-//! Each request of the kernel as one call of the file system, followed in the log ([`Traced`]).
+//! Each request of the kernel as one call of the file system, counted and followed in the log ([`Adapter::traced`]).
 
 use std::ffi::OsStr;
 use std::io;
