@@ -1,5 +1,6 @@
 //! Two devices of one account: a change on one is seen on the other within two seconds.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -74,17 +75,23 @@ fn numbers_and_times_are_the_same_on_both_devices() {
     fs::hard_link(fixture.two.path("0"), fixture.two.path("link")).unwrap();
     fixture.one.sync();
     fixture.two.sync();
-    let seen = |device: &Device| {
-        let all = [names(&device.path("directory")), names(&device.path(""))].concat();
-        let find = |name: &String| match device.path(name).symlink_metadata() {
-            Ok(found) => found,
-            Err(_) => device.path("directory").join(name).symlink_metadata().unwrap(),
+    let seen = |device: &Device| -> BTreeMap<String, (u64, i64, i64)> {
+        let below = |at: &str| {
+            let paths = names(&device.path(at)).into_iter().map(|name| format!("{at}{name}"));
+            paths.collect::<Vec<_>>()
         };
-        let identity = |it: fs::Metadata| (it.ino(), it.mtime_nsec(), it.ctime(), it.ctime_nsec());
-        all.iter().map(|name| identity(find(name))).collect::<Vec<_>>()
+        let all = [below(""), below("directory/")].concat().into_iter();
+        let looked = all.map(|path| {
+            let it = device.path(&path).symlink_metadata().unwrap();
+            let nanoseconds = |seconds: i64, rest: i64| seconds * 1_000_000_000 + rest;
+            let mtime = nanoseconds(it.mtime(), it.mtime_nsec());
+            (path, (it.ino(), mtime, nanoseconds(it.ctime(), it.ctime_nsec())))
+        });
+        looked.collect()
     };
-    wait_until("both have all", seconds(10), || seen(&fixture.two).len() == 202);
-    wait_until("both have all", seconds(10), || seen(&fixture.one).len() == 202);
+    for device in [&fixture.one, &fixture.two] {
+        wait_until("it has all", seconds(10), || seen(device).len() == 202);
+    }
     assert_eq!(seen(&fixture.one), seen(&fixture.two));
 }
 

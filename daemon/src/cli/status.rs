@@ -209,7 +209,7 @@ mod tests {
             mountpoint: "/mnt".into(),
             state_dir: "/s".into(),
             version: "0".into(),
-            kernel_requests: std::collections::BTreeMap::new(),
+            kernel_requests: Default::default(),
             engine,
         }
     }

@@ -102,9 +102,7 @@ impl Store {
         buffer[read..].fill(0);
         Ok(ChunkRead::Unchanged)
     }
-}
 
-impl Store {
     /// An error; bytes of a node that has been deleted are not lost, its data file went with it.
     fn unless_gone(&self, error: Error) -> Error {
         let Error::BytesLost(ino) = error else { return error };

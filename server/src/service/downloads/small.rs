@@ -35,30 +35,34 @@ impl Downloads {
     }
 
     async fn record(&self, caller: Caller, digest: Digest) -> Option<Bytes> {
-        match self.small_content(caller, digest).await {
-            Ok(bytes) => {
-                let mut record = Vec::with_capacity(batch::HEADER + bytes.len());
-                batch::push(&mut record, digest, &bytes);
-                Some(record.into())
-            }
-            Err(Error::NotFound(_) | Error::TooLarge(_)) => None,
-            Err(error) => {
-                tracing::error!(%error, %digest, "a content is left out of an answer");
-                None
-            }
-        }
+        let read = self.small_content(caller, digest).await;
+        let bytes = read.unwrap_or_else(|error| {
+            tracing::error!(%error, %digest, "a content is left out of an answer");
+            None
+        })?;
+        let mut record = Vec::with_capacity(batch::HEADER + bytes.len());
+        batch::push(&mut record, digest, &bytes);
+        Some(record.into())
     }
 
-    async fn small_content(&self, caller: Caller, digest: Digest) -> Result<Vec<u8>, Error> {
-        let content = self.open(caller, digest).await?;
+    /// The bytes of a content of the caller's own, if it is small.
+    async fn small_content(
+        &self,
+        caller: Caller,
+        digest: Digest,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let content = match self.open(caller, digest).await {
+            Err(Error::NotFound(_)) => return Ok(None),
+            opened => opened?,
+        };
         if content.size() > SMALL_MAX {
-            return Err(Error::TooLarge("it is not small".to_owned()));
+            return Ok(None);
         }
         let mut whole = Vec::with_capacity(content.size() as usize);
         let mut read = std::pin::pin!(self.read(&content, 0..content.size()));
         while let Some(bytes) = read.try_next().await? {
             whole.extend_from_slice(&bytes);
         }
-        Ok(whole)
+        Ok(Some(whole))
     }
 }
