@@ -19,6 +19,7 @@ use super::disk::seal::Sealer;
 use super::disk::space::DiskSpace;
 use super::error::{Error, while_doing};
 use super::inodes::inode::Inode;
+use super::inodes::lent_inodes::LentInodes;
 use super::invalidation::Invalidation;
 use super::lock_waits::{LockMeter, LockWaitCounts};
 use super::node::{Access, Ino};
@@ -53,6 +54,8 @@ pub(crate) struct Store {
     /// Answers those who read while a long transaction has the tree.
     pub(super) frozen: FrozenTree,
     pub(super) data: Arc<DataFiles>,
+    /// Files that programs may write to unseen.
+    pub(super) lent: LentInodes,
     pub(super) journal: Journal,
     /// Read while data files may be unlinked of which the tree does not tell any more.
     pub(super) unlinking: RwLock<()>,

@@ -36,6 +36,7 @@
 //! - Fetched bytes are written **before** their chunk is committed as here: they are fetched again.
 //! - Chunks that a copy takes over by reference are committed as not here **before** the bytes in their place go,
 //!   and these go only after that is durable; bytes copied beside them are written **before** they are committed as here.
+//! - A data file is lent to the kernel for writing **after** its row says that it may change unseen: recovery looks at the file itself.
 //! - A file is cut **after** its new size is committed, and grows **before**: recovery makes it as long as the row says.
 //! - Size and times of a file being written are in memory; its row says so (`attributes_dirty`), and they are read from the data file.
 //! - A hole is punched **after** its chunks are committed as dirty; where one was clean, after that is durable.
@@ -68,6 +69,7 @@ pub(crate) use blocking::run_blocking;
 pub(crate) use bytes::allocate::Growth;
 pub(crate) use bytes::content::{Availability, Content};
 pub(crate) use bytes::copy::Copied;
+pub(crate) use bytes::lend::{Loan, Others};
 pub(crate) use bytes::reference::CopyRange;
 pub(crate) use bytes::seek::SeekWhence;
 pub(crate) use bytes::snapshot::{ChunkRead, Snapshot};
@@ -81,6 +83,7 @@ pub(crate) use exchange::prefetch::{DirPosition, PrefetchLimits};
 pub(crate) use exchange::push::{DirtyNode, Pushed};
 pub(crate) use exchange::rules::{NameResolution, Resolution, Rules};
 pub(crate) use inodes::chunks::BLOCK_SIZE;
+pub(crate) use inodes::loan::Mapping;
 pub(crate) use invalidation::Invalidation;
 pub(crate) use lock_waits::LockWaitCounts;
 pub(crate) use node::{Access, Attributes, Child, Ino, NewNode, Node};

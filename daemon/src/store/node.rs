@@ -63,6 +63,8 @@ pub(crate) struct Node {
     pub target: Option<Arc<[u8]>>,
     /// 512-byte blocks: those of the data file where the content is here, else by size.
     pub blocks: u64,
+    /// True while programs may have mapped it and change it unseen.
+    pub is_volatile: bool,
 }
 
 /// Initial state of a node; all its times are `now`.

@@ -18,6 +18,7 @@ use super::disk::seal::{self, Sealer};
 use super::disk::space::DiskSpace;
 use super::disk::{chunk_rows, inode_queries, manifest_rows, meta, request_rows, schema};
 use super::error::{Error, while_doing};
+use super::inodes::lent_inodes::LentInodes;
 use super::lock_waits::LockMeter;
 use super::tree::frozen::FrozenTree;
 use super::tree::pinned::Pinned;
@@ -48,10 +49,7 @@ impl Store {
     fn open_with(dir: &Path, options: StoreOptions, orphans: Orphans) -> Result<Arc<Self>, Error> {
         fs::create_dir_all(dir).map_err(while_doing("making the state directory"))?;
         let lock = Lock::take(dir)?;
-        let reserve = Reserve::new(dir, options.free_floor);
-        if reserve.is_needed() {
-            reserve.release();
-        }
+        let reserve = Reserve::with_room(dir, options.free_floor);
         let database = dir.join("state.db");
         let data = Arc::new(DataFiles::new(dir.join("data"))?);
         let seal = seal::look(dir);
@@ -59,7 +57,7 @@ impl Store {
         let found = FoundFiles { seal, has_log: examine::has_log(&database), orphans };
         let db = schema::open_database(&database, dir)?;
         seal::take_off(dir)?;
-        recovery::recover(&db, &data, dir, found)?;
+        let written = recovery::recover(&db, &data, dir, found)?;
         manifest_rows::sweep_manifests(&db)?;
         let pinned = Pinned::default();
         let mut done = HashSet::new();
@@ -84,6 +82,7 @@ impl Store {
             lock_waits: LockMeter::default(),
             frozen: FrozenTree::default(),
             data,
+            lent: LentInodes::default(),
             unlinking: RwLock::new(()),
             dirtied: watch::Sender::new(0),
             invalidations: OnceLock::new(),
@@ -99,6 +98,7 @@ impl Store {
             _lock: lock,
         });
         store.reserve.restore();
+        store.lend_again(written)?;
         let timer = timer::start(&store)?;
         let committer = timer::start_committing(&store.tree, timer.waker())?;
         store.timer.get_or_init(|| timer);

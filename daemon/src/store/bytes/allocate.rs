@@ -53,7 +53,7 @@ impl Content {
         now: i64,
     ) -> Result<Availability<()>, Error> {
         self.ensure_space_for(&range)?;
-        let mut content_state = self.inode.content_state_mut();
+        let mut content_state = self.current_state()?;
         content_state.not_lost(self.inode.ino)?;
         let size = self.inode.attributes().size;
         let after = growth.size_after(size, range.end);
@@ -72,7 +72,7 @@ impl Content {
     /// [`Error::TooLarge`].
     pub(crate) fn punch(&self, range: Range<u64>, now: i64) -> Result<Availability<()>, Error> {
         check_end(&range)?;
-        let mut content_state = self.inode.content_state_mut();
+        let mut content_state = self.current_state()?;
         content_state.not_lost(self.inode.ino)?;
         let size = self.inode.attributes().size;
         self.clear(&mut content_state, range, (size, now), data_files::punch)
@@ -89,7 +89,7 @@ impl Content {
         now: i64,
     ) -> Result<Availability<()>, Error> {
         self.ensure_space_for(&range)?;
-        let mut content_state = self.inode.content_state_mut();
+        let mut content_state = self.current_state()?;
         content_state.not_lost(self.inode.ino)?;
         let after = growth.size_after(self.inode.attributes().size, range.end);
         self.clear(&mut content_state, range, (after, now), data_files::zero)

@@ -107,7 +107,8 @@ impl Content {
             Some(file) => read_or_zeros(&file, buffer, offset)?,
             None => 0,
         };
-        if read == buffer.len() {
+        // A program that the kernel lets write by itself may have cut the file.
+        if read == buffer.len() || self.inode.lent.is_lent_for_writing() {
             return Ok(Availability::Ready(read));
         }
         drop(content_state);
@@ -149,7 +150,7 @@ impl Content {
     ) -> Result<Availability<()>, Error> {
         self.store.activity.fetch_add(1, Ordering::Relaxed);
         self.store.ensure_space(bytes.len() as u64)?;
-        self.write_locked(&mut self.inode.content_state_mut(), offset, bytes, now)
+        self.write_locked(&mut *self.current_state()?, offset, bytes, now)
     }
 
     /// True if the file goes on at `offset` as `bytes` begin, for one byte at least.
@@ -170,7 +171,7 @@ impl Content {
     /// As [`Self::write_at`].
     pub(crate) fn append(&self, bytes: &[u8], now: i64) -> Result<Availability<u64>, Error> {
         self.store.ensure_space(bytes.len() as u64)?;
-        let mut content_state = self.inode.content_state_mut();
+        let mut content_state = self.current_state()?;
         let end = self.inode.attributes().size;
         Ok(match self.write_locked(&mut content_state, end, bytes, now)? {
             Availability::Ready(()) => Availability::Ready(end),
@@ -215,7 +216,7 @@ impl Content {
         if size > SIZE_MAX {
             return Err(Error::TooLarge(size));
         }
-        self.resize_locked(&mut self.inode.content_state_mut(), size, now)
+        self.resize_locked(&mut *self.current_state()?, size, now)
     }
 
     /// [`Self::resize`] to a size that is not too large.

@@ -49,6 +49,8 @@ impl Content {
         copy_range: CopyRange,
         now: i64,
     ) -> Result<Copied, Error> {
+        source.take_in_unseen()?;
+        self.take_in_unseen()?;
         let rest = source.inode.attributes().size.saturating_sub(copy_range.from);
         let copy_range = CopyRange { length: copy_range.length.min(rest), ..copy_range };
         let end = copy_range.to.saturating_add(copy_range.length);
@@ -103,7 +105,9 @@ impl Step<'_> {
         into.not_lost(self.target.ino())?;
         let source = Side { content_state: from, size: self.source.inode.attributes().size };
         let target = Side { content_state: into, size: self.target.inode.attributes().size };
-        if let Some(reference) = Reference::find(&source, &target, self.copy_range, self.space)
+        // Of what the kernel reads by itself nothing may be missing.
+        if !self.target.inode.lent.is_lent()
+            && let Some(reference) = Reference::find(&source, &target, self.copy_range, self.space)
             && self.may_change_content(into, reference.content)?
         {
             return self.refer(reference, into);

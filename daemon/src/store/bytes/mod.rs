@@ -6,6 +6,7 @@
 pub(super) mod allocate;
 pub(super) mod content;
 pub(super) mod copy;
+pub(super) mod lend;
 pub(super) mod reference;
 pub(super) mod seek;
 pub(super) mod snapshot;

@@ -38,6 +38,7 @@ impl Content {
     ///
     /// Absent chunks count as data while [`Content::knows_holes`] does not hold.
     pub(crate) fn seek(&self, offset: u64, sought: SeekWhence) -> Result<Option<u64>, Error> {
+        self.take_in_unseen()?;
         let content_state = self.inode.content_state();
         let size = self.inode.attributes().size;
         let mut at = offset;

@@ -24,6 +24,8 @@ pub(crate) struct Snapshot {
     pub base_manifest: Option<Arc<Manifest>>,
     /// Indexes of the chunks that may differ from `base_manifest`.
     pub dirty: Vec<u64>,
+    /// Number of the unseen changes until then; `None` when the file would not come to rest.
+    pub(crate) unseen: Option<u64>,
     pub(crate) inode: Arc<Inode>,
 }
 
@@ -43,6 +45,16 @@ impl Snapshot {
     pub(crate) fn has_writers(&self) -> bool {
         self.inode.writers() > 0
     }
+
+    /// True if programs have written to the file since, unseen.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.unseen != Some(self.inode.unseen().0)
+    }
+
+    /// True if a chunk may not be that of the snapshot any more.
+    pub(crate) fn may_have_changed(&self, content_state: &ContentState, index: u64) -> bool {
+        content_state.chunks.written_since(index, self.generation) || self.is_overtaken()
+    }
 }
 
 impl Store {
@@ -53,7 +65,10 @@ impl Store {
     /// the content is not whole any more, [`Error::NoNode`] when the node has been deleted.
     pub(crate) fn snapshot(&self, ino: Ino) -> Result<Snapshot, Error> {
         let inode = self.inode(ino)?;
-        let snapshot = take_snapshot(&inode, &mut inode.content_state_mut());
+        let settled = self.settle(&inode)?;
+        let mut content_state = inode.content_state_mut();
+        self.take_in(&inode, &mut content_state)?;
+        let snapshot = take_snapshot(&inode, &mut content_state, settled);
         snapshot.map_err(|error| self.unless_gone(error))
     }
 
@@ -64,11 +79,13 @@ impl Store {
     /// As [`Store::snapshot`].
     pub(crate) fn snapshot_again(&self, earlier: &Snapshot) -> Result<(Snapshot, Vec<u64>), Error> {
         let inode = &earlier.inode;
+        let settled = self.settle(inode)?;
         let mut content_state = inode.content_state_mut();
+        self.take_in(inode, &mut content_state)?;
         let count = chunk_count(earlier.size.max(inode.attributes().size));
-        let written = |index: &u64| content_state.chunks.written_since(*index, earlier.generation);
+        let written = |index: &u64| earlier.may_have_changed(&content_state, *index);
         let written = (0..count).filter(written).collect();
-        let snapshot = take_snapshot(inode, &mut content_state);
+        let snapshot = take_snapshot(inode, &mut content_state, settled);
         Ok((snapshot.map_err(|error| self.unless_gone(error))?, written))
     }
 
@@ -84,7 +101,7 @@ impl Store {
         };
         let range = chunk.range();
         let content_state = snapshot.inode.content_state();
-        if content_state.chunks.written_since(index, snapshot.generation) {
+        if snapshot.may_have_changed(&content_state, index) {
             return Ok(ChunkRead::ChangedSince);
         }
         if !content_state.chunks.is_here(&range) {
@@ -95,6 +112,9 @@ impl Store {
             Some(file) => data_files::read_or_zeros(&file, buffer, range.start)?,
             None => 0,
         };
+        if snapshot.is_overtaken() {
+            return Ok(ChunkRead::ChangedSince);
+        }
         // Only a hole of the manifest may be zeros without being in the file.
         if read < buffer.len() && content_state.chunks.state(index) == ChunkState::Dirty {
             return Err(self.unless_gone(Error::BytesLost(snapshot.ino)));
@@ -114,7 +134,11 @@ impl Store {
     }
 }
 
-fn take_snapshot(inode: &Arc<Inode>, content_state: &mut ContentState) -> Result<Snapshot, Error> {
+fn take_snapshot(
+    inode: &Arc<Inode>,
+    content_state: &mut ContentState,
+    unseen: Option<u64>,
+) -> Result<Snapshot, Error> {
     let ino = inode.ino;
     content_state.not_lost(ino)?;
     let size = inode.attributes().size;
@@ -128,5 +152,6 @@ fn take_snapshot(inode: &Arc<Inode>, content_state: &mut ContentState) -> Result
     let dirty = content_state.chunks.in_state(ChunkState::Dirty);
     let dirty = dirty.chain(content_state.chunks.base_chunks()..chunk_count(size)).collect();
     let generation = content_state.chunks.begin_snapshot();
-    Ok(Snapshot { ino, size, generation, base_manifest: base, dirty, inode: Arc::clone(inode) })
+    let inode = Arc::clone(inode);
+    Ok(Snapshot { ino, size, generation, base_manifest: base, dirty, unseen, inode })
 }

@@ -9,10 +9,10 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use lru::LruCache;
-use rustix::fs::{FallocateFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, Mode, OFlags, SeekFrom};
 
 use crate::store::error::{Error, while_doing};
 use crate::store::node::Ino;
@@ -21,6 +21,8 @@ use crate::store::node::Ino;
 const OPEN_MAX: NonZeroUsize = NonZeroUsize::new(512).expect("512 is not zero");
 /// Folders that the data files are spread over.
 const FOLDERS: u64 = 256;
+/// Writes by which the clock of the disk is tried.
+const STAMPS_PROBED: u64 = 50;
 /// Ends the name of a data file that is being made.
 pub(crate) const UNFINISHED: &str = ".new";
 
@@ -29,6 +31,7 @@ pub(crate) const UNFINISHED: &str = ".new";
 pub(crate) struct DataFiles {
     folder: PathBuf,
     open: Mutex<LruCache<Ino, Arc<File>>>,
+    has_fine_stamps: OnceLock<bool>,
 }
 
 impl DataFiles {
@@ -38,7 +41,8 @@ impl DataFiles {
             fs::create_dir_all(folder.join(format!("{index:02x}")))
                 .map_err(while_doing("making the folder of data files"))?;
         }
-        Ok(Self { folder, open: Mutex::new(LruCache::new(OPEN_MAX)) })
+        let open = Mutex::new(LruCache::new(OPEN_MAX));
+        Ok(Self { folder, open, has_fine_stamps: OnceLock::new() })
     }
 
     /// Where all data files are.
@@ -49,6 +53,11 @@ impl DataFiles {
     /// Where the data file of a node is, if it has one.
     pub(crate) fn path(&self, ino: Ino) -> PathBuf {
         self.folder.join(format!("{:02x}/{ino}", ino.0 % FOLDERS))
+    }
+
+    /// True if each change of a file gives it another time once the one before was looked at (multigrain timestamps, Linux 6.13).
+    pub(crate) fn has_fine_stamps(&self) -> bool {
+        *self.has_fine_stamps.get_or_init(|| has_fine_stamps(&self.folder).unwrap_or(false))
     }
 
     /// Calls `found` with each data file and its name, which is the number of a node.
@@ -101,6 +110,11 @@ impl DataFiles {
         }
     }
 
+    /// Closes the data file of a node, once nobody uses it any more.
+    pub(crate) fn close(&self, ino: Ino) {
+        self.lock().pop(&ino);
+    }
+
     /// 512-byte blocks that the data file takes, if it is open.
     pub(crate) fn blocks(&self, ino: Ino) -> Option<u64> {
         let file = self.lock().peek(&ino).cloned()?;
@@ -114,8 +128,13 @@ impl DataFiles {
 
     /// When the data file of a node was changed last, in nanoseconds since 1970, if it has one.
     pub(crate) fn modified(&self, ino: Ino) -> Result<Option<i64>, Error> {
+        Ok(self.metadata(ino)?.as_ref().map(modified))
+    }
+
+    /// Size and times of the data file of a node, if it has one.
+    pub(crate) fn metadata(&self, ino: Ino) -> Result<Option<Metadata>, Error> {
         match fs::metadata(self.path(ino)) {
-            Ok(metadata) => Ok(Some(modified(&metadata))),
+            Ok(metadata) => Ok(Some(metadata)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(while_doing("looking at a data file")(error)),
         }
@@ -152,6 +171,21 @@ impl DataFiles {
     fn lock(&self) -> MutexGuard<'_, LruCache<Ino, Arc<File>>> {
         self.open.lock().expect("nothing panics while the open data files are locked")
     }
+}
+
+/// Writes to a file without a name several times within a tick of the coarse clock, and looks at its time in between.
+fn has_fine_stamps(folder: &Path) -> io::Result<bool> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)?);
+    let mut last = modified(&file.metadata()?);
+    let mut is_fine = true;
+    for round in 0..STAMPS_PROBED {
+        file.write_all_at(b"x", round)?;
+        let now = modified(&file.metadata()?);
+        is_fine &= now != last;
+        last = now;
+    }
+    Ok(is_fine)
 }
 
 /// When a file was changed last, in nanoseconds since 1970.

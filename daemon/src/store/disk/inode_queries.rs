@@ -139,6 +139,19 @@ pub(crate) fn with_dirty_content(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, statement, [])
 }
 
+/// Files whose size is to be read from their data file.
+pub(crate) fn with_unread_size(db: &Database) -> Result<Vec<Ino>, Error> {
+    let statement = statement!(
+        "SELECT ino FROM nodes WHERE dirty = 1 AND content_dirty = 1 AND unsettled = 1 AND kind = {FILE}"
+    );
+    inos(db, statement, [])
+}
+
+/// Files that programs could write to unseen.
+pub(crate) fn lent(db: &Database) -> Result<Vec<Ino>, Error> {
+    inos(db, "SELECT ino FROM nodes WHERE lent IS NOT NULL", [])
+}
+
 /// True if a data file of this number belongs to a node.
 pub(crate) fn is_file(db: &Database, ino: Ino) -> Result<bool, Error> {
     let statement = statement!(

@@ -17,7 +17,7 @@ use crate::store::node::{Attributes, Ino};
 const COLUMNS: &str = "ino, id, status, kind, mode, uid, gid, rdev, size, blocks, atime, mtime, \
     ctime, btime, target, xattrs, links, change, acknowledged, base, in_flight, digest, \
     digest_size, previous, kept, content_dirty, unsettled, written_at, used_at, cached, \
-    subdirectories";
+    subdirectories, lent";
 
 /// Reads one row.
 pub(crate) fn load(db: &Database, ino: Ino) -> Result<Option<Record>, Error> {
@@ -39,8 +39,8 @@ pub(crate) fn by_id(db: &Database, id: NodeId) -> Result<Option<Ino>, Error> {
 pub(super) const INSERT: &str = "INSERT INTO nodes (ino, id, status, kind, mode, uid, gid, rdev, size, blocks, atime, \
     mtime, ctime, btime, target, xattrs, links, change, acknowledged, base, in_flight, \
     digest, digest_size, previous, kept, content_dirty, unsettled, written_at, used_at, \
-    cached, dirty, subdirectories) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
-    ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)";
+    cached, dirty, subdirectories, lent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, \
+    ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)";
 
 /// Writes all of a row that exists.
 pub(super) const UPDATE: &str = "UPDATE nodes SET id = ?2, status = ?3, kind = ?4, mode = ?5, uid = ?6, gid = ?7, \
@@ -48,7 +48,7 @@ pub(super) const UPDATE: &str = "UPDATE nodes SET id = ?2, status = ?3, kind = ?
     target = ?15, xattrs = ?16, links = ?17, change = ?18, acknowledged = ?19, base = ?20, \
     in_flight = ?21, digest = ?22, digest_size = ?23, previous = ?24, kept = ?25, \
     content_dirty = ?26, unsettled = ?27, written_at = ?28, used_at = ?29, cached = ?30, \
-    dirty = ?31, subdirectories = ?32 WHERE ino = ?1";
+    dirty = ?31, subdirectories = ?32, lent = ?33 WHERE ino = ?1";
 
 /// Writes a row that is new.
 pub(crate) fn insert(db: &Database, record: &Record) -> Result<(), Error> {
@@ -113,6 +113,7 @@ fn write(db: &Database, record: &Record, statement: &'static str) -> Result<(), 
             record.cached as i64,
             record.is_dirty(),
             record.subdirectories,
+            record.lent,
         ],
     )?;
     Ok(())
@@ -147,6 +148,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Record> {
         used_at: row.get(28)?,
         cached: number(row, 29)?,
         subdirectories: row.get(30)?,
+        lent: row.get(31)?,
     })
 }
 

@@ -8,7 +8,7 @@ use crate::store::error::Error;
 
 /// Brings a store of this format to the newest.
 pub(super) fn from(db: &Connection, format: i64) -> Result<(), Error> {
-    let steps = [from_1, from_2, from_3];
+    let steps = [from_1, from_2, from_3, from_4];
     steps.into_iter().skip(format.saturating_sub(1) as usize).try_for_each(|step| step(db))
 }
 
@@ -56,4 +56,15 @@ fn from_2(db: &Connection) -> Result<(), Error> {
 /// Format 3 had no redo log: a program that does not know of it would miss what was done last.
 fn from_3(db: &Connection) -> Result<(), Error> {
     Ok(db.execute_batch("PRAGMA user_version = 4")?)
+}
+
+/// Format 4 did not know of data files that programs write to unseen.
+fn from_4(db: &Connection) -> Result<(), Error> {
+    Ok(db.execute_batch(
+        "BEGIN IMMEDIATE;
+         ALTER TABLE nodes ADD COLUMN lent INTEGER;
+         CREATE INDEX nodes_lent ON nodes (ino) WHERE lent IS NOT NULL;
+         PRAGMA user_version = 5;
+         COMMIT;",
+    )?)
 }

@@ -28,3 +28,4 @@ pub(super) mod salvage;
 pub(super) mod schema;
 pub(super) mod seal;
 pub(super) mod space;
+pub(super) mod writers;

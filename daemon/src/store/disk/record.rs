@@ -69,6 +69,9 @@ pub(crate) struct Record {
     pub(crate) used_at: i64,
     /// Bytes of clean chunks that are here.
     pub(crate) cached: u64,
+    /// When the data file was changed last, in nanoseconds since 1970, as far as this record tells of it: while programs may
+    /// write to it unseen, and the record does not say that all of it is new.
+    pub(crate) lent: Option<i64>,
 }
 
 impl Record {
@@ -108,6 +111,7 @@ impl Record {
             written_at: 0,
             used_at: new.now,
             cached: 0,
+            lent: None,
         }
     }
 

@@ -27,6 +27,15 @@ impl Reserve {
         Self { path, directory: directory.to_owned(), is_wanted: free_floor > 0 }
     }
 
+    /// The same; it is given up at once if the disk has no room for transactions.
+    pub(crate) fn with_room(directory: &Path, free_floor: u64) -> Self {
+        let reserve = Self::new(directory, free_floor);
+        if reserve.is_needed() {
+            reserve.release();
+        }
+        reserve
+    }
+
     /// True if the disk has no room for transactions.
     pub(crate) fn is_needed(&self) -> bool {
         self.is_wanted && self.free().is_some_and(|free| free < ROOM)

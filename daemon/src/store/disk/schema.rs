@@ -26,7 +26,7 @@ use super::migrations;
 use crate::store::error::Error;
 
 /// The format that this program writes; `PRAGMA user_version` of the database.
-pub(super) const FORMAT: i64 = 4;
+pub(super) const FORMAT: i64 = 5;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -62,12 +62,14 @@ CREATE TABLE nodes (
     written_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL,
     cached INTEGER NOT NULL,
-    dirty INTEGER NOT NULL
+    dirty INTEGER NOT NULL,
+    lent INTEGER
 );
 CREATE UNIQUE INDEX nodes_id ON nodes (id);
 CREATE INDEX nodes_dirty ON nodes (ino) WHERE dirty = 1;
 CREATE INDEX nodes_gone ON nodes (ino) WHERE dirty = 1 AND links = 0;
 CREATE INDEX nodes_cached ON nodes (used_at) WHERE cached > 0;
+CREATE INDEX nodes_lent ON nodes (ino) WHERE lent IS NOT NULL;
 CREATE INDEX nodes_previous ON nodes (digest) WHERE previous IS NOT NULL;
 CREATE TABLE bases (ino INTEGER PRIMARY KEY, state TEXT NOT NULL);
 CREATE TABLE entries (

@@ -127,10 +127,12 @@ impl Store {
         content_state: &ContentState,
         manifest: &Manifest,
     ) -> Result<Option<u64>, Error> {
-        if manifest.data_bytes() == manifest.size() {
+        // Where programs write unseen, zeros may be others at any time.
+        if manifest.data_bytes() == manifest.size() || snapshot.inode.lent.is_lent_for_writing() {
             return Ok(None);
         }
-        let states = states_after(content_state, snapshot, snapshot.inode.attributes().size);
+        let size = snapshot.inode.attributes().size;
+        let states = states_after(content_state, snapshot, size);
         let is_hole = |(index, state): (u64, &ChunkState)| {
             (*state == ChunkState::Clean && manifest.is_hole(index)).then_some(index)
         };
@@ -156,6 +158,7 @@ fn apply_known(
         Err(error) => return Err(error),
     }
     let size = snapshot.inode.attributes().size;
+    let (_, stamp) = snapshot.inode.unseen();
     let states = states_after(content_state, snapshot, size);
     if is_replaced(content_state, &states) {
         return Ok(KnownOutcome::Overtaken(Error::Replaced(ino)));
@@ -176,6 +179,10 @@ fn apply_known(
     record.base_chunks = states.len() as u64;
     record.content_dirty = still_dirty;
     record.blocks = blocks.unwrap_or(record.blocks);
+    if let Some(stamp) = stamp {
+        // What is written from now on may be known to the data file alone.
+        record.lent = Some(stamp.modified);
+    }
     Ok(KnownOutcome::Known(Known { content, states, still_dirty }))
 }
 
@@ -197,8 +204,9 @@ pub(crate) fn states_after(
     } else {
         size.min(snapshot.size) / CHUNK_SIZE
     };
+    let is_overtaken = snapshot.is_overtaken();
     let after = |index| {
-        if content_state.chunks.written_since(index, snapshot.generation) {
+        if is_overtaken || content_state.chunks.written_since(index, snapshot.generation) {
             return ChunkState::Dirty;
         }
         match content_state.chunks.state(index) {

@@ -59,6 +59,7 @@ impl Store {
         cursor: impl Into<Cursor>,
     ) -> Result<Vec<Invalidation>, Error> {
         self.give_rows_room();
+        self.take_in_unseen()?;
         let cursor = cursor.into();
         loop {
             let inodes = self.inodes_of(nodes)?;

@@ -59,6 +59,7 @@ pub(crate) struct Pushed {
 impl Store {
     /// Dirty nodes by rising number, beginning after `after`.
     pub(crate) fn dirty_nodes(&self, after: Ino, limit: usize) -> Result<Vec<DirtyNode>, Error> {
+        self.take_in_unseen()?;
         self.tree().reading(|tree| {
             let inos = inode_queries::dirty_after(&tree.db, after, limit)?;
             let nodes = inos.into_iter().map(|ino| tree.dirty_node(ino));
@@ -81,6 +82,7 @@ impl Store {
 
     /// Number of dirty nodes, and bytes of their contents that the server does not have.
     pub(crate) fn pending(&self) -> Result<(u64, u64), Error> {
+        self.take_in_unseen()?;
         let mut tree = self.tree();
         let (nodes, bytes) = inode_queries::count_dirty(&tree.db)?;
         let mut bytes = bytes as i64;

@@ -14,6 +14,7 @@ use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count};
 use miaofs::protocol::files::ContentRef;
 
 use super::chunks::Chunks;
+use super::loan::{Lent, Stamp};
 use crate::store::disk::chunk_rows::ChunkState;
 use crate::store::disk::record::Record;
 use crate::store::error::Error;
@@ -31,6 +32,8 @@ pub(crate) struct Inode {
     pub(crate) last_read: AtomicU64,
     /// Count of the times that a chunk was marked as unsynced; changed with the tree locked.
     unsynced_count: AtomicU64,
+    /// Use that the kernel makes of the data file by itself.
+    pub(crate) lent: Lent,
     attributes: Mutex<CachedAttributes>,
     content_state: RwLock<ContentState>,
 }
@@ -58,6 +61,8 @@ pub(crate) struct ContentState {
     pub(crate) is_lost: bool,
     /// Length up to which the data file is known to be on the disk.
     pub(crate) synced_size: u64,
+    /// Number of the changes unseen by anybody here ([`Lent`]) that the states of the chunks tell of.
+    pub(crate) unseen: u64,
 }
 
 impl Inode {
@@ -70,6 +75,7 @@ impl Inode {
             writers: AtomicU32::new(0),
             last_read: AtomicU64::new(0),
             unsynced_count: AtomicU64::new(0),
+            lent: Lent::default(),
             attributes: Mutex::new(CachedAttributes {
                 size: attributes.size,
                 mtime: attributes.mtime,
@@ -84,6 +90,7 @@ impl Inode {
                 chunks,
                 is_lost: false,
                 synced_size: 0,
+                unseen: 0,
             }),
         }
     }
@@ -93,9 +100,26 @@ impl Inode {
         self.content_state.into_inner().expect("nobody else has it, so nobody panicked with it")
     }
 
-    /// Size and times.
+    /// Size and times; of a data file that is lent for writing as they are now.
     pub(crate) fn attributes(&self) -> MutexGuard<'_, CachedAttributes> {
-        self.attributes.lock().expect("nothing panics while size and times are locked")
+        let mut attributes =
+            self.attributes.lock().expect("nothing panics while size and times are locked");
+        if self.lent.is_lent_for_writing()
+            && let Some(stamp) = self.lent.look()
+        {
+            attributes.size = stamp.size;
+            attributes.mtime = stamp.modified;
+            attributes.ctime = stamp.modified;
+            attributes.written_at = stamp.modified;
+            attributes.dirty = true;
+        }
+        attributes
+    }
+
+    /// Number of the changes so far that nobody here has seen, and the stamp of the data file while it is lent for writing.
+    pub(crate) fn unseen(&self) -> (u64, Option<Stamp>) {
+        let _looked = self.attributes();
+        self.lent.found()
     }
 
     /// The content, to look at or to read.

@@ -159,10 +159,10 @@ impl Tree {
             return Ok(());
         }
         self.begin()?.flushed.push(Arc::clone(&inode));
-        let attributes = {
+        let (attributes, stamp) = {
             let mut attributes = inode.attributes();
             attributes.dirty = false;
-            *attributes
+            (*attributes, inode.lent.found().1)
         };
         let blocks = self.data.blocks(ino).unwrap_or(attributes.size.div_ceil(512));
         let record = match self.edit(ino) {
@@ -176,6 +176,10 @@ impl Tree {
         record.written_at = attributes.written_at;
         record.blocks = blocks;
         record.attributes_dirty = false;
+        if record.content_dirty && record.base_chunks == 0 {
+            // The row tells of all up to here. One that says of chunks that they are clean tells of less.
+            record.lent = stamp.map(|stamp| stamp.modified);
+        }
         Ok(())
     }
 

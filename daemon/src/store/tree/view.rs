@@ -24,9 +24,11 @@ impl View<'_> {
             links: record.links,
             target: record.target.clone(),
             blocks: record.blocks,
+            is_volatile: false,
         };
         if let Some(inode) = self.tree.loaded_inode(ino) {
             let attributes = *inode.attributes();
+            node.is_volatile = inode.lent.may_be_mapped();
             // A long transaction may have written them to the row already, where they are not seen yet.
             if attributes.dirty || self.tree.moment == Moment::Frozen {
                 node.attributes.size = attributes.size;

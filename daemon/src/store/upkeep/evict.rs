@@ -168,6 +168,9 @@ impl Store {
             Err(error) => return Err(error),
         };
         let mut content_state = inode.content_state_mut();
+        if inode.lent.is_lent() {
+            return Ok(0);
+        }
         let last = inode.last_read.load(Ordering::Relaxed);
         let spared = last.saturating_sub(near)..last.saturating_add(near);
         let mut bytes = 0;

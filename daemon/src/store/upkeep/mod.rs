@@ -3,8 +3,10 @@
 //! It stands on the store (`core.rs`) and what is below.
 
 pub(super) mod evict;
+mod lent;
 pub(super) mod lost_and_found;
 pub(super) mod rebuild;
 pub(super) mod recovery;
 pub(super) mod timer;
 mod unchanged;
+mod unseen;

@@ -14,6 +14,7 @@ use miaofs::content::{Chunk, chunk_count};
 use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
+use super::lent::{self, Stamps};
 use super::lost_and_found::{self, KeptAs};
 use super::unchanged::is_unchanged;
 use crate::store::disk::chunk_rows::{self, ChunkState};
@@ -80,13 +81,14 @@ pub(crate) struct FoundFiles {
     pub(crate) orphans: Orphans,
 }
 
-/// Makes a store that was opened just now consistent.
+/// Makes a store that was opened just now consistent. Answers the files that programs may still be writing to, past the daemon
+/// that is gone.
 pub(crate) fn recover(
     db: &Database,
     data: &DataFiles,
     dir: &Path,
     found: FoundFiles,
-) -> Result<(), Error> {
+) -> Result<Vec<Ino>, Error> {
     let boot = boot_id()?;
     let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
         (_, None) => LastExit::New,
@@ -106,11 +108,14 @@ pub(crate) fn recover(
         );
     }
     db.begin()?;
+    let stamps = if left.may_lack_commits() { Stamps::TellNothing } else { Stamps::Tell };
+    let lent = lent::take_in(db, data, stamps)?;
+    let mut written = inode_queries::with_unread_size(db)?;
     match left {
         LastExit::New => make_root(db)?,
         LastExit::Closed => {}
         LastExit::Killed | LastExit::Rebooted | LastExit::LogLost => {
-            repair(db, data, dir, (left, found.orphans))?;
+            repair(db, data, dir, (left, found.orphans), &lent)?;
         }
     }
     // Those that the server deleted before their children, now that these are gone too.
@@ -121,12 +126,14 @@ pub(crate) fn recover(
     note_time(db)?;
     db.commit()?;
     match left {
-        LastExit::New | LastExit::Closed => Ok(()),
+        LastExit::New | LastExit::Closed => {}
         LastExit::Killed | LastExit::Rebooted | LastExit::LogLost => {
             tracing::info!(?left, "the store was not closed, it has been mended");
-            move_strays(db, data, dir)
+            move_strays(db, data, dir)?;
         }
     }
+    written.extend(lent);
+    Ok(written)
 }
 
 /// Writes down when this was committed, and with it all that was committed before.
@@ -156,6 +163,7 @@ fn repair(
     data: &DataFiles,
     dir: &Path,
     (left, orphans): (LastExit, Orphans),
+    lent: &[Ino],
 ) -> Result<(), Error> {
     for (from, to) in pending_rows::pending_renames(db)? {
         data.rename(from, to)?;
@@ -172,7 +180,8 @@ fn repair(
     if left.may_lack_commits() {
         delete_doubtful(db, data)?;
     }
-    for ino in inode_queries::with_dirty_content(db)? {
+    // What was lent has been taken in, and may be growing now.
+    for ino in inode_queries::with_dirty_content(db)?.into_iter().filter(|it| !lent.contains(it)) {
         if let Some(mut record) = inode_rows::load(db, ino)? {
             reconcile_size(db, data, &mut record, left)?;
         }

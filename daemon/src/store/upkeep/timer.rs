@@ -4,7 +4,7 @@
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::recovery;
 use crate::store::core::{Store, TimerThread};
@@ -15,6 +15,9 @@ use crate::store::tree::transaction::Tree;
 
 /// Time that a commit may be in memory only, when nobody asks for more.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// Time between two looks at what programs write to unseen.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time that an operation may be in the redo log only. Whatever is changed within it is written into the database once.
 const COMMIT_DELAY: Duration = Duration::from_millis(50);
@@ -30,8 +33,17 @@ pub(crate) fn start(store: &Arc<Store>) -> Result<TimerThread, Error> {
         .name("store-timer".to_owned())
         .spawn(move || {
             let mut connection = None;
-            while ended.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Disconnected) {
-                tick(&store, &mut connection);
+            let mut ticked = Instant::now();
+            loop {
+                let woken = ended.recv_timeout(LOOK_INTERVAL);
+                if woken == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+                look_for_unseen(&store);
+                if woken.is_ok() || ticked.elapsed() >= INTERVAL {
+                    tick(&store, &mut connection);
+                    ticked = Instant::now();
+                }
             }
         })
         .map_err(while_doing("starting the store's timer"))?;
@@ -71,6 +83,14 @@ fn commit(tree: &Weak<Mutex<Tree>>) {
     if let Err(error) = tree.db.commit_all() {
         let error = &error as &dyn std::error::Error;
         tracing::warn!(error, "the database could not commit; the redo log has it all");
+    }
+}
+
+fn look_for_unseen(store: &Weak<Store>) {
+    let Some(store) = store.upgrade() else { return };
+    if let Err(error) = store.take_in_unseen() {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "what programs have written cannot be taken in");
     }
 }
 
