@@ -241,12 +241,17 @@ fn a_database_of_a_newer_version_is_refused_and_left_as_it_is() {
     let (fixture, contents) = filled();
     fixture.one.umount();
     let path = state(&fixture, "state.db");
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 99").unwrap();
+    let version = "SELECT user_version FROM pragma_user_version";
+    let database = Connection::open(&path).unwrap();
+    let ours: i64 = database.query_row(version, [], |row| row.get(0)).unwrap();
+    database.execute_batch("PRAGMA user_version = 99").unwrap();
+    drop(database);
     let files_before = files(&state(&fixture, "data")).len();
     fixture.one.mount_with(&[]).expect_failure(&["format 99"]);
     assert_eq!(files(&state(&fixture, "data")).len(), files_before);
     assert_eq!(put_aside(&fixture), Vec::<String>::new());
-    Connection::open(&path).unwrap().execute_batch("PRAGMA user_version = 3").unwrap();
+    let put_back = format!("PRAGMA user_version = {ours}");
+    Connection::open(&path).unwrap().execute_batch(&put_back).unwrap();
     fixture.one.mount();
     for (name, bytes) in &contents.unsynced {
         assert!(fs::read(fixture.one.path(name)).unwrap() == *bytes);

@@ -34,6 +34,7 @@ mod offline;
 mod operations;
 mod outcomes;
 mod owners;
+mod passthrough;
 mod permissions;
 mod programs;
 mod recovery;

@@ -26,6 +26,7 @@ Options for -o:
   sync=remote       close and fsync also wait for the server
   uid=N, gid=N      show these as the owner and group of all files
   umask=M           show all permissions but these
+  passthrough=no    ask the daemon for each byte, also where the kernel could read and write local files by itself
   cache_size=SIZE, bwlimit=RATE, state_dir=DIR, nonempty, fsname=NAME
   suid, dev, exec, noatime, sync, … as in mount(8)
 Options of mount(8) and fstab that mean nothing here (_netdev, nofail, user, x-…) are ignored.";

@@ -203,6 +203,7 @@ mod tests {
             lock_waits: LockWaits::default(),
         };
         DaemonStatus {
+            passthrough: false,
             supervised: true,
             running: true,
             pid: 1,

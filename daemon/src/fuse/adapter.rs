@@ -19,18 +19,19 @@ use tokio::runtime::Handle as Runtime;
 
 use crate::store::CopyRange;
 use crate::vfs::{
-    AttributeChange, ByteRange, EntryName, HandleId, IfExists, NodeSpec, Privileges, Vfs, Written,
+    AttributeChange, ByteRange, EntryName, HandleId, NodeSpec, Privileges, Vfs, Written,
 };
 
 use super::answer::{Answer, Refuse};
 use super::buffered::XattrReply;
-use super::capabilities::negotiate;
+use super::capabilities::{negotiate, negotiate_passthrough};
 use super::notify::Kernel;
+use super::passthrough::Passthrough;
 use super::request_counts::{Opcode, RequestCounts};
 use super::takeover::{SessionRecord, first_number, is_sent_again};
 use super::translate::{
     allocation, caller, caller_with_umask, device, directory_flags, entry_name, ino, kind_of_mode,
-    open_mode, rename_mode, seek_whence, set_xattr, time,
+    rename_mode, seek_whence, set_xattr, time,
 };
 
 /// The file system as the kernel calls it.
@@ -42,11 +43,18 @@ pub(super) struct Adapter {
     pub(super) record: Arc<OnceLock<SessionRecord>>,
     /// Counts what it asks for.
     pub(super) requests: Arc<RequestCounts>,
+    /// The files that it reads and writes by itself.
+    pub(super) passthrough: Arc<Passthrough>,
 }
 
 impl Adapter {
-    pub(super) fn new(vfs: Arc<Vfs>, runtime: Runtime, kernel: Kernel) -> Self {
-        Self { vfs, runtime, kernel, record: Arc::default(), requests: Arc::default() }
+    pub(super) fn new(
+        vfs: Arc<Vfs>,
+        runtime: Runtime,
+        (kernel, passthrough): (Kernel, Arc<Passthrough>),
+    ) -> Self {
+        let (record, requests) = (Arc::default(), Arc::default());
+        Self { vfs, runtime, kernel, record, requests, passthrough }
     }
 }
 
@@ -55,6 +63,7 @@ impl Filesystem for Adapter {
         // A session begins once.
         let _already = self.record.set(SessionRecord::of(config));
         negotiate(config);
+        self.passthrough.allow(|| negotiate_passthrough(config));
         Ok(())
     }
 
@@ -65,6 +74,7 @@ impl Filesystem for Adapter {
 
     fn forget(&self, request: &Request, node: INodeNo, _: u64) {
         self.unanswered(Opcode::Forget, request, node);
+        self.passthrough.forget(ino(node));
         self.vfs.forget(ino(node));
     }
 
@@ -206,8 +216,7 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let reply = self.traced(Opcode::Open, request, node, reply);
-        let opened = self.vfs.open(caller(request), ino(node), open_mode(flags));
-        self.answer_opened(reply, ino(node), opened.map(|handle| (handle, self.open_flags())));
+        self.open_file(request, (node, flags), reply);
     }
 
     fn create(
@@ -221,16 +230,7 @@ impl Filesystem for Adapter {
         reply: ReplyCreate,
     ) {
         let reply = self.traced(Opcode::Create, request, (parent, name), reply);
-        let caller = caller_with_umask(request, umask);
-        let if_exists = if flags & libc::O_EXCL != 0 { IfExists::Fail } else { IfExists::Open };
-        let (how, flags) = (open_mode(OpenFlags(flags)), self.create_flags(OpenFlags(flags)));
-        let make = move |vfs: &Vfs, entry: EntryName<'_>, if_exists| {
-            let (stat, handle) = vfs.create_and_open(caller, entry, mode, (how, if_exists))?;
-            Ok((stat, handle, flags))
-        };
-        let open = move |vfs: &Vfs, entry: EntryName<'_>| make(vfs, entry, IfExists::Open);
-        let make = move |vfs: &Vfs, entry: EntryName<'_>| make(vfs, entry, if_exists);
-        self.answer_change((request, reply), (parent, name), make, open);
+        self.create_file((request, reply), (parent, name), (mode, umask), OpenFlags(flags));
     }
 
     fn read(
@@ -293,7 +293,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let reply = self.traced(Opcode::Release, request, node, reply);
-        reply.answer(self.vfs.release(self.file(node, number)));
+        reply.answer(self.close(node, number));
     }
 
     fn fsync(

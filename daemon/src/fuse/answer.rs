@@ -99,7 +99,8 @@ impl Answer<Option<Stat>> for ReplyEntry {
 
 impl Answer<Stat> for ReplyAttr {
     fn accept(self, stat: Stat) {
-        self.attr(&LIFETIME, &attributes(&stat));
+        let lifetime = if stat.is_volatile { Duration::ZERO } else { LIFETIME };
+        self.attr(&lifetime, &attributes(&stat));
     }
 }
 
@@ -112,12 +113,6 @@ impl<B: AsRef<[u8]>> Answer<B> for ReplyData {
 impl Answer<(HandleId, FopenFlags)> for ReplyOpen {
     fn accept(self, (handle, flags): (HandleId, FopenFlags)) {
         self.opened(FileHandle(handle.0), flags);
-    }
-}
-
-impl Answer<(Stat, HandleId, FopenFlags)> for ReplyCreate {
-    fn accept(self, (stat, handle, flags): (Stat, HandleId, FopenFlags)) {
-        self.created(&LIFETIME, &attributes(&stat), GENERATION, FileHandle(handle.0), flags);
     }
 }
 

@@ -30,6 +30,15 @@ const WANTED: [InitFlags; 10] = [
     InitFlags::FUSE_DONT_MASK,
 ];
 
+/// Depth of the file systems below this one whose files the kernel may use by itself: none is stacked on another.
+const STACK_DEPTH: u32 = 1;
+
+/// Asks that the kernel may read and write data files by itself; true if it can.
+pub(super) fn negotiate_passthrough(config: &mut KernelConfig) -> bool {
+    config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
+        && config.set_max_stack_depth(STACK_DEPTH).is_ok()
+}
+
 /// Asks for what is wanted.
 pub(super) fn negotiate(config: &mut KernelConfig) {
     for flag in WANTED {

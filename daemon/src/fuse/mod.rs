@@ -8,6 +8,7 @@
 
 mod adapter;
 mod answer;
+mod backing_ids;
 mod buffered;
 mod capabilities;
 mod deferred;
@@ -17,6 +18,7 @@ mod named;
 mod notifier;
 mod notify;
 mod open;
+mod passthrough;
 mod received;
 mod request_counts;
 mod takeover;
@@ -25,5 +27,6 @@ mod translate;
 
 pub(crate) use mount::{Audience, Error, Mount, Options, Writable, kernel_option};
 pub(crate) use notifier::run_if_called as run_notifier_if_called;
+pub(crate) use passthrough::{LentBefore, Passthrough};
 pub(crate) use request_counts::RequestCounts;
 pub(crate) use takeover::{Inherited, SessionRecord};

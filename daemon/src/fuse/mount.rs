@@ -19,6 +19,7 @@ use crate::vfs::Vfs;
 use super::adapter::Adapter;
 use super::notifier::Told;
 use super::notify::{Kernel, News};
+use super::passthrough::{LentBefore, Passthrough};
 use super::request_counts::RequestCounts;
 use super::takeover::{self, Inherited, SessionRecord};
 
@@ -85,6 +86,8 @@ pub(crate) struct Options {
     pub kernel: Vec<&'static str>,
     /// Process that starts the next daemon when this one dies, if there is one.
     pub keeper: Option<u32>,
+    /// State directory, if the kernel may read and write data files in it by itself.
+    pub passthrough: Option<PathBuf>,
 }
 
 /// Why a drive could not be mounted or unmounted.
@@ -124,6 +127,7 @@ pub(crate) struct Mount {
     device: OwnedFd,
     record: SessionRecord,
     requests: Arc<RequestCounts>,
+    passthrough: Arc<Passthrough>,
 }
 
 impl Mount {
@@ -137,12 +141,16 @@ impl Mount {
         invalidations: UnboundedReceiver<Invalidation>,
         mountpoint: &Path,
         options: &Options,
-        (inherited, runtime): (Option<Inherited>, Handle),
+        (inherited, runtime): (Option<(Inherited, LentBefore)>, Handle),
     ) -> Result<Self, Error> {
         let failed = |source| Error::Mount { mountpoint: mountpoint.to_owned(), source };
         let config = config(options)?;
         let kernel = Kernel::default();
-        let adapter = Adapter::new(Arc::clone(&vfs), runtime, kernel.clone());
+        let (inherited, lent) = inherited.unzip();
+        let passthrough = Passthrough::new(options.passthrough.clone(), lent).map_err(failed)?;
+        let passthrough = Arc::new(passthrough);
+        let adapter =
+            Adapter::new(Arc::clone(&vfs), runtime, (kernel.clone(), Arc::clone(&passthrough)));
         let (record, requests) = (Arc::clone(&adapter.record), Arc::clone(&adapter.requests));
         let session = match &inherited {
             Some(inherited) => takeover::take_over(adapter, inherited, &config),
@@ -173,6 +181,7 @@ impl Mount {
             device,
             record: record.expect("the session has begun"),
             requests,
+            passthrough,
         })
     }
 
@@ -185,6 +194,11 @@ impl Mount {
     /// Requests of the kernel since this daemon began.
     pub(crate) fn requests(&self) -> Arc<RequestCounts> {
         Arc::clone(&self.requests)
+    }
+
+    /// Tells if the kernel reads and writes data files by itself.
+    pub(crate) fn passthrough(&self) -> Arc<Passthrough> {
+        Arc::clone(&self.passthrough)
     }
 
     /// Unmounts. If a program still uses the mount, it leaves the tree of files now and ends when the

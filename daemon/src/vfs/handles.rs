@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::store::{Access, Content, Ino};
+use crate::store::{Access, Content, Ino, Loan};
 
 use super::Error;
 
@@ -21,12 +21,14 @@ pub(super) struct Handle {
     pub(super) content: Content,
     /// Set while a write must first look for file capabilities that it takes away.
     pub(super) may_have_capability: AtomicBool,
+    /// Data file that is lent to the kernel for it.
+    pub(super) loan: Mutex<Option<Loan>>,
 }
 
 impl Handle {
     pub(super) fn new(content: Content) -> Self {
         let may_have_capability = AtomicBool::new(true);
-        Self { content, may_have_capability }
+        Self { content, may_have_capability, loan: Mutex::default() }
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Stat {
     pub links: u32,
     /// Disk space in units of 512 bytes.
     pub blocks: u64,
+    /// True while it may change with no request that tells.
+    pub is_volatile: bool,
 }
 
 impl Vfs {
@@ -88,7 +90,8 @@ pub(super) fn stat_of(view: &mut View<'_>, node: &Node) -> Result<Stat, Error> {
         Kind::Directory => 2 + view.subdirectories(node.ino)?,
         _ => node.links,
     };
-    Ok(Stat { ino: node.ino, attributes: node.attributes, links, blocks: node.blocks })
+    let Node { ino, attributes, blocks, is_volatile, .. } = *node;
+    Ok(Stat { ino, attributes, links, blocks, is_volatile })
 }
 
 /// True for a removed directory that somebody still has open.

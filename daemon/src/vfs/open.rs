@@ -45,7 +45,7 @@ pub(crate) enum IfExists {
 
 /// Origin of a file that was opened by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(crate) enum FileOrigin {
     /// The file was there.
     Existing,
     /// The file was made for this.
@@ -77,29 +77,29 @@ impl Vfs {
         entry: EntryName<'_>,
         permissions: u32,
         (mode, if_exists): (OpenMode, IfExists),
-    ) -> Result<(Stat, HandleId), Error> {
+    ) -> Result<(Stat, HandleId, FileOrigin), Error> {
         check_name(entry.name)?;
         let new = NodeSpec { kind: Kind::File, mode: permissions, rdev: 0, target: None };
         let ((mut stat, found), content) = self.store.change_and_open(mode.access, |change| {
             let (found, ino) = match (change.entry(entry.parent, entry.name)?, if_exists) {
                 (Some(_), IfExists::Fail) => return Err(Error::Exists),
-                (Some(ino), IfExists::Open) => (Found::Existing, ino),
-                (None, _) => (Found::Made, make_at_free_name(change, caller, entry, &new)?),
+                (Some(ino), IfExists::Open) => (FileOrigin::Existing, ino),
+                (None, _) => (FileOrigin::Made, make_at_free_name(change, caller, entry, &new)?),
             };
             Ok(((stat(change, ino)?, found), ino))
         })?;
         let handle = Handle::new(content);
         match found {
-            Found::Made => {
+            FileOrigin::Made => {
                 handle.may_have_capability.store(false, Ordering::Relaxed);
             }
-            Found::Existing if mode.truncate == Truncate::Yes => {
+            FileOrigin::Existing if mode.truncate == Truncate::Yes => {
                 self.truncate(caller, &handle)?;
                 stat = self.stat(stat.ino)?;
             }
-            Found::Existing => {}
+            FileOrigin::Existing => {}
         }
-        Ok((self.present(stat), self.handles.insert(handle, mode.access)))
+        Ok((self.present(stat), self.handles.insert(handle, mode.access), found))
     }
 
     fn truncate(&self, caller: Caller, handle: &Handle) -> Result<(), Error> {
@@ -128,7 +128,9 @@ impl Vfs {
     /// # Errors
     /// [`Error::BadHandle`].
     pub(crate) fn release(&self, id: HandleId) -> Result<(), Error> {
-        self.handles.remove(id).map(drop)
+        let ended = self.end_loan(id);
+        self.handles.remove(id).map(drop)?;
+        ended
     }
 
     /// Makes a file survive power loss, and has it pushed without delay.

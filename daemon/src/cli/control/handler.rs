@@ -12,7 +12,7 @@ use crate::cli::mounting::plan::MountPlan;
 use crate::cli::state::account::Account;
 use crate::cli::state::state_dir::StateDir;
 use crate::cli::terminal::error::{Error, Exit, Report};
-use crate::fuse::RequestCounts;
+use crate::fuse::{Mount, Passthrough, RequestCounts};
 use crate::store::{self, ChunkPosition, Ino, run_blocking};
 use crate::sync::{
     Engine, FlushError, Refusal, Scope, ServerState, Status, Verification, with_causes,
@@ -38,6 +38,7 @@ pub(crate) struct RequestHandler {
     state: StateDir,
     session: SessionState,
     requests: Arc<RequestCounts>,
+    passthrough: Arc<Passthrough>,
     /// The process that started this one.
     parent: Option<Pid>,
 }
@@ -47,11 +48,12 @@ impl RequestHandler {
     pub(crate) fn new(
         engine: &Engine,
         plan: &MountPlan,
-        (session, requests): (SessionState, Arc<RequestCounts>),
+        (session, mount): (SessionState, &Mount),
     ) -> Self {
         Self {
             session,
-            requests,
+            requests: mount.requests(),
+            passthrough: mount.passthrough(),
             parent: getppid(),
             engine: engine.clone(),
             mountpoint: plan.mountpoint.clone(),
@@ -93,6 +95,7 @@ impl RequestHandler {
                 state_dir: self.state.path().to_owned(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 supervised: self.is_supervised(),
+                passthrough: self.passthrough.is_on(),
                 kernel_requests: self.requests.by_name(),
                 engine,
             })),

@@ -94,6 +94,9 @@ pub(crate) struct DaemonStatus {
     /// True if the mount outlives this daemon, and another one takes over.
     #[serde(default)]
     pub supervised: bool,
+    /// True while the kernel reads and writes data files by itself.
+    #[serde(default)]
+    pub passthrough: bool,
     /// Requests of the kernel since the daemon began, by kind.
     #[serde(default)]
     pub kernel_requests: BTreeMap<String, u64>,

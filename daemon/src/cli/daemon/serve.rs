@@ -21,13 +21,14 @@ use super::signals::Signals;
 use crate::cli::control::client as control_client;
 use crate::cli::control::handler::RequestHandler;
 use crate::cli::control::server::ControlSocket;
+use crate::cli::mounting::options::Passing;
 use crate::cli::mounting::plan::MountPlan;
 use crate::cli::mounting::unmount::{UnmountMode, unmount};
 use crate::cli::state::account::Account;
 use crate::cli::state::session;
 use crate::cli::state::settings::{self, Settings};
 use crate::cli::terminal::error::Error;
-use crate::fuse::{self, Inherited, Mount};
+use crate::fuse::{self, Inherited, LentBefore, Mount};
 use crate::store::{self, Store, StoreOptions};
 use crate::sync::{self, Engine, ServerState, with_causes};
 use crate::vfs::{self, Vfs};
@@ -51,6 +52,7 @@ pub(crate) fn run(plan: &MountPlan, supervisor: &SupervisorLink) -> Result<(), E
     let settings = Settings::load(&plan.state)?;
     let inherited = handover::inherited();
     let store = open_store(plan, &settings, inherited.is_some())?;
+    let inherited = inherited.map(|session| keep_lent(plan, &store, session)).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
@@ -61,6 +63,17 @@ pub(crate) fn run(plan: &MountPlan, supervisor: &SupervisorLink) -> Result<(), E
     let synced = store.sync_all().map_err(Error::Store);
     tracing::info!("ended");
     result.and(synced.map(drop))
+}
+
+/// Keeps whole what the kernel uses by itself since a daemon before this one let it.
+fn keep_lent(
+    plan: &MountPlan,
+    store: &Arc<Store>,
+    session: Inherited,
+) -> Result<(Inherited, LentBefore), Error> {
+    let action = "read which files the kernel uses by itself";
+    let kept = LentBefore::keep(plan.state.path(), store);
+    Ok((session, kept.map_err(|source| Error::System { action, source })?))
 }
 
 fn open_store(plan: &MountPlan, settings: &Settings, again: bool) -> Result<Arc<Store>, Error> {
@@ -102,7 +115,7 @@ async fn serve(
     plan: &MountPlan,
     settings: &Settings,
     store: &Arc<Store>,
-    (supervisor, inherited): (&SupervisorLink, Option<Inherited>),
+    (supervisor, inherited): (&SupervisorLink, Option<(Inherited, LentBefore)>),
 ) -> Result<(), Error> {
     let signals = Signals::listen()?;
     let (account, refresh_token) = Account::signed_in(&plan.state)?;
@@ -110,7 +123,7 @@ async fn serve(
     let socket = ControlSocket::bind(&plan.state)?;
     let (engine, invalidations) =
         Engine::start(Arc::clone(store), client, engine_settings(plan, settings, &account));
-    let state = session_state(supervisor, inherited.as_ref());
+    let state = session_state(supervisor, inherited.is_some());
     let vfs = Vfs::new(Arc::clone(store), engine.clone(), vfs_settings(plan, state));
     let options = fuse_options(plan, &account, supervisor);
     let session = (inherited, Handle::current());
@@ -118,7 +131,7 @@ async fn serve(
     let result = match mounted {
         Ok(mount) => {
             let state = tell_supervisor(supervisor, &mount, state);
-            let handler = RequestHandler::new(&engine, plan, (state, mount.requests()));
+            let handler = RequestHandler::new(&engine, plan, (state, &mount));
             let until_unmounted = async {
                 supervisor.ready(ready(plan, &account, &engine).await);
                 stay_mounted(plan, Arc::new(mount), (signals, supervisor)).await
@@ -226,11 +239,11 @@ fn engine_settings(
     }
 }
 
-fn session_state(supervisor: &SupervisorLink, inherited: Option<&Inherited>) -> vfs::SessionState {
-    match (inherited, supervisor.exists()) {
-        (Some(_), _) => vfs::SessionState::Inherited,
-        (None, true) => vfs::SessionState::Kept,
-        (None, false) => vfs::SessionState::Alone,
+fn session_state(supervisor: &SupervisorLink, is_inherited: bool) -> vfs::SessionState {
+    match (is_inherited, supervisor.exists()) {
+        (true, _) => vfs::SessionState::Inherited,
+        (false, true) => vfs::SessionState::Kept,
+        (false, false) => vfs::SessionState::Alone,
     }
 }
 
@@ -244,11 +257,13 @@ fn vfs_settings(plan: &MountPlan, session: vfs::SessionState) -> vfs::MountSetti
 }
 
 fn fuse_options(plan: &MountPlan, account: &Account, supervisor: &SupervisorLink) -> fuse::Options {
+    let wanted = plan.options.passthrough.unwrap_or_default() == Passing::Yes;
     fuse::Options {
         source: plan.options.source.clone().unwrap_or_else(|| account.server.clone()),
         audience: plan.options.audience.unwrap_or_default(),
         writable: plan.options.writable.unwrap_or_default(),
         kernel: plan.options.kernel.clone(),
         keeper: supervisor.exists().then(std::os::unix::process::parent_id),
+        passthrough: wanted.then(|| plan.state.path().to_owned()),
     }
 }

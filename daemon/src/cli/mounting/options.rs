@@ -76,6 +76,8 @@ pub(crate) struct MountOptions {
     pub cache_size: Option<u64>,
     /// `bwlimit=RATE` in bytes per second; inside, none is no limit
     pub bwlimit: Option<Option<u64>>,
+    /// `passthrough=yes`, `passthrough=no`
+    pub passthrough: Option<Passing>,
     /// `state_dir=DIR`; not written again: whoever starts a daemon has resolved it
     pub state_dir: Option<PathBuf>,
     /// `fsname=NAME`: what stands as source in the list of mounts
@@ -84,6 +86,16 @@ pub(crate) struct MountOptions {
     pub remount: bool,
     /// Options that the kernel applies itself ([`kernel_option`]).
     pub kernel: Vec<&'static str>,
+}
+
+/// Permission of the kernel to read and write data files by itself, where the daemon has the privilege to let it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Passing {
+    /// The kernel does so where it can.
+    #[default]
+    Yes,
+    /// The kernel asks the daemon for each byte.
+    No,
 }
 
 /// Treatment of an option that nobody knows.
@@ -125,6 +137,7 @@ impl MountOptions {
             ("umask", Some(value)) => self.presentation.umask = Some(umask(value)?),
             ("cache_size", Some(value)) => self.cache_size = Some(bytes(value)?),
             ("bwlimit", Some(value)) => self.bwlimit = Some(rate(value)?),
+            ("passthrough", Some(value)) => self.passthrough = Some(passing(value)?),
             ("state_dir", Some(value)) => self.state_dir = Some(value.into()),
             ("fsname", Some(value)) => self.source = Some(value.to_owned()),
             (name, None) if let Some(known) = kernel_option(name) => self.kernel_says(known),
@@ -159,6 +172,14 @@ fn sync_mode(value: &str) -> Result<SyncMode, OptionError> {
         "remote" => Ok(SyncMode::Remote),
         "local" => Ok(SyncMode::Local),
         _ => Err(OptionError::Value { name: "sync", why: "must be `local` or `remote`".into() }),
+    }
+}
+
+fn passing(value: &str) -> Result<Passing, OptionError> {
+    match value {
+        "yes" => Ok(Passing::Yes),
+        "no" => Ok(Passing::No),
+        _ => Err(OptionError::Value { name: "passthrough", why: "must be `yes` or `no`".into() }),
     }
 }
 
@@ -222,6 +243,10 @@ impl fmt::Display for MountOptions {
         options.extend(shown.umask.map(|umask| format!("umask={umask:03o}")));
         options.extend(self.cache_size.map(|bytes| format!("cache_size={bytes}")));
         options.extend(self.bwlimit.map(|rate| format!("bwlimit={}", rate.unwrap_or(0))));
+        options.extend(self.passthrough.map(|passing| match passing {
+            Passing::Yes => "passthrough=yes".into(),
+            Passing::No => "passthrough=no".into(),
+        }));
         let escape = |text: &str| text.replace('\\', "\\\\").replace(',', "\\,");
         options.extend(self.source.as_ref().map(|name| format!("fsname={}", escape(name))));
         f.write_str(&options.join(","))
@@ -261,7 +286,7 @@ mod tests {
             "",
             "uid=1000,gid=100,umask=027",
             "ro,nosuid,nodev,allow_other,cache_size=5,fsname=x\\,y",
-            "sync=local,rw,nonempty",
+            "sync=local,rw,nonempty,passthrough=no",
         ] {
             let options = read(list).unwrap();
             assert_eq!(read(&options.to_string()).unwrap(), options, "{list}");

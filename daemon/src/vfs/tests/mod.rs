@@ -88,7 +88,8 @@ impl Drive {
     /// A file with this content, closed.
     fn file_of(&self, parent: Ino, name: &str, content: &[u8]) -> Ino {
         let how = (WRITE, IfExists::Fail);
-        let (stat, handle) = self.vfs.create_and_open(ADA, at(parent, name), 0o644, how).unwrap();
+        let (stat, handle, _) =
+            self.vfs.create_and_open(ADA, at(parent, name), 0o644, how).unwrap();
         self.write(handle, 0, content);
         self.vfs.release(handle).unwrap();
         stat.ino

@@ -166,7 +166,7 @@ fn making_and_opening_respects_what_is_there() {
     let open =
         |if_exists| drive.vfs.create_and_open(ADA, at(Ino::ROOT, "a"), 0o600, (WRITE, if_exists));
     refused!(open(IfExists::Fail), Error::Exists);
-    let (found, handle) = open(IfExists::Open).unwrap();
+    let (found, handle, _) = open(IfExists::Open).unwrap();
     assert_eq!((found.ino, found.attributes.mode), (ino, 0o644));
     assert_eq!(drive.read(handle, 0, 10), b"kept");
 }
@@ -188,7 +188,7 @@ fn a_name_that_comes_and_goes_is_opened_or_made_and_never_in_the_way() {
             .map(|_| {
                 let how = (WRITE, IfExists::Open);
                 let opened = drive.vfs.create_and_open(ADA, at(Ino::ROOT, "a"), 0o644, how);
-                opened.map(|(_, handle)| drive.vfs.release(handle).unwrap())
+                opened.map(|(_, handle, _)| drive.vfs.release(handle).unwrap())
             })
             .collect();
         ended.store(true, Ordering::Relaxed);

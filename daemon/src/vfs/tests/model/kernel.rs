@@ -196,7 +196,7 @@ impl<'a> Kernel<'a> {
             _ => {
                 let (entry, how) = (self.entry_name(path)?, (mode, if_exists));
                 let made = self.vfs().create_and_open(ROOT_USER, entry, permissions, how);
-                made.map(|(stat, id)| (stat.ino, id)).map_err(errno)?
+                made.map(|(stat, id, _)| (stat.ino, id)).map_err(errno)?
             }
         };
         self.handles[number] = Some(File { id, ino, access: how.access });

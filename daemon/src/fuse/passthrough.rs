@@ -1,0 +1,376 @@
+//! Kernel passthrough: the kernel reads and writes data files of open files by itself, where the daemon may let it
+//! (`CAP_SYS_ADMIN`) and the store lends them.
+//!
+//! The kernel has an inode open in one way at a time: all who open one that it has open by passthrough get the same backing file,
+//! and none gets one while anybody has the inode open with pages in the kernel's memory. It closes first and tells then, so what
+//! stands here counts at least the openings that the kernel has. Of openings with a daemon before this one only those by
+//! passthrough are known, from its record. So after a takeover only files that are made are passed through anew.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fuser::{BackingId, FopenFlags, OpenAccMode, OpenFlags, ReplyCreate, ReplyOpen};
+
+use super::backing_ids::{BackingIds, Slot};
+use crate::store::{Access, Content, Ino, Loan, Mapping, Others, Store};
+use crate::vfs::{Error, FileOrigin, HandleId, Vfs};
+
+/// Parts of the table, each with a lock of its own.
+const PARTS: u64 = 64;
+/// Name of the record in the state directory.
+const RECORD: &str = "backing";
+
+/// A reply that can tell the kernel of a backing file.
+pub(super) trait Backing {
+    /// Has the kernel take a file as backing file.
+    fn open_backing(&self, file: &File) -> io::Result<BackingId>;
+
+    /// Takes over a backing file that the kernel has by its number.
+    ///
+    /// # Safety
+    /// The kernel has it in this session, and nobody else closes it.
+    unsafe fn wrap_backing(&self, id: u32) -> BackingId;
+}
+
+macro_rules! backing {
+    ($($reply:ty),*) => {$(
+        impl Backing for $reply {
+            fn open_backing(&self, file: &File) -> io::Result<BackingId> {
+                <$reply>::open_backing(self, file)
+            }
+
+            unsafe fn wrap_backing(&self, id: u32) -> BackingId {
+                // SAFETY: the caller sees to it.
+                unsafe { <$reply>::wrap_backing(self, id) }
+            }
+        }
+    )*};
+}
+
+backing!(ReplyOpen, ReplyCreate);
+
+/// A file that was opened and is to be told to the kernel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened {
+    pub(super) ino: Ino,
+    pub(super) handle: HandleId,
+    /// Use that may outlive it.
+    pub(super) mapping: Mapping,
+    /// A file that was made for this nobody can have opened before.
+    pub(super) found: FileOrigin,
+    /// Flags that the program opened it with.
+    pub(super) asked: OpenFlags,
+    /// The thread that opened it.
+    pub(super) pid: u32,
+    /// Flags of it when the kernel asks for each byte.
+    pub(super) flags: FopenFlags,
+}
+
+impl Opened {
+    /// True if the kernel treats a backing file as it would treat this one: what fcntl(2) changes of these flags later does not
+    /// reach the backing file.
+    fn is_plain(&self) -> bool {
+        self.asked.0 & (libc::O_DIRECT | libc::O_APPEND) == 0
+    }
+
+    fn reads_only(&self) -> bool {
+        self.asked.acc_mode() == OpenAccMode::O_RDONLY
+    }
+}
+
+/// A file that the kernel is to use for one that was opened, and the flags for that.
+pub(super) type Lending = (Arc<BackingId>, FopenFlags);
+
+/// The threads that have files of the mount open to read.
+///
+/// One of these that makes a file is likely to copy between the two (copy_file_range(2)), which is to be by reference, without the
+/// bytes; but of what the kernel reads by itself none may be missing.
+#[derive(Debug, Default)]
+struct Readers {
+    threads: HashMap<HandleId, u32>,
+    openings: HashMap<u32, u32>,
+}
+
+impl Readers {
+    fn add(&mut self, opened: &Opened) {
+        self.threads.insert(opened.handle, opened.pid);
+        *self.openings.entry(opened.pid).or_default() += 1;
+    }
+
+    fn remove(&mut self, handle: HandleId) {
+        let Some(pid) = self.threads.remove(&handle) else { return };
+        if let Entry::Occupied(mut openings) = self.openings.entry(pid) {
+            *openings.get_mut() -= 1;
+            if *openings.get() == 0 {
+                openings.remove();
+            }
+        }
+    }
+}
+
+/// A backing file of a daemon before this one. The data file stays lent until the kernel forgets the inode: nobody knows who has
+/// it open.
+#[derive(Debug)]
+struct Before {
+    loan: Loan,
+    /// Has it open.
+    _content: Content,
+}
+
+/// Backing files of a daemon before this one, by inode.
+#[derive(Debug)]
+pub(crate) struct LentBefore {
+    ids: BackingIds,
+    files: Vec<(Ino, u32, Slot, Before)>,
+}
+
+impl LentBefore {
+    /// Keeps whole what the kernel uses by itself. Nothing else may use the store before.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn keep(state_dir: &Path, store: &Arc<Store>) -> io::Result<Self> {
+        let (ids, found) = BackingIds::go_on(&state_dir.join(RECORD))?;
+        let keep = |(ino, id, slot)| {
+            let content = store.open_content(ino, Access::Read).ok()?;
+            let loan = content.lend(Others::Lent, Mapping::ReadOnly).ok().flatten()?;
+            Some((ino, id, slot, Before { loan, _content: content }))
+        };
+        Ok(Self { files: found.into_iter().filter_map(keep).collect(), ids })
+    }
+}
+
+/// A backing file that the kernel has.
+#[derive(Debug)]
+enum BackingFile {
+    Open(Arc<BackingId>),
+    /// Opened by a daemon before this one.
+    Numbered(u32),
+}
+
+/// The way in which the kernel has an inode open.
+#[derive(Debug)]
+enum Mode {
+    /// With pages in its memory.
+    Cached(HashSet<HandleId>),
+    /// By passthrough, all with one backing file.
+    Lent(Lent),
+}
+
+#[derive(Debug)]
+struct Lent {
+    backing: BackingFile,
+    slot: Slot,
+    handles: HashSet<HandleId>,
+    before: Option<Before>,
+}
+
+impl Mode {
+    fn handles(&mut self) -> &mut HashSet<HandleId> {
+        match self {
+            Self::Cached(handles) | Self::Lent(Lent { handles, .. }) => handles,
+        }
+    }
+
+    /// True if the kernel may have openings of it.
+    fn is_used(&self) -> bool {
+        match self {
+            Self::Cached(handles) => !handles.is_empty(),
+            Self::Lent(lent) => !lent.handles.is_empty() || lent.before.is_some(),
+        }
+    }
+}
+
+/// The ways in which the kernel has inodes open.
+#[derive(Debug)]
+pub(crate) struct Passthrough {
+    parts: Vec<Mutex<HashMap<Ino, Mode>>>,
+    ids: Option<BackingIds>,
+    readers: Mutex<Readers>,
+    /// True if openings of a daemon before this one are not known here.
+    is_successor: bool,
+    is_on: AtomicBool,
+}
+
+impl Passthrough {
+    /// Passthrough of a session: of a new one if the state directory is named, or of one that a daemon before this one had.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(super) fn new(state_dir: Option<PathBuf>, before: Option<LentBefore>) -> io::Result<Self> {
+        let is_successor = before.is_some();
+        let (ids, files) = match (before, state_dir) {
+            (Some(before), _) => (Some(before.ids), before.files),
+            (None, Some(dir)) => (Some(BackingIds::new(&dir.join(RECORD))?), Vec::new()),
+            (None, None) => (None, Vec::new()),
+        };
+        let parts = (0..PARTS).map(|_| Mutex::default()).collect();
+        let (readers, is_on) = (Mutex::default(), AtomicBool::new(false));
+        let table = Self { parts, ids, readers, is_successor, is_on };
+        for (ino, id, slot, before) in files {
+            let (backing, handles) = (BackingFile::Numbered(id), HashSet::new());
+            let lent = Lent { backing, slot, handles, before: Some(before) };
+            table.part(ino).insert(ino, Mode::Lent(lent));
+        }
+        Ok(table)
+    }
+
+    /// Begins to use it, if it is wanted and the kernel agrees.
+    pub(super) fn allow(&self, agree: impl FnOnce() -> bool) {
+        if self.ids.is_some() && agree() {
+            self.is_on.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// True while the kernel can do it and lets this process.
+    pub(crate) fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Takes in that a file is open; the backing file, if the kernel is to use one.
+    ///
+    /// # Errors
+    /// The store's, where the kernel has the inode open by passthrough.
+    pub(super) fn enter(
+        &self,
+        vfs: &Vfs,
+        opened: &Opened,
+        reply: &impl Backing,
+    ) -> Result<Option<Lending>, Error> {
+        if opened.reads_only() && self.is_on() {
+            self.readers().add(opened);
+        }
+        // Pages in the kernel's memory are those of before.
+        let flags = opened.flags & FopenFlags::FOPEN_NOFLUSH;
+        let mut part = self.part(opened.ino);
+        let begun = match part.get_mut(&opened.ino) {
+            Some(Mode::Lent(lent)) => {
+                vfs.lend(opened.handle, (Others::Lent, opened.mapping))?;
+                lent.handles.insert(opened.handle);
+                let asks = if opened.is_plain() {
+                    FopenFlags::empty()
+                } else {
+                    FopenFlags::FOPEN_DIRECT_IO
+                };
+                return Ok(Some((lent.backing.id(reply), flags | asks)));
+            }
+            Some(Mode::Cached(_)) => None,
+            None => self.begin(vfs, opened, reply)?,
+        };
+        if let Some((id, slot)) = begun {
+            let backing = BackingFile::Open(Arc::clone(&id));
+            let handles = HashSet::from([opened.handle]);
+            part.insert(opened.ino, Mode::Lent(Lent { backing, slot, handles, before: None }));
+            return Ok(Some((id, flags)));
+        }
+        // Who writes past the kernel's pages is in nobody's way.
+        if self.is_on() && !opened.flags.contains(FopenFlags::FOPEN_DIRECT_IO) {
+            let mode = part.entry(opened.ino).or_insert_with(|| Mode::Cached(HashSet::new()));
+            mode.handles().insert(opened.handle);
+        }
+        Ok(None)
+    }
+
+    /// Has the kernel use the data file of the first who opens an inode, if the store lends it.
+    fn begin(
+        &self,
+        vfs: &Vfs,
+        opened: &Opened,
+        reply: &impl Backing,
+    ) -> Result<Option<(Arc<BackingId>, Slot)>, Error> {
+        let Some(ids) = &self.ids else { return Ok(None) };
+        let is_unknown = self.is_successor && opened.found == FileOrigin::Existing;
+        if !self.is_on() || is_unknown || !opened.is_plain() || self.may_copy_to(opened) {
+            return Ok(None);
+        }
+        let Some(file) = vfs.lend(opened.handle, (Others::None, opened.mapping))? else {
+            return Ok(None);
+        };
+        let begun = reply.open_backing(&file).and_then(|id| {
+            let number = id.into_raw();
+            // SAFETY: the kernel has just given the number, and nobody else has it.
+            let id = unsafe { reply.wrap_backing(number) };
+            Ok((Arc::new(id), ids.add(opened.ino, number)?))
+        });
+        match begun {
+            Ok(begun) => Ok(Some(begun)),
+            Err(error) => {
+                self.is_on.store(false, Ordering::Relaxed);
+                tracing::info!(%error, "the kernel asks for each byte: files cannot be passed through");
+                vfs.end_loan(opened.handle)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// True if a thread that opens a file to write may copy another one of the mount to it.
+    fn may_copy_to(&self, opened: &Opened) -> bool {
+        !opened.reads_only() && self.readers().openings.contains_key(&opened.pid)
+    }
+
+    /// A file has been closed.
+    pub(super) fn leave(&self, ino: Ino, handle: HandleId) {
+        self.readers().remove(handle);
+        let mut part = self.part(ino);
+        let Some(mode) = part.get_mut(&ino) else { return };
+        mode.handles().remove(&handle);
+        if !mode.is_used() {
+            let ended = part.remove(&ino);
+            drop(part);
+            self.end(ended);
+        }
+    }
+
+    /// The kernel has forgotten an inode, so nobody has it open from before.
+    pub(super) fn forget(&self, ino: Ino) {
+        if !self.is_successor {
+            return;
+        }
+        let mut part = self.part(ino);
+        let Some(Mode::Lent(lent)) = part.get_mut(&ino) else { return };
+        let before = lent.before.take();
+        let ended = if lent.handles.is_empty() { part.remove(&ino) } else { None };
+        drop(part);
+        self.end(ended);
+        if let Some(Before { loan, .. }) = before
+            && let Err(error) = loan.end()
+        {
+            tracing::warn!(%error, %ino, "a data file stays lent");
+        }
+    }
+
+    fn end(&self, mode: Option<Mode>) {
+        if let (Some(Mode::Lent(Lent { backing, slot, .. })), Some(ids)) = (mode, &self.ids) {
+            // Once it is closed the kernel may give its number to another one.
+            ids.remove(slot);
+            drop(backing);
+        }
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn part(&self, ino: Ino) -> MutexGuard<'_, HashMap<Ino, Mode>> {
+        let part = &self.parts[(ino.0 % PARTS) as usize];
+        part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BackingFile {
+    /// The backing file, for an answer.
+    fn id(&mut self, reply: &impl Backing) -> Arc<BackingId> {
+        let id = match self {
+            Self::Open(id) => return Arc::clone(id),
+            // SAFETY: the daemon that had it opened has written it down for this one, and has ended.
+            Self::Numbered(number) => Arc::new(unsafe { reply.wrap_backing(*number) }),
+        };
+        *self = Self::Open(Arc::clone(&id));
+        id
+    }
+}
