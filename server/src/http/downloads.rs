@@ -135,7 +135,7 @@ pub(super) async fn contents(
     caller: Caller,
     Json(request): Json<SmallContents>,
 ) -> Result<Response, Failure> {
-    let records = services.downloads.small(caller, request)?;
+    let records = services.downloads.small(caller, request).await?;
     let headers = [(CONTENT_TYPE, batch::MEDIA_TYPE), (CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(records.map(Ok::<_, Infallible>))).into_response())
 }

@@ -4,7 +4,7 @@
 //! brought it, the outbox row that will move the blob, and the claim by which the user owns it are
 //! written together. Before that its bytes are staged and synced; nothing else refers to them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use miaofs::content::Digest;
@@ -99,11 +99,33 @@ impl ServiceContext {
         user: UserId,
         digest: Digest,
     ) -> Result<Option<Layout>, backend::Error> {
-        let owned = contents::owned(db, user, &[digest], self.claimed_since()).await?;
-        if owned.is_empty() {
-            return Ok(None);
+        let since = self.claimed_since();
+        let mut owned = contents::owned_layouts(db, user, &[digest], since, u64::MAX).await?;
+        Ok(owned.remove(&digest))
+    }
+
+    /// The layouts of those of many contents that the user owned a moment ago, and that have at most `size_max` bytes.
+    pub(super) async fn small_owned_lately(
+        &self,
+        user: UserId,
+        digests: &HashSet<Digest>,
+        size_max: u64,
+    ) -> Result<HashMap<Digest, Layout>, backend::Error> {
+        let since = self.claimed_since();
+        let mut found = HashMap::new();
+        let mut missing: Vec<Digest> = digests.iter().copied().collect();
+        if let Some(mut late) = self.db.read_lagging().await
+            && let Ok(owned) =
+                contents::owned_layouts(&mut late, user, &missing, since, size_max).await
+        {
+            found = owned;
+            missing.retain(|digest| !found.contains_key(digest));
         }
-        contents::layout(db, digest).await
+        if !missing.is_empty() {
+            let mut db = self.db.read().await?;
+            found.extend(contents::owned_layouts(&mut db, user, &missing, since, size_max).await?);
+        }
+        Ok(found)
     }
 
     /// Makes sure that a content of `size` bytes may come. Whether the drive has room for it is

@@ -1,5 +1,7 @@
 //! Blobs: the stored objects that contents are made of, and where they are.
 
+use std::collections::HashMap;
+
 use miaofs::protocol::host::HostName;
 
 use super::columns::{blob_from_column, size_to_column};
@@ -81,19 +83,34 @@ pub(crate) async fn insert(
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
 pub(crate) async fn get(db: &mut Connection, id: BlobId) -> Result<Option<Blob>, Error> {
-    let row = query("SELECT size, place, host FROM blobs WHERE id = ? AND state = ?")
-        .bind(&id.as_bytes()[..])
-        .bind(LIVE)
-        .fetch_optional(db)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let size: i64 = row.try_get(0)?;
-    let host: &str = row.try_get(2)?;
-    Ok(Some(Blob {
-        size: size.cast_unsigned(),
-        location: Location::from_column(row.try_get(1)?)?,
-        host: host.parse().map_err(|error| Error::damaged("host of a blob", error))?,
-    }))
+    Ok(get_many(db, &[id]).await?.remove(&id))
+}
+
+/// Those of many blobs that are there, as by [`get`].
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub(crate) async fn get_many(
+    db: &mut Connection,
+    ids: &[BlobId],
+) -> Result<HashMap<BlobId, Blob>, Error> {
+    let mut blobs = HashMap::new();
+    for some in ids.chunks(ROWS_A_STATEMENT) {
+        let mut select = query("SELECT id, size, place, host FROM blobs WHERE state = ");
+        select.push_bind(LIVE).push(" AND id IN ");
+        select.push_list(some.iter().map(|id| &id.as_bytes()[..]));
+        for row in select.fetch_all(&mut *db).await? {
+            let size: i64 = row.try_get(1)?;
+            let host: &str = row.try_get(3)?;
+            let blob = Blob {
+                size: size.cast_unsigned(),
+                location: Location::from_column(row.try_get(2)?)?,
+                host: host.parse().map_err(|error| Error::damaged("host of a blob", error))?,
+            };
+            blobs.insert(blob_from_column(row.try_get(0)?)?, blob);
+        }
+    }
+    Ok(blobs)
 }
 
 /// True if contents use a blob, or will once a change that is under way is committed: it waits for

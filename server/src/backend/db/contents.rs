@@ -24,13 +24,8 @@ pub(crate) async fn owned(
 ) -> Result<HashMap<Digest, u64>, Error> {
     let mut owned = HashMap::new();
     for some in digests.chunks(ROWS_A_STATEMENT) {
-        let mut query = query(
-            "SELECT files.digest, files.size FROM user_contents \
-             JOIN files ON files.digest = user_contents.digest WHERE user_contents.user_id = ",
-        );
-        query
-            .push_bind(user.0)
-            .push(" AND (user_contents.refs > 0 OR user_contents.claimed_at >= ");
+        let mut query = select_owned("files.digest, files.size", user);
+        query.push(" AND (user_contents.refs > 0 OR user_contents.claimed_at >= ");
         query.push_bind(claimed_since).push(") AND user_contents.digest IN ");
         push_digests(&mut query, some);
         for row in query.fetch_all(&mut *db).await? {
@@ -40,6 +35,42 @@ pub(crate) async fn owned(
         }
     }
     Ok(owned)
+}
+
+/// The layouts of those of `digests` that the user owns, as by [`owned`], and that have at most `size_max` bytes.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub(crate) async fn owned_layouts(
+    db: &mut Connection,
+    user: UserId,
+    digests: &[Digest],
+    claimed_since: i64,
+    size_max: u64,
+) -> Result<HashMap<Digest, Layout>, Error> {
+    let mut layouts = HashMap::new();
+    for some in digests.chunks(ROWS_A_STATEMENT) {
+        let mut query = select_owned("files.digest, files.size, files.manifest", user);
+        query.push(" AND (user_contents.refs > 0 OR user_contents.claimed_at >= ");
+        query.push_bind(claimed_since).push(") AND files.size <= ");
+        query.push_bind(size_to_column(size_max)).push(" AND user_contents.digest IN ");
+        push_digests(&mut query, some);
+        for row in query.fetch_all(&mut *db).await? {
+            let digest = digest_from_column(row.try_get(0)?)?;
+            let size: i64 = row.try_get(1)?;
+            layouts.insert(digest, Layout::decode(size.cast_unsigned(), row.try_get(2)?)?);
+        }
+    }
+    Ok(layouts)
+}
+
+/// Begins a statement that reads columns of contents that a user owned at some time.
+fn select_owned(columns: &'static str, user: UserId) -> Statement {
+    let mut query = query("SELECT ");
+    query.push(columns).push(" FROM user_contents JOIN files");
+    query.push(" ON files.digest = user_contents.digest WHERE user_contents.user_id = ");
+    query.push_bind(user.0);
+    query
 }
 
 /// Adds `delta` nodes of the user to the counts of all `digests`, each of which is given once.

@@ -19,7 +19,7 @@ use crate::service::{Caller, Error};
 
 /// Downloads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Downloads(Arc<ServiceContext>);
+pub(crate) struct Downloads(pub(super) Arc<ServiceContext>);
 
 /// A content that its owner may read.
 #[derive(Debug, Clone)]

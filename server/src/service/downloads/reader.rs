@@ -5,6 +5,7 @@
 //! looked for again; and a file that was opened stays readable. When a store fails, also in the middle,
 //! the rest is read from the next copy.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
@@ -15,9 +16,9 @@ use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _
 use miaofs::protocol::host::HostName;
 use tokio::sync::Mutex;
 
-use crate::backend::blobs::{ObjectBody, StoreName};
-use crate::backend::db::blobs::{self, Location};
-use crate::backend::db::copies;
+use crate::backend::blobs::{ObjectBody, StoreName, StoredCopy};
+use crate::backend::db::blobs::{self, Blob, Location};
+use crate::backend::db::{Connection, copies};
 use crate::backend::layout::{Layout, Piece, Source};
 use crate::backend::{BlobId, Error, run_blocking};
 use crate::service::context::ServiceContext;
@@ -41,7 +42,7 @@ pub(crate) fn read(
     layout: &Layout,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-    read_by(ContentReader { context, last: Mutex::new(None) }, layout, range)
+    ContentReader::new(context, HashMap::new()).read(layout, range)
 }
 
 /// As [`read`], where the bytes of one blob are in a file that is open already.
@@ -51,19 +52,24 @@ pub(crate) fn read_from(
     (blob, file): (BlobId, File),
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
     let last = Mutex::new(Some((blob, Arc::new(file))));
-    read_by(ContentReader { context, last }, layout, 0..layout.size())
+    let reader = Arc::new(ContentReader { context, places: HashMap::new(), last });
+    reader.read(layout, 0..layout.size())
 }
 
-fn read_by(
-    reader: ContentReader,
-    layout: &Layout,
-    range: Range<u64>,
-) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-    let reader = Arc::new(reader);
-    stream::iter(layout.plan(range))
-        .map(move |piece| reader.clone().open(piece))
-        .buffered(AHEAD)
-        .try_flatten()
+/// Where these blobs are, by one look; those that are not there are left out.
+pub(super) async fn places(
+    db: &mut Connection,
+    blobs: &[BlobId],
+) -> Result<HashMap<BlobId, Place>, Error> {
+    let rows = blobs::get_many(db, blobs).await?;
+    let stored = rows.iter().filter(|(_blob, row)| row.location == Location::Store);
+    let stored: Vec<BlobId> = stored.map(|(blob, _row)| *blob).collect();
+    let mut copies = copies::of_blobs(db, &stored).await?;
+    let place = |(blob, row): (BlobId, Blob)| match row.location {
+        Location::Staging => (blob, Place::Staged(row.host)),
+        Location::Store => (blob, Place::Stored(copies.remove(&blob).unwrap_or_default())),
+    };
+    Ok(rows.into_iter().map(place).collect())
 }
 
 /// Cuts bytes in a row into ranges that a buffer holds.
@@ -72,10 +78,21 @@ fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
     range.step_by(BUFFER).map(move |start| start..(start + BUFFER as u64).min(end))
 }
 
-/// Reads one content; remembers the file that was read last, open.
-struct ContentReader {
+/// Reads contents; remembers the file that was read last, open.
+pub(super) struct ContentReader {
     context: Arc<ServiceContext>,
+    /// Where blobs were a moment ago, as far as that was asked for already.
+    places: HashMap<BlobId, Place>,
     last: Mutex<Option<(BlobId, Arc<File>)>>,
+}
+
+/// Where the bytes of a blob are.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    /// On the staging disk of this host.
+    Staged(HostName),
+    /// In stores.
+    Stored(Vec<StoredCopy>),
 }
 
 /// Who gives bytes.
@@ -100,6 +117,23 @@ struct PieceProgress {
 }
 
 impl ContentReader {
+    /// A reader that knows where some blobs were a moment ago.
+    pub(super) fn new(context: Arc<ServiceContext>, places: HashMap<BlobId, Place>) -> Arc<Self> {
+        Arc::new(Self { context, places, last: Mutex::new(None) })
+    }
+
+    /// The bytes of a range of a content, in order. The range lies within the content.
+    pub(super) fn read(
+        self: Arc<Self>,
+        layout: &Layout,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+        stream::iter(layout.plan(range))
+            .map(move |piece| self.clone().open(piece))
+            .buffered(AHEAD)
+            .try_flatten()
+    }
+
     /// The bytes of a piece; the first of them are about to come.
     async fn open(self: Arc<Self>, piece: Piece) -> Result<Pieces, Error> {
         let Source::Blob { blob, offset } = piece.source else {
@@ -145,13 +179,21 @@ impl ContentReader {
         if let Some(file) = self.last_file(rest.blob).await {
             return Ok((ByteSource::File, pieces_of(file, rest.blob, rest.range.clone())));
         }
+        let mut known = self.places.get(&rest.blob).filter(|_| rest.failed.is_empty()).cloned();
         for _try in 0..TRIES {
-            let mut db = self.context.db.read().await?;
-            let Some(row) = blobs::get(&mut db, rest.blob).await? else { break };
-            drop(db);
-            let open = match row.location {
-                Location::Staging => self.staged(&row.host, rest.blob, rest.range.clone()).await?,
-                Location::Store => self.stored(rest).await?,
+            let place = match known.take() {
+                Some(place) => Some(place),
+                None => {
+                    let mut db = self.context.db.read().await?;
+                    places(&mut db, &[rest.blob]).await?.remove(&rest.blob)
+                }
+            };
+            let open = match place {
+                None => break,
+                Some(Place::Staged(host)) => {
+                    self.staged(&host, rest.blob, rest.range.clone()).await?
+                }
+                Some(Place::Stored(copies)) => self.stored(rest, copies).await?,
             };
             if let Some(open) = open {
                 return Ok(open);
@@ -181,9 +223,9 @@ impl ContentReader {
     async fn stored(
         &self,
         rest: &mut PieceProgress,
+        mut copies: Vec<StoredCopy>,
     ) -> Result<Option<(ByteSource, Pieces)>, Error> {
         let stores = &self.context.stores;
-        let mut copies = copies::of_blob(&mut *self.context.db.read().await?, rest.blob).await?;
         stores.sort(&mut copies);
         for copy in copies {
             let source_kind = ByteSource::Store(copy.store);
