@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::backend::db::{self, contents};
 use crate::backend::layout::{Layout, Source};
+use crate::backend::run_blocking;
 use crate::backend::tracker::TrackedChallenge;
 use crate::service::context::ServiceContext;
 use crate::service::downloads::reader;
@@ -112,15 +113,20 @@ impl InstantUploads {
     }
 
     async fn expected(&self, challenge: &Challenge, layout: &Layout) -> Result<Digest, Error> {
-        let mut prover = Prover::new(challenge);
+        let mut pieces = Vec::new();
         for range in &challenge.ranges {
             let range = range.offset..range.offset + range.length;
             let mut bytes = std::pin::pin!(reader::read(self.0.clone(), layout, range));
             while let Some(bytes) = bytes.next().await {
-                prover.update(&bytes?);
+                pieces.push(bytes?);
             }
         }
-        Ok(prover.finalize())
+        let mut prover = Prover::new(challenge);
+        let hashed = run_blocking(move || {
+            pieces.iter().for_each(|bytes| prover.update(bytes));
+            Ok(prover.finalize())
+        });
+        Ok(hashed.await?)
     }
 
     async fn layout(&self, digest: Digest) -> Result<Option<Layout>, Error> {

@@ -186,7 +186,9 @@ impl Intake {
             self.seal(last, size).await?;
         }
         let digests: Vec<_> = self.chunks.iter().map(|(digest, _)| Some(*digest)).collect();
-        let manifest = Manifest::new(size, &digests).expect("every chunk was sealed once");
+        // A hash for each chunk of a file that may have very many.
+        let manifest = run_blocking(move || Ok(Manifest::new(size, &digests))).await?;
+        let manifest = manifest.expect("every chunk was sealed once");
         let content = NewContent {
             digest: manifest.digest(),
             md5: Some(Md5::from_bytes(self.md5.finalize().into())),
