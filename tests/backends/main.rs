@@ -20,5 +20,6 @@ mod killed_roles;
 mod mariadb;
 mod migration;
 mod processes;
+mod statements;
 mod stores;
 mod transfers;

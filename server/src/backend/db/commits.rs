@@ -16,11 +16,12 @@ const REMOVED_EACH: u64 = 1000;
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn insert(db: &mut Connection, user: UserId, seq: u64) -> Result<(), Error> {
+pub(crate) async fn insert(db: &mut Connection, user: UserId, seq: u64) -> Result<CommitId, Error> {
+    let id = CommitId::random();
     query("INSERT INTO commits (user_id, seq, id) VALUES (?, ?, ?)")
         .bind(user.0)
         .bind(seq.cast_signed())
-        .bind(CommitId::random().to_bytes().to_vec())
+        .bind(id.to_bytes().to_vec())
         .execute(&mut *db)
         .await?;
     if seq > KEPT && seq.is_multiple_of(REMOVED_EACH) {
@@ -30,7 +31,7 @@ pub(crate) async fn insert(db: &mut Connection, user: UserId, seq: u64) -> Resul
             .execute(db)
             .await?;
     }
-    Ok(())
+    Ok(id)
 }
 
 /// The id of the commit of a sequence number, if it is kept.

@@ -1,9 +1,10 @@
 //! Nodes and entries: what a user sees.
 //!
 //! A node is written whole and read whole, its entries with it. Lists of ids are cut into statements
-//! of [`ROWS_A_STATEMENT`], so that a commit of thousands takes dozens of statements.
+//! of [`ROWS_A_STATEMENT`], so that a commit of thousands takes dozens of statements. Entries that a node keeps are not
+//! written: most changes keep all of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use miaofs::content::Digest;
 use miaofs::protocol::files::{ContentRef, Entry, Kind, Node, NodeState};
@@ -11,7 +12,7 @@ use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
 
 use super::columns::digest_from_column;
-use super::{Connection, ROWS_A_STATEMENT, Row, Statement, commits, query};
+use super::{Connection, ROWS_A_STATEMENT, Row, Statement, commits, portions, query};
 use crate::backend::{Error, UserId, unix_now};
 
 /// Bytes that a node takes in JSON beside its names, target and xattrs, more or less.
@@ -63,9 +64,9 @@ pub(crate) async fn insert_root(db: &mut Connection, user: UserId) -> Result<(),
     let state = NodeState::new(Kind::Directory, 0o755, now);
     let revision = Revision::random();
     let node = Node { id: NodeId::ROOT, version: 1, revision, state: Some(state) };
-    write(db, user, &[Record { kind: Kind::Directory, node }]).await?;
+    write(db, user, &[Record { kind: Kind::Directory, node }], &HashMap::new()).await?;
     query("UPDATE users SET seq = 1 WHERE id = ?").bind(user.0).execute(&mut *db).await?;
-    commits::insert(db, user, 1).await
+    commits::insert(db, user, 1).await.map(drop)
 }
 
 /// The nodes of these ids, deleted ones too; unknown ids are left out.
@@ -77,7 +78,7 @@ pub(crate) async fn nodes(
     user: UserId,
     ids: &[NodeId],
 ) -> Result<HashMap<NodeId, Record>, Error> {
-    let mut found = HashMap::with_capacity(ids.len());
+    let mut found = HashMap::new();
     for some in ids.chunks(ROWS_A_STATEMENT) {
         let mut select = select_nodes(user);
         select.push(" AND id IN ");
@@ -86,6 +87,11 @@ pub(crate) async fn nodes(
             let record = record_of(&row)?;
             found.insert(record.node.id, record);
         }
+    }
+    // Most nodes of a commit are new to the drive.
+    let there = found.values().filter(|record| record.node.state.is_some());
+    let there: Vec<NodeId> = there.map(|record| record.node.id).collect();
+    for some in there.chunks(ROWS_A_STATEMENT) {
         let mut select = query("SELECT node, parent, name FROM entries WHERE user_id = ");
         select.push_bind(user.0).push(" AND node IN ");
         push_ids(&mut select, some);
@@ -173,14 +179,18 @@ pub(crate) async fn holders(
     names: &[&Entry],
 ) -> Result<HashMap<Entry, NodeId>, Error> {
     let mut holders = HashMap::new();
-    for some in names.chunks(ROWS_A_STATEMENT) {
+    let mut sorted = names.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    for some in sorted.chunks(ROWS_A_STATEMENT) {
         // One look-up by key for each name: of a list of pairs, some planners read the whole drive.
         let mut look = query("");
-        for (index, entry) in some.iter().enumerate() {
+        for (index, siblings) in some.chunk_by(|one, next| one.parent == next.parent).enumerate() {
             look.push(if index == 0 { "" } else { " UNION ALL " });
             look.push("SELECT node, parent, name FROM entries WHERE user_id = ").push_bind(user.0);
-            look.push(" AND parent = ").push_bind(&entry.parent.to_bytes()[..]);
-            look.push(" AND name = ").push_bind(entry.name.as_bytes());
+            look.push(" AND parent = ").push_bind(&siblings[0].parent.to_bytes()[..]);
+            look.push(" AND name IN ");
+            look.push_list(siblings.iter().map(|entry| entry.name.as_bytes()));
         }
         for row in look.fetch_all(&mut *db).await? {
             let (node, entry) = entry_of(&row)?;
@@ -294,7 +304,8 @@ pub(crate) async fn parents(
     Ok(pairs)
 }
 
-/// Writes nodes whole, in place of what they were; one without state becomes a tombstone.
+/// Writes nodes whole, in place of what they were; one without state becomes a tombstone. `before` has those of them that the
+/// drive had, as they are in this transaction.
 ///
 /// # Errors
 /// [`Error::Duplicate`] when a name is taken that no node of the list gives up.
@@ -302,25 +313,27 @@ pub(crate) async fn write(
     db: &mut Connection,
     user: UserId,
     records: &[Record],
+    before: &HashMap<NodeId, Record>,
 ) -> Result<(), Error> {
-    for some in records.chunks(ROWS_A_STATEMENT) {
-        let ids: Vec<NodeId> = some.iter().map(|record| record.node.id).collect();
-        let mut delete = query("DELETE FROM nodes WHERE user_id = ");
-        delete.push_bind(user.0).push(" AND id IN ");
-        push_ids(&mut delete, &ids);
-        delete.execute(&mut *db).await?;
+    for some in portions(records, large_bytes) {
+        replace_nodes(&mut *db, user, some).await?;
+    }
+    let named = records.iter().map(|record| {
+        let id = record.node.id;
+        (id, entries_of(before.get(&id)), entries_of(Some(record)))
+    });
+    let renamed: Vec<_> = named.filter(|(_id, old, new)| !same_entries(old, new)).collect();
+    let freed = renamed.iter().filter(|(_id, old, _new)| !old.is_empty());
+    let freed: Vec<NodeId> = freed.map(|(id, _old, _new)| *id).collect();
+    for some in freed.chunks(ROWS_A_STATEMENT) {
         let mut delete = query("DELETE FROM entries WHERE user_id = ");
         delete.push_bind(user.0).push(" AND node IN ");
-        push_ids(&mut delete, &ids);
+        push_ids(&mut delete, some);
         delete.execute(&mut *db).await?;
-        insert_nodes(&mut *db, user, some).await?;
     }
-    let states = records.iter().map(|record| (record.node.id, &record.node.state));
-    let entries: Vec<(NodeId, &Entry)> = states
-        .filter_map(|(id, state)| Some((id, state.as_ref()?)))
-        .flat_map(|(id, state)| state.entries.iter().map(move |entry| (id, entry)))
-        .collect();
-    for some in entries.chunks(ROWS_A_STATEMENT) {
+    let taken = renamed.iter().flat_map(|(id, _old, new)| new.iter().map(move |it| (id, it)));
+    let taken: Vec<(&NodeId, &Entry)> = taken.collect();
+    for some in taken.chunks(ROWS_A_STATEMENT) {
         let mut insert = query("INSERT INTO entries (user_id, parent, name, node)");
         insert.push_rows(some, |(node, entry)| {
             [
@@ -335,11 +348,34 @@ pub(crate) async fn write(
     Ok(())
 }
 
-async fn insert_nodes(db: &mut Connection, user: UserId, records: &[Record]) -> Result<(), Error> {
+/// Bytes of a record that may be many; all else of it is small.
+fn large_bytes(record: &Record) -> usize {
+    let Some(state) = &record.node.state else { return 0 };
+    state.xattrs.iter().map(|(name, value)| name.len() + value.0.len()).sum()
+}
+
+fn entries_of(record: Option<&Record>) -> &[Entry] {
+    record.and_then(|record| record.node.state.as_ref()).map_or(&[], |state| &state.entries)
+}
+
+/// True if these are the same, in whatever order. No entry stands in one of them twice.
+fn same_entries(some: &[Entry], others: &[Entry]) -> bool {
+    match (some, others) {
+        ([one], [other]) => one == other,
+        _ => {
+            some.len() == others.len() && {
+                let others: HashSet<&Entry> = others.iter().collect();
+                some.iter().all(|entry| others.contains(entry))
+            }
+        }
+    }
+}
+
+async fn replace_nodes(db: &mut Connection, user: UserId, records: &[Record]) -> Result<(), Error> {
     let now = unix_now();
-    let mut insert = query("INSERT INTO nodes (user_id, ");
-    insert.push(COLUMNS).push(")");
-    insert.push_rows(records, |Record { kind, node }| {
+    let mut replace = query("REPLACE INTO nodes (user_id, ");
+    replace.push(COLUMNS).push(")");
+    replace.push_rows(records, |Record { kind, node }| {
         let state = node.state.as_ref();
         let number = |of: fn(&NodeState) -> i64| state.map_or(0, of);
         let content = state.and_then(|state| state.content);
@@ -363,7 +399,7 @@ async fn insert_nodes(db: &mut Connection, user: UserId, records: &[Record]) -> 
             state.is_none().then_some(now).into(),
         ]
     });
-    insert.execute(db).await?;
+    replace.execute(db).await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The database: embedded SQLite, or MySQL; the same tables and statements; one file a kind of record.
 //!
 //! SQL is portable: `?` placeholders, numbers as `i64`, ids, digests and names as bytes, no `RETURNING` and
-//! no `ON CONFLICT`; a column that has a keyword's name stands in backticks. What was committed is on the
+//! no `ON CONFLICT` (both know `REPLACE`); a column that has a keyword's name stands in backticks. What was committed is on the
 //! disk.
 //!
 //! Functions of the records take a [`Connection`], so that the caller decides what is one transaction:
@@ -37,6 +37,8 @@ pub(crate) mod users;
 pub(crate) use connection::{Connection, Transaction};
 pub(crate) use retry::{Retryable, retry_transaction};
 pub(crate) use statement::{Lock, ROWS_A_STATEMENT, Row, Statement, query};
+
+use statement::portions;
 
 use std::path::Path;
 

@@ -13,8 +13,28 @@ use super::Connection;
 use super::connection::Driver;
 use crate::backend::Error;
 
-/// Rows that one statement names at the most; more are done in several.
-pub(crate) const ROWS_A_STATEMENT: usize = 250;
+/// Rows that one statement names at the most; more are done in several. SQLite takes so many terms of a `UNION` and no more.
+pub(crate) const ROWS_A_STATEMENT: usize = 500;
+
+/// Large bytes in a statement, more or less: a MySQL server refuses one of `max_allowed_packet`, 16 MiB unless set otherwise.
+const BYTES_A_STATEMENT: usize = 4 * 1024 * 1024;
+
+/// Cuts rows of which some may be large into those that one statement writes.
+pub(super) fn portions<T>(rows: &[T], size: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let mut room = BYTES_A_STATEMENT;
+        let fits = |row: &&T| {
+            let (size, fits) = (size(row), room > 0);
+            room = room.saturating_sub(size);
+            fits
+        };
+        let count = rest.iter().take(ROWS_A_STATEMENT).take_while(fits).count();
+        let (some, left) = rest.split_at(count);
+        rest = left;
+        (!some.is_empty()).then_some(some)
+    })
+}
 
 /// A value of a statement, of the few types that tables hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

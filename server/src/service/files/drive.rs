@@ -104,16 +104,20 @@ impl Files {
         let verdicts = commit::resolve(&drive, changes)?;
         let usage = commit::usage_after(&drive, changes, &verdicts);
         let (applied, conflicts) = answer(db, user, &drive, changes, &verdicts).await?;
+        let mut commit = None;
         if usage.seq != drive.usage.seq {
             for (delta, digests) in deltas_of_contents(&drive, changes, &verdicts) {
                 db::contents::count_refs(db, user, &digests, delta, now).await?;
             }
             let records = records_after(changes, &verdicts, usage.seq, &drive);
-            db::files::write(db, user, &records).await?;
+            db::files::write(db, user, &records, &drive.nodes).await?;
             db::accounts::set_usage(db, user, usage).await?;
-            db::commits::insert(db, user, usage.seq).await?;
+            commit = Some(db::commits::insert(db, user, usage.seq).await?);
         }
-        let commit = db::commits::id(db, user, usage.seq).await?;
+        let commit = match commit {
+            Some(new) => Some(new),
+            None => db::commits::id(db, user, usage.seq).await?,
+        };
         Ok(Committed { seq: usage.seq, commit, applied, conflicts })
     }
 }
