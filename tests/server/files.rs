@@ -53,6 +53,39 @@ fn a_tree_is_made_in_one_commit_in_any_order() {
 }
 
 #[test]
+fn a_large_directory_is_listed_whole_and_in_order_in_little_memory() {
+    let fixture = Fixture::new();
+    let directory = Change::directory(ROOT, "large");
+    apply(&fixture.ada, &[&directory]);
+    let (parent, xattrs) = (directory.id(), json!({ "user.large": "x".repeat(8000) }));
+    let name = |number: usize| format!("{number:06}");
+    for part in 0..5 {
+        let file = |number| {
+            let link = Change::create("fifo", parent, &name(number)).with("xattrs", xattrs.clone());
+            // Every other one has a second name in the directory, far from the first.
+            let second = name(number + 500_000);
+            match number % 2 {
+                0 => link,
+                _ => link.named(&[(parent, second.as_str()), (parent, name(number).as_str())]),
+            }
+        };
+        let files: Vec<Change> = (part * 1000..(part + 1) * 1000).map(file).collect();
+        apply(&fixture.ada, &files.iter().collect::<Vec<_>>());
+    }
+    let before = fixture.server.peak_memory();
+    let listing = fixture.ada.get(&format!("/fs/list/{parent}")).expect(200).json();
+    let grown = fixture.server.peak_memory() - before;
+    let nodes = listing["nodes"].as_array().unwrap();
+    let least = |node: &Value| {
+        let entries = node["state"]["entries"].as_array().unwrap().iter();
+        entries.map(|entry| entry["name"].as_str().unwrap().to_owned()).min().unwrap()
+    };
+    let names: Vec<String> = nodes.iter().map(least).collect();
+    assert_eq!(names, (0..5000).map(name).collect::<Vec<_>>());
+    assert!(grown < 32 * 1024, "listing {} bytes took {grown} KiB", listing.to_string().len());
+}
+
+#[test]
 fn every_attribute_comes_back_as_it_was_sent() {
     let fixture = Fixture::new();
     let content = fixture.content("hello");

@@ -10,6 +10,7 @@ use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
 use super::json::{Json, List, Path, Query};
+use super::listing::ListingJson;
 use super::problem::Failure;
 use crate::service::{Caller, Services};
 
@@ -40,8 +41,8 @@ pub(super) async fn list(
     State(services): State<Services>,
     caller: Caller,
     Path(node): Path<NodeId>,
-) -> Result<axum::Json<Listing>, Failure> {
-    Ok(axum::Json(services.files.list(caller.user, node).await?))
+) -> Result<ListingJson, Failure> {
+    Ok(ListingJson(services.files.list(caller.user, node).await?))
 }
 
 /// The directory at a path and what it holds.
@@ -55,8 +56,8 @@ pub(super) async fn query(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<PathQuery>,
-) -> Result<axum::Json<Listing>, Failure> {
-    Ok(axum::Json(services.files.query(caller.user, &query.path).await?))
+) -> Result<ListingJson, Failure> {
+    Ok(ListingJson(services.files.query(caller.user, &query.path).await?))
 }
 
 /// The node at a path.

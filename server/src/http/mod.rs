@@ -16,6 +16,7 @@ mod health;
 mod host_prefix;
 mod internal;
 mod json;
+mod listing;
 pub(crate) mod metrics;
 mod openapi;
 mod origin;

@@ -241,6 +241,25 @@ pub(crate) async fn children(
     Ok(children)
 }
 
+/// The names in a directory after one of them, or from the first on, `limit` at the most, in order, with who has each.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub(crate) async fn names_after(
+    db: &mut Connection,
+    user: UserId,
+    parent: NodeId,
+    after: Option<&Name>,
+    limit: usize,
+) -> Result<Vec<(Name, NodeId)>, Error> {
+    let mut select = query("SELECT node, parent, name FROM entries WHERE user_id = ");
+    select.push_bind(user.0).push(" AND parent = ").push_bind(&parent.to_bytes()[..]);
+    select.push(" AND name > ").push_bind(after.map_or(&b""[..], Name::as_bytes));
+    select.push(" ORDER BY name LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = select.fetch_all(db).await?;
+    rows.iter().map(|row| entry_of(row).map(|(node, entry)| (entry.name, node))).collect()
+}
+
 /// Number of entries of each of these directories; empty ones are left out.
 ///
 /// # Errors

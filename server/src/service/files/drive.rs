@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use miaofs::content::Digest;
 use miaofs::protocol::files::{
-    Applied, Commit, Committed, Conflict, Entry, Kind, Listing, Node, NodeChange,
+    Applied, Commit, Committed, Conflict, Entry, Kind, Node, NodeChange,
 };
 use miaofs::protocol::ids::NodeId;
 
 use super::changes::Changes;
 use super::commit::{self, LoadedDrive, Verdict};
 use super::history;
+use super::listing::{DirectoryPages, ListingRoom, PATIENCE};
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
 use crate::backend::{UserId, run_to_completion, unix_now};
@@ -22,13 +23,14 @@ use crate::service::{Error, Policy};
 pub(crate) struct Files {
     pub(super) db: Db,
     pub(super) changes: Changes,
+    pub(super) listings: ListingRoom,
     policy: Arc<Policy>,
 }
 
 impl Files {
     /// Drives in this database, whose commits are announced to `changes`.
     pub(crate) fn new(db: Db, changes: Changes, policy: Arc<Policy>) -> Self {
-        Self { db, changes, policy }
+        Self { db, changes, listings: ListingRoom::new(PATIENCE), policy }
     }
 
     /// Applies as much of a commit as can be, in one transaction.
@@ -85,10 +87,16 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such node, [`Error::WrongKind`] when it is no directory.
-    pub(crate) async fn list(&self, user: UserId, id: NodeId) -> Result<Listing, Error> {
-        let mut read = self.db.read_drive(user).await?;
-        let directory = existing(&mut read, user, id).await?;
-        listing(&mut read, user, directory).await
+    pub(crate) async fn list(&self, user: UserId, id: NodeId) -> Result<DirectoryPages, Error> {
+        let mut room = None;
+        loop {
+            let mut read = self.db.read_drive(user).await?;
+            let directory = existing(&mut read, user, id).await?;
+            match self.listings.list(read, user, directory, room).await? {
+                Some(pages) => return Ok(pages),
+                None => room = Some(self.listings.wait().await?),
+            }
+        }
     }
 
     /// Applies changes within a transaction of [`Self::begin`], which the caller commits and then announces.
@@ -127,26 +135,6 @@ pub(super) async fn existing(db: &mut Connection, user: UserId, id: NodeId) -> R
     let record = db::files::nodes(db, user, &[id]).await?.remove(&id);
     let node = record.map(|record| record.node).filter(|node| node.state.is_some());
     node.ok_or(Error::NotFound("node"))
-}
-
-/// A directory with what it holds, in order of name.
-pub(super) async fn listing(
-    db: &mut Connection,
-    user: UserId,
-    directory: Node,
-) -> Result<Listing, Error> {
-    if directory.state.as_ref().is_none_or(|state| state.kind != Kind::Directory) {
-        return Err(Error::WrongKind("only a directory can be listed"));
-    }
-    let ids = db::files::children(db, user, &[directory.id]).await?;
-    let records = db::files::nodes(db, user, &ids).await?;
-    let mut seen = HashSet::new();
-    let nodes = ids
-        .iter()
-        .filter(|id| seen.insert(**id))
-        .filter_map(|id| Some(records.get(id)?.node.clone()))
-        .collect();
-    Ok(Listing { directory, nodes })
 }
 
 /// Loads what the changes touch.

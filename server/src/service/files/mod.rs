@@ -6,9 +6,11 @@ mod changes;
 mod commit;
 mod drive;
 mod history;
+mod listing;
 mod paths;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use changes::Changes;
 pub(crate) use drive::Files;
+pub(crate) use listing::DirectoryPages;

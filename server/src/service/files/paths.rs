@@ -7,13 +7,14 @@ use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use miaofs::protocol::files::{
-    COMMIT_NODES_MAX, ConflictReason, ContentRef, DeletePath, Entry, Kind, Listing, Node,
-    NodeChange, NodeState, UpdatePath,
+    COMMIT_NODES_MAX, ConflictReason, ContentRef, DeletePath, Entry, Kind, Node, NodeChange,
+    NodeState, UpdatePath,
 };
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Name;
 
-use super::drive::{Files, existing, listing};
+use super::drive::{Files, existing};
+use super::listing::DirectoryPages;
 use crate::backend::UserId;
 use crate::backend::db::{self, Connection};
 use crate::service::{Caller, Error};
@@ -35,10 +36,17 @@ impl Files {
     ///
     /// # Errors
     /// As [`Self::resolve`], and [`Error::WrongKind`] when it is no directory.
-    pub(crate) async fn query(&self, user: UserId, path: &str) -> Result<Listing, Error> {
-        let mut read = self.db.read_drive(user).await?;
-        let directory = node_at(&mut read, user, &names_of(path)?).await?;
-        listing(&mut read, user, directory).await
+    pub(crate) async fn query(&self, user: UserId, path: &str) -> Result<DirectoryPages, Error> {
+        let names = names_of(path)?;
+        let mut room = None;
+        loop {
+            let mut read = self.db.read_drive(user).await?;
+            let directory = node_at(&mut read, user, &names).await?;
+            match self.listings.list(read, user, directory, room).await? {
+                Some(pages) => return Ok(pages),
+                None => room = Some(self.listings.wait().await?),
+            }
+        }
     }
 
     /// Renames or moves the node at a path, all else of it unchanged.

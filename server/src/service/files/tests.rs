@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::stream::{StreamExt as _, TryStreamExt as _};
 use miaofs::content::Digest;
 use miaofs::protocol::changes::ChangesQuery;
 use miaofs::protocol::files::{
@@ -17,7 +18,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
 
-use super::Files;
+use super::listing::ListingRoom;
+use super::{DirectoryPages, Files};
 use crate::backend::Schema;
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Db};
@@ -109,6 +111,10 @@ async fn scene() -> Scene {
     db::contents::claim(&mut transaction, user, &digests, unix_now()).await.unwrap();
     transaction.commit().await.unwrap();
     Scene { db, files, changes, stop, user, _directory: directory }
+}
+
+async fn whole(listing: DirectoryPages) -> Vec<Node> {
+    listing.pages.try_concat().await.unwrap()
 }
 
 fn policy() -> Policy {
@@ -270,15 +276,15 @@ async fn whoever_follows_the_feed_knows_the_drive_and_all_is_counted() {
     assert_eq!(nodes, newcomer.sorted());
     check_counts(&scene, &nodes).await;
     for node in nodes.iter().filter(|n| n.state.as_ref().unwrap().kind == Kind::Directory) {
-        let listing = scene.files.list(scene.user, node.id).await.unwrap();
-        let inside = |node: &&Node| {
-            let entries = &node.state.as_ref().unwrap().entries;
-            entries.iter().any(|entry| entry.parent == listing.directory.id)
+        let listed = whole(scene.files.list(scene.user, node.id).await.unwrap()).await;
+        let inside = |inner: &&Node| {
+            let entries = &inner.state.as_ref().unwrap().entries;
+            entries.iter().any(|entry| entry.parent == node.id)
         };
-        assert_eq!(listing.nodes.len(), nodes.iter().filter(inside).count());
+        assert_eq!(listed.len(), nodes.iter().filter(inside).count());
     }
     // Only counts that were right all along are all zero at the end.
-    for node in scene.files.query(scene.user, "/").await.unwrap().nodes {
+    for node in whole(scene.files.query(scene.user, "/").await.unwrap()).await {
         for entry in node.state.unwrap().entries.iter().filter(|e| e.parent == NodeId::ROOT) {
             let path = format!("/{}", entry.name.display());
             scene.files.delete(scene.user, DeletePath { path, recursive: true }).await.unwrap();
@@ -405,9 +411,53 @@ async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
         |recursive| scene.files.delete(scene.user, DeletePath { path: "/a".to_owned(), recursive });
     assert!(matches!(delete(false).await, Err(Error::NotEmpty)));
     delete(true).await.unwrap();
-    let listing = scene.files.query(scene.user, "/").await.unwrap();
-    assert_eq!(listing.nodes.iter().map(|node| node.id).collect::<Vec<_>>(), [node.id]);
+    let listed = whole(scene.files.query(scene.user, "/").await.unwrap()).await;
+    assert_eq!(listed.iter().map(|node| node.id).collect::<Vec<_>>(), [node.id]);
     let mut follower = Follower::default();
     follower.catch_up(&scene, 1000).await;
     check_counts(&scene, &follower.sorted()).await;
+}
+
+/// Fills the root with so many directories.
+async fn fill_root(scene: &Scene, count: usize) {
+    let new = |number| new_node(Kind::Directory, NodeId::ROOT, &format!("{number:05}"), 0);
+    let changes: Vec<NodeChange> = (0..count).map(new).collect();
+    let commit = Commit { seen: None, changes };
+    assert_eq!(scene.files.commit(scene.user, commit).await.unwrap().conflicts, []);
+}
+
+#[tokio::test]
+async fn few_long_listings_are_under_way_at_once_and_who_goes_away_makes_room() {
+    let scene = scene().await;
+    fill_root(&scene, 1700).await;
+    let mut long = Vec::new();
+    for _listing in 0..4 {
+        long.push(scene.files.list(scene.user, NodeId::ROOT).await.unwrap());
+    }
+    let mut waiting = Box::pin(scene.files.list(scene.user, NodeId::ROOT));
+    let waited = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+    assert!(waited.is_err(), "a fifth long listing began");
+    let inner = whole(scene.files.query(scene.user, "/00001").await.unwrap()).await;
+    assert_eq!(inner, [], "a short listing waits for nobody");
+    drop(long.pop());
+    let listed = whole(waiting.await.unwrap()).await;
+    let names = listed.iter().map(|node| node.state.as_ref().unwrap().entries[0].name.clone());
+    assert!(names.is_sorted() && listed.len() == 1700, "{} nodes", listed.len());
+}
+
+#[tokio::test]
+async fn a_listing_whose_reader_stalls_ends_with_an_error() {
+    let mut scene = scene().await;
+    scene.files.listings = ListingRoom::new(Duration::from_millis(20));
+    fill_root(&scene, 1700).await;
+    let mut listing = scene.files.list(scene.user, NodeId::ROOT).await.unwrap();
+    listing.pages.next().await.unwrap().unwrap();
+    for _listing in 0..4 {
+        let room = tokio::time::timeout(Duration::from_secs(20), scene.files.listings.wait()).await;
+        room.expect("the listing gives its room back").unwrap().forget();
+    }
+    let rest: Vec<Result<Vec<Node>, Error>> = listing.pages.collect().await;
+    assert!(matches!(rest.last(), Some(Err(Error::Unavailable))), "{} pages", rest.len());
+    let pages = rest.iter().filter(|page| page.is_ok()).count();
+    assert!(pages < 3, "{pages} pages came after all");
 }

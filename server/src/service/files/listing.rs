@@ -1,0 +1,144 @@
+//! Listings: a directory with what it holds, in pages, so that memory does not grow with the directory.
+//!
+//! A listing is one snapshot, and so one transaction, however long it takes. Few long ones are under way at once, and one whose
+//! reader takes nothing for a while ends: transactions are not many, and each holds back what the database could clear up.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use miaofs::protocol::files::{Kind, Node};
+use miaofs::protocol::ids::NodeId;
+use miaofs::protocol::name::Name;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::backend::UserId;
+use crate::backend::db::{self, Connection, Transaction};
+use crate::service::Error;
+
+/// Names that are read at once.
+const PAGE: usize = 500;
+/// Listings of more than a page that are under way at once.
+const LONG_LISTINGS: usize = 4;
+/// Longest time for a page to be taken.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A directory and what it holds.
+pub(crate) struct DirectoryPages {
+    /// The directory.
+    pub directory: Node,
+    /// The nodes in it, in order of name, a page at a time. After an error nothing comes, and something is missing.
+    pub pages: BoxStream<'static, Result<Vec<Node>, Error>>,
+}
+
+/// Room for long listings, for all drives. A clone is the same.
+#[derive(Debug, Clone)]
+pub(super) struct ListingRoom {
+    room: Arc<Semaphore>,
+    patience: Duration,
+}
+
+/// A page, and the name after which the next one begins; none for the last.
+struct Page {
+    nodes: Vec<Node>,
+    next: Option<Name>,
+}
+
+impl ListingRoom {
+    /// Room for as many as one process serves; whoever lets a page wait for longer than `patience` loses it.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(LONG_LISTINGS)), patience }
+    }
+
+    /// Waits for room for a long listing. Nobody holds a transaction meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the process ends.
+    pub(super) async fn wait(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.room.clone().acquire_owned().await.map_err(|_closed| Error::Unavailable)
+    }
+
+    /// Lists a directory as it is in the transaction that read it; `None` when there are more nodes than one page has, and no
+    /// room: then it is to be read again, with some.
+    ///
+    /// # Errors
+    /// [`Error::WrongKind`] when it is no directory.
+    pub(super) async fn list(
+        &self,
+        mut read: Transaction,
+        user: UserId,
+        directory: Node,
+        room: Option<OwnedSemaphorePermit>,
+    ) -> Result<Option<DirectoryPages>, Error> {
+        if directory.state.as_ref().is_none_or(|state| state.kind != Kind::Directory) {
+            return Err(Error::WrongKind("only a directory can be listed"));
+        }
+        let first = read_page(&mut read, user, directory.id, None).await?;
+        if first.next.is_none() {
+            let pages = stream::iter([Ok(first.nodes)]).boxed();
+            return Ok(Some(DirectoryPages { directory, pages }));
+        }
+        let room = room.or_else(|| self.room.clone().try_acquire_owned().ok());
+        let Some(room) = room else { return Ok(None) };
+        let (sender, receiver) = mpsc::channel(1);
+        let (id, patience) = (directory.id, self.patience);
+        tokio::spawn(async move {
+            send_pages(read, (user, id), first, &sender, patience).await;
+            drop(room);
+        });
+        let pages = stream::unfold(Some(receiver), take).boxed();
+        Ok(Some(DirectoryPages { directory, pages }))
+    }
+}
+
+/// Reads on, one page ahead of whoever takes them, until the end or until nobody does.
+async fn send_pages(
+    mut read: Transaction,
+    (user, directory): (UserId, NodeId),
+    first: Page,
+    sender: &Sender<Result<Page, Error>>,
+    patience: Duration,
+) {
+    let mut page = Ok(first);
+    loop {
+        let next = page.as_ref().ok().and_then(|page| page.next.clone());
+        let sent = tokio::time::timeout(patience, sender.send(page)).await;
+        let (Ok(Ok(())), Some(after)) = (sent, next) else { return };
+        page = read_page(&mut read, user, directory, Some(&after)).await;
+    }
+}
+
+/// The next page, and where the one after it comes from. When there should be one and none comes, the reader was too slow.
+async fn take(
+    receiver: Option<Receiver<Result<Page, Error>>>,
+) -> Option<(Result<Vec<Node>, Error>, Option<Receiver<Result<Page, Error>>>)> {
+    let mut receiver = receiver?;
+    match receiver.recv().await {
+        Some(Ok(Page { nodes, next })) => Some((Ok(nodes), next.map(|_more| receiver))),
+        Some(Err(error)) => Some((Err(error), None)),
+        None => Some((Err(Error::Unavailable), None)),
+    }
+}
+
+async fn read_page(
+    db: &mut Connection,
+    user: UserId,
+    directory: NodeId,
+    after: Option<&Name>,
+) -> Result<Page, Error> {
+    let names = db::files::names_after(db, user, directory, after, PAGE).await?;
+    let next = names.last().filter(|_| names.len() == PAGE).map(|(name, _id)| name.clone());
+    let ids: HashSet<NodeId> = names.iter().map(|(_name, id)| *id).collect();
+    let ids: Vec<NodeId> = ids.into_iter().collect();
+    let records = db::files::nodes(db, user, &ids).await?;
+    // A node that has several names in the directory stands at the first of them.
+    let node = |(name, id): &(Name, NodeId)| {
+        let node = &records.get(id)?.node;
+        let entries = node.state.iter().flat_map(|state| &state.entries);
+        let here = entries.filter(|entry| entry.parent == directory);
+        (here.map(|entry| &entry.name).min() == Some(name)).then(|| node.clone())
+    };
+    Ok(Page { nodes: names.iter().filter_map(node).collect(), next })
+}
