@@ -9,9 +9,10 @@ use std::collections::{HashMap, HashSet};
 use miaofs::content::Digest;
 use miaofs::protocol::files::{ContentRef, Entry, Kind, Node, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
-use miaofs::protocol::name::{Bytes, Name};
+use miaofs::protocol::name::Bytes;
 
 use super::columns::digest_from_column;
+use super::entries::{entry_of, node_id, push_ids};
 use super::{Connection, ROWS_A_STATEMENT, Row, Statement, commits, portions, query};
 use crate::backend::{Error, UserId, unix_now};
 
@@ -169,160 +170,6 @@ pub(crate) async fn page_end(
     Ok(None)
 }
 
-/// Who has each of these names; names that nobody has are left out.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn holders(
-    db: &mut Connection,
-    user: UserId,
-    names: &[&Entry],
-) -> Result<HashMap<Entry, NodeId>, Error> {
-    let mut holders = HashMap::new();
-    let mut sorted = names.to_vec();
-    sorted.sort_unstable();
-    sorted.dedup();
-    for some in sorted.chunks(ROWS_A_STATEMENT) {
-        // One look-up by key for each name: of a list of pairs, some planners read the whole drive.
-        let mut look = query("");
-        for (index, siblings) in some.chunk_by(|one, next| one.parent == next.parent).enumerate() {
-            look.push(if index == 0 { "" } else { " UNION ALL " });
-            look.push("SELECT node, parent, name FROM entries WHERE user_id = ").push_bind(user.0);
-            look.push(" AND parent = ").push_bind(&siblings[0].parent.to_bytes()[..]);
-            look.push(" AND name IN ");
-            look.push_list(siblings.iter().map(|entry| entry.name.as_bytes()));
-        }
-        for row in look.fetch_all(&mut *db).await? {
-            let (node, entry) = entry_of(&row)?;
-            holders.insert(entry, node);
-        }
-    }
-    Ok(holders)
-}
-
-/// The node of one name in a directory.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn child(
-    db: &mut Connection,
-    user: UserId,
-    parent: NodeId,
-    name: &Name,
-) -> Result<Option<NodeId>, Error> {
-    let row = query("SELECT node FROM entries WHERE user_id = ? AND parent = ? AND name = ?")
-        .bind(user.0)
-        .bind(&parent.to_bytes()[..])
-        .bind(name.as_bytes())
-        .fetch_optional(db)
-        .await?;
-    row.map(|row| node_id(&row, 0)).transpose()
-}
-
-/// The nodes in these directories, in order of directory and name; one with two names stands twice.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn children(
-    db: &mut Connection,
-    user: UserId,
-    parents: &[NodeId],
-) -> Result<Vec<NodeId>, Error> {
-    let mut children = Vec::new();
-    for some in parents.chunks(ROWS_A_STATEMENT) {
-        let mut query = query("SELECT node FROM entries WHERE user_id = ");
-        query.push_bind(user.0).push(" AND parent IN ");
-        push_ids(&mut query, some);
-        query.push(" ORDER BY parent, name");
-        for row in query.fetch_all(&mut *db).await? {
-            children.push(node_id(&row, 0)?);
-        }
-    }
-    Ok(children)
-}
-
-/// The names in a directory after one of them, or from the first on, `limit` at the most, in order, with who has each.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn names_after(
-    db: &mut Connection,
-    user: UserId,
-    parent: NodeId,
-    after: Option<&Name>,
-    limit: usize,
-) -> Result<Vec<(Name, NodeId)>, Error> {
-    let mut select = query("SELECT node, parent, name FROM entries WHERE user_id = ");
-    select.push_bind(user.0).push(" AND parent = ").push_bind(&parent.to_bytes()[..]);
-    select.push(" AND name > ").push_bind(after.map_or(&b""[..], Name::as_bytes));
-    select.push(" ORDER BY name LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows = select.fetch_all(db).await?;
-    rows.iter().map(|row| entry_of(row).map(|(node, entry)| (entry.name, node))).collect()
-}
-
-/// Number of entries of each of these directories; empty ones are left out.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn count_names(
-    db: &mut Connection,
-    user: UserId,
-    parents: &[NodeId],
-) -> Result<HashMap<NodeId, usize>, Error> {
-    let mut counts = HashMap::new();
-    for some in parents.chunks(ROWS_A_STATEMENT) {
-        let mut query = query("SELECT parent, COUNT(*) FROM entries WHERE user_id = ");
-        query.push_bind(user.0).push(" AND parent IN ");
-        push_ids(&mut query, some);
-        query.push(" GROUP BY parent");
-        for row in query.fetch_all(&mut *db).await? {
-            let count: i64 = row.try_get(1)?;
-            counts.insert(node_id(&row, 0)?, usize::try_from(count).unwrap_or(0));
-        }
-    }
-    Ok(counts)
-}
-
-/// The first `limit` nodes of a directory.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn first_children(
-    db: &mut Connection,
-    user: UserId,
-    parent: NodeId,
-    limit: usize,
-) -> Result<Vec<NodeId>, Error> {
-    let rows = query("SELECT node FROM entries WHERE user_id = ? AND parent = ? LIMIT ?")
-        .bind(user.0)
-        .bind(&parent.to_bytes()[..])
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(db)
-        .await?;
-    rows.iter().map(|row| node_id(row, 0)).collect()
-}
-
-/// The directories that hold these nodes, as pairs of node and directory.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn parents(
-    db: &mut Connection,
-    user: UserId,
-    ids: &[NodeId],
-) -> Result<Vec<(NodeId, NodeId)>, Error> {
-    let mut pairs = Vec::new();
-    for some in ids.chunks(ROWS_A_STATEMENT) {
-        let mut query = query("SELECT node, parent FROM entries WHERE user_id = ");
-        query.push_bind(user.0).push(" AND node IN ");
-        push_ids(&mut query, some);
-        for row in query.fetch_all(&mut *db).await? {
-            pairs.push((node_id(&row, 0)?, node_id(&row, 1)?));
-        }
-    }
-    Ok(pairs)
-}
-
 /// Writes nodes whole, in place of what they were; one without state becomes a tombstone. `before` has those of them that the
 /// drive had, as they are in this transaction.
 ///
@@ -422,10 +269,6 @@ async fn replace_nodes(db: &mut Connection, user: UserId, records: &[Record]) ->
     Ok(())
 }
 
-fn push_ids(query: &mut Statement, ids: &[NodeId]) {
-    query.push_list(ids.iter().map(|id| id.to_bytes().to_vec()));
-}
-
 fn record_of(row: &Row) -> Result<Record, Error> {
     let revision = Revision::try_from(row.try_get::<&[u8], _>(2)?)
         .map_err(|error| Error::damaged("revision", error))?;
@@ -481,17 +324,6 @@ fn add_entries(found: &mut HashMap<NodeId, Record>, rows: &[Row]) -> Result<(), 
         }
     }
     Ok(())
-}
-
-fn entry_of(row: &Row) -> Result<(NodeId, Entry), Error> {
-    let name =
-        Name::new(row.try_get::<&[u8], _>(2)?).map_err(|error| Error::damaged("name", error))?;
-    Ok((node_id(row, 0)?, Entry { parent: node_id(row, 1)?, name }))
-}
-
-fn node_id(row: &Row, column: usize) -> Result<NodeId, Error> {
-    NodeId::try_from(row.try_get::<&[u8], _>(column)?)
-        .map_err(|error| Error::damaged("node id", error))
 }
 
 /// The kinds by the number that tables hold.

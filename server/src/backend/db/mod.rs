@@ -19,6 +19,7 @@ pub(crate) mod commits;
 mod connection;
 pub(crate) mod contents;
 pub(crate) mod copies;
+pub(crate) mod entries;
 mod error;
 pub(crate) mod files;
 pub(crate) mod hosts;

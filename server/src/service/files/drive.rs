@@ -162,7 +162,7 @@ async fn load(
     let mut drive = LoadedDrive {
         usage,
         nodes,
-        holders: db::files::holders(db, user, &wanted).await?,
+        holders: db::entries::holders(db, user, &wanted).await?,
         unlisted_children: HashMap::new(),
         parents: HashMap::new(),
         owned: db::contents::owned(db, user, &digests, claimed_since).await?,
@@ -220,10 +220,10 @@ async fn unlisted_children(
     }
     let insiders: HashSet<NodeId> = changes.iter().map(|change| change.id).collect();
     let mut unlisted_children = HashMap::new();
-    for (directory, count) in db::files::count_names(db, user, &deleted).await? {
+    for (directory, count) in db::entries::count_names(db, user, &deleted).await? {
         let inside = named.get(&directory).copied().unwrap_or(0);
         if count > inside {
-            let first = db::files::first_children(db, user, directory, inside + 1).await?;
+            let first = db::entries::first_children(db, user, directory, inside + 1).await?;
             let unlisted = first.into_iter().find(|child| !insiders.contains(child));
             unlisted_children.extend(unlisted.map(|child| (directory, child)));
         }
@@ -241,7 +241,7 @@ async fn ancestors(
     let mut seen: HashSet<NodeId> = wanted.iter().map(|entry| entry.parent).collect();
     let mut frontier: Vec<NodeId> = seen.iter().copied().collect();
     while !frontier.is_empty() {
-        let pairs = db::files::parents(db, user, &frontier).await?;
+        let pairs = db::entries::parents(db, user, &frontier).await?;
         frontier = pairs.iter().map(|(_, parent)| *parent).filter(|id| seen.insert(*id)).collect();
         parents.extend(pairs);
     }

@@ -128,7 +128,7 @@ async fn read_page(
     directory: NodeId,
     after: Option<&Name>,
 ) -> Result<Page, Error> {
-    let names = db::files::names_after(db, user, directory, after, PAGE).await?;
+    let names = db::entries::names_after(db, user, directory, after, PAGE).await?;
     let next = names.last().filter(|_| names.len() == PAGE).map(|(name, _id)| name.clone());
     let ids: HashSet<NodeId> = names.iter().map(|(_name, id)| *id).collect();
     let ids: Vec<NodeId> = ids.into_iter().collect();

@@ -71,7 +71,7 @@ impl Files {
         let node = node_at(db, user, &old).await?;
         let old_parent = node_at(db, user, old_parent).await?.id;
         let new_parent = directory_at(db, user, new_parent).await?.id;
-        if db::files::child(db, user, new_parent, new_name).await?.is_some() {
+        if db::entries::child(db, user, new_parent, new_name).await?.is_some() {
             return Err(Error::AlreadyExists(request.new_path.clone()));
         }
         let mut change = change_of(&node);
@@ -146,7 +146,7 @@ impl Files {
         let mut changes = Vec::new();
         let parent = make_directories(db, user, parents, &mut changes).await?;
         let there = match changes.is_empty() {
-            true => db::files::child(db, user, parent, name).await?,
+            true => db::entries::child(db, user, parent, name).await?,
             false => None,
         };
         let change = match there {
@@ -174,7 +174,7 @@ impl Files {
         let mut others = Vec::new();
         let mut level = vec![top];
         while !level.is_empty() {
-            let mut ids = db::files::children(db, user, &level).await?;
+            let mut ids = db::entries::children(db, user, &level).await?;
             ids.retain(|id| seen.insert(*id));
             let records = db::files::nodes(db, user, &ids).await?;
             let (inner, files): (Vec<_>, Vec<_>) =
@@ -238,7 +238,7 @@ fn names_of(path: &str) -> Result<Vec<Name>, Error> {
 async fn node_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<Node, Error> {
     let mut id = NodeId::ROOT;
     for name in names {
-        let child = db::files::child(db, user, id, name).await?;
+        let child = db::entries::child(db, user, id, name).await?;
         id = child.ok_or(Error::NotFound("file or directory"))?;
     }
     existing(db, user, id).await
@@ -262,7 +262,7 @@ async fn make_directories(
     let mut at = NodeId::ROOT;
     for name in names {
         let child = match changes.is_empty() {
-            true => db::files::child(db, user, at, name).await?,
+            true => db::entries::child(db, user, at, name).await?,
             false => None,
         };
         match child {
