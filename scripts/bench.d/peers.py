@@ -38,6 +38,7 @@ class Rclone(Contestant):
         self.cache = scratch / "rclone-cache"
         self.backing.mkdir()
         self.directory.mkdir()
+        self.clean = {}  # when rclone's account of a file was written that says that it is sent
         self.log = open(scratch / "rclone.log", "w")  # noqa: SIM115, closed with the rest
         self.port = free_port()
         self.server = self.start("serve", "webdav", self.backing, "--addr", f"127.0.0.1:{self.port}")
@@ -65,12 +66,23 @@ class Rclone(Contestant):
         return process, control
 
     def settle(self):
-        wait_until("all is on rclone's server", lambda: self.to_upload() == 0)
+        wait_until("all is on rclone's server", lambda: not self.is_dirty())
 
-    def to_upload(self):
-        """Files that rclone has still to send, by its own account."""
+    def is_dirty(self):
+        """Says if rclone has still to send something, by its own account of each file: its counters leave out what it sends on close."""
         cache = ask(self.control, "vfs/stats")["diskCache"]
-        return cache["uploadsInProgress"] + cache["uploadsQueued"]
+        if cache["uploadsInProgress"] + cache["uploadsQueued"]:
+            return True
+        for directory, _, names in os.walk(cache["pathMeta"]):
+            for name in names:
+                path = os.path.join(directory, name)
+                with contextlib.suppress(FileNotFoundError):
+                    changed = os.stat(path).st_mtime_ns
+                    if self.clean.get(path) != changed:
+                        if is_dirty(path):
+                            return True
+                        self.clean[path] = changed
+        return False
 
     def populate(self, source, name):
         target = self.backing / name
@@ -102,6 +114,14 @@ class Rclone(Contestant):
         self.server.terminate()
         self.server.wait()
         self.log.close()
+
+
+def is_dirty(path):
+    """Says if a file's account in rclone's cache has something to send; one that is just being written has."""
+    try:
+        return json.loads(pathlib.Path(path).read_text())["Dirty"]
+    except ValueError:
+        return True
 
 
 def ask(port, what):
