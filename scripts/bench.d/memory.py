@@ -7,13 +7,13 @@ import threading
 import urllib.parse
 
 from drive import Miaofs
-from machine import MIB, peak_memory
+from machine import MIB, WAIT, peak_memory
 
 NODES_LIMIT = 200  # MiB that the daemon may have
 UPLOADS_LIMIT = 300  # MiB that the server may have
 UPLOADS = 500
 UPLOAD_SIZE = 8 * MIB
-PIECE = 256 << 10  # of each upload at a time, so that all are under way until the end
+PIECE = 256 << 10
 PER_DIRECTORY = 1000
 
 
@@ -55,31 +55,25 @@ def nodes(drive, count):
 
 
 def uploads(drive, count):
-    """Sends so many plain uploads, a piece of each in turn by a few threads, so that all are open at once."""
+    """Sends so many plain uploads at once. Each has begun before the first goes on; how many the server reads at a time is its own choice."""
     address, token = urllib.parse.urlsplit(drive.url).netloc, drive.token()
-    workers = 10
-    begun, ended = threading.Barrier(workers), threading.Barrier(workers)
+    begun = threading.Barrier(count, timeout=WAIT)
     failures = []
 
-    def work(first):
+    def upload(number):
         try:
-            connections = [begin(address, token, number) for number in range(first, count, workers)]
+            connection = begin(address, token, number)
             begun.wait()
             for _ in range(UPLOAD_SIZE // PIECE):
-                for connection in connections:
-                    connection.send(os.urandom(PIECE))
-                ended.wait()  # nobody is ahead
-            for connection in connections:
-                answer = connection.getresponse()
-                if answer.status >= 300:
-                    raise OSError(f"an upload was answered with {answer.status}: {answer.read(200)}")
-                connection.close()
+                connection.send(os.urandom(PIECE))
+            answer = connection.getresponse()
+            if answer.status >= 300:
+                raise OSError(f"an upload was answered with {answer.status}: {answer.read(200)}")
+            connection.close()
         except (OSError, http.client.HTTPException, threading.BrokenBarrierError) as error:
             failures.append(error)
-            begun.abort()
-            ended.abort()
 
-    threads = [threading.Thread(target=work, args=(first,)) for first in range(workers)]
+    threads = [threading.Thread(target=upload, args=(number,), daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -90,7 +84,7 @@ def uploads(drive, count):
 
 def begin(address, token, number):
     """Sends the head of an upload's request."""
-    connection = http.client.HTTPConnection(address)
+    connection = http.client.HTTPConnection(address, timeout=WAIT)
     connection.putrequest("POST", f"/file/upload?path=/upload-{number}")
     connection.putheader("authorization", f"Bearer {token}")
     connection.putheader("content-type", "application/octet-stream")
