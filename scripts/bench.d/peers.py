@@ -170,9 +170,8 @@ class S3fs(Contestant):
 
     def mount(self, directory, cache):
         options = [
-            f"url={self.setting('ENDPOINT')}", "use_path_request_style", f"passwd_file={self.password}",
-            f"use_cache={cache}", "max_stat_cache_size=1000000", "stat_cache_expire=3600",
-            "parallel_count=8", "multireq_max=64", "big_writes", "noxmlns",
+            f"url={self.setting('ENDPOINT')}", "use_path_request_style", f"passwd_file={self.password}", f"use_cache={cache}",
+            "max_stat_cache_size=1000000", "stat_cache_expire=3600", "enable_noobj_cache", "parallel_count=8", "multireq_max=64",
         ]  # fmt: skip
         command = ["s3fs", self.setting("BUCKET"), str(directory), "-f", "-o", ",".join(options)]
         process = subprocess.Popen(command, stdout=self.log, stderr=self.log)

@@ -115,8 +115,13 @@ def doom(trial):
 
 def ls(trial):
     trial.contestant.restart()
+    listed = trial.contestant.directory / "listed"
     for row in ("ls.cold", "ls.warm"):
-        trial.timed(row, run, "ls", "-l", trial.contestant.directory / "listed")
+        trial.timed(row, run, "ls", "-l", listed)
+    if (count := len(os.listdir(listed))) != trial.sizes.listed:
+        trial.note("ls.cold", None)
+        trial.note("ls.warm", None)
+        raise OSError(f"{listed} has {count} entries")
 
 
 def large(trial):
