@@ -7,6 +7,7 @@ import dataclasses
 import os
 import random
 import subprocess
+import sys
 import time
 
 from machine import MIB, drop_caches, git, run, seconds, wait_until
@@ -51,14 +52,16 @@ class Trial:
             return None
         return start
 
-    def timed_until_settled(self, row, *work):
-        """The same, and in a second row the seconds until all of it has arrived."""
+    def timed_until_settled(self, row, arrived, *work, then=None):
+        """The same, and in a second row the seconds until all of it has arrived; `then` is part of that, too."""
         self.quiet()
         start = self.timed(row, *work)
-        self.note(f"{row}.server", None)
+        self.note(arrived, None)
         if start is not None:
+            if then:
+                then()
             self.contestant.settle()
-            self.note(f"{row}.server", time.monotonic() - start)
+            self.note(arrived, time.monotonic() - start)
 
     def quiet(self):
         self.contestant.settle()
@@ -66,7 +69,7 @@ class Trial:
 
 
 def complain(trial, row, error):
-    print(f"round {trial.number + 1}, {trial.contestant.name}, {row}: {error}", flush=True)
+    print(f"round {trial.number + 1}, {trial.contestant.name}, {row}: {error}", file=sys.stderr, flush=True)
 
 
 def small(trial):
@@ -81,17 +84,17 @@ def small(trial):
             os.write(file, content)
             os.close(file)
 
-    trial.timed_until_settled("small", create)
+    trial.timed_until_settled("small", "small.server", create)
 
 
 def untar(trial):
     read(trial.inputs.archive, trial.inputs.archive.stat().st_size)
-    trial.timed_until_settled("untar", run, "tar", "-xf", trial.inputs.archive, "-C", trial.base)
+    trial.timed_until_settled("untar", "untar.server", run, "tar", "-xf", trial.inputs.archive, "-C", trial.base)
 
 
 def clone(trial):
     target = trial.base / "clone"
-    trial.timed_until_settled("clone", git, "clone", "-q", "--no-local", trial.inputs.repository, target)
+    trial.timed_until_settled("clone", "clone.server", git, "clone", "-q", "--no-local", trial.inputs.repository, target)
     # git reads each file again that was written in the same second as its index, wherever that is. So let that second pass, and
     # have git write the index once more.
     index = target / ".git/index"
@@ -101,7 +104,7 @@ def clone(trial):
 
 
 def tree(trial):
-    trial.timed_until_settled("tree", run, "cp", "-r", trial.inputs.tree, trial.base / "many")
+    trial.timed_until_settled("tree", "tree.server", run, "cp", "-r", trial.inputs.tree, trial.base / "many")
 
 
 def doom(trial):
@@ -127,16 +130,11 @@ def ls(trial):
 def large(trial):
     source, target = trial.inputs.large, trial.base / "large"
     read(source, trial.sizes.large * MIB)
-    if trial.contestant.is_remote:
-        trial.timed_until_settled("cp", run, "cp", source, target)
-    else:
-        # What a remote one must do at the least: write here, and on the server.
-        trial.quiet()
-        start = trial.timed("cp", run, "cp", source, target)
-        run("cp", source, trial.base / "copy")
-        trial.contestant.settle()
-        trial.note("cp.server", time.monotonic() - start)
-        (trial.base / "copy").unlink()
+    copy = ("cp", source, trial.base / "copy")
+    # What a remote one must do at the least is done without one, too: written here, and written on the server.
+    again = None if trial.contestant.is_remote else lambda: run(*copy)
+    trial.timed_until_settled("cp", "cp.server", run, "cp", source, target, then=again)
+    (trial.base / "copy").unlink(missing_ok=True)
     trial.quiet()
     size = trial.sizes.large * MIB
     trial.timed("read", read, target, size)
@@ -233,10 +231,7 @@ def tidy(trial):
 def entries(trial):
     names = entry_names(trial.contestant.directory / f"entries-{trial.number}", trial.sizes.entries)
     os.mkdir(os.path.dirname(names[0]))
-    trial.quiet()
-    start = trial.timed("entries.create", create_all, names)
-    trial.contestant.settle()
-    trial.note("entries.server", time.monotonic() - start)
+    trial.timed_until_settled("entries.create", "entries.server", create_all, names)
     trial.quiet()
     trial.timed("entries.rename", rename_all, names)
     trial.quiet()

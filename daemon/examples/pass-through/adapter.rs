@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -22,7 +21,7 @@ use super::answers::{
 };
 use super::capabilities::negotiate;
 use super::directory::Stream;
-use super::filesystem::{Opening, PassThrough, Wanted, by_descriptor, masked};
+use super::filesystem::{Opening, PassThrough, Wanted, masked};
 use super::handles::Open;
 use super::nodes::{absent, kind};
 
@@ -81,8 +80,8 @@ impl Filesystem for PassThrough {
     }
 
     fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
-        let file = self.nodes.file(node);
-        match file.and_then(|file| Ok(rustix::fs::readlinkat(&*file, "", Vec::new())?)) {
+        let way = self.nodes.way(node);
+        match way.and_then(|way| Ok(rustix::fs::readlink(way.path(), Vec::new())?)) {
             Ok(target) => reply.data(target.to_bytes()),
             Err(error) => reply.error(errno(&error)),
         }
@@ -98,7 +97,7 @@ impl Filesystem for PassThrough {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.nodes.file(parent).and_then(|directory| {
+        let made = self.nodes.directory(parent).and_then(|directory| {
             let (kind, mode) = (FileType::from_raw_mode(mode), masked(mode, umask));
             rustix::fs::mknodat(&*directory, name, kind, mode, rdev.into())?;
             self.made(request, parent, name)
@@ -115,7 +114,7 @@ impl Filesystem for PassThrough {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        let made = self.nodes.file(parent).and_then(|directory| {
+        let made = self.nodes.directory(parent).and_then(|directory| {
             rustix::fs::mkdirat(&*directory, name, masked(mode, umask))?;
             self.made(request, parent, name)
         });
@@ -123,19 +122,11 @@ impl Filesystem for PassThrough {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let removed = self
-            .nodes
-            .file(parent)
-            .and_then(|directory| Ok(rustix::fs::unlinkat(&*directory, name, AtFlags::empty())?));
-        answer_empty(reply, removed);
+        answer_empty(reply, self.remove(parent, name, AtFlags::empty()));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let removed = self
-            .nodes
-            .file(parent)
-            .and_then(|directory| Ok(rustix::fs::unlinkat(&*directory, name, AtFlags::REMOVEDIR)?));
-        answer_empty(reply, removed);
+        answer_empty(reply, self.remove(parent, name, AtFlags::REMOVEDIR));
     }
 
     fn symlink(
@@ -146,7 +137,7 @@ impl Filesystem for PassThrough {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        let made = self.nodes.file(parent).and_then(|directory| {
+        let made = self.nodes.directory(parent).and_then(|directory| {
             rustix::fs::symlinkat(target, &*directory, name)?;
             self.made(request, parent, name)
         });
@@ -164,18 +155,14 @@ impl Filesystem for PassThrough {
         reply: ReplyEmpty,
     ) {
         let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
-        let rename = |from: &OwnedFd, to: &OwnedFd| {
-            Ok(rustix::fs::renameat_with(from, name, to, new_name, flags)?)
-        };
-        let directories =
-            self.nodes.file(parent).and_then(|from| Ok((from, self.nodes.file(new_parent)?)));
-        answer_empty(reply, directories.and_then(|(from, to)| rename(&from, &to)));
+        answer_empty(reply, self.move_name((parent, name), (new_parent, new_name), flags));
     }
 
     fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let linked = self.nodes.file(node).and_then(|file| {
-            let (path, directory) = (by_descriptor(&file), self.nodes.file(parent)?);
-            rustix::fs::linkat(CWD, path, &*directory, name, AtFlags::SYMLINK_FOLLOW)?;
+        let linked = self.nodes.way(node).and_then(|way| {
+            let follow =
+                if way.name.is_some() { AtFlags::empty() } else { AtFlags::SYMLINK_FOLLOW };
+            rustix::fs::linkat(CWD, way.path(), self.nodes.directory(parent)?, name, follow)?;
             self.nodes.look_up(parent, name)
         });
         answer_entry(reply, linked);
@@ -333,7 +320,7 @@ impl Filesystem for PassThrough {
                 let number = self.nodes.number(entry.number);
                 let is_told = entry.name != "." && entry.name != "..";
                 let attributes = match is_told {
-                    true => self.nodes.look_up_numbered(node, &entry.name, entry.number)?,
+                    true => self.nodes.look_up(node, &entry.name)?,
                     // The kernel takes no more than number and kind of these.
                     false => FileAttr { ino: number, ..self.nodes.attributes(node)? },
                 };
@@ -357,7 +344,7 @@ impl Filesystem for PassThrough {
     }
 
     fn statfs(&self, _: &Request, node: INodeNo, reply: ReplyStatfs) {
-        match self.nodes.file(node).and_then(|file| Ok(rustix::fs::fstatvfs(&*file)?)) {
+        match self.nodes.way(node).and_then(|way| Ok(rustix::fs::fstatvfs(&*way.file)?)) {
             Ok(of) => reply.statfs(
                 of.f_blocks,
                 of.f_bfree,
@@ -385,34 +372,32 @@ impl Filesystem for PassThrough {
         let flags = XattrFlags::from_bits_retain(flags as u32);
         let set = self
             .nodes
-            .file(node)
-            .and_then(|file| Ok(rustix::fs::setxattr(by_descriptor(&file), name, value, flags)?));
+            .way(node)
+            .and_then(|way| Ok(rustix::fs::lsetxattr(way.path(), name, value, flags)?));
         answer_empty(reply, set);
     }
 
     fn getxattr(&self, _: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        match self.nodes.file(node) {
-            Ok(file) => answer_xattr(reply, size, |buffer| {
-                rustix::fs::getxattr(by_descriptor(&file), name, buffer)
-            }),
+        match self.nodes.way(node) {
+            Ok(way) => {
+                answer_xattr(reply, size, |buffer| rustix::fs::lgetxattr(way.path(), name, buffer))
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }
 
     fn listxattr(&self, _: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        match self.nodes.file(node) {
-            Ok(file) => answer_xattr(reply, size, |buffer| {
-                rustix::fs::listxattr(by_descriptor(&file), buffer)
-            }),
+        match self.nodes.way(node) {
+            Ok(way) => {
+                answer_xattr(reply, size, |buffer| rustix::fs::llistxattr(way.path(), buffer))
+            }
             Err(error) => reply.error(errno(&error)),
         }
     }
 
     fn removexattr(&self, _: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let removed = self
-            .nodes
-            .file(node)
-            .and_then(|file| Ok(rustix::fs::removexattr(by_descriptor(&file), name)?));
+        let removed =
+            self.nodes.way(node).and_then(|way| Ok(rustix::fs::lremovexattr(way.path(), name)?));
         answer_empty(reply, removed);
     }
 

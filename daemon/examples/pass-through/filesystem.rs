@@ -3,16 +3,16 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use fuser::{BackingId, FileAttr, FileHandle, INodeNo, Request, TimeOrNow};
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Timespec, Timestamps, Uid};
 
 use super::handles::{Handles, Open};
-use super::nodes::Nodes;
+use super::nodes::{Nodes, kind};
 
 /// Who reads and writes open files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,10 +37,15 @@ impl PassThrough {
         Ok(Self { nodes, handles, opening })
     }
 
-    /// Opens a node anew: its own descriptor can neither be read nor written.
+    /// Opens a node for this process.
     pub(crate) fn reopen(&self, node: INodeNo, flags: OFlags) -> io::Result<OwnedFd> {
-        let path = by_descriptor(&*self.nodes.file(node)?);
-        Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
+        let (way, flags) = (self.nodes.way(node)?, flags | OFlags::CLOEXEC);
+        Ok(match &way.name {
+            Some(name) => {
+                rustix::fs::openat(&*way.file, name, flags | OFlags::NOFOLLOW, Mode::empty())?
+            }
+            None => rustix::fs::open(way.path(), flags, Mode::empty())?,
+        })
     }
 
     /// Gives a new node to the user who made it, and tells the kernel of it.
@@ -53,9 +58,9 @@ impl PassThrough {
         let mut attributes = self.nodes.look_up(parent, name)?;
         let (uid, gid) = (request.uid(), request.gid());
         if (attributes.uid, attributes.gid) != (uid, gid) {
-            let file = self.nodes.file(attributes.ino)?;
+            let directory = self.nodes.directory(parent)?;
             let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-            rustix::fs::chownat(&*file, "", owner, group, AtFlags::EMPTY_PATH)?;
+            rustix::fs::chownat(&*directory, name, owner, group, AtFlags::SYMLINK_NOFOLLOW)?;
             (attributes.uid, attributes.gid) = (uid, gid);
         }
         Ok(attributes)
@@ -80,7 +85,7 @@ impl PassThrough {
         (flags, mode): (i32, Mode),
         make: impl FnOnce(&OwnedFd) -> io::Result<BackingId>,
     ) -> io::Result<(FileAttr, Opened)> {
-        let directory = self.nodes.file(parent)?;
+        let directory = self.nodes.directory(parent)?;
         let how = backing_flags(flags) | OFlags::CREATE | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&*directory, name, how, mode)?;
         let attributes = self.made(request, parent, name)?;
@@ -101,15 +106,54 @@ impl PassThrough {
         Ok((self.handles.add(open), backing))
     }
 
+    /// Removes a name.
+    pub(crate) fn remove(&self, parent: INodeNo, name: &OsStr, flags: AtFlags) -> io::Result<()> {
+        let node = self.nodes.hold(parent, name)?;
+        rustix::fs::unlinkat(self.nodes.directory(parent)?, name, flags)?;
+        self.nodes.remove_name(node, parent, name);
+        Ok(())
+    }
+
+    /// Renames, and has the nodes of both names know it.
+    pub(crate) fn move_name(
+        &self,
+        (parent, name): (INodeNo, &OsStr),
+        (new_parent, new_name): (INodeNo, &OsStr),
+        flags: RenameFlags,
+    ) -> io::Result<()> {
+        let (from, to) = (self.nodes.directory(parent)?, self.nodes.directory(new_parent)?);
+        let replaced = self.nodes.hold(new_parent, new_name).ok();
+        rustix::fs::renameat_with(&*from, name, &*to, new_name, flags)?;
+        if let Some(replaced) = replaced {
+            self.nodes.remove_name(replaced, new_parent, new_name);
+        }
+        self.named(new_parent, new_name, (parent, name))?;
+        if flags.contains(RenameFlags::EXCHANGE) {
+            self.named(parent, name, (new_parent, new_name))?;
+        }
+        Ok(())
+    }
+
+    /// Has the node of a name know it, and that it has not the other one.
+    fn named(&self, parent: INodeNo, name: &OsStr, before: (INodeNo, &OsStr)) -> io::Result<()> {
+        let directory = self.nodes.directory(parent)?;
+        let stat = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let kind = kind(rustix::fs::FileType::from_raw_mode(stat.st_mode));
+        let node = self.nodes.number(stat.st_ino);
+        self.nodes.remove_name(node, before.0, before.1);
+        self.nodes.add_name(node, parent, name, kind);
+        Ok(())
+    }
+
     pub(crate) fn set_attributes(&self, node: INodeNo, wanted: &Wanted) -> io::Result<FileAttr> {
-        let file = self.nodes.file(node)?;
-        let path = by_descriptor(&file);
+        let way = self.nodes.way(node)?;
+        let path = way.path();
         if let Some(mode) = wanted.mode {
             rustix::fs::chmod(&path, Mode::from_raw_mode(mode))?;
         }
         if wanted.uid.is_some() || wanted.gid.is_some() {
             let (uid, gid) = (wanted.uid.map(Uid::from_raw), wanted.gid.map(Gid::from_raw));
-            rustix::fs::chownat(&*file, "", uid, gid, AtFlags::EMPTY_PATH)?;
+            rustix::fs::chownat(CWD, &path, uid, gid, way.flags())?;
         }
         match (wanted.size, wanted.handle) {
             (Some(size), Some(handle)) => {
@@ -123,7 +167,7 @@ impl PassThrough {
         if wanted.atime.is_some() || wanted.mtime.is_some() {
             let (last_access, last_modification) = (time(wanted.atime), time(wanted.mtime));
             let times = Timestamps { last_access, last_modification };
-            rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty())?;
+            rustix::fs::utimensat(CWD, &path, &times, way.flags())?;
         }
         self.nodes.attributes(node)
     }
@@ -141,11 +185,6 @@ pub(crate) struct Wanted {
     pub(crate) atime: Option<TimeOrNow>,
     pub(crate) mtime: Option<TimeOrNow>,
     pub(crate) handle: Option<FileHandle>,
-}
-
-/// A path of an open file, for calls that take no descriptor of this kind.
-pub(crate) fn by_descriptor(file: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Flags of an opening that are for the backing file. Places are the kernel's business, so nothing is appended.

@@ -28,8 +28,6 @@ use filesystem::{Opening, PassThrough};
 
 /// Read-ahead of the mount in KiB, as in the daemon.
 const READ_AHEAD_KIB: u32 = 1024;
-/// Descriptors that this process would like to have: one for each node that the kernel knows.
-const DESCRIPTORS: u64 = 1 << 20;
 
 /// Mounts BACKING on MOUNTPOINT until it is unmounted.
 #[derive(Debug, Parser)]
@@ -82,14 +80,11 @@ fn config() -> Config {
     config
 }
 
+/// Each open file and each directory that the kernel knows is a descriptor.
 fn raise_limit() {
     let maximum = getrlimit(Resource::Nofile).maximum;
-    let highest = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
-    if setrlimit(Resource::Nofile, highest).is_err() {
-        let allowed = Rlimit { current: maximum, maximum };
-        if let Err(error) = setrlimit(Resource::Nofile, allowed) {
-            eprintln!("pass-through: the limit of descriptors stays as it is: {error}");
-        }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        eprintln!("pass-through: the limit of descriptors stays as it is: {error}");
     }
 }
 

@@ -1,26 +1,61 @@
-//! Nodes that the kernel knows, each with a descriptor of its file in the backing directory.
+//! Nodes that the kernel knows, and where each is in the backing directory.
 //!
-//! A node's number is the inode's on the disk, but that of the root is 1. As long as the descriptor is open the disk gives
-//! the number to no other file.
+//! A node's number is the inode's on the disk, but that of the root is 1. Directories have a descriptor, all others the
+//! names by which they are reached, since there may be more of them than a process may have descriptors. One that has lost its
+//! last name has a descriptor, too, until the kernel forgets it: so long the disk gives its number to no other file.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{BackingId, FileAttr, FileType, INodeNo};
-use rustix::fs::{Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 /// A node that the kernel knows.
+#[derive(Default)]
 struct Node {
-    file: Arc<OwnedFd>,
+    /// Of a directory, and of what has lost its last name.
+    file: Option<Arc<OwnedFd>>,
+    /// The directories in which it has a name, with the name.
+    names: Vec<(INodeNo, OsString)>,
     /// How often the kernel was told of it and has not forgotten it.
     lookups: u64,
     /// The kernel's name of its file while that is open by kernel passthrough.
     backing: Weak<BackingId>,
+}
+
+/// A way to a node, for calls that take a directory and a name, or a path.
+pub(crate) struct Way {
+    /// A directory, or the node itself where it has no name.
+    pub(crate) file: Arc<OwnedFd>,
+    /// The name in it; `.` for the directory itself, none where the node has no name.
+    pub(crate) name: Option<OsString>,
+}
+
+impl Way {
+    /// A path whose last part must not be followed, unless the node has no name.
+    pub(crate) fn path(&self) -> PathBuf {
+        let mut path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        path.extend(&self.name);
+        path
+    }
+
+    /// Says whether the last part of the path is to be followed.
+    pub(crate) fn flags(&self) -> AtFlags {
+        if self.name.is_some() { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() }
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        Ok(match &self.name {
+            Some(name) => rustix::fs::statat(&*self.file, name, AtFlags::SYMLINK_NOFOLLOW)?,
+            None => rustix::fs::fstat(&*self.file)?,
+        })
+    }
 }
 
 /// All of them.
@@ -28,7 +63,7 @@ pub(crate) struct Nodes {
     root: Arc<OwnedFd>,
     /// Number of the root on the disk.
     root_number: u64,
-    known: RwLock<HashMap<u64, Node>>,
+    known: RwLock<HashMap<INodeNo, Node>>,
 }
 
 impl Nodes {
@@ -40,45 +75,90 @@ impl Nodes {
         Ok(Self { root: Arc::new(root), root_number, known: RwLock::default() })
     }
 
-    /// The descriptor (`O_PATH`) of a node.
-    pub(crate) fn file(&self, node: INodeNo) -> io::Result<Arc<OwnedFd>> {
+    /// The descriptor (`O_PATH`) of a directory.
+    pub(crate) fn directory(&self, node: INodeNo) -> io::Result<Arc<OwnedFd>> {
         if node == INodeNo::ROOT {
             return Ok(Arc::clone(&self.root));
         }
         let known = self.read();
-        known.get(&node.0).map(|it| Arc::clone(&it.file)).ok_or(rustix::io::Errno::STALE.into())
+        let file = known.get(&node).ok_or(Errno::STALE)?.file.as_ref();
+        Ok(file.map(Arc::clone).ok_or(Errno::NOTDIR)?)
+    }
+
+    /// A way to a node.
+    pub(crate) fn way(&self, node: INodeNo) -> io::Result<Way> {
+        if node == INodeNo::ROOT {
+            return Ok(Way { file: Arc::clone(&self.root), name: Some(OsString::from(".")) });
+        }
+        let (parent, name) = {
+            let known = self.read();
+            let entry = known.get(&node).ok_or(Errno::STALE)?;
+            match (&entry.file, entry.names.first()) {
+                (Some(file), None) => return Ok(Way { file: Arc::clone(file), name: None }),
+                (Some(file), Some(_)) => {
+                    return Ok(Way { file: Arc::clone(file), name: Some(OsString::from(".")) });
+                }
+                (None, Some((parent, name))) => (*parent, name.clone()),
+                (None, None) => return Err(Errno::STALE.into()),
+            }
+        };
+        Ok(Way { file: self.directory(parent)?, name: Some(name) })
     }
 
     /// Attributes of a node.
     pub(crate) fn attributes(&self, node: INodeNo) -> io::Result<FileAttr> {
-        Ok(attributes(&rustix::fs::fstat(self.file(node)?)?, node))
+        Ok(attributes(&self.way(node)?.stat()?, node))
     }
 
     /// Attributes of what has this name; the kernel is told of it once more.
     pub(crate) fn look_up(&self, parent: INodeNo, name: &OsStr) -> io::Result<FileAttr> {
-        let parent = self.file(parent)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-        let stat = rustix::fs::fstat(&file)?;
-        let new = || Node { file: Arc::new(file), lookups: 0, backing: Weak::new() };
-        self.write().entry(stat.st_ino).or_insert_with(new).lookups += 1;
-        Ok(attributes(&stat, self.number(stat.st_ino)))
+        let directory = self.directory(parent)?;
+        let stat = rustix::fs::statat(&*directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let node = self.number(stat.st_ino);
+        let found = attributes(&stat, node);
+        let mut known = self.write();
+        let entry = known.entry(node).or_default();
+        if found.kind == FileType::Directory && entry.file.is_none() {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&*directory, name, flags, Mode::empty())?;
+            entry.file = Some(Arc::new(file));
+        }
+        if found.kind != FileType::Directory {
+            entry.file = None;
+        }
+        entry.add_name(parent, name);
+        entry.lookups += 1;
+        Ok(found)
     }
 
-    /// The same, when the number of what has the name was read from its directory: a known node is not opened again.
-    pub(crate) fn look_up_numbered(
-        &self,
-        parent: INodeNo,
-        name: &OsStr,
-        number: u64,
-    ) -> io::Result<FileAttr> {
-        let known = self.write().get_mut(&number).map(|node| {
-            node.lookups += 1;
-            Arc::clone(&node.file)
-        });
-        match known {
-            Some(file) => Ok(attributes(&rustix::fs::fstat(file)?, self.number(number))),
-            None => self.look_up(parent, name),
+    /// Before a name goes: keeps what has it in reach, if the kernel knows it. Returns its number.
+    pub(crate) fn hold(&self, parent: INodeNo, name: &OsStr) -> io::Result<INodeNo> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(self.directory(parent)?, name, flags, Mode::empty())?;
+        let node = self.number(rustix::fs::fstat(&file)?.st_ino);
+        if let Some(entry) = self.write().get_mut(&node)
+            && entry.file.is_none()
+            && entry.names.iter().all(|(known, it)| *known == parent && it == name)
+        {
+            entry.file = Some(Arc::new(file));
+        }
+        Ok(node)
+    }
+
+    /// A name of a node has gone.
+    pub(crate) fn remove_name(&self, node: INodeNo, parent: INodeNo, name: &OsStr) {
+        if let Some(entry) = self.write().get_mut(&node) {
+            entry.names.retain(|(known, it)| *known != parent || it != name);
+        }
+    }
+
+    /// A node, if the kernel knows it, has a name that it had not; what only had to be in reach need not be any more.
+    pub(crate) fn add_name(&self, node: INodeNo, parent: INodeNo, name: &OsStr, kind: FileType) {
+        if let Some(entry) = self.write().get_mut(&node) {
+            entry.add_name(parent, name);
+            if kind != FileType::Directory {
+                entry.file = None;
+            }
         }
     }
 
@@ -90,10 +170,10 @@ impl Nodes {
     /// The kernel has forgotten so many of the times that it was told.
     pub(crate) fn forget(&self, node: INodeNo, lookups: u64) {
         let mut known = self.write();
-        if let Some(entry) = known.get_mut(&node.0) {
+        if let Some(entry) = known.get_mut(&node) {
             entry.lookups = entry.lookups.saturating_sub(lookups);
             if entry.lookups == 0 {
-                known.remove(&node.0);
+                known.remove(&node);
             }
         }
     }
@@ -105,7 +185,7 @@ impl Nodes {
         make: impl FnOnce() -> io::Result<BackingId>,
     ) -> io::Result<Arc<BackingId>> {
         let mut known = self.write();
-        let entry = known.get_mut(&node.0).ok_or(rustix::io::Errno::STALE)?;
+        let entry = known.get_mut(&node).ok_or(Errno::STALE)?;
         if let Some(id) = entry.backing.upgrade() {
             return Ok(id);
         }
@@ -114,12 +194,20 @@ impl Nodes {
         Ok(id)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<u64, Node>> {
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<INodeNo, Node>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, HashMap<u64, Node>> {
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<INodeNo, Node>> {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Node {
+    fn add_name(&mut self, parent: INodeNo, name: &OsStr) {
+        if !self.names.iter().any(|(known, it)| *known == parent && it == name) {
+            self.names.push((parent, name.to_owned()));
+        }
     }
 }
 
