@@ -80,12 +80,14 @@ class Miaofs(Contestant):
     def fresh(self):
         """Yields the mount of another device, which has all names in its store and no content."""
         state, directory = self.device("login")
-        expected = sorted(os.listdir(self.directory))
-        wait_until("the other device has caught up", lambda: sorted(os.listdir(directory)) == expected)
-        drop_caches()
-        yield Device(directory, lambda: self.traffic(state))
-        self.command(state, "umount", directory)
-        shutil.rmtree(state)
+        try:
+            expected = sorted(os.listdir(self.directory))
+            wait_until("the other device has caught up", lambda: sorted(os.listdir(directory)) == expected)
+            drop_caches()
+            yield Device(directory, lambda: self.traffic(state))
+        finally:
+            self.command(state, "umount", directory)
+            shutil.rmtree(state)
 
     def token(self):
         """An access token for plain HTTP."""

@@ -57,6 +57,14 @@ def unmount(directory, process):
     process.wait()
 
 
+def unmount_below(directory):
+    """Takes away what is still mounted there, so that nothing is removed through it."""
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        mount = line.split(" ")[4]
+        if mount.startswith(f"{directory}/"):
+            run("fusermount3", "-u", "-z", mount)
+
+
 def unmounted(directory):
     asked = subprocess.run(["fusermount3", "-u", str(directory)], check=False, stderr=subprocess.DEVNULL)
     return asked.returncode == 0

@@ -103,11 +103,13 @@ class Rclone(Contestant):
         directory, cache = self.scratch / "rclone-fresh", self.scratch / "rclone-fresh-cache"
         directory.mkdir()
         process, control = self.mount(directory, cache)
-        drop_caches()
-        yield Device(directory, lambda: {"bytes": ask(control, "core/stats")["bytes"], "requests": None})
-        unmount(directory, process)
-        directory.rmdir()
-        shutil.rmtree(cache, ignore_errors=True)
+        try:
+            drop_caches()
+            yield Device(directory, lambda: {"bytes": ask(control, "core/stats")["bytes"], "requests": None})
+        finally:
+            unmount(directory, process)
+            directory.rmdir()
+            shutil.rmtree(cache, ignore_errors=True)
 
     def close(self):
         unmount(self.directory, self.process)
@@ -200,11 +202,13 @@ class S3fs(Contestant):
         top, cache = self.scratch / "s3fs-fresh", self.scratch / "s3fs-fresh-cache"
         top.mkdir()
         process = self.mount(top, cache)
-        drop_caches()
-        yield Device(top / self.directory.name)
-        unmount(top, process)
-        top.rmdir()
-        shutil.rmtree(cache, ignore_errors=True)
+        try:
+            drop_caches()
+            yield Device(top / self.directory.name)
+        finally:
+            unmount(top, process)
+            top.rmdir()
+            shutil.rmtree(cache, ignore_errors=True)
 
     def close(self):
         if not self.services:
