@@ -88,7 +88,7 @@ class Row:
     def show(self, figure):
         if self.unit == "s":
             return f"{figure:.3f}" if figure < 100 else f"{figure:.1f}"
-        return f"{figure:,.1f}" if isinstance(figure, float) and figure < 1000 else f"{figure:,.0f}"
+        return f"{figure:,.1f}" if figure < 1000 and figure != int(figure) else f"{figure:,.0f}"
 
 
 FEW = more_of(times(2), times(1.3, "pass-through"))
