@@ -19,7 +19,7 @@ use super::answers::{
     GENERATION, LIFETIME, answer_attributes, answer_empty, answer_entry, answer_written,
     answer_xattr, errno, until_full,
 };
-use super::capabilities::negotiate;
+use super::capabilities::{negotiate, negotiate_passthrough};
 use super::directory::Stream;
 use super::filesystem::{Opening, PassThrough, Wanted, masked};
 use super::handles::Open;
@@ -30,9 +30,7 @@ impl Filesystem for PassThrough {
         negotiate(config);
         if self.opening == Opening::ByTheKernel {
             // Either alone makes the kernel refuse backing files.
-            let flag = fuser::InitFlags::FUSE_PASSTHROUGH;
-            let is_granted =
-                config.add_capabilities(flag).is_ok() && config.set_max_stack_depth(1).is_ok();
+            let is_granted = negotiate_passthrough(config);
             if !is_granted {
                 return Err(io::Error::from(io::ErrorKind::Unsupported));
             }
