@@ -40,7 +40,6 @@ pub(crate) struct Loan {
     store: Arc<Store>,
     inode: Arc<Inode>,
     access: Access,
-    mapping: Mapping,
     file: Arc<File>,
 }
 
@@ -55,7 +54,7 @@ impl Loan {
     /// # Errors
     /// What the store cannot write down; the file stays lent then.
     pub(crate) fn end(self) -> Result<(), Error> {
-        let Self { store, inode, access, mapping, file } = self;
+        let Self { store, inode, access, file } = self;
         drop(file);
         if access == Access::Read {
             inode.lent.remove_reader();
@@ -65,7 +64,7 @@ impl Loan {
         if inode.lent.remove_writer_unless_last() {
             return Ok(());
         }
-        if mapping == Mapping::Writable {
+        if inode.lent.may_be_mapped() {
             store.data.close(inode.ino);
             let path = store.data.path(inode.ino);
             let file = File::open(&path).map_err(while_doing("opening a data file"))?;
@@ -94,7 +93,7 @@ impl Content {
             Access::Write => self.lend_for_writing(others, mapping)?,
         };
         let (store, inode) = (Arc::clone(&self.store), Arc::clone(&self.inode));
-        Ok(file.map(|file| Loan { store, inode, access, mapping, file }))
+        Ok(file.map(|file| Loan { store, inode, access, file }))
     }
 
     fn lend_for_reading(&self, others: Others) -> Result<Option<Arc<File>>, Error> {
