@@ -107,7 +107,7 @@ pub fn hash_chunk(chunk: Chunk, bytes: &[u8]) -> ChunkDigest {
     hasher.finalize()
 }
 
-/// Merges the digests of all chunks of a content, in order, to the digest of the content.
+/// Merges the digests of all chunks of a content, in order, to the digest of the content; or those of all its blocks.
 ///
 /// BLAKE3's tree is left-complete: of `n` equal subtrees the left child takes the largest power of
 /// two below `n`.
@@ -127,7 +127,8 @@ pub(super) fn merge(chunks: &[ChunkDigest]) -> Digest {
     }
 }
 
-fn merge_inner(chunks: &[ChunkDigest]) -> blake3::hazmat::ChainingValue {
+/// Merges the digests of consecutive pieces of one size, but for the last, to that of a part of a content.
+pub(super) fn merge_inner(chunks: &[ChunkDigest]) -> blake3::hazmat::ChainingValue {
     match chunks {
         [only] => *only.as_bytes(),
         _ => {

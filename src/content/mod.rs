@@ -9,11 +9,13 @@
 //!
 //! Nothing here does I/O.
 
+mod block;
 mod chunk;
 mod digest;
 mod manifest;
 mod zeros;
 
+pub use block::{BLOCK_SIZE, BlockDigest};
 pub use chunk::{CHUNK_SIZE, Chunk, ChunkHasher, chunk_count, hash_chunk};
 pub use digest::{ChunkDigest, Digest, Md5, ParseDigestError};
 pub use manifest::{Manifest, ManifestError};

@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use miaofs::content::{Chunk, Digest, Manifest, hash_chunk};
+use miaofs::content::{BLOCK_SIZE, BlockDigest, Chunk, ChunkDigest, Digest, Manifest, hash_chunk};
 use miaofs::protocol::files::ContentRef;
 
+use crate::store::bytes::content::Content;
 use crate::store::core::Store;
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::{data_files, inode_queries, manifest_rows, meta};
@@ -24,6 +25,13 @@ pub(crate) enum Filled {
     Stored,
     /// They were not needed: the content changed meanwhile, or they are here already.
     Ignored,
+}
+
+impl Content {
+    /// Size of the content that the server is known to have for the file, in bytes; `None` if it has none.
+    pub(crate) fn size_on_server(&self) -> Option<u64> {
+        self.inode.content_state().content.map(|content| content.size)
+    }
 }
 
 impl Store {
@@ -109,7 +117,7 @@ impl Store {
             }
         };
         let manifest = manifest.ok_or(Error::NoManifest(ino))?;
-        let fetched = FetchedBytes { ino, manifest: &manifest, offset, bytes };
+        let fetched = FetchedBytes::new(ino, &manifest, offset, bytes);
         fetched.check_whole_chunks()?;
         let filled = {
             let mut content_state = inode.content_state_mut();
@@ -128,25 +136,23 @@ impl Store {
         inode: &Inode,
         content_state: &mut ContentState,
     ) -> Result<Filled, Error> {
-        let wanted: Vec<Chunk> = fetched
-            .chunks()
-            .filter(|chunk| chunk.index() < content_state.chunks.base_chunks())
-            .filter(|chunk| content_state.chunks.state(chunk.index()) == ChunkState::Absent)
+        let wanted: Vec<&FetchedChunk> = fetched
+            .chunks
+            .iter()
+            .filter(|it| it.chunk.index() < content_state.chunks.base_chunks())
+            .filter(|it| content_state.chunks.state(it.chunk.index()) == ChunkState::Absent)
             .collect();
         if wanted.is_empty() {
             return Ok(Filled::Ignored);
         }
         let file = self.data.open(fetched.ino, inode.attributes().size)?;
         let mut complete = Vec::new();
-        for chunk in wanted {
-            let part = fetched.part(chunk);
-            file.write_all_at(fetched.bytes_of(&part), part.start)
+        for part in wanted {
+            file.write_all_at(fetched.bytes_of(part), part.range.start)
                 .map_err(while_doing("writing a data file"))?;
-            if content_state.chunks.note_filled(chunk, &part) {
-                if part != chunk.range() {
-                    check_stored(&file, fetched, chunk, content_state)?;
-                }
-                complete.push(chunk);
+            if content_state.chunks.note_filled(part.chunk, &part.blocks) {
+                fetched.check_filled(&file, part.chunk, content_state)?;
+                complete.push(part.chunk);
             }
         }
         if !complete.is_empty() {
@@ -172,61 +178,80 @@ struct FetchedBytes<'a> {
     manifest: &'a Manifest,
     offset: u64,
     bytes: &'a [u8],
+    chunks: Vec<FetchedChunk>,
 }
 
-impl FetchedBytes<'_> {
-    fn range(&self) -> Range<u64> {
-        self.offset..self.manifest.size().min(self.offset + self.bytes.len() as u64)
+/// The part of a chunk that was fetched.
+struct FetchedChunk {
+    chunk: Chunk,
+    /// Where in the content it is.
+    range: Range<u64>,
+    /// Number and digest of each of its blocks.
+    blocks: Vec<(u64, BlockDigest)>,
+}
+
+impl<'a> FetchedBytes<'a> {
+    /// Hashes the blocks, before anything is locked and while the bytes are still in the processor's cache.
+    fn new(ino: Ino, manifest: &'a Manifest, offset: u64, bytes: &'a [u8]) -> Self {
+        let size = manifest.size();
+        let range = offset..size.min(offset + bytes.len() as u64);
+        let mut fetched = Self { ino, manifest, offset, bytes, chunks: Vec::new() };
+        for chunk in chunks_of(&range).filter_map(|index| Chunk::new(index, size)) {
+            let whole = chunk.range();
+            let part = range.start.max(whole.start)..range.end.min(whole.end);
+            let mut taken = FetchedChunk { chunk, range: part, blocks: Vec::new() };
+            let first = (taken.range.start - whole.start) / BLOCK_SIZE;
+            let blocks = fetched.bytes_of(&taken).chunks(BLOCK_SIZE as usize);
+            let is_whole = |(index, bytes): &(u64, &[u8])| {
+                bytes.len() as u64 == BLOCK_SIZE.min(chunk.length() - index * BLOCK_SIZE)
+            };
+            let digest = |(index, bytes)| (index, BlockDigest::of(chunk, index, bytes));
+            taken.blocks = (first..).zip(blocks).filter(is_whole).map(digest).collect();
+            fetched.chunks.push(taken);
+        }
+        fetched
     }
 
-    /// The chunks that it has bytes of.
-    fn chunks(&self) -> impl Iterator<Item = Chunk> {
-        let size = self.manifest.size();
-        chunks_of(&self.range()).filter_map(move |index| Chunk::new(index, size))
+    fn bytes_of(&self, part: &FetchedChunk) -> &'a [u8] {
+        &self.bytes
+            [(part.range.start - self.offset) as usize..(part.range.end - self.offset) as usize]
     }
 
-    /// The part of a chunk that was fetched.
-    fn part(&self, chunk: Chunk) -> Range<u64> {
-        let (range, chunk) = (self.range(), chunk.range());
-        range.start.max(chunk.start)..range.end.min(chunk.end)
-    }
-
-    fn bytes_of(&self, part: &Range<u64>) -> &[u8] {
-        &self.bytes[(part.start - self.offset) as usize..(part.end - self.offset) as usize]
-    }
-
-    /// Checks the chunks that are wholly in it, before anything is locked.
+    /// Checks the chunks that are wholly in it.
     fn check_whole_chunks(&self) -> Result<(), Error> {
-        for chunk in self.chunks() {
-            let part = self.part(chunk);
-            if part == chunk.range() {
-                self.check(chunk, self.bytes_of(&part))?;
-            }
+        for part in self.chunks.iter().filter(|part| part.range == part.chunk.range()) {
+            let blocks: Vec<_> = part.blocks.iter().map(|(_index, digest)| *digest).collect();
+            self.check(part.chunk, part.chunk.digest_of_blocks(&blocks))?;
         }
         Ok(())
     }
 
-    fn check(&self, chunk: Chunk, bytes: &[u8]) -> Result<(), Error> {
-        if self.manifest.chunk(chunk.index()) == Some(hash_chunk(chunk, bytes)) {
+    /// Checks a chunk that has all of its blocks by now; a damaged one is forgotten.
+    fn check_filled(
+        &self,
+        file: &File,
+        chunk: Chunk,
+        content_state: &mut ContentState,
+    ) -> Result<(), Error> {
+        let digest = match content_state.chunks.filled_digest(chunk) {
+            Some(digest) => digest,
+            None => {
+                let mut bytes = vec![0; chunk.length() as usize];
+                data_files::read_or_zeros(file, &mut bytes, chunk.range().start)?;
+                hash_chunk(chunk, &bytes)
+            }
+        };
+        self.check(chunk, digest)
+            .inspect_err(|_damaged| content_state.chunks.drop_partial(chunk.index()))
+    }
+
+    fn check(&self, chunk: Chunk, digest: ChunkDigest) -> Result<(), Error> {
+        if self.manifest.chunk(chunk.index()) == Some(digest) {
             Ok(())
         } else {
             Err(Error::Corrupt { ino: self.ino, index: chunk.index() })
         }
     }
-}
-
-/// Checks a chunk that came in several pieces; a damaged one is forgotten.
-fn check_stored(
-    file: &File,
-    fetched: &FetchedBytes<'_>,
-    chunk: Chunk,
-    content_state: &mut ContentState,
-) -> Result<(), Error> {
-    let mut bytes = vec![0; chunk.length() as usize];
-    data_files::read_or_zeros(file, &mut bytes, chunk.range().start)?;
-    fetched
-        .check(chunk, &bytes)
-        .inspect_err(|_damaged| content_state.chunks.drop_partial(chunk.index()))
 }
 
 impl Tree {

@@ -8,23 +8,23 @@
 //! A dirty chunk is wholly here. An absent one may have some blocks here, in a mask that is lost
 //! with the process. Chunks from `base` on are local by definition: they need neither byte nor row.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
-use miaofs::content::{CHUNK_SIZE, Chunk, chunk_count};
+use miaofs::content::{BlockDigest, CHUNK_SIZE, Chunk, ChunkDigest, chunk_count};
 
+use super::arriving::ArrivingChunks;
 use crate::store::disk::chunk_rows::ChunkState;
 
-/// Bytes that are fetched and kept track of as one: 64 KiB.
-pub(crate) const BLOCK_SIZE: u64 = 64 * 1024;
+/// Bytes that are fetched and kept track of as one.
+pub(crate) use miaofs::content::BLOCK_SIZE;
 
 /// States of all chunks of one content.
 #[derive(Debug, Default)]
 pub(crate) struct Chunks {
     /// One byte a chunk, for the first `base`.
     states: Vec<ChunkState>,
-    /// Bit `n` is set when block `n` of the absent chunk is here.
-    partial: HashMap<u64, u64>,
+    /// Blocks of absent chunks.
+    arriving: ArrivingChunks,
     /// Chunks written to since the snapshot `generation`.
     written: Bits,
     /// Number of the last snapshot.
@@ -52,19 +52,19 @@ impl Chunks {
         if let Some(slot) = self.states.get_mut(index as usize) {
             *slot = state;
         }
-        self.partial.remove(&index);
+        self.arriving.forget(index);
     }
 
     /// Makes all chunks from `base` on local.
     pub(crate) fn truncate_base(&mut self, base: u64) {
         self.states.truncate(base as usize);
-        self.partial.retain(|index, _| *index < base);
+        self.arriving.forget_from(base);
     }
 
     /// Replaces all states, as when the content became another one.
     pub(crate) fn replace(&mut self, states: Vec<ChunkState>) {
         self.states = states;
-        self.partial.clear();
+        self.arriving.clear();
     }
 
     /// Like [`Chunks::replace`], with the states of another.
@@ -94,26 +94,29 @@ impl Chunks {
         self.generation
     }
 
-    /// Notes that the blocks of `range` are here; whether the chunk has all of its blocks now.
-    pub(crate) fn note_filled(&mut self, chunk: Chunk, range: &Range<u64>) -> bool {
-        let mask = self.partial.entry(chunk.index()).or_default();
-        *mask |= blocks_of(chunk, range);
-        *mask == blocks_of(chunk, &chunk.range())
+    /// Notes that blocks of an absent chunk are here: number and digest of each. True if it has all of its blocks now.
+    pub(crate) fn note_filled(&mut self, chunk: Chunk, blocks: &[(u64, BlockDigest)]) -> bool {
+        self.arriving.note(chunk, blocks)
+    }
+
+    /// The digest of an absent chunk that has all of its blocks, as they came; `None` when that is not known of all of them.
+    pub(crate) fn filled_digest(&self, chunk: Chunk) -> Option<ChunkDigest> {
+        self.arriving.digest(chunk)
     }
 
     /// Forgets the blocks of an absent chunk.
     pub(crate) fn drop_partial(&mut self, index: u64) {
-        self.partial.remove(&index);
+        self.arriving.forget(index);
     }
 
     /// True if blocks of an absent chunk are here.
     pub(crate) fn has_partial(&self, index: u64) -> bool {
-        self.partial.contains_key(&index)
+        self.arriving.has(index)
     }
 
     /// True if blocks of any absent chunk are here.
     pub(crate) fn has_partials(&self) -> bool {
-        !self.partial.is_empty()
+        self.arriving.has_any()
     }
 
     /// The runs of `range` that are not here, widened to blocks, in a content of `size` bytes.
@@ -156,8 +159,7 @@ impl Chunks {
     }
 
     fn has_block(&self, index: u64, offset: u64) -> bool {
-        let block = (offset % CHUNK_SIZE) / BLOCK_SIZE;
-        self.partial.get(&index).is_some_and(|mask| mask & (1 << block) != 0)
+        self.arriving.has_block(index, offset % CHUNK_SIZE / BLOCK_SIZE)
     }
 }
 
@@ -176,15 +178,6 @@ pub(crate) fn runs(indexes: &[u64], size: u64) -> Vec<Range<u64>> {
         }
     }
     runs
-}
-
-/// The blocks of a chunk that a range covers wholly, up to the end of the chunk, as a mask.
-fn blocks_of(chunk: Chunk, range: &Range<u64>) -> u64 {
-    let whole = chunk.range();
-    let start = range.start.max(whole.start) - whole.start;
-    let end = range.end.min(whole.end) - whole.start;
-    let last = if end == chunk.length() { end.div_ceil(BLOCK_SIZE) } else { end / BLOCK_SIZE };
-    (start.div_ceil(BLOCK_SIZE)..last).fold(0, |mask, block| mask | 1 << block)
 }
 
 /// A set of small numbers that grows on demand: one bit each.
@@ -229,7 +222,8 @@ mod tests {
         let mut chunks = Chunks::absent(3);
         let chunk = Chunk::new(1, SIZE).unwrap();
         let start = CHUNK_SIZE + BLOCK_SIZE;
-        assert!(!chunks.note_filled(chunk, &(start..start + BLOCK_SIZE)));
+        let block = BlockDigest::of(chunk, 1, &[0; BLOCK_SIZE as usize]);
+        assert!(!chunks.note_filled(chunk, &[(1, block)]));
         assert!(chunks.is_here(&(start..start + BLOCK_SIZE)));
         assert!(!chunks.is_here(&(start - 1..start)));
         let runs = chunks.missing(SIZE, CHUNK_SIZE..start + 2 * BLOCK_SIZE);
@@ -240,7 +234,10 @@ mod tests {
     fn the_last_block_of_a_content_may_be_short() {
         let mut chunks = Chunks::absent(3);
         let chunk = Chunk::new(2, SIZE).unwrap();
-        assert!(chunks.note_filled(chunk, &(2 * CHUNK_SIZE..SIZE)));
+        let blocks = [65_536, 34_464].map(|length| vec![0; length]);
+        let blocks = [0, 1].map(|at| (at as u64, BlockDigest::of(chunk, at as u64, &blocks[at])));
+        assert!(chunks.note_filled(chunk, &blocks));
+        assert!(chunks.filled_digest(chunk).is_some());
     }
 
     #[test]
