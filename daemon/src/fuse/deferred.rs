@@ -94,18 +94,19 @@ impl Adapter {
         size: usize,
         reply: Traced<ReplyData>,
     ) {
-        READ_BUFFER.with_borrow_mut(|buffer| {
-            buffer.resize(buffer.len().max(size), 0);
-            match self.vfs.read(id, offset, &mut buffer[..size]) {
-                Ok(Availability::Ready(length)) => reply.accept(&buffer[..length]),
-                Ok(Availability::Missing(_)) => {
-                    let vfs = Arc::clone(&self.vfs);
-                    let read = async move { vfs.read_fetching(id, offset, size).await };
-                    self.answer_later(reply, read);
+        let mut reply = Some(reply);
+        match read_and_answer(&self.vfs, (id, offset, size), &mut reply) {
+            Ok(Availability::Ready(())) => {}
+            Ok(Availability::Missing(_)) => {
+                if let Some(reply) = reply {
+                    let (vfs, span) = (Arc::clone(&self.vfs), reply.span());
+                    let read =
+                        async move { fetch_and_answer(&vfs, (id, offset, size), reply).await };
+                    self.runtime.spawn(read.instrument(span));
                 }
-                Err(error) => reply.refuse(errno(&error)),
             }
-        });
+            Err(error) => refuse(reply, errno(&error)),
+        }
     }
 
     pub(super) fn write_content(
@@ -214,5 +215,44 @@ impl Adapter {
                 });
             }
         }
+    }
+}
+
+/// Reads so many bytes of an open file at an offset and answers with them, unless some are missing.
+fn read_and_answer(
+    vfs: &Vfs,
+    (id, offset, size): (HandleId, u64, usize),
+    reply: &mut Option<Traced<ReplyData>>,
+) -> Result<Availability<()>, Error> {
+    READ_BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(buffer.len().max(size), 0);
+        Ok(match vfs.read(id, offset, &mut buffer[..size])? {
+            Availability::Ready(length) => {
+                if let Some(reply) = reply.take() {
+                    reply.accept(&buffer[..length]);
+                }
+                Availability::Ready(())
+            }
+            Availability::Missing(range) => Availability::Missing(range),
+        })
+    })
+}
+
+/// As [`read_and_answer`], after the missing bytes were fetched; or answers that the program was asked to end before.
+async fn fetch_and_answer(vfs: &Vfs, range: (HandleId, u64, usize), reply: Traced<ReplyData>) {
+    let waiter = reply.waiter();
+    let mut reply = Some(reply);
+    let read = vfs.read_fetching(range.0, || read_and_answer(vfs, range, &mut reply));
+    match waiter.unless_ended(read).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => refuse(reply, errno(&error)),
+        None => refuse(reply, Errno::EINTR),
+    }
+}
+
+/// Refuses what has not been answered.
+fn refuse(reply: Option<Traced<ReplyData>>, errno: Errno) {
+    if let Some(reply) = reply {
+        reply.refuse(errno);
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use miaofs::client::Client;
 use miaofs::protocol::accounts::Account;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,12 +56,13 @@ pub(super) struct Core {
     pub(super) reconcile: tokio::sync::Mutex<()>,
     invalidations: mpsc::UnboundedSender<Invalidation>,
     account: Mutex<Option<(Instant, Account)>>,
+    runtime: Handle,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Core {
-    /// Connects a store with a server. The receiver gets what changes under the kernel's feet.
+    /// Connects a store with a server, inside a tokio runtime. The receiver gets what changes under the kernel's feet.
     pub(super) fn new(
         store: Arc<Store>,
         client: Client,
@@ -83,6 +85,7 @@ impl Core {
             reconcile: tokio::sync::Mutex::new(()),
             invalidations,
             account: Mutex::new(None),
+            runtime: Handle::current(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         };
@@ -138,12 +141,13 @@ impl Core {
         self.invalidate([Invalidation::Attributes(ino)]);
     }
 
-    /// Runs a task until it ends or the engine stops.
+    /// Runs a task until it ends or the engine stops. To be called from any thread.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
-        self.tasks.spawn(async move {
+        let task = async move {
             let _stopped = stop.run_until_cancelled(task).await;
-        });
+        };
+        self.tasks.spawn_on(task, &self.runtime);
     }
 
     /// Cancels all tasks and waits until they have ended.

@@ -59,7 +59,7 @@ impl Engine {
         let _ending = self.requests.send(PushRequest::Urgent(ino));
     }
 
-    /// Returns when `range` of the content is here.
+    /// Returns when `range` of the content has come. It may be gone again when the caller looks.
     ///
     /// # Errors
     /// [`FetchError`]; soon, when the server is away.
@@ -68,7 +68,12 @@ impl Engine {
         content: &Content,
         range: Range<u64>,
     ) -> Result<(), FetchError> {
-        self.prefetcher.fetch(content.ino(), range).await
+        self.prefetcher.fetch((content.ino(), content.size_on_server()), range).await
+    }
+
+    /// Takes note that a program opens a file, or reads it from here on, so that it need not wait for what it will want next.
+    pub(crate) fn came_to(&self, content: &Content, offset: u64) {
+        self.prefetcher.came_to(content.ino(), offset);
     }
 
     /// True once all names of the drive have been here: from then on one that is not known is none.

@@ -59,6 +59,7 @@ impl Vfs {
     /// [`Error::Stale`], and what the store cannot do.
     pub(crate) fn open(&self, caller: Caller, ino: Ino, mode: OpenMode) -> Result<HandleId, Error> {
         let content = self.store.open_content(ino, mode.access)?;
+        self.engine.came_to(&content, 0);
         let handle = Handle::new(content);
         if mode.truncate == Truncate::Yes {
             self.truncate(caller, &handle)?;

@@ -18,25 +18,25 @@ impl Vfs {
         offset: u64,
         buffer: &mut [u8],
     ) -> Result<Availability<usize>, Error> {
-        Ok(self.handles.get(id)?.content.read_at(offset, buffer)?)
+        let handle = self.handles.get(id)?;
+        let read = handle.content.read_at(offset, buffer)?;
+        if matches!(read, Availability::Ready(_)) {
+            self.engine.came_to(&handle.content, offset);
+        }
+        Ok(read)
     }
 
-    /// Like [`Self::read`], fetching what is missing.
+    /// Tries a read of an open file until nothing is missing, fetching what was missing in between.
     ///
     /// # Errors
-    /// Those, and [`Error::Fetch`] when the server did not give the bytes in time.
-    pub(crate) async fn read_fetching(
+    /// Those of `attempt`, [`Error::BadHandle`], and [`Error::Fetch`] when the server did not give the bytes in time.
+    pub(crate) async fn read_fetching<T>(
         &self,
         id: HandleId,
-        offset: u64,
-        size: usize,
-    ) -> Result<Vec<u8>, Error> {
+        attempt: impl FnMut() -> Result<Availability<T>, Error>,
+    ) -> Result<T, Error> {
         let handle = self.handles.get(id)?;
-        let mut buffer = vec![0; size];
-        let read = || Ok(handle.content.read_at(offset, &mut buffer)?);
-        let length = self.fetching(&handle.content, read).await?;
-        buffer.truncate(length);
-        Ok(buffer)
+        self.fetching(&handle.content, attempt).await
     }
 
     /// Tries until nothing is missing, fetching what was missing in between. The engine bounds how

@@ -23,8 +23,10 @@ use crate::store::tree::transaction::Tree;
 pub(crate) enum Filled {
     /// They are here now.
     Stored,
-    /// They were not needed: the content changed meanwhile, or they are here already.
+    /// They were here already, or are not needed any more.
     Ignored,
+    /// The content changed meanwhile.
+    Superseded,
 }
 
 impl Content {
@@ -113,7 +115,7 @@ impl Store {
                 Some(content) if content.digest == digest => {
                     known_manifest(&content_state, content)?
                 }
-                _ => return Ok(Filled::Ignored),
+                _ => return Ok(Filled::Superseded),
             }
         };
         let manifest = manifest.ok_or(Error::NoManifest(ino))?;
@@ -122,7 +124,7 @@ impl Store {
         let filled = {
             let mut content_state = inode.content_state_mut();
             if content_state.content.is_none_or(|content| content.digest != digest) {
-                return Ok(Filled::Ignored);
+                return Ok(Filled::Superseded);
             }
             self.take(&fetched, &inode, &mut content_state)?
         };

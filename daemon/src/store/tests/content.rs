@@ -206,7 +206,7 @@ fn damaged_bytes_never_count_as_here() {
     push(&store, ino, 7);
     store.evict(ino).unwrap();
     let digest = store.content_of(ino).unwrap().unwrap().digest;
-    assert_eq!(store.fill(ino, Digest::of(b"other"), 0, &all).unwrap(), Filled::Ignored);
+    assert_eq!(store.fill(ino, Digest::of(b"other"), 0, &all).unwrap(), Filled::Superseded);
     all[10] ^= 1;
     let whole = store.fill(ino, digest, 0, &all[..CHUNK_SIZE as usize]);
     assert!(matches!(whole, Err(Error::Corrupt { index: 0, .. })));

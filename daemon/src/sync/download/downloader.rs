@@ -4,7 +4,7 @@
 //! piece is a *fetch*: a task of its own with one request, so a reader who goes away cancels
 //! nothing that others wait for. A fetch hands its bytes to the store as they come, a step at a
 //! time; that is all it holds in memory. Who waits, waits for the fetch that has the first byte
-//! still missing, and looks again whenever that moves.
+//! still missing to bring the last one, as far as it does, and looks again then.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::error::{AttemptError, FetchError};
 use super::fetch_writer::FetchWriter;
-use super::in_flight::{FetchState, InFlightFetches};
+use super::in_flight::{Fetch, FetchState, InFlightFetches};
 use super::manifests::Manifests;
 use super::retry::RetryPolicy;
 use super::sources::DirectSources;
@@ -27,6 +27,29 @@ pub(crate) struct Downloader {
     pub(super) in_flight: InFlightFetches,
     sources: DirectSources,
     manifests: Manifests,
+}
+
+/// Result of a look at a range that somebody wants.
+enum Look {
+    /// All of it is here.
+    Here,
+    /// There is no content that could have it.
+    Gone,
+    /// The manifest of the content must come first.
+    NoManifest(ContentRef),
+    /// The first byte that is not here comes with a fetch.
+    OnItsWay { first: u64, content: ContentRef, fetch: Fetch },
+}
+
+/// Part of a range that has come after a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Brought {
+    /// Nothing had to.
+    Nothing,
+    /// Something, or nothing after a failure; there may be more to come.
+    Part,
+    /// All that was missing.
+    Rest,
 }
 
 impl Downloader {
@@ -49,19 +72,68 @@ impl Downloader {
         range: Range<u64>,
     ) -> Result<(), FetchError> {
         let mut retries = RetryPolicy::new();
-        while let Some((first, content)) = self.first_missing(ino, range.clone()).await? {
-            retries.note_missing(first)?;
-            let Some(content) = content else { return Err(FetchError::Gone) };
-            let node = (ino, content);
-            let result = match self.ensure_manifest(node).await {
-                Ok(()) => self.wait_for(node, first..range.end).await,
-                Err(error) => Err(Arc::new(error)),
-            };
-            if let Err(error) = result {
-                retries.handle(&self.core, node, &error).await?;
+        while self.bring(ino, &range, &mut retries).await? != Brought::Nothing {}
+        Ok(())
+    }
+
+    /// As [`Self::ensure_present`], for somebody who looks at the bytes next: they have come, but may be gone again.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        ino: Ino,
+        range: Range<u64>,
+    ) -> Result<(), FetchError> {
+        let mut retries = RetryPolicy::new();
+        while self.bring(ino, &range, &mut retries).await? == Brought::Part {}
+        Ok(())
+    }
+
+    /// Looks for what is missing in `range` and waits until a part of it has come.
+    async fn bring(
+        self: &Arc<Self>,
+        ino: Ino,
+        range: &Range<u64>,
+        retries: &mut RetryPolicy,
+    ) -> Result<Brought, FetchError> {
+        let (downloader, wanted) = (Arc::clone(self), range.clone());
+        let look = move |store: &Arc<Store>| downloader.look(store, ino, &wanted);
+        let (content, result) = match self.core.with_store(look).await? {
+            Look::Here => return Ok(Brought::Nothing),
+            Look::Gone => return Err(FetchError::Gone),
+            Look::NoManifest(content) => {
+                let learned = self.ensure_manifest((ino, content)).await;
+                (content, learned.map(|()| Brought::Part).map_err(Arc::new))
+            }
+            Look::OnItsWay { first, content, fetch } => {
+                retries.note_missing(first)?;
+                let (end, is_last) = (fetch.end().min(range.end), fetch.end() >= range.end);
+                let brought = fetch.has_brought(end).await;
+                let is_all =
+                    |brought| if brought && is_last { Brought::Rest } else { Brought::Part };
+                (content, brought.map(is_all))
+            }
+        };
+        match result {
+            Ok(brought) => Ok(brought),
+            Err(error) => {
+                retries.handle(&self.core, (ino, content), &error).await?;
+                Ok(Brought::Part)
             }
         }
-        Ok(())
+    }
+
+    /// Begins to fetch what a sequential reader, who has come to `offset` and found the bytes there, will want next.
+    pub(super) fn came_to(self: &Arc<Self>, ino: Ino, offset: u64) {
+        if !self.in_flight.is_due(ino, offset) {
+            return;
+        }
+        let downloader = Arc::clone(self);
+        self.core.spawn(async move {
+            let going_on = Arc::clone(&downloader);
+            let begin = move |store: &Arc<Store>| going_on.go_on(store, ino, offset);
+            if let Err(error) = downloader.core.with_store(begin).await {
+                tracing::debug!(%error, %ino, "cannot fetch ahead");
+            }
+        });
     }
 
     /// Returns when the manifest of a node's content is here, which tells where it has holes.
@@ -98,52 +170,29 @@ impl Downloader {
         self.core.with_store(move |store| store.content_of(ino)).await
     }
 
-    /// The first byte of `range` that is not here, and the content that has it.
-    async fn first_missing(
-        &self,
-        ino: Ino,
-        range: Range<u64>,
-    ) -> Result<Option<(u64, Option<ContentRef>)>, store::Error> {
-        self.core
-            .with_store(move |store| {
-                let Some(missing) = store.missing(ino, range)?.into_iter().next() else {
-                    return Ok(None);
-                };
-                Ok(Some((missing.start, store.content_of(ino)?)))
-            })
-            .await
-    }
-
-    /// Waits until the fetch that brings the first byte of `wanted` has moved.
-    async fn wait_for(
-        self: &Arc<Self>,
-        node: (Ino, ContentRef),
-        wanted: Range<u64>,
-    ) -> Result<(), Arc<AttemptError>> {
-        let joining = Arc::clone(self);
-        let joined = self.core.with_store(move |store| joining.join(store, node, &wanted)).await;
-        let Some(mut state) = joined.map_err(AttemptError::from)? else { return Ok(()) };
-        // An error means that the fetch has ended and its sender is gone.
-        let _ended = state.changed().await;
-        match &*state.borrow() {
-            FetchState::Failed(error) => Err(Arc::clone(error)),
-            FetchState::Running => Ok(()),
-        }
-    }
-
-    /// The fetch that brings the first byte of `wanted`; `None` when that has come meanwhile.
-    fn join(
+    /// Looks for what is missing in `wanted`, and has it fetched.
+    fn look(
         self: &Arc<Self>,
         store: &Store,
-        node: (Ino, ContentRef),
+        ino: Ino,
         wanted: &Range<u64>,
-    ) -> Result<Option<watch::Receiver<FetchState>>, store::Error> {
-        let begin = |range| self.begin(node, range);
-        let mut state = self.in_flight.join_or_begin(store, node, wanted, begin)?;
-        // From here on no step is overlooked: it comes before the look or changes the state.
-        state.mark_unchanged();
-        let first = wanted.start..wanted.start + 1;
-        Ok(if store.missing(node.0, first)?.is_empty() { None } else { Some(state) })
+    ) -> Result<Look, store::Error> {
+        if store.missing(ino, wanted.clone())?.is_empty() {
+            return Ok(Look::Here);
+        }
+        let Some(content) = store.content_of(ino)? else { return Ok(Look::Gone) };
+        if store.manifest(ino)?.is_none() {
+            return Ok(Look::NoManifest(content));
+        }
+        let begin = |range| self.begin((ino, content), range);
+        let joined = self.in_flight.join_or_begin(store, (ino, content), wanted, begin)?;
+        Ok(joined.map_or(Look::Here, |(first, fetch)| Look::OnItsWay { first, content, fetch }))
+    }
+
+    fn go_on(self: &Arc<Self>, store: &Store, ino: Ino, offset: u64) -> Result<(), store::Error> {
+        let Some(content) = store.content_of(ino)? else { return Ok(()) };
+        let begin = |range| self.begin((ino, content), range);
+        self.in_flight.go_on(store, (ino, content), offset, begin)
     }
 
     fn begin(
@@ -151,7 +200,7 @@ impl Downloader {
         node: (Ino, ContentRef),
         range: Range<u64>,
     ) -> watch::Receiver<FetchState> {
-        let (sender, state) = watch::channel(FetchState::Running);
+        let (sender, state) = watch::channel(FetchState::Running(range.start));
         let downloader = Arc::clone(self);
         self.core.spawn(async move {
             let core = &downloader.core;

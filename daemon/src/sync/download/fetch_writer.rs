@@ -1,5 +1,7 @@
 //! Carries the bytes of one fetch into the store: from a store of objects or the server, a step at a time.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use miaofs::client::{Download, Retry};
 use miaofs::content::Digest;
@@ -9,7 +11,7 @@ use tokio::sync::watch;
 use super::error::AttemptError;
 use super::in_flight::FetchState;
 use super::sources::{DirectSources, SourceRange};
-use crate::store::{self, BLOCK_SIZE, Ino};
+use crate::store::{self, BLOCK_SIZE, Filled, Ino, Store};
 use crate::sync::core::Core;
 
 /// Bytes that a fetch hands to the store at once; a multiple of [`BLOCK_SIZE`].
@@ -25,6 +27,8 @@ pub(super) struct FetchWriter<'a> {
     offset: u64,
     step: BytesMut,
     state: &'a watch::Sender<FetchState>,
+    /// The node has another content by now: nobody needs the rest.
+    is_superseded: bool,
 }
 
 impl<'a> FetchWriter<'a> {
@@ -37,7 +41,7 @@ impl<'a> FetchWriter<'a> {
         state: &'a watch::Sender<FetchState>,
     ) -> Self {
         let step = BytesMut::with_capacity(STEP);
-        Self { core, sources, ino, content, offset, step, state }
+        Self { core, sources, ino, content, offset, step, state, is_superseded: false }
     }
 
     /// Fetches all up to `end`: from where it is, else from the server.
@@ -46,7 +50,7 @@ impl<'a> FetchWriter<'a> {
     /// [`AttemptError`]; what came before it is in the store.
     pub(super) async fn fetch_until(mut self, end: u64) -> Result<(), AttemptError> {
         let began = self.position();
-        while self.position() < end {
+        while self.position() < end && !self.is_superseded {
             let wanted = self.position()..end;
             let source = self.sources.locate(&self.core.client, self.content, wanted).await;
             match self.copy(&source).await {
@@ -56,8 +60,8 @@ impl<'a> FetchWriter<'a> {
                 copied => copied?,
             }
         }
-        self.flush().await.inspect_err(|_damaged| self.sources.disable())?;
-        self.core.metrics.ranges.add(end - began);
+        self.flush().await?;
+        self.core.metrics.ranges.add(self.position() - began);
         Ok(())
     }
 
@@ -84,8 +88,10 @@ impl<'a> FetchWriter<'a> {
                 self.step.extend_from_slice(taken);
                 rest = left;
                 if self.step.len() == STEP {
-                    self.flush().await.inspect_err(|_damaged| self.sources.disable())?;
-                    self.state.send_replace(FetchState::Running);
+                    self.flush().await?;
+                    if self.is_superseded {
+                        return Ok(());
+                    }
                     self.step.reserve(STEP);
                 }
             }
@@ -93,7 +99,7 @@ impl<'a> FetchWriter<'a> {
         Ok(())
     }
 
-    /// Hands to the store what has come.
+    /// Hands to the store what has come, and tells those who wait that it is here.
     async fn flush(&mut self) -> Result<(), store::Error> {
         if self.step.is_empty() {
             return Ok(());
@@ -101,7 +107,18 @@ impl<'a> FetchWriter<'a> {
         let bytes = self.step.split();
         let (ino, digest, offset) = (self.ino, self.digest(), self.offset);
         self.offset += bytes.len() as u64;
-        self.core.with_store(move |store| store.fill(ino, digest, offset, &bytes)).await.map(drop)
+        let fill = move |store: &Arc<Store>| store.fill(ino, digest, offset, &bytes);
+        match self.core.with_store(fill).await {
+            Ok(Filled::Stored) => drop(self.state.send_replace(FetchState::Running(self.offset))),
+            // Who waits looks again when the fetch has ended, or brought more.
+            Ok(Filled::Ignored) => {}
+            Ok(Filled::Superseded) => self.is_superseded = true,
+            Err(damaged) => {
+                self.sources.disable();
+                return Err(damaged);
+            }
+        }
+        Ok(())
     }
 
     /// Offset up to which everything has come.

@@ -9,6 +9,7 @@ mod error;
 mod fetch_writer;
 mod in_flight;
 mod manifests;
+mod milestones;
 mod prefetch;
 mod readahead;
 mod retry;

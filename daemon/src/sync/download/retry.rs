@@ -15,7 +15,7 @@ use crate::sync::core::Core;
 const AWAY_MAX: Duration = Duration::from_secs(4);
 /// Number of times that a range which came damaged is fetched again.
 const AGAIN_MAX: u32 = 3;
-/// Number of times that a reader finds the same byte missing: more than a fetch has steps.
+/// Number of times that a reader finds the same byte missing, though it was fetched.
 const LOOKS_MAX: u32 = 64;
 
 /// Limits of one read, and how much of them is used up.

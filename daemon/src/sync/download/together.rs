@@ -76,7 +76,7 @@ impl Downloader {
                 continue;
             };
             let begin = |_whole| {
-                let (sender, state) = watch::channel(FetchState::Running);
+                let (sender, state) = watch::channel(FetchState::Running(0));
                 awaited.entry(content.digest).or_default().push((ino, sender));
                 state
             };
