@@ -10,36 +10,40 @@ use miaofs::content::Digest;
 use miaofs::protocol::downloads::{ChunkSource, LOCATE_MAX, Locate, Located, LocatedChunk};
 
 use super::reader;
+use super::recent::{FoundContent, RecentContents};
 use crate::backend::blobs::StoredCopy;
 use crate::backend::db::copies;
-use crate::backend::layout::{Layout, Piece, Source};
+use crate::backend::layout::{Piece, Source};
 use crate::backend::{self, BlobId};
 use crate::service::context::ServiceContext;
 use crate::service::{Caller, Error};
 
 /// Downloads. Cloning it is cheap.
 #[derive(Debug, Clone)]
-pub(crate) struct Downloads(pub(super) Arc<ServiceContext>);
+pub(crate) struct Downloads {
+    pub(super) context: Arc<ServiceContext>,
+    recent: RecentContents,
+}
 
 /// A content that its owner may read.
 #[derive(Debug, Clone)]
 pub(crate) struct Readable {
     /// Digest of the whole content.
     pub digest: Digest,
-    layout: Layout,
+    found: Arc<FoundContent>,
 }
 
 impl Readable {
     /// Size in bytes.
     pub(crate) fn size(&self) -> u64 {
-        self.layout.size()
+        self.found.layout.size()
     }
 }
 
 impl Downloads {
     /// Downloads of these contents.
     pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
-        Self(context)
+        Self { context, recent: RecentContents::new() }
     }
 
     /// A content of the caller's own.
@@ -47,9 +51,15 @@ impl Downloads {
     /// # Errors
     /// [`Error::NotFound`] when it is not theirs, whether it exists or not.
     pub(crate) async fn open(&self, caller: Caller, digest: Digest) -> Result<Readable, Error> {
-        let layout = self.0.owned_lately(caller.user, digest).await?;
-        let layout = layout.ok_or(Error::NotFound("content"))?;
-        Ok(Readable { digest, layout })
+        let found = match self.recent.get(caller.user, digest) {
+            Some(found) => found,
+            None => {
+                let layout = self.context.owned_lately(caller.user, digest).await?;
+                let layout = layout.ok_or(Error::NotFound("content"))?;
+                self.recent.remember(caller.user, digest, layout)
+            }
+        };
+        Ok(Readable { digest, found })
     }
 
     /// The bytes of a range, which lies within the content.
@@ -61,7 +71,9 @@ impl Downloads {
         let sent = metrics::counter!("miaofs_download_bytes_total");
         // The bytes are read after the request's handler has returned.
         let request = tracing::Span::current();
-        reader::read(self.0.clone(), &content.layout, range).inspect(move |bytes| match bytes {
+        let FoundContent { layout, file } = &*content.found;
+        let read = reader::read_again(self.context.clone(), layout, range, file.clone());
+        read.inspect(move |bytes| match bytes {
             Ok(bytes) => sent.increment(bytes.len() as u64),
             Err(error) => request.in_scope(|| tracing::error!(%error, "a download broke off")),
         })
@@ -78,7 +90,8 @@ impl Downloads {
         let content = self.open(caller, request.digest).await?;
         let first = usize::try_from(request.first).unwrap_or(usize::MAX);
         let count = usize::try_from(request.count).unwrap_or(usize::MAX);
-        let chunks = content.layout.chunks().iter().zip(content.layout.sources());
+        let layout = &content.found.layout;
+        let chunks = layout.chunks().iter().zip(layout.sources());
         let chunks: Vec<_> = chunks.skip(first).take(count).collect();
         let blobs = chunks.iter().filter_map(|(_digest, source)| match source {
             Source::Hole => None,
@@ -97,7 +110,7 @@ impl Downloads {
         });
         Ok(Located {
             size: content.size(),
-            expires_in: self.0.policy.signed_url_ttl.as_secs(),
+            expires_in: self.context.policy.signed_url_ttl.as_secs(),
             chunks: located.collect(),
             urls: signed.urls,
         })
@@ -113,7 +126,7 @@ impl Downloads {
         content: &Readable,
         disposition: Option<&str>,
     ) -> Result<Option<String>, Error> {
-        let layout = &content.layout;
+        let layout = &content.found.layout;
         let pieces = layout.plan(0..layout.size());
         let [Piece { source: Source::Blob { blob, offset: 0 }, .. }] = pieces[..] else {
             return Ok(None);
@@ -145,12 +158,12 @@ impl Downloads {
         &self,
         blobs: &BTreeSet<BlobId>,
     ) -> Result<HashMap<BlobId, Vec<StoredCopy>>, backend::Error> {
-        if !self.0.stores.signs_urls() {
+        if !self.context.stores.signs_urls() {
             return Ok(HashMap::new());
         }
         let blobs: Vec<BlobId> = blobs.iter().copied().collect();
-        let mut copies = copies::of_blobs(&mut *self.0.db.read().await?, &blobs).await?;
-        copies.values_mut().for_each(|copies| self.0.stores.sort(copies));
+        let mut copies = copies::of_blobs(&mut *self.context.db.read().await?, &blobs).await?;
+        copies.values_mut().for_each(|copies| self.context.stores.sort(copies));
         Ok(copies)
     }
 
@@ -159,9 +172,9 @@ impl Downloads {
         copies: &[StoredCopy],
         disposition: Option<&str>,
     ) -> Result<Option<String>, backend::Error> {
-        let ttl = self.0.policy.signed_url_ttl;
+        let ttl = self.context.policy.signed_url_ttl;
         for copy in copies {
-            if let Some(url) = self.0.stores.signed_url(copy, ttl, disposition).await? {
+            if let Some(url) = self.context.stores.signed_url(copy, ttl, disposition).await? {
                 return Ok(Some(url.into()));
             }
         }

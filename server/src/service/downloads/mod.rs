@@ -3,7 +3,9 @@
 //! `reader` is the one way to the bytes of a content; the wings above use it, too.
 
 mod download;
+mod file_pieces;
 pub(crate) mod reader;
+mod recent;
 mod small;
 mod staged;
 

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use futures::stream::{self, BoxStream, Stream, StreamExt as _, TryStreamExt as _
 use miaofs::protocol::host::HostName;
 use tokio::sync::Mutex;
 
+use super::file_pieces::{PIECE, cut, pieces_of};
 use crate::backend::blobs::{ObjectBody, StoreName, StoredCopy};
 use crate::backend::db::blobs::{self, Blob, Location};
 use crate::backend::db::{Connection, copies};
@@ -23,16 +23,17 @@ use crate::backend::layout::{Layout, Piece, Source};
 use crate::backend::{BlobId, Error, run_blocking};
 use crate::service::context::ServiceContext;
 
-/// Bytes that are read from a disk at once.
-const BUFFER: usize = 512 * 1024;
-/// Pieces, and buffers of one, that are read ahead of whoever takes them.
+/// Pieces of a layout that are opened ahead of whoever takes their bytes.
 const AHEAD: usize = 2;
 /// Lookups of a blob that is moving before it counts as lost.
 const TRIES: usize = 5;
 /// Requests to one store for the bytes of one piece.
 const ASKED_MAX: usize = 2;
 
-static ZEROS: [u8; BUFFER] = [0; BUFFER];
+static ZEROS: [u8; PIECE] = [0; PIECE];
+
+/// The file that was read last, open, and whose blob's it is.
+pub(crate) type LastFile = Arc<Mutex<Option<(BlobId, Arc<File>)>>>;
 
 type Pieces = BoxStream<'static, Result<Bytes, Error>>;
 
@@ -42,7 +43,17 @@ pub(crate) fn read(
     layout: &Layout,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-    ContentReader::new(context, HashMap::new()).read(layout, range)
+    read_again(context, layout, range, LastFile::default())
+}
+
+/// As [`read`], for somebody who reads several ranges of one content: `last` is the file that was open last.
+pub(crate) fn read_again(
+    context: Arc<ServiceContext>,
+    layout: &Layout,
+    range: Range<u64>,
+    last: LastFile,
+) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
+    Arc::new(ContentReader { context, places: HashMap::new(), last }).read(layout, range)
 }
 
 /// As [`read`], where the bytes of one blob are in a file that is open already.
@@ -51,9 +62,8 @@ pub(crate) fn read_from(
     layout: &Layout,
     (blob, file): (BlobId, File),
 ) -> impl Stream<Item = Result<Bytes, Error>> + Send + use<> {
-    let last = Mutex::new(Some((blob, Arc::new(file))));
-    let reader = Arc::new(ContentReader { context, places: HashMap::new(), last });
-    reader.read(layout, 0..layout.size())
+    let last = Arc::new(Mutex::new(Some((blob, Arc::new(file)))));
+    read_again(context, layout, 0..layout.size(), last)
 }
 
 /// Where these blobs are, by one look; those that are not there are left out.
@@ -72,18 +82,12 @@ pub(super) async fn places(
     Ok(rows.into_iter().map(place).collect())
 }
 
-/// Cuts bytes in a row into ranges that a buffer holds.
-fn cut(range: Range<u64>) -> impl Iterator<Item = Range<u64>> + Send {
-    let end = range.end;
-    range.step_by(BUFFER).map(move |start| start..(start + BUFFER as u64).min(end))
-}
-
 /// Reads contents; remembers the file that was read last, open.
 pub(super) struct ContentReader {
     context: Arc<ServiceContext>,
     /// Where blobs were a moment ago, as far as that was asked for already.
     places: HashMap<BlobId, Place>,
-    last: Mutex<Option<(BlobId, Arc<File>)>>,
+    last: LastFile,
 }
 
 /// Where the bytes of a blob are.
@@ -119,7 +123,7 @@ struct PieceProgress {
 impl ContentReader {
     /// A reader that knows where some blobs were a moment ago.
     pub(super) fn new(context: Arc<ServiceContext>, places: HashMap<BlobId, Place>) -> Arc<Self> {
-        Arc::new(Self { context, places, last: Mutex::new(None) })
+        Arc::new(Self { context, places, last: LastFile::default() })
     }
 
     /// The bytes of a range of a content, in order. The range lies within the content.
@@ -138,7 +142,7 @@ impl ContentReader {
     async fn open(self: Arc<Self>, piece: Piece) -> Result<Pieces, Error> {
         let Source::Blob { blob, offset } = piece.source else {
             let zeros = cut(0..piece.length).map(|part| {
-                let length = usize::try_from(part.end - part.start).unwrap_or(BUFFER);
+                let length = usize::try_from(part.end - part.start).unwrap_or(PIECE);
                 Ok(Bytes::from_static(&ZEROS[..length]))
             });
             return Ok(stream::iter(zeros).boxed());
@@ -177,7 +181,7 @@ impl ContentReader {
     /// Opens what has the first byte of the rest.
     async fn source(&self, rest: &mut PieceProgress) -> Result<(ByteSource, Pieces), Error> {
         if let Some(file) = self.last_file(rest.blob).await {
-            return Ok((ByteSource::File, pieces_of(file, rest.blob, rest.range.clone())));
+            return Ok((ByteSource::File, pieces_of(file, rest.blob, rest.range.clone()).boxed()));
         }
         let mut known = self.places.get(&rest.blob).filter(|_| rest.failed.is_empty()).cloned();
         for _try in 0..TRIES {
@@ -216,7 +220,7 @@ impl ContentReader {
         let staging = context.staging.clone();
         let Some(file) = run_blocking(move || staging.file(blob)).await? else { return Ok(None) };
         let file = self.remember(blob, file).await;
-        Ok(Some((ByteSource::File, pieces_of(file, blob, range))))
+        Ok(Some((ByteSource::File, pieces_of(file, blob, range).boxed())))
     }
 
     /// The first copy that can be opened.
@@ -244,7 +248,7 @@ impl ContentReader {
             let pieces = match open {
                 ObjectBody::File(file) => {
                     let file = self.remember(rest.blob, file).await;
-                    pieces_of(file, rest.blob, rest.range.clone())
+                    pieces_of(file, rest.blob, rest.range.clone()).boxed()
                 }
                 ObjectBody::Stream(pieces) => pieces,
             };
@@ -282,17 +286,4 @@ impl ContentReader {
         *self.last.lock().await = Some((blob, file.clone()));
         file
     }
-}
-
-fn pieces_of(file: Arc<File>, blob: BlobId, range: Range<u64>) -> Pieces {
-    let read = move |range: Range<u64>| {
-        let file = file.clone();
-        run_blocking(move || {
-            let mut buffer = vec![0; usize::try_from(range.end - range.start).unwrap_or(BUFFER)];
-            file.read_exact_at(&mut buffer, range.start)
-                .map_err(|error| Error::file(blob.to_string(), error))?;
-            Ok(Bytes::from(buffer))
-        })
-    };
-    stream::iter(cut(range)).map(read).buffered(AHEAD).boxed()
 }

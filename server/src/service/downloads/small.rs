@@ -33,7 +33,7 @@ impl Downloads {
         if request.digests.len() > CONTENTS_MAX {
             return Err(Error::TooLarge(format!("at most {CONTENTS_MAX} contents at once")));
         }
-        let context = &self.0;
+        let context = &self.context;
         let asked: HashSet<Digest> = request.digests.iter().copied().collect();
         let layouts = context.small_owned_lately(caller.user, &asked, SMALL_MAX).await?;
         let blobs: BTreeSet<BlobId> = layouts.values().flat_map(Layout::blobs).collect();

@@ -2,20 +2,15 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{self, Stream, StreamExt as _};
+use futures::stream::Stream;
 
+use super::file_pieces::pieces_of;
 use crate::backend::{self, BlobId, run_blocking};
 use crate::service::Error;
 use crate::service::context::ServiceContext;
-
-/// Bytes that are read from the disk at once.
-const BUFFER: usize = 512 * 1024;
-/// Buffers that are read ahead of whoever takes them.
-const AHEAD: usize = 2;
 
 /// The staged blobs of this host. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -59,20 +54,6 @@ impl StagedBlob {
         self,
         range: Range<u64>,
     ) -> impl Stream<Item = Result<Bytes, backend::Error>> + Send + use<> {
-        let end = range.end;
-        stream::iter(range.step_by(BUFFER))
-            .map(move |start| self.clone().piece(start..(start + BUFFER as u64).min(end)))
-            .buffered(AHEAD)
-    }
-
-    async fn piece(self, range: Range<u64>) -> Result<Bytes, backend::Error> {
-        run_blocking(move || {
-            let length = usize::try_from(range.end - range.start).unwrap_or(BUFFER);
-            let mut buffer = vec![0; length];
-            let read = self.file.read_exact_at(&mut buffer, range.start);
-            read.map_err(|error| backend::Error::file(self.id.to_string(), error))?;
-            Ok(buffer.into())
-        })
-        .await
+        pieces_of(self.file, self.id, range)
     }
 }
