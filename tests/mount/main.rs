@@ -37,6 +37,7 @@ mod owners;
 mod passthrough;
 mod permissions;
 mod programs;
+mod reading_ahead;
 mod recovery;
 mod requests;
 mod restored;
