@@ -49,8 +49,8 @@ fn take_in_one(db: &Database, data: &DataFiles, record: &mut Record) -> Result<(
     if record.lent != Some(stamp.modified) {
         record.attributes.mtime = stamp.modified;
         record.attributes.ctime = stamp.modified;
-        record.written_at = stamp.modified;
     }
+    record.written_at = stamp.modified;
     record.attributes.size = stamp.size;
     record.blocks = std::os::unix::fs::MetadataExt::blocks(&found);
     record.base_chunks = 0;

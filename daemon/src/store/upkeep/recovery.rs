@@ -267,10 +267,11 @@ fn reconcile_size(
     if record.attributes_dirty {
         // The row has the time of the first write since it was flushed, the data file that of the last, unless the
         // kill came in between: then its time is older than what was set meanwhile.
-        let modified = modified(&found).max(record.attributes.mtime);
+        let written_at = modified(&found);
+        let modified = written_at.max(record.attributes.mtime);
         record.attributes.mtime = modified;
         record.attributes.ctime = record.attributes.ctime.max(modified);
-        record.written_at = modified;
+        record.written_at = written_at;
     }
     record.attributes.size = size;
     record.blocks = found.blocks();

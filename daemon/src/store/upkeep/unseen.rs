@@ -64,13 +64,15 @@ impl Store {
                 opened => opened?,
             };
             let content_state = inode.content_state_mut();
-            self.transact(|tree| {
+            // Recovery has read the data file; what was written since counts as unseen.
+            let known = self.transact(|tree| {
                 tree.flush_attributes(ino)?;
-                tree.edit(ino)?.lent = Some(0);
-                Ok::<(), Error>(())
+                let record = tree.edit(ino)?;
+                record.lent = Some(record.written_at);
+                let (modified, size) = (record.written_at, record.attributes.size);
+                Ok::<_, Error>(Stamp { modified, size })
             })?;
-            // A stamp that no file has: all that was written so far counts as unseen.
-            inode.lent.begin_writing(Arc::new(file), Stamp::default(), Mapping::Writable);
+            inode.lent.begin_writing(Arc::new(file), known, Mapping::Writable);
             drop(content_state);
             tracing::info!(%ino, "a program still writes to a file past a daemon that ended");
             self.lent.insert(inode, UsedBy::Others);
