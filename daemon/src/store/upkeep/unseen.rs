@@ -74,7 +74,7 @@ impl Store {
             })?;
             inode.lent.begin_writing(Arc::new(file), known, Mapping::Writable);
             drop(content_state);
-            tracing::info!(%ino, "a program still writes to a file past a daemon that ended");
+            tracing::debug!(%ino, "a program still writes to a file past a daemon that ended");
             self.lent.insert(inode, UsedBy::Others);
         }
         Ok(())
