@@ -139,10 +139,12 @@ pub(crate) fn with_dirty_content(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, statement, [])
 }
 
-/// Files whose size is to be read from their data file.
-pub(crate) fn with_unread_size(db: &Database) -> Result<Vec<Ino>, Error> {
+/// Files that are wholly new and whose size is to be read from their data file: such may have been lent for writing with no more
+/// in their rows than that.
+pub(crate) fn new_with_unread_size(db: &Database) -> Result<Vec<Ino>, Error> {
     let statement = statement!(
-        "SELECT ino FROM nodes WHERE dirty = 1 AND content_dirty = 1 AND unsettled = 1 AND kind = {FILE}"
+        "SELECT ino FROM nodes WHERE dirty = 1 AND content_dirty = 1 AND unsettled = 1 AND kept = 0 \
+         AND kind = {FILE}"
     );
     inos(db, statement, [])
 }

@@ -110,7 +110,7 @@ pub(crate) fn recover(
     db.begin()?;
     let stamps = if left.may_lack_commits() { Stamps::TellNothing } else { Stamps::Tell };
     let lent = lent::take_in(db, data, stamps)?;
-    let mut written = inode_queries::with_unread_size(db)?;
+    let mut written = inode_queries::new_with_unread_size(db)?;
     match left {
         LastExit::New => make_root(db)?,
         LastExit::Closed => {}
