@@ -29,7 +29,8 @@ pub(super) fn take_in(db: &Database, data: &DataFiles, stamps: Stamps) -> Result
         if is_as_told != Some(true) || is_written || stamps == Stamps::TellNothing {
             take_in_one(db, data, &mut record)?;
         }
-        record.lent = None;
+        // The next daemon must know as well, whenever this one is killed.
+        record.lent = is_written.then_some(record.written_at);
         inode_rows::update(db, &record)?;
     }
     Ok(lent)

@@ -22,6 +22,7 @@ use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
 use crate::store::disk::database::Database;
 use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::seal::Seal;
+use crate::store::disk::writers::has_writers;
 use crate::store::disk::{base_rows, entry_rows, inode_queries, inode_rows, meta, pending_rows};
 use crate::store::error::{Error, while_doing};
 use crate::store::node::{DriveOwner, Ino, NewNode};
@@ -261,6 +262,9 @@ fn reconcile_size(
     if size != found.len() && !has_lost {
         file.set_len(size).map_err(while_doing("mending a data file"))?;
     }
+    // Who else can write to it shows only without our own descriptor.
+    drop(file);
+    data.close(record.ino);
     if row_rules {
         return Ok(());
     }
@@ -272,6 +276,10 @@ fn reconcile_size(
         record.attributes.mtime = modified;
         record.attributes.ctime = record.attributes.ctime.max(modified);
         record.written_at = written_at;
+        // One that is lent goes on being so, and the next daemon must know as well, whenever this one is killed.
+        let is_written =
+            record.base_chunks == 0 && has_writers(&data.path(record.ino)).unwrap_or(false);
+        record.lent = is_written.then_some(written_at);
     }
     record.attributes.size = size;
     record.blocks = found.blocks();
