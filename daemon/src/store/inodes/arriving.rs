@@ -32,10 +32,6 @@ impl ArrivingChunks {
         let index = chunk.index();
         let count = chunk.block_count();
         let mask = self.masks.entry(index).or_default();
-        if *mask == 0 {
-            // Those that came before a chunk was forgotten are not here any more.
-            self.digests.pop(&index);
-        }
         let digests = self.digests.get_or_insert_mut(index, || vec![None; count as usize]);
         for (block, digest) in blocks {
             *mask |= 1 << block;
