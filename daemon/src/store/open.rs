@@ -57,7 +57,7 @@ impl Store {
         let found = FoundFiles { seal, has_log: examine::has_log(&database), orphans };
         let db = schema::open_database(&database, dir)?;
         seal::take_off(dir)?;
-        let written = recovery::recover(&db, &data, dir, found)?;
+        recovery::recover(&db, &data, dir, found)?;
         manifest_rows::sweep_manifests(&db)?;
         let pinned = Pinned::default();
         let mut done = HashSet::new();
@@ -98,7 +98,7 @@ impl Store {
             _lock: lock,
         });
         store.reserve.restore();
-        store.lend_again(written)?;
+        store.lend_again()?;
         let timer = timer::start(&store)?;
         let committer = timer::start_committing(&store.tree, timer.waker())?;
         store.timer.get_or_init(|| timer);

@@ -66,14 +66,14 @@ impl Loan {
         }
         if inode.lent.may_be_mapped() {
             store.data.close(inode.ino);
-            let path = store.data.path(inode.ino);
-            let file = File::open(&path).map_err(while_doing("opening a data file"))?;
-            inode.lent.look_at(file);
+            if let Some(file) = store.data.open_to_look(inode.ino)? {
+                inode.lent.look_at(file);
+            }
             // The kernel does not know of what is stored through a mapping.
             if store.take_in(&inode, &mut content_state)? {
                 store.report([Invalidation::Attributes(inode.ino)]);
             }
-            if has_writers(&path).unwrap_or(true) {
+            if has_writers(&store.data.path(inode.ino)).unwrap_or(true) {
                 return store.keep_lent(&inode, &mut content_state);
             }
         }

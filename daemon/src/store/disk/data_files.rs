@@ -110,6 +110,15 @@ impl DataFiles {
         }
     }
 
+    /// Another descriptor of the data file of a node, by which nobody can write, if it has one.
+    pub(crate) fn open_to_look(&self, ino: Ino) -> Result<Option<File>, Error> {
+        match File::open(self.path(ino)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(while_doing("opening a data file")(error)),
+        }
+    }
+
     /// Closes the data file of a node, once nobody uses it any more.
     pub(crate) fn close(&self, ino: Ino) {
         self.lock().pop(&ino);

@@ -139,19 +139,9 @@ pub(crate) fn with_dirty_content(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, statement, [])
 }
 
-/// Files that are wholly new and whose size is to be read from their data file: such may have been lent for writing with no more
-/// in their rows than that.
-pub(crate) fn new_with_unread_size(db: &Database) -> Result<Vec<Ino>, Error> {
-    let statement = statement!(
-        "SELECT ino FROM nodes WHERE dirty = 1 AND content_dirty = 1 AND unsettled = 1 AND kept = 0 \
-         AND kind = {FILE}"
-    );
-    inos(db, statement, [])
-}
-
-/// Files that programs could write to unseen.
+/// Files that programs could write to unseen, by rising number.
 pub(crate) fn lent(db: &Database) -> Result<Vec<Ino>, Error> {
-    inos(db, "SELECT ino FROM nodes WHERE lent IS NOT NULL", [])
+    inos(db, "SELECT ino FROM nodes WHERE lent IS NOT NULL ORDER BY ino", [])
 }
 
 /// True if a data file of this number belongs to a node.

@@ -82,14 +82,14 @@ pub(crate) struct FoundFiles {
     pub(crate) orphans: Orphans,
 }
 
-/// Makes a store that was opened just now consistent. Answers the files that programs may still be writing to, past the daemon
-/// that is gone.
+/// Makes a store that was opened just now consistent. Rows tell of files that programs still write to, past the daemon that is
+/// gone (`Record::lent`).
 pub(crate) fn recover(
     db: &Database,
     data: &DataFiles,
     dir: &Path,
     found: FoundFiles,
-) -> Result<Vec<Ino>, Error> {
+) -> Result<(), Error> {
     let boot = boot_id()?;
     let left = match (meta::text(db, CLOSED)?, meta::text(db, OPENED)?) {
         (_, None) => LastExit::New,
@@ -111,7 +111,6 @@ pub(crate) fn recover(
     db.begin()?;
     let stamps = if left.may_lack_commits() { Stamps::TellNothing } else { Stamps::Tell };
     let lent = lent::take_in(db, data, stamps)?;
-    let mut written = inode_queries::new_with_unread_size(db)?;
     match left {
         LastExit::New => make_root(db)?,
         LastExit::Closed => {}
@@ -133,8 +132,7 @@ pub(crate) fn recover(
             move_strays(db, data, dir)?;
         }
     }
-    written.extend(lent);
-    Ok(written)
+    Ok(())
 }
 
 /// Writes down when this was committed, and with it all that was committed before.
@@ -182,7 +180,10 @@ fn repair(
         delete_doubtful(db, data)?;
     }
     // What was lent has been taken in, and may be growing now.
-    for ino in inode_queries::with_dirty_content(db)?.into_iter().filter(|it| !lent.contains(it)) {
+    for ino in inode_queries::with_dirty_content(db)?
+        .into_iter()
+        .filter(|it| lent.binary_search(it).is_err())
+    {
         if let Some(mut record) = inode_rows::load(db, ino)? {
             reconcile_size(db, data, &mut record, left)?;
         }

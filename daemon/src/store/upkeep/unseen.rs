@@ -4,13 +4,12 @@
 //! changed counts as changed as a whole. A mapping that a program has written through outlives its descriptor, and both outlive the
 //! daemon, so what could be written stays lent until nobody can write to the data file any more.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::store::core::Store;
 use crate::store::disk::writers::{begin_write_out, has_writers};
-use crate::store::disk::{chunk_rows, meta};
+use crate::store::disk::{chunk_rows, inode_queries, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::inodes::lent_inodes::{LentInode, UsedBy};
@@ -46,34 +45,23 @@ impl Store {
         Ok(())
     }
 
-    /// Lends files again that programs write to which opened them with a daemon before this one.
-    pub(crate) fn lend_again(self: &Arc<Self>, files: Vec<Ino>) -> Result<(), Error> {
+    /// Lends files again that programs write to which opened them with a daemon before this one, as recovery has found and
+    /// written down.
+    pub(crate) fn lend_again(&self) -> Result<(), Error> {
+        let files = inode_queries::lent(&self.tree().db)?;
         for ino in files {
-            if !self.data.exists(ino) {
-                continue;
-            }
-            self.data.close(ino);
-            let path = self.data.path(ino);
-            if !has_writers(&path).unwrap_or(false) {
-                continue;
-            }
-            let file = File::open(&path).map_err(while_doing("opening a data file"))?;
-            let inode = match self.tree().opened(ino, Access::Write) {
+            let Some(file) = self.data.open_to_look(ino)? else { continue };
+            let mut tree = self.tree();
+            let inode = match tree.opened(ino, Access::Write) {
                 // Without a name and a session it has ended with that.
                 Err(Error::NoNode(_) | Error::NoContent(_)) => continue,
                 opened => opened?,
             };
-            let content_state = inode.content_state_mut();
-            // Recovery has read the data file; what was written since counts as unseen.
-            let known = self.transact(|tree| {
-                tree.flush_attributes(ino)?;
-                let record = tree.edit(ino)?;
-                record.lent = Some(record.written_at);
-                let (modified, size) = (record.written_at, record.attributes.size);
-                Ok::<_, Error>(Stamp { modified, size })
-            })?;
+            let record = tree.record(ino)?;
+            let modified = record.lent.unwrap_or_default();
+            let known = Stamp { modified, size: record.attributes.size };
+            drop(tree);
             inode.lent.begin_writing(Arc::new(file), known, Mapping::Writable);
-            drop(content_state);
             tracing::debug!(%ino, "a program still writes to a file past a daemon that ended");
             self.lent.insert(inode, UsedBy::Others);
         }
@@ -148,7 +136,9 @@ impl Store {
         content_state: &mut ContentState,
     ) -> Result<(), Error> {
         self.take_in(inode, content_state)?;
+        let tree = self.tree();
         inode.opened(Access::Write);
+        drop(tree);
         self.lent.insert(Arc::clone(inode), UsedBy::Others);
         Ok(())
     }
