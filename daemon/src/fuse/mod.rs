@@ -27,6 +27,6 @@ mod translate;
 
 pub(crate) use mount::{Audience, Error, Mount, Options, Writable, kernel_option};
 pub(crate) use notifier::run_if_called as run_notifier_if_called;
-pub(crate) use passthrough::{LentBefore, Passthrough};
+pub(crate) use passthrough::{LentBefore, Passing, Passthrough};
 pub(crate) use request_counts::RequestCounts;
 pub(crate) use takeover::{Inherited, SessionRecord};

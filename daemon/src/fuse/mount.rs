@@ -19,7 +19,7 @@ use crate::vfs::Vfs;
 use super::adapter::Adapter;
 use super::notifier::Told;
 use super::notify::{Kernel, News};
-use super::passthrough::{LentBefore, Passthrough};
+use super::passthrough::{LentBefore, Passing, Passthrough};
 use super::request_counts::RequestCounts;
 use super::takeover::{self, Inherited, SessionRecord};
 
@@ -86,8 +86,10 @@ pub(crate) struct Options {
     pub kernel: Vec<&'static str>,
     /// Process that starts the next daemon when this one dies, if there is one.
     pub keeper: Option<u32>,
-    /// State directory, if the kernel may read and write data files in it by itself.
-    pub passthrough: Option<PathBuf>,
+    /// State directory.
+    pub state_dir: PathBuf,
+    /// Permission of the kernel to read and write data files in it by itself.
+    pub passing: Passing,
 }
 
 /// Why a drive could not be mounted or unmounted.
@@ -147,8 +149,8 @@ impl Mount {
         let config = config(options)?;
         let kernel = Kernel::default();
         let (inherited, lent) = inherited.unzip();
-        let passthrough = Passthrough::new(options.passthrough.clone(), lent).map_err(failed)?;
-        let passthrough = Arc::new(passthrough);
+        let passthrough = Passthrough::new(&options.state_dir, options.passing, lent);
+        let passthrough = Arc::new(passthrough.map_err(failed)?);
         let adapter =
             Adapter::new(Arc::clone(&vfs), runtime, (kernel.clone(), Arc::clone(&passthrough)));
         let (record, requests) = (Arc::clone(&adapter.record), Arc::clone(&adapter.requests));

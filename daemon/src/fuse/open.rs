@@ -8,7 +8,7 @@ use fuser::{
     Request,
 };
 
-use crate::store::{Ino, Mapping};
+use crate::store::Ino;
 use crate::vfs::{EntryName, Error, FileOrigin, HandleId, IfExists, Stat, SyncMode, Vfs};
 
 use super::adapter::Adapter;
@@ -89,14 +89,10 @@ impl Adapter {
         flags: FopenFlags,
     ) -> impl Fn(Ino, HandleId, FileOrigin) -> Opening + Clone + use<> {
         let (vfs, passthrough) = (Arc::clone(&self.vfs), Arc::clone(&self.passthrough));
-        let mapping = match asked.acc_mode() {
-            OpenAccMode::O_RDWR => Mapping::Writable,
-            OpenAccMode::O_RDONLY | OpenAccMode::O_WRONLY => Mapping::ReadOnly,
-        };
-        move |ino, handle, found| Opening {
+        move |ino, handle, origin| Opening {
             vfs: Arc::clone(&vfs),
             passthrough: Arc::clone(&passthrough),
-            opened: Opened { ino, handle, mapping, found, asked, pid, flags },
+            opened: Opened { ino, handle, origin, asked, pid, flags },
         }
     }
 

@@ -10,20 +10,30 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::{BackingId, FopenFlags, OpenAccMode, OpenFlags, ReplyCreate, ReplyOpen};
 
 use super::backing_ids::{BackingIds, Slot};
-use crate::store::{Access, Content, Ino, Loan, Mapping, Others, Store};
+use crate::store::{self, Access, Content, Ino, Loan, Mapping, Others, Store};
 use crate::vfs::{Error, FileOrigin, HandleId, Vfs};
 
 /// Parts of the table, each with a lock of its own.
 const PARTS: u64 = 64;
 /// Name of the record in the state directory.
 const RECORD: &str = "backing";
+
+/// Permission of the kernel to read and write data files by itself, where the daemon has the privilege to let it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Passing {
+    /// The kernel does so where it can.
+    #[default]
+    Yes,
+    /// The kernel asks the daemon for each byte.
+    No,
+}
 
 /// A reply that can tell the kernel of a backing file.
 pub(super) trait Backing {
@@ -59,10 +69,8 @@ backing!(ReplyOpen, ReplyCreate);
 pub(super) struct Opened {
     pub(super) ino: Ino,
     pub(super) handle: HandleId,
-    /// Use that may outlive it.
-    pub(super) mapping: Mapping,
     /// A file that was made for this nobody can have opened before.
-    pub(super) found: FileOrigin,
+    pub(super) origin: FileOrigin,
     /// Flags that the program opened it with.
     pub(super) asked: OpenFlags,
     /// The thread that opened it.
@@ -80,6 +88,14 @@ impl Opened {
 
     fn reads_only(&self) -> bool {
         self.asked.acc_mode() == OpenAccMode::O_RDONLY
+    }
+
+    /// Use that may outlive it.
+    fn mapping(&self) -> Mapping {
+        match self.asked.acc_mode() {
+            OpenAccMode::O_RDWR => Mapping::Writable,
+            OpenAccMode::O_RDONLY | OpenAccMode::O_WRONLY => Mapping::ReadOnly,
+        }
     }
 }
 
@@ -122,6 +138,15 @@ struct Before {
     _content: Content,
 }
 
+impl Before {
+    /// `None` if there is no data file.
+    fn keep(store: &Arc<Store>, ino: Ino) -> Result<Option<Self>, store::Error> {
+        let content = store.open_content(ino, Access::Read)?;
+        let loan = content.lend(Others::Lent, Mapping::ReadOnly)?;
+        Ok(loan.map(|loan| Self { loan, _content: content }))
+    }
+}
+
 /// Backing files of a daemon before this one, by inode.
 #[derive(Debug)]
 pub(crate) struct LentBefore {
@@ -137,9 +162,15 @@ impl LentBefore {
     pub(crate) fn keep(state_dir: &Path, store: &Arc<Store>) -> io::Result<Self> {
         let (ids, found) = BackingIds::go_on(&state_dir.join(RECORD))?;
         let keep = |(ino, id, slot)| {
-            let content = store.open_content(ino, Access::Read).ok()?;
-            let loan = content.lend(Others::Lent, Mapping::ReadOnly).ok().flatten()?;
-            Some((ino, id, slot, Before { loan, _content: content }))
+            let before = match Before::keep(store, ino) {
+                Ok(before) => before?,
+                // Whoever opens it gets an error of the kernel's.
+                Err(error) => {
+                    tracing::warn!(%error, %ino, "a file that the kernel uses by itself is not kept whole");
+                    return None;
+                }
+            };
+            Some((ino, id, slot, before))
         };
         Ok(Self { files: found.into_iter().filter_map(keep).collect(), ids })
     }
@@ -190,28 +221,32 @@ impl Mode {
 #[derive(Debug)]
 pub(crate) struct Passthrough {
     parts: Vec<Mutex<HashMap<Ino, Mode>>>,
-    ids: Option<BackingIds>,
+    ids: BackingIds,
     readers: Mutex<Readers>,
     /// True if openings of a daemon before this one are not known here.
     is_successor: bool,
+    passing: Passing,
     is_on: AtomicBool,
 }
 
 impl Passthrough {
-    /// Passthrough of a session: of a new one if the state directory is named, or of one that a daemon before this one had.
+    /// Passthrough of a session: of a new one, whose record is begun anew, or of one that a daemon before this one had.
     ///
     /// # Errors
     /// Those of the system.
-    pub(super) fn new(state_dir: Option<PathBuf>, before: Option<LentBefore>) -> io::Result<Self> {
+    pub(super) fn new(
+        state_dir: &Path,
+        passing: Passing,
+        before: Option<LentBefore>,
+    ) -> io::Result<Self> {
         let is_successor = before.is_some();
-        let (ids, files) = match (before, state_dir) {
-            (Some(before), _) => (Some(before.ids), before.files),
-            (None, Some(dir)) => (Some(BackingIds::new(&dir.join(RECORD))?), Vec::new()),
-            (None, None) => (None, Vec::new()),
+        let (ids, files) = match before {
+            Some(before) => (before.ids, before.files),
+            None => (BackingIds::new(&state_dir.join(RECORD))?, Vec::new()),
         };
         let parts = (0..PARTS).map(|_| Mutex::default()).collect();
         let (readers, is_on) = (Mutex::default(), AtomicBool::new(false));
-        let table = Self { parts, ids, readers, is_successor, is_on };
+        let table = Self { parts, ids, readers, is_successor, passing, is_on };
         for (ino, id, slot, before) in files {
             let (backing, handles) = (BackingFile::Numbered(id), HashSet::new());
             let lent = Lent { backing, slot, handles, before: Some(before) };
@@ -222,7 +257,7 @@ impl Passthrough {
 
     /// Begins to use it, if it is wanted and the kernel agrees.
     pub(super) fn allow(&self, agree: impl FnOnce() -> bool) {
-        if self.ids.is_some() && agree() {
+        if self.passing == Passing::Yes && agree() {
             self.is_on.store(true, Ordering::Relaxed);
         }
     }
@@ -250,7 +285,8 @@ impl Passthrough {
         let mut part = self.part(opened.ino);
         let begun = match part.get_mut(&opened.ino) {
             Some(Mode::Lent(lent)) => {
-                vfs.lend(opened.handle, (Others::Lent, opened.mapping))?;
+                let lending = vfs.lend(opened.handle, (Others::Lent, opened.mapping()))?;
+                lending.ok_or(Error::Stale)?;
                 lent.handles.insert(opened.handle);
                 let asks = if opened.is_plain() {
                     FopenFlags::empty()
@@ -283,19 +319,18 @@ impl Passthrough {
         opened: &Opened,
         reply: &impl Backing,
     ) -> Result<Option<(Arc<BackingId>, Slot)>, Error> {
-        let Some(ids) = &self.ids else { return Ok(None) };
-        let is_unknown = self.is_successor && opened.found == FileOrigin::Existing;
+        let is_unknown = self.is_successor && opened.origin == FileOrigin::Existing;
         if !self.is_on() || is_unknown || !opened.is_plain() || self.may_copy_to(opened) {
             return Ok(None);
         }
-        let Some(file) = vfs.lend(opened.handle, (Others::None, opened.mapping))? else {
+        let Some(file) = vfs.lend(opened.handle, (Others::None, opened.mapping()))? else {
             return Ok(None);
         };
         let begun = reply.open_backing(&file).and_then(|id| {
             let number = id.into_raw();
             // SAFETY: the kernel has just given the number, and nobody else has it.
             let id = unsafe { reply.wrap_backing(number) };
-            Ok((Arc::new(id), ids.add(opened.ino, number)?))
+            Ok((Arc::new(id), self.ids.add(opened.ino, number)?))
         });
         match begun {
             Ok(begun) => Ok(Some(begun)),
@@ -345,9 +380,9 @@ impl Passthrough {
     }
 
     fn end(&self, mode: Option<Mode>) {
-        if let (Some(Mode::Lent(Lent { backing, slot, .. })), Some(ids)) = (mode, &self.ids) {
+        if let Some(Mode::Lent(Lent { backing, slot, .. })) = mode {
             // Once it is closed the kernel may give its number to another one.
-            ids.remove(slot);
+            self.ids.remove(slot);
             drop(backing);
         }
     }

@@ -21,7 +21,6 @@ use super::signals::Signals;
 use crate::cli::control::client as control_client;
 use crate::cli::control::handler::RequestHandler;
 use crate::cli::control::server::ControlSocket;
-use crate::cli::mounting::options::Passing;
 use crate::cli::mounting::plan::MountPlan;
 use crate::cli::mounting::unmount::{UnmountMode, unmount};
 use crate::cli::state::account::Account;
@@ -257,13 +256,13 @@ fn vfs_settings(plan: &MountPlan, session: vfs::SessionState) -> vfs::MountSetti
 }
 
 fn fuse_options(plan: &MountPlan, account: &Account, supervisor: &SupervisorLink) -> fuse::Options {
-    let wanted = plan.options.passthrough.unwrap_or_default() == Passing::Yes;
     fuse::Options {
         source: plan.options.source.clone().unwrap_or_else(|| account.server.clone()),
         audience: plan.options.audience.unwrap_or_default(),
         writable: plan.options.writable.unwrap_or_default(),
         kernel: plan.options.kernel.clone(),
         keeper: supervisor.exists().then(std::os::unix::process::parent_id),
-        passthrough: wanted.then(|| plan.state.path().to_owned()),
+        state_dir: plan.state.path().to_owned(),
+        passing: plan.options.passthrough.unwrap_or_default(),
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::mountpoint::Contents;
 use crate::cli::terminal::size;
-use crate::fuse::{Audience, Writable, kernel_option};
+use crate::fuse::{Audience, Passing, Writable, kernel_option};
 use crate::vfs::{Presentation, SyncMode};
 
 /// Reason to refuse an option.
@@ -86,16 +86,6 @@ pub(crate) struct MountOptions {
     pub remount: bool,
     /// Options that the kernel applies itself ([`kernel_option`]).
     pub kernel: Vec<&'static str>,
-}
-
-/// Permission of the kernel to read and write data files by itself, where the daemon has the privilege to let it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Passing {
-    /// The kernel does so where it can.
-    #[default]
-    Yes,
-    /// The kernel asks the daemon for each byte.
-    No,
 }
 
 /// Treatment of an option that nobody knows.
