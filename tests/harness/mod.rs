@@ -44,10 +44,13 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     binary
 }
 
-/// The last lines of a log, for the report of a test that failed.
+/// The last lines of a log, for the report of a test that failed, after what each panic before them says.
 fn tail(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(40)..].join("\n")
+    let (earlier, last) = lines.split_at(lines.len().saturating_sub(40));
+    let panics = (0..earlier.len()).filter(|at| earlier[*at].contains("panicked at"));
+    let said = panics.flat_map(|at| &earlier[at..earlier.len().min(at + 2)]);
+    said.chain(last).copied().collect::<Vec<_>>().join("\n")
 }

@@ -43,7 +43,7 @@ pub(super) struct ReadAhead {
 impl ReadAhead {
     /// Returns the range to fetch for a read of `wanted` that missed, in a content of `size` bytes.
     ///
-    /// The answer holds `wanted`, starts on a block and ends on one or at the end of the content.
+    /// The answer holds `wanted`, as far as it is in the content, starts on a block and ends on one or at the end of the content.
     pub(super) fn window(&mut self, wanted: &Range<u64>, size: u64) -> Range<u64> {
         if size <= WHOLE {
             return 0..size;
@@ -52,7 +52,7 @@ impl ReadAhead {
         let before = self.readers.iter().position(|reader| reader.goes_on_at(start));
         let before = before.map(|index| self.readers.remove(index));
         let window = before.map_or(BLOCK_SIZE, |reader| (reader.window * GROWTH).min(LARGEST));
-        let end = wanted.end.max(start + window).next_multiple_of(BLOCK_SIZE).min(size);
+        let end = wanted.end.max(start + window).next_multiple_of(BLOCK_SIZE).min(size).max(start);
         self.remember(Reader { next: end, window: end - start, sequential: before.is_some() });
         start..end
     }
@@ -89,7 +89,7 @@ impl Reader {
 
     /// The second half of its window.
     fn due(&self) -> Option<Range<u64>> {
-        self.sequential.then(|| self.next - self.window / 2..self.next)
+        self.sequential.then(|| self.next.saturating_sub(self.window / 2)..self.next)
     }
 }
 
@@ -176,6 +176,24 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_reader_of_a_content_that_grows_and_shrinks_asks_for_what_is_in_it(
+            reads in proptest::collection::vec((1..8 * WHOLE, 0..8 * WHOLE, any::<bool>()), 1..40),
+        ) {
+            let mut ahead = ReadAhead::default();
+            let mut at = 0;
+            for (size, place, goes_on) in reads {
+                let start = if goes_on { at } else { place };
+                let missed = ahead.window(&(start..start + 131_072), size);
+                let beyond = ahead.beyond(missed.end.saturating_sub(1), size);
+                for window in [missed].into_iter().chain(beyond) {
+                    prop_assert!(window.end <= size || window.is_empty());
+                    at = window.end;
+                }
+                prop_assert!(ahead.due(size).iter().all(|due| due.start <= due.end));
+            }
+        }
+
         #[test]
         fn a_window_holds_what_is_wanted_on_whole_blocks(
             size in 1..GIB, reads in proptest::collection::vec((any::<u64>(), 1..2_000_000u64), 1..30),
