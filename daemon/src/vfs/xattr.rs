@@ -16,6 +16,8 @@ use super::{Caller, Error, Vfs, acl, now};
 
 /// Capabilities of a program (capabilities(7)).
 pub(super) const CAPABILITY_XATTR: &[u8] = b"security.capability";
+/// Label of SELinux; a kernel that has it answers by itself.
+const LABEL: &[u8] = b"security.selinux";
 const OUR_PREFIX: &[u8] = b"user.miaofs.";
 const STATE: &[u8] = b"user.miaofs.state";
 const CONTROL: &[u8] = b"user.miaofs.control";
@@ -39,7 +41,8 @@ impl Vfs {
     /// The value of an attribute.
     ///
     /// # Errors
-    /// [`Error::NoXattr`]; [`Error::Unsupported`] for `system.*`.
+    /// [`Error::NoXattr`]; [`Error::Unsupported`] for `system.*`, and for a label that nobody has set: `ls -l` asks of each
+    /// file for one until it is told so.
     pub(crate) fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Vec<u8>, Error> {
         match name {
             STATE => Ok(self.engine.node_state(ino).to_string().into_bytes()),
@@ -48,6 +51,7 @@ impl Vfs {
             }
             acl::ACCESS => self.view(|view| acl::access_now(view, ino)?.ok_or(Error::NoXattr)),
             name if is_foreign(name) => Err(Error::Unsupported),
+            LABEL => self.view(|view| view.xattr(ino, name)?.ok_or(Error::Unsupported)),
             name => self.view(|view| view.xattr(ino, name)?.ok_or(Error::NoXattr)),
         }
     }
