@@ -22,6 +22,7 @@ mod passthrough;
 mod received;
 mod request_counts;
 mod takeover;
+mod threads;
 mod trace;
 mod translate;
 

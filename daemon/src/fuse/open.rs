@@ -100,7 +100,9 @@ impl Adapter {
     pub(super) fn close(&self, node: INodeNo, number: FileHandle) -> Result<(), Error> {
         let id = self.file(node, number);
         self.passthrough.leave(ino(node), id);
-        self.vfs.release(id)
+        let released = self.vfs.release(id);
+        self.passthrough.closed(id, released.as_ref().ok().copied());
+        released.map(drop)
     }
 
     /// Flags of a file that is made. What a program only writes does not go through pages of the kernel: that saves a copy, and
@@ -129,6 +131,7 @@ impl Opening {
             Ok(None) => Ok((None, self.opened.flags)),
             Err(error) => {
                 self.passthrough.leave(self.opened.ino, self.opened.handle);
+                self.passthrough.closed(self.opened.handle, None);
                 self.vfs.release(self.opened.handle)?;
                 Err(error)
             }

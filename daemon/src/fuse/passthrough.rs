@@ -6,7 +6,6 @@
 //! stands here counts at least the openings that the kernel has. Of openings with a daemon before this one only those by
 //! passthrough are known, from its record. So after a takeover only files that are made are passed through anew.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
@@ -17,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fuser::{BackingId, FopenFlags, OpenAccMode, OpenFlags, ReplyCreate, ReplyOpen};
 
 use super::backing_ids::{BackingIds, Slot};
+use super::threads::Threads;
 use crate::store::{self, Access, Content, Ino, Loan, Mapping, Others, Store};
 use crate::vfs::{Error, FileOrigin, HandleId, Vfs};
 
@@ -101,33 +101,6 @@ impl Opened {
 
 /// A file that the kernel is to use for one that was opened, and the flags for that.
 pub(super) type Lending = (Arc<BackingId>, FopenFlags);
-
-/// The threads that have files of the mount open to read.
-///
-/// One of these that makes a file is likely to copy between the two (copy_file_range(2)), which is to be by reference, without the
-/// bytes; but of what the kernel reads by itself none may be missing.
-#[derive(Debug, Default)]
-struct Readers {
-    threads: HashMap<HandleId, u32>,
-    openings: HashMap<u32, u32>,
-}
-
-impl Readers {
-    fn add(&mut self, opened: &Opened) {
-        self.threads.insert(opened.handle, opened.pid);
-        *self.openings.entry(opened.pid).or_default() += 1;
-    }
-
-    fn remove(&mut self, handle: HandleId) {
-        let Some(pid) = self.threads.remove(&handle) else { return };
-        if let Entry::Occupied(mut openings) = self.openings.entry(pid) {
-            *openings.get_mut() -= 1;
-            if *openings.get() == 0 {
-                openings.remove();
-            }
-        }
-    }
-}
 
 /// A backing file of a daemon before this one. The data file stays lent until the kernel forgets the inode: nobody knows who has
 /// it open.
@@ -222,7 +195,7 @@ impl Mode {
 pub(crate) struct Passthrough {
     parts: Vec<Mutex<HashMap<Ino, Mode>>>,
     ids: BackingIds,
-    readers: Mutex<Readers>,
+    threads: Mutex<Threads>,
     /// True if openings of a daemon before this one are not known here.
     is_successor: bool,
     passing: Passing,
@@ -245,8 +218,8 @@ impl Passthrough {
             None => (BackingIds::new(&state_dir.join(RECORD))?, Vec::new()),
         };
         let parts = (0..PARTS).map(|_| Mutex::default()).collect();
-        let (readers, is_on) = (Mutex::default(), AtomicBool::new(false));
-        let table = Self { parts, ids, readers, is_successor, passing, is_on };
+        let (threads, is_on) = (Mutex::default(), AtomicBool::new(false));
+        let table = Self { parts, ids, threads, is_successor, passing, is_on };
         for (ino, id, slot, before) in files {
             let (backing, handles) = (BackingFile::Numbered(id), HashSet::new());
             let lent = Lent { backing, slot, handles, before: Some(before) };
@@ -277,9 +250,7 @@ impl Passthrough {
         opened: &Opened,
         reply: &impl Backing,
     ) -> Result<Option<Lending>, Error> {
-        if opened.reads_only() && self.is_on() {
-            self.readers().add(opened);
-        }
+        self.note(opened);
         // Pages in the kernel's memory are those of before.
         let flags = opened.flags & FopenFlags::FOPEN_NOFLUSH;
         let mut part = self.part(opened.ino);
@@ -320,7 +291,7 @@ impl Passthrough {
         reply: &impl Backing,
     ) -> Result<Option<(Arc<BackingId>, Slot)>, Error> {
         let is_unknown = self.is_successor && opened.origin == FileOrigin::Existing;
-        if !self.is_on() || is_unknown || !opened.is_plain() || self.may_copy_to(opened) {
+        if !self.is_on() || is_unknown || !opened.is_plain() || self.had_better_ask(opened) {
             return Ok(None);
         }
         let Some(file) = vfs.lend(opened.handle, (Others::None, opened.mapping()))? else {
@@ -343,14 +314,36 @@ impl Passthrough {
         }
     }
 
-    /// True if a thread that opens a file to write may copy another one of the mount to it.
-    fn may_copy_to(&self, opened: &Opened) -> bool {
-        !opened.reads_only() && self.readers().openings.contains_key(&opened.pid)
+    fn note(&self, opened: &Opened) {
+        if !self.is_on() {
+            return;
+        }
+        match opened.origin {
+            _ if opened.reads_only() => self.threads().reads(opened.pid, opened.handle),
+            FileOrigin::Made => self.threads().makes(opened.pid, opened.handle),
+            FileOrigin::Existing => {}
+        }
     }
 
-    /// A file has been closed.
+    /// True if the kernel had better ask for each byte of a file: a thread that opens it to write may copy another one of the mount
+    /// to it, or write little past the kernel's pages, which costs fewer requests then.
+    fn had_better_ask(&self, opened: &Opened) -> bool {
+        if opened.reads_only() {
+            return false;
+        }
+        let is_made_past_pages = opened.origin == FileOrigin::Made
+            && opened.flags.contains(FopenFlags::FOPEN_DIRECT_IO);
+        let threads = self.threads();
+        threads.may_copy(opened.pid) || is_made_past_pages && threads.makes_small(opened.pid)
+    }
+
+    /// A file was closed that has so many bytes; `None` if that is not known.
+    pub(super) fn closed(&self, handle: HandleId, size: Option<u64>) {
+        self.threads().closed(handle, size);
+    }
+
+    /// The kernel has closed a file.
     pub(super) fn leave(&self, ino: Ino, handle: HandleId) {
-        self.readers().remove(handle);
         let mut part = self.part(ino);
         let Some(mode) = part.get_mut(&ino) else { return };
         mode.handles().remove(&handle);
@@ -387,8 +380,8 @@ impl Passthrough {
         }
     }
 
-    fn readers(&self) -> MutexGuard<'_, Readers> {
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn threads(&self) -> MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn part(&self, ino: Ino) -> MutexGuard<'_, HashMap<Ino, Mode>> {

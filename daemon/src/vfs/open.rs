@@ -124,14 +124,15 @@ impl Vfs {
         }
     }
 
-    /// Closes a file. The store tells the engine of what was written.
+    /// Closes a file, and answers how many bytes it has. The store tells the engine of what was written.
     ///
     /// # Errors
-    /// [`Error::BadHandle`].
-    pub(crate) fn release(&self, id: HandleId) -> Result<(), Error> {
+    /// [`Error::BadHandle`], and what the store cannot write down.
+    pub(crate) fn release(&self, id: HandleId) -> Result<u64, Error> {
         let ended = self.end_loan(id);
-        self.handles.remove(id).map(drop)?;
-        ended
+        let handle = self.handles.remove(id)?;
+        ended?;
+        Ok(handle.content.size())
     }
 
     /// Makes a file survive power loss, and has it pushed without delay.

@@ -83,6 +83,11 @@ impl Content {
         self.access
     }
 
+    /// Size of the file in bytes, as far as it is known: of one that is lent as it was when somebody looked last.
+    pub(crate) fn size(&self) -> u64 {
+        self.inode.attributes().size
+    }
+
     /// Reads at `offset`; short only at the end of the file.
     pub(crate) fn read_at(
         &self,

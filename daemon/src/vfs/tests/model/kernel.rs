@@ -205,7 +205,7 @@ impl<'a> Kernel<'a> {
 
     fn close(&mut self, number: usize) -> Done {
         let file = self.handles[number].take().ok_or(Errno::BADF)?;
-        self.vfs().release(file.id).map_err(errno)
+        self.vfs().release(file.id).map(drop).map_err(errno)
     }
 
     /// Does what may need bytes that are not here, which are fetched then.
