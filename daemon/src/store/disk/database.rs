@@ -1,9 +1,10 @@
 //! The connection to `state.db`: operations, transactions, and what its failures mean to the store.
 //!
-//! The store's own connection changes the database by operations. Many of them share a transaction, each with a savepoint of its
-//! own, so that one that fails leaves no trace, and with a record in the redo log, so that one that was acknowledged is not lost
-//! with the process. The transaction is committed when the log has become long, and whenever somebody must find all of it in the
-//! database: who makes it durable, or reads it on another connection.
+//! The store's own connection changes the database by operations. Many of them share a transaction, each with a record in the redo
+//! log, so that one that was acknowledged is not lost with the process. One that fails leaves no trace: if it has written anything,
+//! which few have by then, all since the last commit is undone and the others are done again from the log. (A savepoint for each
+//! would copy every page that it touches.) The transaction is committed when the log has become long, and whenever somebody must
+//! find all of it in the database: who makes it durable, or reads it on another connection.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -71,7 +72,6 @@ impl Database {
         if self.0.is_autocommit() {
             self.begin_shared()?;
         }
-        self.run("SAVEPOINT operation")?;
         redo.borrow_mut().begin();
         Ok(())
     }
@@ -83,17 +83,9 @@ impl Database {
             return Ok(());
         }
         let appended = redo.borrow_mut().append()?;
-        if let Err(error) = self.run("RELEASE operation") {
-            redo.borrow_mut().forget();
-            tracing::warn!(%error, "the database could not end an operation");
-            return self.undo_all().and_then(|()| match appended {
-                Appended::Logged => Ok(()),
-                Appended::TooLong => Err(error),
-            });
-        }
         match appended {
             Appended::TooLong => {
-                redo.borrow_mut().forget();
+                let _is_committed_now = redo.borrow_mut().forget();
                 self.commit_all()
             }
             Appended::Logged => {
@@ -116,15 +108,9 @@ impl Database {
         if !redo.borrow().is_in_operation() {
             return Ok(());
         }
-        redo.borrow_mut().forget();
-        if self.0.is_autocommit() {
-            // The error has undone all operations since the last commit.
-            return self.redo().map(drop);
-        }
-        match self.run("ROLLBACK TO operation").and_then(|()| self.run("RELEASE operation")) {
-            Ok(()) => Ok(()),
-            Err(_unable) => self.undo_all(),
-        }
+        let has_written = redo.borrow_mut().forget();
+        // Some errors undo all operations since the last commit by themselves.
+        if has_written || self.0.is_autocommit() { self.undo_all() } else { Ok(()) }
     }
 
     /// Has the database commit all operations.
@@ -175,7 +161,8 @@ impl Database {
         values: &[&dyn ToSql],
     ) -> Result<usize, Error> {
         self.begin()?;
-        let changed = self.0.prepare_cached(statement)?.execute(values)?;
+        let executed = self.0.prepare_cached(statement)?.execute(values);
+        let changed = executed.inspect_err(|_| self.note_failure())?;
         if changed > 0 {
             self.note(statement, values)?;
         }
@@ -190,7 +177,8 @@ impl Database {
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>, Error> {
         self.begin()?;
-        let answer = self.0.prepare_cached(statement)?.query_row(values, read).optional()?;
+        let answer = self.0.prepare_cached(statement)?.query_row(values, read).optional();
+        let answer = answer.inspect_err(|_| self.note_failure())?;
         if answer.is_some() {
             self.note(statement, values)?;
         }
@@ -210,6 +198,10 @@ impl Database {
             Some(redo) => Ok(redo.borrow_mut().note(statement, values)?),
             None => Ok(()),
         }
+    }
+
+    fn note_failure(&self) {
+        self.1.iter().for_each(|redo| redo.borrow_mut().note_failure());
     }
 
     /// Goes back to what is logged.

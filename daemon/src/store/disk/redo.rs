@@ -61,6 +61,8 @@ pub(super) struct RedoLog {
     record: Option<Vec<u8>>,
     /// The operation in progress did more than a record holds.
     is_too_long: bool,
+    /// A statement of it has failed, and may have done something all the same.
+    has_failed: bool,
     texts: Texts,
     /// Somebody knows that there is something to commit.
     is_announced: bool,
@@ -128,6 +130,7 @@ impl RedoLog {
             committed,
             record: None,
             is_too_long: false,
+            has_failed: false,
             texts: Texts::default(),
             is_announced: false,
             was_lost,
@@ -185,12 +188,19 @@ impl RedoLog {
     pub(super) fn begin(&mut self) {
         self.record = Some(vec![0; HEADER]);
         self.is_too_long = false;
+        self.has_failed = false;
     }
 
-    /// The operation in progress has come to nothing.
-    pub(super) fn forget(&mut self) {
-        self.record = None;
+    /// The operation in progress has come to nothing. True if it may have written something that is to be undone.
+    pub(super) fn forget(&mut self) -> bool {
         self.texts.forget_new();
+        let has_written = self.record.take().is_some_and(|record| record.len() > HEADER);
+        has_written || self.is_too_long || self.has_failed
+    }
+
+    /// A statement of the operation in progress has failed.
+    pub(super) fn note_failure(&mut self) {
+        self.has_failed = true;
     }
 
     /// The operation in progress has done this.
