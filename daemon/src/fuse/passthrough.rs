@@ -331,8 +331,8 @@ impl Passthrough {
         if opened.reads_only() {
             return false;
         }
-        let is_made_past_pages = opened.origin == FileOrigin::Made
-            && opened.flags.contains(FopenFlags::FOPEN_DIRECT_IO);
+        let is_made_past_pages =
+            opened.origin == FileOrigin::Made && opened.flags.contains(FopenFlags::FOPEN_DIRECT_IO);
         let threads = self.threads();
         threads.may_copy(opened.pid) || is_made_past_pages && threads.makes_small(opened.pid)
     }
