@@ -38,7 +38,7 @@ impl Scene {
     }
 
     fn started(&self, program: &str, arguments: &[&str]) -> Child {
-        let mut command = Command::new(program);
+        let mut command = interruptible(program);
         command.args(arguments).current_dir(self.two.path(""));
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -46,9 +46,24 @@ impl Scene {
     /// Starts a program in the mount that will wait, and answers when it does.
     fn waiting(&self, program: &str, arguments: &[&str]) -> Child {
         let child = self.started(program, arguments);
-        wait_until(&format!("{program} waits"), seconds(20), || waits_for_fuse(&child));
+        wait_until(&format!("{program} waits"), seconds(20), || {
+            runs(&child, program) && waits_for_fuse(&child)
+        });
         child
     }
+}
+
+/// A program that Ctrl-C ends: a shell has what it starts in the background, these tests maybe, ignore it.
+fn interruptible(program: &str) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", program]);
+    command
+}
+
+/// True once a child has become a program: what it was before may ignore signals.
+fn runs(child: &Child, program: &str) -> bool {
+    let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap_or_default();
+    name.trim_end() == program
 }
 
 /// True while a program waits for an answer of the daemon.
@@ -169,13 +184,15 @@ fn who_waits_for_the_names_of_a_fresh_device_is_ended_by_a_signal() {
     proxy.hold();
     fresh.mount();
     let list = |path: &Path| {
-        let mut command = Command::new("ls");
+        let mut command = interruptible("ls");
         command.arg(path).stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     };
     for sent in [Signal::INT, Signal::KILL] {
         let mut child = list(&fresh.path(""));
-        wait_until("it waits for the mount", seconds(20), || waits_for_fuse(&child));
+        wait_until("it waits for the mount", seconds(20), || {
+            runs(&child, "ls") && waits_for_fuse(&child)
+        });
         signal(&child, sent);
         assert_eq!(end(&mut child).signal(), Some(sent.as_raw()));
     }
