@@ -20,8 +20,13 @@ class Ranges:
     name = "ranges"
 
     def __init__(self, drive):
+        self.drive = drive
         self.address = urllib.parse.urlsplit(drive.url).netloc
-        self.headers = {"authorization": f"Bearer {drive.token()}"}
+        self.headers = {}
+
+    def sign_in(self):
+        """Gets a token, which is good for some minutes only."""
+        self.headers = {"authorization": f"Bearer {self.drive.token()}"}
 
     def read(self, path, size):
         """Gets all bytes of the file at a path of the drive."""
