@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use crate::fixture::{MIB, Pair, Single};
+use crate::fixture::{MIB, Pair, Single, passes};
 use crate::harness::device::Device;
 use crate::harness::random::Seed;
 use crate::harness::wait::{seconds, wait_until};
@@ -18,11 +18,6 @@ use crate::programs::other::Other;
 const CROWD: usize = 50;
 /// Time between two lines of a log.
 const LOG_PACE: Duration = Duration::from_millis(5);
-
-/// True where the kernel lets this user pass files through; elsewhere the tests show that all works without.
-fn passes(device: &Device) -> bool {
-    device.status()["passthrough"] == true
-}
 
 /// Requests of a kind so far.
 fn count(device: &Device, kind: &str) -> u64 {

@@ -195,7 +195,10 @@ impl Database {
 
     fn note(&self, statement: &'static str, values: &[&dyn ToSql]) -> Result<(), Error> {
         match &self.1 {
-            Some(redo) => Ok(redo.borrow_mut().note(statement, values)?),
+            Some(redo) => {
+                let noted = redo.borrow_mut().note(statement, values);
+                Ok(noted.inspect_err(|_| self.note_failure())?)
+            }
             None => Ok(()),
         }
     }
