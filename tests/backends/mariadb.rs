@@ -173,3 +173,40 @@ fn whoever_commits_sees_it_at_once_on_every_process_however_late_the_replica_is(
         reads(&here, "served") > served
     });
 }
+
+/// Requests that clients of a server that has just started give up, each after a moment: most often before the answer.
+fn give_up_requests(user: &Api, seed: Seed, round: u32) {
+    let list = format!("GET /fs/list/{}", NodeId::ROOT);
+    let requests = [&*list, "GET /fs/changes?since=0", "GET /user/info"];
+    let headers = format!("host: drive\r\nauthorization: Bearer {}\r\n", user.token());
+    thread::scope(|scope| {
+        for client in 0..8 {
+            let headers = &headers;
+            scope.spawn(move || {
+                for request in requests {
+                    let label = format!("{round} {client} {request}");
+                    let pause = Duration::from_micros(seed.below(&label, 4000));
+                    let request = format!("{request} HTTP/1.1\r\n{headers}\r\n");
+                    user.raw_abandoned(request.as_bytes(), pause);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs scripts/services up"]
+fn clients_that_go_away_amid_a_request_take_no_connection_with_them() {
+    let (directory, database) = (scratch(), Database::new());
+    let mut server = database.serve(&directory.path().join("data"), &[]);
+    let (user, seed) = (server.sign_up("ada"), Seed::of_this_run());
+    for round in 0..30 {
+        give_up_requests(&user, seed, round);
+        let began = Instant::now();
+        server.stop();
+        let lasted = began.elapsed();
+        assert!(lasted < seconds(8), "round {round}: connections were waited for: {lasted:?}");
+        // A process that has just started prepares each statement for the first time.
+        server.restart();
+    }
+}

@@ -134,6 +134,12 @@ impl Api {
         read_all(stream)
     }
 
+    /// Sends bytes as they are and closes the connection after a pause, whatever came until then.
+    pub(crate) fn raw_abandoned(&self, request: &[u8], pause: std::time::Duration) {
+        let _stream = self.connect_and_send(request);
+        std::thread::sleep(pause);
+    }
+
     fn connect_and_send(&self, request: &[u8]) -> TcpStream {
         let address = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).expect("the server listens");

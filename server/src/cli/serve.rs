@@ -1,6 +1,7 @@
 //! `serve`: answers requests and moves blobs until told to stop.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -15,6 +16,9 @@ use crate::backend::blobs;
 use crate::config::{Drain, Flags, ServingConfig, ServingFlags};
 use crate::http;
 use crate::service::Services;
+
+/// Time for ending the connections to backends, which do not depend on that: a process that was told to end, ends.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Flags of `serve`.
 #[derive(Debug, clap::Args)]
@@ -71,7 +75,9 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     if tokio::time::timeout(drain.limit, workers.wait()).await.is_err() {
         tracing::warn!("workers did not end in time");
     }
-    services.close().await;
+    if tokio::time::timeout(CLOSE_TIMEOUT, services.close()).await.is_err() {
+        tracing::warn!("connections to backends did not end in time");
+    }
     served
 }
 

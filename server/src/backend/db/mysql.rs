@@ -26,6 +26,8 @@ const READERS: u32 = 16;
 const PRIMARY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time a request waits for the replica before it asks the primary.
 const REPLICA_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time in which a connection that is given back has answered what it was asked last.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 128;
 /// Seconds for which a program waits while another one migrates.
@@ -100,6 +102,15 @@ fn pool(connections: u32, session: &'static str) -> MySqlPoolOptions {
         .after_connect(move |connection, _| {
             Box::pin(async move { sqlx::raw_sql(session).execute(connection).await.map(drop) })
         })
+        .after_release(|connection, _| Box::pin(is_usable(connection)))
+}
+
+/// False for a connection on which a statement was given up, by a client that went away amid its request, if it was just
+/// being prepared: sqlx then waits for the result of what was never sent, and the connection would be taken for ever.
+async fn is_usable(connection: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(RELEASE_TIMEOUT, connection.ping())
+        .await
+        .map_or(Ok(false), |answered| answered.map(|()| true))
 }
 
 /// The URL is shown to nobody: it has the password.
