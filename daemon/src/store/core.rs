@@ -33,6 +33,9 @@ use super::untold::Untold;
 /// Closed inodes that may wait for a transaction to write their size and times.
 const WAITING_MAX: usize = 256;
 
+/// Data files whose removal is noted at once, while others wait for the tree.
+const UNLINKS: usize = 1000;
+
 /// Limits of the space that the store takes on its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StoreOptions {
@@ -157,28 +160,30 @@ impl Store {
     /// Makes the tree (names, attributes, what is dirty) survive power loss, not the bytes of files.
     pub(crate) fn sync_tree(&self) -> Result<Durable, Error> {
         let _unlinking = self.unlinking.read().unwrap_or_else(PoisonError::into_inner);
-        let pending_unlinks = {
+        let mut gone = {
             let mut tree = self.tree();
             tree.transact(|tree| tree.reap_released().and_then(|()| tree.flush_all_attributes()))?;
             tree.db.commit_all()?;
             std::mem::take(&mut tree.pending_unlinks)
         };
-        if let Err(error) = self.journal.sync() {
-            self.tree().pending_unlinks.extend(pending_unlinks);
-            return Err(error);
+        let mut unlinked = self.journal.sync();
+        // Very many may have been removed, and nobody waits for the tree until all their rows are gone.
+        while unlinked.is_ok() && !gone.is_empty() {
+            let some = gone.split_off(gone.len().saturating_sub(UNLINKS));
+            unlinked = self.unlink(&some).inspect_err(|_| gone.extend(some));
         }
-        if !pending_unlinks.is_empty() {
-            for ino in &pending_unlinks {
-                self.data.remove(*ino)?;
-            }
-            self.tree().transact(|tree| {
-                tree.begin()?;
-                pending_unlinks
-                    .iter()
-                    .try_for_each(|ino| pending_rows::remove_pending_unlink(&tree.db, *ino))
-            })?;
-        }
-        Ok(Durable(()))
+        self.tree().pending_unlinks.extend(gone);
+        unlinked.map(|()| Durable(()))
+    }
+
+    /// Unlinks data files whose nodes' end survives power loss.
+    fn unlink(&self, gone: &[Ino]) -> Result<(), Error> {
+        gone.iter().try_for_each(|ino| self.data.remove(*ino))?;
+        self.tree().transact(|tree| {
+            tree.begin()?;
+            gone.iter().try_for_each(|ino| pending_rows::remove_pending_unlink(&tree.db, *ino))
+        })?;
+        Ok(())
     }
 
     /// Returns when the data files are gone that others are about to unlink.

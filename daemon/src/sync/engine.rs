@@ -24,6 +24,8 @@ use crate::store::{self, ChunkPosition, Content, Ino, Invalidation, Store};
 
 /// Time between questions for the account's quota.
 const ACCOUNT_INTERVAL: Duration = Duration::from_secs(30);
+/// Nodes that cannot be sent which the status names.
+const ERRORS_SHOWN: usize = 1000;
 
 /// Handle on the running engine. Clones are the same one.
 #[derive(Clone)]
@@ -211,12 +213,12 @@ impl Engine {
         })
     }
 
-    /// Paths of what stays local, and what else is wrong.
+    /// Paths of what stays local, and what else is wrong: of very much, the first.
     fn errors(&self, store: &Store) -> Result<(Vec<String>, Vec<NodeError>), store::Error> {
         let failed = self.core.metrics.errors();
         store.view(|view| {
             let (mut stays_local, mut errors) = (Vec::new(), Vec::new());
-            for (ino, error) in failed {
+            for (ino, error) in failed.into_iter().take(ERRORS_SHOWN) {
                 let path = path_of(view, ino)?;
                 match *error {
                     SyncError::TooLarge { .. } => stays_local.push(path),

@@ -37,11 +37,11 @@ pub(crate) struct Status {
     pub rate_bytes_per_s: u64,
     /// Seconds until all is sent, if it goes on like this.
     pub eta_s: Option<u64>,
-    /// Nodes that cannot be sent, by path.
+    /// Nodes that cannot be sent, by path; of very many, some.
     pub errors: Vec<NodeError>,
     /// Names of the copies that conflicts made since the start, the latest last.
     pub conflicts: Vec<String>,
-    /// Paths of files that the server does not take.
+    /// Paths of files that the server does not take; of very many, some.
     pub stays_local: Vec<String>,
     /// Deletions that wait for `miaofs sync --allow-deletions`.
     pub held_deletions: u64,

@@ -1,5 +1,7 @@
 //! Dirty nodes, for the engine that makes the server agree, and the beginning of a push.
 
+use std::collections::HashSet;
+
 use miaofs::protocol::files::{Entry, Kind, NodeState};
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::{Bytes, Name};
@@ -10,6 +12,9 @@ use crate::store::disk::{base_rows, entry_rows, inode_queries};
 use crate::store::error::Error;
 use crate::store::node::Ino;
 use crate::store::tree::transaction::Tree;
+
+/// Numbers of dirty nodes that are read at once, while others wait for the tree.
+const INOS: usize = 10_000;
 
 /// A node that the server does not have as it is here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +70,19 @@ impl Store {
             let nodes = inos.into_iter().map(|ino| tree.dirty_node(ino));
             nodes.filter_map(Result::transpose).collect()
         })
+    }
+
+    /// All dirty nodes.
+    pub(crate) fn dirty_inos(&self) -> Result<HashSet<Ino>, Error> {
+        self.take_in_unseen()?;
+        let mut inos = HashSet::new();
+        let mut after = Ino(0);
+        loop {
+            let page = inode_queries::dirty_after(&self.tree().db, after, INOS)?;
+            let Some(last) = page.last() else { return Ok(inos) };
+            after = *last;
+            inos.extend(page);
+        }
     }
 
     /// Nodes by rising number, beginning after `after`.

@@ -72,6 +72,11 @@ impl Flush {
         self.answer.is_closed()
     }
 
+    /// All is on the server.
+    pub(super) fn succeed(self) {
+        let _gone = self.answer.send(Ok(()));
+    }
+
     /// The server has the node as it was in `round`.
     pub(super) fn acknowledged(&mut self, ino: Ino, round: u64) {
         if round >= self.since {

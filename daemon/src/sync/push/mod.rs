@@ -9,6 +9,7 @@ mod flush;
 mod plan;
 mod pusher;
 mod request;
+mod rotation;
 mod window;
 
 pub(crate) use flush::{FlushError, Refusal, Scope};

@@ -28,6 +28,8 @@ use crate::sync::upload::{Job, UploadOutcome};
 
 /// Dirty nodes that are looked at together.
 pub(super) const WINDOW: usize = 10_000;
+/// Nodes whose contents are on their way at the most: of each, something is kept in memory.
+const UPLOADING_MAX: usize = 2 * WINDOW;
 /// Bytes of small contents that travel together at the most.
 pub(super) const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 /// Small contents that travel together at the most.
@@ -92,8 +94,12 @@ pub(super) struct Round {
     pub(super) commits: Vec<Vec<usize>>,
     /// Time of the next look though nothing happens.
     pub(super) next: Option<Instant>,
-    /// Deletions that wait for a person's word.
+    /// Deletions in the whole store that wait for a person's word.
     pub(super) held_deletions: u64,
+    /// Those of this window.
+    pub(super) held: Vec<Ino>,
+    /// Nodes of this window whose contents are on their way, those of `jobs` among them.
+    pub(super) uploading: usize,
 }
 
 /// Failure of a node, and the latest round that ran into it.
@@ -143,6 +149,8 @@ pub(super) struct Planner {
     trackers: HashMap<Ino, NodeTracker>,
     urgent: HashSet<Ino>,
     guard: DeletionGuard,
+    /// Uploads that this round may still begin.
+    room: usize,
     /// Deleted nodes at whose places others were made, at the last look.
     replaced: HashSet<NodeId>,
     rounds: u64,
@@ -164,6 +172,7 @@ impl Planner {
             trackers: HashMap::new(),
             urgent: HashSet::new(),
             guard: DeletionGuard::new(deletions_limit),
+            room: 0,
             replaced: HashSet::new(),
             rounds: 0,
         }
@@ -176,6 +185,7 @@ impl Planner {
         let deletions = input.deletions.saturating_sub(self.replaced.len() as u64);
         let may_delete = self.guard.may_delete(deletions, input.drive_nodes, input.now);
         self.forget_absent(nodes, input.coverage);
+        self.room = UPLOADING_MAX.saturating_sub(self.uploading());
         let mut round = Round { number: self.rounds, ..Round::default() };
         let mut ready = vec![false; nodes.len()];
         let mut uploads = Vec::new();
@@ -185,12 +195,14 @@ impl Planner {
                 Action::Commit => ready[index] = true,
                 Action::Upload => uploads.push((node.ino, node.size)),
                 Action::Wait(until) => round.next = earlier(round.next, until),
-                Action::HoldDeletion => round.held_deletions += 1,
+                Action::HoldDeletion => round.held.push(node.ino),
             }
         }
-        if round.held_deletions > 0 {
+        if !round.held.is_empty() {
             round.held_deletions = deletions;
         }
+        let in_window = nodes.iter().filter(|node| self.is_uploading(node.ino));
+        round.uploading = in_window.count();
         round.jobs = jobs(&uploads);
         round.commits = commit_order::commits(nodes, &ready);
         round
@@ -273,9 +285,14 @@ impl Planner {
         }
     }
 
-    /// True while the content of any node is on its way.
-    pub(super) fn is_uploading(&self) -> bool {
-        self.trackers.values().any(|tracker| matches!(tracker.work, Work::Uploading))
+    /// Number of the nodes whose contents are on their way, in this window or in another.
+    pub(super) fn uploading(&self) -> usize {
+        let uploading = |tracker: &&NodeTracker| matches!(tracker.work, Work::Uploading);
+        self.trackers.values().filter(uploading).count()
+    }
+
+    fn is_uploading(&self, ino: Ino) -> bool {
+        self.trackers.get(&ino).is_some_and(|tracker| matches!(tracker.work, Work::Uploading))
     }
 
     /// Failures of nodes.
@@ -311,7 +328,6 @@ impl Planner {
             Work::BackingOff { .. } | Work::Busy { .. } | Work::Idle => tracker.work = Work::Idle,
         }
         if node.state.is_none() && !may_delete {
-            tracker.failure = Some(Failure { error: Arc::new(SyncError::DeletionsHeld), round });
             return Action::HoldDeletion;
         }
         let due = tracker.due(node);
@@ -330,6 +346,11 @@ impl Planner {
             tracker.failure = Some(Failure { error, round });
             return Action::Wait(None);
         }
+        if self.room == 0 && !tracker.urgent {
+            // One that ends has the plan look again.
+            return Action::Wait(None);
+        }
+        self.room = self.room.saturating_sub(1);
         tracker.work = Work::Uploading;
         tracker.urgent = false;
         Action::Upload

@@ -5,7 +5,7 @@
 //! until it is answered, so its revisions are recognised; those of a daemon that was killed are
 //! recognised by the feed, which therefore comes first.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -16,8 +16,9 @@ use miaofs::protocol::ids::{NodeId, Revision};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::flush::{Flush, FlushError, Refusal};
-use super::plan::{PlanInput, Planner, Round, Urgency, WindowCoverage};
+use super::plan::{PlanInput, Planner, Urgency, WindowCoverage};
 use super::request::PushRequest;
+use super::rotation::{Pass, Rotation};
 use super::window::{Window, dirty_in};
 use crate::store::{self, DirtyNode, Ino, Pushed, Store};
 use crate::sync::core::Core;
@@ -34,6 +35,8 @@ const GAP: Duration = Duration::from_millis(20);
 const GAP_MAX: Duration = Duration::from_millis(600);
 /// Pause before the next window when there was nothing to do in this one.
 const NEXT_WINDOW: Duration = Duration::from_millis(500);
+/// Errors of nodes that are told: where everything fails, there may be one for each.
+const ERRORS_TOLD: usize = 10_000;
 /// With more deletions than this waiting, the size of the drive must be fresh.
 const DELETIONS_FEW: u64 = 100;
 
@@ -53,8 +56,7 @@ struct Pusher {
     requests: UnboundedSender<PushRequest>,
     planner: Planner,
     flushes: Vec<Flush>,
-    /// Node after which the next window begins, when not all fits into one.
-    after: Ino,
+    rotation: Rotation,
     rounds: u64,
     /// Time that it took to read the last window.
     reading: Duration,
@@ -73,7 +75,7 @@ pub(crate) async fn run(
         requests: sender,
         planner: Planner::new(core.settings.deletions_limit),
         flushes: Vec::new(),
-        after: Ino(0),
+        rotation: Rotation::new(),
         rounds: 0,
         reading: Duration::ZERO,
     };
@@ -195,8 +197,12 @@ impl Pusher {
             self.commit(nodes).await?;
         }
         self.report();
-        self.complete_waiters(&window, &round).await?;
-        let now = Instant::now();
+        let (uploading, now) = (self.planner.uploading(), Instant::now());
+        let place = (window.coverage, window.end());
+        if let Some(pass) = self.rotation.looked(place, &round, uploading, now) {
+            self.complete_waiters(&window, &pass).await?;
+        }
+        self.flushes.extract_if(.., |flush| flush.waiting.is_empty()).for_each(Flush::succeed);
         Ok(match window.coverage {
             _ if busy => Some(now),
             WindowCoverage::Part => Some(now + NEXT_WINDOW),
@@ -217,10 +223,9 @@ impl Pusher {
     }
 
     async fn window(&mut self) -> Result<Window, store::Error> {
-        let (after, started) = (self.after, Instant::now());
+        let (after, started) = (self.rotation.after(), Instant::now());
         let window = self.core.with_store(move |store| Window::read(store, after)).await?;
         self.reading = started.elapsed();
-        self.after = window.end();
         Ok(window)
     }
 
@@ -323,58 +328,50 @@ impl Pusher {
     }
 
     fn report(&self) {
-        let failures = self.planner.failures();
+        let failures = self.planner.failures().take(ERRORS_TOLD);
         let errors: BTreeMap<Ino, Arc<SyncError>> =
             failures.map(|(ino, failure)| (ino, Arc::clone(&failure.error))).collect();
         self.core.metrics.set_errors(errors);
     }
 
-    /// Answers those who wait and for whom nothing more will happen.
-    async fn complete_waiters(
-        &mut self,
-        window: &Window,
-        round: &Round,
-    ) -> Result<(), store::Error> {
-        if self.flushes.is_empty() {
+    /// Answers those who wait and for whom nothing more will happen, as a pass has shown.
+    async fn complete_waiters(&mut self, window: &Window, pass: &Pass) -> Result<(), store::Error> {
+        let is_all = window.coverage == WindowCoverage::All;
+        if self.flushes.is_empty() || !(is_all || pass.is_idle) {
             return Ok(());
         }
-        let idle = round.jobs.is_empty()
-            && round.commits.is_empty()
-            && window.coverage == WindowCoverage::All
-            && !self.planner.is_uploading();
-        let dirty: HashSet<Ino> = window.nodes.iter().map(|node| node.ino).collect();
-        let mut waiting = Vec::new();
+        let dirty = match is_all {
+            true => window.nodes.iter().map(|node| node.ino).collect(),
+            false => self.core.with_store(|store| store.dirty_inos()).await?,
+        };
         for mut flush in std::mem::take(&mut self.flushes) {
-            if window.coverage == WindowCoverage::All && round.number >= flush.since {
+            if pass.first_round >= flush.since {
                 flush.waiting.retain(|ino| dirty.contains(ino));
             }
-            if flush.waiting.is_empty() {
-                let _gone = flush.answer.send(Ok(()));
-                continue;
-            }
-            let refused = self.refused(&flush, idle);
+            let refused = if pass.is_idle { self.refused(&flush, pass) } else { Vec::new() };
             if refused.is_empty() {
-                waiting.push(flush);
+                self.flushes.push(flush);
             } else {
                 let refused = self.with_paths(refused).await?;
                 let _gone = flush.answer.send(Err(FlushError::Refused(refused)));
             }
         }
-        self.flushes = waiting;
         Ok(())
     }
 
-    /// Errors of the nodes that are waited for, once all others are through and it was tried since
-    /// the call; else nothing.
-    fn refused(&self, flush: &Flush, idle: bool) -> Vec<(Ino, Arc<SyncError>)> {
-        if !idle {
-            return Vec::new();
-        }
-        self.planner
+    /// Errors of the nodes that are waited for, once all others are through, if it was tried since the call. Of held
+    /// deletions one speaks for all.
+    fn refused(&self, flush: &Flush, pass: &Pass) -> Vec<(Ino, Arc<SyncError>)> {
+        let is_waited_for = |ino: &Ino| flush.waiting.contains(ino);
+        let held = pass.held.iter().copied().filter(|_| pass.first_round >= flush.since);
+        let held = held.filter(is_waited_for).take(1);
+        let failed = self
+            .planner
             .failures()
-            .filter(|(ino, failure)| flush.waiting.contains(ino) && failure.round >= flush.since)
-            .map(|(ino, failure)| (ino, Arc::clone(&failure.error)))
-            .collect()
+            .filter(|(ino, failure)| failure.round >= flush.since && is_waited_for(ino));
+        let failed = failed.map(|(ino, failure)| (ino, Arc::clone(&failure.error)));
+        let held = held.map(|ino| (ino, Arc::new(SyncError::DeletionsHeld)));
+        held.chain(failed.take(ERRORS_TOLD)).collect()
     }
 
     async fn with_paths(

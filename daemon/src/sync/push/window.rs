@@ -43,6 +43,9 @@ impl Window {
 pub(super) fn dirty_in(store: &Store, scope: Scope) -> Result<HashSet<Ino>, Error> {
     let mut dirty = HashSet::new();
     let mut after = Ino(0);
+    if scope == Scope::All {
+        return store.dirty_inos();
+    }
     loop {
         let nodes = store.dirty_nodes(after, PAGE)?;
         let Some(last) = nodes.last() else { return Ok(dirty) };
