@@ -89,9 +89,10 @@ pub(crate) use invalidation::Invalidation;
 pub(crate) use lock_waits::LockWaitCounts;
 pub(crate) use node::{Access, Attributes, Child, Ino, NewNode, Node};
 pub(crate) use tree::change::Change;
+pub(crate) use tree::changed::ChangedNodes;
 pub(crate) use tree::requests::working_for;
 pub(crate) use tree::view::View;
 pub(crate) use upkeep::rebuild::DamageFound;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

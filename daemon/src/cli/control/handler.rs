@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, getppid};
 
@@ -21,6 +21,8 @@ use crate::vfs::SessionState;
 
 /// Time between two reports of progress to a command that waits.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(200);
+/// Times of a status that fit between two at the least.
+const PROGRESS_SHARE: u32 = 20;
 /// Exit code of a daemon that hands over.
 pub(crate) const HANDED_OVER: i32 = 64;
 /// Refused nodes that a message names.
@@ -114,9 +116,14 @@ impl RequestHandler {
 
     async fn flush(&self, scope: Scope, answers: &Answers) -> Response {
         let progress = async {
+            let mut pause = PROGRESS_PERIOD;
             loop {
-                tokio::time::sleep(PROGRESS_PERIOD).await;
-                if let Ok(status) = self.engine_status().await {
+                tokio::time::sleep(pause).await;
+                let asked = Instant::now();
+                let status = self.engine_status().await;
+                // Where very much waits, counting it takes a while.
+                pause = PROGRESS_PERIOD.max(asked.elapsed() * PROGRESS_SHARE);
+                if let Ok(status) = status {
                     // A command that reads slowly misses a step of its bar, nothing else.
                     let _ = answers.try_send(Response::Progress(Box::new(status)));
                 }

@@ -49,15 +49,28 @@ pub(crate) fn dirty_after(db: &Database, after: Ino, limit: usize) -> Result<Vec
     inos(db, statement, params![after.0 as i64, limit as i64])
 }
 
-/// Number of dirty nodes, and bytes of their contents as of their rows that the server does not have.
-pub(crate) fn count_dirty(db: &Database) -> Result<(u64, u64), Error> {
-    Ok(db
-        .0
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(CASE WHEN content_dirty = 1 AND links > 0 THEN size \
-             ELSE 0 END), 0) FROM nodes WHERE dirty = 1",
-        )?
-        .query_row([], |row| Ok((number(row, 0)?, number(row, 1)?)))?)
+/// Dirty nodes of one stretch of numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DirtyCount {
+    /// Number of them.
+    pub(crate) nodes: u64,
+    /// Bytes of their contents, as of their rows, that the server does not have.
+    pub(crate) bytes: u64,
+    /// The last of them; none when there are none.
+    pub(crate) last: Option<Ino>,
+}
+
+/// Counts up to `limit` dirty nodes by rising number, beginning after `after`.
+pub(crate) fn count_dirty(db: &Database, after: Ino, limit: usize) -> Result<DirtyCount, Error> {
+    let mut statement = db.0.prepare_cached(
+        "SELECT count(*), coalesce(sum(bytes), 0), coalesce(max(ino), 0) FROM (SELECT ino, \
+         CASE WHEN content_dirty = 1 AND links > 0 THEN size ELSE 0 END AS bytes FROM nodes \
+         WHERE dirty = 1 AND ino > ?1 ORDER BY ino LIMIT ?2)",
+    )?;
+    Ok(statement.query_row(params![after.0 as i64, limit as i64], |row| {
+        let last = Some(ino(row, 2)?).filter(|last| *last != Ino(0));
+        Ok(DirtyCount { nodes: number(row, 0)?, bytes: number(row, 1)?, last })
+    })?)
 }
 
 /// Number of deletions that the server is to be told of.

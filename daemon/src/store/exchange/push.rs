@@ -11,9 +11,10 @@ use crate::store::disk::record::Record;
 use crate::store::disk::{base_rows, entry_rows, inode_queries};
 use crate::store::error::Error;
 use crate::store::node::Ino;
+use crate::store::tree::changed::ChangedNodes;
 use crate::store::tree::transaction::Tree;
 
-/// Numbers of dirty nodes that are read at once, while others wait for the tree.
+/// Dirty nodes that are counted or listed at once, while others wait for the tree.
 const INOS: usize = 10_000;
 
 /// A node that the server does not have as it is here.
@@ -72,6 +73,33 @@ impl Store {
         })
     }
 
+    /// Nodes whose rows, entries or bases may be others than when this was asked for last.
+    pub(crate) fn changed_nodes(&self) -> Result<ChangedNodes, Error> {
+        self.take_in_unseen()?;
+        Ok(self.tree().changed.take())
+    }
+
+    /// Those of some nodes that are dirty.
+    pub(crate) fn dirty_among(&self, inos: &[Ino]) -> Result<Vec<DirtyNode>, Error> {
+        self.tree().reading(|tree| {
+            let dirty = |ino: &Ino| match tree.dirty_node(*ino) {
+                Err(Error::NoNode(_)) => None,
+                read => read.transpose(),
+            };
+            inos.iter().filter_map(dirty).collect()
+        })
+    }
+
+    /// Those of some nodes whose handles or attributes in memory are others than they were: that shows in no row yet.
+    pub(crate) fn changed_in_memory(&self, nodes: &[DirtyNode]) -> Vec<Ino> {
+        let tree = self.tree();
+        let is_other = |node: &&DirtyNode| match tree.loaded_inode(node.ino) {
+            Some(inode) => inode.attributes().dirty || inode.writers() != node.writers,
+            None => node.writers != 0,
+        };
+        nodes.iter().filter(is_other).map(|node| node.ino).collect()
+    }
+
     /// All dirty nodes.
     pub(crate) fn dirty_inos(&self) -> Result<HashSet<Ino>, Error> {
         self.take_in_unseen()?;
@@ -101,9 +129,14 @@ impl Store {
     /// Number of dirty nodes, and bytes of their contents that the server does not have.
     pub(crate) fn pending(&self) -> Result<(u64, u64), Error> {
         self.take_in_unseen()?;
+        let (mut nodes, mut bytes, mut after) = (0, 0, Some(Ino(0)));
+        while let Some(from) = after {
+            let page = inode_queries::count_dirty(&self.tree().db, from, INOS)?;
+            nodes += page.nodes;
+            bytes += page.bytes as i64;
+            after = page.last;
+        }
         let mut tree = self.tree();
-        let (nodes, bytes) = inode_queries::count_dirty(&tree.db)?;
-        let mut bytes = bytes as i64;
         for inode in tree.inodes_with_dirty_attributes() {
             let record = match tree.record(inode.ino) {
                 Err(Error::NoNode(_)) => continue,

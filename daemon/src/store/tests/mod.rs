@@ -8,6 +8,7 @@ mod holes;
 mod journal;
 mod local;
 mod migrations;
+pub(crate) mod mirror;
 mod numbers;
 mod power;
 mod pull;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use miaofs::content::Digest;
 
 use super::super::Snapshot;
+use super::mirror::Mirror;
 use super::*;
 
 #[path = "../../../../tests/filesystem/random.rs"]
@@ -299,9 +300,10 @@ fn random_operations_leave_what_a_model_says_also_after_crashes() {
     let mut random = seeded("operations");
     let mut dir = tempfile::tempdir().unwrap();
     let mut store = open(dir.path());
-    let mut model = Model::default();
+    let (mut model, mut mirror) = (Model::default(), Mirror::default());
     for _step in 0..250 {
         model.step(&store, &mut random);
+        mirror.check(&store);
         match random.below(25) {
             0 => {
                 model.on_their_way.clear();

@@ -70,6 +70,7 @@ impl Tree {
         new_name: &[u8],
         ino: Ino,
     ) -> Result<(), Error> {
+        self.edit(ino)?;
         entry_rows::rename(&self.db, parent, name, new_name)?;
         self.remember_entry(parent, name, None)?;
         self.remember_entry(parent, new_name, Some(ino))

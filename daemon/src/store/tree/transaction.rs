@@ -9,9 +9,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
-use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::NodeId;
 
+use super::changed::ChangedNodes;
 use super::numbers::Numbers;
 use super::pinned::Pinned;
 use super::requests::RequestRows;
@@ -21,9 +21,7 @@ use crate::store::disk::database::Database;
 use crate::store::disk::history_rows::{self, Cursor};
 use crate::store::disk::meta::{self, Counter};
 use crate::store::disk::record::{NodeStatus, Record};
-use crate::store::disk::{
-    base_rows, chunk_rows, inode_queries, inode_rows, pending_rows, request_rows,
-};
+use crate::store::disk::{base_rows, inode_queries, inode_rows, pending_rows, request_rows};
 use crate::store::error::Error;
 use crate::store::inodes::inode::Inode;
 use crate::store::node::{DriveOwner, Ino};
@@ -67,6 +65,8 @@ pub(crate) struct Tree {
     pub(crate) cached: u64,
     /// When nodes were opened, to be written with the next transaction.
     pub(crate) used: Vec<(Ino, i64)>,
+    /// Nodes that the engine is to read again.
+    pub(crate) changed: ChangedNodes,
     /// Names that no program gave: the kernel is to be told.
     pub(crate) revived: Vec<(Ino, Vec<u8>)>,
     /// True if anything was committed since the time was last written down.
@@ -96,10 +96,10 @@ pub(crate) struct Transaction {
     pub(crate) entries: Vec<(Ino, Box<[u8]>)>,
     pub(crate) freed: Freed,
     pub(crate) flushed: Vec<Arc<Inode>>,
-    pending_unlinks: Vec<Ino>,
+    pub(super) pending_unlinks: Vec<Ino>,
     cached: i64,
     /// Number of the released inodes that it has looked at.
-    reaped: usize,
+    pub(super) reaped: usize,
     made_dirty: bool,
     /// Files that got a name again, with that.
     revived: Vec<(Ino, Ino, Vec<u8>)>,
@@ -146,6 +146,7 @@ impl Tree {
             pinned,
             superseded: Superseded::new(),
             used: Vec::new(),
+            changed: ChangedNodes::All,
             revived: Vec::new(),
             has_committed: false,
             moment: Moment::Now,
@@ -182,6 +183,7 @@ impl Tree {
             pending_unlinks: Vec::new(),
             cached: self.cached,
             used: Vec::new(),
+            changed: ChangedNodes::All,
             revived: Vec::new(),
             has_committed: false,
             moment: Moment::Frozen,
@@ -238,6 +240,7 @@ impl Tree {
         let done = self.transaction.take().unwrap_or_default();
         self.has_committed = true;
         for (ino, record) in touched {
+            self.changed.note(ino);
             match record {
                 Touched::New(record) | Touched::Edited(record) => {
                     self.nodes.put(ino, record);
@@ -369,6 +372,8 @@ impl Tree {
     /// Gives a node another id.
     pub(crate) fn set_id(&mut self, ino: Ino, id: NodeId) -> Result<(), Error> {
         self.edit(ino)?.id = id;
+        // It stands in the names of others.
+        self.changed = ChangedNodes::All;
         self.begin()?.ids.insert(id, ino);
         Ok(())
     }
@@ -420,78 +425,15 @@ impl Tree {
         Ok(())
     }
 
-    // --- the end of a node ---
-
-    /// Removes the nodes that have neither name nor handle: of those touched, and of those kept until now.
-    fn reap_orphans(&mut self) -> Result<(), Error> {
-        let released = self.pinned.released();
-        self.begin()?.reaped = released.len();
+    /// Nodes of the transaction in progress that have no name.
+    pub(super) fn touched_orphans(&self) -> Vec<Ino> {
         let touched = self.transaction.iter().flat_map(|it| it.touched.values());
-        let dead: Vec<Ino> = touched
-            .filter_map(|touched| match touched {
-                Touched::New(record) | Touched::Edited(record) => {
-                    record.is_orphan().then_some(record.ino)
-                }
-                Touched::Erased => None,
-            })
-            .chain(released)
-            .filter(|ino| !self.pinned.holds(*ino))
-            .collect();
-        for ino in dead {
-            if !self.is_open(ino) && self.is_orphan(ino)? {
-                self.reap(ino)?;
+        let orphan = |touched: &Touched| match touched {
+            Touched::New(record) | Touched::Edited(record) => {
+                record.is_orphan().then_some(record.ino)
             }
-        }
-        Ok(())
-    }
-
-    fn is_orphan(&mut self, ino: Ino) -> Result<bool, Error> {
-        match self.record(ino) {
-            Ok(record) => Ok(record.is_orphan()),
-            Err(Error::NoNode(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Removes a node: wholly, or to a row that tells the server.
-    pub(crate) fn reap(&mut self, ino: Ino) -> Result<(), Error> {
-        self.inodes.pop(&ino);
-        self.superseded.remove(&ino);
-        self.drop_content(ino)?;
-        let record = self.edit(ino)?;
-        if record.may_be_known() {
-            record.status = NodeStatus::Deleted;
-            record.content_dirty = false;
-            record.attributes_dirty = false;
-            record.xattrs = None;
-            self.edit_and_bump(ino)?;
-            Ok(())
-        } else {
-            self.delete_node(ino)
-        }
-    }
-
-    /// Gives up all local bytes of a node: its chunks' rows now, its data file after the journal is durable.
-    pub(crate) fn drop_content(&mut self, ino: Ino) -> Result<(), Error> {
-        let record = self.record(ino)?;
-        if record.attributes.kind != Kind::File {
-            return Ok(());
-        }
-        let cached = record.cached;
-        self.add_cached(ino, -(cached as i64))?;
-        chunk_rows::delete_chunks_from(&self.db, ino, 0)?;
-        if self.data.exists(ino) {
-            pending_rows::add_pending_unlink(&self.db, ino)?;
-            self.begin()?.pending_unlinks.push(ino);
-        }
-        Ok(())
-    }
-
-    /// Begins a transaction if there is an inode to reap.
-    pub(crate) fn reap_released(&mut self) -> Result<(), Error> {
-        if self.pinned.has_released() {
-            self.begin()?;
-        }
-        Ok(())
+            Touched::Erased => None,
+        };
+        touched.filter_map(orphan).collect()
     }
 }

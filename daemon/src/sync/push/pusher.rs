@@ -35,6 +35,8 @@ const GAP: Duration = Duration::from_millis(20);
 const GAP_MAX: Duration = Duration::from_millis(600);
 /// Pause before the next window when there was nothing to do in this one.
 const NEXT_WINDOW: Duration = Duration::from_millis(500);
+/// Looks of the last one's length that fit into that pause at the least.
+const NEXT_WINDOW_SHARE: u32 = 8;
 /// Errors of nodes that are told: where everything fails, there may be one for each.
 const ERRORS_TOLD: usize = 10_000;
 /// With more deletions than this waiting, the size of the drive must be fresh.
@@ -57,9 +59,10 @@ struct Pusher {
     planner: Planner,
     flushes: Vec<Flush>,
     rotation: Rotation,
+    window: Window,
     rounds: u64,
-    /// Time that it took to read the last window.
-    reading: Duration,
+    /// Time that the last look took.
+    looking: Duration,
 }
 
 /// Runs until it is dropped. The sender is that of the receiver.
@@ -76,8 +79,9 @@ pub(crate) async fn run(
         planner: Planner::new(core.settings.deletions_limit),
         flushes: Vec::new(),
         rotation: Rotation::new(),
+        window: Window::new(Ino(0)),
         rounds: 0,
-        reading: Duration::ZERO,
+        looking: Duration::ZERO,
     };
     let mut changed = core.dirtied();
     let mut link = core.link.watch();
@@ -147,10 +151,10 @@ impl Pusher {
         outcome
     }
 
-    /// Length of a pause: as long as the store was read, and thrice that while nobody waits.
+    /// Length of a pause: as long as the last look, and thrice that while nobody waits.
     fn pause_length(&self) -> Duration {
         let share = if self.flushes.is_empty() { 3 } else { 1 };
-        (GAP + self.reading * share).min(GAP_MAX)
+        (GAP + self.looking * share).min(GAP_MAX)
     }
 
     /// One look at what is dirty. Answers when to look again though nothing happens.
@@ -176,11 +180,15 @@ impl Pusher {
     }
 
     async fn look(&mut self) -> Result<Option<Instant>, store::Error> {
-        let window = self.window().await?;
-        if window.deletions > DELETIONS_FEW {
+        let reading = Instant::now();
+        self.update_window().await?;
+        self.looking = reading.elapsed();
+        if self.window.deletions > DELETIONS_FEW {
             self.core.refresh_account().await;
         }
-        let round = self.planner.plan(&window.nodes, &self.input(&window));
+        let (input, planning) = (self.input(), Instant::now());
+        let round = self.planner.plan(&self.window.nodes, &input);
+        self.looking += planning.elapsed();
         self.rounds = round.number;
         self.core.metrics.held_deletions.store(round.held_deletions, Ordering::Relaxed);
         let busy = !round.commits.is_empty();
@@ -193,40 +201,42 @@ impl Pusher {
             });
         }
         for commit in &round.commits {
-            let nodes = commit.iter().map(|index| window.nodes[*index].clone()).collect();
+            let nodes = commit.iter().map(|index| self.window.nodes[*index].clone()).collect();
             self.commit(nodes).await?;
         }
         self.report();
         let (uploading, now) = (self.planner.uploading(), Instant::now());
-        let place = (window.coverage, window.end());
+        let place = (self.window.coverage(), self.window.end());
         if let Some(pass) = self.rotation.looked(place, &round, uploading, now) {
-            self.complete_waiters(&window, &pass).await?;
+            self.complete_waiters(&pass).await?;
         }
         self.flushes.extract_if(.., |flush| flush.waiting.is_empty()).for_each(Flush::succeed);
-        Ok(match window.coverage {
+        Ok(match input.coverage {
             _ if busy => Some(now),
-            WindowCoverage::Part => Some(now + NEXT_WINDOW),
+            WindowCoverage::Part => Some(now + NEXT_WINDOW.max(self.looking * NEXT_WINDOW_SHARE)),
             WindowCoverage::All => round.next,
         })
     }
 
-    fn input(&self, window: &Window) -> PlanInput {
+    fn input(&self) -> PlanInput {
         let account = self.core.account();
         PlanInput {
             now: Instant::now(),
             urgency: if self.flushes.is_empty() { Urgency::Background } else { Urgency::Awaited },
-            deletions: window.deletions,
+            deletions: self.window.deletions,
             drive_nodes: account.as_ref().map_or(0, |account| account.nodes),
             max_file_size: account.as_ref().map_or(u64::MAX, |account| account.max_file_size),
-            coverage: window.coverage,
+            coverage: self.window.coverage(),
         }
     }
 
-    async fn window(&mut self) -> Result<Window, store::Error> {
-        let (after, started) = (self.rotation.after(), Instant::now());
-        let window = self.core.with_store(move |store| Window::read(store, after)).await?;
-        self.reading = started.elapsed();
-        Ok(window)
+    async fn update_window(&mut self) -> Result<(), store::Error> {
+        let after = self.rotation.after();
+        let mut window = std::mem::replace(&mut self.window, Window::new(after));
+        let update = move |store: &Arc<Store>| (window.update(store, after), window);
+        let (updated, window) = self.core.with_store(update).await;
+        self.window = window;
+        updated
     }
 
     /// Sends one commit, in parts if the server does not take it as a whole.
@@ -252,7 +262,12 @@ impl Pusher {
             };
             let seen = core.with_store(newest_seen).await?;
             let commit = Commit { seen, changes: changes(&nodes, &revisions) };
-            match send(&core, &commit).await {
+            let answer = send(&core, &commit).await;
+            if !answer.as_ref().is_ok_and(|committed| committed.conflicts.is_empty()) {
+                // What was thought of the nodes may be wrong.
+                self.window.forget();
+            }
+            match answer {
                 Ok(committed) => self.take_answer(&nodes, &revisions, committed).await?,
                 Err(client::Error::SignedOut) => {}
                 Err(error) if is_of_another_history(&error) => {
@@ -335,13 +350,13 @@ impl Pusher {
     }
 
     /// Answers those who wait and for whom nothing more will happen, as a pass has shown.
-    async fn complete_waiters(&mut self, window: &Window, pass: &Pass) -> Result<(), store::Error> {
-        let is_all = window.coverage == WindowCoverage::All;
+    async fn complete_waiters(&mut self, pass: &Pass) -> Result<(), store::Error> {
+        let is_all = self.window.coverage() == WindowCoverage::All;
         if self.flushes.is_empty() || !(is_all || pass.is_idle) {
             return Ok(());
         }
         let dirty = match is_all {
-            true => window.nodes.iter().map(|node| node.ino).collect(),
+            true => self.window.nodes.iter().map(|node| node.ino).collect(),
             false => self.core.with_store(|store| store.dirty_inos()).await?,
         };
         for mut flush in std::mem::take(&mut self.flushes) {

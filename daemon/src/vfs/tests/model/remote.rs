@@ -9,6 +9,7 @@ use miaofs::protocol::files::Kind;
 use miaofs::protocol::ids::Revision;
 
 use super::filesystem::bytes::Bytes;
+use crate::store::tests::mirror::Mirror;
 use crate::store::{self, ChunkRead, Ino, Pushed, Store};
 use crate::sync::{Hashed, hash};
 
@@ -26,12 +27,16 @@ pub(super) struct Remote {
     begun: Vec<Hashed>,
     /// Files some bytes of which are here and could be fetched again.
     here: BTreeSet<Ino>,
+    /// Knowledge that the engine would have.
+    mirror: Mirror,
 }
 
 impl Remote {
     /// Tells that it has what was begun before, and takes the contents that are dirty now, without telling.
     pub(super) fn begin(&mut self, store: &Store) {
+        self.mirror.check(store);
         self.end_begun(store);
+        self.mirror.check(store);
         let mut after = Ino(0);
         loop {
             let dirty = store.dirty_nodes(after, PAGE).unwrap();
@@ -62,6 +67,7 @@ impl Remote {
 
     /// Takes all that is dirty, after which no bytes stay that could be fetched again.
     pub(super) fn take_all(&mut self, store: &Store) {
+        self.mirror.check(store);
         self.end_begun(store);
         loop {
             let dirty = store.dirty_nodes(Ino(0), PAGE).unwrap();

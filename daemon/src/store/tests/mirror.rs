@@ -1,0 +1,46 @@
+//! What the engine knows of dirty nodes when it reads again only what the store says has changed.
+
+use std::collections::BTreeMap;
+
+use super::super::{ChangedNodes, DirtyNode, Ino, Store};
+
+/// Nodes that are read at once.
+const PAGE: usize = 100;
+
+/// Dirty nodes, kept up to date by what changes.
+#[derive(Default)]
+pub(crate) struct Mirror {
+    nodes: BTreeMap<Ino, DirtyNode>,
+}
+
+impl Mirror {
+    /// Takes in what changed. Panics unless it is then what the store says of all.
+    pub(crate) fn check(&mut self, store: &Store) {
+        match store.changed_nodes().unwrap() {
+            ChangedNodes::All => self.nodes = all(store),
+            ChangedNodes::Some(changed) => {
+                let known: Vec<DirtyNode> = self.nodes.values().cloned().collect();
+                let mut again: Vec<Ino> = changed.into_iter().collect();
+                again.extend(store.changed_in_memory(&known));
+                let moved = known.iter().filter(|node| !node.above.is_empty());
+                again.extend(moved.map(|node| node.ino));
+                again.iter().for_each(|ino| drop(self.nodes.remove(ino)));
+                let read = store.dirty_among(&again).unwrap();
+                self.nodes.extend(read.into_iter().map(|node| (node.ino, node)));
+            }
+        }
+        assert_eq!(self.nodes, all(store), "what is known of dirty nodes, and what is so");
+    }
+}
+
+fn all(store: &Store) -> BTreeMap<Ino, DirtyNode> {
+    let mut nodes = BTreeMap::new();
+    loop {
+        let after = nodes.last_key_value().map_or(Ino(0), |(ino, _)| *ino);
+        let page = store.dirty_nodes(after, PAGE).unwrap();
+        if page.is_empty() {
+            return nodes;
+        }
+        nodes.extend(page.into_iter().map(|node| (node.ino, node)));
+    }
+}
