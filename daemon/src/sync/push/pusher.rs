@@ -351,13 +351,12 @@ impl Pusher {
 
     /// Answers those who wait and for whom nothing more will happen, as a pass has shown.
     async fn complete_waiters(&mut self, pass: &Pass) -> Result<(), store::Error> {
-        let is_all = self.window.coverage() == WindowCoverage::All;
-        if self.flushes.is_empty() || !(is_all || pass.is_idle) {
+        if self.flushes.is_empty() {
             return Ok(());
         }
-        let dirty = match is_all {
-            true => self.window.nodes.iter().map(|node| node.ino).collect(),
-            false => self.core.with_store(|store| store.dirty_inos()).await?,
+        let dirty = match self.window.coverage() {
+            WindowCoverage::All => self.window.nodes.iter().map(|node| node.ino).collect(),
+            WindowCoverage::Part => self.core.with_store(|store| store.dirty_inos()).await?,
         };
         for mut flush in std::mem::take(&mut self.flushes) {
             if pass.first_round >= flush.since {
