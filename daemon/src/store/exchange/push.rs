@@ -73,10 +73,20 @@ impl Store {
         })
     }
 
-    /// Nodes whose rows, entries or bases may be others than when this was asked for last.
-    pub(crate) fn changed_nodes(&self) -> Result<ChangedNodes, Error> {
+    /// Nodes that may be others than when this was asked for last. Of `known`, the dirty nodes as they were read until then,
+    /// these are also those of which it shows in no row of theirs.
+    pub(crate) fn changed_nodes(&self, known: &[DirtyNode]) -> Result<ChangedNodes, Error> {
         self.take_in_unseen()?;
-        Ok(self.tree().changed.take())
+        let mut tree = self.tree();
+        let mut changed = tree.changed.take();
+        let is_other = |node: &&DirtyNode| match tree.loaded_inode(node.ino) {
+            Some(inode) => inode.attributes().dirty || inode.writers() != node.writers,
+            None => node.writers != 0,
+        };
+        // What stands above a directory changes without it.
+        let others = known.iter().filter(|node| !node.above.is_empty() || is_other(node));
+        others.for_each(|node| changed.note(node.ino));
+        Ok(changed)
     }
 
     /// Those of some nodes that are dirty.
@@ -88,16 +98,6 @@ impl Store {
             };
             inos.iter().filter_map(dirty).collect()
         })
-    }
-
-    /// Those of some nodes whose handles or attributes in memory are others than they were: that shows in no row yet.
-    pub(crate) fn changed_in_memory(&self, nodes: &[DirtyNode]) -> Vec<Ino> {
-        let tree = self.tree();
-        let is_other = |node: &&DirtyNode| match tree.loaded_inode(node.ino) {
-            Some(inode) => inode.attributes().dirty || inode.writers() != node.writers,
-            None => node.writers != 0,
-        };
-        nodes.iter().filter(is_other).map(|node| node.ino).collect()
     }
 
     /// All dirty nodes.

@@ -16,15 +16,12 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// Takes in what changed. Panics unless it is then what the store says of all.
     pub(crate) fn check(&mut self, store: &Store) {
-        match store.changed_nodes().unwrap() {
+        let known: Vec<DirtyNode> = self.nodes.values().cloned().collect();
+        match store.changed_nodes(&known).unwrap() {
             ChangedNodes::All => self.nodes = all(store),
             ChangedNodes::Some(changed) => {
-                let known: Vec<DirtyNode> = self.nodes.values().cloned().collect();
-                let mut again: Vec<Ino> = changed.into_iter().collect();
-                again.extend(store.changed_in_memory(&known));
-                let moved = known.iter().filter(|node| !node.above.is_empty());
-                again.extend(moved.map(|node| node.ino));
-                again.iter().for_each(|ino| drop(self.nodes.remove(ino)));
+                self.nodes.retain(|ino, _| !changed.contains(ino));
+                let again: Vec<Ino> = changed.into_iter().collect();
                 let read = store.dirty_among(&again).unwrap();
                 self.nodes.extend(read.into_iter().map(|node| (node.ino, node)));
             }

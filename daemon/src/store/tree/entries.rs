@@ -70,6 +70,7 @@ impl Tree {
         new_name: &[u8],
         ino: Ino,
     ) -> Result<(), Error> {
+        // Whoever reads what changed is to read the node.
         self.edit(ino)?;
         entry_rows::rename(&self.db, parent, name, new_name)?;
         self.remember_entry(parent, name, None)?;

@@ -36,7 +36,7 @@ impl Window {
 
     /// Brings it to what is dirty now: to the first nodes that follow `after`.
     pub(super) fn update(&mut self, store: &Store, after: Ino) -> Result<(), Error> {
-        let changed = store.changed_nodes()?;
+        let changed = store.changed_nodes(&self.nodes)?;
         // Until it is known what changed, nothing is known.
         let read_at =
             self.read_at.take().filter(|at| self.after == after && at.elapsed() < AGE_MAX);
@@ -83,13 +83,8 @@ impl Window {
     fn read_again(&mut self, store: &Store, changed: HashSet<Ino>) -> Result<(), Error> {
         let (after, end) = (self.after, self.end);
         let is_here = |ino: &Ino| *ino > after && end.is_none_or(|end| *ino <= end);
-        let mut again: HashSet<Ino> = changed.into_iter().filter(is_here).collect();
-        again.extend(store.changed_in_memory(&self.nodes));
-        // What stands above a directory changes without it.
-        let moved = self.nodes.iter().filter(|node| !node.above.is_empty());
-        again.extend(moved.map(|node| node.ino));
-        self.nodes.retain(|node| !again.contains(&node.ino));
-        let mut again: Vec<Ino> = again.into_iter().collect();
+        self.nodes.retain(|node| !changed.contains(&node.ino));
+        let mut again: Vec<Ino> = changed.into_iter().filter(is_here).collect();
         again.sort_unstable();
         for page in again.chunks(PAGE) {
             self.nodes.extend(store.dirty_among(page)?);
