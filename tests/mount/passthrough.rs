@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
@@ -16,6 +17,8 @@ use crate::programs::other::Other;
 
 /// Threads that open a file at once.
 const CROWD: usize = 50;
+/// Times that a file is opened.
+const OPENINGS: usize = 2_000;
 /// Time between two lines of a log.
 const LOG_PACE: Duration = Duration::from_millis(5);
 
@@ -128,6 +131,39 @@ fn all_ways_of_opening_a_file_agree_while_it_is_passed_through() {
     assert_eq!(read(&reader), b"new");
     drop((reader, writer, log, direct, end));
     wait_for(&fixture.two, "file", b"new");
+}
+
+/// Writes a little more to a file each time that it has opened it again.
+fn reopen(path: &Path, seed: Seed) -> Vec<u8> {
+    let name = path.display();
+    let mut content = Vec::new();
+    for round in 0..OPENINGS {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        if round % 16 == 0 {
+            file.sync_all().unwrap();
+        }
+        let added = seed.bytes(&format!("{name} {round}"), 1 + round % 50);
+        file.write_all_at(&added, content.len() as u64).unwrap();
+        content.extend_from_slice(&added);
+        let found = file.metadata().unwrap().size();
+        assert_eq!(found, content.len() as u64, "{name}, opened {round} times");
+    }
+    content
+}
+
+/// The kernel opens a data file after the daemon has answered, and closes it after it has told.
+#[test]
+fn a_file_that_is_opened_again_and_again_tells_of_each_write() {
+    let fixture = Pair::new();
+    let seed = Seed::of_this_run();
+    let programs = ["one", "two", "three", "four"].map(|name| {
+        let path = fixture.one.path(name);
+        (name, thread::spawn(move || reopen(&path, seed)))
+    });
+    for (name, program) in programs {
+        wait_for(&fixture.two, name, &program.join().unwrap());
+    }
 }
 
 #[test]

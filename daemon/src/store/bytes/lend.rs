@@ -15,8 +15,7 @@ use crate::store::disk::space::free_bytes;
 use crate::store::disk::writers::has_writers;
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::inode::{ContentState, Inode};
-use crate::store::inodes::lent_inodes::UsedBy;
-use crate::store::inodes::loan::{Mapping, Stamp};
+use crate::store::inodes::loan::{Mapping, Stamp, Writer};
 use crate::store::invalidation::Invalidation;
 use crate::store::node::Access;
 
@@ -61,7 +60,7 @@ impl Loan {
             return Ok(());
         }
         let mut content_state = inode.content_state_mut();
-        if inode.lent.remove_writer_unless_last() {
+        if inode.lent.remove_opening() {
             return Ok(());
         }
         if inode.lent.may_be_mapped() {
@@ -124,7 +123,7 @@ impl Content {
         let (ino, lent) = (self.inode.ino, &self.inode.lent);
         let mut content_state = self.inode.content_state_mut();
         if lent.is_lent_for_writing() {
-            lent.add_writer(mapping);
+            lent.add_writer(Writer::Opening(mapping));
             return lent.file().map(Some).ok_or(Error::NoNode(ino));
         }
         let all_is_new = content_state.content_dirty && content_state.chunks.base_chunks() == 0;
@@ -140,8 +139,8 @@ impl Content {
         if !(all_is_new && attributes.dirty) {
             self.record_lent(&mut content_state, stamp)?;
         }
-        lent.begin_writing(Arc::clone(&file), stamp, mapping);
-        self.store.lent.insert(Arc::clone(&self.inode), UsedBy::Openings);
+        lent.begin_writing(Arc::clone(&file), stamp, Writer::Opening(mapping));
+        self.store.lent.insert(Arc::clone(&self.inode));
         Ok(Some(file))
     }
 

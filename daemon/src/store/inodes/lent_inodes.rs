@@ -6,30 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::inode::Inode;
 use crate::store::node::Ino;
 
-/// Who may write to a data file that is lent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum UsedBy {
-    /// Openings that are known here.
-    Openings,
-    /// Somebody else as well: a mapping outlived its opening, or the opening the daemon that knew it.
-    Others,
-}
-
-/// An inode that is lent for writing.
-#[derive(Debug, Clone)]
-pub(crate) struct LentInode {
-    pub(crate) inode: Arc<Inode>,
-    pub(crate) used_by: UsedBy,
-}
-
 /// All inodes that are lent for writing.
 #[derive(Debug, Default)]
-pub(crate) struct LentInodes(Mutex<HashMap<Ino, LentInode>>);
+pub(crate) struct LentInodes(Mutex<HashMap<Ino, Arc<Inode>>>);
 
 impl LentInodes {
-    /// Takes in an inode, or that others use it.
-    pub(crate) fn insert(&self, inode: Arc<Inode>, used_by: UsedBy) {
-        self.lock().insert(inode.ino, LentInode { inode, used_by });
+    /// Takes in an inode.
+    pub(crate) fn insert(&self, inode: Arc<Inode>) {
+        self.lock().insert(inode.ino, inode);
     }
 
     /// An inode is not lent any more.
@@ -39,11 +23,11 @@ impl LentInodes {
     }
 
     /// All of them.
-    pub(crate) fn all(&self) -> Vec<LentInode> {
+    pub(crate) fn all(&self) -> Vec<Arc<Inode>> {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Ino, LentInode>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Ino, Arc<Inode>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

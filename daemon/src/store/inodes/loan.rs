@@ -33,6 +33,15 @@ pub(crate) enum Mapping {
     ReadOnly,
 }
 
+/// Somebody who may write to a data file unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// An opening that is known here, which says when it ends.
+    Opening(Mapping),
+    /// Others: a mapping outlived its opening, or the opening the daemon that knew it.
+    Unknown,
+}
+
 /// Openings that an inode's data file is lent to.
 #[derive(Debug, Default)]
 pub(crate) struct Lent {
@@ -48,11 +57,30 @@ pub(crate) struct Lent {
 /// The data file while programs may write to it unseen.
 #[derive(Debug, Default)]
 struct Writing {
+    /// Openings that are known here.
     openings: u32,
+    /// True if others may write as well.
+    has_others: bool,
     /// Of any opening.
     mapping: Mapping,
     file: Option<Arc<File>>,
     stamp: Stamp,
+}
+
+impl Writing {
+    fn add(&mut self, writer: Writer) {
+        match writer {
+            Writer::Opening(Mapping::ReadOnly) => self.openings += 1,
+            Writer::Opening(Mapping::Writable) => {
+                self.openings += 1;
+                self.mapping = Mapping::Writable;
+            }
+            Writer::Unknown => {
+                self.has_others = true;
+                self.mapping = Mapping::Writable;
+            }
+        }
+    }
 }
 
 impl Lent {
@@ -71,18 +99,16 @@ impl Lent {
         self.readers.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Counts one opening more that may write.
-    pub(crate) fn add_writer(&self, mapping: Mapping) {
-        let mut writing = self.lock();
-        writing.openings += 1;
-        if mapping == Mapping::Writable {
-            writing.mapping = mapping;
-        }
+    /// Counts one more who may write.
+    pub(crate) fn add_writer(&self, writer: Writer) {
+        self.lock().add(writer);
     }
 
     /// Begins to lend a data file for writing, of which all up to a stamp is known here.
-    pub(crate) fn begin_writing(&self, file: Arc<File>, stamp: Stamp, mapping: Mapping) {
-        *self.lock() = Writing { openings: 1, mapping, file: Some(file), stamp };
+    pub(crate) fn begin_writing(&self, file: Arc<File>, stamp: Stamp, writer: Writer) {
+        let mut begun = Writing { file: Some(file), stamp, ..Writing::default() };
+        begun.add(writer);
+        *self.lock() = begun;
         self.is_written.store(true, Ordering::Release);
     }
 
@@ -106,12 +132,18 @@ impl Lent {
         self.readers.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Counts one opening less that may write, and answers true, unless it is the last.
-    pub(crate) fn remove_writer_unless_last(&self) -> bool {
+    /// Counts one opening less that may write; true if somebody else may.
+    pub(crate) fn remove_opening(&self) -> bool {
         let mut writing = self.lock();
-        let has_others = writing.openings > 1;
-        writing.openings -= u32::from(has_others);
-        has_others
+        writing.openings = writing.openings.saturating_sub(1);
+        writing.openings > 0 || writing.has_others
+    }
+
+    /// True if only such may write as do not say when they end. An opening that is known here may be about to write though the
+    /// kernel does not count it as a writer: it opens the data file for one after it was told that it may.
+    pub(crate) fn is_left_to_others(&self) -> bool {
+        let writing = self.lock();
+        writing.openings == 0 && writing.has_others
     }
 
     /// Ends lending for writing.

@@ -6,6 +6,7 @@ mod feed;
 mod history;
 mod holes;
 mod journal;
+mod lent;
 mod local;
 mod migrations;
 pub(crate) mod mirror;
@@ -27,8 +28,9 @@ use miaofs::protocol::ids::Revision;
 
 use super::exchange::fill::Filled;
 use super::{
-    Access, Attributes, Availability, Change, ChunkRead, Content, Copied, CopyRange, Error, Growth,
-    Ino, NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions, working_for,
+    Access, Attributes, Availability, Change, ChunkRead, Content, Copied, CopyRange, DirtyNode,
+    Error, Growth, Ino, NewNode, PrefetchLimits, Pushed, SeekWhence, Store, StoreOptions,
+    working_for,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };

@@ -12,8 +12,7 @@ use crate::store::disk::writers::{begin_write_out, has_writers};
 use crate::store::disk::{chunk_rows, inode_queries, meta};
 use crate::store::error::{Error, while_doing};
 use crate::store::inodes::inode::{ContentState, Inode};
-use crate::store::inodes::lent_inodes::{LentInode, UsedBy};
-use crate::store::inodes::loan::{Mapping, Stamp};
+use crate::store::inodes::loan::{Stamp, Writer};
 use crate::store::invalidation::Invalidation;
 use crate::store::node::{Access, Ino};
 
@@ -27,12 +26,12 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 impl Store {
     /// Takes in that programs have written to what is lent, unseen.
     pub(crate) fn take_in_unseen(&self) -> Result<(), Error> {
-        for LentInode { inode, used_by } in self.lent.all() {
+        for inode in self.lent.all() {
             let mut content_state = inode.content_state_mut();
             if self.take_in(&inode, &mut content_state)? {
                 self.report([Invalidation::Attributes(inode.ino)]);
             }
-            if used_by == UsedBy::Openings {
+            if !inode.lent.is_left_to_others() {
                 continue;
             }
             self.data.close(inode.ino);
@@ -61,9 +60,9 @@ impl Store {
             let modified = record.lent.unwrap_or_default();
             let known = Stamp { modified, size: record.attributes.size };
             drop(tree);
-            inode.lent.begin_writing(Arc::new(file), known, Mapping::Writable);
+            inode.lent.begin_writing(Arc::new(file), known, Writer::Unknown);
             tracing::debug!(%ino, "a program still writes to a file past a daemon that ended");
-            self.lent.insert(inode, UsedBy::Others);
+            self.lent.insert(inode);
         }
         Ok(())
     }
@@ -132,14 +131,14 @@ impl Store {
     /// Somebody may write to a data file though no opening of it is left.
     pub(crate) fn keep_lent(
         &self,
-        inode: &Arc<Inode>,
+        inode: &Inode,
         content_state: &mut ContentState,
     ) -> Result<(), Error> {
         self.take_in(inode, content_state)?;
         let tree = self.tree();
         inode.opened(Access::Write);
         drop(tree);
-        self.lent.insert(Arc::clone(inode), UsedBy::Others);
+        inode.lent.add_writer(Writer::Unknown);
         Ok(())
     }
 
