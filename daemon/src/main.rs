@@ -6,6 +6,9 @@ mod store;
 mod sync;
 mod vfs;
 
+#[global_allocator]
+static MEMORY: fuse::RequestMemory = fuse::RequestMemory;
+
 fn main() -> std::process::ExitCode {
     cli::run()
 }

@@ -5,7 +5,10 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rustix::process::{Signal, kill_process};
 
@@ -16,6 +19,9 @@ use crate::harness::device::Device;
 use crate::harness::proxy::Proxy;
 use crate::harness::wait::{seconds, wait_until};
 use crate::programs::other::Other;
+
+/// Daemons that die one after the other, fewer than the supervisor gives up after.
+const DEATHS: u64 = 25;
 
 #[test]
 fn open_files_and_directories_outlive_the_daemon() {
@@ -91,6 +97,43 @@ fn a_mount_outlives_many_daemons_while_programs_work() {
         assert_eq!(&fs::read_to_string(top.join(name)).unwrap(), line);
     }
     fixture.one.sync();
+}
+
+/// Writes blocks of a mebibyte, each of them in one request, until it is told to end.
+fn write_blocks(path: &Path, goes_on: &AtomicBool) -> io::Result<()> {
+    let file = File::create(path)?;
+    let block = vec![7; MIB as usize];
+    for at in (0..8).map(|place| place * MIB).cycle() {
+        file.write_all_at(&block, at)?;
+        if !goes_on.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_request_that_a_daemon_reads_as_it_dies_is_answered_by_the_next_one() {
+    let fixture = Single::new();
+    fixture.one.umount();
+    fixture.one.mount_with(&["-o", "passthrough=no"]).expect_success();
+    let goes_on = Arc::new(AtomicBool::new(true));
+    let programs = ["one", "two", "three"].map(|name| {
+        let (path, goes_on) = (fixture.one.path(name), Arc::clone(&goes_on));
+        thread::spawn(move || write_blocks(&path, &goes_on))
+    });
+    for life in 0..DEATHS {
+        let before = fixture.one.daemon();
+        fixture.one.kill_daemon();
+        wait_until("another daemon is there", seconds(20), || {
+            fixture.one.daemon().is_some_and(|after| Some(after) != before)
+        });
+        thread::sleep(Duration::from_millis(life % 10 * 5));
+    }
+    goes_on.store(false, Ordering::Relaxed);
+    for program in programs {
+        program.join().unwrap().unwrap();
+    }
 }
 
 /// Programs that use a mount in all the ways that there are, from before the daemon's end to after it.

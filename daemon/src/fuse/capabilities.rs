@@ -3,7 +3,7 @@
 use fuser::{InitFlags, KernelConfig};
 
 /// The largest write, and with it the largest request, in bytes.
-const WRITE_MAX: u32 = 1024 * 1024;
+pub(super) const WRITE_MAX: u32 = 1024 * 1024;
 /// Read-ahead that the kernel is asked for, in bytes; it grants what the mount's limit allows.
 const READ_AHEAD: u32 = 1024 * 1024;
 /// Requests that the kernel may have in flight without a program waiting for each.

@@ -21,6 +21,7 @@ mod open;
 mod passthrough;
 mod received;
 mod request_counts;
+mod request_memory;
 mod takeover;
 mod threads;
 mod trace;
@@ -30,4 +31,5 @@ pub(crate) use mount::{Audience, Error, Mount, Options, Writable, kernel_option}
 pub(crate) use notifier::run_if_called as run_notifier_if_called;
 pub(crate) use passthrough::{LentBefore, Passing, Passthrough};
 pub(crate) use request_counts::RequestCounts;
+pub(crate) use request_memory::RequestMemory;
 pub(crate) use takeover::{Inherited, SessionRecord};
