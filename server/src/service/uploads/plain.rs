@@ -22,7 +22,7 @@ use crate::service::{Caller, Error};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
 
-/// Files that are received at once; each takes some 8 MiB of memory.
+/// Files that are received at once; each has a buffer of one chunk.
 const FILES_AT_ONCE: usize = 32;
 
 /// Plain uploads. Cloning it is cheap.
@@ -140,8 +140,8 @@ impl Intake {
     async fn push(&mut self, mut frame: &[u8]) -> Result<(), Error> {
         while !frame.is_empty() {
             if self.rest.len() == CHUNK {
-                let full = std::mem::replace(&mut self.rest, Vec::with_capacity(CHUNK));
-                self.seal(full, self.size_with_more()).await?;
+                let full = std::mem::take(&mut self.rest);
+                self.rest = self.seal(full, self.size_with_more()).await?;
             }
             let (now, later) = frame.split_at(frame.len().min(CHUNK - self.rest.len()));
             self.rest.extend_from_slice(now);
@@ -155,7 +155,8 @@ impl Intake {
         (self.chunks.len() as u64 + 1) * CHUNK_SIZE + 1
     }
 
-    async fn seal(&mut self, bytes: Vec<u8>, content_size: u64) -> Result<(), Error> {
+    /// Hashes a chunk and writes it, and gives its buffer back, empty.
+    async fn seal(&mut self, bytes: Vec<u8>, content_size: u64) -> Result<Vec<u8>, Error> {
         let chunk = Chunk::new(self.chunks.len() as u64, content_size)
             .expect("a content ends behind each of its chunks");
         let mut md5 = std::mem::take(&mut self.md5);
@@ -172,11 +173,14 @@ impl Intake {
         } else {
             let offset = self.blob_size;
             self.blob_size += bytes.len() as u64;
-            self.context.staging.write(self.blob, offset, bytes).await?;
+            self.context.staging.write(self.blob, offset, bytes.clone()).await?;
             Source::Blob { blob: self.blob, offset }
         };
         self.chunks.push((digest, source));
-        Ok(())
+        // Nobody else has it any more, so this is the same memory.
+        let mut buffer = Vec::from(bytes);
+        buffer.clear();
+        Ok(buffer)
     }
 
     async fn finish(mut self) -> Result<Received, Error> {
