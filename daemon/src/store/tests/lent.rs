@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use super::super::{Loan, Mapping, Others};
 use super::random::{Random, seeded};
@@ -16,8 +17,7 @@ const OPENINGS_MAX: usize = 2;
 /// An opening of the only file, as the daemon and the kernel know it.
 struct Opening {
     content: Content,
-    /// Until the kernel has told that it is closed.
-    loan: Option<Loan>,
+    loan: Loan,
     mapping: Mapping,
     /// The data file, once the kernel has opened it for this.
     data: Option<File>,
@@ -27,7 +27,7 @@ struct Opening {
 struct Kernel {
     store: Arc<Store>,
     ino: Ino,
-    data_file: std::path::PathBuf,
+    data_file: PathBuf,
     openings: Vec<Opening>,
     /// Data files that the kernel has not closed though the opening has ended: the last reference to one, or a mapping.
     remains: Vec<File>,
@@ -50,10 +50,9 @@ impl Kernel {
         }
         let content = self.store.open_content(self.ino, Access::Write).unwrap();
         let mapping = if random.below(3) == 0 { Mapping::ReadOnly } else { Mapping::Writable };
-        let is_used = self.openings.iter().any(|opening| opening.loan.is_some());
+        let is_used = !self.openings.is_empty();
         let others = if is_used || random.below(2) == 0 { Others::Lent } else { Others::None };
-        let loan = content.lend(others, mapping).unwrap();
-        if loan.is_some() {
+        if let Some(loan) = content.lend(others, mapping).unwrap() {
             self.openings.push(Opening { content, loan, mapping, data: None });
         }
     }
@@ -76,7 +75,7 @@ impl Kernel {
         }
         let Opening { content, loan, mapping, data } = self.openings.swap_remove(at);
         self.remains.extend(data.filter(|_| mapping == Mapping::Writable && random.below(2) == 0));
-        loan.unwrap().end().unwrap();
+        loan.end().unwrap();
         drop(content);
     }
 
