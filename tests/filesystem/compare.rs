@@ -143,6 +143,6 @@ pub(crate) fn shrink(
 }
 
 /// A sequence, one operation a line.
-pub(crate) fn listing(operations: &[Operation]) -> String {
-    operations.iter().map(|operation| format!("    {operation:?}\n")).collect()
+pub(crate) fn listing<'a>(operations: impl IntoIterator<Item = &'a Operation>) -> String {
+    operations.into_iter().map(|operation| format!("    {operation:?}\n")).collect()
 }

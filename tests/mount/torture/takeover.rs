@@ -51,7 +51,7 @@ fn programs_go_on_while_their_daemons_are_killed() {
             if let Err(difference) = writer.check(&mounts[0]) {
                 torture.report.lost += 1;
                 let seed = torture.report.seed;
-                panic!("seed {seed}: in {}:\n{difference}", writer.name());
+                panic!("seed {seed}: in {}:\n{difference}\n{}", writer.name(), writer.done());
             }
         }
         fixture.one.sync();

@@ -69,7 +69,7 @@ pub(super) fn work_while(
     let unanswered = writers.iter().zip(worked).map(|(writer, worked)| {
         let worked = worked.unwrap_or_else(|difference| {
             torture.report.corrupted += 1;
-            panic!("seed {seed}: in {}:\n{difference}", writer.name())
+            panic!("seed {seed}: in {}:\n{difference}\n{}", writer.name(), writer.done())
         });
         torture.report.acknowledged += worked.acknowledged;
         worked.waits.iter().for_each(|wait| torture.waited(*wait));

@@ -1,5 +1,6 @@
 //! A program that works in a directory of its own and knows, by a model, what must be there; also when the daemon was killed.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -8,15 +9,17 @@ use rustix::io::Errno;
 use super::Torture;
 use crate::filesystem::FileSystem as _;
 use crate::filesystem::answer::{Answer, Expected, Value};
-use crate::filesystem::compare::{Difference, inspect};
+use crate::filesystem::compare::{Difference, inspect, listing};
 use crate::filesystem::disk::Disk;
 use crate::filesystem::generate::{Habits, Rights, continued};
 use crate::filesystem::model::Model;
-use crate::filesystem::operation::{Allocation, Operation};
+use crate::filesystem::operation::{Allocation, NewTime, Operation};
 use crate::filesystem::random::Random;
 
 /// Operations after which a program closes all that it has open, and begins others.
 const OPERATIONS_MAX: usize = 4000;
+/// Operations before a wrong answer that are told.
+const TOLD: usize = 100;
 /// Pages by which a write may have been cut short.
 const PAGE: usize = 4096;
 /// An offset that is far away.
@@ -27,6 +30,8 @@ pub(crate) struct Writer {
     name: String,
     model: Model,
     random: Random,
+    /// The last operations that were answered, the oldest first. A daemon that was killed stands among them.
+    done: VecDeque<Operation>,
 }
 
 /// An operation that was not answered, and the model as it was before that.
@@ -60,12 +65,25 @@ impl Writer {
     /// A program with an empty directory of this name.
     fn new(name: String, random: Random) -> Self {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        Self { name, model: Model::new(uid.as_raw(), gid.as_raw()), random }
+        let model = Model::new(uid.as_raw(), gid.as_raw());
+        Self { name, model, random, done: VecDeque::new() }
     }
 
     /// Name of the directory.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The last operations that were answered, one a line.
+    pub(crate) fn done(&self) -> String {
+        format!("the last operations before:\n{}", listing(self.done.iter()))
+    }
+
+    fn note(&mut self, operation: Operation) {
+        if self.done.len() == TOLD {
+            self.done.pop_front();
+        }
+        self.done.push_back(operation);
     }
 
     /// Works below the mount point until `until` says so or the daemon is gone.
@@ -104,6 +122,7 @@ impl Writer {
             if expected.agrees(&found) {
                 worked.acknowledged += 1;
                 worked.waits.push(asked.elapsed());
+                self.note(operation);
             } else if is_gone(&found) {
                 worked.unanswered = Some((operation, Box::new(before)));
                 break;
@@ -119,18 +138,19 @@ impl Writer {
     /// have been done or not, or a write in part.
     ///
     /// # Errors
-    /// The first difference from what is as if it had been done.
+    /// The first difference from each of these states, that in which it had been done first.
     pub(crate) fn recover(
         &mut self,
         mount: &Path,
         unanswered: Option<Unanswered>,
-    ) -> Result<(), Box<Difference>> {
+    ) -> Result<(), String> {
+        self.note(Operation::Kill);
         let mut states = vec![self.model.clone()];
         if let Some((operation, before)) = unanswered {
             states.extend(in_part(&operation, &before));
             states.push(*before);
         }
-        let mut first = None;
+        let mut differences = String::new();
         for mut state in states {
             state.apply(&Operation::Kill);
             match self.matches(mount, &state) {
@@ -138,10 +158,10 @@ impl Writer {
                     self.model = state;
                     return Ok(());
                 }
-                Err(difference) => first = first.or(Some(difference)),
+                Err(difference) => differences.push_str(&format!("{difference}\n")),
             }
         }
-        Err(first.expect("there is one state at least"))
+        Err(differences)
     }
 
     /// Looks for everything below a mount point.
@@ -185,6 +205,11 @@ fn in_part(operation: &Operation, before: &Model) -> Vec<Model> {
         Operation::Allocate { handle, what: Allocation::Punch | Allocation::Zero, .. } => {
             zeros_in_part(operation, before, handle)
         }
+        Operation::Resize { handle, .. } => vec![touched(before, handle)],
+        Operation::Truncate { ref path, .. } => {
+            let (path, atime, mtime) = (path.clone(), NewTime::Omit, NewTime::Now);
+            vec![after(before, [Operation::SetTimes { path, atime, mtime }])]
+        }
         _ => Vec::new(),
     }
 }
@@ -205,13 +230,17 @@ fn write_in_part(
     cuts.map(state).collect()
 }
 
-/// Times change before bytes become zeros, and those before a file grows.
+/// Times change before bytes become zeros, and these before a file grows.
 fn zeros_in_part(operation: &Operation, before: &Model, handle: usize) -> Vec<Model> {
-    let (offset, length, what) = (0, 1, Allocation::ReserveKeepingSize);
-    let touched = after(before, [Operation::Allocate { handle, offset, length, what }]);
     let size = size_of(before, handle);
     let zeros = after(before, [operation.clone(), Operation::Resize { handle, size }]);
-    vec![touched, zeros]
+    vec![touched(before, handle), zeros]
+}
+
+/// Times of a content change before anything else of it.
+fn touched(before: &Model, handle: usize) -> Model {
+    let (offset, length, what) = (0, 1, Allocation::ReserveKeepingSize);
+    after(before, [Operation::Allocate { handle, offset, length, what }])
 }
 
 fn size_of(model: &Model, handle: usize) -> u64 {
