@@ -24,7 +24,15 @@ struct Gate {
     state: Mutex<(Passage, Generation)>,
     changed: Condvar,
     /// Whatever befalls bytes that may pass; nothing unless somebody asked for trouble.
-    trouble: Mutex<Option<StdRng>>,
+    network: Mutex<Option<Network>>,
+}
+
+/// A network that is not good, and its random numbers.
+enum Network {
+    /// Bytes are delayed, cut, lost and refused.
+    Bad(StdRng),
+    /// Requests come late, also when the one that sent them is gone.
+    Late(StdRng),
 }
 
 /// Trouble of a bad network, and of what stands in it.
@@ -43,8 +51,13 @@ enum Trouble {
 
 /// Pieces of which one meets with trouble.
 const TROUBLE_ONCE_IN: u32 = 12;
-/// The longest delay in milliseconds.
+/// The longest delay in milliseconds,
 const DELAY_MAX: u64 = 300;
+/// and of a request that comes late, as one in some does.
+const LATE_MAX: u64 = 1500;
+const LATE_ONCE_IN: u32 = 3;
+/// Time for which the answer to one who is gone may still come: who stands in between does not tell the server.
+const LINGER: Duration = Duration::from_secs(2);
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
@@ -61,8 +74,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let state = Mutex::new((Passage::Open, 0));
-        let (changed, trouble) = (Condvar::new(), Mutex::new(None));
-        let gate = Arc::new(Gate { state, changed, trouble });
+        let (changed, network) = (Condvar::new(), Mutex::new(None));
+        let gate = Arc::new(Gate { state, changed, network });
         let shared = Arc::clone(&gate);
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -95,13 +108,21 @@ impl Proxy {
 
     /// Has bytes delayed, cut, lost and refused at random until [`Self::heal`].
     pub(crate) fn trouble(&self, seed: u64) {
-        *self.gate.trouble.lock().expect("nothing panics with it") =
-            Some(StdRng::seed_from_u64(seed));
+        self.set_network(Some(Network::Bad(StdRng::seed_from_u64(seed))));
+    }
+
+    /// Has requests come late at random until [`Self::heal`], also those of clients that are gone.
+    pub(crate) fn delay_requests(&self, seed: u64) {
+        self.set_network(Some(Network::Late(StdRng::seed_from_u64(seed))));
     }
 
     /// Ends the trouble.
     pub(crate) fn heal(&self) {
-        *self.gate.trouble.lock().expect("nothing panics with it") = None;
+        self.set_network(None);
+    }
+
+    fn set_network(&self, network: Option<Network>) {
+        *self.gate.network.lock().expect("nothing panics with it") = network;
     }
 
     fn set(&self, passage: Passage) {
@@ -120,18 +141,9 @@ impl Gate {
     }
 
     /// The trouble that the next piece meets with.
-    fn next_trouble(&self) -> Trouble {
-        let mut trouble = self.trouble.lock().expect("nothing panics with it");
-        let Some(random) = trouble.as_mut() else { return Trouble::None };
-        if !random.random_ratio(1, TROUBLE_ONCE_IN) {
-            return Trouble::None;
-        }
-        match random.random_range(0..6) {
-            0..3 => Trouble::Delay(Duration::from_millis(random.random_range(1..DELAY_MAX))),
-            3 => Trouble::Cut,
-            4 => Trouble::Lost,
-            _ => Trouble::Refused,
-        }
+    fn next_trouble(&self, direction: Direction) -> Trouble {
+        let mut network = self.network.lock().expect("nothing panics with it");
+        network.as_mut().map_or(Trouble::None, |network| network.next_trouble(direction))
     }
 
     /// Returns when bytes of a connection of this generation may pass.
@@ -141,6 +153,29 @@ impl Gate {
         };
         let state = self.state.lock().expect("nothing panics with it");
         drop(self.changed.wait_while(state, held).expect("nothing panics with it"));
+    }
+}
+
+impl Network {
+    fn next_trouble(&mut self, direction: Direction) -> Trouble {
+        let delay = |random: &mut StdRng, longest| {
+            Trouble::Delay(Duration::from_millis(random.random_range(1..longest)))
+        };
+        let is_request = direction == Direction::Request;
+        match self {
+            Self::Bad(random) => match random.random_range(0..6 * TROUBLE_ONCE_IN) {
+                0..3 => delay(random, DELAY_MAX),
+                3 => Trouble::Cut,
+                4 => Trouble::Lost,
+                5 => Trouble::Refused,
+                _ => Trouble::None,
+            },
+            Self::Late(random) if is_request => match random.random_range(0..LATE_ONCE_IN) {
+                0 => delay(random, LATE_MAX),
+                _ => Trouble::None,
+            },
+            Self::Late(_) => Trouble::None,
+        }
     }
 }
 
@@ -176,7 +211,7 @@ fn pass(
     let mut step = || -> io::Result<bool> {
         let length = from.read(&mut buffer)?;
         gate.wait_until_open(generation);
-        match gate.next_trouble() {
+        match gate.next_trouble(direction) {
             Trouble::Delay(delay) => thread::sleep(delay),
             Trouble::Cut => {
                 let _it_breaks_anyway = to.write_all(&buffer[..length / 2]);
@@ -198,5 +233,8 @@ fn pass(
         Ok(length > 0)
     };
     while step().unwrap_or(false) {}
+    if direction == Direction::Request {
+        thread::sleep(LINGER);
+    }
     let _it_may_have_ended = to.shutdown(Shutdown::Write);
 }

@@ -101,7 +101,7 @@ fn write(db: &Database, record: &Record, statement: &'static str) -> Result<(), 
             record.change as i64,
             record.acknowledged as i64,
             record.base_version as i64,
-            record.in_flight.map(Revision::to_bytes),
+            in_flight_to_bytes(&record.in_flight),
             record.content.map(|content| *content.digest.as_bytes()),
             record.content.map_or(0, |content| content.size as i64),
             record.previous.map(|digest| *digest.as_bytes()),
@@ -135,7 +135,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Record> {
         change: number(row, 17)?,
         acknowledged: number(row, 18)?,
         base_version: number(row, 19)?,
-        in_flight: row.get::<_, Option<[u8; 16]>>(20)?.map(Revision::from_bytes),
+        in_flight: in_flight_from(row.get_ref(20)?.as_bytes_or_null()?.unwrap_or_default()),
         content: digest.map(|digest| ContentRef {
             digest: Digest::from_bytes(digest),
             size: digest_size as u64,
@@ -185,6 +185,17 @@ fn status_from(row: &Row<'_>, column: usize) -> rusqlite::Result<NodeStatus> {
         3 => Ok(NodeStatus::Detached),
         other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
     }
+}
+
+/// Revisions stand in a row one after the other.
+fn in_flight_to_bytes(revisions: &[Revision]) -> Option<Vec<u8>> {
+    let bytes = || revisions.iter().flat_map(|revision| revision.to_bytes()).collect();
+    (!revisions.is_empty()).then(bytes)
+}
+
+fn in_flight_from(bytes: &[u8]) -> Vec<Revision> {
+    let (revisions, _) = bytes.as_chunks();
+    revisions.iter().copied().map(Revision::from_bytes).collect()
 }
 
 fn xattrs_from(text: &str) -> rusqlite::Result<Xattrs> {

@@ -8,7 +8,7 @@ use crate::store::error::Error;
 
 /// Brings a store of this format to the newest.
 pub(super) fn from(db: &Connection, format: i64) -> Result<(), Error> {
-    let steps = [from_1, from_2, from_3, from_4];
+    let steps = [from_1, from_2, from_3, from_4, from_5];
     steps.into_iter().skip(format.saturating_sub(1) as usize).try_for_each(|step| step(db))
 }
 
@@ -67,4 +67,9 @@ fn from_4(db: &Connection) -> Result<(), Error> {
          PRAGMA user_version = 5;
          COMMIT;",
     )?)
+}
+
+/// Format 5 knew of one push of a node only: a program that knows of no more cannot read the rows of others.
+fn from_5(db: &Connection) -> Result<(), Error> {
+    Ok(db.execute_batch("PRAGMA user_version = 6")?)
 }

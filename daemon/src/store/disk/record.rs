@@ -17,6 +17,9 @@ use crate::store::node::{Attributes, DriveOwner, Ino, NewNode};
 /// Extended attributes by name.
 pub(crate) type Xattrs = BTreeMap<String, Bytes>;
 
+/// Pushes that are remembered of a node: daemons that were killed one after the other while they sent it.
+const IN_FLIGHT_MAX: usize = 64;
+
 /// Where a node stands in the tree.
 ///
 /// ```text
@@ -54,7 +57,9 @@ pub(crate) struct Record {
     pub(crate) acknowledged: u64,
     /// Version on the server that the local state grew from; 0 for none.
     pub(crate) base_version: u64,
-    pub(crate) in_flight: Option<Revision>,
+    /// Revisions of pushes from that version whose answers are not known, the oldest first. The server takes one of them at the
+    /// most, which may come after others were sent: a daemon that was killed leaves its own on the way.
+    pub(crate) in_flight: Vec<Revision>,
     /// The last content that the server is known to have for it.
     pub(crate) content: Option<ContentRef>,
     /// An older content whose chunks are still in the data file, to be compared when the manifest comes.
@@ -102,7 +107,7 @@ impl Record {
             change: 1,
             acknowledged: 0,
             base_version: 0,
-            in_flight: None,
+            in_flight: Vec::new(),
             content: None,
             previous: None,
             base_chunks: 0,
@@ -120,9 +125,17 @@ impl Record {
         self.change += 1;
     }
 
+    /// Remembers a push that is about to be sent.
+    pub(crate) fn begin_push(&mut self, revision: Revision) {
+        if self.in_flight.len() == IN_FLIGHT_MAX {
+            self.in_flight.remove(0);
+        }
+        self.in_flight.push(revision);
+    }
+
     /// True if the server may have it: a push with an unknown answer counts.
     pub(crate) fn may_be_known(&self) -> bool {
-        self.base_version > 0 || self.in_flight.is_some()
+        self.base_version > 0 || !self.in_flight.is_empty()
     }
 
     /// True if it is in the tree without a name: unlinked, but open or pinned.

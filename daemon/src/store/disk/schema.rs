@@ -26,7 +26,7 @@ use super::migrations;
 use crate::store::error::Error;
 
 /// The format that this program writes; `PRAGMA user_version` of the database.
-pub(super) const FORMAT: i64 = 5;
+pub(super) const FORMAT: i64 = 6;
 
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;

@@ -255,9 +255,13 @@ fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
         Err(error) => return Err(error),
     };
     record.base_version = pushed.version;
-    record.in_flight = None;
+    record.in_flight.clear();
     record.acknowledged = pushed.change;
-    let is_gone = record.is_gone();
+    let (id, is_gone) = (record.id, record.is_gone());
+    if pushed.state.is_none() {
+        tree.taken_deletions.add(id, pushed.version);
+    }
+    let record = tree.edit(ino)?;
     if pushed.state.is_none() && is_gone {
         // The server has forgotten it: a row that was only to tell it of the end has done so.
         record.base_version = 0;

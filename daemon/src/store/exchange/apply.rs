@@ -95,9 +95,9 @@ impl<'t> ChangeBatch<'t> {
         }
     }
 
-    /// Applies one node of the batch, unless that was done.
+    /// Applies one node of the batch, unless that was done, or it has been deleted since.
     fn node(&mut self, node: &files::Node) -> Result<(), Error> {
-        if !self.done.insert(node.id) {
+        if !self.done.insert(node.id) || self.tree.taken_deletions.is_of_before(node) {
             return Ok(());
         }
         let Some(ino) = self.tree.by_id(node.id)? else {
@@ -267,7 +267,7 @@ impl<'t> ChangeBatch<'t> {
     pub(super) fn set_base(&mut self, ino: Ino, node: &files::Node) -> Result<(), Error> {
         let record = self.tree.edit(ino)?;
         record.base_version = node.version;
-        record.in_flight = None;
+        record.in_flight.clear();
         base_rows::set_base(&self.tree.db, ino, node.state.as_ref())
     }
 
@@ -325,7 +325,7 @@ impl<'t> ChangeBatch<'t> {
     fn end(&mut self, ino: Ino) -> Result<(), Error> {
         let record = self.tree.edit(ino)?;
         record.base_version = 0;
-        record.in_flight = None;
+        record.in_flight.clear();
         if record.status == NodeStatus::Deleted {
             return self.tree.delete_node(ino);
         }

@@ -61,6 +61,7 @@ impl Store {
             history_rows::set_cursor(&tree.db, Cursor::from(0))
         })?;
         tree.common = Some(common);
+        tree.taken_deletions.clear();
         tree.cursor = Cursor::from(0);
         Ok(())
     }
@@ -162,7 +163,7 @@ impl ChangeBatch<'_> {
         if is_edited {
             let record = self.tree.edit(ino)?;
             record.base_version = node.version;
-            record.in_flight = None;
+            record.in_flight.clear();
         } else {
             self.set_base(ino, node)?;
         }
@@ -192,7 +193,7 @@ impl ChangeBatch<'_> {
         base_rows::set_base(&self.tree.db, ino, None)?;
         let record = self.tree.edit_and_bump(ino)?;
         record.base_version = 0;
-        record.in_flight = None;
+        record.in_flight.clear();
         match status {
             NodeStatus::Detached => self.name_again(ino, &names.unwrap_or_default()),
             _ => Ok(()),

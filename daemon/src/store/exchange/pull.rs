@@ -83,6 +83,7 @@ impl Store {
                 ChangeBatch::apply(tree, rules, nodes)
             })?;
             tree.cursor = cursor;
+            tree.taken_deletions.forget_until(cursor.seq);
             for invalidation in &applied.invalidations {
                 if let Invalidation::Content(ino) = invalidation {
                     self.untold.changed(*ino);

@@ -30,8 +30,8 @@ pub(crate) struct DirtyNode {
     pub base_version: u64,
     /// The state at that version.
     pub base_state: Option<NodeState>,
-    /// Revision of a push that was begun and whose answer is not known.
-    pub in_flight: Option<Revision>,
+    /// Revisions of pushes that were begun and whose answers are not known.
+    pub in_flight: Vec<Revision>,
     /// The node as it is now; `None` when it is deleted. Its content is the last that the server is
     /// known to have had, if any.
     pub state: Option<NodeState>,
@@ -161,7 +161,7 @@ impl Store {
     pub(crate) fn begin_push(&self, pushes: &[(Ino, Revision)]) -> Result<(), Error> {
         self.transact(|tree| {
             for (ino, revision) in pushes {
-                tree.edit(*ino)?.in_flight = Some(*revision);
+                tree.edit(*ino)?.begin_push(*revision);
             }
             Ok(())
         })
@@ -206,7 +206,7 @@ impl Tree {
             change: record.change,
             base_version: record.base_version,
             base_state,
-            in_flight: record.in_flight,
+            in_flight: record.in_flight.clone(),
             state,
             content_dirty: record.content_dirty,
             writers,

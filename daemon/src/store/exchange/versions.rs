@@ -105,7 +105,7 @@ impl Tree {
         self.set_id(ino, id)?;
         let left = self.edit(ino)?;
         left.base_version = 0;
-        left.in_flight = None;
+        left.in_flight.clear();
         left.acknowledged = 0;
         base_rows::set_base(&self.db, ino, None)?;
         self.add(Record {

@@ -34,13 +34,17 @@ fn a_change_during_a_push_stays_dirty() {
     let revision = Revision::random();
     store.begin_push(&[(ino, revision)]).unwrap();
     let (_copy, after) = crashed(dir.path());
-    assert_eq!(after.dirty_node(ino).unwrap().unwrap().in_flight, Some(revision));
+    assert_eq!(after.dirty_node(ino).unwrap().unwrap().in_flight, [revision]);
+    // The next daemon sends it again, and does not know which of both arrives.
+    let next = Revision::random();
+    after.begin_push(&[(ino, next)]).unwrap();
+    assert_eq!(after.dirty_node(ino).unwrap().unwrap().in_flight, [revision, next]);
     let state = before.state;
     store
         .finish_push(&[Pushed { ino, change: before.change, version: 3, revision, state }], None)
         .unwrap();
     let dirty = store.dirty_node(ino).unwrap().unwrap();
-    assert_eq!((dirty.base_version, dirty.in_flight), (3, None));
+    assert_eq!((dirty.base_version, dirty.in_flight), (3, vec![]));
 }
 
 #[test]

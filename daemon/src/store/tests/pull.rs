@@ -72,6 +72,46 @@ fn children_may_come_before_their_parents() {
 }
 
 #[test]
+fn a_page_from_before_a_deletion_of_ours_does_not_bring_the_node_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let push = |ino, version| {
+        let DirtyNode { change, state, .. } = store.dirty_node(ino).unwrap().unwrap();
+        let revision = Revision::random();
+        store.begin_push(&[(ino, revision)]).unwrap();
+        store.finish_push(&[Pushed { ino, change, version, revision, state }], None).unwrap();
+    };
+    let [gone, open] = ["gone", "open"].map(|name| {
+        let ino = make(&store, Ino::ROOT, name, Kind::Fifo);
+        (ino, store.dirty_node(ino).unwrap().unwrap().id)
+    });
+    let pinned: Result<(), Error> = store.change(|change| {
+        change.pin(open.0);
+        Ok(())
+    });
+    pinned.unwrap();
+    let shown =
+        |(ino, id), version| node(id, version, store.dirty_node(ino).unwrap().unwrap().state);
+    let page = [shown(gone, 1), shown(open, 2)];
+    push(gone.0, 1);
+    push(open.0, 2);
+    for name in ["gone", "open"] {
+        store.change(|change| change.unlink(Ino::ROOT, name.as_bytes())).unwrap();
+    }
+    push(gone.0, 3);
+    push(open.0, 4);
+    let other = make(&store, Ino::ROOT, "gone", Kind::Fifo);
+    store.apply(&page, &NEVER, 2).unwrap();
+    assert_eq!(entry(&store, Ino::ROOT, "gone"), Some(other));
+    assert_eq!(entry(&store, Ino::ROOT, "open"), None);
+    store.apply(&[node(gone.1, 3, None), node(open.1, 4, None)], &NEVER, 4).unwrap();
+    // Another device had changed it, and puts it there again.
+    let again = node(gone.1, 5, Some(state(Kind::Fifo, &[(NodeId::ROOT, "again")])));
+    store.apply(&[again], &NEVER, 5).unwrap();
+    assert_eq!(entry(&store, Ino::ROOT, "again"), ino_of(&store, gone.1));
+}
+
+#[test]
 fn two_nodes_may_swap_their_names() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

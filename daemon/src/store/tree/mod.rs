@@ -14,5 +14,6 @@ pub(super) mod pinned;
 pub(super) mod requests;
 pub(super) mod revive;
 pub(super) mod superseded;
+mod taken_deletions;
 pub(super) mod transaction;
 pub(super) mod view;

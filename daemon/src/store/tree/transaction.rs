@@ -16,6 +16,7 @@ use super::numbers::Numbers;
 use super::pinned::Pinned;
 use super::requests::RequestRows;
 use super::superseded::Superseded;
+use super::taken_deletions::TakenDeletions;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
 use crate::store::disk::history_rows::{self, Cursor};
@@ -59,6 +60,8 @@ pub(crate) struct Tree {
     pub(crate) pinned: Pinned,
     /// Open files without a name that come back when they are written to.
     pub(crate) superseded: Superseded,
+    /// Nodes that pages of the feed may show though the server has deleted them.
+    pub(crate) taken_deletions: TakenDeletions,
     /// Data files to be unlinked once the journal is durable.
     pub(crate) pending_unlinks: Vec<Ino>,
     /// Bytes of clean content that are here.
@@ -145,6 +148,7 @@ impl Tree {
             unloaded_partials: Vec::new(),
             pinned,
             superseded: Superseded::new(),
+            taken_deletions: TakenDeletions::default(),
             used: Vec::new(),
             changed: ChangedNodes::All,
             revived: Vec::new(),
@@ -180,6 +184,7 @@ impl Tree {
             unloaded_partials: Vec::new(),
             pinned: Pinned::default(),
             superseded: Superseded::new(),
+            taken_deletions: TakenDeletions::default(),
             pending_unlinks: Vec::new(),
             cached: self.cached,
             used: Vec::new(),

@@ -42,7 +42,7 @@ pub(super) fn resolve(
     match (&local.state, &remote.state) {
         (None, None) => Resolution::TakeRemote,
         (Some(state), Some(_)) if is_own(local, remote) => Resolution::Merge(state.clone()),
-        (None, Some(_)) if is_own(local, remote) => Resolution::KeepLocal,
+        (None, Some(_)) | (Some(_), None) if is_own(local, remote) => Resolution::KeepLocal,
         (None, Some(there)) if is_unchanged(local, there) => Resolution::KeepLocal,
         (None, Some(_)) => Resolution::TakeRemote,
         (Some(state), None) => changed_here(local, state),
@@ -97,7 +97,7 @@ fn prefix(bytes: &[u8], length: usize) -> &[u8] {
 
 /// The server shows a push of this device whose answer was lost.
 fn is_own(local: &DirtyNode, remote: &files::Node) -> bool {
-    local.in_flight == Some(remote.revision)
+    local.in_flight.contains(&remote.revision)
 }
 
 fn changed_here(local: &DirtyNode, here: &NodeState) -> Resolution {
@@ -211,5 +211,7 @@ fn merge_entries(base: &[Entry], here: &[Entry], there: &[Entry]) -> Vec<Entry> 
     merged.into_iter().collect()
 }
 
+#[cfg(test)]
+mod own_changes;
 #[cfg(test)]
 mod tests;

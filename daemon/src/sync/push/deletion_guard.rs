@@ -127,7 +127,7 @@ mod tests {
             change: 1,
             base_version: 1,
             base_state: is_gone.then(|| state.clone()),
-            in_flight: None,
+            in_flight: Vec::new(),
             state: (!is_gone).then_some(state),
             content_dirty: false,
             writers: 0,

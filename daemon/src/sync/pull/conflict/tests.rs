@@ -41,7 +41,7 @@ fn local(base: Option<NodeState>, state: Option<NodeState>) -> DirtyNode {
         change: 1,
         base_version: u64::from(base.is_some()),
         base_state: base,
-        in_flight: None,
+        in_flight: Vec::new(),
         state,
         content_dirty: false,
         writers: 0,
@@ -117,7 +117,7 @@ fn attributes_here_and_content_there_are_merged() {
 fn a_push_whose_answer_was_lost_is_recognised() {
     let there = remote(Some(file("first try")));
     let mut node = local(Some(file("old")), Some(file("second try")));
-    node.in_flight = Some(there.revision);
+    node.in_flight = vec![there.revision, Revision::random()];
     assert_eq!(resolve(&node, &there, &label()), Resolution::Merge(file("second try")));
 }
 

@@ -29,7 +29,7 @@ fn node(number: u64, before: Option<Place<'_>>, now: Option<Place<'_>>) -> Dirty
         change: 1,
         base_version: u64::from(before.is_some()),
         base_state: before.map(|place| state(Kind::Directory, place)),
-        in_flight: None,
+        in_flight: Vec::new(),
         state: now.map(|place| state(Kind::Directory, place)),
         content_dirty: false,
         writers: 0,

@@ -29,7 +29,7 @@ fn file(number: u64, size: u64) -> DirtyNode {
         change: 1,
         base_version: 0,
         base_state: None,
-        in_flight: None,
+        in_flight: Vec::new(),
         state: Some(state),
         content_dirty: true,
         writers: 0,
