@@ -21,7 +21,7 @@ mod random;
 const NAMES: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 const ATTRIBUTE: &[u8] = b"user.color";
 const LIMIT: usize = 1000;
-const SEQUENCES: u64 = 60;
+const SEQUENCES: u64 = 20;
 const STEPS: usize = 150;
 
 /// A server that takes a commit as a whole or not at all, and remembers deletions of nodes that it never had.
