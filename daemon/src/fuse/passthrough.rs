@@ -17,7 +17,7 @@ use fuser::{BackingId, FopenFlags, OpenAccMode, OpenFlags, ReplyCreate, ReplyOpe
 
 use super::backing_ids::{BackingIds, Slot};
 use super::threads::Threads;
-use crate::store::{self, Access, Content, Ino, Loan, Mapping, Others, Store};
+use crate::store::{Content, Ino, Loan, Mapping, Others, Store};
 use crate::vfs::{Error, FileOrigin, HandleId, Vfs};
 
 /// Parts of the table, each with a lock of its own.
@@ -111,15 +111,6 @@ struct Before {
     _content: Content,
 }
 
-impl Before {
-    /// `None` if there is no data file.
-    fn keep(store: &Arc<Store>, ino: Ino) -> Result<Option<Self>, store::Error> {
-        let content = store.open_content(ino, Access::Read)?;
-        let loan = content.lend(Others::Lent, Mapping::ReadOnly)?;
-        Ok(loan.map(|loan| Self { loan, _content: content }))
-    }
-}
-
 /// Backing files of a daemon before this one, by inode.
 #[derive(Debug)]
 pub(crate) struct LentBefore {
@@ -135,7 +126,7 @@ impl LentBefore {
     pub(crate) fn keep(state_dir: &Path, store: &Arc<Store>) -> io::Result<Self> {
         let (ids, found) = BackingIds::go_on(&state_dir.join(RECORD))?;
         let keep = |(ino, id, slot)| {
-            let before = match Before::keep(store, ino) {
+            let (content, loan) = match store.lend_as_before(ino) {
                 Ok(before) => before?,
                 // Whoever opens it gets an error of the kernel's.
                 Err(error) => {
@@ -143,7 +134,7 @@ impl LentBefore {
                     return None;
                 }
             };
-            Some((ino, id, slot, before))
+            Some((ino, id, slot, Before { loan, _content: content }))
         };
         Ok(Self { files: found.into_iter().filter_map(keep).collect(), ids })
     }

@@ -24,7 +24,8 @@ use super::tree::frozen::FrozenTree;
 use super::tree::pinned::Pinned;
 use super::tree::transaction::Tree;
 use super::untold::Untold;
-use super::upkeep::recovery::{self, FoundFiles, Orphans};
+use super::upkeep::orphans::Orphans;
+use super::upkeep::recovery::{self, FoundFiles};
 use super::upkeep::{rebuild, timer};
 
 impl Store {

@@ -17,7 +17,7 @@ use crate::store::error::{Error, while_doing};
 use crate::store::inodes::inode::{ContentState, Inode};
 use crate::store::inodes::loan::{Mapping, Stamp, Writer};
 use crate::store::invalidation::Invalidation;
-use crate::store::node::Access;
+use crate::store::node::{Access, Ino};
 
 /// Smallest content that is lent to somebody who only reads: what is smaller stays in the kernel's memory by itself.
 const READ_MIN: u64 = 1024 * 1024;
@@ -171,6 +171,22 @@ impl Content {
 }
 
 impl Store {
+    /// Lends a data file to openings that the kernel may have from a daemon before this one; `None` if there is none.
+    ///
+    /// It is lent for writing if a program may write to it, though the kernel has not opened it for that program yet.
+    ///
+    /// # Errors
+    /// [`Error::NoNode`] when it is gone, and what the store cannot write down.
+    pub(crate) fn lend_as_before(
+        self: &Arc<Self>,
+        ino: Ino,
+    ) -> Result<Option<(Content, Loan)>, Error> {
+        let access = if self.lent.contains(ino) { Access::Write } else { Access::Read };
+        let content = self.open_content(ino, access)?;
+        let loan = content.lend(Others::Lent, Mapping::Writable)?;
+        Ok(loan.map(|loan| (content, loan)))
+    }
+
     fn has_room_to_lend(&self) -> Result<bool, Error> {
         let free = free_bytes(self.data.folder())?;
         Ok(free > self.options.free_floor.saturating_add(ROOM))

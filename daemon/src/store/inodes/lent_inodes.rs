@@ -22,6 +22,11 @@ impl LentInodes {
         drop(gone);
     }
 
+    /// True if an inode is.
+    pub(crate) fn contains(&self, ino: Ino) -> bool {
+        self.lock().contains_key(&ino)
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Inode>> {
         self.lock().values().cloned().collect()

@@ -1,8 +1,10 @@
-//! Data files that are lent, against a kernel in memory that opens them after it was told and closes them after it tells.
+//! Data files that are lent, against a kernel in memory that opens them after it was told and closes them after it tells, while
+//! daemons die and others go on with the session.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+
+use tempfile::TempDir;
 
 use super::super::{Loan, Mapping, Others};
 use super::random::{Random, seeded};
@@ -16,8 +18,8 @@ const OPENINGS_MAX: usize = 2;
 
 /// An opening of the only file, as the daemon and the kernel know it.
 struct Opening {
-    content: Content,
-    loan: Loan,
+    /// Kept by the daemon, unless one before it was asked.
+    lent: Option<(Content, Loan)>,
     mapping: Mapping,
     /// The data file, once the kernel has opened it for this.
     data: Option<File>,
@@ -26,9 +28,11 @@ struct Opening {
 /// One file, the openings of it that the kernel lets write by themselves, and what is in it.
 struct Kernel {
     store: Arc<Store>,
+    directory: TempDir,
     ino: Ino,
-    data_file: PathBuf,
     openings: Vec<Opening>,
+    /// Kept by the daemon for the openings of those before it, until the kernel forgets the file.
+    before: Option<(Content, Loan)>,
     /// Data files that the kernel has not closed though the opening has ended: the last reference to one, or a mapping.
     remains: Vec<File>,
     bytes: Vec<u8>,
@@ -36,12 +40,51 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn new(dir: &Path) -> Self {
-        let store = open(dir);
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path());
         let ino = write_file(&store, "file", b"new");
-        let data_file = store.data.path(ino);
         let (openings, remains) = (Vec::new(), Vec::new());
-        Self { store, ino, data_file, openings, remains, bytes: b"new".to_vec(), version: 0 }
+        let (bytes, version, before) = (b"new".to_vec(), 0, None);
+        Self { store, directory, ino, openings, before, remains, bytes, version }
+    }
+
+    /// A descriptor of the data file, which nobody here knows.
+    fn data_file(&self) -> File {
+        let path = self.store.data.path(self.ino);
+        OpenOptions::new().read(true).write(true).open(path).unwrap()
+    }
+
+    /// True if it has the file open by its data file, and so would have any other one by the same.
+    fn uses(&self) -> bool {
+        self.before.is_some() || !self.openings.is_empty()
+    }
+
+    /// The daemon is killed, and the next one goes on with the session. It has a copy of all.
+    fn take_over(&mut self) {
+        let has_lent = self.uses();
+        let (copy, store) = taken_over(self.directory.path());
+        let dead_store = std::mem::replace(&mut self.store, store);
+        // Before the next daemon looks who writes: nothing that the kernel has is ever closed.
+        self.remains = (0..self.remains.len()).map(|_| self.data_file()).collect();
+        for at in 0..self.openings.len() {
+            self.openings[at].data = self.openings[at].data.take().map(|_| self.data_file());
+        }
+        let of_all = if has_lent { self.store.lend_as_before(self.ino).unwrap() } else { None };
+        let of_dead = std::mem::replace(&mut self.before, of_all);
+        let of_openings: Vec<_> = self.openings.iter_mut().map(|it| it.lent.take()).collect();
+        drop((of_dead, of_openings, dead_store));
+        self.directory = copy;
+    }
+
+    /// The kernel forgets the file, if it has no opening of it.
+    fn forget(&mut self) {
+        if self.openings.is_empty()
+            && let Some((content, loan)) = self.before.take()
+        {
+            loan.end().unwrap();
+            drop(content);
+        }
     }
 
     fn open(&mut self, random: &mut Random) {
@@ -50,10 +93,10 @@ impl Kernel {
         }
         let content = self.store.open_content(self.ino, Access::Write).unwrap();
         let mapping = if random.below(3) == 0 { Mapping::ReadOnly } else { Mapping::Writable };
-        let is_used = !self.openings.is_empty();
+        let is_used = self.uses();
         let others = if is_used || random.below(2) == 0 { Others::Lent } else { Others::None };
         if let Some(loan) = content.lend(others, mapping).unwrap() {
-            self.openings.push(Opening { content, loan, mapping, data: None });
+            self.openings.push(Opening { lent: Some((content, loan)), mapping, data: None });
         }
     }
 
@@ -63,20 +106,20 @@ impl Kernel {
             return;
         }
         let at = random.below(self.openings.len() as u64) as usize;
-        let opening = &mut self.openings[at];
-        let Some(data) = &opening.data else {
-            let data = OpenOptions::new().read(true).write(true).open(&self.data_file).unwrap();
-            opening.data = Some(data);
+        let Some(data) = &self.openings[at].data else {
+            self.openings[at].data = Some(self.data_file());
             return;
         };
         if random.below(3) > 0 {
             write(data, &mut self.bytes, random);
             return;
         }
-        let Opening { content, loan, mapping, data } = self.openings.swap_remove(at);
+        let Opening { lent, mapping, data } = self.openings.swap_remove(at);
         self.remains.extend(data.filter(|_| mapping == Mapping::Writable && random.below(2) == 0));
-        loan.end().unwrap();
-        drop(content);
+        if let Some((content, loan)) = lent {
+            loan.end().unwrap();
+            drop(content);
+        }
     }
 
     /// A mapping is written through, or ends.
@@ -137,10 +180,11 @@ fn write(file: &File, bytes: &mut Vec<u8>, random: &mut Random) {
 fn nothing_that_is_written_to_a_lent_file_is_overlooked() {
     let mut random = seeded("lent");
     for _history in 0..HISTORIES {
-        let dir = tempfile::tempdir().unwrap();
-        let mut kernel = Kernel::new(dir.path());
+        let mut kernel = Kernel::new();
         for _step in 0..STEPS {
-            match random.below(10) {
+            match random.below(11) {
+                10 if random.below(3) == 0 => kernel.take_over(),
+                10 => kernel.forget(),
                 0..=2 => kernel.open(&mut random),
                 3..=6 => kernel.go_on(&mut random),
                 7 => kernel.outlive(&mut random),

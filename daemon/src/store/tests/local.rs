@@ -25,14 +25,6 @@ fn a_killed_daemon_loses_nothing_it_acknowledged() {
     assert_eq!(read_all(&after, content.ino()), b"\0\0\0\0\0\0\0\0\0\0hello again");
 }
 
-/// Store of the daemon that goes on with the session of this one, killed now.
-fn taken_over(dir: &Path) -> (tempfile::TempDir, Arc<Store>) {
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(dir, copy.path());
-    let store = Store::open_again(copy.path(), OPTIONS).unwrap();
-    (copy, store)
-}
-
 #[test]
 fn what_a_daemon_has_done_is_known_also_when_the_next_one_dies_before_it_is_answered() {
     let dir = tempfile::tempdir().unwrap();

@@ -47,6 +47,14 @@ fn crashed(dir: &Path) -> (tempfile::TempDir, Arc<Store>) {
     (copy, store)
 }
 
+/// Store of the daemon that goes on with the session of this one, killed now.
+fn taken_over(dir: &Path) -> (tempfile::TempDir, Arc<Store>) {
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(dir, copy.path());
+    let store = Store::open_again(copy.path(), OPTIONS).unwrap();
+    (copy, store)
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     let mut entries: Vec<_> = std::fs::read_dir(from).unwrap().map(Result::unwrap).collect();

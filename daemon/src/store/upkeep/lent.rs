@@ -1,5 +1,9 @@
 //! Data files that programs could write to unseen when the store was last open: what they wrote is taken in.
+//!
+//! Where the kernel's session goes on, they stay lent though nobody has one open for writing: the kernel opens it for a program a
+//! moment after the daemon that is gone has told it that it may.
 
+use super::orphans::Orphans;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
 use crate::store::disk::record::Record;
@@ -19,7 +23,11 @@ pub(super) enum Stamps {
 }
 
 /// Has the rows tell of all that is in data files which were lent for writing: those files.
-pub(super) fn take_in(db: &Database, data: &DataFiles, stamps: Stamps) -> Result<Vec<Ino>, Error> {
+pub(super) fn take_in(
+    db: &Database,
+    data: &DataFiles,
+    (stamps, orphans): (Stamps, Orphans),
+) -> Result<Vec<Ino>, Error> {
     let lent = inode_queries::lent(db)?;
     for ino in &lent {
         let Some(mut record) = inode_rows::load(db, *ino)? else { continue };
@@ -28,9 +36,10 @@ pub(super) fn take_in(db: &Database, data: &DataFiles, stamps: Stamps) -> Result
         let is_written = has_writers(&data.path(*ino)).unwrap_or(true);
         if is_as_told != Some(true) || is_written || stamps == Stamps::TellNothing {
             take_in_one(db, data, &mut record)?;
+            record.lent = Some(record.written_at);
         }
         // The next daemon must know as well, whenever this one is killed.
-        record.lent = is_written.then_some(record.written_at);
+        record.lent = record.lent.filter(|_| is_written || orphans == Orphans::Keep);
         inode_rows::update(db, &record)?;
     }
     Ok(lent)

@@ -5,6 +5,7 @@
 pub(super) mod evict;
 mod lent;
 pub(super) mod lost_and_found;
+pub(super) mod orphans;
 pub(super) mod rebuild;
 pub(super) mod recovery;
 pub(super) mod timer;

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::lost_and_found::{self, KeptAs};
-use super::recovery::{CLOCK_LAG, Orphans};
+use super::orphans::Orphans;
+use super::recovery::CLOCK_LAG;
 use crate::store::core::Store;
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
 use crate::store::disk::database::take_damage_met;

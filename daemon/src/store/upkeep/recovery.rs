@@ -16,6 +16,7 @@ use miaofs::protocol::ids::NodeId;
 
 use super::lent::{self, Stamps};
 use super::lost_and_found::{self, KeptAs};
+use super::orphans::Orphans;
 use super::unchanged::is_unchanged;
 use crate::store::disk::chunk_rows::{self, ChunkState};
 use crate::store::disk::data_files::{DataFiles, UNFINISHED, modified};
@@ -53,15 +54,6 @@ impl LastExit {
     fn may_lack_commits(self) -> bool {
         matches!(self, Self::Rebooted | Self::LogLost)
     }
-}
-
-/// Treatment of nodes without a name, which only who has them open can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Orphans {
-    /// Nobody has them open any more.
-    Reap,
-    /// Programs may have them open: the kernel's session goes on.
-    Keep,
 }
 
 /// The kernel's id of this boot.
@@ -110,7 +102,7 @@ pub(crate) fn recover(
     }
     db.begin()?;
     let stamps = if left.may_lack_commits() { Stamps::TellNothing } else { Stamps::Tell };
-    let lent = lent::take_in(db, data, stamps)?;
+    let lent = lent::take_in(db, data, (stamps, found.orphans))?;
     match left {
         LastExit::New => make_root(db)?,
         LastExit::Closed => {}
@@ -185,7 +177,7 @@ fn repair(
         .filter(|it| lent.binary_search(it).is_err())
     {
         if let Some(mut record) = inode_rows::load(db, ino)? {
-            reconcile_size(db, data, &mut record, left)?;
+            reconcile_size(db, data, &mut record, (left, orphans))?;
         }
     }
     Ok(())
@@ -245,7 +237,7 @@ fn reconcile_size(
     db: &Database,
     data: &DataFiles,
     record: &mut Record,
-    left: LastExit,
+    (left, orphans): (LastExit, Orphans),
 ) -> Result<(), Error> {
     let Some(file) = data.existing(record.ino)? else { return Ok(()) };
     let found = file.metadata().map_err(while_doing("looking at a data file"))?;
@@ -278,9 +270,9 @@ fn reconcile_size(
         record.attributes.ctime = record.attributes.ctime.max(modified);
         record.written_at = written_at;
         // One that is lent goes on being so, and the next daemon must know as well, whenever this one is killed.
-        let is_written =
-            record.base_chunks == 0 && has_writers(&data.path(record.ino)).unwrap_or(false);
-        record.lent = is_written.then_some(written_at);
+        let may_be_written =
+            || orphans == Orphans::Keep || has_writers(&data.path(record.ino)).unwrap_or(false);
+        record.lent = (record.base_chunks == 0 && may_be_written()).then_some(written_at);
     }
     record.attributes.size = size;
     record.blocks = found.blocks();
