@@ -136,10 +136,11 @@ impl Device {
         self.wait_for_end();
     }
 
-    /// `kill -9` of the daemon alone: the next one takes over.
+    /// `kill -9` of the daemon alone: the next one takes over. Waits for one to kill: the last may have died just now.
     pub(crate) fn kill_daemon(&self) {
-        let daemon = self.daemon().expect("the daemon runs");
-        rustix::process::kill_process(daemon, Signal::KILL).expect("it runs");
+        wait_until("a daemon is killed", LIMIT, || {
+            self.daemon().is_some_and(|it| rustix::process::kill_process(it, Signal::KILL).is_ok())
+        });
     }
 
     /// The process that keeps the mount while daemons come and go.

@@ -3,13 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Signal, kill_process};
-
 use super::Torture;
 use super::team::work_through;
 use super::writer::writers;
 use crate::fixture::Single;
-use crate::harness::wait::{seconds, wait_until};
 
 /// Programs that work at once.
 const WRITERS: u64 = 3;
@@ -39,10 +36,7 @@ fn programs_go_on_while_their_daemons_are_killed() {
                     _ => 50 + torture.random.below(LIFE_MAX),
                 };
                 thread::sleep(if round == 0 { LONG_LIFE } else { Duration::from_millis(life) });
-                // The one that answered last may be gone already, killed in the round before.
-                wait_until("a daemon is killed", seconds(20), || {
-                    fixture.one.daemon().is_some_and(|it| kill_process(it, Signal::KILL).is_ok())
-                });
+                fixture.one.kill_daemon();
                 torture.report.kills += 1;
             }
         });
