@@ -257,15 +257,12 @@ fn acknowledge(tree: &mut Tree, pushed: &Pushed) -> Result<(), Error> {
     record.base_version = pushed.version;
     record.in_flight.clear();
     record.acknowledged = pushed.change;
-    let (id, is_gone) = (record.id, record.is_gone());
-    if pushed.state.is_none() {
-        tree.taken_deletions.add(id, pushed.version);
-    }
-    let record = tree.edit(ino)?;
-    if pushed.state.is_none() && is_gone {
+    if pushed.state.is_none() && record.is_gone() {
         // The server has forgotten it: a row that was only to tell it of the end has done so.
         record.base_version = 0;
-        if record.status == NodeStatus::Deleted {
+        let (id, status) = (record.id, record.status);
+        tree.taken_deletions.add(id, pushed.version);
+        if status == NodeStatus::Deleted {
             return tree.delete_node(ino);
         }
     }

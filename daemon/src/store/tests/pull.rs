@@ -75,12 +75,6 @@ fn children_may_come_before_their_parents() {
 fn a_page_from_before_a_deletion_of_ours_does_not_bring_the_node_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
-    let push = |ino, version| {
-        let DirtyNode { change, state, .. } = store.dirty_node(ino).unwrap().unwrap();
-        let revision = Revision::random();
-        store.begin_push(&[(ino, revision)]).unwrap();
-        store.finish_push(&[Pushed { ino, change, version, revision, state }], None).unwrap();
-    };
     let [gone, open] = ["gone", "open"].map(|name| {
         let ino = make(&store, Ino::ROOT, name, Kind::Fifo);
         (ino, store.dirty_node(ino).unwrap().unwrap().id)
@@ -93,13 +87,13 @@ fn a_page_from_before_a_deletion_of_ours_does_not_bring_the_node_back() {
     let shown =
         |(ino, id), version| node(id, version, store.dirty_node(ino).unwrap().unwrap().state);
     let page = [shown(gone, 1), shown(open, 2)];
-    push(gone.0, 1);
-    push(open.0, 2);
+    push(&store, gone.0, 1);
+    push(&store, open.0, 2);
     for name in ["gone", "open"] {
         store.change(|change| change.unlink(Ino::ROOT, name.as_bytes())).unwrap();
     }
-    push(gone.0, 3);
-    push(open.0, 4);
+    push(&store, gone.0, 3);
+    push(&store, open.0, 4);
     let other = make(&store, Ino::ROOT, "gone", Kind::Fifo);
     store.apply(&page, &NEVER, 2).unwrap();
     assert_eq!(entry(&store, Ino::ROOT, "gone"), Some(other));

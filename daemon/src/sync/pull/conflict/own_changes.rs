@@ -67,7 +67,8 @@ impl Server {
 /// The device, with all that is on the way between it and the server.
 struct World<'d> {
     directory: &'d Path,
-    store: Arc<Store>,
+    /// That of the daemon; none while there is no daemon.
+    store: Option<Arc<Store>>,
     server: Server,
     /// A page of the feed that has been answered and not been applied.
     page: Option<(Vec<Node>, u64)>,
@@ -84,10 +85,14 @@ fn open(directory: &Path) -> Arc<Store> {
 }
 
 impl World<'_> {
+    fn store(&self) -> &Store {
+        self.store.as_ref().expect("a daemon runs")
+    }
+
     fn step(&mut self) {
         match self.random.below(12) {
             0 if self.page.is_none() => {
-                self.page = Some(self.server.page(self.store.cursor().seq));
+                self.page = Some(self.server.page(self.store().cursor().seq));
             }
             0 | 1 => self.apply_page(),
             2 => self.push(),
@@ -100,7 +105,7 @@ impl World<'_> {
     }
 
     fn directories(&self) -> Vec<Ino> {
-        let children = self.store.view(|view| view.children(Ino::ROOT, 0, LIMIT)).unwrap();
+        let children = self.store().view(|view| view.children(Ino::ROOT, 0, LIMIT)).unwrap();
         let directories = children.into_iter().filter(|child| child.kind == Kind::Directory);
         [Ino::ROOT].into_iter().chain(directories.map(|child| child.ino)).collect()
     }
@@ -112,7 +117,7 @@ impl World<'_> {
         let mut place = || (random.pick(&directories), random.pick(&NAMES));
         let (from, to) = (place(), place());
         let (what, color) = (random.below(7), random.below(250) as u8);
-        let changed = self.store.change(|change| {
+        let changed = self.store().change(|change| {
             let (source, target) = (change.entry(from.0, from.1)?, change.entry(to.0, to.1)?);
             match (what, source, target) {
                 (0 | 1, None, _) => make(change, from, Kind::Fifo),
@@ -144,9 +149,9 @@ impl World<'_> {
     fn tree(&self) -> Tree {
         let mut tree = Tree::new();
         for directory in self.directories() {
-            let children = self.store.view(|view| view.children(directory, 0, LIMIT)).unwrap();
+            let children = self.store().view(|view| view.children(directory, 0, LIMIT)).unwrap();
             for child in children {
-                let color = self.store.view(|view| view.xattr(child.ino, ATTRIBUTE)).unwrap();
+                let color = self.store().view(|view| view.xattr(child.ino, ATTRIBUTE)).unwrap();
                 tree.insert((directory, child.name), (child.ino, color));
             }
         }
@@ -162,7 +167,7 @@ impl World<'_> {
             conflict_name: &|name| conflict_name(name, &label),
         };
         let before = self.tree();
-        self.store.apply(nodes, &rules, cursor).unwrap();
+        self.store().apply(nodes, &rules, cursor).unwrap();
         assert_eq!(self.tree(), before, "after {nodes:#?}");
     }
 
@@ -174,11 +179,11 @@ impl World<'_> {
 
     /// Sends all that is dirty. The daemon may end before the commit arrives, or before its answer does.
     fn push(&mut self) {
-        let dirty = self.store.dirty_nodes(Ino(0), LIMIT).unwrap();
+        let dirty = self.store().dirty_nodes(Ino(0), LIMIT).unwrap();
         let pushes: Vec<(DirtyNode, Revision)> =
             dirty.into_iter().map(|node| (node, Revision::random())).collect();
         let begun: Vec<_> = pushes.iter().map(|(node, revision)| (node.ino, *revision)).collect();
-        self.store.begin_push(&begun).unwrap();
+        self.store().begin_push(&begun).unwrap();
         let change = |(node, revision): &(DirtyNode, Revision)| NodeChange {
             id: node.id,
             base: node.base_version,
@@ -202,9 +207,9 @@ impl World<'_> {
                         Pushed { ino, change, version, revision, state }
                     };
                     let done: Vec<Pushed> = pushes.into_iter().map(done).collect();
-                    self.store.finish_push(&done, None).unwrap();
+                    self.store().finish_push(&done, None).unwrap();
                 }
-                Err(current) => self.apply(&current, self.store.cursor().seq),
+                Err(current) => self.apply(&current, self.store().cursor().seq),
             },
         }
     }
@@ -213,12 +218,11 @@ impl World<'_> {
     fn restart(&mut self) {
         let before = self.tree();
         self.page = None;
-        // Both have the lock of the directory.
-        let elsewhere = tempfile::tempdir().unwrap();
-        self.store = open(elsewhere.path());
-        self.store = open(self.directory);
+        // It has the directory locked.
+        self.store = None;
+        self.store = Some(open(self.directory));
         assert_eq!(self.tree(), before, "after the daemon has ended");
-        let (nodes, cursor) = self.server.page(self.store.cursor().seq);
+        let (nodes, cursor) = self.server.page(self.store().cursor().seq);
         self.apply(&nodes, cursor);
     }
 
@@ -228,13 +232,13 @@ impl World<'_> {
         for changes in std::mem::take(&mut self.late) {
             let _the_one_who_sent_it_is_gone = self.server.commit(&changes);
         }
-        while !self.store.dirty_nodes(Ino(0), 1).unwrap().is_empty() {
+        while !self.store().dirty_nodes(Ino(0), 1).unwrap().is_empty() {
             self.push();
         }
         let entries = |node: &Node| node.state.as_ref().map_or(0, |state| state.entries.len());
         let there: usize = self.server.nodes.values().map(entries).sum();
         assert_eq!(there, self.tree().len());
-        self.page = Some(self.server.page(self.store.cursor().seq));
+        self.page = Some(self.server.page(self.store().cursor().seq));
         self.apply_page();
     }
 }
@@ -252,7 +256,7 @@ fn what_comes_late_undoes_nothing_on_the_only_device() {
     let mut random = Random::new(seed);
     for _sequence in 0..sequences(SEQUENCES) {
         let directory = tempfile::tempdir().unwrap();
-        let (store, server) = (open(directory.path()), Server::new());
+        let (store, server) = (Some(open(directory.path())), Server::new());
         let (page, late) = (Some(server.page(0)), Vec::new());
         let random = Random::new(random.below(u64::MAX));
         let mut world = World { directory: directory.path(), store, server, page, late, random };
