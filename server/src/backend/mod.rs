@@ -5,6 +5,7 @@ mod blocking;
 mod clock;
 mod data_directory;
 pub(crate) mod db;
+mod direct_write;
 mod error;
 mod ids;
 mod key_prefix;

@@ -9,7 +9,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::blocking::run_blocking;
+use super::direct_write::write_all_at;
 use super::{BlobId, Error};
 
 const BLOB: &str = "blob";
@@ -128,10 +128,8 @@ impl Staging {
     pub(crate) async fn write(&self, blob: BlobId, offset: u64, bytes: Bytes) -> Result<(), Error> {
         let path = self.path(blob);
         run_blocking(move || {
-            let opened = OpenOptions::new().write(true).open(&path);
-            opened
-                .and_then(|file| file.write_all_at(&bytes, offset))
-                .map_err(|error| Error::file(path, error))
+            let written = write_all_at(&path, &bytes, offset);
+            written.map_err(|error| Error::file(path, error))
         })
         .await
     }
@@ -425,6 +423,8 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
     use super::*;
 
     #[tokio::test]
