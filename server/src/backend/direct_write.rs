@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate};
 
@@ -20,11 +20,13 @@ const PIECE: usize = 1024 * 1024;
 const PIECES: usize = 4;
 
 /// Aligned memory that nobody uses.
-static FREE: Pieces = Pieces { pieces: Mutex::new(None), given_back: Condvar::new() };
+static FREE: LazyLock<Pieces> = LazyLock::new(|| {
+    let pieces = Mutex::new((0..PIECES).map(|_| Piece::new()).collect());
+    Pieces { pieces, given_back: Condvar::new() }
+});
 
 struct Pieces {
-    /// None before the first use.
-    pieces: Mutex<Option<Vec<Piece>>>,
+    pieces: Mutex<Vec<Piece>>,
     given_back: Condvar,
 }
 
@@ -54,7 +56,7 @@ impl Pieces {
     fn lend<T>(&self, work: impl FnOnce(&mut Piece) -> T) -> T {
         let mut free = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut piece = loop {
-            match free.get_or_insert_with(|| (0..PIECES).map(|_| Piece::new()).collect()).pop() {
+            match free.pop() {
                 Some(piece) => break piece,
                 None => free = self.given_back.wait(free).unwrap_or_else(PoisonError::into_inner),
             }
@@ -62,7 +64,7 @@ impl Pieces {
         drop(free);
         let done = work(&mut piece);
         let mut free = self.pieces.lock().unwrap_or_else(PoisonError::into_inner);
-        free.get_or_insert_default().push(piece);
+        free.push(piece);
         self.given_back.notify_one();
         done
     }
