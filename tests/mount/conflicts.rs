@@ -262,7 +262,7 @@ fn settle(fixture: &Pair) {
         let told = || {
             let of = |device: &Device| format!("{:#}", device.status());
             let (one, two) = (fixture.one.path(""), fixture.two.path(""));
-            format!("{}\n{}\n{}", of(&fixture.one), of(&fixture.two), difference(&one, &two))
+            format!("{}\n{}\n{}", difference(&one, &two), of(&fixture.one), of(&fixture.two))
         };
         assert!(start.elapsed() < SETTLED, "the devices do not settle:\n{}", told());
         thread::sleep(Duration::from_millis(100));
