@@ -1,9 +1,10 @@
 //! One batch of the server's changes on the tree: what becomes of each node, by the caller's rules.
 //!
-//! A batch shows each node once, as it is now, in the order of the commits; so until the last batch a
+//! A batch shows the nodes in the order of the commits, each as it was when its page was read; so until the last batch a
 //! parent may still be to come (its children wait in a row of status `Awaited`), and a name may
-//! still have its former owner (which is then `Detached` until its own change comes). Directories are
-//! deleted at the end of a batch, when it is known what in them stays.
+//! still have its former owner (which is then `Detached` until its own change comes). A node that was changed between two
+//! pages is on both: the later one shows it as it is. Directories are deleted at the end of a batch, when it is known what in
+//! them stays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -52,6 +53,7 @@ pub(crate) struct Applied {
 pub(crate) struct ChangeBatch<'t> {
     pub(crate) tree: &'t mut Tree,
     pub(super) rules: &'t Rules<'t>,
+    /// The latest state of each.
     nodes: HashMap<NodeId, &'t files::Node>,
     done: HashSet<NodeId>,
     /// Names that the rules gave to nodes which have not made way yet.
@@ -72,7 +74,9 @@ impl<'t> ChangeBatch<'t> {
     ) -> Result<Applied, Error> {
         let mut batch = Self::new(tree, rules, nodes);
         for node in nodes {
-            batch.node(node)?;
+            if std::ptr::eq(batch.nodes[&node.id], node) {
+                batch.node(node)?;
+            }
         }
         batch.break_cycles()?;
         batch.delete_pending_dirs()?;

@@ -7,7 +7,6 @@ use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
 
-use super::super::Rules;
 use super::pull::{NEVER, node, state};
 use super::random::{Random, seeded};
 use super::*;
@@ -166,11 +165,11 @@ fn after_the_last_page_the_store_is_the_tree_of_the_server() {
             for _commit in 0..random.below(60) {
                 remote.commit(&mut random);
                 if random.below(10) == 0 {
-                    follow(&store, &remote, 1 + random.below(10) as usize, &NEVER);
+                    follow(&store, &mut remote, &mut random);
                 }
             }
             while store.cursor().seq < remote.seq {
-                follow(&store, &remote, 1 + random.below(20) as usize, &NEVER);
+                follow(&store, &mut remote, &mut random);
                 if random.below(20) == 0 {
                     (dir, store) = crashed(dir.path());
                 }
@@ -180,7 +179,17 @@ fn after_the_last_page_the_store_is_the_tree_of_the_server() {
     }
 }
 
-fn follow(store: &Store, remote: &Remote, limit: usize, rules: &Rules<'_>) {
-    let (nodes, cursor) = remote.page(store.cursor().seq, limit);
-    store.apply(&nodes, rules, cursor).unwrap();
+/// Reads some pages of the feed, between which the drive may change, and applies them as one batch.
+fn follow(store: &Store, remote: &mut Remote, random: &mut Random) {
+    let limit = 1 + random.below(20) as usize;
+    let (mut nodes, mut cursor) = remote.page(store.cursor().seq, limit);
+    while random.below(3) > 0 {
+        if random.below(2) == 0 {
+            remote.commit(random);
+        }
+        let (more, end) = remote.page(cursor, limit);
+        nodes.extend(more);
+        cursor = end;
+    }
+    store.apply(&nodes, &NEVER, cursor).unwrap();
 }
