@@ -104,6 +104,9 @@ impl<'t> ChangeBatch<'t> {
         if !self.done.insert(node.id) || self.tree.taken_deletions.is_of_before(node) {
             return Ok(());
         }
+        if node.state.is_none() {
+            self.tree.taken_deletions.add(node.id, node.version);
+        }
         let Some(ino) = self.tree.by_id(node.id)? else {
             return match &node.state {
                 Some(state) => self.insert_new(node, state),

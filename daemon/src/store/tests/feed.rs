@@ -7,7 +7,7 @@ use miaofs::protocol::files::{self, ContentRef, Entry, NodeState};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
 
-use super::pull::{NEVER, node, state};
+use super::pull::{NEVER, ino_of, node, state};
 use super::random::{Random, seeded};
 use super::*;
 
@@ -179,7 +179,8 @@ fn after_the_last_page_the_store_is_the_tree_of_the_server() {
     }
 }
 
-/// Reads some pages of the feed, between which the drive may change, and applies them as one batch.
+/// Reads some pages of the feed, between which the drive may change, and applies them as one batch. The answer to a commit has
+/// told meanwhile what was deleted since.
 fn follow(store: &Store, remote: &mut Remote, random: &mut Random) {
     let limit = 1 + random.below(20) as usize;
     let (mut nodes, mut cursor) = remote.page(store.cursor().seq, limit);
@@ -191,5 +192,16 @@ fn follow(store: &Store, remote: &mut Remote, random: &mut Random) {
         nodes.extend(more);
         cursor = end;
     }
+    for _commit in 0..random.below(3) {
+        remote.commit(random);
+    }
+    let now = nodes.iter().map(|node| remote.nodes[&node.id].clone());
+    let deleted: Vec<files::Node> = now.filter(|node| node.state.is_none()).collect();
+    store.apply(&deleted, &NEVER, store.cursor()).unwrap();
     store.apply(&nodes, &NEVER, cursor).unwrap();
+    for node in deleted {
+        let left = ino_of(store, node.id);
+        let links = left.map_or(0, |ino| store.tree().record(ino).unwrap().links);
+        assert_eq!(links, 0, "it came back");
+    }
 }

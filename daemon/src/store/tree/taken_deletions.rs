@@ -13,7 +13,7 @@ use miaofs::protocol::ids::NodeId;
 pub(crate) struct TakenDeletions(HashMap<NodeId, u64>);
 
 impl TakenDeletions {
-    /// The server has deleted a node, as it was told to, and that is its last version.
+    /// The server has deleted a node, as this device or another told it, and that is its last version.
     pub(crate) fn add(&mut self, id: NodeId, version: u64) {
         self.0.insert(id, version);
     }
