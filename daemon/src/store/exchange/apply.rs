@@ -74,7 +74,8 @@ impl<'t> ChangeBatch<'t> {
     ) -> Result<Applied, Error> {
         let mut batch = Self::new(tree, rules, nodes);
         for node in nodes {
-            if std::ptr::eq(batch.nodes[&node.id], node) {
+            let is_latest = std::ptr::eq(batch.nodes[&node.id], node);
+            if is_latest {
                 batch.node(node)?;
             }
         }
@@ -99,7 +100,7 @@ impl<'t> ChangeBatch<'t> {
         }
     }
 
-    /// Applies one node of the batch, unless that was done, or it has been deleted since.
+    /// Applies the latest state of one node of the batch, unless that was done, or it has been deleted since.
     fn node(&mut self, node: &files::Node) -> Result<(), Error> {
         if !self.done.insert(node.id) || self.tree.taken_deletions.is_of_before(node) {
             return Ok(());
