@@ -19,6 +19,13 @@ pub const ENTRIES_MAX: usize = 1000;
 pub const SYMLINK_MAX: usize = 4095;
 /// Bytes that the names and values of a node's xattrs may have in all.
 pub const XATTRS_MAX: usize = 128 * 1024;
+/// The longest name of an xattr in bytes, with its prefix: Linux' `XATTR_NAME_MAX`. It has one byte at least, and no NUL.
+pub const XATTR_NAME_MAX: usize = 255;
+/// The longest value of an xattr in bytes: Linux' `XATTR_SIZE_MAX`.
+pub const XATTR_VALUE_MAX: usize = 64 * 1024;
+/// Bytes that the names of a node's xattrs may have in all, each with a NUL after it: Linux' `XATTR_LIST_MAX`, since nobody
+/// could list more.
+pub const XATTR_LIST_MAX: usize = 64 * 1024;
 
 /// Type of a node, as in `st_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ mod fsck;
 mod full_disk;
 mod hosts;
 mod instant;
+mod limits;
 mod multipart;
 mod operation;
 mod paths;

@@ -7,7 +7,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use miaofs::protocol::files::XATTRS_MAX;
+use miaofs::protocol::files::{XATTR_LIST_MAX, XATTRS_MAX};
 
 use crate::store::{Change, Ino, View};
 
@@ -23,8 +23,6 @@ const STATE: &[u8] = b"user.miaofs.state";
 const CONTROL: &[u8] = b"user.miaofs.control";
 const SYSTEM_PREFIX: &[u8] = b"system.";
 const TRUSTED_PREFIX: &[u8] = b"trusted.";
-/// Bytes that a list of names may have (`XATTR_LIST_MAX` of linux/limits.h): a longer one nobody could read.
-const LIST_MAX: usize = 64 * 1024;
 
 /// When an attribute may be set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +129,7 @@ fn is_foreign(name: &[u8]) -> bool {
 
 fn store(change: &mut Change<'_>, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), Error> {
     let (list, size) = size_of_others(change, ino, name)?;
-    if list + name.len() + 1 > LIST_MAX || size + name.len() + value.len() > XATTRS_MAX {
+    if list + name.len() + 1 > XATTR_LIST_MAX || size + name.len() + value.len() > XATTRS_MAX {
         return Err(Error::XattrsFull);
     }
     Ok(change.set_xattr(ino, name, value)?)

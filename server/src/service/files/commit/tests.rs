@@ -7,7 +7,7 @@ use miaofs::protocol::files::{
     ConflictReason, ContentRef, Entry, Kind, Node, NodeChange, NodeState,
 };
 use miaofs::protocol::ids::{NodeId, Revision};
-use miaofs::protocol::name::Name;
+use miaofs::protocol::name::{Bytes, Name};
 use proptest::prelude::*;
 
 use super::quota::size_of;
@@ -253,6 +253,16 @@ fn shapes_that_no_drive_holds_are_refused() {
         alter(state.as_mut().unwrap());
         vec![new(1, state)]
     };
+    let xattrs = |xattrs: &mut dyn Iterator<Item = (&str, usize)>| {
+        let mut state = file(0, "a", 1);
+        let xattrs = xattrs.map(|(name, size)| (name.to_owned(), Bytes(vec![0; size])));
+        state.as_mut().unwrap().xattrs = xattrs.collect();
+        vec![new(1, state)]
+    };
+    let many_names: Vec<String> = (0..256).map(|at| format!("{at:0255}")).collect();
+    let longest = "x".repeat(255);
+    assert!(validate(&xattrs(&mut [(&*longest, 1 << 16), ("y", 1000)].into_iter())).is_ok());
+    assert!(validate(&xattrs(&mut many_names[1..].iter().map(|name| (&**name, 0)))).is_ok());
     let refused = [
         vec![root(None)],
         vec![root(directory(0, "a"))],
@@ -265,9 +275,12 @@ fn shapes_that_no_drive_holds_are_refused() {
         with(|state| state.content = None),
         with(|state| state.kind = Kind::Symlink),
         with(|state| state.rdev = 7),
-        with(|state| {
-            state.xattrs.insert("user.big".into(), miaofs::protocol::name::Bytes(vec![0; 1 << 17]));
-        }),
+        xattrs(&mut [("user.big", (1 << 16) + 1)].into_iter()),
+        xattrs(&mut [("user.a", 1 << 16), ("user.b", 1 << 16)].into_iter()),
+        xattrs(&mut [("", 1)].into_iter()),
+        xattrs(&mut [("user.\0", 1)].into_iter()),
+        xattrs(&mut [(&*"x".repeat(256), 1)].into_iter()),
+        xattrs(&mut many_names.iter().map(|name| (&**name, 0))),
     ];
     for changes in refused {
         assert!(validate(&changes).is_err(), "{:?}", changes[0]);

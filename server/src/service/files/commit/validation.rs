@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use miaofs::protocol::files::{
-    COMMIT_NODES_MAX, ENTRIES_MAX, Kind, NodeChange, NodeState, SYMLINK_MAX, XATTRS_MAX,
+    COMMIT_NODES_MAX, ENTRIES_MAX, Kind, NodeChange, NodeState, SYMLINK_MAX, XATTR_LIST_MAX,
+    XATTR_NAME_MAX, XATTR_VALUE_MAX, XATTRS_MAX,
 };
 use miaofs::protocol::ids::NodeId;
 
@@ -72,12 +73,26 @@ fn flaw_of_content(state: &NodeState) -> Option<&'static str> {
 
 fn flaw_of_attributes(state: &NodeState) -> Option<&'static str> {
     let device = matches!(state.kind, Kind::CharDevice | Kind::BlockDevice);
-    let xattrs: usize = state.xattrs.iter().map(|(name, value)| name.len() + value.0.len()).sum();
     if state.mode > MODE_MAX {
         Some("a mode is 0o7777 at the most")
     } else if state.rdev != 0 && !device {
         Some("only a device has a device number")
-    } else if xattrs > XATTRS_MAX {
+    } else {
+        flaw_of_xattrs(state)
+    }
+}
+
+fn flaw_of_xattrs(state: &NodeState) -> Option<&'static str> {
+    let names = || state.xattrs.keys().map(String::as_bytes);
+    let list: usize = names().map(|name| name.len() + 1).sum();
+    let values: usize = state.xattrs.values().map(|value| value.0.len()).sum();
+    if names().any(|name| !(1..=XATTR_NAME_MAX).contains(&name.len()) || name.contains(&0)) {
+        Some("the name of an xattr has 1 to 255 bytes and no NUL")
+    } else if state.xattrs.values().any(|value| value.0.len() > XATTR_VALUE_MAX) {
+        Some("the value of an xattr has at most 65536 bytes")
+    } else if list > XATTR_LIST_MAX {
+        Some("the names of a node's xattrs have at most 65536 bytes in all, each with one more")
+    } else if list - state.xattrs.len() + values > XATTRS_MAX {
         Some("the xattrs of a node have at most 131072 bytes in all")
     } else {
         None
