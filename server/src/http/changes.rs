@@ -20,5 +20,5 @@ pub(super) async fn changes(
     caller: Caller,
     Query(query): Query<ChangesQuery>,
 ) -> Result<axum::Json<Changes>, Failure> {
-    Ok(axum::Json(services.changes.after(caller.user, query).await?))
+    Ok(axum::Json(services.changes.after(caller, query).await?))
 }

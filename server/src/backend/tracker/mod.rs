@@ -118,7 +118,11 @@ impl Tracker {
         token: AccessToken,
         others: OtherTokens,
     ) -> Result<(), Error> {
-        ask!(self, records => records.put_token(bearer, token, others))
+        ask!(self, records => records.put_token(bearer, token, others))?;
+        if others == OtherTokens::Revoke {
+            self.announce_end(bearer.user);
+        }
+        Ok(())
     }
 
     /// An access token of a user by its id; `None` when there is none, or it was revoked or has expired.
@@ -141,20 +145,31 @@ impl Tracker {
         ask!(self, records => records.mark_token_used(user, id))
     }
 
-    /// Ends the access tokens of a device.
+    /// Ends the access tokens of a device, and wakes whoever waits with one of the user's.
     ///
     /// # Errors
     /// When the tracker cannot be written.
     pub(crate) async fn revoke_device(&self, bearer: Bearer) -> Result<(), Error> {
-        ask!(self, records => records.revoke_device(bearer))
+        ask!(self, records => records.revoke_device(bearer))?;
+        self.announce_end(bearer.user);
+        Ok(())
     }
 
-    /// Ends the access tokens of a user.
+    /// Ends the access tokens of a user, and wakes whoever waits with one.
     ///
     /// # Errors
     /// When the tracker cannot be written.
     pub(crate) async fn revoke_user(&self, user: UserId) -> Result<(), Error> {
-        ask!(self, records => records.revoke_user(user))
+        ask!(self, records => records.revoke_user(user))?;
+        self.announce_end(user);
+        Ok(())
+    }
+
+    fn announce_end(&self, user: UserId) {
+        self.waiters.wake_user(user);
+        if let Records::Redis(redis) = &self.records {
+            redis.announce_end(user);
+        }
     }
 }
 
@@ -333,7 +348,7 @@ impl Tracker {
         }
     }
 
-    /// Changes when a drive has changed. Its value says nothing.
+    /// Changes when a drive has changed, or a token of its user has ended. Its value says nothing.
     pub(crate) fn subscribe(&self, user: UserId) -> watch::Receiver<u64> {
         self.waiters.subscribe(user)
     }

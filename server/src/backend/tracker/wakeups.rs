@@ -1,4 +1,4 @@
-//! Wake-ups: requests that wait for a drive are woken when it has changed.
+//! Wake-ups: requests that wait for a drive are woken when it has changed, and when a token of its user ended.
 //!
 //! With Redis the changes of other processes wake too, but only as a hint: a message may be lost, so
 //! a request that waits also polls now and then.
@@ -28,6 +28,13 @@ impl Waiters {
             *last = seq.max(*last);
             is_news
         });
+    }
+
+    /// Wakes all waiters of a drive, since a token of its user has ended: perhaps theirs.
+    pub(super) fn wake_user(&self, user: UserId) {
+        if let Some(drive) = self.lock().get(&user) {
+            drive.send_modify(|_same| ());
+        }
     }
 
     /// Wakes everybody: messages may have been lost.

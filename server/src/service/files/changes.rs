@@ -1,7 +1,8 @@
 //! The feed: what changed in a drive, and waiting for it.
 //!
 //! Whoever commits announces the drive's new sequence number, and the tracker wakes those who wait,
-//! in whichever process. An announcement may be lost, so they also look by themselves now and then.
+//! in whichever process. An announcement may be lost, so they also look by themselves now and then. The end of a
+//! token wakes them too, and whoever waits with one that ended learns nothing more.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use crate::backend::UserId;
 use crate::backend::db::files::ChangedSince;
 use crate::backend::db::{self, Db};
 use crate::backend::tracker::Tracker;
-use crate::service::Error;
+use crate::service::{Caller, Error};
 
 /// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;
@@ -50,9 +51,10 @@ impl Changes {
     /// # Errors
     /// [`Error::Invalid`] for a number out of bounds, [`Error::AnotherHistory`] for a cursor that the
     /// drive has not reached or where it has another commit, [`Error::CommitForgotten`],
-    /// [`Error::Unauthorized`] when the account is gone, [`Error::Unavailable`] to whoever comes to
-    /// wait when the process is about to end.
-    pub(crate) async fn after(&self, user: UserId, query: ChangesQuery) -> Result<Page, Error> {
+    /// [`Error::Unauthorized`] when the account is gone or the caller's token ends, [`Error::Unavailable`] to
+    /// whoever comes to wait when the process is about to end.
+    pub(crate) async fn after(&self, caller: Caller, query: ChangesQuery) -> Result<Page, Error> {
+        let user = caller.user;
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
         let wait = query.wait.unwrap_or(0);
         if !(1..=LIMIT_MAX).contains(&limit) || wait > WAIT_MAX {
@@ -61,9 +63,12 @@ impl Changes {
         }
         let ending = self.stop.is_cancelled() && wait > 0;
         let deadline = Instant::now() + Duration::from_secs(wait);
-        // Subscribed before the look, so that no commit falls between look and wait.
+        // Subscribed before the look, so that no commit and no end falls between look and wait.
         let mut news = self.tracker.subscribe(user);
         loop {
+            if wait > 0 && self.tracker.token(user, caller.token).await?.is_none() {
+                return Err(Error::Unauthorized);
+            }
             let page = self.page(user, query, limit).await?;
             if page.head != query.since {
                 return Ok(page);

@@ -24,7 +24,7 @@ use crate::backend::Schema;
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Db};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::tracker::Tracker;
+use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
 use crate::backend::{Settings, TokenId, UserId, unix_now};
 use crate::service::files::Changes;
 use crate::service::{Caller, Dedup, Error, Policy, SignUps, TransferPolicy};
@@ -35,6 +35,7 @@ struct Scene {
     changes: Changes,
     stop: CancellationToken,
     user: UserId,
+    caller: Caller,
     _directory: tempfile::TempDir,
 }
 
@@ -65,7 +66,7 @@ async fn whoever_waits_learns_of_a_commit_that_nobody_waited_for() {
         let before = head(&scene).await;
         let changes = scene.changes.clone();
         let query = ChangesQuery { since: before, wait: Some(20), ..ChangesQuery::default() };
-        let waiting = tokio::spawn(async move { changes.after(scene.user, query).await });
+        let waiting = tokio::spawn(async move { changes.after(scene.caller, query).await });
         // Without a pause the waiter might look too late to wait, and less would be proven.
         tokio::time::sleep(Duration::from_millis(3)).await;
         let commit = Commit {
@@ -88,7 +89,7 @@ async fn whoever_waits_learns_of_a_commit_that_nobody_waited_for() {
 
 async fn head(scene: &Scene) -> u64 {
     let query = ChangesQuery { limit: Some(1), ..ChangesQuery::default() };
-    scene.changes.after(scene.user, query).await.unwrap().head
+    scene.changes.after(scene.caller, query).await.unwrap().head
 }
 
 async fn scene() -> Scene {
@@ -98,7 +99,7 @@ async fn scene() -> Scene {
     let stop = CancellationToken::new();
     let settings = Settings::embedded(directory.path().to_owned());
     let tracker = Tracker::open(&settings).await.unwrap();
-    let changes = Changes::new(db.clone(), tracker, stop.clone());
+    let changes = Changes::new(db.clone(), tracker.clone(), stop.clone());
     let files = Files::new(db.clone(), changes.clone(), Arc::new(policy()));
     let mut transaction = db.write().await.unwrap();
     let user = db::accounts::insert(&mut transaction, "anna", "-", QUOTA).await.unwrap();
@@ -110,7 +111,13 @@ async fn scene() -> Scene {
     let digests: Vec<Digest> = contents.iter().map(|content| content.digest).collect();
     db::contents::claim(&mut transaction, user, &digests, unix_now()).await.unwrap();
     transaction.commit().await.unwrap();
-    Scene { db, files, changes, stop, user, _directory: directory }
+    let caller =
+        Caller { user, device: DeviceId::random(), token: TokenId::from_bytes(rand::random()) };
+    let given =
+        AccessToken { id: caller.token, predecessor: None, lifetime: Duration::from_secs(3600) };
+    let bearer = Bearer { user, device: caller.device };
+    tracker.put_token(bearer, given, OtherTokens::Revoke).await.unwrap();
+    Scene { db, files, changes, stop, user, caller, _directory: directory }
 }
 
 async fn whole(listing: DirectoryPages) -> Vec<Node> {
@@ -176,7 +183,7 @@ impl Follower {
         loop {
             let query =
                 ChangesQuery { since: self.cursor, limit: Some(limit), ..ChangesQuery::default() };
-            let page = scene.changes.after(scene.user, query).await.unwrap();
+            let page = scene.changes.after(scene.caller, query).await.unwrap();
             let versions: Vec<u64> = page.nodes.iter().map(|node| node.version).collect();
             assert!(versions.is_sorted() && versions.iter().all(|at| *at > self.cursor));
             assert!(versions.iter().all(|version| *version <= page.cursor));
@@ -307,7 +314,7 @@ async fn a_commit_repeated_changes_nothing_and_is_never_cut_by_a_page() {
     assert_eq!((first.seq, first.applied.len(), first.conflicts.len()), (2, 301, 0));
     assert_eq!(first, second);
     let query = ChangesQuery { since: 1, limit: Some(10), ..ChangesQuery::default() };
-    let page = scene.changes.after(scene.user, query).await.unwrap();
+    let page = scene.changes.after(scene.caller, query).await.unwrap();
     assert_eq!((page.nodes.len(), page.cursor, page.head), (301, 2, 2));
 }
 
@@ -315,9 +322,9 @@ async fn a_commit_repeated_changes_nothing_and_is_never_cut_by_a_page() {
 async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
     let scene = scene().await;
     let wait = |since| {
-        let (changes, user) = (scene.changes.clone(), scene.user);
+        let (changes, caller) = (scene.changes.clone(), scene.caller);
         let query = ChangesQuery { since, wait: Some(60), ..ChangesQuery::default() };
-        tokio::spawn(async move { changes.after(user, query).await })
+        tokio::spawn(async move { changes.after(caller, query).await })
     };
     let waiter = wait(1);
     let changes = vec![new_node(Kind::Directory, NodeId::ROOT, "new", 0)];
@@ -327,12 +334,12 @@ async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
     assert_eq!((page.nodes.len(), page.cursor), (1, 2));
 
     let query = ChangesQuery { since: 2, wait: Some(60), ..ChangesQuery::default() };
-    let mut waiter = Box::pin(scene.changes.after(scene.user, query));
+    let mut waiter = Box::pin(scene.changes.after(scene.caller, query));
     assert!(futures::poll!(&mut waiter).is_pending());
     scene.stop.cancel();
     let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap();
     assert_eq!((page.nodes.len(), page.cursor), (0, 2));
-    let late = scene.changes.after(scene.user, query).await;
+    let late = scene.changes.after(scene.caller, query).await;
     assert!(matches!(late, Err(Error::Unavailable)), "{late:?}");
 }
 
@@ -344,7 +351,7 @@ async fn a_commit_that_the_drive_has_not_is_of_another_history() {
         changes: vec![new_node(Kind::Directory, NodeId::ROOT, name, 0)],
     };
     scene.files.commit(scene.user, commit("first", None)).await.unwrap();
-    let after = |query| scene.changes.after(scene.user, query);
+    let after = |query| scene.changes.after(scene.caller, query);
     let page = after(ChangesQuery::default()).await.unwrap();
     let seen = SeenCommit { seq: page.cursor, id: page.commit.unwrap() };
     scene.files.commit(scene.user, commit("second", Some(seen))).await.unwrap();
@@ -379,7 +386,7 @@ async fn deleted_nodes_are_told_from_the_beginning_to_who_compares() {
     }
     for (deleted, count) in [(None, 1), (Some(false), 1), (Some(true), 2)] {
         let query = ChangesQuery { deleted, ..ChangesQuery::default() };
-        let page = scene.changes.after(scene.user, query).await.unwrap();
+        let page = scene.changes.after(scene.caller, query).await.unwrap();
         assert_eq!((page.nodes.len(), page.cursor), (count, 3));
     }
 }

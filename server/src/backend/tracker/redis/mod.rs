@@ -8,7 +8,7 @@
 //! PREFIX:challenge:{USER:ID}      string  a challenge, as JSON
 //! PREFIX:tries:{KEY}              string  when the tries at a key will have been paid for
 //! PREFIX:epoch                    string  random; gone when Redis has lost its memory
-//! PREFIX:news                     channel "USER SEQ": a drive has changed
+//! PREFIX:news                     channel "USER SEQ": a drive has changed; "USER end": a token has ended
 //! ```
 //!
 //! Every key but the epoch has a lifetime. What must be one step is one script, and each script does no
@@ -88,6 +88,11 @@ impl Redis {
     /// Notifies the other processes, soon, that a drive has been committed up to `seq`.
     pub(super) fn announce(&self, user: UserId, seq: u64) {
         self.notifications.push(user, seq);
+    }
+
+    /// Notifies the other processes, soon, that a token of a user has ended.
+    pub(super) fn announce_end(&self, user: UserId) {
+        self.notifications.push_end(user);
     }
 
     pub(super) async fn epoch(&self) -> Result<Epoch, Error> {
