@@ -80,7 +80,7 @@ const COMMANDS: [&[&str]; 7] = [
     &["mount_helper"],
 ];
 const SERVICE: [&[&str]; 6] = [
-    &["caller", "error", "policy"],
+    &["caller", "error", "policy", "subnet"],
     &["accounts", "files", "hosts"],
     &["context"],
     &["downloads"],

@@ -183,6 +183,11 @@ impl Server {
         &self.data
     }
 
+    /// File of its log.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// Share of the server in the real dependencies; panics when it stands on embedded ones.
     pub(crate) fn dependencies(&self) -> &Dependencies {
         self.dependencies.as_ref().expect("the server stands on real dependencies")

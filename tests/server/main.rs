@@ -25,4 +25,5 @@ mod operation;
 mod paths;
 mod recovery;
 mod requests;
+mod sign_in;
 mod tracker;

@@ -48,12 +48,14 @@ pub(super) async fn sign_in(
     responses(
         (status = 200, description = "signed in anew", body = Session),
         (status = 401, description = "the token is not good", body = Problem),
+        (status = 429, description = "too many tries", body = Problem),
     ))]
 pub(super) async fn refresh(
     State(services): State<Services>,
+    Origin(from): Origin,
     Json(request): Json<Refresh>,
 ) -> Result<axum::Json<Session>, Failure> {
-    Ok(axum::Json(services.accounts.refresh(&request.refresh_token).await?))
+    Ok(axum::Json(services.accounts.refresh(&request.refresh_token, from).await?))
 }
 
 /// End this device's session.

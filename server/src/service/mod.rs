@@ -1,7 +1,7 @@
 //! The rules of the server, by feature; knows neither HTTP nor SQL.
 //!
 //! What all features share stands in files of this folder: refusals (`error`), who asks (`caller`), what the
-//! operator decides (`policy`), the machines of the server (`hosts`), and `context`, which holds the backends and
+//! operator decides (`policy`), the networks of clients (`subnet`), the machines of the server (`hosts`), and `context`, which holds the backends and
 //! has the one way in which contents come to stay. Above it are the wings, the lowest first; a wing uses those
 //! before it only:
 //!
@@ -27,6 +27,7 @@ pub(crate) mod fsck;
 pub(crate) mod gc;
 mod hosts;
 mod policy;
+mod subnet;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transfer;
@@ -35,6 +36,7 @@ pub(crate) mod uploads;
 pub(crate) use caller::Caller;
 pub(crate) use error::Error;
 pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy};
+pub(crate) use subnet::Subnet;
 
 use std::sync::Arc;
 

@@ -48,7 +48,7 @@ pub(crate) struct Policy {
     pub max_uploads: u64,
     /// Who may make an account.
     pub sign_up: SignUps,
-    /// Devices of one account signed in at once; 0 for any number. The oldest session goes.
+    /// Devices of one account signed in at once; 0 for any number. The one not used for longest is signed out.
     pub max_devices: u64,
     /// Lifetime of an access token.
     pub access_ttl: Duration,

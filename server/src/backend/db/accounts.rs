@@ -62,14 +62,15 @@ pub(crate) async fn login(db: &mut Connection, name: &str) -> Result<Option<Logi
         .transpose()
 }
 
-/// Locks the row of an account until the end of the transaction; `true` if it may sign in.
+/// Locks the row of an account until the end of the transaction; `true` if it may sign in, and by the same password.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn lock_active(db: &mut Connection, user: UserId) -> Result<bool, Error> {
+pub(crate) async fn lock_verified(db: &mut Connection, login: &Login) -> Result<bool, Error> {
     // An update that changes nothing locks the row in every database.
-    let locked = query("UPDATE users SET status = 0 WHERE id = ? AND status = 0")
-        .bind(user.0)
+    let locked = query("UPDATE users SET status = 0 WHERE id = ? AND status = 0 AND password = ?")
+        .bind(login.user.0)
+        .bind(login.password.as_str())
         .execute(db)
         .await?;
     Ok(locked > 0)
@@ -154,7 +155,7 @@ pub(crate) async fn set_password(
     Ok(())
 }
 
-/// Notes that a device signed in now, in a transaction of [`lock_active`].
+/// Notes that a device signed in now, in a transaction of [`lock_verified`].
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -177,26 +178,4 @@ pub(crate) async fn see_device(
         .execute(db)
         .await?;
     Ok(())
-}
-
-/// The devices of an account but `this` one, the last seen first.
-///
-/// # Errors
-/// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
-pub(crate) async fn other_devices(
-    db: &mut Connection,
-    user: UserId,
-    this: DeviceId,
-) -> Result<Vec<DeviceId>, Error> {
-    let rows =
-        query("SELECT id FROM devices WHERE user_id = ? AND id <> ? ORDER BY last_seen DESC, id")
-            .bind(user.0)
-            .bind(this.to_bytes().to_vec())
-            .fetch_all(db)
-            .await?;
-    let id = |row: &super::Row| {
-        DeviceId::try_from(row.try_get::<&[u8], _>(0)?)
-            .map_err(|error| Error::damaged("device id", error))
-    };
-    rows.iter().map(id).collect()
 }

@@ -160,6 +160,37 @@ pub(crate) async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Er
     Ok(())
 }
 
+/// True if there is a session of this id, expired or not.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn is_known(db: &mut Connection, id: TokenId) -> Result<bool, Error> {
+    let row = query("SELECT 1 FROM sessions WHERE id = ?")
+        .bind(id.as_bytes().to_vec())
+        .fetch_optional(db)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// The other devices of a user that have a session, the one that was renewed last first.
+///
+/// # Errors
+/// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
+pub(crate) async fn other_devices(
+    db: &mut Connection,
+    bearer: Bearer,
+) -> Result<Vec<DeviceId>, Error> {
+    let rows = query(
+        "SELECT device FROM sessions WHERE user_id = ? AND device <> ?
+         ORDER BY renewed_at DESC, device",
+    )
+    .bind(bearer.user.0)
+    .bind(bearer.device.to_bytes().to_vec())
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(device_of).collect()
+}
+
 /// Removes the sessions that expired until `over_before`.
 ///
 /// # Errors
@@ -174,9 +205,7 @@ fn session_of(row: &Row) -> Result<ActiveSession, Error> {
         let id = bytes.try_into().map(TokenId::from_bytes);
         id.map_err(|error: TryFromSliceError| Error::damaged("session", error))
     };
-    let device: Vec<u8> = row.try_get("device")?;
-    let device =
-        DeviceId::try_from(&device[..]).map_err(|error| Error::damaged("session", error))?;
+    let device = device_of(row)?;
     let refresh: Vec<u8> = row.try_get("refresh")?;
     let predecessor: Option<Vec<u8>> = row.try_get("predecessor")?;
     Ok(ActiveSession {
@@ -186,4 +215,9 @@ fn session_of(row: &Row) -> Result<ActiveSession, Error> {
         spent_at: row.try_get("spent_at")?,
         renewed_at: row.try_get("renewed_at")?,
     })
+}
+
+fn device_of(row: &Row) -> Result<DeviceId, Error> {
+    let device: Vec<u8> = row.try_get("device")?;
+    DeviceId::try_from(&device[..]).map_err(|error| Error::damaged("session", error))
 }

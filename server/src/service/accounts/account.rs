@@ -9,6 +9,7 @@ use miaofs::protocol::ids::DeviceId;
 use super::passwords::Passwords;
 use super::rate_limit::RateLimiter;
 use super::tokens::{TokenPair, Tokens};
+use crate::backend::db::accounts::Login;
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{Bearer, Tracker};
 use crate::backend::{self, UserId};
@@ -20,6 +21,9 @@ const NAME_CHARACTERS_MAX: usize = 64;
 const PASSWORD_CHARACTERS_MIN: usize = 8;
 /// The longest password, in bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Stands for a name that no account can have, where tries are counted and logged.
+const NO_NAME: &str = "?";
 
 /// Accounts and their sessions.
 #[derive(Debug, Clone)]
@@ -51,10 +55,10 @@ impl Accounts {
         check_password(&request.password)?;
         check_device(&request.device)?;
         self.rate_limiter.check(&name, from).await?;
-        let password = self.passwords.hash(request.password).await?;
+        let password = self.passwords.hash(request.password, from).await?;
 
         let user = db::retry_transaction(|| self.make_account(&name, &password)).await?;
-        self.begin_session(user, name, &request.device).await
+        self.begin_session(Login { user, password }, name, &request.device).await
     }
 
     async fn make_account(&self, name: &str, password: &str) -> Result<UserId, Error> {
@@ -69,23 +73,28 @@ impl Accounts {
         Ok(user)
     }
 
-    /// Signs a device in. An unknown name and a wrong password answer alike, after alike time.
+    /// Signs a device in. An unknown name and a wrong password answer alike, after alike time, and are logged.
     ///
     /// # Errors
     /// [`Error::WrongCredentials`], [`Error::TooManyRequests`], [`Error::Invalid`] for the device.
     pub(crate) async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
         check_device(&request.device)?;
-        let name = checked_name(&request.name).map_err(|_no_such_name| Error::WrongCredentials)?;
+        let name = checked_name(&request.name).unwrap_or_else(|_no_name| NO_NAME.to_owned());
         self.rate_limiter.check(&name, from).await?;
-        let user = self.verify(&name, request.password).await?;
-        self.begin_session(user, name, &request.device).await
+        let login = self.verify(&name, request.password, from).await?;
+        self.begin_session(login, name, &request.device).await
     }
 
     /// Trades a refresh token for a new session; again for the same one when the answer was lost.
     ///
     /// # Errors
-    /// [`Error::Unauthorized`] when the token is not good (any more).
-    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<Session, Error> {
+    /// [`Error::Unauthorized`] when the token is not good (any more); [`Error::TooManyRequests`].
+    pub(crate) async fn refresh(
+        &self,
+        refresh_token: &str,
+        from: IpAddr,
+    ) -> Result<Session, Error> {
+        self.rate_limiter.check_renewal(from).await?;
         let (bearer, pair) = self.tokens.renew(refresh_token).await?;
         let mut read = self.db.read().await?;
         let name = db::accounts::name(&mut read, bearer.user).await?.ok_or(Error::Unauthorized)?;
@@ -122,12 +131,15 @@ impl Accounts {
         let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
         drop(read);
         self.rate_limiter.check(&name, from).await?;
-        self.verify(&name, request.old).await?;
-        let password = self.passwords.hash(request.new).await?;
+        let login = self.verify(&name, request.old, from).await?;
+        let password = self.passwords.hash(request.new, from).await?;
 
         let bearer = Bearer { user: caller.user, device: caller.device };
         let change = || async {
             let mut transaction = self.db.write().await?;
+            if !db::accounts::lock_verified(&mut transaction, &login).await? {
+                return Err(Error::WrongCredentials);
+            }
             db::accounts::set_password(&mut transaction, caller.user, &password).await?;
             self.tokens.end_user(&mut transaction, caller.user).await?;
             let pair = self.tokens.begin(&mut transaction, bearer).await?;
@@ -165,34 +177,47 @@ impl Accounts {
         self.tokens.check(token).await
     }
 
-    async fn verify(&self, name: &str, password: String) -> Result<UserId, Error> {
+    /// The account of a name if the password is its own. Whoever guesses is logged, in words that a program which bans
+    /// their addresses reads: `server/deploy/fail2ban`.
+    async fn verify(&self, name: &str, password: String, from: IpAddr) -> Result<Login, Error> {
         let mut read = self.db.read().await?;
         let login = db::accounts::login(&mut read, name).await?;
         drop(read);
         let hash = login.as_ref().map(|login| login.password.clone());
-        let right = self.passwords.verify(password, hash).await?;
-        login.filter(|_| right).map(|login| login.user).ok_or(Error::WrongCredentials)
+        let right = self.passwords.verify(password, hash, from).await?;
+        login.filter(|_| right).ok_or_else(|| {
+            tracing::warn!("sign-in failed for account {name} from {from}");
+            Error::WrongCredentials
+        })
     }
 
     async fn begin_session(
         &self,
-        user: UserId,
+        login: Login,
         name: String,
         device: &Device,
     ) -> Result<Session, Error> {
-        let bearer = Bearer { user, device: device.id.unwrap_or_else(DeviceId::random) };
-        let pair = db::retry_transaction(|| self.try_begin_session(bearer, device)).await?;
-        Ok(self.session(bearer, name, pair))
+        let id = device.id.unwrap_or_else(DeviceId::random);
+        let begin = || self.try_begin_session(&login, id, device);
+        let pair = db::retry_transaction(begin).await?;
+        Ok(self.session(Bearer { user: login.user, device: id }, name, pair))
     }
 
-    async fn try_begin_session(&self, bearer: Bearer, device: &Device) -> Result<TokenPair, Error> {
-        let user = bearer.user;
+    async fn try_begin_session(
+        &self,
+        login: &Login,
+        id: DeviceId,
+        device: &Device,
+    ) -> Result<TokenPair, Error> {
+        let user = login.user;
+        let bearer = Bearer { user, device: id };
         let mut transaction = self.db.write().await?;
-        // Whoever disables the account ends the sessions that are there, and waits for this one.
-        if !db::accounts::lock_active(&mut transaction, user).await? {
+        // Whoever disables the account or changes its password ends the sessions that are there, and waits for this
+        // one; if they came first, what was verified is good no more.
+        if !db::accounts::lock_verified(&mut transaction, login).await? {
             return Err(Error::WrongCredentials);
         }
-        db::accounts::see_device(&mut transaction, user, bearer.device, device).await?;
+        db::accounts::see_device(&mut transaction, user, id, device).await?;
         let surplus = self.surplus_devices(&mut transaction, bearer).await?;
         for device in surplus {
             self.tokens.end_device(&mut transaction, Bearer { user, device }).await?;
@@ -202,7 +227,7 @@ impl Accounts {
         Ok::<_, Error>(pair)
     }
 
-    /// The devices whose sessions end because this one signs in.
+    /// The devices whose sessions end because this one signs in: those that have not been used for longest.
     async fn surplus_devices(
         &self,
         db: &mut Connection,
@@ -211,7 +236,7 @@ impl Accounts {
         let Some(others_max) = self.policy.max_devices.checked_sub(1) else {
             return Ok(Vec::new());
         };
-        let mut others = db::accounts::other_devices(db, bearer.user, bearer.device).await?;
+        let mut others = db::sessions::other_devices(db, bearer).await?;
         let kept = usize::try_from(others_max).unwrap_or(usize::MAX).min(others.len());
         Ok(others.split_off(kept))
     }

@@ -6,6 +6,7 @@ mod account;
 mod passwords;
 mod rate_limit;
 mod tokens;
+mod turns;
 mod users;
 
 pub(crate) use account::Accounts;

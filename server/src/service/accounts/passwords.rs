@@ -1,12 +1,13 @@
-//! Passwords: argon2id, off the runtime's threads, few at once, and always the same work.
+//! Passwords: argon2id, off the runtime's threads, few at once, each network in turn, and always the same work.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
-use tokio::sync::Semaphore;
 
+use super::turns::Turns;
 use crate::backend;
 use crate::service::Error;
 
@@ -16,7 +17,7 @@ const AT_ONCE: usize = 4;
 /// Makes and checks hashes of passwords.
 #[derive(Debug, Clone)]
 pub(super) struct Passwords {
-    permits: Arc<Semaphore>,
+    turns: Turns,
     /// The hash of a password that nobody has.
     decoy: Arc<str>,
 }
@@ -25,47 +26,50 @@ impl Passwords {
     /// Ready to hash.
     pub(super) fn new() -> Self {
         let nobodys = hex::encode(rand::random::<[u8; 32]>());
-        Self { permits: Arc::new(Semaphore::new(AT_ONCE)), decoy: hash(&nobodys).into() }
+        Self { turns: Turns::new(AT_ONCE), decoy: hash(&nobodys).into() }
     }
 
     /// The PHC string of a password, with a salt of its own.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while the server stops.
-    pub(super) async fn hash(&self, password: String) -> Result<String, Error> {
-        self.compute(move || hash(&password)).await
+    /// [`Error::TooManyRequests`] when too many wait; [`Error::Unavailable`] while the server stops.
+    pub(super) async fn hash(&self, password: String, from: IpAddr) -> Result<String, Error> {
+        self.compute(from, move || hash(&password)).await
     }
 
     /// True if the password is the one of the hash. Without a hash it is not, after equal work: the
     /// time does not tell who has an account.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] while the server stops; [`Error::Backend`] for a damaged hash.
+    /// [`Error::TooManyRequests`] when too many wait; [`Error::Unavailable`] while the server stops;
+    /// [`Error::Backend`] for a damaged hash.
     pub(super) async fn verify(
         &self,
         password: String,
         hash: Option<String>,
+        from: IpAddr,
     ) -> Result<bool, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.to_string());
-        Ok(self.compute(move || verify(&password, &hash)).await?? && known)
+        Ok(self.compute(from, move || verify(&password, &hash)).await?? && known)
     }
 
     async fn compute<T: Send + 'static>(
         &self,
+        from: IpAddr,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let permit = self.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_closed| Error::Unavailable)?;
+        let turn = self.turns.take(from).await?;
         let work = tokio::task::spawn_blocking(move || {
-            let _until_done = permit;
+            let _until_done = turn;
             work()
         });
         work.await.map_err(|_stopping| Error::Unavailable)
     }
 }
 
-fn hash(password: &str) -> String {
+/// The PHC string of a password, with a salt of its own, on this thread.
+pub(super) fn hash(password: &str) -> String {
     Argon2::default()
         .hash_password(password.as_bytes())
         .expect("the default parameters are valid and the system has random numbers")
@@ -86,10 +90,10 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_of_somebody_is_right() {
-        let passwords = Passwords::new();
-        let hash = passwords.hash("correct horse".to_owned()).await.unwrap();
+        let (passwords, from) = (Passwords::new(), IpAddr::from([127, 0, 0, 1]));
+        let hash = passwords.hash("correct horse".to_owned(), from).await.unwrap();
         assert!(hash.starts_with("$argon2id$"));
-        let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash);
+        let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash, from);
         assert!(verify("correct horse", Some(hash.clone())).await.unwrap());
         assert!(!verify("Correct horse", Some(hash)).await.unwrap());
         assert!(!verify("correct horse", None).await.unwrap());

@@ -249,6 +249,10 @@ impl Tokens {
     /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
     pub(crate) async fn renew(&self, refresh_token: &str) -> Result<(Bearer, TokenPair), Error> {
         let shown = RefreshToken::from_text(refresh_token).ok_or(Error::Unauthorized)?;
+        // Whoever shows a token of no session does not keep others from writing.
+        if !sessions::is_known(&mut *self.db.read().await?, shown.session_id()).await? {
+            return Err(Error::Unauthorized);
+        }
         db::retry_transaction(|| self.try_renew(shown)).await
     }
 

@@ -1,7 +1,7 @@
 //! What an operator does with accounts from the command line, beside a server that may be running.
 
 use super::account::{check_password, checked_name};
-use super::passwords::Passwords;
+use super::passwords;
 use super::tokens;
 use crate::backend::db::{self, Db, accounts, users};
 use crate::backend::tracker::Tracker;
@@ -75,7 +75,7 @@ impl Users {
     pub(crate) async fn set_password(&self, name: &str, password: String) -> Result<User, Error> {
         check_password(&password)?;
         let user = self.find(name).await?;
-        let password = Passwords::new().hash(password).await?;
+        let password = passwords::hash(&password);
         let set = || async {
             let mut transaction = self.db.write().await?;
             accounts::set_password(&mut transaction, user.id, &password).await?;

@@ -187,3 +187,21 @@ async fn nobody_else_can_read_the_key() {
     let metadata = std::fs::metadata(directory.path().join("token.key")).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
 }
+
+#[tokio::test]
+async fn a_token_of_no_session_is_refused_while_somebody_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let tokens = tokens(directory.path()).await;
+    let bearer = bearer(7);
+    let ended = tokens.begin_alone(bearer).await.refresh;
+    let pair = tokens.begin_alone(bearer).await;
+    let nobodys = RefreshToken { session: [7; 16], secret: [7; 32] }.to_text();
+    let writing = tokens.db.write().await.unwrap();
+    let limit = Duration::from_secs(20);
+    for none in [ended, nobodys, "0".repeat(96)] {
+        let refused = tokio::time::timeout(limit, tokens.renew(&none)).await;
+        assert!(matches!(refused, Ok(Err(Error::Unauthorized))), "{refused:?}");
+    }
+    drop(writing);
+    tokens.renew(&pair.refresh).await.unwrap();
+}
