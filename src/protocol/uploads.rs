@@ -17,7 +17,8 @@ pub struct InstantUpload {
     /// BLAKE3 of the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filehash: Option<Digest>,
-    /// MD5 of the content, for a client that knows no better; exactly one of the two is given.
+    /// MD5 of the content, for a client that knows no better, which finds one's own contents only;
+    /// exactly one of the two is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub md5: Option<Md5>,
     /// Size of the content in bytes.
@@ -30,20 +31,24 @@ pub struct InstantUpload {
 pub struct InstantUploadAnswer {
     /// True if the server has the content.
     pub found: bool,
+    /// BLAKE3 of the content that was found by its MD5.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// Challenge to answer before one may refer to the content; absent when it is one's own already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub challenge: Option<Challenge>,
 }
 
-/// Ranges of a content, to be answered with a hash over them keyed with the nonce.
+/// The nonce of a proof of possession, see [`proof`](super::proof).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Challenge {
     /// Good for one answer.
     pub id: ChallengeId,
-    /// 32 random bytes in hex: the key, see [`proof`](super::proof).
+    /// 32 random bytes in hex, from which the key and the places of samples are derived.
     pub nonce: Digest,
-    /// Ranges of the content, in the order in which they are hashed.
+    /// Where the content has bytes that are no holes, rising; of a content of very many runs of them
+    /// only some. The proof is over all of these bytes, or over samples of them when they are many.
     pub ranges: Vec<ByteRange>,
     /// Seconds until it expires.
     pub expires_in: u64,
@@ -66,7 +71,7 @@ pub struct ByteRange {
 pub struct Proof {
     /// Id of the challenge.
     pub id: ChallengeId,
-    /// The keyed hash over its ranges.
+    /// The keyed hash over the bytes that it asks for.
     pub proof: Digest,
 }
 

@@ -2,6 +2,8 @@
 
 use miaofs::content::{Chunk, ChunkDigest, Digest, chunk_count, hash_chunk};
 use miaofs::protocol::batch;
+use miaofs::protocol::proof::proof_of;
+use miaofs::protocol::uploads::Challenge;
 use serde_json::{Value, json};
 
 use super::api::{Answer, Api};
@@ -55,14 +57,8 @@ impl Content {
 
     /// The answer to a challenge over it.
     pub(crate) fn proof(&self, challenge: &Value) -> Value {
-        let nonce: Digest = serde_json::from_value(challenge["nonce"].clone()).expect("a nonce");
-        let mut hasher = blake3::Hasher::new_keyed(nonce.as_bytes());
-        for range in challenge["ranges"].as_array().expect("ranges") {
-            let number = |name: &str| range[name].as_u64().expect("a number") as usize;
-            let (offset, length) = (number("offset"), number("length"));
-            hasher.update(&self.bytes[offset..offset + length]);
-        }
-        json!({ "id": challenge["id"], "proof": hasher.finalize().to_hex().as_str() })
+        let asked: Challenge = serde_json::from_value(challenge.clone()).expect("a challenge");
+        json!({ "id": asked.id, "proof": proof_of(&asked, &self.bytes) })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use miaofs::content::{Chunk, Digest, Manifest, chunk_count, hash_chunk};
+use miaofs::protocol::proof::proof_of;
 use miaofs::protocol::routes;
-use miaofs::protocol::uploads::{Challenge, InstantUploadAnswer, UploadBegun};
+use miaofs::protocol::uploads::{InstantUploadAnswer, UploadBegun};
 use reqwest::Method;
 use serde_json::json;
 
@@ -57,16 +58,8 @@ async fn claim(account: &Account, digest: Digest, bytes: &[u8]) -> Outcome<()> {
     let asked = account.post(routes::INSTANT_UPLOAD, &ask).await?;
     let asked: InstantUploadAnswer = serde_json::from_value(asked)?;
     let challenge = asked.challenge.ok_or("the server does not have the content")?;
-    let proof = json!({ "id": challenge.id, "proof": proof(&challenge, bytes) });
+    let proof = json!({ "id": challenge.id, "proof": proof_of(&challenge, bytes) });
     account.post(routes::INSTANT_UPLOAD_PROVE, &proof).await.map(drop)
-}
-
-fn proof(challenge: &Challenge, bytes: &[u8]) -> Digest {
-    let mut prover = miaofs::protocol::proof::Prover::new(challenge);
-    for range in &challenge.ranges {
-        prover.update(&bytes[range.offset as usize..(range.offset + range.length) as usize]);
-    }
-    prover.finalize()
 }
 
 /// Measures the upload of a content of `chunks` chunks by each client; answers the contents.

@@ -1,8 +1,9 @@
 //! A content at one moment, to be hashed and uploaded while programs may go on writing to it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use miaofs::content::{Chunk, Manifest, chunk_count};
+use miaofs::content::{CHUNK_SIZE, Chunk, Manifest, chunk_count};
 
 use crate::store::core::Store;
 use crate::store::disk::chunk_rows::ChunkState;
@@ -96,10 +97,24 @@ impl Store {
         index: u64,
         buffer: &mut Vec<u8>,
     ) -> Result<ChunkRead, Error> {
-        let Some(chunk) = Chunk::new(index, snapshot.size) else {
+        match Chunk::new(index, snapshot.size) {
+            Some(chunk) => self.read_range(snapshot, chunk.range(), buffer),
+            None => Ok(ChunkRead::ChangedSince),
+        }
+    }
+
+    /// Reads a range within one chunk of a snapshot into `buffer`, which takes its length.
+    pub(crate) fn read_range(
+        &self,
+        snapshot: &Snapshot,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<ChunkRead, Error> {
+        let index = range.start / CHUNK_SIZE;
+        let chunk = Chunk::new(index, snapshot.size);
+        if !chunk.is_some_and(|chunk| range.end <= chunk.range().end) {
             return Ok(ChunkRead::ChangedSince);
-        };
-        let range = chunk.range();
+        }
         let content_state = snapshot.inode.content_state();
         if snapshot.may_have_changed(&content_state, index) {
             return Ok(ChunkRead::ChangedSince);
@@ -107,7 +122,7 @@ impl Store {
         if !content_state.chunks.is_here(&range) {
             return Ok(ChunkRead::Absent);
         }
-        buffer.resize(chunk.length() as usize, 0);
+        buffer.resize((range.end - range.start) as usize, 0);
         let read = match self.data.existing(snapshot.ino)? {
             Some(file) => data_files::read_or_zeros(&file, buffer, range.start)?,
             None => 0,

@@ -92,7 +92,11 @@ impl Upload<'_> {
             md5: None,
             size: self.manifest.size(),
         };
-        let answer = self.core().client.instant_upload(&request).await?;
+        let answer = match self.core().client.instant_upload(&request).await {
+            // Challenges about one content are few; the chunks may always come.
+            Err(error) if error.code() == Some(Code::TooManyRequests) => return Ok(false),
+            answer => answer?,
+        };
         let challenge = match answer.challenge {
             Some(challenge) if answer.found => challenge,
             _ => return Ok(answer.found),
@@ -224,23 +228,23 @@ fn read(store: &Store, snapshot: &Snapshot, index: u64) -> Result<Option<Bytes>,
     }
 }
 
-/// The answer to a challenge; `None` when it takes bytes that are not here. A range may cross chunks; each is
-/// read as often as ranges touch it.
+/// The answer to a challenge; `None` when it takes bytes that are not here.
 fn prove(
     store: &Store,
     snapshot: &Snapshot,
     challenge: &Challenge,
 ) -> Result<Option<Digest>, UploadError> {
-    let mut prover = Prover::new(challenge);
-    for range in &challenge.ranges {
+    let (mut prover, mut buffer) = (Prover::new(challenge), Vec::new());
+    for range in challenge.asked() {
         let end = range.offset.saturating_add(range.length).min(snapshot.size);
         let mut at = range.offset;
         while at < end {
-            let index = at / CHUNK_SIZE;
-            let Some(bytes) = read(store, snapshot, index)? else { return Ok(None) };
-            let start = index * CHUNK_SIZE;
-            let until = end.min(start + bytes.len() as u64);
-            prover.update(&bytes[(at - start) as usize..(until - start) as usize]);
+            let until = end.min((at / CHUNK_SIZE + 1) * CHUNK_SIZE);
+            match store.read_range(snapshot, at..until, &mut buffer)? {
+                ChunkRead::Unchanged => prover.update(&buffer),
+                ChunkRead::Absent => return Ok(None),
+                ChunkRead::ChangedSince => return Err(UploadError::Changed),
+            }
             at = until;
         }
     }

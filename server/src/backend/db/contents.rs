@@ -180,22 +180,21 @@ pub(crate) async fn lock_rows(
     Ok(held)
 }
 
-/// The content with an MD5 and a size; with `owner`, only among those of a user.
+/// The content with an MD5 and a size that the user owns, as by [`owned`].
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn by_md5(
+pub(crate) async fn owned_by_md5(
     db: &mut Connection,
-    md5: Md5,
-    size: u64,
-    owner: Option<UserId>,
+    user: UserId,
+    (md5, size): (Md5, u64),
+    claimed_since: i64,
 ) -> Result<Option<Digest>, Error> {
     let mut query = query("SELECT digest FROM files WHERE md5 = ");
     query.push_bind(md5.as_bytes().to_vec()).push(" AND size = ").push_bind(size_to_column(size));
-    if let Some(user) = owner {
-        query.push(" AND EXISTS (SELECT 1 FROM user_contents WHERE digest = files.digest");
-        query.push(" AND user_id = ").push_bind(user.0).push(")");
-    }
+    query.push(" AND EXISTS (SELECT 1 FROM user_contents WHERE digest = files.digest");
+    query.push(" AND user_id = ").push_bind(user.0).push(" AND (user_contents.refs > 0");
+    query.push(" OR claimed_at >= ").push_bind(claimed_since).push("))");
     query.push(" ORDER BY created_at LIMIT 1");
     let row = query.fetch_optional(db).await?;
     row.map(|row| digest_from_column(row.try_get(0)?)).transpose()

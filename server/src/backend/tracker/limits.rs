@@ -11,19 +11,19 @@ use std::time::Duration;
 pub(crate) struct RateLimit {
     /// So many times at once.
     pub burst: NonZeroU32,
-    /// Then so many times a second.
-    pub per_second: NonZeroU32,
+    /// Then once in so long a time.
+    pub interval: Duration,
 }
 
 impl RateLimit {
     /// The time by which one try moves the arrival time.
     pub(super) fn interval(self) -> Duration {
-        Duration::from_secs(1) / self.per_second.get()
+        self.interval
     }
 
     /// The distance by which the arrival time may lie in the future.
     pub(super) fn tolerance(self) -> Duration {
-        self.interval() * self.burst.get()
+        self.interval * self.burst.get()
     }
 }
 

@@ -263,7 +263,7 @@ async fn a_challenge_is_answered_once_and_by_its_user_alone(tracker: &Tracker) {
 
 async fn the_tries_at_a_key_are_limited_and_welcome_again_later(tracker: &Tracker) {
     let number = |number| NonZeroU32::new(number).unwrap();
-    let limit = RateLimit { burst: number(5), per_second: number(4) };
+    let limit = RateLimit { burst: number(5), interval: Duration::from_millis(250) };
     for _ in 0..5 {
         assert_eq!(tracker.check_rate_limit("a", limit).await.unwrap(), Decision::Allowed);
     }
@@ -302,7 +302,7 @@ async fn processes_that_share_redis_share_limits_tokens_and_news() {
     let (here, there) = (connect(&redis.url(), "a").await, connect(&redis.url(), "a").await);
     let elsewhere = connect(&redis.url(), "b").await;
     let one = NonZeroU32::new(1).unwrap();
-    let limit = RateLimit { burst: one, per_second: one };
+    let limit = RateLimit { burst: one, interval: Duration::from_secs(900) };
     assert_eq!(here.check_rate_limit("a", limit).await.unwrap(), Decision::Allowed);
     assert!(matches!(there.check_rate_limit("a", limit).await.unwrap(), Decision::Limited { .. }));
     assert_eq!(elsewhere.check_rate_limit("a", limit).await.unwrap(), Decision::Allowed);

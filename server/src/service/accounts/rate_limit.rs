@@ -11,9 +11,9 @@ use std::time::Duration;
 use crate::backend::tracker::{Decision, RateLimit, Tracker};
 use crate::service::{Error, Subnet};
 
-const fn limit(burst: u32, per_second: u32) -> RateLimit {
+const fn limit(burst: u32, per_second: u64) -> RateLimit {
     let burst = NonZeroU32::new(burst).expect("a burst is not 0");
-    RateLimit { burst, per_second: NonZeroU32::new(per_second).expect("a rate is not 0") }
+    RateLimit { burst, interval: Duration::from_micros(1_000_000 / per_second) }
 }
 
 /// Tries at one name from one network.

@@ -94,8 +94,14 @@ async fn is_moved(scene: &Scene, (digest, blob): (Digest, BlobId), bytes: &[u8])
     assert_eq!(row.location, Location::Store);
     assert!(context.staging.file(blob).unwrap().is_none(), "staged bytes are left");
     assert_eq!(scene.read(digest).await.as_deref(), Some(bytes));
-    let found = contents::by_md5(&mut db, Md5::of(bytes), bytes.len() as u64, None).await;
-    assert_eq!(found.unwrap(), Some(digest));
+    let found = owned_by_md5(scene, bytes).await;
+    assert_eq!(found, Some(digest));
+}
+
+async fn owned_by_md5(scene: &Scene, bytes: &[u8]) -> Option<Digest> {
+    let mut db = scene.context.db.read().await.unwrap();
+    let (name, since) = ((Md5::of(bytes), bytes.len() as u64), scene.context.claimed_since());
+    contents::owned_by_md5(&mut db, scene.caller.user, name, since).await.unwrap()
 }
 
 /// Steps of a transfer that a process had done when it was killed.
@@ -164,9 +170,7 @@ async fn what_moves_is_indexed_from_the_staging_disk_and_not_read_back_from_its_
     let key = crate::backend::blobs::fanned_key(blob);
     scene.context.stores.remove(StoreName::Local, &key).await.unwrap();
     run(&scene).await;
-    let mut db = scene.context.db.read().await.unwrap();
-    let found = contents::by_md5(&mut db, Md5::of(b"the bytes"), 9, None).await.unwrap();
-    assert_eq!(found, Some(digest));
+    assert_eq!(owned_by_md5(&scene, b"the bytes").await, Some(digest));
     assert!(scene.context.staging.file(blob).unwrap().is_none(), "staged bytes are left");
 }
 

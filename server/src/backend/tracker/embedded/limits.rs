@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_flood_of_keys_takes_no_more_memory_and_frees_nobody_who_tried_often() {
         let number = |number| NonZeroU32::new(number).unwrap();
-        let limit = RateLimit { burst: number(30), per_second: number(1) };
+        let limit = RateLimit { burst: number(30), interval: std::time::Duration::from_secs(1) };
         let times = ArrivalTimes::default();
         while times.count("guesser", limit) == Decision::Allowed {}
         for key in 0..5 * KEYS_MAX {

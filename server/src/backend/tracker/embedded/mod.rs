@@ -17,6 +17,8 @@ use crate::backend::sqlite::pool_options;
 use crate::backend::{Error, unix_now};
 use limits::ArrivalTimes;
 
+/// The longest time in which the tries at a key are paid for that counts as short.
+const SHORT: Duration = Duration::from_secs(60);
 /// Time that a statement waits for another one's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -64,7 +66,10 @@ pub(super) struct Embedded {
     durable: SqlitePool,
     /// For what only the loss of power may undo: progress of uploads.
     quick: SqlitePool,
-    arrival_times: ArrivalTimes,
+    /// Of keys whose tries are soon paid for.
+    short_limits: ArrivalTimes,
+    /// Of the others, apart: each stays for long, so many of them would crowd the short ones out.
+    long_limits: ArrivalTimes,
 }
 
 impl Embedded {
@@ -74,7 +79,8 @@ impl Embedded {
         sqlx::raw_sql(SCHEMA).execute(&durable).await?;
         add_hosts(&durable).await?;
         let quick = pool(path, SqliteSynchronous::Normal).await?;
-        Ok(Self { durable, quick, arrival_times: ArrivalTimes::default() })
+        let (short_limits, long_limits) = (ArrivalTimes::default(), ArrivalTimes::default());
+        Ok(Self { durable, quick, short_limits, long_limits })
     }
 
     /// A process that has the file open cannot lose it.
@@ -97,7 +103,9 @@ impl Embedded {
         key: &str,
         limit: RateLimit,
     ) -> Result<Decision, Error> {
-        Ok(self.arrival_times.count(key, limit))
+        let is_short = limit.tolerance() <= SHORT;
+        let limits = if is_short { &self.short_limits } else { &self.long_limits };
+        Ok(limits.count(key, limit))
     }
 
     /// Closes the file, after the statements under way.
