@@ -168,6 +168,6 @@ pub struct KnownAnswer {
 pub struct BatchStored {
     /// Number of contents in the batch.
     pub contents: u64,
-    /// Number of them that were new to the server.
+    /// Number of them that were not one's own before.
     pub new: u64,
 }

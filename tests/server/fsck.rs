@@ -16,7 +16,7 @@ use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
 
 /// Runs a check; answers its exit code and what it says.
-fn fsck(server: &Server, arguments: &[&str]) -> (i32, Value) {
+pub(crate) fn fsck(server: &Server, arguments: &[&str]) -> (i32, Value) {
     let output = run_with(server.data(), &[&["fsck", "--json"], arguments].concat(), "");
     let report = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|_no_json| panic!("no report: {output:?}"));

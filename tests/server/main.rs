@@ -12,6 +12,7 @@ mod batch;
 mod changes;
 mod clock;
 mod commands;
+mod dedup;
 mod downloads;
 mod files;
 mod fixture;

@@ -12,7 +12,7 @@ use miaofs::protocol::host::HostName;
 use tokio::sync::Notify;
 
 use super::hosts::Hosts;
-use super::{Error, Policy};
+use super::{Dedup, Error, Policy};
 use crate::backend::blobs::Stores;
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Connection, Db, Lock, accounts, blobs, contents, transfers};
@@ -154,14 +154,17 @@ impl ServiceContext {
         Ok(())
     }
 
-    /// Stores what was received within the caller's transaction, and answers how many contents were new to
-    /// the server. After the commit the caller calls [`Self::after_store`]. The change is to be retry_transaction when
-    /// somebody else brings the same content at the same time: then it is found.
+    /// Stores what was received within the caller's transaction. After the commit the caller calls
+    /// [`Self::after_store`]. The change is to be retry_transaction when somebody else brings the same
+    /// content at the same time: then it is found.
+    ///
+    /// With [`Dedup::User`] the blob is kept and moves also when nothing stands on it, since others brought its
+    /// contents before: neither the time that it takes nor what is counted tells of them. It goes once it has moved.
     pub(super) async fn store(
         &self,
         db: &mut Connection,
         received: &ReceivedContents,
-    ) -> Result<u64, backend::Error> {
+    ) -> Result<(), backend::Error> {
         let now = unix_now();
         let mut new: Vec<&NewContent> = received.contents.iter().collect();
         new.sort_unstable_by_key(|content| content.digest);
@@ -171,29 +174,28 @@ impl ServiceContext {
         let known = contents::lock_rows(db, &digests, Lock::Shared).await?;
         new.retain(|content| !known.contains(&content.digest));
         if let Some((blob, size)) = received.blob
-            && new.iter().any(|content| content.layout.blobs().contains(&blob))
+            && (self.policy.dedup == Dedup::User
+                || new.iter().any(|content| content.layout.blobs().contains(&blob)))
         {
             blobs::insert(db, blob, size, self.host().as_str(), now).await?;
             transfers::insert(db, blob, self.host().as_str(), now).await?;
         }
         contents::insert(db, &new, now).await?;
-        contents::claim(db, received.user, &digests, now).await?;
-        Ok(new.len() as u64)
+        contents::claim(db, received.user, &digests, now).await
     }
 
     /// Stores what was received in a transaction of its own.
     pub(super) async fn store_alone(
         &self,
         received: &ReceivedContents,
-    ) -> Result<u64, backend::Error> {
+    ) -> Result<(), backend::Error> {
         db::retry_transaction(|| self.try_store(received)).await
     }
 
-    async fn try_store(&self, received: &ReceivedContents) -> Result<u64, backend::Error> {
+    async fn try_store(&self, received: &ReceivedContents) -> Result<(), backend::Error> {
         let mut transaction = self.db.write().await?;
-        let new = self.store(&mut transaction, received).await?;
-        transaction.commit().await?;
-        Ok(new)
+        self.store(&mut transaction, received).await?;
+        transaction.commit().await
     }
 
     /// Makes a content the user's own that the server has, in a transaction of its own.

@@ -14,7 +14,7 @@ use crate::backend::db::{self, Lock};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::{self, BlobId, run_blocking, run_to_completion};
 use crate::service::context::{ReceivedContents, ServiceContext};
-use crate::service::{Caller, Error};
+use crate::service::{Caller, Dedup, Error};
 
 /// Batches that are received at once; each may take 64 MiB of memory.
 const BATCHES_AT_ONCE: usize = 4;
@@ -76,23 +76,40 @@ impl Batches {
         metrics::counter!("miaofs_batch_bytes_received_total").increment(size as u64);
         let largest = records.iter().map(|record| record.bytes.len()).max().unwrap_or(0);
         self.context.admit(caller.user, largest as u64).await?;
+        let digests: HashSet<Digest> = records.iter().map(|record| record.digest).collect();
+        let digests: Vec<Digest> = digests.into_iter().collect();
         for _try in 0..TRIES {
-            if let Some(new) = self.try_store(caller, &records).await? {
+            let owned = self.owned(caller, &digests).await?;
+            if self.try_store(caller, &records, &digests, &owned).await? {
+                let new = (digests.len() - owned.len()) as u64;
                 return Ok(BatchStored { contents: records.len() as u64, new });
             }
         }
         Err(Error::Unavailable)
     }
 
-    /// Stores what is not here; `None` when something that was here has gone meanwhile.
+    async fn owned(&self, caller: Caller, digests: &[Digest]) -> Result<HashSet<Digest>, Error> {
+        let mut db = self.context.db.read().await?;
+        let since = self.context.claimed_since();
+        let owned = contents::owned(&mut db, caller.user, digests, since).await?;
+        Ok(owned.into_keys().collect())
+    }
+
+    /// Stores what is not here, or, where nothing may be learnt about others, what is not `owned`; `false`
+    /// when something that was here has gone meanwhile.
     async fn try_store(
         &self,
         caller: Caller,
         records: &[BatchEntry],
-    ) -> Result<Option<u64>, Error> {
+        digests: &[Digest],
+        owned: &HashSet<Digest>,
+    ) -> Result<bool, Error> {
         let context = &self.context;
-        let digests: Vec<Digest> = records.iter().map(|record| record.digest).collect();
-        let here = contents::stored(&mut *context.db.read().await?, &digests).await?;
+        let stored = match context.policy.dedup {
+            Dedup::Server => contents::stored(&mut *context.db.read().await?, digests).await?,
+            Dedup::User => HashSet::new(),
+        };
+        let here = stored.union(owned).copied().collect();
         let blob = BlobId::random();
         let (staged, bytes) = lay_out(blob, records, &here);
         let size: u64 = bytes.iter().map(|bytes| bytes.len() as u64).sum();
@@ -104,7 +121,7 @@ impl Batches {
         } else {
             None
         };
-        let batches = self.clone();
+        let (batches, digests) = (self.clone(), digests.to_vec());
         run_to_completion(async move {
             let received = ReceivedContents {
                 user: caller.user,
@@ -118,25 +135,23 @@ impl Batches {
         .await
     }
 
-    /// `None` when a content that has not come is not here either (any more).
+    /// `false` when a content that has not come is not here either (any more).
     async fn commit(
         &self,
         digests: &[Digest],
         received: &ReceivedContents,
-    ) -> Result<Option<u64>, backend::Error> {
+    ) -> Result<bool, backend::Error> {
         let mut transaction = self.context.db.write().await?;
         let here = contents::lock_rows(&mut transaction, digests, Lock::Shared).await?;
         let coming: HashSet<Digest> =
             received.contents.iter().map(|content| content.digest).collect();
         if !digests.iter().all(|digest| here.contains(digest) || coming.contains(digest)) {
-            return Ok(None);
+            return Ok(false);
         }
-        let unique: HashSet<Digest> = digests.iter().copied().collect();
-        let unique: Vec<Digest> = unique.into_iter().collect();
-        let new = self.context.store(&mut transaction, received).await?;
-        contents::claim(&mut transaction, received.user, &unique, backend::unix_now()).await?;
+        self.context.store(&mut transaction, received).await?;
+        contents::claim(&mut transaction, received.user, digests, backend::unix_now()).await?;
         transaction.commit().await?;
-        Ok(Some(new))
+        Ok(true)
     }
 }
 

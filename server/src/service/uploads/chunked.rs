@@ -347,7 +347,7 @@ impl Uploads {
         let received = ReceivedContents {
             user: backend::UserId(session.metadata.user),
             contents: vec![content],
-            blob: blob.map(|blob| (blob, session.blob_size())),
+            blob: blob.filter(|_| synced).map(|blob| (blob, session.blob_size())),
         };
         context.store(&mut transaction, &received).await?;
         Ok(transaction.commit().await?)
