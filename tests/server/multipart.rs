@@ -1,5 +1,7 @@
 //! The chunked upload: any order, in parallel, repeatable, and never more than what was proved.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 
@@ -80,6 +82,32 @@ fn a_canceled_upload_leaves_no_bytes_behind() {
     upload.status().expect_problem(404, "not_found");
     upload.put(0, content.chunk(0)).expect_problem(404, "not_found");
     upload.complete().expect_problem(404, "not_found");
+}
+
+#[test]
+fn a_chunk_on_its_way_while_its_upload_is_canceled_finds_no_upload() {
+    let server = Server::new();
+    let ada = server.sign_up("ada");
+    let content = Content::random(Seed::of_this_run(), "film", 2 * CHUNK);
+    let upload = Upload::begin(&ada, &content.init());
+    let head = format!(
+        "PUT {}/0 HTTP/1.1\r\nHost: it\r\nAuthorization: Bearer {}\r\nContent-Length: {CHUNK}\r\n\
+         Connection: close\r\n\r\n",
+        upload.path,
+        ada.token()
+    );
+    let (half, rest) = content.chunk(0).split_at(CHUNK / 2);
+    let mut sending = TcpStream::connect(server.url().trim_start_matches("http://")).unwrap();
+    sending.write_all(&[head.as_bytes(), half].concat()).unwrap();
+    let received = || server.metric("miaofs_chunk_bytes_received_total");
+    wait_until("the server is receiving the chunk", seconds(30), || received() > 0);
+    upload.cancel().expect(204);
+    sending.write_all(rest).unwrap();
+    let mut answer = String::new();
+    sending.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.contains("\"not_found\""), "{answer}");
+    assert_eq!(bytes_below(&server.data().join("staging")), 0);
 }
 
 #[test]

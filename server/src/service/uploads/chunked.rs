@@ -238,8 +238,12 @@ impl Uploads {
         let bytes = check_chunk(bytes, missing, body.md5).await?;
 
         let ServiceContext { tracker, staging, policy, .. } = &*self.0.context;
-        if !tracker.has_chunk(id, index).await? {
-            staging.write(session.blob(), missing.offset, bytes).await?;
+        if !tracker.has_chunk(id, index).await?
+            && let Err(error) = staging.write(session.blob(), missing.offset, bytes).await
+        {
+            // Whoever ends an upload meanwhile removes the file that the chunk belongs to.
+            self.receiving(caller, id).await?;
+            return Err(error.into());
         }
         metrics::counter!("miaofs_chunks_received_total").increment(1);
         let mark = async || tracker.mark_chunk(id, index, missing.digest, policy.upload_ttl).await;
