@@ -268,4 +268,12 @@ fn an_account_may_begin_so_many_uploads_and_then_has_to_end_some() {
     init(&anna, &contents[2]).expect_problem(429, "too_many_requests");
     first.cancel().expect(204);
     init(&anna, &contents[2]).expect(200);
+
+    // Of contents that are theirs already as well, though there is nothing to send.
+    upload(&ben, &contents[0]);
+    for _ in 0..2 {
+        assert_eq!(init(&ben, &contents[0]).expect(200).json()["missing"], json!([]));
+    }
+    let refused = (0..3).map(|_| init(&ben, &contents[0]).status).find(|status| *status == 429);
+    assert!(refused.is_some(), "any number may be begun");
 }

@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveUploads;
+use super::finished;
 use super::session::{Found, MissingChunk, UploadSession, UploadSessions, metadata_of};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Lock, contents};
@@ -104,7 +105,8 @@ impl Uploads {
         let (named_base, digest) = (request.base, request.digest);
         let manifest = self.verify_manifest(request).await?;
         if context.owned(caller.user, digest).await?.is_some() {
-            return self.begin_finished(caller, &manifest).await;
+            let upload = finished::begin(context, caller, &manifest).await?;
+            return Ok(self.begun(upload.id, upload.size, Vec::new()));
         }
         let base = match named_base {
             Some(base) => context.owned(caller.user, base).await?,
@@ -123,27 +125,6 @@ impl Uploads {
                 self.begin(metadata).await
             }
         }
-    }
-
-    /// A content that is the user's already wants nothing but to be completed, which it is.
-    async fn begin_finished(
-        &self,
-        caller: Caller,
-        manifest: &Manifest,
-    ) -> Result<UploadBegun, Error> {
-        let context = &self.0.context;
-        let upload = TrackedUpload {
-            id: UploadId::random(),
-            user: caller.user,
-            digest: manifest.digest(),
-            size: manifest.size(),
-            host: context.host().clone(),
-            boot: Vec::new(),
-            phase: UploadPhase::Finished,
-            expires_in: context.policy.upload_ttl.as_secs(),
-        };
-        context.tracker.put_upload(&upload).await?;
-        Ok(self.begun(upload.id, upload.size, Vec::new()))
     }
 
     /// Checks that the chunks make up the content.

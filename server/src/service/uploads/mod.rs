@@ -1,12 +1,13 @@
 //! Uploads: every way in which a content comes, each of which ends in `ServiceContext::store`.
 //!
-//! In chunks (`chunked`, with the `session` of each upload and the `active` ones counted), many small ones at
+//! In chunks (`chunked`, with the `session` of each upload, the `active` ones counted, and those that are `finished` as they begin), many small ones at
 //! once (`batch`), one file in one request (`plain`), and without its bytes, for a proof (`instant`, which
 //! reads the content by way of `downloads`).
 
 mod active;
 mod batch;
 mod chunked;
+mod finished;
 mod instant;
 mod plain;
 mod session;
