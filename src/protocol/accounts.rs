@@ -85,12 +85,18 @@ pub struct Session {
 pub struct Account {
     /// Name of the account.
     pub name: String,
-    /// Bytes that the files of the drive may have in all.
+    /// Bytes that the drive may have in all.
     pub quota: u64,
-    /// Bytes that they have now.
+    /// Bytes of them that are used: those of contents, and those of `metadata` beyond the first MiB.
     pub used: u64,
+    /// Bytes that its nodes are beside their contents: names, attributes, targets of symlinks, and something for each.
+    #[serde(default)]
+    pub metadata: u64,
     /// Files, directories and other nodes in the drive now.
     pub nodes: u64,
+    /// Nodes that it may have; 0 for any number.
+    #[serde(default)]
+    pub max_nodes: u64,
     /// The largest content that the server takes, in bytes.
     pub max_file_size: u64,
 }

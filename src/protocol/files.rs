@@ -246,6 +246,8 @@ pub enum ConflictReason {
     NoContent,
     /// The drive's quota would be exceeded.
     OverQuota,
+    /// The drive would have more nodes than it may.
+    TooManyNodes,
     /// Another change of this commit, on which this one depends, was not applied.
     Dependent,
 }

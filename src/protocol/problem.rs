@@ -109,8 +109,10 @@ codes! {
     CommitForgotten = 409, "the commit is not known any more";
     /// A body or a list is larger than the server takes.
     TooLarge = 413, "too large";
-    /// The content does not fit into the quota.
+    /// The content, or what a node is beside it, does not fit into the quota.
     OverQuota = 413, "the quota is exceeded";
+    /// The drive may have no more nodes.
+    TooManyNodes = 413, "the drive has too many nodes";
     /// A `Range` that the content does not have.
     RangeNotSatisfiable = 416, "range not satisfiable";
     /// Too many tries; `Retry-After` says when to come again.

@@ -19,9 +19,12 @@ pub(crate) enum SyncError {
         /// Size in bytes of the largest content that the server takes.
         limit: u64,
     },
-    /// The account has no room for the content.
+    /// The account has no room for the content, or for what the node is beside it.
     #[error("the quota is full: delete something or ask for more")]
     OverQuota,
+    /// The drive has as many nodes as the server lets it have.
+    #[error("the drive has as many files and directories as it may: delete some")]
+    TooManyNodes,
     /// Neither side has all bytes of the content.
     #[error("the server has lost this content, and not all of it is here")]
     ContentLost,

@@ -24,7 +24,7 @@ pub(crate) struct Space {
     pub free_nodes: u64,
 }
 
-/// Nodes that a drive may have, as far as `statfs` is concerned: there is no limit.
+/// Nodes that a drive may have, as far as `statfs` is concerned, where the server sets no limit.
 const NODES_MAX: u64 = 1 << 32;
 
 impl Vfs {
@@ -44,6 +44,8 @@ impl Vfs {
 
 /// The quota, of which no more is free than the local disk can take.
 fn bounded(account: Option<&Account>, disk_total: u64, disk_available: u64) -> Space {
+    let nodes_max = account.map_or(0, |account| account.max_nodes);
+    let nodes_max = if nodes_max == 0 { NODES_MAX } else { nodes_max };
     let (quota, left, nodes) = match account {
         Some(account) => (account.quota, account.quota.saturating_sub(account.used), account.nodes),
         None => (disk_total, disk_available, 0),
@@ -52,8 +54,8 @@ fn bounded(account: Option<&Account>, disk_total: u64, disk_available: u64) -> S
         blocks: quota / BLOCK_SIZE,
         free: left / BLOCK_SIZE,
         available: left.min(disk_available) / BLOCK_SIZE,
-        nodes: NODES_MAX,
-        free_nodes: NODES_MAX.saturating_sub(nodes),
+        nodes: nodes_max,
+        free_nodes: nodes_max.saturating_sub(nodes),
     }
 }
 
@@ -67,7 +69,9 @@ mod tests {
             name: "a".into(),
             quota,
             used,
+            metadata: 0,
             nodes: 7,
+            max_nodes: 0,
             max_file_size: u64::MAX,
         };
         let space = |account: Option<&Account>| {

@@ -10,6 +10,7 @@ use super::runtime::beside_server;
 use super::{output, size};
 use crate::config::Flags;
 use crate::service::accounts::{Status, User, Users};
+use crate::service::counted;
 
 /// The longest password that is read, with its line's end.
 const INPUT_MAX: u64 = 4096;
@@ -117,7 +118,7 @@ impl Common {
             let Some(user) = page.last() else { return Ok(()) };
             last = Some(user.id);
             for user in &page {
-                let [used, quota] = [user.used, user.quota].map(size::format);
+                let [used, quota] = [used(user), user.quota].map(size::format);
                 let nodes = user.nodes.to_string();
                 self.show(user, &row([&user.name, word(user.status), &used, &quota, &nodes]))?;
             }
@@ -132,7 +133,8 @@ impl Common {
             "name": user.name,
             "status": word(user.status),
             "quota": user.quota,
-            "used": user.used,
+            "used": used(user),
+            "metadata": user.metadata,
             "nodes": user.nodes,
             "created_at": user.created_at,
         }))
@@ -143,6 +145,11 @@ fn row([name, status, used, quota, nodes]: [&str; 5]) -> String {
     format!("{name:<24} {status:<8} {used:>11} {quota:>11} {nodes:>9}")
 }
 
+/// Bytes that count against the quota.
+fn used(user: &User) -> u64 {
+    counted(user.used, user.metadata)
+}
+
 fn word(status: Status) -> &'static str {
     match status {
         Status::Active => "active",
@@ -151,8 +158,9 @@ fn word(status: Status) -> &'static str {
 }
 
 fn quota_words(user: &User) -> String {
-    let [used, quota] = [user.used, user.quota].map(size::format);
-    let full = if user.used > user.quota { "; it stays, and nothing can be added" } else { "" };
+    let full = used(user) > user.quota;
+    let [used, quota] = [used(user), user.quota].map(size::format);
+    let full = if full { "; it stays, and nothing can be added" } else { "" };
     format!("the drive of {} may hold {quota} and holds {used}{full}", user.name)
 }
 

@@ -51,6 +51,9 @@ pub(crate) struct Flags {
     /// Bytes that one file may have.
     #[arg(long, env = "MIAOFS_SERVER_MAX_FILE_SIZE", value_name = "BYTES")]
     pub(super) max_file_size: Option<u64>,
+    /// Files, directories and other nodes that one drive may have; 0 for any number.
+    #[arg(long, env = "MIAOFS_SERVER_MAX_NODES", value_name = "COUNT")]
+    pub(super) max_nodes: Option<u64>,
     /// Seconds for which content that nothing names is kept.
     #[arg(long, env = "MIAOFS_SERVER_GRACE_PERIOD", value_name = "SECONDS")]
     pub(super) grace_period: Option<u64>,

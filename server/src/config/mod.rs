@@ -25,6 +25,9 @@ const DAY: u64 = 24 * HOUR;
 /// Far more than a device has under way, and few enough for any staging disk.
 const MAX_UPLOADS: u64 = 10_000;
 
+/// Far more than a person has, and few enough for any database.
+const MAX_NODES: u64 = 10_000_000;
+
 /// Seconds; no balancer asks an embedded server.
 const DRAIN_DELAY: u64 = 0;
 /// Seconds.
@@ -159,6 +162,7 @@ fn policy(flags: &Flags, file: &File) -> Policy {
     Policy {
         quota: number(flags.quota, file.quota, TEBIBYTE),
         max_file_size: number(flags.max_file_size, file.max_file_size, TEBIBYTE),
+        max_nodes: number(flags.max_nodes, file.max_nodes, MAX_NODES),
         dedup: flags.dedup.or(file.dedup).unwrap_or(Dedup::Server),
         grace_period: time(flags.grace_period, file.grace_period, DAY),
         md5_index: flags.md5_index.or(file.md5_index).unwrap_or(true),

@@ -87,6 +87,7 @@ fn code_of(error: &Error) -> Code {
         Error::CommitForgotten(_) => Code::CommitForgotten,
         Error::TooLarge(_) => Code::TooLarge,
         Error::OverQuota => Code::OverQuota,
+        Error::TooManyNodes => Code::TooManyNodes,
         Error::RangeNotSatisfiable { .. } => Code::RangeNotSatisfiable,
         Error::TooManyRequests { .. } | Error::TooManyUploads => Code::TooManyRequests,
         Error::Unavailable => Code::Unavailable,
@@ -174,6 +175,7 @@ mod tests {
                 503,
             ),
             (Error::OverQuota, 413),
+            (Error::TooManyNodes, 413),
         ] {
             let second = (status == 503).then(|| "1".to_owned());
             assert_eq!(wait_of(error.into()), (status, second));

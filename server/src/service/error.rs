@@ -67,6 +67,9 @@ pub(crate) enum Error {
     /// The drive has no room for it.
     #[error("the drive's quota would be exceeded")]
     OverQuota,
+    /// The drive may have no more nodes.
+    #[error("the drive has as many files and directories as it may; delete some")]
+    TooManyNodes,
     /// A range that the content does not have.
     #[error("the content has {size} bytes")]
     RangeNotSatisfiable {

@@ -35,7 +35,7 @@ pub(crate) mod uploads;
 
 pub(crate) use caller::Caller;
 pub(crate) use error::Error;
-pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy};
+pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy, counted};
 pub(crate) use subnet::Subnet;
 
 use std::sync::Arc;

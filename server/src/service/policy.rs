@@ -29,6 +29,14 @@ pub(crate) enum SignUps {
     Closed,
 }
 
+/// Bytes beside contents that do not count against a quota: a drive with a small one can have a tree all the same.
+const FREE_METADATA: u64 = 1024 * 1024;
+
+/// Bytes that count against the quota of a drive, whose contents and whatever else its nodes are have so many.
+pub(crate) const fn counted(content: u64, metadata: u64) -> u64 {
+    content.saturating_add(metadata.saturating_sub(FREE_METADATA))
+}
+
 /// The operator's decisions, the same for all users.
 #[derive(Debug, Clone)]
 pub(crate) struct Policy {
@@ -36,6 +44,8 @@ pub(crate) struct Policy {
     pub quota: u64,
     /// Bytes that one content may have.
     pub max_file_size: u64,
+    /// Nodes that one drive may have; 0 for any number.
+    pub max_nodes: u64,
     /// Whose contents an instant upload matches.
     pub dedup: Dedup,
     /// Time for which a content that nothing names stays, and for which a claim without a node holds.

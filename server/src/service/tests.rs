@@ -33,6 +33,7 @@ fn policy(grace_period: Duration) -> Policy {
     Policy {
         quota: 1 << 40,
         max_file_size: 1 << 40,
+        max_nodes: 0,
         dedup: Dedup::Server,
         grace_period,
         md5_index: true,

@@ -47,6 +47,9 @@ pub(crate) async fn resolve_conflict(
         // A cycle ends when the change comes that the server has and this device has not, or another one of ours.
         ConflictReason::Dependent | ConflictReason::Cycle => return Ok(AfterConflict::Defer),
         ConflictReason::OverQuota => return Ok(AfterConflict::Refused(SyncError::OverQuota)),
+        ConflictReason::TooManyNodes => {
+            return Ok(AfterConflict::Refused(SyncError::TooManyNodes));
+        }
     };
     let Some(current) = apply else { return Ok(AfterConflict::Defer) };
     apply_nodes(core, vec![*current], None).await?;

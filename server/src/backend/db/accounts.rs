@@ -22,6 +22,8 @@ pub(crate) struct Usage {
     pub quota: u64,
     /// Bytes that they have.
     pub used: u64,
+    /// Bytes that its nodes take beside that.
+    pub metadata: u64,
     /// Nodes that are not deleted.
     pub nodes: u64,
     /// Sequence number of its last commit.
@@ -97,13 +99,19 @@ pub(crate) async fn name(db: &mut Connection, user: UserId) -> Result<Option<Str
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn usage(db: &mut Connection, user: UserId) -> Result<Option<Usage>, Error> {
-    let row = query("SELECT quota, used, nodes, seq FROM users WHERE id = ?")
+    let row = query("SELECT quota, used, metadata, nodes, seq FROM users WHERE id = ?")
         .bind(user.0)
         .fetch_optional(db)
         .await?;
     let Some(row) = row else { return Ok(None) };
     let number = |column| row.try_get::<i64, usize>(column).map(|value| value.max(0) as u64);
-    Ok(Some(Usage { quota: number(0)?, used: number(1)?, nodes: number(2)?, seq: number(3)? }))
+    Ok(Some(Usage {
+        quota: number(0)?,
+        used: number(1)?,
+        metadata: number(2)?,
+        nodes: number(3)?,
+        seq: number(4)?,
+    }))
 }
 
 /// Locks a drive until the end of the transaction; `false` when there is no such account.
@@ -128,8 +136,9 @@ pub(crate) async fn set_usage(
     user: UserId,
     usage: Usage,
 ) -> Result<(), Error> {
-    query("UPDATE users SET used = ?, nodes = ?, seq = ? WHERE id = ?")
+    query("UPDATE users SET used = ?, metadata = ?, nodes = ?, seq = ? WHERE id = ?")
         .bind(usage.used.cast_signed())
+        .bind(usage.metadata.cast_signed())
         .bind(usage.nodes.cast_signed())
         .bind(usage.seq.cast_signed())
         .bind(user.0)

@@ -21,6 +21,11 @@ const NODE_BYTES: i64 = 400;
 /// Bytes that an entry takes in JSON beside its name, more or less.
 const ENTRY_BYTES: i64 = 60;
 
+/// Bytes that a node counts for beside its content, its target, its xattrs and its names.
+pub(in crate::backend::db) const NODE_METADATA: u64 = 256;
+/// Bytes that an entry counts for beside its name.
+pub(in crate::backend::db) const ENTRY_METADATA: u64 = 64;
+
 /// A node with what even a deleted one keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -66,7 +71,11 @@ pub(crate) async fn insert_root(db: &mut Connection, user: UserId) -> Result<(),
     let revision = Revision::random();
     let node = Node { id: NodeId::ROOT, version: 1, revision, state: Some(state) };
     write(db, user, &[Record { kind: Kind::Directory, node }], &HashMap::new()).await?;
-    query("UPDATE users SET seq = 1 WHERE id = ?").bind(user.0).execute(&mut *db).await?;
+    query("UPDATE users SET seq = 1, metadata = ? WHERE id = ?")
+        .bind(NODE_METADATA.cast_signed())
+        .bind(user.0)
+        .execute(&mut *db)
+        .await?;
     commits::insert(db, user, 1).await.map(drop)
 }
 
@@ -212,6 +221,15 @@ pub(crate) async fn write(
         insert.execute(&mut *db).await?;
     }
     Ok(())
+}
+
+/// Bytes that a node counts for beside its content, as its rows hold them.
+pub(crate) fn metadata_of(state: &NodeState) -> u64 {
+    let entries = state.entries.iter();
+    let entries: u64 = entries.map(|it| ENTRY_METADATA + it.name.as_bytes().len() as u64).sum();
+    let target = state.target.as_ref().map_or(0, |target| target.0.len());
+    let xattrs = xattrs_to_json(state).map_or(0, |json| json.len());
+    NODE_METADATA + entries + (target + xattrs) as u64
 }
 
 /// Bytes of a record that may be many; all else of it is small.

@@ -42,6 +42,8 @@ pub(crate) struct User {
     pub quota: u64,
     /// Bytes that they have.
     pub used: u64,
+    /// Bytes that its nodes take beside that.
+    pub metadata: u64,
     /// Nodes that are not deleted.
     pub nodes: u64,
     /// When it was made, in seconds since 1970.
@@ -58,7 +60,7 @@ pub(crate) async fn page(
     limit: u32,
 ) -> Result<Vec<User>, Error> {
     let rows = query(
-        "SELECT id, name, status, quota, used, nodes, created_at FROM users
+        "SELECT id, name, status, quota, used, metadata, nodes, created_at FROM users
          WHERE id > ? ORDER BY id LIMIT ?",
     )
     .bind(after.0)
@@ -74,7 +76,7 @@ pub(crate) async fn page(
 /// [`Error::Database`], [`Error::Damaged`].
 pub(crate) async fn by_name(db: &mut Connection, name: &str) -> Result<Option<User>, Error> {
     let row =
-        query("SELECT id, name, status, quota, used, nodes, created_at FROM users WHERE name = ?")
+        query("SELECT id, name, status, quota, used, metadata, nodes, created_at FROM users WHERE name = ?")
             .bind(name.as_bytes())
             .fetch_optional(db)
             .await?;
@@ -120,6 +122,7 @@ fn user_of(row: &Row) -> Result<User, Error> {
         status: Status::from_column(row.try_get("status")?)?,
         quota: number("quota")?,
         used: number("used")?,
+        metadata: number("metadata")?,
         nodes: number("nodes")?,
         created_at: row.try_get("created_at")?,
     })

@@ -13,7 +13,7 @@ use crate::backend::db::accounts::Login;
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{Bearer, Tracker};
 use crate::backend::{self, UserId};
-use crate::service::{Caller, Error, Policy, SignUps};
+use crate::service::{Caller, Error, Policy, SignUps, counted};
 
 /// The longest name of an account and of a device, in characters.
 const NAME_CHARACTERS_MAX: usize = 64;
@@ -162,8 +162,10 @@ impl Accounts {
         Ok(Account {
             name,
             quota: usage.quota,
-            used: usage.used,
+            used: counted(usage.used, usage.metadata),
+            metadata: usage.metadata,
             nodes: usage.nodes,
+            max_nodes: self.policy.max_nodes,
             max_file_size: self.policy.max_file_size,
         })
     }

@@ -108,7 +108,11 @@ impl Files {
     ) -> Result<Committed, Error> {
         let now = unix_now();
         let grace = i64::try_from(self.policy.grace_period.as_secs()).unwrap_or(i64::MAX);
-        let drive = load(db, user, changes, now.saturating_sub(grace)).await?;
+        let mut drive = load(db, user, changes, now.saturating_sub(grace)).await?;
+        drive.nodes_max = match self.policy.max_nodes {
+            0 => u64::MAX,
+            most => most,
+        };
         let verdicts = commit::resolve(&drive, changes)?;
         let usage = commit::usage_after(&drive, changes, &verdicts);
         let (applied, conflicts) = answer(db, user, &drive, changes, &verdicts).await?;
@@ -161,6 +165,7 @@ async fn load(
     lock_contents(db, changes, &nodes, &digests).await?;
     let mut drive = LoadedDrive {
         usage,
+        nodes_max: u64::MAX,
         nodes,
         holders: db::entries::holders(db, user, &wanted).await?,
         unlisted_children: HashMap::new(),

@@ -121,7 +121,7 @@ impl Files {
     ///
     /// # Errors
     /// [`Error::WrongKind`] when something else than a file is there or a file is in the way,
-    /// [`Error::OverQuota`], [`Error::NotFound`] when the content is not the caller's.
+    /// [`Error::OverQuota`], [`Error::TooManyNodes`], [`Error::NotFound`] when the content is not the caller's.
     pub(crate) async fn put_path(
         &self,
         caller: Caller,
@@ -222,6 +222,7 @@ fn error_of(reason: ConflictReason) -> Error {
         ConflictReason::Cycle => Error::WrongKind("a directory cannot be moved into itself"),
         ConflictReason::NoContent => Error::NotFound("content"),
         ConflictReason::OverQuota => Error::OverQuota,
+        ConflictReason::TooManyNodes => Error::TooManyNodes,
     }
 }
 

@@ -129,6 +129,7 @@ fn policy() -> Policy {
     Policy {
         quota: QUOTA,
         max_file_size: u64::MAX,
+        max_nodes: 0,
         dedup: Dedup::Server,
         grace_period: day,
         upload_ttl: day,
@@ -245,6 +246,8 @@ async fn check_counts(scene: &Scene, nodes: &[Node]) {
     let mut read = scene.db.read().await.unwrap();
     let usage = db::accounts::usage(&mut read, scene.user).await.unwrap().unwrap();
     assert_eq!(usage.used, contents.iter().map(|content| content.size).sum::<u64>());
+    let metadata = nodes.iter().filter_map(|node| node.state.as_ref()).map(db::files::metadata_of);
+    assert_eq!(usage.metadata, metadata.sum::<u64>());
     assert_eq!(usage.nodes, nodes.len() as u64 - 1, "all but the root");
     assert!(usage.used <= QUOTA);
     let unnamed = db::contents::collectable(&mut read, i64::MAX, 1000).await.unwrap();

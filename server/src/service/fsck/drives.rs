@@ -55,8 +55,8 @@ impl Fsck<'_> {
             };
             db::retry_transaction(recount).await?;
         }
-        let [said, counted] = [count.said, count.counted].map(|[bytes, nodes, version]| {
-            format!("{bytes} bytes in {nodes} nodes up to version {version}")
+        let [said, counted] = [count.said, count.counted].map(|[bytes, beside, nodes, version]| {
+            format!("{bytes} bytes and {beside} beside in {nodes} nodes up to version {version}")
         });
         let words = format!("the account says {said}, the drive holds {counted}");
         self.mended(FindingKind::DriveCount, user.name.clone(), words, "the drive is counted anew");

@@ -86,6 +86,7 @@ async fn nothing_is_wrong_with_a_drive_that_nobody_damaged() {
 async fn what_can_be_mended_is_found_then_mended_and_then_gone() {
     let damages: &[(&[&'static str], FindingKind)] = &[
         (&["UPDATE users SET used = used + 1"], FindingKind::DriveCount),
+        (&["UPDATE users SET metadata = metadata - 1"], FindingKind::DriveCount),
         (&["UPDATE users SET nodes = 99"], FindingKind::DriveCount),
         (&["UPDATE users SET seq = 0"], FindingKind::DriveCount),
         (&["UPDATE user_contents SET refs = refs + 1"], FindingKind::OwnedCount),

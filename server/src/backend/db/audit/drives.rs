@@ -4,16 +4,17 @@ use miaofs::content::Digest;
 use miaofs::protocol::ids::NodeId;
 
 use crate::backend::db::columns::digest_from_column;
-use crate::backend::db::{Connection, Row, query};
+use crate::backend::db::files::{ENTRY_METADATA, NODE_METADATA};
+use crate::backend::db::{Connection, Row, Statement, query};
 use crate::backend::{Error, UserId};
 
 /// Totals of a drive: the stored ones, and the counted ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DriveCount {
-    /// Bytes, nodes and sequence number as the account says.
-    pub said: [i64; 3],
-    /// Bytes, nodes and the highest version of a node, as counted.
-    pub counted: [i64; 3],
+    /// Bytes of contents, bytes beside these, nodes, and sequence number, as the account says.
+    pub said: [i64; 4],
+    /// Bytes of contents, bytes beside these, nodes, and the highest version of a node, as counted.
+    pub counted: [i64; 4],
     /// Number of roots, which should be one.
     pub roots: i64,
 }
@@ -21,7 +22,7 @@ pub(crate) struct DriveCount {
 impl DriveCount {
     /// True if both agree, and no node is newer than the last commit.
     pub(crate) fn agrees(&self) -> bool {
-        self.said[..2] == self.counted[..2] && self.said[2] >= self.counted[2]
+        self.said[..3] == self.counted[..3] && self.said[3] >= self.counted[3]
     }
 }
 
@@ -33,27 +34,42 @@ pub(crate) async fn count_drive(
     db: &mut Connection,
     user: UserId,
 ) -> Result<Option<DriveCount>, Error> {
-    let row = query(
-        "SELECT used, nodes, seq,
+    let mut count = query(
+        "SELECT used, metadata, nodes, seq,
              (SELECT CAST(COALESCE(SUM(size), 0) AS SIGNED) FROM nodes
-              WHERE user_id = users.id AND deleted_at IS NULL),
+              WHERE user_id = users.id AND deleted_at IS NULL), CAST(",
+    );
+    push_metadata(&mut count, user);
+    count.push(
+        " AS SIGNED),
              (SELECT COUNT(*) FROM nodes
               WHERE user_id = users.id AND deleted_at IS NULL AND nodes.id <> ?),
              (SELECT COALESCE(MAX(version), 0) FROM nodes WHERE user_id = users.id),
              (SELECT COUNT(*) FROM nodes
               WHERE user_id = users.id AND deleted_at IS NULL AND nodes.id = ? AND kind = 1)
          FROM users WHERE users.id = ?",
-    )
-    .bind(root())
-    .bind(root())
-    .bind(user.0)
-    .fetch_optional(db)
-    .await?;
+    );
+    let row = count.bind(root()).bind(root()).bind(user.0).fetch_optional(db).await?;
     let Some(row) = row else { return Ok(None) };
-    let three = |from: usize| {
-        Ok::<_, Error>([row.try_get(from)?, row.try_get(from + 1)?, row.try_get(from + 2)?])
+    let four = |from: usize| {
+        let number = |at: usize| row.try_get(from + at);
+        Ok::<_, Error>([number(0)?, number(1)?, number(2)?, number(3)?])
     };
-    Ok(Some(DriveCount { said: three(0)?, counted: three(3)?, roots: row.try_get(6)? }))
+    Ok(Some(DriveCount { said: four(0)?, counted: four(4)?, roots: row.try_get(8)? }))
+}
+
+/// Goes on with the sum of what [`metadata_of`](crate::backend::db::files::metadata_of) says of each node of a user.
+fn push_metadata(statement: &mut Statement, user: UserId) {
+    statement
+        .push("((SELECT COALESCE(SUM(COALESCE(OCTET_LENGTH(target), 0) + COALESCE(OCTET_LENGTH(xattrs), 0) + ")
+        .push_bind(NODE_METADATA.cast_signed())
+        .push("), 0) FROM nodes WHERE deleted_at IS NULL AND user_id = ")
+        .push_bind(user.0)
+        .push(") + (SELECT COALESCE(SUM(OCTET_LENGTH(entries.name) + ")
+        .push_bind(ENTRY_METADATA.cast_signed())
+        .push("), 0) FROM entries WHERE user_id = ")
+        .push_bind(user.0)
+        .push("))");
 }
 
 /// Makes an account say what its drive holds.
@@ -61,24 +77,26 @@ pub(crate) async fn count_drive(
 /// # Errors
 /// [`Error::Database`].
 pub(crate) async fn recount_drive(db: &mut Connection, user: UserId) -> Result<(), Error> {
-    query(
-        "UPDATE users SET
-             used = (SELECT COALESCE(SUM(size), 0) FROM nodes
+    let mut recount = query("UPDATE users SET metadata = ");
+    push_metadata(&mut recount, user);
+    recount.push(
+        ", used = (SELECT COALESCE(SUM(size), 0) FROM nodes
                      WHERE user_id = ? AND deleted_at IS NULL),
              nodes = (SELECT COUNT(*) FROM nodes
                       WHERE user_id = ? AND deleted_at IS NULL AND nodes.id <> ?),
              seq = CASE WHEN seq < (SELECT COALESCE(MAX(version), 0) FROM nodes WHERE user_id = ?)
                    THEN (SELECT MAX(version) FROM nodes WHERE user_id = ?) ELSE seq END
          WHERE id = ?",
-    )
-    .bind(user.0)
-    .bind(user.0)
-    .bind(root())
-    .bind(user.0)
-    .bind(user.0)
-    .bind(user.0)
-    .execute(db)
-    .await?;
+    );
+    recount
+        .bind(user.0)
+        .bind(user.0)
+        .bind(root())
+        .bind(user.0)
+        .bind(user.0)
+        .bind(user.0)
+        .execute(db)
+        .await?;
     Ok(())
 }
 

@@ -14,6 +14,8 @@ use crate::backend::db::files::Record;
 pub(in crate::service::files) struct LoadedDrive {
     /// Quota, bytes in use and sequence number.
     pub usage: Usage,
+    /// Nodes that the drive may have.
+    pub nodes_max: u64,
     /// The nodes that change and the directories that they want names in, as far as known.
     pub nodes: HashMap<NodeId, Record>,
     /// Who has the names that the changes want.

@@ -9,7 +9,7 @@
 //! - no two nodes have the same name in the same directory;
 //! - every name is in a directory that is not deleted, and every directory is below the root;
 //! - a deleted directory is empty;
-//! - every content belongs to the user, and the drive did not grow beyond its quota.
+//! - every content belongs to the user, and the drive did not grow beyond its quota or its limit of nodes.
 //!
 //! Where two changes of one commit exclude each other, the earlier one wins; between a deletion and
 //! what is put into the deleted directory, the latter.

@@ -12,7 +12,7 @@ use miaofs::protocol::files::{ConflictReason, Entry, Kind, NodeChange, NodeState
 use miaofs::protocol::ids::NodeId;
 
 use super::drive::{LoadedDrive, Verdict};
-use super::quota::over_quota;
+use super::quota::{Growth, over_limits};
 use crate::service::Error;
 
 /// A reason and the node of the drive that stands in the way.
@@ -23,6 +23,7 @@ pub(super) struct Resolver<'a> {
     drive: &'a LoadedDrive,
     changes: &'a [NodeChange],
     verdicts: Vec<Verdict>,
+    growths: Vec<Growth>,
     /// Where the change of a node stands in the commit.
     by_node: HashMap<NodeId, usize>,
     /// The changes that want a name, in order.
@@ -45,6 +46,7 @@ impl<'a> Resolver<'a> {
             drive,
             changes,
             verdicts: Vec::with_capacity(changes.len()),
+            growths: Vec::with_capacity(changes.len()),
             by_node: HashMap::with_capacity(changes.len()),
             wanting: HashMap::new(),
             wanting_in: HashMap::new(),
@@ -53,6 +55,8 @@ impl<'a> Resolver<'a> {
         };
         for (index, change) in changes.iter().enumerate() {
             resolver.verdicts.push(verdict_alone(drive, change)?);
+            let (before, after) = (drive.current(change.id), change.state.as_ref());
+            resolver.growths.push(Growth::between(before, after));
             resolver.by_node.insert(change.id, index);
             for entry in entries(change.state.as_ref()) {
                 resolver.wanting.entry(entry).or_default().push(index);
@@ -75,7 +79,7 @@ impl<'a> Resolver<'a> {
             let found = self.reject_rivals()
                 || self.reject_deletions_of_filled()
                 || self.reject_cycles()
-                || self.reject_over_quota();
+                || self.reject_over_limits();
             if !found {
                 return Ok(self.verdicts);
             }
@@ -260,11 +264,11 @@ impl<'a> Resolver<'a> {
         Some((index, reason))
     }
 
-    fn reject_over_quota(&mut self) -> bool {
-        let losers = over_quota(self.drive, self.changes, &self.verdicts);
-        for index in &losers {
+    fn reject_over_limits(&mut self) -> bool {
+        let losers = over_limits(self.drive, &self.growths, &self.verdicts);
+        for (index, reason) in &losers {
             let current = self.known(self.changes[*index].id);
-            self.reject(*index, ConflictReason::OverQuota, current);
+            self.reject(*index, *reason, current);
         }
         !losers.is_empty()
     }

@@ -11,9 +11,9 @@ use miaofs::protocol::name::{Bytes, Name};
 use proptest::prelude::*;
 
 use super::quota::size_of;
-use super::{LoadedDrive, Verdict, resolve, validate};
+use super::{LoadedDrive, Verdict, resolve, usage_after, validate};
 use crate::backend::db::accounts::Usage;
-use crate::backend::db::files::Record;
+use crate::backend::db::files::{Record, metadata_of};
 
 const ROOT: u8 = 0;
 
@@ -56,7 +56,8 @@ fn tree(nodes: impl IntoIterator<Item = (u8, Option<NodeState>)>) -> Tree {
 fn drive(tree: &Tree, changes: &[NodeChange], quota: u64) -> LoadedDrive {
     let changed: HashSet<NodeId> = changes.iter().map(|change| change.id).collect();
     let mut drive = LoadedDrive {
-        usage: Usage { quota, used: 0, nodes: 0, seq: VERSION },
+        usage: Usage { quota, used: 0, metadata: 0, nodes: 0, seq: VERSION },
+        nodes_max: u64::MAX,
         nodes: HashMap::new(),
         holders: HashMap::new(),
         unlisted_children: HashMap::new(),
@@ -67,7 +68,9 @@ fn drive(tree: &Tree, changes: &[NodeChange], quota: u64) -> LoadedDrive {
         let kind = state.as_ref().map_or(Kind::Directory, |state| state.kind);
         let revision = Revision::from_bytes([*number; 16]);
         let node = Node { id: id(*number), version: VERSION, revision, state: state.clone() };
-        drive.usage.used += size_of(state.as_ref());
+        drive.usage.used += state.as_ref().map_or(0, size_of);
+        drive.usage.metadata += state.as_ref().map_or(0, metadata_of);
+        drive.usage.nodes += u64::from(*number != ROOT && state.is_some());
         drive.nodes.insert(node.id, Record { kind, node });
         for entry in state.iter().flat_map(|state| &state.entries) {
             drive.holders.insert(entry.clone(), id(*number));
@@ -235,6 +238,54 @@ fn only_growth_is_refused_when_the_quota_is_reached() {
 }
 
 #[test]
+fn what_is_no_content_counts_beyond_a_mebibyte() {
+    let large = |number: u8, bytes: usize| {
+        let mut state = state(Kind::Fifo, vec![entry(0, &number.to_string())], 0);
+        let value = |at: usize| Bytes(vec![b'x'; (bytes - at).min(1 << 16)]);
+        let values = (0..bytes).step_by(1 << 16).map(|at| (format!("user.{at}"), value(at)));
+        state.xattrs = values.collect();
+        Some(state)
+    };
+    let full = tree((1..9).map(|number| (number, large(number, 120_000))));
+    let changes = [
+        new(20, large(20, 120_000)),
+        new(21, directory(0, "a")),
+        change(1, file(0, "no kind changes", 0).map(|_| large(1, 10).unwrap())),
+        new(22, large(22, 100_000)),
+    ];
+    let (apply, over) = (Verdict::Apply, rejected(ConflictReason::OverQuota, None));
+    let drive_of = |quota| drive(&full, &changes, quota);
+    assert_eq!(resolve(&drive_of(200_000), &changes).unwrap(), [apply; 4]);
+    let drive = drive_of(1000);
+    assert!(drive.usage.metadata < 1 << 20, "{}", drive.usage.metadata);
+    let verdicts = resolve(&drive, &changes).unwrap();
+    assert_eq!(verdicts, [apply, apply, apply, over]);
+    let left = after(&full, &changes, |index| verdicts[index] == apply);
+    let usage = usage_after(&drive, &changes, &verdicts);
+    let metadata: u64 = left.values().flatten().map(metadata_of).sum();
+    assert_eq!((usage.metadata, usage.nodes), (metadata, left.len() as u64 - 1));
+}
+
+#[test]
+fn a_drive_has_as_many_nodes_as_it_may() {
+    let tree = tree([(1, directory(0, "a")), (2, file(0, "b", 1)), (3, None)]);
+    let changes = [
+        new(4, directory(0, "c")),
+        new(5, directory(0, "d")),
+        delete(1),
+        change(2, file(0, "e", 1)),
+    ];
+    let mut drive = drive(&tree, &changes, 1000);
+    drive.nodes_max = 2;
+    let apply = Verdict::Apply;
+    let full = rejected(ConflictReason::TooManyNodes, None);
+    assert_eq!(resolve(&drive, &changes).unwrap(), [apply, full, apply, apply]);
+    // More than the operator lets it have from now on: nothing of that goes.
+    drive.nodes_max = 0;
+    assert_eq!(resolve(&drive, &changes).unwrap(), [full, full, apply, apply]);
+}
+
+#[test]
 fn the_kind_of_a_node_never_changes() {
     let tree = tree([(1, file(0, "a", 1)), (2, None)]);
     let changes = [change(1, directory(0, "a"))];
@@ -330,7 +381,7 @@ fn broken_rule(tree: &Tree) -> Result<(), String> {
 }
 
 fn used(tree: &Tree) -> u64 {
-    tree.values().map(|state| size_of(state.as_ref())).sum()
+    tree.values().flatten().map(size_of).sum()
 }
 
 /// A small tree: each node in a directory made before it, or a tombstone.
