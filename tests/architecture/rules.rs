@@ -92,9 +92,11 @@ const SERVICE: [&[&str]; 6] = [
 const QUESTIONS: [&str; 6] = ["What", "How", "Whether", "Which", "It", "Its"];
 
 /// Crates from outside (or from `miaofs`), and the only places that may use it.
-const OWNERS: [(&[&str], &[&str]); 12] = [
+const OWNERS: [(&[&str], &[&str]); 14] = [
     (&["fuser"], &["daemon/src/fuse/"]),
     (&["axum"], &["server/src/http/", "server/src/main.rs"]),
+    (&["hyper"], &["server/src/http/connections/"]),
+    (&["hyper_util"], &["server/src/http/connections/"]),
     (&["tower_http"], &["server/src/http/", "server/src/main.rs"]),
     (&["sqlx"], &["server/src/backend/"]),
     (&["object_store"], &["server/src/backend/"]),

@@ -257,6 +257,11 @@ impl Server {
     pub(crate) fn peak_memory(&self) -> u64 {
         peak_memory(self.pid())
     }
+
+    /// The memory that it has resident, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        kibibytes(self.pid(), "VmRSS:")
+    }
 }
 
 impl Drop for Server {
@@ -315,9 +320,14 @@ fn listening(stdout: ChildStdout) -> Option<SocketAddr> {
 
 /// The most memory that a process has had resident, in KiB.
 pub(crate) fn peak_memory(process: Pid) -> u64 {
+    kibibytes(process, "VmHWM:")
+}
+
+/// A figure of a process's memory.
+fn kibibytes(process: Pid, figure: &str) -> u64 {
     let path = format!("/proc/{}/status", process.as_raw_nonzero());
     let status =
         std::io::read_to_string(File::open(path).expect("the process runs")).expect("text");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a figure");
+    let line = status.lines().find_map(|line| line.strip_prefix(figure)).expect("a figure");
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }

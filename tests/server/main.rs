@@ -12,6 +12,7 @@ mod batch;
 mod changes;
 mod clock;
 mod commands;
+mod connections;
 mod dedup;
 mod downloads;
 mod files;

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bandwidth;
+mod descriptors;
 mod fsck;
 mod gc;
 mod migrate;

@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::output;
 use super::runtime::block_on;
+use super::{descriptors, output};
 use crate::backend::Backends;
 use crate::backend::blobs;
 use crate::config::{Drain, Flags, ServingConfig, ServingFlags};
@@ -49,7 +49,7 @@ impl Args {
 }
 
 async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
-    let ServingConfig { config, listen, roles, trusted_proxies, drain } = serving;
+    let ServingConfig { config, listen, roles, trusted_proxies, limits, drain } = serving;
     let draining = CancellationToken::new();
     cancel_on_signal(draining.clone())?;
     let metrics = http::metrics::Metrics::install()?;
@@ -66,10 +66,15 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     announce(&listener)?;
 
     let lists = http::ListRoom::new();
+    let door = http::Door {
+        limits: limits.connections(descriptors::allow_all()),
+        times: limits.times,
+        trusted_proxies: trusted_proxies.clone(),
+    };
     let app = http::App { services: services.clone(), metrics, lists, trusted_proxies };
     let closing = CancellationToken::new();
-    let serving = http::serve(listener, http::router(app, &roles), closing.clone());
-    let served = serve_until_drained(serving, drain, [&draining, &closing]).await;
+    let serving = http::serve(listener, http::router(app, &roles), door, closing.clone());
+    serve_until_drained(serving, drain, [&draining, &closing]).await;
     stop.cancel();
     workers.close();
     if tokio::time::timeout(drain.limit, workers.wait()).await.is_err() {
@@ -78,16 +83,16 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     if tokio::time::timeout(CLOSE_TIMEOUT, services.close()).await.is_err() {
         tracing::warn!("connections to backends did not end in time");
     }
-    served
+    Ok(())
 }
 
 /// Runs the server. Once told to drain, it goes on taking requests for a while, in which a balancer sees
 /// that it is not ready; then it closes its door, and requests in flight have a limited time.
 async fn serve_until_drained(
-    serving: impl Future<Output = std::io::Result<()>>,
+    serving: impl Future<Output = ()>,
     drain: Drain,
     [draining, closing]: [&CancellationToken; 2],
-) -> anyhow::Result<()> {
+) {
     let deadline = async {
         draining.cancelled().await;
         tracing::info!("stopping");
@@ -96,11 +101,8 @@ async fn serve_until_drained(
         tokio::time::sleep(drain.limit).await;
     };
     tokio::select! {
-        served = serving => Ok(served?),
-        () = deadline => {
-            tracing::warn!("requests in flight did not end in time");
-            Ok(())
-        }
+        () = serving => (),
+        () = deadline => tracing::warn!("requests in flight did not end in time"),
     }
 }
 

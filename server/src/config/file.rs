@@ -1,7 +1,7 @@
 //! The configuration file: the same settings as the flags, by the same names.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -25,6 +25,10 @@ pub(super) struct File {
     pub(super) internal_url: Option<String>,
     pub(super) token_key_file: Option<PathBuf>,
     pub(super) trusted_proxies: Option<Vec<Network>>,
+    pub(super) max_connections: Option<NonZeroU32>,
+    pub(super) max_connections_per_address: Option<NonZeroU32>,
+    pub(super) head_timeout: Option<NonZeroU32>,
+    pub(super) answer_pause: Option<NonZeroU32>,
     pub(super) drain_delay: Option<u64>,
     pub(super) drain_limit: Option<u64>,
     pub(super) redis_url: Option<SecretString>,

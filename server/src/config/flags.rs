@@ -1,7 +1,7 @@
 //! The flags of the commands, each with its name in the environment.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -126,6 +126,18 @@ pub(crate) struct ServingFlags {
     /// Addresses and networks of reverse proxies, whose word on where a request comes from counts.
     #[arg(long, env = "MIAOFS_SERVER_TRUSTED_PROXIES", value_name = "LIST", value_delimiter = ',')]
     pub(super) trusted_proxies: Option<Vec<Network>>,
+    /// Connections at once; without a number, as many as the open files that the process may have allow.
+    #[arg(long, env = "MIAOFS_SERVER_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub(super) max_connections: Option<NonZeroU32>,
+    /// Connections at once from one address of IPv4, or one /64 of IPv6; without a number, a quarter of all.
+    #[arg(long, env = "MIAOFS_SERVER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
+    pub(super) max_connections_per_address: Option<NonZeroU32>,
+    /// Seconds within which the head of a request has to come, and for which a connection may be idle.
+    #[arg(long, env = "MIAOFS_SERVER_HEAD_TIMEOUT", value_name = "SECONDS")]
+    pub(super) head_timeout: Option<NonZeroU32>,
+    /// Seconds in which a client has to take something of an answer that waits for it.
+    #[arg(long, env = "MIAOFS_SERVER_ANSWER_PAUSE", value_name = "SECONDS")]
+    pub(super) answer_pause: Option<NonZeroU32>,
     /// Seconds for which requests are still taken after the signal to stop, so that a balancer sees it.
     #[arg(long, env = "MIAOFS_SERVER_DRAIN_DELAY", value_name = "SECONDS")]
     pub(super) drain_delay: Option<u64>,

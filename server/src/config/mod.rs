@@ -2,9 +2,11 @@
 
 mod file;
 mod flags;
+mod limits;
 mod stores;
 
 pub(crate) use flags::{Flags, ServingFlags};
+pub(crate) use limits::Limits;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ pub(crate) struct ServingConfig {
     pub roles: Roles,
     /// The reverse proxies before it.
     pub trusted_proxies: TrustedProxies,
+    /// Limits against clients that are slow or many.
+    pub limits: Limits,
     /// Times for an orderly end.
     pub drain: Drain,
 }
@@ -102,6 +106,7 @@ impl ServingConfig {
             listen: serving.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8710).into()),
             roles,
             trusted_proxies: proxies.unwrap_or_default().into(),
+            limits: Limits::of(serving, &file),
             drain: Drain {
                 delay: time(serving.drain_delay.or(file.drain_delay), DRAIN_DELAY),
                 limit: time(serving.drain_limit.or(file.drain_limit), DRAIN_LIMIT),

@@ -9,6 +9,7 @@
 mod accounts;
 mod auth;
 mod changes;
+mod connections;
 mod downloads;
 mod drain_body;
 mod files;
@@ -30,7 +31,6 @@ mod uploads;
 use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use axum::{Extension, Router};
 use miaofs::protocol::batch;
 use tokio::net::TcpListener;
@@ -39,6 +39,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
+pub(crate) use self::connections::{ConnectionLimits, ConnectionTimes, Door};
 pub(crate) use self::json::ListRoom;
 use self::json::{BODY_MAX, LIST_BODY_MAX};
 pub(crate) use self::origin::{Network, TrustedProxies};
@@ -198,21 +199,11 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
 }
 
 /// Serves until `stop` is cancelled, then finishes the requests in flight.
-///
-/// # Errors
-/// The listener fails.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    door: Door,
     stop: CancellationToken,
-) -> std::io::Result<()> {
-    // A small answer does not wait until the other side has acknowledged the one before (Nagle's
-    // algorithm against delayed acknowledgements costs 40 ms a request).
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    let service = router.into_make_service_with_connect_info::<std::net::SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await
+) {
+    connections::serve(listener, router, door, stop).await;
 }
