@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::tls_fault::{self, TlsFault};
 use crate::protocol::host::HostName;
 use crate::protocol::problem::{Code, Problem};
 
@@ -15,6 +16,20 @@ pub enum Error {
     /// The server did not answer in time, or stopped in the middle of an answer.
     #[error("the server did not answer in time")]
     TimedOut(#[source] reqwest::Error),
+    /// Something listens there that is not proven to be the server, or does not speak as it should.
+    #[error("{fault}")]
+    Tls {
+        /// Details of what is wrong.
+        fault: TlsFault,
+        /// The failure of the connection, unless that was made and said what is wrong.
+        source: Option<reqwest::Error>,
+    },
+    /// Another place was named instead of an answer. Nothing was sent there.
+    #[error("the server sends all requests to another place: {0}")]
+    Redirected(String),
+    /// Nothing was sent: all of it could be read and changed on its way to this host.
+    #[error("http:// to {0} is not encrypted: password and files could be read on their way")]
+    Plain(String),
     /// There is no session (any more): a person must sign in.
     #[error("signed out: sign in again")]
     SignedOut,
@@ -32,6 +47,9 @@ pub enum Error {
     /// Not the URL of a web server.
     #[error("{0:?} is not a URL of a server: write http://HOST[:PORT] or https://HOST[:PORT]")]
     Url(String),
+    /// The text that should hold certificates of CAs holds none.
+    #[error("there is no certificate in PEM in what should be those of a CA")]
+    NoCertificate,
     /// The machine cannot make connections of this kind.
     #[error("cannot set up connections")]
     Setup(#[source] reqwest::Error),
@@ -42,12 +60,18 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::TimedOut(_) => true,
+            // Certificates are renewed, and who stands between goes away.
+            Self::Tls { .. } | Self::Redirected(_) | Self::Plain(_) => true,
             Self::Api { problem, .. } => match problem.code {
                 Code::TooManyRequests | Code::Unavailable | Code::Internal => true,
                 Code::Unknown => problem.status >= 500,
                 _ => false,
             },
-            Self::SignedOut | Self::Malformed(_) | Self::Url(_) | Self::Setup(_) => false,
+            Self::SignedOut
+            | Self::Malformed(_)
+            | Self::Url(_)
+            | Self::NoCertificate
+            | Self::Setup(_) => false,
         }
     }
 
@@ -55,6 +79,7 @@ impl Error {
     pub fn is_offline(&self) -> bool {
         match self {
             Self::Unreachable(_) | Self::TimedOut(_) => true,
+            Self::Tls { .. } | Self::Redirected(_) | Self::Plain(_) => true,
             Self::Api { problem, .. } => matches!(problem.status, 502..=504),
             _ => false,
         }
@@ -126,6 +151,8 @@ impl From<reqwest::Error> for Error {
             Self::TimedOut(error)
         } else if error.is_builder() {
             Self::Setup(error)
+        } else if let Some(fault) = tls_fault::of(&error) {
+            Self::Tls { fault, source: Some(error) }
         } else {
             Self::Unreachable(error)
         }

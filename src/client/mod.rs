@@ -17,7 +17,9 @@ mod files;
 mod health;
 mod retry;
 mod session;
+mod tls_fault;
 mod transport;
+mod trust;
 mod uploads;
 
 use std::sync::Arc;
@@ -38,6 +40,8 @@ pub use downloads::{ContentStream, Download};
 pub use error::Error;
 pub use retry::Retry;
 pub use session::Persist;
+pub use tls_fault::TlsFault;
+pub use trust::{Plain, Trust};
 
 /// The API of one server, for one device when it is signed in.
 #[derive(Clone)]
@@ -49,13 +53,22 @@ pub struct Client {
 
 impl Client {
     /// A client that is not signed in, for the server at `url` (`http://` or `https://`, with a
-    /// path prefix if the server is behind one). Connects to nothing yet.
+    /// path prefix if the server is behind one), which trusts whom the machine trusts. Connects to
+    /// nothing yet.
     ///
     /// # Errors
     /// [`Error::Url`] when `url` is not one of a web server, [`Error::Setup`] when the machine
     /// cannot do TLS.
     pub fn new(url: &str) -> Result<Self, Error> {
-        let transport = Transport::new(url, Arc::new(Counters::default()))?;
+        Self::trusting(url, Trust::default())
+    }
+
+    /// The same, which trusts whom it is told to.
+    ///
+    /// # Errors
+    /// [`Error::Url`] and [`Error::Setup`], [`Error::NoCertificate`] when there is none in `trust`.
+    pub fn trusting(url: &str, trust: Trust) -> Result<Self, Error> {
+        let transport = Transport::new(url, trust, Arc::new(Counters::default()))?;
         Ok(Self { transport: Arc::new(transport), tokens: None, retry: Retry::default() })
     }
 
@@ -76,11 +89,25 @@ impl Client {
         Self { tokens: Some(Arc::new(tokens)), ..self }
     }
 
-    /// Goes on with another session, in this client and all its clones: a person signed in again.
-    pub async fn resume(&self, refresh_token: String) {
+    /// Goes on with another session, in this client and all its clones: a person signed in again, and
+    /// has perhaps said anew whom to trust.
+    ///
+    /// # Errors
+    /// [`Error::NoCertificate`] when there is none in `trust`; all goes on as before then.
+    pub async fn resume(&self, refresh_token: String, trust: Trust) -> Result<(), Error> {
+        self.transport.trust(trust)?;
         if let Some(tokens) = &self.tokens {
             tokens.resume(refresh_token).await;
         }
+        Ok(())
+    }
+
+    /// Says what each request would be refused for before anything is sent.
+    ///
+    /// # Errors
+    /// [`Error::Plain`] where what is sent could be read on its way.
+    pub fn check(&self) -> Result<(), Error> {
+        self.transport.check()
     }
 
     /// The same client, repeating failed calls as `retry` says.

@@ -2,17 +2,21 @@
 //!
 //! Each try of a request to the server has a random id of its own in [`REQUEST_ID`], which stands in the debug
 //! log here, in the error when it is refused, and in the server's log.
+//!
+//! What is meant for the server goes to its URL and nowhere else: redirects are not followed, since a
+//! password or a refresh token in a body would go along.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, RANGE, RETRY_AFTER};
-use reqwest::{RequestBuilder, Response, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 
-use super::Error;
+use super::{Error, TlsFault};
 use super::call::{Call, Limit};
 use super::counters::Counters;
+use super::trust::Trust;
 use crate::protocol::problem::{Code, Problem, REQUEST_ID};
 
 /// Until a connection is established.
@@ -29,6 +33,7 @@ const PROBLEM_MAX: usize = 1024 * 1024;
 /// Connections to one server.
 pub(super) struct Transport {
     url: String,
+    parsed: Url,
     connections: RwLock<Connections>,
     counters: Arc<Counters>,
 }
@@ -36,30 +41,61 @@ pub(super) struct Transport {
 /// Connections that are kept from one request to the next.
 #[derive(Clone)]
 struct Connections {
-    /// For [`Limit::Read`].
+    trust: Arc<Trust>,
+    /// To the server, for [`Limit::Read`].
     streams: reqwest::Client,
-    /// For [`Limit::Answer`].
+    /// To the server, for [`Limit::Answer`].
     calls: reqwest::Client,
+    /// To stores, once there are any. They may have certificates of CAs that everybody knows.
+    stores: Arc<OnceLock<reqwest::Client>>,
 }
 
 impl Connections {
-    fn new() -> Result<Self, Error> {
-        let streams = builder().read_timeout(READ_TIMEOUT).build().map_err(Error::Setup)?;
-        Ok(Self { streams, calls: builder().build().map_err(Error::Setup)? })
+    fn new(url: &Url, trust: Arc<Trust>) -> Result<Self, Error> {
+        let builder = || {
+            let builder = trust.of_server(url, builder())?;
+            Ok::<_, Error>(builder.redirect(redirect::Policy::none()))
+        };
+        let streams = builder()?.read_timeout(READ_TIMEOUT).build().map_err(Error::Setup)?;
+        let calls = builder()?.build().map_err(Error::Setup)?;
+        Ok(Self { trust, streams, calls, stores: Arc::default() })
+    }
+
+    fn stores(&self) -> Result<&reqwest::Client, Error> {
+        if let Some(made) = self.stores.get() {
+            return Ok(made);
+        }
+        let builder = self.trust.of_stores(builder())?.read_timeout(READ_TIMEOUT);
+        let made = builder.build().map_err(Error::Setup)?;
+        Ok(self.stores.get_or_init(|| made))
     }
 }
 
 impl Transport {
-    pub(super) fn new(url: &str, counters: Arc<Counters>) -> Result<Self, Error> {
+    pub(super) fn new(url: &str, trust: Trust, counters: Arc<Counters>) -> Result<Self, Error> {
         let parsed = Url::parse(url).map_err(|_unparsable| Error::Url(url.to_owned()))?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(Error::Url(url.to_owned()));
         }
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
-            connections: RwLock::new(Connections::new()?),
+            connections: RwLock::new(Connections::new(&parsed, Arc::new(trust))?),
+            parsed,
             counters,
         })
+    }
+
+    /// Trusts others from now on, on new connections.
+    pub(super) fn trust(&self, trust: Trust) -> Result<(), Error> {
+        if *self.connections().trust != trust {
+            self.replace(Connections::new(&self.parsed, Arc::new(trust))?);
+        }
+        Ok(())
+    }
+
+    /// An error if what is sent could be read on its way.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.connections().trust.check(&self.parsed)
     }
 
     pub(super) fn url(&self) -> &str {
@@ -74,6 +110,7 @@ impl Transport {
     pub(super) async fn send(&self, call: &Call, token: Option<&str>) -> Result<Response, Error> {
         let url = format!("{}{}", self.url, call.path);
         let connections = self.connections();
+        connections.trust.check(&self.parsed)?;
         let mut request = match call.limit {
             Limit::Read => connections.streams.request(call.method.clone(), url),
             Limit::Answer(limit) => {
@@ -107,10 +144,13 @@ impl Transport {
     /// Reads a signed URL of a store, which gets neither token nor id of ours; the log has only its host.
     pub(super) async fn fetch(&self, url: &str, call: &Call) -> Result<Response, Error> {
         let began = Instant::now();
-        let answer = self.exchange(self.connections().streams.get(url), call).await;
+        let (connections, parsed) = (self.connections(), Url::parse(url));
+        let parsed = parsed.map_err(|_unparsable| Error::Malformed("no URL of a store".into()))?;
+        connections.trust.check(&parsed)?;
+        let answer = self.exchange(connections.stores()?.get(parsed.clone()), call).await;
         tracing::debug!(
             method = %call.method,
-            host = Url::parse(url).ok().as_ref().and_then(Url::host_str),
+            host = parsed.host_str(),
             status = status_of(&answer),
             error = answer.as_ref().err().map(tracing::field::display),
             took = ?began.elapsed(),
@@ -143,8 +183,13 @@ impl Transport {
             }
             response => response?,
         };
-        if response.status().is_success() {
+        let status = response.status();
+        if status.is_success() {
             Ok(response)
+        } else if status.is_redirection() {
+            Err(redirected(&response))
+        } else if status == StatusCode::UPGRADE_REQUIRED {
+            Err(Error::Tls { fault: TlsFault::WantsTls, source: None })
         } else {
             Err(self.refusal(response).await)
         }
@@ -156,12 +201,14 @@ impl Transport {
 
     /// Has later requests make new connections: what swallowed one request may swallow all that are kept.
     fn reconnect(&self) {
-        match Connections::new() {
-            Ok(new) => {
-                *self.connections.write().unwrap_or_else(PoisonError::into_inner) = new;
-            }
+        match Connections::new(&self.parsed, self.connections().trust) {
+            Ok(new) => self.replace(new),
             Err(error) => tracing::warn!(%error, "no new connections can be set up"),
         }
+    }
+
+    fn replace(&self, connections: Connections) {
+        *self.connections.write().unwrap_or_else(PoisonError::into_inner) = connections;
     }
 
     async fn refusal(&self, mut response: Response) -> Error {
@@ -186,6 +233,13 @@ impl Transport {
         });
         Error::Api { problem: Box::new(problem), retry_after }.of_request(&id)
     }
+}
+
+/// Names whom an answer sends to; the path may be somebody's secret.
+fn redirected(response: &Response) -> Error {
+    let place = response.headers().get(LOCATION).and_then(|place| place.to_str().ok());
+    let to = place.and_then(|place| response.url().join(place).ok());
+    Error::Redirected(to.map_or_else(String::new, |to| to.origin().ascii_serialization()))
 }
 
 /// HTTP status of an answer, if one came.

@@ -105,6 +105,8 @@ const OWNERS: [(&[&str], &[&str]); 14] = [
     (&["lapin"], &["server/src/backend/queue/"]),
     (&["rusqlite"], &["daemon/src/store/disk/", "daemon/src/store/tests/"]),
     (&["reqwest"], &["src/client/", "server/src/backend/peers.rs"]),
+    (&["rustls"], &["src/client/", "server/src/http/tls/"]),
+    (&["tokio_rustls"], &["server/src/http/tls/"]),
     (
         &["clap"],
         &[

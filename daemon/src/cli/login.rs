@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use miaofs::client::Client;
 use miaofs::protocol::accounts::SignIn;
 
 use super::control::{Request, client};
@@ -33,9 +32,13 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let last = known.as_ref();
     let url = args.url.as_deref().or(last.map(|account| account.server.as_str()));
     let user = args.user.as_deref().or(last.map(|account| account.user.as_str()));
-    let client = Client::new(needed(url, "URL")?).map_err(Error::Server)?;
+    let url = needed(url, "URL")?;
+    let trust = args.identity.trust.decide(last, url)?;
+    let client = session::public_client(url, &trust)?;
+    client.check().map_err(Error::Server)?;
     let user = needed(user, "--user")?;
     session::check_owner(state, last, client.url(), user)?;
+    check_unmounted_if_moved(state, last, client.url())?;
     let device = session::device(last, args.identity.device.as_deref());
     let source = if args.identity.password_stdin { Source::Stdin } else { Source::Prompt };
     let request = SignIn {
@@ -45,9 +48,24 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     };
     state.create()?;
     let session = session::block_on(client.sign_in(&request))?.map_err(Error::Server)?;
-    let account = session::remember(state, client.url(), device, &session)?;
+    let account = session::remember(state, (client.url(), trust), device, &session)?;
     output::line(format_args!("signed in: {account}"));
     notify_daemon(state)
+}
+
+/// Refuses to change the server's URL under a daemon, which goes on with the former one.
+fn check_unmounted_if_moved(
+    state: &StateDir,
+    last: Option<&Account>,
+    url: &str,
+) -> Result<(), Error> {
+    match last {
+        Some(account) if !account.is(url, &account.user) && client::status(state).is_ok() => {
+            let why = format!("the drive is mounted from {}: unmount it first", account.server);
+            Err(Error::Value { name: url.to_owned(), why })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A daemon that runs lost its session to this sign-in, or was signed out: it goes on with the new one.

@@ -12,6 +12,7 @@ use super::mounting::mountpoint::{self, Found};
 use super::mounting::options::{MountOptions, Unknown};
 use super::mounting::plan::MountPlan;
 use super::state::account::Account;
+use super::state::session;
 use super::state::state_dir::StateDir;
 use super::terminal::error::{Error, Exit};
 use super::terminal::output;
@@ -143,6 +144,8 @@ fn check(plan: MountPlan, url: Option<&str>) -> Result<Checked, Error> {
             server: account.server,
         });
     }
+    let client = session::public_client(&account.server, &account.trust)?;
+    client.check().map_err(Error::Server)?;
     match mountpoint::prepare(&plan.mountpoint, plan.options.contents, &plan.state)? {
         Found::MountedAlready(path) => Ok(Checked::MountedAlready(path)),
         Found::Free(mountpoint) => Ok(Checked::Mount(MountPlan { mountpoint, ..plan })),

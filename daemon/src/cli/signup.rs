@@ -1,9 +1,9 @@
 //! `miaofs signup`: makes an account on a server and signs this device in.
 
-use miaofs::client::Client;
 use miaofs::protocol::accounts::SignUp;
 
 use super::state::account::Account;
+use super::state::server_trust::TrustArgs;
 use super::state::session;
 use super::state::state_dir::StateDir;
 use super::terminal::error::Error;
@@ -32,12 +32,16 @@ pub(super) struct Identity {
     /// Name of this device; it stands in the names of conflict copies [default: the host name]
     #[arg(long, value_name = "NAME", env = "MIAOFS_DEVICE")]
     pub device: Option<String>,
+    #[command(flatten)]
+    pub trust: TrustArgs,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
-    let client = Client::new(&args.url).map_err(Error::Server)?;
     let known = Account::load(state)?;
+    let trust = args.identity.trust.decide(known.as_ref(), &args.url)?;
+    let client = session::public_client(&args.url, &trust)?;
+    client.check().map_err(Error::Server)?;
     session::check_owner(state, known.as_ref(), client.url(), &args.user)?;
     let device = session::device(known.as_ref(), args.identity.device.as_deref());
     let source = if args.identity.password_stdin { Source::Stdin } else { Source::PromptTwice };
@@ -48,7 +52,7 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     };
     state.create()?;
     let session = session::block_on(client.sign_up(&request))?.map_err(Error::Server)?;
-    let account = session::remember(state, client.url(), device, &session)?;
+    let account = session::remember(state, (client.url(), trust), device, &session)?;
     output::line(format_args!("signed up: {account}"));
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use miaofs::client::Client;
+use miaofs::client::{self, Client, Trust};
 use miaofs::protocol::accounts::Account;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
@@ -116,9 +116,18 @@ impl Engine {
     }
 
     /// Goes on with the session of a person who signed in again.
-    pub(crate) async fn sign_in_again(&self, refresh_token: String) {
-        self.core.client.resume(refresh_token).await;
+    ///
+    /// # Errors
+    /// [`client::Error::NoCertificate`] and [`client::Error::Setup`] when nobody can be trusted so.
+    pub(crate) async fn sign_in_again(
+        &self,
+        refresh_token: String,
+        trust: Trust,
+    ) -> Result<(), client::Error> {
+        self.core.client.resume(refresh_token, trust).await?;
         self.core.signed_in.notify_one();
+        self.core.link.doubt();
+        Ok(())
     }
 
     /// The account and its quota, as the server last told them.

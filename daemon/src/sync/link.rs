@@ -63,7 +63,7 @@ impl Link {
                 self.doubt();
             }
             error if error.is_offline() => {
-                self.set(LinkState::Offline(with_causes(error)));
+                self.set(LinkState::Offline(reason(error)));
                 self.doubt();
             }
             _ => {}
@@ -111,6 +111,19 @@ impl Link {
                 LinkState::Connecting => {}
             }
         }
+    }
+}
+
+/// Words for a person, with what to do about what does not pass by itself.
+fn reason(error: &client::Error) -> String {
+    match error {
+        client::Error::Tls { fault, .. } => format!("{error}; {}", fault.advice()),
+        client::Error::Plain(_) => {
+            format!(
+                "{error}; sign in with an https:// URL, or allow it with: miaofs login --insecure"
+            )
+        }
+        error => with_causes(error),
     }
 }
 

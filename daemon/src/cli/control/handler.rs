@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use miaofs::client::Trust;
 use rustix::process::{Pid, getppid};
 
 use super::server::{Afterwards, Answers};
@@ -175,9 +176,12 @@ impl RequestHandler {
 
     async fn sign_in_again(&self) -> Response {
         match Account::signed_in(&self.state) {
-            Ok((_, refresh_token)) => {
-                self.engine.sign_in_again(refresh_token).await;
-                self.until_signed_in().await;
+            Ok((account, refresh_token)) => {
+                let trust = Trust::from(&account.trust);
+                match self.engine.sign_in_again(refresh_token, trust).await {
+                    Ok(()) => self.until_signed_in().await,
+                    Err(error) => return Response::Failed(Error::Server(error).report()),
+                }
                 Response::Done
             }
             Err(error) => Response::Failed(error.report()),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use miaofs::client::{Client, Retry};
+use miaofs::client::Retry;
 
 use super::connection;
 use super::limit::within;
@@ -13,6 +13,7 @@ use super::report::Diagnosis;
 use crate::cli::control::client;
 use crate::cli::mounting::mountinfo;
 use crate::cli::state::account::Account;
+use crate::cli::state::session;
 use crate::cli::state::settings::{self, Settings};
 use crate::cli::state::state_dir::StateDir;
 use crate::store;
@@ -57,7 +58,7 @@ pub(crate) fn examine(state: &StateDir) -> Diagnosis {
     disk(&mut found, state);
     store(&mut found, state);
     if let Some(account) = account {
-        server(&mut found, account.server);
+        server(&mut found, account);
     }
     found
 }
@@ -238,14 +239,14 @@ fn store(found: &mut Diagnosis, state: &StateDir) {
     }
 }
 
-fn server(found: &mut Diagnosis, url: String) {
+fn server(found: &mut Diagnosis, account: Account) {
     let asked = within(SERVER_LIMIT, move || -> Result<(), String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| error.to_string())?;
-        let client = Client::new(&url).map_err(|error| with_causes(&error))?;
-        let client = client.with_retry(Retry::NEVER);
+        let client = session::public_client(&account.server, &account.trust);
+        let client = client.map_err(|error| with_causes(&error))?.with_retry(Retry::NEVER);
         runtime.block_on(client.ready()).map_err(|error| with_causes(&error))
     });
     let problem = match asked {

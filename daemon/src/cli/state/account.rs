@@ -11,6 +11,7 @@ use miaofs::protocol::ids::DeviceId;
 use serde::{Deserialize, Serialize};
 
 use super::replace_file::replace;
+use super::server_trust::ServerTrust;
 use super::state_dir::StateDir;
 use crate::cli::terminal::error::Error;
 
@@ -24,6 +25,9 @@ pub(crate) struct Account {
     pub user: String,
     /// This device.
     pub device: Device,
+    /// Whom this device trusts to be the server.
+    #[serde(default, skip_serializing_if = "ServerTrust::is_default")]
+    pub trust: ServerTrust,
     /// For the next session; absent after signing out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
@@ -49,6 +53,19 @@ impl Account {
     /// True for this user's account on this server.
     pub(crate) fn is(&self, server: &str, user: &str) -> bool {
         self.server.trim_end_matches('/') == server.trim_end_matches('/') && self.user == user
+    }
+
+    /// True if this user's account is on the server at `server`, or was before that had TLS.
+    pub(crate) fn was(&self, server: &str, user: &str) -> bool {
+        let host = |url: &str, scheme: &str| {
+            let rest = url.strip_prefix(scheme)?.split('/').next()?;
+            let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+            let name = rest.rsplit_once(':').filter(|(_, port)| is_port(port));
+            Some(name.map_or(rest, |(name, _)| name).to_ascii_lowercase())
+        };
+        let before = host(&self.server, "http://");
+        self.is(server, user)
+            || (self.user == user && before.is_some() && before == host(server, "https://"))
     }
 
     /// The account of a state directory, signed in or not; none when nobody ever signed in.
@@ -92,6 +109,7 @@ mod tests {
             server: "http://127.0.0.1:8710".into(),
             user: "ada".into(),
             device: Device { id: DeviceId::random(), name: "desk".into() },
+            trust: ServerTrust::default(),
             refresh_token: Some("secret".into()),
         }
     }
@@ -117,6 +135,20 @@ mod tests {
         Account { refresh_token: None, ..account() }.save(&state).unwrap();
         assert!(matches!(Account::signed_in(&state), Err(Error::NotSignedIn(_))));
         assert_eq!(Account::load(&state).unwrap().unwrap().user, "ada");
+    }
+
+    #[test]
+    fn an_account_stays_the_same_when_its_server_gets_tls() {
+        let account = account();
+        for server in ["http://127.0.0.1:8710/", "https://127.0.0.1", "https://127.0.0.1:8710/"] {
+            assert!(account.was(server, "ada"), "{server}");
+            assert!(!account.was(server, "eve"), "{server}");
+        }
+        assert!(!account.was("https://127.0.0.2:8710", "ada"));
+        assert!(!account.was("http://127.0.0.1:8711", "ada"));
+        let safe = Account { server: "https://127.0.0.1".into(), ..account };
+        assert!(!safe.was("http://127.0.0.1", "ada"));
+        assert!(!safe.was("https://127.0.0.1:8711", "ada"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub(super) mod account;
 mod replace_file;
+pub(super) mod server_trust;
 pub(super) mod session;
 pub(super) mod settings;
 pub(super) mod state_dir;

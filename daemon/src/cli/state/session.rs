@@ -9,6 +9,7 @@ use miaofs::protocol::accounts::{Device as PresentedDevice, Session};
 use miaofs::protocol::ids::DeviceId;
 
 use super::account::{Account, Device};
+use super::server_trust::ServerTrust;
 use super::state_dir::StateDir;
 use crate::cli::terminal::error::Error;
 
@@ -41,7 +42,7 @@ pub(crate) fn check_owner(
     user: &str,
 ) -> Result<(), Error> {
     match known {
-        Some(account) if state.holds_files() && !account.is(server, user) => {
+        Some(account) if state.holds_files() && !account.was(server, user) => {
             Err(Error::OtherAccount {
                 state_dir: state.path().to_owned(),
                 user: account.user.clone(),
@@ -55,12 +56,13 @@ pub(crate) fn check_owner(
 /// Remembers a session that was just made.
 pub(crate) fn remember(
     state: &StateDir,
-    server: &str,
+    (server, trust): (&str, ServerTrust),
     device: Device,
     session: &Session,
 ) -> Result<Account, Error> {
     let account = Account {
         server: server.to_owned(),
+        trust,
         user: session.name.clone(),
         device: Device { id: session.device, ..device },
         refresh_token: Some(session.refresh_token.clone()),
@@ -69,13 +71,18 @@ pub(crate) fn remember(
     Ok(account)
 }
 
+/// The server's API without a session.
+pub(crate) fn public_client(server: &str, trust: &ServerTrust) -> Result<Client, Error> {
+    Client::trusting(server, trust.into()).map_err(Error::Server)
+}
+
 /// The server's API with the session of the signed-in account; a renewed session is remembered.
 pub(crate) fn client(
     state: &StateDir,
     account: &Account,
     refresh_token: String,
 ) -> Result<Client, Error> {
-    let client = Client::new(&account.server).map_err(Error::Server)?;
+    let client = public_client(&account.server, &account.trust)?;
     Ok(client.signed_in(refresh_token, persist(state.clone())))
 }
 
@@ -121,7 +128,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::at(dir.path()).unwrap();
         let first = device(None, Some("desk"));
-        let account = remember(&state, "http://a", first, &session("one")).unwrap();
+        let account =
+            remember(&state, ("http://a", ServerTrust::default()), first, &session("one")).unwrap();
         persist(state.clone())(&session("two")).unwrap();
         let (found, token) = Account::signed_in(&state).unwrap();
         assert_eq!(token, "two");
@@ -132,7 +140,13 @@ mod tests {
     fn a_state_directory_with_files_takes_no_other_account() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::at(dir.path()).unwrap();
-        let account = remember(&state, "http://a", device(None, None), &session("one")).unwrap();
+        let account = remember(
+            &state,
+            ("http://a", ServerTrust::default()),
+            device(None, None),
+            &session("one"),
+        )
+        .unwrap();
         assert!(check_owner(&state, Some(&account), "http://b", "ada").is_ok());
         std::fs::write(dir.path().join("state.db"), "").unwrap();
         assert!(check_owner(&state, Some(&account), "http://b", "ada").is_err());
@@ -146,6 +160,7 @@ mod tests {
             server: "http://a".into(),
             user: "ada".into(),
             device: device(None, Some("desk")),
+            trust: ServerTrust::default(),
             refresh_token: None,
         };
         assert_eq!(device(Some(&known), None), known.device);

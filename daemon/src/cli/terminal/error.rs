@@ -342,9 +342,11 @@ impl Error {
 
 fn server_exit(error: &client::Error) -> Exit {
     match error {
+        client::Error::Plain(_) | client::Error::Url(_) | client::Error::NoCertificate => {
+            Exit::Usage
+        }
         _ if error.is_offline() => Exit::ServerAway,
         client::Error::SignedOut => Exit::NotSignedIn,
-        client::Error::Url(_) => Exit::Usage,
         _ => match error.code() {
             Some(Code::WrongCredentials | Code::Unauthorized) => Exit::NotSignedIn,
             _ => Exit::Failed,
@@ -354,6 +356,12 @@ fn server_exit(error: &client::Error) -> Exit {
 
 fn server_next(error: &client::Error) -> Option<&'static str> {
     match error {
+        client::Error::Plain(_) => Some(
+            "use an https:// URL; or, where nobody else is on the way, allow it with: miaofs login --insecure",
+        ),
+        client::Error::Tls { fault, .. } => Some(fault.advice()),
+        client::Error::Redirected(_) => Some("if that is the server, give its URL"),
+        client::Error::NoCertificate => Some("give a file with certificates in PEM: --ca FILE"),
         _ if error.is_offline() => Some("check the URL and that the server runs, then try again"),
         client::Error::SignedOut => Some("sign in with: miaofs login"),
         client::Error::Malformed(_) => Some("check the URL: something else answers there"),
