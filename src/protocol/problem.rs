@@ -102,6 +102,8 @@ codes! {
     ChunksMissing = 409, "chunks are missing";
     /// The drive changed while the request was at work; try again.
     Conflict = 409, "the drive changed meanwhile";
+    /// `If-Match` or `If-None-Match` does not hold: something else is there than the client expects.
+    PreconditionFailed = 412, "something else is there";
     /// The drive has not the commit that the client has seen: the server was restored from an older copy. The client compares
     /// all that it has with the drive.
     AnotherHistory = 409, "the drive has another history";

@@ -2,7 +2,7 @@
 
 use miaofs::content::CHUNK_SIZE;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api};
 use crate::harness::random::Seed;
@@ -39,6 +39,51 @@ fn a_form_upload_makes_the_file_and_its_directories() {
     assert_eq!(names[0]["state"]["entries"][0]["name"], "cat 秒.jpg");
     assert_eq!(names[0]["state"]["content"]["size"], bytes.len());
     assert_eq!(server.metric("miaofs_upload_bytes_received_total"), bytes.len() as u64);
+}
+
+/// Sends a file's bytes on a condition.
+fn put_on(api: &Api, condition: (&str, &str), path: &str, bytes: &[u8]) -> Answer {
+    let path = format!("/file/upload?path={path}");
+    api.send(Method::POST, &path, &[condition], bytes.to_vec())
+}
+
+/// Asks for a change by path on a condition.
+fn ask_on(api: &Api, condition: (&str, &str), path: &str, body: &Value) -> Answer {
+    let headers = [condition, ("content-type", "application/json")];
+    api.send(Method::POST, path, &headers, body.to_string().into_bytes())
+}
+
+#[test]
+fn a_change_by_path_is_made_only_on_its_conditions() {
+    const GONE: (u16, &str) = (412, "precondition_failed");
+    let server = Server::new();
+    let ada = server.sign_up("ada");
+    let new = ("if-none-match", "*");
+    let first = put_on(&ada, new, "/a", b"one").expect(200);
+    let tag = first.header("etag").unwrap().to_owned();
+    for path in ["/file/download?path=/a", "/file/meta?path=/a"] {
+        assert_eq!(ada.get(path).expect(200).header("etag"), Some(&*tag), "{path}");
+    }
+    put_on(&ada, new, "/a", b"two").expect_problem(GONE.0, GONE.1);
+    put_on(&ada, ("if-match", "\"other\""), "/a", b"two").expect_problem(GONE.0, GONE.1);
+    put_on(&ada, ("if-match", "*"), "/b", b"two").expect_problem(GONE.0, GONE.1);
+    put_on(&ada, ("if-match", "one"), "/a", b"two").expect_problem(400, "invalid_value");
+    assert_eq!(ada.get("/file/download?path=/a").expect(200).body, b"one");
+    ada.get("/file/meta?path=/b").expect(404);
+    let second = put_on(&ada, ("if-match", &tag), "/a", b"two").expect(200);
+    let (old, tag) = (tag, second.header("etag").unwrap().to_owned());
+    assert_ne!(old, tag);
+
+    let rename = json!({ "path": "/a", "new_path": "/c" });
+    ask_on(&ada, ("if-match", &old), "/file/update", &rename).expect_problem(GONE.0, GONE.1);
+    let renamed = ask_on(&ada, ("if-match", &tag), "/file/update", &rename).expect(200);
+    assert_eq!(renamed.header("etag"), Some(&*tag), "the content is the same");
+    let gone = json!({ "path": "/c" });
+    ask_on(&ada, ("if-match", &old), "/file/delete", &gone).expect_problem(GONE.0, GONE.1);
+    ask_on(&ada, ("if-match", "*"), "/file/delete", &json!({ "path": "/a" }))
+        .expect_problem(GONE.0, GONE.1);
+    ask_on(&ada, ("if-match", &tag), "/file/delete", &gone).expect(204);
+    ada.post("/file/delete", &gone).expect_problem(404, "not_found");
 }
 
 #[test]

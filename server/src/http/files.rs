@@ -1,7 +1,7 @@
 //! The drive: `/fs/commit`, `/fs/list`, and the plain API by path.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use miaofs::protocol::files::{
     Commit, Committed, DeletePath, Listing, Node, PathQuery, UpdatePath,
 };
@@ -9,6 +9,7 @@ use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
+use super::conditions::{Tagged, condition_of};
 use super::json::{Json, List, Path, Query};
 use super::listing::ListingJson;
 use super::problem::Failure;
@@ -70,8 +71,8 @@ pub(super) async fn meta(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<PathQuery>,
-) -> Result<axum::Json<Node>, Failure> {
-    Ok(axum::Json(services.files.resolve(caller.user, &query.path).await?))
+) -> Result<Tagged, Failure> {
+    Ok(Tagged(services.files.resolve(caller.user, &query.path).await?))
 }
 
 /// Rename or move the node at a path.
@@ -81,13 +82,16 @@ pub(super) async fn meta(
         (status = 400, description = "the root has no name", body = Problem),
         (status = 404, description = "nothing is there", body = Problem),
         (status = 409, description = "the new path is taken, or is inside the directory itself", body = Problem),
+        (status = 412, description = "If-Match or If-None-Match does not hold", body = Problem),
     ))]
 pub(super) async fn update(
     State(services): State<Services>,
     caller: Caller,
+    headers: HeaderMap,
     Json(request): Json<UpdatePath>,
-) -> Result<axum::Json<Node>, Failure> {
-    Ok(axum::Json(services.files.update(caller.user, request).await?))
+) -> Result<Tagged, Failure> {
+    let condition = condition_of(&headers)?;
+    Ok(Tagged(services.files.update(caller.user, request, &condition).await?))
 }
 
 /// Delete what is at a path.
@@ -96,12 +100,14 @@ pub(super) async fn update(
         (status = 204, description = "deleted"),
         (status = 404, description = "nothing is there", body = Problem),
         (status = 409, description = "a directory that is not empty", body = Problem),
+        (status = 412, description = "If-Match or If-None-Match does not hold", body = Problem),
     ))]
 pub(super) async fn delete(
     State(services): State<Services>,
     caller: Caller,
+    headers: HeaderMap,
     Json(request): Json<DeletePath>,
 ) -> Result<StatusCode, Failure> {
-    services.files.delete(caller.user, request).await?;
+    services.files.delete(caller.user, request, &condition_of(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -9,6 +9,7 @@
 mod accounts;
 mod auth;
 mod changes;
+mod conditions;
 mod connections;
 mod downloads;
 mod drain_body;

@@ -83,6 +83,7 @@ fn code_of(error: &Error) -> Code {
         Error::WrongKind(_) => Code::WrongKind,
         Error::ChunksMissing(_) => Code::ChunksMissing,
         Error::Conflict => Code::Conflict,
+        Error::ConditionFailed => Code::PreconditionFailed,
         Error::AnotherHistory(_) => Code::AnotherHistory,
         Error::CommitForgotten(_) => Code::CommitForgotten,
         Error::TooLarge(_) => Code::TooLarge,

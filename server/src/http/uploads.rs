@@ -19,6 +19,7 @@ use miaofs::protocol::uploads::{
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::conditions::{Tagged, condition_of};
 use super::json::{Json, List, Path, Query};
 use super::problem::Failure;
 use crate::service::uploads::ChunkBody;
@@ -176,7 +177,8 @@ pub(super) async fn upload(
     caller: Caller,
     Query(query): Query<UploadQuery>,
     request: Request,
-) -> Answer<Node> {
+) -> Result<Tagged, Failure> {
+    let condition = condition_of(request.headers())?;
     let is_form = request.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
         media_type.as_bytes().to_ascii_lowercase().starts_with(b"multipart/form-data")
     });
@@ -187,7 +189,7 @@ pub(super) async fn upload(
         let body = request.into_body().into_data_stream();
         (path, services.plain_uploads.receive(caller, body).await?)
     };
-    Ok(axum::Json(services.files.put_path(caller, &path, content).await?))
+    Ok(Tagged(services.files.put_path(caller, &path, content, &condition).await?))
 }
 
 /// Query of a plain upload.

@@ -55,6 +55,9 @@ pub(crate) enum Error {
     /// The drive changed while the request was at work.
     #[error("the drive changed meanwhile; try again")]
     Conflict,
+    /// Something else is at a path than the request expects there.
+    #[error("what is there is not what If-Match or If-None-Match expects; look at it again")]
+    ConditionFailed,
     /// The drive has another commit at a cursor, or has not come so far.
     #[error("the drive has no such commit {0}, or another one; compare all that you have")]
     AnotherHistory(u64),

@@ -230,6 +230,7 @@ mod tests {
     use rand::{RngExt as _, SeedableRng as _};
 
     use super::*;
+    use crate::service::files::Condition;
     use crate::service::fsck::{Depth, Options, Repair, check};
     use crate::service::tests::Scene;
 
@@ -296,7 +297,7 @@ mod tests {
             let bytes = CONTENTS[random.random_range(0..CONTENTS.len())];
             let (digest, _) = scene.bring(bytes).await;
             let content = ContentRef { digest, size: bytes.len() as u64 };
-            match files.put_path(scene.caller, &path, content).await {
+            match files.put_path(scene.caller, &path, content, &Condition::default()).await {
                 Ok(_) => (),
                 Err(Error::NotFound(_) | Error::Conflict) => continue,
                 Err(error) => panic!("{error}"),
@@ -305,7 +306,7 @@ mod tests {
             let read = scene.read(digest).await;
             assert_eq!(read.as_deref(), Some(bytes), "a named content is gone, seed {seed}");
             let path = DeletePath { path: path.clone(), recursive: false };
-            files.delete(scene.caller.user, path).await.unwrap();
+            files.delete(scene.caller.user, path, &Condition::default()).await.unwrap();
         }
         named
     }

@@ -4,6 +4,7 @@
 
 mod changes;
 mod commit;
+mod condition;
 mod drive;
 mod history;
 mod listing;
@@ -12,5 +13,6 @@ mod paths;
 mod tests;
 
 pub(crate) use changes::Changes;
+pub(crate) use condition::{Condition, EntityTags, entity_tag};
 pub(crate) use drive::Files;
 pub(crate) use listing::DirectoryPages;

@@ -13,6 +13,7 @@ use miaofs::protocol::files::{
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Name;
 
+use super::condition::Condition;
 use super::drive::{Files, existing};
 use super::listing::DirectoryPages;
 use crate::backend::UserId;
@@ -52,14 +53,24 @@ impl Files {
     /// Renames or moves the node at a path, all else of it unchanged.
     ///
     /// # Errors
-    /// As [`Self::resolve`] for the node and the new directory; [`Error::AlreadyExists`] when the new
+    /// [`Error::ConditionFailed`]. As [`Self::resolve`] for the node and the new directory; [`Error::AlreadyExists`] when the new
     /// path is taken, [`Error::Invalid`] for the root, [`Error::WrongKind`] for a directory moved into
     /// itself.
-    pub(crate) async fn update(&self, user: UserId, request: UpdatePath) -> Result<Node, Error> {
-        db::retry_transaction(|| self.try_update(user, &request)).await
+    pub(crate) async fn update(
+        &self,
+        user: UserId,
+        request: UpdatePath,
+        condition: &Condition,
+    ) -> Result<Node, Error> {
+        db::retry_transaction(|| self.try_update(user, &request, condition)).await
     }
 
-    async fn try_update(&self, user: UserId, request: &UpdatePath) -> Result<Node, Error> {
+    async fn try_update(
+        &self,
+        user: UserId,
+        request: &UpdatePath,
+        condition: &Condition,
+    ) -> Result<Node, Error> {
         let (old, new) = (names_of(&request.path)?, names_of(&request.new_path)?);
         let (Some((old_name, old_parent)), Some((new_name, new_parent))) =
             (old.split_last(), new.split_last())
@@ -68,7 +79,7 @@ impl Files {
         };
         let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
-        let node = node_at(db, user, &old).await?;
+        let node = expected_at(db, user, &old, condition).await?;
         let old_parent = node_at(db, user, old_parent).await?.id;
         let new_parent = directory_at(db, user, new_parent).await?.id;
         if db::entries::child(db, user, new_parent, new_name).await?.is_some() {
@@ -90,12 +101,23 @@ impl Files {
     /// is in it when that was asked for.
     ///
     /// # Errors
-    /// As [`Self::resolve`]; [`Error::NotEmpty`], [`Error::Invalid`] for the root.
-    pub(crate) async fn delete(&self, user: UserId, request: DeletePath) -> Result<(), Error> {
-        db::retry_transaction(|| self.try_delete(user, &request)).await
+    /// As [`Self::resolve`]; [`Error::ConditionFailed`], [`Error::NotEmpty`], [`Error::Invalid`] for the
+    /// root.
+    pub(crate) async fn delete(
+        &self,
+        user: UserId,
+        request: DeletePath,
+        condition: &Condition,
+    ) -> Result<(), Error> {
+        db::retry_transaction(|| self.try_delete(user, &request, condition)).await
     }
 
-    async fn try_delete(&self, user: UserId, request: &DeletePath) -> Result<(), Error> {
+    async fn try_delete(
+        &self,
+        user: UserId,
+        request: &DeletePath,
+        condition: &Condition,
+    ) -> Result<(), Error> {
         let names = names_of(&request.path)?;
         let Some((name, parent)) = names.split_last() else {
             return Err(Error::Invalid("the root cannot be deleted".to_owned()));
@@ -103,7 +125,7 @@ impl Files {
         let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
         let parent = node_at(db, user, parent).await?.id;
-        let node = node_at(db, user, &names).await?;
+        let node = expected_at(db, user, &names, condition).await?;
         let directory = state_of(&node)?.kind == Kind::Directory;
         let mut seq = 0;
         if directory && request.recursive {
@@ -120,16 +142,17 @@ impl Files {
     /// made as needed, or a new content for the file that is there.
     ///
     /// # Errors
-    /// [`Error::WrongKind`] when something else than a file is there or a file is in the way,
+    /// [`Error::ConditionFailed`]; [`Error::WrongKind`] when something else than a file is there or a file is in the way,
     /// [`Error::OverQuota`], [`Error::TooManyNodes`], [`Error::NotFound`] when the content is not the caller's.
     pub(crate) async fn put_path(
         &self,
         caller: Caller,
         path: &str,
         content: ContentRef,
+        condition: &Condition,
     ) -> Result<Node, Error> {
         let names = names_of(path)?;
-        db::retry_transaction(|| self.try_put(caller.user, &names, content)).await
+        db::retry_transaction(|| self.try_put(caller.user, &names, content, condition)).await
     }
 
     async fn try_put(
@@ -137,6 +160,7 @@ impl Files {
         user: UserId,
         names: &[Name],
         content: ContentRef,
+        condition: &Condition,
     ) -> Result<Node, Error> {
         let Some((name, parents)) = names.split_last() else {
             return Err(Error::WrongKind("the root is no file"));
@@ -149,8 +173,13 @@ impl Files {
             true => db::entries::child(db, user, parent, name).await?,
             false => None,
         };
+        let there = match there {
+            Some(id) => Some(existing(db, user, id).await?),
+            None => None,
+        };
+        condition.check(there.as_ref())?;
         let change = match there {
-            Some(id) => change_of_content(&existing(db, user, id).await?, content)?,
+            Some(node) => change_of_content(&node, content)?,
             None => new_node(Kind::File, parent, name, Some(content)),
         };
         let id = change.id;
@@ -243,6 +272,24 @@ async fn node_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<No
         id = child.ok_or(Error::NotFound("file or directory"))?;
     }
     existing(db, user, id).await
+}
+
+/// The node at a path, on a condition, which also fails when nothing is there.
+async fn expected_at(
+    db: &mut Connection,
+    user: UserId,
+    names: &[Name],
+    condition: &Condition,
+) -> Result<Node, Error> {
+    let node = match node_at(db, user, names).await {
+        Err(Error::NotFound(missing)) => {
+            condition.check(None)?;
+            return Err(Error::NotFound(missing));
+        }
+        node => node?,
+    };
+    condition.check(Some(&node))?;
+    Ok(node)
 }
 
 async fn directory_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<Node, Error> {

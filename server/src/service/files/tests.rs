@@ -19,7 +19,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
 
 use super::listing::ListingRoom;
-use super::{DirectoryPages, Files};
+use super::{Condition, DirectoryPages, Files};
 use crate::backend::Schema;
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Db};
@@ -38,6 +38,9 @@ struct Scene {
     caller: Caller,
     _directory: tempfile::TempDir,
 }
+
+/// Holds whatever is there.
+const ALWAYS: Condition = Condition { has: None, has_not: None };
 
 const QUOTA: u64 = 600;
 /// Sizes of the contents that the user of a scene owns, and so their names.
@@ -297,7 +300,11 @@ async fn whoever_follows_the_feed_knows_the_drive_and_all_is_counted() {
     for node in whole(scene.files.query(scene.user, "/").await.unwrap()).await {
         for entry in node.state.unwrap().entries.iter().filter(|e| e.parent == NodeId::ROOT) {
             let path = format!("/{}", entry.name.display());
-            scene.files.delete(scene.user, DeletePath { path, recursive: true }).await.unwrap();
+            scene
+                .files
+                .delete(scene.user, DeletePath { path, recursive: true }, &ALWAYS)
+                .await
+                .unwrap();
         }
     }
     follower.catch_up(&scene, 3).await;
@@ -402,7 +409,7 @@ async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
         device: DeviceId::random(),
         token: TokenId::from_bytes(rand::random()),
     };
-    let put = |path: &'static str, size| scene.files.put_path(caller, path, content(size));
+    let put = |path: &'static str, size| scene.files.put_path(caller, path, content(size), &ALWAYS);
     let node = put("/a/b/c/file", 7).await.unwrap();
     let again = put("/a/b/c/file", 8).await.unwrap();
     assert_eq!((again.id, again.state.as_ref().unwrap().content), (node.id, Some(content(8))));
@@ -417,8 +424,9 @@ async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
     let change = NodeChange { id, base, revision: Revision::random(), state: Some(kept) };
     scene.files.commit(scene.user, Commit { seen: None, changes: vec![change] }).await.unwrap();
 
-    let delete =
-        |recursive| scene.files.delete(scene.user, DeletePath { path: "/a".to_owned(), recursive });
+    let delete = |recursive| {
+        scene.files.delete(scene.user, DeletePath { path: "/a".to_owned(), recursive }, &ALWAYS)
+    };
     assert!(matches!(delete(false).await, Err(Error::NotEmpty)));
     delete(true).await.unwrap();
     let listed = whole(scene.files.query(scene.user, "/").await.unwrap()).await;

@@ -15,6 +15,7 @@ use crate::backend::db::blobs;
 use crate::backend::db::copies;
 use crate::backend::db::query;
 use crate::backend::db::transfers;
+use crate::service::files::Condition;
 use crate::service::tests::Scene;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -26,7 +27,7 @@ async fn scene() -> (Scene, Digest, BlobId) {
     let (digest, blob) = scene.bring(BYTES).await;
     let files = scene.files();
     let content = ContentRef { digest, size: BYTES.len() as u64 };
-    files.put_path(scene.caller, "/docs/a.txt", content).await.unwrap();
+    files.put_path(scene.caller, "/docs/a.txt", content, &Condition::default()).await.unwrap();
     (scene, digest, blob)
 }
 
@@ -176,7 +177,7 @@ async fn directories_that_hold_each_other_are_found() {
     let (scene, _, _) = scene().await;
     let files = scene.files();
     let content = ContentRef { digest: Digest::of(BYTES), size: BYTES.len() as u64 };
-    files.put_path(scene.caller, "/docs/deep/b.txt", content).await.unwrap();
+    files.put_path(scene.caller, "/docs/deep/b.txt", content, &Condition::default()).await.unwrap();
     change(
         &scene,
         &["UPDATE entries SET parent = (SELECT node FROM entries WHERE name = CAST('deep' AS BLOB))
