@@ -112,7 +112,7 @@ impl Store {
     ) -> Result<ChunkRead, Error> {
         let index = range.start / CHUNK_SIZE;
         let chunk = Chunk::new(index, snapshot.size);
-        if !chunk.is_some_and(|chunk| range.end <= chunk.range().end) {
+        if chunk.is_none_or(|chunk| range.end > chunk.range().end) {
             return Ok(ChunkRead::ChangedSince);
         }
         let content_state = snapshot.inode.content_state();
