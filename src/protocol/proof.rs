@@ -168,6 +168,35 @@ mod tests {
         }
     }
 
+    /// Tries of each thief; `MIAOFS_TEST_TRIES` says another number.
+    fn tries() -> usize {
+        std::env::var("MIAOFS_TEST_TRIES").map_or(20, |tries| tries.parse().unwrap())
+    }
+
+    #[test]
+    fn nobody_has_the_proof_who_lacks_a_hundredth() {
+        let mut bytes = vec![0; 64 * 1024 * 1024];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        let lacks = |percent: usize| {
+            let mut had = bytes.clone();
+            had[bytes.len() / 100 * (100 - percent)..].fill(0);
+            had
+        };
+        let thieves = [50, 10, 1].map(|percent| (percent, lacks(percent)));
+        let mut passed = [0; 3];
+        for _try in 0..tries() {
+            let challenge = challenge(&[(0, bytes.len() as u64)]);
+            let proof = proof_of(&challenge, &bytes);
+            for ((_, had), passed) in thieves.iter().zip(&mut passed) {
+                *passed += usize::from(proof_of(&challenge, had) == proof);
+            }
+        }
+        for ((percent, _), passed) in thieves.iter().zip(passed) {
+            println!("who lacks {percent} % has {passed} of {} proofs", tries());
+        }
+        assert_eq!(passed, [0; 3]);
+    }
+
     #[test]
     fn a_proof_takes_the_bytes_and_the_nonce() {
         let (one, other) = (challenge(&[(0, 4)]), challenge(&[(0, 4)]));
