@@ -84,7 +84,7 @@ macro_rules! hex_name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
                 utoipa::openapi::ObjectBuilder::new()
                     .schema_type(utoipa::openapi::schema::Type::String)
-                    .pattern(Some("^[0-9a-f]+$"))
+                    .pattern(Some("^[0-9A-Fa-f]+$"))
                     .min_length(Some(2 * $bytes))
                     .max_length(Some(2 * $bytes))
                     .into()

@@ -16,6 +16,7 @@ pub const LIMIT_MAX: u64 = 10_000;
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct ChangesQuery {
     /// The cursor so far; 0 for the whole drive, of which deleted nodes are then left out.
     pub since: u64,

@@ -84,6 +84,7 @@ pub struct SmallContents {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct DownloadQuery {
     /// Absolute path in the drive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +94,7 @@ pub struct DownloadQuery {
     pub digest: Option<Digest>,
     /// From whom it is to come. Without it, the answer may be a redirection to a store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", param(inline))]
     pub through: Option<Through>,
 }
 

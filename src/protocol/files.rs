@@ -27,6 +27,9 @@ pub const XATTR_VALUE_MAX: usize = 64 * 1024;
 /// could list more.
 pub const XATTR_LIST_MAX: usize = 64 * 1024;
 
+/// Bytes that a path of the plain API may have: Linux' `PATH_MAX`.
+pub const PATH_MAX: usize = 4096;
+
 /// Type of a node, as in `st_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -266,6 +269,7 @@ pub struct Listing {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::IntoParams, utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", into_params(parameter_in = Query))]
 pub struct PathQuery {
     /// Absolute path in the drive.
     pub path: String,

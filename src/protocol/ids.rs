@@ -84,7 +84,7 @@ macro_rules! random_id {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
                 utoipa::openapi::ObjectBuilder::new()
                     .schema_type(utoipa::openapi::schema::Type::String)
-                    .pattern(Some("^[0-9a-f]{32}$"))
+                    .pattern(Some("^[0-9A-Fa-f]{32}$"))
                     .into()
             }
         }

@@ -13,7 +13,7 @@ pub const NAME_MAX: usize = 255;
 pub struct Bytes(pub Vec<u8>);
 
 #[derive(Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, deny_unknown_fields)]
 enum Wire {
     Text(String),
     Binary { base64: String },
@@ -101,24 +101,40 @@ impl<'de> Deserialize<'de> for Name {
 mod openapi {
     //! Both are a string, or an object with the bytes in base64.
     use utoipa::openapi::RefOr;
-    use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+    use utoipa::openapi::schema::{
+        AdditionalProperties, ObjectBuilder, OneOfBuilder, Schema, Type,
+    };
 
-    fn schema() -> RefOr<Schema> {
+    /// Base64 with padding, no bit set that stands for nothing.
+    const BASE64: &str =
+        "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$";
+    /// Neither `.` nor `..`, and no `/` and no NUL in it.
+    const NAME: &str = r"^([^/\x00.]|\.[^/\x00.]|\.\.[^/\x00])[^/\x00]*$";
+
+    fn either(text: ObjectBuilder, base64: ObjectBuilder) -> RefOr<Schema> {
+        let base64 = base64.schema_type(Type::String).pattern(Some(BASE64));
         let binary = ObjectBuilder::new()
-            .property("base64", ObjectBuilder::new().schema_type(Type::String))
-            .required("base64");
-        OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::String)).item(binary).into()
+            .schema_type(Type::Object)
+            .property("base64", base64)
+            .required("base64")
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+        OneOfBuilder::new().item(text.schema_type(Type::String)).item(binary).into()
     }
 
     impl utoipa::PartialSchema for super::Bytes {
         fn schema() -> RefOr<Schema> {
-            schema()
+            either(ObjectBuilder::new(), ObjectBuilder::new())
         }
     }
     impl utoipa::ToSchema for super::Bytes {}
     impl utoipa::PartialSchema for super::Name {
         fn schema() -> RefOr<Schema> {
-            schema()
+            let (text, base64) = (ObjectBuilder::new(), ObjectBuilder::new());
+            let text = text.max_length(Some(super::NAME_MAX)).pattern(Some(NAME));
+            either(
+                text,
+                base64.min_length(Some(4)).max_length(Some(super::NAME_MAX.div_ceil(3) * 4)),
+            )
         }
     }
     impl utoipa::ToSchema for super::Name {}
@@ -147,6 +163,7 @@ mod tests {
         let json = |bytes: &[u8]| serde_json::to_string(&Bytes(bytes.to_vec())).unwrap();
         assert_eq!(json("秒".as_bytes()), "\"秒\"");
         assert_eq!(json(&[0xff, 0xfe]), r#"{"base64":"//4="}"#);
+        assert!(serde_json::from_str::<Bytes>(r#"{"base64":"//4=","more":1}"#).is_err());
     }
 
     proptest! {

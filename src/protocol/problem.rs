@@ -48,6 +48,9 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// Every kind that a server answers with.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
             /// The HTTP status that an answer with this code has.
             pub const fn status(self) -> u16 {
                 match self {
@@ -115,10 +118,16 @@ codes! {
     OverQuota = 413, "the quota is exceeded";
     /// The drive may have no more nodes.
     TooManyNodes = 413, "the drive has too many nodes";
+    /// The address of the request, its query included, is longer than the server takes.
+    AddressTooLong = 414, "the address is too long";
+    /// The body is of another media type than the route takes.
+    UnsupportedMediaType = 415, "unsupported media type";
     /// A `Range` that the content does not have.
     RangeNotSatisfiable = 416, "range not satisfiable";
     /// Too many tries; `Retry-After` says when to come again.
     TooManyRequests = 429, "too many requests";
+    /// The header fields are longer than the server takes.
+    HeadersTooLong = 431, "the header fields are too long";
     /// A fault of the server; its log says more.
     Internal = 500, "internal error";
     /// The server cannot serve now; `Retry-After` says when to come again.

@@ -23,6 +23,7 @@ mod hosts;
 mod instant;
 mod limits;
 mod multipart;
+mod openapi;
 mod operation;
 mod paths;
 mod recovery;

@@ -14,6 +14,7 @@ use crate::service::{Caller, Services};
     responses(
         (status = 200, description = "a page of the feed", body = Changes),
         (status = 400, description = "a cursor or number out of bounds", body = Problem),
+        (status = 409, description = "the drive has another history than the client has seen"),
     ))]
 pub(super) async fn changes(
     State(services): State<Services>,

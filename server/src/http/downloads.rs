@@ -13,7 +13,6 @@ use axum::response::{IntoResponse as _, Response};
 use futures::stream::{self, StreamExt as _};
 use miaofs::protocol::batch;
 use miaofs::protocol::downloads::{DownloadQuery, Locate, Located, SmallContents};
-use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
 use super::json::{Json, Query};
@@ -23,11 +22,21 @@ use crate::service::downloads::Readable;
 use crate::service::{Caller, Error, Services};
 
 /// A content, whole or a range of it; or where a store has it, to be asked with the same `Range`.
-#[utoipa::path(get, path = routes::DOWNLOAD, tag = "download", params(DownloadQuery),
-    responses((status = 200, content_type = "application/octet-stream"),
-        (status = 206, content_type = "application/octet-stream"), (status = 304),
-        (status = 307, description = "Another server has it; the token is not for that one."),
-        (status = "4XX", body = Problem)))]
+#[utoipa::path(get, path = routes::DOWNLOAD, tag = "download",
+    params(DownloadQuery,
+        ("range" = Option<String>, Header, description = "one range of bytes", example = "bytes=0-99"),
+        ("if-range" = Option<String>, Header, description = "entity tag that the range is of"),
+        ("if-none-match" = Option<String>, Header, description = "entity tags that one has")),
+    responses(
+        (status = 200, description = "all of it", body = String, content_type = "application/octet-stream",
+            headers(("etag" = String), ("accept-ranges" = String))),
+        (status = 206, description = "the range", body = String, content_type = "application/octet-stream",
+            headers(("etag" = String), ("content-range" = String))),
+        (status = 304, description = "it is what one has", headers(("etag" = String))),
+        (status = 307, description = "a store has it; the token is not for that one", headers(("location" = String))),
+        (status = 404, description = "nothing is there, or it is not one's own"),
+        (status = 409, description = "no file"),
+        (status = 416, description = "the content has none of the bytes")))]
 pub(super) async fn download(
     State(services): State<Services>,
     caller: Caller,
@@ -128,8 +137,9 @@ async fn answer(
 }
 
 /// Many small contents, one after the other.
-#[utoipa::path(post, path = routes::CONTENTS, tag = "download",
-    responses((status = 200, content_type = batch::MEDIA_TYPE), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = routes::CONTENTS, tag = "download", request_body = SmallContents,
+    responses((status = 200, description = "as a batch, those that are one's own and small",
+        body = String, content_type = batch::MEDIA_TYPE)))]
 pub(super) async fn contents(
     State(services): State<Services>,
     caller: Caller,
@@ -141,8 +151,9 @@ pub(super) async fn contents(
 }
 
 /// Where the chunks of a content are.
-#[utoipa::path(post, path = routes::LOCATE, tag = "download",
-    responses((status = 200, body = Located), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = routes::LOCATE, tag = "download", request_body = Locate,
+    responses((status = 200, description = "the chunks that there are", body = Located),
+        (status = 404, description = "the content is not one's own")))]
 pub(super) async fn locate(
     State(services): State<Services>,
     caller: Caller,

@@ -20,6 +20,7 @@ use crate::service::{Caller, Services};
     responses(
         (status = 200, description = "what was applied and what was not", body = Committed),
         (status = 400, description = "a change that no drive could hold", body = Problem),
+        (status = 409, description = "the drive has another history than the client has seen"),
         (status = 413, description = "too many changes", body = Problem),
     ))]
 pub(super) async fn commit(

@@ -25,7 +25,7 @@ const LISTS_AT_ONCE: usize = 4;
 /// Longest time for a long list to come: it holds memory that others wait for.
 const LIST_TIME: Duration = Duration::from_secs(120);
 
-/// A JSON body. Its size is limited by the route, its depth by `serde_json` (128).
+/// A JSON body: 415 for another media type, 400 for what is no JSON and for JSON of another shape. Its size is limited by the route, its depth by `serde_json` (128).
 #[derive(Debug)]
 pub(super) struct Json<T>(pub T);
 
@@ -84,6 +84,7 @@ fn is_short(headers: &HeaderMap) -> bool {
 fn refused_body(rejection: &JsonRejection) -> Failure {
     let code = match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
         _ => Code::BadRequest,
     };
     Problem::new(code, rejection.body_text()).into()

@@ -2,7 +2,7 @@
 //!
 //! A handler reads the request, calls one service, and writes the answer; rules are the service's.
 //! A request passes, from the outside in: [`origin`], which finds out where it comes from, [`request_log`], which
-//! gives it its id and its line in the log, [`host_prefix`], which takes `/on/{host}` off, [`shutdown`], counting,
+//! gives it its id and its line in the log, [`request_bounds`], [`host_prefix`], which takes `/on/{host}` off, [`shutdown`], counting,
 //! [`drain_body`], which reads what handlers leave of a body, panics made into problems, and for every route of
 //! [`private`] [`auth`], which hands a `Caller` to the handler.
 
@@ -24,8 +24,11 @@ mod openapi;
 mod origin;
 mod problem;
 mod ranges;
+mod request_bounds;
 mod request_id;
 mod request_log;
+mod responses;
+mod schemas;
 mod shutdown;
 mod uploads;
 
@@ -185,7 +188,7 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .split_for_parts();
     let (here, trusted_proxies) = (app.services.host().clone(), app.trusted_proxies.clone());
     let routes = routes
-        .layer(Extension(openapi::Rendered::new(&document)))
+        .layer(Extension(openapi::Rendered::new(document)))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .fallback(problem::unknown_route)
         .layer(DefaultBodyLimit::max(BODY_MAX))
@@ -195,6 +198,7 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .layer(from_fn_with_state(app.services.clone(), shutdown::close_connections))
         .with_state(app);
     host_prefix::with_prefix(routes, here)
+        .layer(from_fn(request_bounds::check))
         .layer(from_fn(request_log::log_request))
         .layer(from_fn_with_state(trusted_proxies, origin::find))
 }

@@ -6,14 +6,20 @@ use axum::Extension;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use miaofs::protocol::routes;
+use serde_json::Value;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 
+use super::{responses, schemas};
+
 #[derive(utoipa::OpenApi)]
 #[openapi(info(
     title = "miaofs",
-    description = "A cloud drive: accounts, drives, uploads and downloads. Errors are RFC 9457 problems."
+    description = "A cloud drive: accounts, drives, uploads and downloads. Every refusal is a problem of RFC 9457 with \
+        a stable code. A body of the wrong media type is 415, one that is not JSON or JSON of another shape 400; a field or \
+        parameter that is not described is refused. Only what is no HTTP, or has header fields of hundreds of kilobytes, is \
+        answered without a body."
 ))]
 struct Document;
 
@@ -33,15 +39,67 @@ pub(super) fn frame() -> OpenApi {
 pub(super) struct Rendered(Arc<str>);
 
 impl Rendered {
-    /// Renders the document once.
-    pub(super) fn new(document: &OpenApi) -> Self {
-        Self(document.to_json().expect("the document is made of plain structs").into())
+    /// Completes the document and renders it, once.
+    pub(super) fn new(mut document: OpenApi) -> Self {
+        responses::complete(&mut document);
+        let mut json = serde_json::to_value(document).expect("a document is made of plain structs");
+        schemas::bound(&mut json);
+        unlink(&mut json);
+        Self(json.to_string().into())
     }
+}
+
+/// Takes the links to other items of the program out of all descriptions.
+fn unlink(json: &mut Value) {
+    match json {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "description" || name == "summary" => {
+                        *text = without_links(text);
+                    }
+                    other => unlink(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(unlink),
+        _ => (),
+    }
+}
+
+/// `` [`a`](b) `` and `` [`a`] `` become `` `a` ``; lines that say where such a link leads go.
+fn without_links(text: &str) -> String {
+    let lines = text.lines().filter(|line| !(line.starts_with("[`") && line.contains("`]: ")));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    let mut parts = text.trim_end().split("[`");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (name, rest) = part.split_once("`]").unwrap_or((part, ""));
+        let rest = match rest.strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+            Some((_place, rest)) => rest,
+            None => rest,
+        };
+        plain.push_str(&format!("`{name}`{rest}"));
+    }
+    plain
 }
 
 /// This document.
 #[utoipa::path(get, path = routes::OPENAPI, tag = "operation", security(()),
-    responses((status = 200, description = "the OpenAPI document", body = Object)))]
+    responses((status = 200, description = "an OpenAPI document", body = Object)))]
 pub(super) async fn openapi(Extension(Rendered(json)): Extension<Rendered>) -> Response {
     ([(CONTENT_TYPE, "application/json")], json.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_has_no_links_into_the_program() {
+        let of = without_links;
+        assert_eq!(of("see [`proof`](super::proof) and [`Known`]."), "see `proof` and `Known`.");
+        assert_eq!(of("an [`A`] b\n\n[`A`]: super::A"), "an `A` b");
+        assert_eq!(of("[0, 1] (both)"), "[0, 1] (both)");
+    }
 }

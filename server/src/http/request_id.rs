@@ -9,6 +9,9 @@ use miaofs::protocol::problem::REQUEST_ID;
 /// Header of the id, in requests and in answers.
 const HEADER: HeaderName = HeaderName::from_static(REQUEST_ID);
 
+/// An id as a regular expression.
+pub(super) const PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
+
 /// Bytes that an id of a client may have.
 const LENGTH_MAX: usize = 64;
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use base64::Engine as _;
 use miaofs::content::Md5;
 use miaofs::protocol::batch;
-use miaofs::protocol::files::{ContentRef, Node};
+use miaofs::protocol::files::{ContentRef, Node, PATH_MAX};
 use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
@@ -28,14 +28,11 @@ use crate::service::{Caller, Error, Services};
 /// MD5 of a body in base64, RFC 1864.
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
-/// Bytes that the path in a form may have: Linux' own limit.
-const PATH_MAX: usize = 4096;
-
 type Answer<T> = Result<axum::Json<T>, Failure>;
 
 /// Ask for an instant upload.
-#[utoipa::path(post, path = routes::INSTANT_UPLOAD, tag = "upload",
-    responses((status = 200, body = InstantUploadAnswer), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = routes::INSTANT_UPLOAD, tag = "upload", request_body = InstantUpload,
+    responses((status = 200, description = "found or not", body = InstantUploadAnswer)))]
 pub(super) async fn fast_upload(
     State(services): State<Services>,
     caller: Caller,
@@ -45,8 +42,10 @@ pub(super) async fn fast_upload(
 }
 
 /// Answer the challenge of an instant upload.
-#[utoipa::path(post, path = routes::INSTANT_UPLOAD_PROVE, tag = "upload",
-    responses((status = 200, body = ContentRef), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = routes::INSTANT_UPLOAD_PROVE, tag = "upload", request_body = Proof,
+    responses((status = 200, description = "the content is one's own", body = ContentRef),
+        (status = 403, description = "the proof is wrong"),
+        (status = 404, description = "no such challenge, or the content has gone")))]
 pub(super) async fn prove(
     State(services): State<Services>,
     caller: Caller,
@@ -56,8 +55,9 @@ pub(super) async fn prove(
 }
 
 /// Begin a chunked upload, or find it again.
-#[utoipa::path(post, path = routes::MULTIPART_INIT, tag = "upload",
-    responses((status = 200, body = UploadBegun), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = routes::MULTIPART_INIT, tag = "upload", request_body = UploadInit,
+    responses((status = 200, description = "begun or found again", body = UploadBegun),
+        (status = 421, description = "another host has begun it")))]
 pub(super) async fn init(
     State(services): State<Services>,
     caller: Caller,
@@ -68,9 +68,13 @@ pub(super) async fn init(
 
 /// Send one chunk of an upload.
 #[utoipa::path(put, path = routes::MULTIPART_CHUNK, tag = "upload",
-    params(("upload_id" = UploadId, Path), ("index" = u64, Path)),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 204), (status = "4XX", body = Problem)))]
+    params(("upload_id" = UploadId, Path), ("index" = u64, Path),
+        ("content-md5" = Option<String>, Header, description = "MD5 of the bytes in base64, to be checked",
+            pattern = "^[A-Za-z0-9+/]{21}[AQgw]==$")),
+    request_body(content = String, content_type = "application/octet-stream",
+        description = "the bytes of the chunk: 4 MiB, of the last one what is left"),
+    responses((status = 204, description = "received"),
+        (status = 404, description = "no such upload"), (status = 421, description = "another host has it")))]
 pub(super) async fn put_chunk(
     State(services): State<Services>,
     caller: Caller,
@@ -96,7 +100,8 @@ fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, Failure> {
 /// Received and missing chunks of an upload.
 #[utoipa::path(get, path = routes::MULTIPART, tag = "upload",
     params(("upload_id" = UploadId, Path)),
-    responses((status = 200, body = UploadStatus), (status = "4XX", body = Problem)))]
+    responses((status = 200, description = "its progress", body = UploadStatus),
+        (status = 404, description = "no such upload"), (status = 421, description = "another host has it")))]
 pub(super) async fn status(
     State(services): State<Services>,
     caller: Caller,
@@ -108,7 +113,8 @@ pub(super) async fn status(
 /// Cancel an upload; what was sent of it is gone.
 #[utoipa::path(delete, path = routes::MULTIPART, tag = "upload",
     params(("upload_id" = UploadId, Path)),
-    responses((status = 204), (status = "4XX", body = Problem)))]
+    responses((status = 204, description = "cancelled"),
+        (status = 404, description = "no such upload"), (status = 421, description = "another host has it")))]
 pub(super) async fn cancel(
     State(services): State<Services>,
     caller: Caller,
@@ -121,8 +127,10 @@ pub(super) async fn cancel(
 /// All chunks are sent: make the content exist.
 #[utoipa::path(post, path = routes::MULTIPART_COMPLETE, tag = "upload",
     params(("upload_id" = UploadId, Path)),
-    responses((status = 200, body = ContentRef), (status = 409, body = Problem),
-        (status = "4XX", body = Problem)))]
+    responses((status = 200, description = "the content is one's own", body = ContentRef),
+        (status = 404, description = "no such upload"),
+        (status = 409, description = "chunks are missing, or the base has gone and it has to begin anew"),
+        (status = 421, description = "another host has it")))]
 pub(super) async fn complete(
     State(services): State<Services>,
     caller: Caller,
@@ -132,8 +140,8 @@ pub(super) async fn complete(
 }
 
 /// Those of the contents that are mine already.
-#[utoipa::path(post, path = routes::KNOWN, tag = "upload",
-    responses((status = 200, body = KnownAnswer), (status = "4XX", body = Problem)))]
+#[utoipa::path(post, path = routes::KNOWN, tag = "upload", request_body = Known,
+    responses((status = 200, description = "those that are", body = KnownAnswer)))]
 pub(super) async fn known(
     State(services): State<Services>,
     caller: Caller,
@@ -144,13 +152,15 @@ pub(super) async fn known(
 
 /// Many small contents at once.
 #[utoipa::path(post, path = routes::BATCH, tag = "upload",
-    request_body(content = Vec<u8>, content_type = batch::MEDIA_TYPE),
-    responses((status = 200, body = BatchStored), (status = "4XX", body = Problem)))]
+    request_body(content = String, content_type = batch::MEDIA_TYPE,
+        description = "digest (32 bytes), length (4 bytes, big-endian) and bytes of each content, one after the other"),
+    responses((status = 200, description = "stored", body = BatchStored)))]
 pub(super) async fn batch(
     State(services): State<Services>,
     caller: Caller,
     request: Request,
 ) -> Answer<BatchStored> {
+    is_batch(request.headers())?;
     let batches = &services.batches;
     let _room = batches.room().await?;
     let body =
@@ -163,15 +173,27 @@ pub(super) async fn batch(
     Ok(axum::Json(batches.store(caller, body).await?))
 }
 
+/// Checks the media type of a batch; parameters of it mean nothing.
+fn is_batch(headers: &HeaderMap) -> Result<(), Failure> {
+    let said = headers.get(CONTENT_TYPE).and_then(|media_type| media_type.to_str().ok());
+    let essence = said.and_then(|said| said.split(';').next()).unwrap_or_default();
+    if essence.trim().eq_ignore_ascii_case(batch::MEDIA_TYPE) {
+        return Ok(());
+    }
+    let detail = format!("send it as {}", batch::MEDIA_TYPE);
+    Err(Problem::new(Code::UnsupportedMediaType, detail).into())
+}
+
 /// A whole file by path: as the body, with the path in the query, or as a form with the fields `path`
 /// and `file`.
 #[utoipa::path(post, path = routes::UPLOAD, tag = "by path",
-    params(("path" = Option<String>, Query, description = "absolute path, when the body is the file")),
+    params(("path" = Option<String>, Query, description = "absolute path, when the body is the file",)),
     request_body(content(
-        (Vec<u8> = "application/octet-stream"),
+        (String = "application/octet-stream"),
         (Form = "multipart/form-data"),
     )),
-    responses((status = 200, body = Node), (status = "4XX", body = Problem)))]
+    responses((status = 200, description = "the file as it is now", body = Node),
+        (status = 409, description = "something else is there or on the way, or the drive changed meanwhile")))]
 pub(super) async fn upload(
     State(services): State<Services>,
     caller: Caller,

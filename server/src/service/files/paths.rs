@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use miaofs::protocol::files::{
     COMMIT_NODES_MAX, ConflictReason, ContentRef, DeletePath, Entry, Kind, Node, NodeChange,
-    NodeState, UpdatePath,
+    NodeState, PATH_MAX, UpdatePath,
 };
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Name;
@@ -260,6 +260,9 @@ fn names_of(path: &str) -> Result<Vec<Name>, Error> {
     let Some(relative) = path.strip_prefix('/') else {
         return Err(Error::Invalid("a path begins with '/'".to_owned()));
     };
+    if path.len() > PATH_MAX {
+        return Err(Error::Invalid(format!("a path has at most {PATH_MAX} bytes")));
+    }
     let names = relative.split('/').filter(|name| !name.is_empty());
     let name = |name: &str| Name::new(name).map_err(|error| Error::Invalid(error.to_string()));
     names.map(name).collect()
