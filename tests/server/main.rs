@@ -14,6 +14,7 @@ mod clock;
 mod commands;
 mod connections;
 mod dedup;
+mod conformance;
 mod downloads;
 mod files;
 mod fixture;
