@@ -13,10 +13,10 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER}
 use reqwest::{RequestBuilder, Response, StatusCode, Url, redirect};
 use serde::de::DeserializeOwned;
 
-use super::{Error, TlsFault};
 use super::call::{Call, Limit};
 use super::counters::Counters;
 use super::trust::Trust;
+use super::{Error, TlsFault};
 use crate::protocol::problem::{Code, Problem, REQUEST_ID};
 
 /// Until a connection is established.

@@ -92,7 +92,7 @@ const SERVICE: [&[&str]; 6] = [
 const QUESTIONS: [&str; 6] = ["What", "How", "Whether", "Which", "It", "Its"];
 
 /// Crates from outside (or from `miaofs`), and the only places that may use it.
-const OWNERS: [(&[&str], &[&str]); 14] = [
+const OWNERS: [(&[&str], &[&str]); 16] = [
     (&["fuser"], &["daemon/src/fuse/"]),
     (&["axum"], &["server/src/http/", "server/src/main.rs"]),
     (&["hyper"], &["server/src/http/connections/"]),

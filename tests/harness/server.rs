@@ -190,7 +190,7 @@ impl Server {
     }
 
     /// File of its log.
-    pub(crate) fn log(&self) -> &Path {
+    pub(crate) fn log_file(&self) -> &Path {
         &self.log
     }
 

@@ -61,7 +61,7 @@ fn every_operation_is_named_and_each_refusal_is_a_problem() {
                 response["description"].as_str().is_some_and(|text| !text.is_empty()),
                 "{what}: {status}"
             );
-            if *status >= "400".to_owned() {
+            if status.as_str() >= "400" {
                 let media_types: Vec<_> = response["content"].as_object().unwrap().iter().collect();
                 let problem = json!({ "$ref": "#/components/schemas/Problem" });
                 assert_eq!(media_types.len(), 1, "{what}: {status}");

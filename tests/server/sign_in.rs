@@ -219,11 +219,11 @@ fn a_failed_sign_in_is_a_line_that_fail2ban_reads_and_nothing_else_is() {
     let filter =
         concat!(env!("CARGO_MANIFEST_DIR"), "/server/deploy/fail2ban/filter.d/miaofs-server.conf");
     let mut python = Command::new("python3");
-    let found = python.args(["-c", FAIL2BAN, filter]).arg(server.log()).output().unwrap();
+    let found = python.args(["-c", FAIL2BAN, filter]).arg(server.log_file()).output().unwrap();
     assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     let found = String::from_utf8(found.stdout).unwrap();
     assert_eq!(found.lines().collect::<Vec<_>>(), ["192.0.2.7", "2001:db8::5", "192.0.2.8"]);
-    let log = std::fs::read_to_string(server.log()).unwrap();
+    let log = server.log();
     assert!(log.contains("sign-in failed for account ada from 192.0.2.7"), "{log}");
     assert!(!log.contains("10.9.9.9"), "{log}");
 }

@@ -93,11 +93,7 @@ impl<'a> Generator<'a> {
     /// Remembers the ids and digests of an answer, for requests to come.
     pub(super) fn learn(&mut self, json: &Value) {
         match json {
-            Value::String(text) if matches!(text.len(), 32 | 64) => {
-                if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    self.remember(text.clone());
-                }
-            }
+            Value::String(text) if is_name(text) => self.remember(text.clone()),
             Value::Array(items) => items.iter().take(8).for_each(|item| self.learn(item)),
             Value::Object(fields) => {
                 if let Some(id) = fields.get("upload_id").and_then(Value::as_str) {
@@ -275,4 +271,9 @@ impl<'a> Generator<'a> {
             _ => json!(*self.one(&TEXTS)),
         }
     }
+}
+
+/// True for an id or a digest, in hexadecimal digits.
+fn is_name(text: &str) -> bool {
+    matches!(text.len(), 32 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
