@@ -95,7 +95,7 @@ const QUESTIONS: [&str; 6] = ["What", "How", "Whether", "Which", "It", "Its"];
 const OWNERS: [(&[&str], &[&str]); 16] = [
     (&["fuser"], &["daemon/src/fuse/"]),
     (&["axum"], &["server/src/http/", "server/src/main.rs"]),
-    (&["hyper"], &["server/src/http/connections/"]),
+    (&["hyper"], &["server/src/http/connections/", "src/client/"]),
     (&["hyper_util"], &["server/src/http/connections/"]),
     (&["tower_http"], &["server/src/http/", "server/src/main.rs"]),
     (&["sqlx"], &["server/src/backend/"]),

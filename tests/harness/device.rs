@@ -80,8 +80,17 @@ impl Device {
 
     /// Signs up or in with a password.
     pub(crate) fn sign_with(&self, verb: &str, url: &str, user: &str, password: &str) -> Finished {
-        let mut command = self.command(&[verb, url, "--user", user, "--password-stdin"]);
-        command.args(["--device", &self.name]);
+        self.sign_by(&[verb, url, "--user", user], password)
+    }
+
+    /// Signs up or in with the password of all tests, as these arguments say.
+    pub(crate) fn sign_as(&self, arguments: &[&str]) -> Finished {
+        self.sign_by(arguments, PASSWORD)
+    }
+
+    fn sign_by(&self, arguments: &[&str], password: &str) -> Finished {
+        let mut command = self.command(arguments);
+        command.args(["--password-stdin", "--device", &self.name]);
         let input = self.state.with_extension("password");
         std::fs::write(&input, format!("{password}\n")).expect("room for a password");
         command.stdin(File::open(&input).expect("it was written"));

@@ -7,6 +7,7 @@
 
 pub(crate) mod api;
 pub(crate) mod bucket;
+pub(crate) mod certificates;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod command;

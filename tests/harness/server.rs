@@ -131,6 +131,16 @@ impl Server {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// Asks it to read its certificate again.
+    pub(crate) fn hang_up(&self) {
+        rustix::process::kill_process(self.pid(), Signal::HUP).expect("the server runs");
+    }
+
+    /// All that it has logged.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// Asks it to end, without waiting.
     pub(crate) fn terminate(&self) {
         rustix::process::kill_process(self.pid(), Signal::TERM).expect("the server runs");
@@ -175,7 +185,8 @@ impl Server {
 
     /// Address as a URL.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let has_tls = self.arguments.iter().any(|argument| argument == "--tls-cert");
+        format!("{}://{}", if has_tls { "https" } else { "http" }, self.address)
     }
 
     /// All that it has logged.
@@ -316,7 +327,8 @@ fn listening(stdout: ChildStdout) -> Option<SocketAddr> {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if let Some(address) = line.strip_prefix("listening on http://") {
+            let url = line.strip_prefix("listening on ").and_then(|url| url.split_once("://"));
+            if let Some((_scheme, address)) = url {
                 let _nobody_waits_any_more = sender.send(address.parse().ok());
             }
         }

@@ -30,4 +30,5 @@ mod paths;
 mod recovery;
 mod requests;
 mod sign_in;
+mod tls;
 mod tracker;

@@ -113,7 +113,7 @@ impl Backends {
             queue: Queue::open(&settings.queue)?,
             staging,
             stores: Stores::open(&settings.stores)?,
-            peers: Peers::new()?,
+            peers: Peers::new(settings.peer_ca.as_deref())?,
             token_key: TokenKey::load(&settings.token_key_file())?,
             _locks: locks,
         })

@@ -1,14 +1,16 @@
 //! Reads what is staged on another host of the server, over HTTP; knows no rule of who may.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _, TryStreamExt as _};
 use miaofs::protocol::host::HostName;
 use miaofs::protocol::routes;
-use reqwest::StatusCode;
 use reqwest::header::RANGE;
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, StatusCode};
 
 use super::{BlobId, Error};
 
@@ -33,18 +35,22 @@ pub(crate) struct Peer {
 }
 
 impl Peers {
-    /// Connects to nothing yet. Proxies of the environment are not asked: hosts are neighbours.
+    /// Connects to nothing yet. Proxies of the environment are not asked, and redirects not followed: hosts are
+    /// neighbours. Those with TLS prove by a CA of the file `ca` who they are, or by one of the machine.
     ///
     /// # Errors
-    /// [`Error::Setup`] when this machine cannot make connections.
-    pub(crate) fn new() -> Result<Self, Error> {
-        let client = reqwest::Client::builder()
+    /// [`Error::Setup`] when this machine cannot make connections, or the file holds no certificates.
+    pub(crate) fn new(ca: Option<&Path>) -> Result<Self, Error> {
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(READ_TIMEOUT)
             .tcp_nodelay(true)
-            .no_proxy()
-            .build();
-        Ok(Self(client.map_err(|error| Error::Setup(Box::new(error)))?))
+            .redirect(Policy::none())
+            .no_proxy();
+        if let Some(path) = ca {
+            builder = builder.tls_certs_only(certificates(path)?);
+        }
+        Ok(Self(builder.build().map_err(|error| Error::Setup(Box::new(error)))?))
     }
 
     /// The bytes of a range of a blob, as they come; `None` when the host does not have the blob (any
@@ -71,6 +77,13 @@ impl Peers {
         }
         Ok(Some(answer.bytes_stream().map_err(failed).boxed()))
     }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, Error> {
+    let wrong = |cause: String| Error::Setup(format!("peer_ca {}: {cause}", path.display()).into());
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let found = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+    if found.is_empty() { Err(wrong("there is no certificate in PEM".into())) } else { Ok(found) }
 }
 
 fn unreachable_host(

@@ -19,6 +19,8 @@ pub(crate) struct Settings {
     /// Where the other processes of the server reach this one, without a slash at the end; absent when
     /// there are none.
     pub internal_url: Option<String>,
+    /// The file with the CAs that vouch for the other processes; those of the machine when absent.
+    pub peer_ca: Option<PathBuf>,
     /// The file with the key that signs tokens, when it is not in the data directory.
     pub token_key_file: Option<PathBuf>,
     /// The stores, and what goes where.
@@ -88,6 +90,7 @@ impl Settings {
             data,
             host: HostName::default(),
             internal_url: None,
+            peer_ca: None,
             token_key_file: None,
             stores,
             redis: None,

@@ -42,6 +42,7 @@ impl Args {
         if self.check {
             // A store's settings are read when it is opened, which connects to nothing.
             blobs::check(&config.config.settings.stores)?;
+            config.tls.map(http::Tls::load).transpose()?;
             return output::line("the configuration is right");
         }
         block_on("info", serve(config))
@@ -49,10 +50,11 @@ impl Args {
 }
 
 async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
-    let ServingConfig { config, listen, roles, trusted_proxies, limits, drain } = serving;
+    let ServingConfig { config, listen, tls, roles, trusted_proxies, limits, drain } = serving;
     let draining = CancellationToken::new();
     cancel_on_signal(draining.clone())?;
     let metrics = http::metrics::Metrics::install()?;
+    let (tls, renewal) = tls.map(http::Tls::load).transpose()?.unzip();
     let backends = Backends::open(&config.settings)
         .await
         .with_context(|| format!("cannot open the data in {}", config.settings.data.display()))?;
@@ -63,13 +65,17 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let (workers, stop) = (TaskTracker::new(), CancellationToken::new());
     services.start_workers(&roles, &workers, &stop);
-    announce(&listener)?;
+    if let Some(renewal) = renewal {
+        workers.spawn(renewal.run(stop.clone()));
+    }
+    announce(&listener, if tls.is_some() { "https" } else { "http" })?;
 
     let lists = http::ListRoom::new();
     let door = http::Door {
         limits: limits.connections(descriptors::allow_all()),
         times: limits.times,
         trusted_proxies: trusted_proxies.clone(),
+        tls,
     };
     let app = http::App { services: services.clone(), metrics, lists, trusted_proxies };
     let closing = CancellationToken::new();
@@ -107,9 +113,9 @@ async fn serve_until_drained(
 }
 
 /// Tells whoever started the server where it is: the port may have been left to the system.
-fn announce(listener: &TcpListener) -> anyhow::Result<()> {
+fn announce(listener: &TcpListener, scheme: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    writeln!(out, "listening on http://{}", listener.local_addr()?)?;
+    writeln!(out, "listening on {scheme}://{}", listener.local_addr()?)?;
     Ok(out.flush()?)
 }
 

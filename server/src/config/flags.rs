@@ -28,6 +28,9 @@ pub(crate) struct Flags {
     /// URL by which the other processes of the server reach this one.
     #[arg(long, env = "MIAOFS_SERVER_INTERNAL_URL", value_name = "URL", value_parser = internal_url)]
     pub(super) internal_url: Option<String>,
+    /// File with the CAs, in PEM, that vouch for the other processes of the server where their URLs are https.
+    #[arg(long, env = "MIAOFS_SERVER_PEER_CA", value_name = "FILE")]
+    pub(super) peer_ca: Option<PathBuf>,
     /// File with the key that signs tokens, the same for all processes of the server.
     #[arg(long, env = "MIAOFS_SERVER_TOKEN_KEY_FILE", value_name = "FILE")]
     pub(super) token_key_file: Option<PathBuf>,
@@ -116,6 +119,12 @@ pub(crate) struct ServingFlags {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, env = "MIAOFS_SERVER_LISTEN", value_name = "ADDR")]
     pub(super) listen: Option<SocketAddr>,
+    /// File with the TLS certificate of this server in PEM, those of CAs between after it; with it, https is spoken.
+    #[arg(long, env = "MIAOFS_SERVER_TLS_CERT", value_name = "FILE")]
+    pub(super) tls_cert: Option<PathBuf>,
+    /// File with the key of the TLS certificate in PEM. Both are read again when they change, and on SIGHUP.
+    #[arg(long, env = "MIAOFS_SERVER_TLS_KEY", value_name = "FILE")]
+    pub(super) tls_key: Option<PathBuf>,
     /// Bring the database to this program's version first: true or false; with false, it has to be there
     /// already (`migrate-db`).
     #[arg(long, env = "MIAOFS_SERVER_MIGRATE", value_name = "BOOL")]

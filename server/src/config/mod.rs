@@ -16,7 +16,7 @@ use anyhow::Context as _;
 
 use crate::backend::Schema;
 use crate::backend::{Database, RedisSettings, Settings, queue};
-use crate::http::TrustedProxies;
+use crate::http::{TlsFiles, TrustedProxies};
 use crate::service::{Dedup, Policy, Roles, SignUps, TransferPolicy};
 use file::File;
 
@@ -53,6 +53,8 @@ pub(crate) struct ServingConfig {
     pub listen: SocketAddr,
     /// Roles of this process.
     pub roles: Roles,
+    /// Certificate and key, where TLS is spoken.
+    pub tls: Option<TlsFiles>,
     /// The reverse proxies before it.
     pub trusted_proxies: TrustedProxies,
     /// Limits against clients that are slow or many.
@@ -105,6 +107,7 @@ impl ServingConfig {
             config,
             listen: serving.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8710).into()),
             roles,
+            tls: tls(serving, &file)?,
             trusted_proxies: proxies.unwrap_or_default().into(),
             limits: Limits::of(serving, &file),
             drain: Drain {
@@ -112,6 +115,16 @@ impl ServingConfig {
                 limit: time(serving.drain_limit.or(file.drain_limit), DRAIN_LIMIT),
             },
         })
+    }
+}
+
+fn tls(serving: &ServingFlags, file: &File) -> anyhow::Result<Option<TlsFiles>> {
+    let certificate = serving.tls_cert.clone().or(file.tls_cert.clone());
+    let key = serving.tls_key.clone().or(file.tls_key.clone());
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (None, None) => Ok(None),
+        _ => anyhow::bail!("tls_cert and tls_key go together: set both or none"),
     }
 }
 
@@ -132,6 +145,7 @@ fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
     Ok(Settings {
         host: flags.host.clone().or(file.host.clone()).unwrap_or_default(),
         internal_url: flags.internal_url.clone().or(in_file),
+        peer_ca: flags.peer_ca.clone().or(file.peer_ca.clone()),
         token_key_file: flags.token_key_file.clone().or(file.token_key_file.clone()),
         redis,
         database: database(flags, file)?,
@@ -293,5 +307,6 @@ mod tests {
         assert!(format!("{error:#}").contains("qouta"), "{error:#}");
         assert!(load(&["--dedup", "sometimes"]).is_err());
         assert!(load(&["--roles", "files,gateway"]).is_err());
+        assert!(load(&["--tls-cert", "cert.pem"]).is_err());
     }
 }

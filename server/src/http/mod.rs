@@ -30,6 +30,7 @@ mod request_log;
 mod responses;
 mod schemas;
 mod shutdown;
+mod tls;
 mod uploads;
 
 use axum::extract::{DefaultBodyLimit, FromRef};
@@ -47,6 +48,7 @@ pub(crate) use self::connections::{ConnectionLimits, ConnectionTimes, Door};
 pub(crate) use self::json::ListRoom;
 use self::json::{BODY_MAX, LIST_BODY_MAX};
 pub(crate) use self::origin::{Network, TrustedProxies};
+pub(crate) use self::tls::{Tls, TlsFiles};
 use crate::service::{Role, Roles, Services};
 
 /// State of the application, of which handlers extract parts with `State`.

@@ -27,6 +27,7 @@ use self::places::{Place, Places};
 pub(crate) use self::serve::ConnectionTimes;
 use self::serve::{Protocol, Serving};
 use super::origin::TrustedProxies;
+use super::tls::{Agreed, Tls};
 use crate::service::Subnet;
 
 /// Refusals that are said at once; beyond them connections are closed without a word.
@@ -47,6 +48,8 @@ pub(crate) struct Door {
     pub times: ConnectionTimes,
     /// Whose connections count for no network.
     pub trusted_proxies: TrustedProxies,
+    /// TLS, where it is spoken.
+    pub tls: Option<Tls>,
 }
 
 /// Serves until `stop` is cancelled, then finishes the requests in flight.
@@ -56,10 +59,11 @@ pub(super) async fn serve(
     door: Door,
     stop: CancellationToken,
 ) {
-    let Door { limits, times, trusted_proxies } = door;
+    let Door { limits, times, trusted_proxies, tls } = door;
     let entrance = Entrance {
         places: Places::new(limits),
         trusted_proxies,
+        tls,
         serving: Serving { router, times, stop: stop.clone() },
         tasks: TaskTracker::new(),
         refusals: Arc::new(Semaphore::new(REFUSALS_AT_ONCE)),
@@ -78,6 +82,7 @@ pub(super) async fn serve(
 struct Entrance {
     places: Places,
     trusted_proxies: TrustedProxies,
+    tls: Option<Tls>,
     serving: Serving,
     tasks: TaskTracker,
     refusals: Arc<Semaphore>,
@@ -117,9 +122,12 @@ impl Entrance {
     }
 
     fn enter(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
-        let serving = self.serving.clone();
+        let (serving, tls) = (self.serving.clone(), self.tls.clone());
         self.tasks.spawn(async move {
-            serving.serve(stream, Protocol::Http1, peer, place).await;
+            match tls {
+                None => serving.serve(stream, Protocol::Http1, peer, place).await,
+                Some(tls) => enter_by_tls(&tls, stream, (serving, peer, place)).await,
+            }
         });
     }
 
@@ -150,6 +158,21 @@ fn refusal() -> String {
          content-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Serves a connection after its handshake. Its place is taken meanwhile, and it may have to leave.
+async fn enter_by_tls(tls: &Tls, stream: TcpStream, to: (Serving, SocketAddr, Place)) {
+    let (serving, peer, place) = to;
+    let handshake = tokio::select! {
+        handshake = tls.accept(stream) => handshake,
+        () = serving.must_leave(&place) => return,
+        () = serving.stop.cancelled() => return,
+    };
+    match handshake {
+        Ok((stream, Agreed::Http1)) => serving.serve(stream, Protocol::Http1, peer, place).await,
+        Ok((stream, Agreed::Http2)) => serving.serve(stream, Protocol::Http2, peer, place).await,
+        Err(error) => tracing::debug!(%peer, %error, "no handshake"),
+    }
 }
 
 /// Something that is said once in a while.

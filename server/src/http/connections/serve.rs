@@ -50,7 +50,6 @@ pub(super) enum Protocol {
     /// HTTP/1.0 and 1.1.
     Http1,
     /// HTTP/2, which only TLS can agree on.
-    #[allow(dead_code, reason = "nothing agrees on it without TLS")]
     Http2,
 }
 
