@@ -42,6 +42,7 @@ mod recovery;
 mod requests;
 mod restored;
 mod takeover;
+mod tls;
 mod torture;
 mod transfer_efficiency;
 mod trees;
