@@ -189,12 +189,6 @@ impl Server {
         format!("{}://{}", if has_tls { "https" } else { "http" }, self.address)
     }
 
-    /// All that it has logged.
-    pub(crate) fn log(&self) -> String {
-        let log = std::fs::read(&self.log).expect("the server has a log");
-        String::from_utf8_lossy(&log).into_owned()
-    }
-
     /// Data directory.
     pub(crate) fn data(&self) -> &Path {
         &self.data

@@ -128,7 +128,7 @@ fn the_wrong_scheme_at_a_port_is_told() {
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         let (mut stream, _from) = listener.accept().unwrap();
-        stream.read(&mut [0; 1024]).unwrap();
+        let _request = stream.read(&mut [0; 1024]).unwrap();
         // The alert of a handshake that failed.
         stream.write_all(&[21, 3, 3, 0, 2, 2, 10]).unwrap();
     });
@@ -228,7 +228,7 @@ fn nothing_follows_a_server_that_sends_to_another_place() {
     );
     thread::spawn(move || {
         for mut stream in first.incoming().flatten() {
-            stream.read(&mut [0; 65536]).unwrap();
+            let _request = stream.read(&mut [0; 65536]).unwrap();
             stream.write_all(answer.as_bytes()).unwrap();
         }
     });

@@ -192,7 +192,7 @@ fn of_too_many_devices_the_one_not_used_for_longest_is_signed_out() {
     with(&server, &third).get("/user/info").expect(200);
 }
 
-/// What fail2ban does with its filter: prints the address of each line that matches.
+/// The work of fail2ban with its filter: prints the address of each line that matches.
 const FAIL2BAN: &str = r"
 import configparser, re, sys
 parser = configparser.ConfigParser(interpolation=None)

@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let url = args.url.as_deref().or(last.map(|account| account.server.as_str()));
     let user = args.user.as_deref().or(last.map(|account| account.user.as_str()));
     let url = needed(url, "URL")?;
-    let trust = args.identity.trust.decide(last, url)?;
+    let trust = args.identity.trust.decide(Account::trust_of(last, url), url)?;
     let client = session::public_client(url, &trust)?;
     client.check().map_err(Error::Server)?;
     let user = needed(user, "--user")?;

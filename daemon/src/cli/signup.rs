@@ -39,7 +39,8 @@ pub(super) struct Identity {
 /// Runs the command.
 pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     let known = Account::load(state)?;
-    let trust = args.identity.trust.decide(known.as_ref(), &args.url)?;
+    let before = Account::trust_of(known.as_ref(), &args.url);
+    let trust = args.identity.trust.decide(before, &args.url)?;
     let client = session::public_client(&args.url, &trust)?;
     client.check().map_err(Error::Server)?;
     session::check_owner(state, known.as_ref(), client.url(), &args.user)?;

@@ -11,11 +11,11 @@ pub(super) struct Operation {
     pub method: String,
     /// The path with its `{words}`.
     pub path: String,
-    /// Its name in the document.
+    /// The name in the document.
     pub name: String,
     /// True if a token is needed.
     pub private: bool,
-    /// Its parameters.
+    /// The parameters.
     pub parameters: Vec<Parameter>,
     /// Media types of its body with their schemas; none when there is no body.
     pub bodies: Vec<(String, Value)>,
@@ -30,7 +30,7 @@ pub(super) struct Parameter {
     pub place: String,
     /// True if the request is none without it.
     pub required: bool,
-    /// Its schema.
+    /// The schema.
     pub schema: Value,
 }
 

@@ -33,7 +33,7 @@ pub(super) fn complaint(document: &Document, request: &Request, answer: &Answer)
     }
 }
 
-/// What is no HTTP is refused before there is a request, without a word.
+/// The complaint about an answer of the connection: no HTTP is refused before there is a request, without a word.
 fn of_the_connection(request: &Request, answer: &Answer) -> Option<String> {
     let is_refusal = matches!(answer.status, 400 | 405 | 408 | 414 | 431 | 505);
     let is_odd = request.chaos.is_some() || !is_plain(request);

@@ -55,7 +55,7 @@ impl Request {
         self
     }
 
-    /// Its bytes.
+    /// The bytes.
     pub(super) fn bytes(&self) -> Vec<u8> {
         if let Some(chaos) = &self.chaos {
             return chaos.clone();

@@ -68,6 +68,13 @@ impl Account {
             || (self.user == user && before.is_some() && before == host(server, "https://"))
     }
 
+    /// Whom a device trusts to be the server at `url`, by what was said about it before: nobody in particular when that was
+    /// another server.
+    pub(crate) fn trust_of(known: Option<&Self>, url: &str) -> ServerTrust {
+        let same = known.filter(|account| account.was(url, &account.user));
+        same.map(|account| account.trust.clone()).unwrap_or_default()
+    }
+
     /// The account of a state directory, signed in or not; none when nobody ever signed in.
     pub(crate) fn load(state: &StateDir) -> Result<Option<Self>, Error> {
         let path = state.account();

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use miaofs::client::{Plain, Trust};
 use serde::{Deserialize, Serialize};
 
-use super::account::Account;
 use crate::cli::terminal::error::Error;
 
 /// Word in place of a file: trust the CAs of the machine again.
@@ -53,10 +52,8 @@ impl From<&ServerTrust> for Trust {
 }
 
 impl TrustArgs {
-    /// Puts together what is said now and what was said before about the same server.
-    pub(crate) fn decide(&self, known: Option<&Account>, url: &str) -> Result<ServerTrust, Error> {
-        let same = known.filter(|account| account.was(url, &account.user));
-        let before = same.map(|account| account.trust.clone()).unwrap_or_default();
+    /// Puts together what is said now and what was said `before` about the same server.
+    pub(crate) fn decide(&self, before: ServerTrust, url: &str) -> Result<ServerTrust, Error> {
         let ca = match self.ca.as_deref() {
             None => before.ca,
             Some(word) if word == Path::new(OF_THE_MACHINE) => None,
@@ -73,13 +70,13 @@ mod tests {
     use miaofs::protocol::ids::DeviceId;
 
     use super::*;
-    use crate::cli::state::account::Device;
+    use crate::cli::state::account::{Account, Device};
 
     fn decide(args: &TrustArgs, server: &str, trust: ServerTrust, url: &str) -> ServerTrust {
         let device = Device { id: DeviceId::random(), name: "desk".into() };
         let (server, user) = (server.to_owned(), "ada".to_owned());
         let known = Account { server, user, device, trust, refresh_token: None };
-        args.decide(Some(&known), url).unwrap()
+        args.decide(Account::trust_of(Some(&known), url), url).unwrap()
     }
 
     #[test]
@@ -98,6 +95,6 @@ mod tests {
         let system = TrustArgs { ca: Some(OF_THE_MACHINE.into()), insecure: false };
         assert_eq!(decide(&system, "https://a", old, "https://a").ca, None);
         let missing = TrustArgs { ca: Some("/no/such/file".into()), insecure: false };
-        assert!(missing.decide(None, "https://a").is_err());
+        assert!(missing.decide(ServerTrust::default(), "https://a").is_err());
     }
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::places::ConnectionLimits;
-use self::places::{Place, Places};
+use self::places::{Admitted, Places};
 pub(crate) use self::serve::ConnectionTimes;
 use self::serve::{Protocol, Serving};
 use super::origin::TrustedProxies;
@@ -42,9 +42,9 @@ const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// Who may come in, and what they get.
 #[derive(Debug, Clone)]
 pub(crate) struct Door {
-    /// How many at once.
+    /// Connections at once.
     pub limits: ConnectionLimits,
-    /// How long they may take.
+    /// Times that they have.
     pub times: ConnectionTimes,
     /// Whose connections count for no network.
     pub trusted_proxies: TrustedProxies,
@@ -78,7 +78,7 @@ pub(super) async fn serve(
     tasks.wait().await;
 }
 
-/// What stands behind the listener.
+/// All that stands behind the listener.
 struct Entrance {
     places: Places,
     trusted_proxies: TrustedProxies,
@@ -121,7 +121,7 @@ impl Entrance {
         (!self.trusted_proxies.trusts(address)).then(|| Subnet::of(address))
     }
 
-    fn enter(&self, stream: TcpStream, peer: SocketAddr, place: Place) {
+    fn enter(&self, stream: TcpStream, peer: SocketAddr, place: Admitted) {
         let (serving, tls) = (self.serving.clone(), self.tls.clone());
         self.tasks.spawn(async move {
             match tls {
@@ -161,7 +161,7 @@ fn refusal() -> String {
 }
 
 /// Serves a connection after its handshake. Its place is taken meanwhile, and it may have to leave.
-async fn enter_by_tls(tls: &Tls, stream: TcpStream, to: (Serving, SocketAddr, Place)) {
+async fn enter_by_tls(tls: &Tls, stream: TcpStream, to: (Serving, SocketAddr, Admitted)) {
     let (serving, peer, place) = to;
     let handshake = tokio::select! {
         handshake = tls.accept(stream) => handshake,

@@ -16,7 +16,7 @@ use crate::service::Subnet;
 /// Open connections by state.
 const CONNECTIONS: &str = "miaofs_connections";
 
-/// How many connections there may be at once.
+/// Bounds of the number of connections at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionLimits {
     /// From anywhere.
@@ -86,7 +86,7 @@ impl Places {
 
     /// A place for one connection more. When there is none, the one that has been idle longest has to leave, of
     /// the same network or of all; `None` when all are busy.
-    pub(super) fn take(&self, subnet: Option<Subnet>) -> Option<Place> {
+    pub(super) fn take(&self, subnet: Option<Subnet>) -> Option<Admitted> {
         let mut open = self.lock();
         let is_full = |of: &OfSubnet| of.open >= self.limits.per_subnet;
         let of_subnet = subnet.and_then(|subnet| open.subnets.get(&subnet));
@@ -97,7 +97,7 @@ impl Places {
             open.send_longest_idle_away()?;
         }
         let (id, leave) = open.admit(subnet);
-        Some(Place { id, leave, places: self.clone() })
+        Some(Admitted { id, leave, places: self.clone() })
     }
 
     /// Sends the one away that has been idle longest, when one is.
@@ -213,13 +213,13 @@ impl Open {
 
 /// The place of one connection, until dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct Admitted {
     id: u64,
     leave: CancellationToken,
     places: Places,
 }
 
-impl Place {
+impl Admitted {
     /// Handle by which parts of the connection say that it is busy.
     pub(super) fn presence(&self) -> Presence {
         Presence { id: self.id, places: self.places.clone() }
@@ -242,7 +242,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Admitted {
     fn drop(&mut self) {
         self.places.lock().forget(self.id);
     }
@@ -322,7 +322,7 @@ mod tests {
         let _work = second.presence().begin();
         let _busy = _third.presence().begin();
         assert!(places.take(subnet(1)).is_none());
-        let proxied: Vec<Place> = (0..7).map(|_| places.take(None).unwrap()).collect();
+        let proxied: Vec<Admitted> = (0..7).map(|_| places.take(None).unwrap()).collect();
         assert!(!other.leave.is_cancelled() && proxied.iter().all(|it| !it.leave.is_cancelled()));
     }
 

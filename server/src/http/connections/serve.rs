@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::places::{Busy, Place};
+use super::places::{Admitted, Busy};
 use super::steady::Steady;
 
 /// Bytes that the head of a request may have.
@@ -53,7 +53,7 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// What all connections of a listener are served with. Cloning it is cheap.
+/// All that connections of a listener are served with. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub(super) struct Serving {
     /// Where requests go.
@@ -71,7 +71,7 @@ impl Serving {
         stream: S,
         protocol: Protocol,
         peer: SocketAddr,
-        place: Place,
+        place: Admitted,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -107,7 +107,7 @@ impl Serving {
         &self,
         connection: C,
         (end_gracefully, farewell): (fn(Pin<&mut C>), Duration),
-        place: &Place,
+        place: &Admitted,
     ) where
         C: Future<Output = hyper::Result<()>>,
     {
@@ -128,7 +128,7 @@ impl Serving {
     }
 
     /// Ends when the connection has to go: to make room, or because no request comes.
-    pub(super) async fn must_leave(&self, place: &Place) {
+    pub(super) async fn must_leave(&self, place: &Admitted) {
         tokio::select! {
             () = place.sent_away() => (),
             () = self.no_request(place) => (),
@@ -136,7 +136,7 @@ impl Serving {
     }
 
     /// Ends when no request has come for too long.
-    async fn no_request(&self, place: &Place) {
+    async fn no_request(&self, place: &Admitted) {
         let mut look = Instant::now();
         loop {
             sleep_until(look).await;

@@ -20,8 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 pub(crate) use self::certificate::{TlsError, TlsFiles};
+pub(crate) use self::renewal::CertificateRenewal;
 use self::renewal::Current;
-pub(crate) use self::renewal::Renewal;
 
 /// Longest time from the first byte of a handshake to its last.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 const HTTP2: &[u8] = b"h2";
 /// HTTP/1.1, as it is called in a handshake.
 const HTTP1: &[u8] = b"http/1.1";
-/// What is said to who speaks plain HTTP here (RFC 2817, section 4.2).
+/// The answer to who speaks plain HTTP here (RFC 2817, section 4.2).
 const PLAIN_REFUSAL: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\nupgrade: TLS/1.2, HTTP/1.1\r\n\
     connection: close, upgrade\r\ncontent-type: text/plain\r\ncontent-length: 58\r\n\r\n\
     this port speaks TLS: write https:// in place of http://\r\n";
@@ -58,7 +58,7 @@ impl Tls {
     ///
     /// # Errors
     /// The files cannot be read, hold something else, or do not belong together.
-    pub(crate) fn load(files: TlsFiles) -> Result<(Self, Renewal), TlsError> {
+    pub(crate) fn load(files: TlsFiles) -> Result<(Self, CertificateRenewal), TlsError> {
         let current = Arc::new(Current::load(&files)?);
         let provider = Arc::new(aws_lc_rs::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
@@ -68,7 +68,7 @@ impl Tls {
             .with_cert_resolver(Arc::clone(&current) as _);
         config.alpn_protocols = vec![HTTP2.to_vec(), HTTP1.to_vec()];
         let tls = Self(TlsAcceptor::from(Arc::new(config)));
-        Ok((tls, Renewal::new(files, current)))
+        Ok((tls, CertificateRenewal::new(files, current)))
     }
 
     /// Does the server's part of a handshake.

@@ -59,7 +59,7 @@ impl ResolvesServerCert for Current {
 
 /// Takes new certificates as they come.
 #[derive(Debug)]
-pub(crate) struct Renewal {
+pub(crate) struct CertificateRenewal {
     files: TlsFiles,
     current: Arc<Current>,
     /// The files as they were when they were read last,
@@ -72,7 +72,7 @@ pub(crate) struct Renewal {
 /// Signs by which a changed file is known: device, inode, length and time of change, of both.
 type Stamps = [Option<(u64, u64, u64, i64, i64)>; 2];
 
-impl Renewal {
+impl CertificateRenewal {
     pub(super) fn new(files: TlsFiles, current: Arc<Current>) -> Self {
         let stamps = stamps(&files);
         Self { files, current, read: stamps, seen: stamps, warned: None }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, KeyPair};
 
 use super::super::certificate::{Certificate, TlsError, TlsFiles};
-use super::{Current, Renewal};
+use super::{CertificateRenewal, Current};
 
 /// A certificate and its key in PEM.
 fn pair() -> (String, String) {
@@ -26,16 +26,16 @@ fn write(files: &TlsFiles, (certificate, key): &(String, String)) {
 }
 
 /// A directory with a pair, and the watch over it.
-fn watched() -> (tempfile::TempDir, TlsFiles, Renewal) {
+fn watched() -> (tempfile::TempDir, TlsFiles, CertificateRenewal) {
     let directory = tempfile::tempdir().unwrap();
     let files = files(directory.path());
     write(&files, &pair());
     let current = Arc::new(Current::load(&files).unwrap());
-    let renewal = Renewal::new(files.clone(), current);
+    let renewal = CertificateRenewal::new(files.clone(), current);
     (directory, files, renewal)
 }
 
-fn presented(renewal: &Renewal) -> Vec<u8> {
+fn presented(renewal: &CertificateRenewal) -> Vec<u8> {
     renewal.current.0.read().unwrap().cert[0].to_vec()
 }
 

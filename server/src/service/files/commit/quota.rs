@@ -7,7 +7,7 @@ use crate::backend::db::accounts::Usage;
 use crate::backend::db::files::metadata_of;
 use crate::service::policy::counted;
 
-/// What a drive takes more once a change is applied.
+/// All that a drive takes more once a change is applied.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Growth {
     content: i64,
