@@ -31,8 +31,11 @@ pub enum Error {
     #[error("http:// to {0} is not encrypted: password and files could be read on their way")]
     Plain(String),
     /// There is no session (any more): a person must sign in.
-    #[error("signed out: sign in again")]
-    SignedOut,
+    #[error("{why}: sign in again")]
+    SignedOut {
+        /// Why not, in the server's words where it gave some.
+        why: String,
+    },
     /// The server answered that it did not do it.
     #[error("{}", describe(problem))]
     Api {
@@ -56,6 +59,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// There is no session, and nobody said why.
+    pub fn signed_out() -> Self {
+        Self::SignedOut { why: "signed out".to_owned() }
+    }
+
     /// True if the same call may succeed later with nothing else changed.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -67,7 +75,7 @@ impl Error {
                 Code::Unknown => problem.status >= 500,
                 _ => false,
             },
-            Self::SignedOut
+            Self::SignedOut { .. }
             | Self::Malformed(_)
             | Self::Url(_)
             | Self::NoCertificate
@@ -184,7 +192,7 @@ mod tests {
         assert!(!api(Code::Unknown, 418).is_retryable());
         assert!(!api(Code::OverQuota, 413).is_retryable());
         assert!(!api(Code::StorageFull, 507).is_retryable());
-        assert!(!Error::SignedOut.is_retryable());
+        assert!(!Error::signed_out().is_retryable());
     }
 
     #[test]

@@ -147,7 +147,7 @@ impl Client {
 
     /// One try; a second one only if the first failed for its token and there is a newer.
     async fn authorised(&self, call: &Call) -> Result<Response, Error> {
-        let tokens = self.tokens.as_ref().ok_or(Error::SignedOut)?;
+        let tokens = self.tokens.as_ref().ok_or_else(Error::signed_out)?;
         let access = tokens.access().await?;
         match self.transport.send(call, Some(access.as_str())).await {
             Err(error) if error.code() == Some(Code::Unauthorized) => {

@@ -5,7 +5,7 @@
 //! Renewable ───────▶ Active ───────────────────────────────────▶ Renewable
 //!     │ refused
 //!     ▼
-//! SignedOut: a person must sign in
+//! SignedOut, and why: a person must sign in
 //! ```
 //!
 //! Renewing brings another refresh token; the server lets go of the old one when it first sees the new
@@ -42,7 +42,7 @@ pub(super) struct Tokens {
 enum State {
     Renewable { refresh_token: String },
     Active { access: AccessToken, expires: Instant, refresh_token: String },
-    SignedOut,
+    SignedOut { why: String },
 }
 
 /// An access token for one try.
@@ -80,7 +80,7 @@ impl Tokens {
                 let refresh = Refresh { refresh_token: refresh_token.clone() };
                 self.renew(state, refresh).await
             }
-            State::SignedOut => Err(Error::SignedOut),
+            State::SignedOut { why } => Err(Error::SignedOut { why: why.clone() }),
         }
     }
 
@@ -108,7 +108,7 @@ impl Tokens {
 
     /// Forgets the session.
     pub(super) async fn forget(&self) {
-        *self.state.lock().await = State::SignedOut;
+        *self.state.lock().await = State::SignedOut { why: "signed out".to_owned() };
     }
 
     async fn renew(
@@ -130,11 +130,13 @@ impl Tokens {
                     *state = State::active(&session);
                     Ok(AccessToken(session.access_token.into()))
                 }
-                Err(error) if ends_the_session(&error) => {
-                    *state = State::SignedOut;
-                    Err(Error::SignedOut)
-                }
-                Err(error) => Err(error),
+                Err(error) => match end_of_session(&error) {
+                    Some(why) => {
+                        *state = State::SignedOut { why: why.clone() };
+                        Err(Error::SignedOut { why })
+                    }
+                    None => Err(error),
+                },
             }
         });
         renewal.await.expect("renewing does not panic and nobody aborts it")
@@ -159,6 +161,16 @@ fn keep(persist: &Persist, session: &Session) {
     }
 }
 
-fn ends_the_session(error: &Error) -> bool {
-    matches!(error.code(), Some(Code::Unauthorized | Code::WrongCredentials | Code::NotFound))
+/// Why a refused renewal ends the session, in the server's words; `None` when it does not.
+fn end_of_session(error: &Error) -> Option<String> {
+    match error {
+        Error::Api { problem, .. } => match problem.code {
+            Code::Unauthorized | Code::WrongCredentials | Code::NotFound => {
+                let told = !problem.detail.is_empty();
+                Some(if told { problem.detail.clone() } else { "signed out".to_owned() })
+            }
+            _ => None,
+        },
+        _ => None,
+    }
 }

@@ -15,6 +15,9 @@ pub struct SignUp {
     pub password: String,
     /// The device that signs in.
     pub device: Device,
+    /// The code of an invitation, where one is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<String>,
 }
 
 /// Sign a device in. A device that is known already keeps its id and loses its former session.
@@ -77,6 +80,39 @@ pub struct Session {
     pub name: String,
     /// The device's id, minted by the server when the device had none.
     pub device: DeviceId,
+}
+
+/// The devices that are signed in to an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Devices {
+    /// The one that was seen last first.
+    pub devices: Vec<SignedInDevice>,
+}
+
+/// A device that is signed in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SignedInDevice {
+    /// Id of the device.
+    pub id: DeviceId,
+    /// Name for people.
+    pub name: String,
+    /// When it signed in for the first time, in seconds since 1970.
+    pub first_seen: i64,
+    /// When it last signed in or renewed its session, in seconds since 1970.
+    pub last_seen: i64,
+    /// True for the device that asks.
+    pub current: bool,
+}
+
+/// Close one's own account: nobody can sign in to it any more, and after a while all that it has goes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CloseAccount {
+    /// Password of the account.
+    pub password: String,
 }
 
 /// An account and its room.

@@ -89,6 +89,8 @@ codes! {
     ProofWrong = 403, "the proof is wrong";
     /// Signing up is closed on this server.
     SignUpClosed = 403, "signing up is closed";
+    /// This server takes new accounts by invitation, and there was none, or not a good one.
+    InvitationNeeded = 403, "an invitation is needed";
     /// No such thing, or not the user's.
     NotFound = 404, "not found";
     /// The route does not take this method.

@@ -15,6 +15,13 @@ pub const PASSWORD: &str = "/user/password";
 /// Who is signed in: `GET` → [`Account`](super::accounts::Account).
 pub const ACCOUNT: &str = "/user/info";
 
+/// The devices that are signed in: `GET` → [`Devices`](super::accounts::Devices).
+pub const DEVICES: &str = "/user/devices";
+/// Sign a device out: `DELETE` → 204.
+pub const DEVICE: &str = "/user/devices/{device}";
+/// Close one's own account: `DELETE` [`CloseAccount`](super::accounts::CloseAccount) → 204.
+pub const USER: &str = "/user";
+
 /// Change the drive: `POST` [`Commit`](super::files::Commit) → [`Committed`](super::files::Committed).
 pub const COMMIT: &str = "/fs/commit";
 /// Read the feed of changes: `GET` with [`ChangesQuery`](super::changes::ChangesQuery) → [`Changes`](super::changes::Changes).

@@ -20,6 +20,7 @@ mod killed_roles;
 mod mariadb;
 mod migration;
 mod processes;
+mod sign_in;
 mod statements;
 mod stores;
 mod transfers;

@@ -6,10 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::harness::api::{Answer, Api};
 use crate::harness::drive::head;
+use crate::harness::scratch;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::wait::{seconds, wait_until};
 
@@ -226,4 +228,33 @@ fn a_failed_sign_in_is_a_line_that_fail2ban_reads_and_nothing_else_is() {
     let log = server.log();
     assert!(log.contains("sign-in failed for account ada from 192.0.2.7"), "{log}");
     assert!(!log.contains("10.9.9.9"), "{log}");
+}
+
+/// The hash of [`PASSWORD`] by a twentieth of the memory that hashes take now, and half the passes.
+const WEAK: &str = "$argon2id$v=19$m=1024,t=1,p=1$5+NuH0d7kMl2Cta/XI7oVw$ud1+dgxZH+A332pdOc0O45nuLzpFhH9JTPAmMnbznqI";
+
+#[test]
+fn a_hash_of_before_is_made_anew_by_a_sign_in_and_all_who_sign_in_at_once_are_let_in() {
+    let directory = scratch();
+    let server = Server::start_embedded(&directory.path().join("data"), &[]);
+    server.sign_up("ada");
+    let database = Connection::open(server.data().join("miaofs.db")).unwrap();
+    database.busy_timeout(seconds(20)).unwrap();
+    let stored = || -> String {
+        database.query_row("SELECT password FROM users", [], |row| row.get(0)).unwrap()
+    };
+    database.execute("UPDATE users SET password = ?", [WEAK]).unwrap();
+    sign_in_from(&server, "127.0.0.1", "ada", "wrong guess").expect(401);
+    assert_eq!(stored(), WEAK);
+    thread::scope(|scope| {
+        let sign_in = || sign_in_from(&server, "127.0.0.1", "ada", PASSWORD).expect(200);
+        let devices: Vec<_> = (0..6).map(|_| scope.spawn(sign_in)).collect();
+        for device in devices {
+            device.join().unwrap();
+        }
+    });
+    let strong = stored();
+    assert!(strong.contains("m=19456"), "{strong}");
+    sign_in_from(&server, "127.0.0.1", "ada", PASSWORD).expect(200);
+    assert_eq!(stored(), strong);
 }

@@ -68,8 +68,8 @@ fn check_unmounted_if_moved(
     }
 }
 
-/// A daemon that runs lost its session to this sign-in, or was signed out: it goes on with the new one.
-fn notify_daemon(state: &StateDir) -> Result<(), Error> {
+/// A daemon that runs lost its session to this sign-in, or was signed out: it goes on with the one that is remembered.
+pub(super) fn notify_daemon(state: &StateDir) -> Result<(), Error> {
     match client::ask(state, &Request::SignedIn) {
         Ok(mut connection) => {
             connection.receive(Some(Instant::now() + client::STATUS_LIMIT)).map(drop)

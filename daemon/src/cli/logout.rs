@@ -21,7 +21,7 @@ pub(super) fn run(state: &StateDir) -> Result<(), Error> {
         output::line(format_args!("the files in {place} stay; sign in again to go on"));
     }
     match ended {
-        Ok(()) | Err(miaofs::client::Error::SignedOut) => Ok(()),
+        Ok(()) | Err(miaofs::client::Error::SignedOut { .. }) => Ok(()),
         Err(error) => {
             let why = with_causes(&error);
             output::complain(format_args!(

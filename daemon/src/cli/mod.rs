@@ -4,10 +4,12 @@
 //! socket over which commands talk to the running daemon), `diagnosis` and `daemon` (what `miaofs mount` becomes). Called as
 //! `mount.miaofs` or `mount.fuse.miaofs`, the program is a helper of mount(8).
 
+mod account;
 mod completions;
 mod config;
 mod control;
 mod daemon;
+mod devices;
 mod diagnosis;
 mod doctor;
 mod login;
@@ -15,6 +17,7 @@ mod logout;
 mod mount;
 mod mount_helper;
 mod mounting;
+mod passwd;
 mod signup;
 mod state;
 mod status;
@@ -74,6 +77,12 @@ enum Command {
     Login(login::Args),
     /// End this device's session; its local files stay
     Logout,
+    /// Change the password of the account; all other devices are signed out
+    Passwd(passwd::Args),
+    /// List the devices that are signed in, or sign one out
+    Devices(devices::Args),
+    /// Close the account
+    Account(account::Args),
     /// Mount the drive; returns when it is usable
     Mount(mount::Args),
     /// Unmount the drive; returns when the daemon has ended
@@ -128,6 +137,9 @@ fn dispatch(cli: &Cli) -> Result<Option<Exit>, Error> {
         Command::Signup(args) => signup::run(args, &state),
         Command::Login(args) => login::run(args, &state),
         Command::Logout => logout::run(&state),
+        Command::Passwd(args) => passwd::run(args, &state),
+        Command::Devices(args) => devices::run(args, &state),
+        Command::Account(args) => account::run(args, &state),
         Command::Umount(args) => umount::run(args),
         Command::Upgrade => upgrade::run(&state),
         Command::Status(args) => status::run(args, &state),

@@ -1,6 +1,8 @@
 //! `miaofs signup`: makes an account on a server and signs this device in.
 
-use miaofs::protocol::accounts::SignUp;
+use miaofs::client;
+use miaofs::protocol::accounts::{Session, SignUp};
+use miaofs::protocol::problem::Code;
 
 use super::state::account::Account;
 use super::state::server_trust::TrustArgs;
@@ -19,6 +21,9 @@ pub(super) struct Args {
     /// Name of the new account
     #[arg(long, env = "MIAOFS_USER")]
     user: String,
+    /// Code of an invitation, where the server wants one
+    #[arg(long, value_name = "CODE", env = "MIAOFS_INVITE")]
+    invite: Option<String>,
     #[command(flatten)]
     identity: Identity,
 }
@@ -46,14 +51,24 @@ pub(super) fn run(args: &Args, state: &StateDir) -> Result<(), Error> {
     session::check_owner(state, known.as_ref(), client.url(), &args.user)?;
     let device = session::device(known.as_ref(), args.identity.device.as_deref());
     let source = if args.identity.password_stdin { Source::Stdin } else { Source::PromptTwice };
-    let request = SignUp {
+    let mut request = SignUp {
         name: args.user.clone(),
         password: password::read(source, &args.user)?,
         device: (&device).into(),
+        invitation: args.invite.clone(),
     };
     state.create()?;
-    let session = session::block_on(client.sign_up(&request))?.map_err(Error::Server)?;
+    let mut answer = session::block_on(client.sign_up(&request))?;
+    if source == Source::PromptTwice && args.invite.is_none() && wants_invitation(&answer) {
+        request.invitation = Some(password::ask("code of your invitation: ")?);
+        answer = session::block_on(client.sign_up(&request))?;
+    }
+    let session = answer.map_err(Error::Server)?;
     let account = session::remember(state, (client.url(), trust), device, &session)?;
     output::line(format_args!("signed up: {account}"));
     Ok(())
+}
+
+fn wants_invitation(answer: &Result<Session, client::Error>) -> bool {
+    answer.as_ref().is_err_and(|error| error.code() == Some(Code::InvitationNeeded))
 }

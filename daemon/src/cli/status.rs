@@ -92,7 +92,7 @@ fn lines(status: &DaemonStatus) -> Vec<String> {
         format!("{} at {}, device {}", engine.account, engine.server.url, engine.device),
         format!("mounted    {} (process {})", status.mountpoint.display(), status.pid),
         format!("state      {}", status.state_dir.display()),
-        format!("server     {}", describe_server(&engine.server)),
+        format!("server     {}", describe_server(&engine.server, engine.pending_nodes)),
         format!("pending    {}", describe_pending(engine)),
     ];
     if let Some(nodes) = engine.first_pull {
@@ -140,13 +140,22 @@ fn push_some(lines: &mut Vec<String>, list: impl ExactSizeIterator<Item = String
     }
 }
 
-fn describe_server(server: &Server) -> String {
+/// The server in words, and how much is not there of a device that cannot send it.
+fn describe_server(server: &Server, pending_nodes: u64) -> String {
     let why = server.error.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
     match server.state {
         ServerState::Connecting => "connecting".into(),
         ServerState::Online => "online".into(),
         ServerState::Offline => format!("offline{why}; changes are kept here and sent later"),
-        ServerState::SignedOut => "signed out; sign in with: miaofs login".into(),
+        ServerState::SignedOut => {
+            let why = server.error.as_deref().unwrap_or("signed out");
+            let kept = match pending_nodes {
+                0 => "everything is on the server".to_owned(),
+                1 => "1 file is not on the server".to_owned(),
+                many => format!("{many} files are not on the server"),
+            };
+            format!("{why}: {kept}; sign in again: miaofs login")
+        }
     }
 }
 
@@ -228,6 +237,16 @@ mod tests {
             assert!(text.contains(part), "{part:?} is not in:\n{text}");
         }
         assert!(!text.contains("/10: over quota"));
+    }
+
+    #[test]
+    fn a_device_that_was_signed_out_says_why_and_what_it_keeps() {
+        let mut status = status();
+        status.engine.server.state = ServerState::SignedOut;
+        status.engine.server.error = Some("signed out by another device".into());
+        let words = "server     signed out by another device: 2 files are not on the server; \
+                     sign in again: miaofs login";
+        assert!(lines(&status).iter().any(|line| line == words), "{:?}", lines(&status));
     }
 
     #[test]

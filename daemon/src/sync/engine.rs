@@ -205,9 +205,7 @@ impl Engine {
             LinkState::Connecting => (ServerState::Connecting, None),
             LinkState::Online => (ServerState::Online, None),
             LinkState::Offline(reason) => (ServerState::Offline, Some(reason)),
-            LinkState::SignedOut => {
-                (ServerState::SignedOut, Some("signed out: run `miaofs login`".to_owned()))
-            }
+            LinkState::SignedOut(why) => (ServerState::SignedOut, Some(why)),
         };
         Server { url: self.core.client.url().to_owned(), state, error }
     }

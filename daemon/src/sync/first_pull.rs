@@ -86,8 +86,8 @@ impl FirstPull {
             if *progress.borrow_and_update() == Progress::Done {
                 return Ok(());
             }
-            match *link.borrow_and_update() {
-                LinkState::Offline(_) | LinkState::SignedOut => return Err(NamesError::Offline),
+            match &*link.borrow_and_update() {
+                LinkState::Offline(_) | LinkState::SignedOut(_) => return Err(NamesError::Offline),
                 LinkState::Connecting | LinkState::Online => {}
             }
             tokio::select! {
@@ -124,7 +124,7 @@ mod tests {
     async fn nobody_waits_for_a_server_that_is_away() {
         let (pull, link) = (FirstPull::new(false), Link::new());
         let (away, ()) = tokio::join!(pull.done(&link), async {
-            link.failed(&client::Error::SignedOut);
+            link.failed(&client::Error::signed_out());
         });
         assert_eq!(away, Err(NamesError::Offline));
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Connecting ──▶ Online ◀──▶ Offline
-//!      └───────────┴────────────┴──▶ SignedOut: a person must sign in
+//!      └───────────┴────────────┴──▶ SignedOut, for a reason: a person must sign in
 //! ```
 //!
 //! The feed, which always has a request open, decides. An executor whose request fails reports it
@@ -29,8 +29,8 @@ pub(super) enum LinkState {
     Online,
     /// The server does not answer, for this reason.
     Offline(String),
-    /// The server answers, but wants a sign-in.
-    SignedOut,
+    /// The server answers, but wants a sign-in, for this reason.
+    SignedOut(String),
 }
 
 /// Link to the server, shared by the executors.
@@ -57,8 +57,8 @@ impl Link {
     /// A request failed. Only what concerns the link changes it.
     pub(super) fn failed(&self, error: &client::Error) {
         match error {
-            client::Error::SignedOut => {
-                self.set(LinkState::SignedOut);
+            client::Error::SignedOut { why } => {
+                self.set(LinkState::SignedOut(why.clone()));
                 // The feed's open request was let in before; asking again, it learns to wait for a session.
                 self.doubt();
             }
@@ -106,7 +106,11 @@ impl Link {
         if changed {
             match &state {
                 LinkState::Offline(reason) => tracing::warn!(%reason, "the server is away"),
-                LinkState::SignedOut => tracing::error!("signed out: run `miaofs login`"),
+                LinkState::SignedOut(why) => {
+                    tracing::error!(
+                        "{why}: what is not on the server stays here; run `miaofs login`"
+                    );
+                }
                 LinkState::Online => tracing::info!("the server answers"),
                 LinkState::Connecting => {}
             }

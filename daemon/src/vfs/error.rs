@@ -153,7 +153,7 @@ fn fetch_errno(error: &FetchError) -> Errno {
 
 fn flush_errno(error: &FlushError) -> Errno {
     match error {
-        FlushError::SignedOut => Errno::ACCESS,
+        FlushError::SignedOut(_) => Errno::ACCESS,
         FlushError::Refused(_) | FlushError::Store(_) | FlushError::Ended => Errno::IO,
     }
 }

@@ -23,10 +23,10 @@ pub(crate) use blocking::{background_thread, run_blocking, run_to_completion};
 pub(crate) use clock::{even_for, unix_now};
 pub(crate) use data_directory::{BlobCopied, DataDirectory};
 pub(crate) use error::Error;
-pub(crate) use ids::{BlobId, TokenId, TransferId, UserId};
+pub(crate) use ids::{BlobId, InvitationId, TokenId, TransferId, UserId};
 pub(crate) use key_prefix::KeyPrefix;
 pub(crate) use settings::{Database, RedisSettings, Schema, Settings, StagingUse};
-pub(crate) use token_key::TokenKey;
+pub(crate) use token_key::TokenKeys;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ pub(crate) struct Backends {
     pub stores: Stores,
     /// The other hosts of this server.
     pub peers: Peers,
-    /// The key that signs access and refresh tokens.
-    pub token_key: TokenKey,
+    /// The keys of access and refresh tokens.
+    pub token_keys: TokenKeys,
     /// Locks of the data directory, held by the process that serves.
     _locks: Arc<[DataLock]>,
 }
@@ -114,7 +114,7 @@ impl Backends {
             staging,
             stores: Stores::open(&settings.stores)?,
             peers: Peers::new(settings.peer_ca.as_deref())?,
-            token_key: TokenKey::load(&settings.token_key_file())?,
+            token_keys: TokenKeys::load(&settings.token_key_file())?,
             _locks: locks,
         })
     }

@@ -5,10 +5,12 @@ mod bandwidth;
 mod descriptors;
 mod fsck;
 mod gc;
+mod invitations;
 mod migrate;
 mod migrate_db;
 mod output;
 mod restore;
+mod rotate_key;
 mod runtime;
 mod serve;
 mod size;
@@ -45,6 +47,8 @@ enum Command {
     MigrateDb(Box<migrate_db::Args>),
     /// Make a server's data of a backup. Devices then send what it lacks by themselves.
     Restore(Box<restore::Args>),
+    /// Replace the key of tokens, without anybody signing in again: add, switch, drop.
+    RotateKey(Box<rotate_key::Args>),
     /// List what moves to the stores, and let begin anew what failed for good.
     Transfer(Box<transfer::Args>),
     /// List accounts and change what they may.
@@ -78,6 +82,7 @@ impl Cli {
             Command::Migrate(args) => args.run(),
             Command::MigrateDb(args) => args.run(),
             Command::Restore(args) => args.run(),
+            Command::RotateKey(args) => args.run(),
             Command::Transfer(args) => args.run(),
             Command::User(args) => args.run(),
         };

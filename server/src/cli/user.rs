@@ -7,8 +7,9 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::runtime::beside_server;
-use super::{output, size};
+use super::{invitations, output, size};
 use crate::config::Flags;
+use crate::service::Error;
 use crate::service::accounts::{Status, User, Users};
 use crate::service::counted;
 
@@ -27,6 +28,22 @@ pub(super) struct Args {
 enum Action {
     /// List all accounts; with --json one object a line.
     List(Common),
+    /// Make an account with the password that is the line on stdin.
+    Add {
+        /// Name of the account.
+        name: String,
+        /// What its drive may hold, instead of the setting `quota`.
+        #[arg(long = "size", value_name = "SIZE", value_parser = size::parse)]
+        size: Option<u64>,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Invite somebody to make an account: print the code of an invitation, list them, or take one back.
+    Invite(invitations::Args),
+    /// Close an account: its devices are signed out at once, and after a grace all that it has is removed.
+    Delete(Named),
+    /// Let a closed account be used again, before its grace is over.
+    Restore(Named),
     /// Change how much the drive of an account may hold.
     Quota {
         /// Name of the account.
@@ -76,6 +93,14 @@ impl Args {
                 let user = users.set_quota(name, *size).await.context(name.clone())?;
                 common.show(&user, &quota_words(&user))
             }),
+            Action::Add { name, size, common } => common.add(name, *size),
+            Action::Invite(args) => args.run(),
+            Action::Delete(named) => {
+                named.change("is closed", async |users, name| users.close(name).await)
+            }
+            Action::Restore(named) => {
+                named.change("may be used again", async |users, name| users.restore(name).await)
+            }
             Action::Disable(named) => named.set_status(Status::Disabled, "is disabled"),
             Action::Enable(named) => named.set_status(Status::Active, "may be used again"),
             Action::Password(named) => named.set_password(),
@@ -84,6 +109,17 @@ impl Args {
 }
 
 impl Named {
+    fn change(
+        &self,
+        words: &str,
+        change: impl AsyncFnOnce(&Users, &str) -> Result<User, Error>,
+    ) -> anyhow::Result<()> {
+        self.common.with_users(async |users| {
+            let user = change(&users, &self.name).await.context(self.name.clone())?;
+            self.common.show(&user, &format!("{} {words}", user.name))
+        })
+    }
+
     fn set_status(&self, status: Status, words: &str) -> anyhow::Result<()> {
         self.common.with_users(async |users| {
             let user = users.set_status(&self.name, status).await.context(self.name.clone())?;
@@ -106,6 +142,16 @@ impl Common {
         work: impl FnOnce(Users) -> W,
     ) -> anyhow::Result<()> {
         beside_server(&self.flags, async |backends, _policy| work(Users::new(&backends)).await)
+    }
+
+    fn add(&self, name: &str, size: Option<u64>) -> anyhow::Result<()> {
+        let password = read_password()?;
+        beside_server(&self.flags, async |backends, policy| {
+            let users = Users::new(&backends);
+            let quota = size.unwrap_or(policy.quota);
+            let user = users.add(name, &password, quota).await.context(name.to_owned())?;
+            self.show(&user, &format!("{} may sign in", user.name))
+        })
     }
 
     async fn list(&self, users: &Users) -> anyhow::Result<()> {
@@ -154,6 +200,8 @@ fn word(status: Status) -> &'static str {
     match status {
         Status::Active => "active",
         Status::Disabled => "disabled",
+        Status::Closed => "closed",
+        Status::Removing => "removing",
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) struct File {
     pub(super) max_devices: Option<u64>,
     pub(super) dedup: Option<Dedup>,
     pub(super) sign_up: Option<SignUps>,
+    pub(super) account_grace: Option<u64>,
     pub(super) access_ttl: Option<u64>,
     pub(super) refresh_ttl: Option<u64>,
     pub(super) amqp_url: Option<SecretString>,

@@ -75,9 +75,12 @@ pub(crate) struct Flags {
     /// Whose contents an instant upload matches: server or user.
     #[arg(long, env = "MIAOFS_SERVER_DEDUP", value_name = "SCOPE", value_parser = word::<Dedup>)]
     pub(super) dedup: Option<Dedup>,
-    /// Who may make an account: open or closed.
+    /// Who may make an account: open, invite or closed.
     #[arg(long, env = "MIAOFS_SERVER_SIGN_UP", value_name = "WHO", value_parser = word::<SignUps>)]
     pub(super) sign_up: Option<SignUps>,
+    /// Seconds after which a closed account and all that it has are removed.
+    #[arg(long, env = "MIAOFS_SERVER_ACCOUNT_GRACE", value_name = "SECONDS")]
+    pub(super) account_grace: Option<u64>,
     /// Seconds for which an access token is good.
     #[arg(long, env = "MIAOFS_SERVER_ACCESS_TTL", value_name = "SECONDS")]
     pub(super) access_ttl: Option<u64>,

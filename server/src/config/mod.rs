@@ -187,6 +187,7 @@ fn policy(flags: &Flags, file: &File) -> Policy {
         md5_index: flags.md5_index.or(file.md5_index).unwrap_or(true),
         upload_ttl: time(flags.upload_ttl, file.upload_ttl, DAY),
         sign_up: flags.sign_up.or(file.sign_up).unwrap_or(SignUps::Open),
+        account_grace: time(flags.account_grace, file.account_grace, 14 * DAY),
         max_uploads: number(flags.max_uploads, file.max_uploads, MAX_UPLOADS),
         max_devices: number(flags.max_devices, file.max_devices, 0),
         access_ttl: time(flags.access_ttl, file.access_ttl, 15 * MINUTE),

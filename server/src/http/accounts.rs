@@ -2,11 +2,14 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use miaofs::protocol::accounts::{Account, ChangePassword, Refresh, Session, SignIn, SignUp};
+use miaofs::protocol::accounts::{
+    Account, ChangePassword, CloseAccount, Devices, Refresh, Session, SignIn, SignUp,
+};
+use miaofs::protocol::ids::DeviceId;
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
-use super::json::Json;
+use super::json::{Json, Path};
 use super::origin::Origin;
 use super::problem::Failure;
 use crate::service::{Caller, Services};
@@ -16,7 +19,7 @@ use crate::service::{Caller, Services};
     responses(
         (status = 200, description = "signed in", body = Session),
         (status = 400, description = "a name, password or device out of bounds", body = Problem),
-        (status = 403, description = "signing up is closed", body = Problem),
+        (status = 403, description = "signing up is closed, or needs an invitation", body = Problem),
         (status = 409, description = "the name is taken", body = Problem),
         (status = 429, description = "too many tries", body = Problem),
     ))]
@@ -84,6 +87,49 @@ pub(super) async fn change_password(
     Json(request): Json<ChangePassword>,
 ) -> Result<axum::Json<Session>, Failure> {
     Ok(axum::Json(services.accounts.change_password(caller, request, from).await?))
+}
+
+/// The devices that are signed in.
+#[utoipa::path(get, path = routes::DEVICES, tag = "accounts",
+    responses((status = 200, description = "the devices", body = Devices)))]
+pub(super) async fn devices(
+    State(services): State<Services>,
+    caller: Caller,
+) -> Result<axum::Json<Devices>, Failure> {
+    Ok(axum::Json(services.accounts.devices(caller).await?))
+}
+
+/// Sign a device out.
+#[utoipa::path(delete, path = routes::DEVICE, tag = "accounts",
+    params(("device" = DeviceId, Path, description = "id of the device")),
+    responses(
+        (status = 204, description = "signed out"),
+        (status = 404, description = "no such device is signed in", body = Problem),
+    ))]
+pub(super) async fn revoke(
+    State(services): State<Services>,
+    caller: Caller,
+    Path(device): Path<DeviceId>,
+) -> Result<StatusCode, Failure> {
+    services.accounts.revoke(caller, device).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Close one's own account; all that it has goes after a while.
+#[utoipa::path(delete, path = routes::USER, tag = "accounts", request_body = CloseAccount,
+    responses(
+        (status = 204, description = "closed, and all its devices are signed out"),
+        (status = 401, description = "the password is wrong", body = Problem),
+        (status = 429, description = "too many tries", body = Problem),
+    ))]
+pub(super) async fn close(
+    State(services): State<Services>,
+    caller: Caller,
+    Origin(from): Origin,
+    Json(request): Json<CloseAccount>,
+) -> Result<StatusCode, Failure> {
+    services.accounts.close(caller, request, from).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Who is signed in, and the room of the drive.

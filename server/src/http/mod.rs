@@ -121,6 +121,9 @@ fn account() -> OpenApiRouter<App> {
         .routes(routes!(accounts::sign_out))
         .routes(routes!(accounts::change_password))
         .routes(routes!(accounts::account))
+        .routes(routes!(accounts::devices))
+        .routes(routes!(accounts::revoke))
+        .routes(routes!(accounts::close))
 }
 
 fn files() -> OpenApiRouter<App> {

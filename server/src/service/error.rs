@@ -25,6 +25,9 @@ pub(crate) enum Error {
     /// No token, or not a good one.
     #[error("the token is missing, malformed, expired or ended")]
     Unauthorized,
+    /// The session of a refresh token is over, for this reason.
+    #[error("{0}")]
+    SessionEnded(&'static str),
     /// Name or password is wrong.
     #[error("the name or the password is wrong")]
     WrongCredentials,
@@ -34,6 +37,9 @@ pub(crate) enum Error {
     /// Nobody may sign up.
     #[error("this server takes no new accounts; ask its operator for one")]
     SignUpClosed,
+    /// Nobody may sign up without a good invitation.
+    #[error("{0}")]
+    InvitationNeeded(&'static str),
     /// No such thing, or not the caller's.
     #[error("no such {0}")]
     NotFound(&'static str),

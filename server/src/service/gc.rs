@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::transfer::copying;
 use super::uploads::Uploads;
-use super::{Error, Policy};
+use super::{Error, Policy, accounts};
 use crate::backend::db::contents::Claim;
 use crate::backend::db::{self, blobs, contents};
 use crate::backend::{self, Backends, BlobId, even_for, unix_now};
@@ -33,17 +33,34 @@ const LOOK: Duration = Duration::from_secs(60);
 const SWEEP: Duration = Duration::from_secs(60);
 /// Pause between two measurements of the staging disk.
 const MEASURE: Duration = Duration::from_secs(2);
+/// The longest time for which a clock must have gone evenly before it removes an account.
+const CERTAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// Nothing is looked for more often than this.
 const LEAST: Duration = Duration::from_millis(500);
 
 /// Collects until `stop`.
 pub(crate) async fn collect_forever(context: Arc<ServiceContext>, stop: CancellationToken) {
     let pause = (context.policy.grace_period / 4).clamp(LEAST, LOOK);
+    let pause = pause.min((context.policy.account_grace / 4).max(LEAST));
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        if let Err(error) = remove_closed_accounts(&context).await {
+            tracing::error!(%error, "closed accounts cannot be removed");
+        }
         if let Err(error) = collect(&context, None).await {
             tracing::error!(%error, "collection failed");
         }
     }
+}
+
+/// Removes the accounts that have been closed for the grace, by a clock that has gone evenly for as long, or a day.
+async fn remove_closed_accounts(context: &ServiceContext) -> Result<(), backend::Error> {
+    let grace = context.policy.account_grace;
+    if even_for() < grace.min(CERTAIN) {
+        return Ok(());
+    }
+    let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+    accounts::remove_closed(&context.db, unix_now().saturating_sub(seconds)).await?;
+    Ok(())
 }
 
 /// Ends abandoned uploads until `stop`.

@@ -37,8 +37,8 @@ struct HostsInner {
     here: HostName,
     /// Where the others reach this process; `None` when there are no others.
     url: Option<String>,
-    /// With which the processes of one server know each other.
-    key: [u8; 32],
+    /// With which the processes of one server know each other; the first one makes passes, each lets in.
+    keys: Vec<[u8; 32]>,
     peers: Peers,
 }
 
@@ -51,13 +51,14 @@ impl std::fmt::Debug for HostsInner {
 impl Hosts {
     /// The hosts as these backends know them.
     pub(super) fn new(backends: &Backends) -> Self {
-        let Backends { db, settings, peers, token_key, .. } = backends.clone();
-        let key = token_key.derive("miaofs 2026 passes between processes");
+        let Backends { db, settings, peers, token_keys, .. } = backends.clone();
+        let purpose = "miaofs 2026 passes between processes";
+        let keys = token_keys.all().map(|key| key.derive(purpose)).collect();
         Self(Arc::new(HostsInner {
             db,
             here: settings.host,
             url: settings.internal_url,
-            key,
+            keys,
             peers,
         }))
     }
@@ -118,13 +119,7 @@ impl Hosts {
     }
 
     fn pass(&self, blob: BlobId, expires_at: i64) -> String {
-        format!("{expires_at}.{}", self.proof(blob, expires_at).to_hex())
-    }
-
-    fn proof(&self, blob: BlobId, expires_at: i64) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0.key);
-        hasher.update(blob.as_bytes()).update(&expires_at.to_be_bytes());
-        hasher.finalize()
+        format!("{expires_at}.{}", proof(&self.0.keys[0], (blob, expires_at)).to_hex())
     }
 
     /// Lets another process of this server in to a blob.
@@ -136,9 +131,16 @@ impl Hosts {
         let expires_at: i64 = expires_at.parse().map_err(|_not_a_time| Error::Unauthorized)?;
         let proof = blake3::Hash::from_hex(proof).map_err(|_not_a_hash| Error::Unauthorized)?;
         // Hashes are compared in constant time.
-        let good = expires_at > unix_now() && self.proof(blob, expires_at) == proof;
+        let made_by = |key| self::proof(key, (blob, expires_at)) == proof;
+        let good = expires_at > unix_now() && self.0.keys.iter().any(made_by);
         if good { Ok(()) } else { Err(Error::Unauthorized) }
     }
+}
+
+fn proof(key: &[u8; 32], (blob, expires_at): (BlobId, i64)) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(blob.as_bytes()).update(&expires_at.to_be_bytes());
+    hasher.finalize()
 }
 
 #[cfg(test)]

@@ -84,9 +84,9 @@ impl Services {
     /// and the process is not ready any more.
     pub(crate) fn open(backends: Backends, policy: Policy, draining: CancellationToken) -> Self {
         let policy = Arc::new(policy);
-        let Backends { db, tracker, token_key, .. } = backends.clone();
+        let Backends { db, tracker, token_keys, .. } = backends.clone();
         let lifetimes = [policy.access_ttl, policy.refresh_ttl];
-        let tokens = Tokens::new(db.clone(), tracker.clone(), &token_key, lifetimes);
+        let tokens = Tokens::new(db.clone(), tracker.clone(), &token_keys, lifetimes);
         let changes = Changes::new(db.clone(), tracker.clone(), draining.clone());
         let files = Files::new(db.clone(), changes.clone(), policy.clone());
         let accounts = Accounts::new(db, tracker, tokens.clone(), policy.clone());

@@ -25,6 +25,8 @@ pub(crate) enum Dedup {
 pub(crate) enum SignUps {
     /// Anybody.
     Open,
+    /// Whoever has an invitation.
+    Invite,
     /// Nobody.
     Closed,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Policy {
     pub max_uploads: u64,
     /// Who may make an account.
     pub sign_up: SignUps,
+    /// Time after which the removal of a closed account begins, and until which it can be restored.
+    pub account_grace: Duration,
     /// Devices of one account signed in at once; 0 for any number. The one not used for longest is signed out.
     pub max_devices: u64,
     /// Lifetime of an access token.

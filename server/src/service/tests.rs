@@ -39,6 +39,7 @@ fn policy(grace_period: Duration) -> Policy {
         md5_index: true,
         upload_ttl: HOUR,
         sign_up: SignUps::Open,
+        account_grace: HOUR,
         max_uploads: 0,
         max_devices: 0,
         access_ttl: HOUR,

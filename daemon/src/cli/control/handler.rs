@@ -207,8 +207,8 @@ fn nobody_to_hand_over_to() -> Report {
 fn report(error: &FlushError) -> Report {
     let failed = |next: Option<&str>| (Exit::Failed, with_causes(error), next.map(str::to_owned));
     let (exit, message, next) = match error {
-        FlushError::SignedOut => {
-            (Exit::NotSignedIn, "signed out".into(), Some("sign in with: miaofs login".into()))
+        FlushError::SignedOut(why) => {
+            (Exit::NotSignedIn, why.clone(), Some("sign in with: miaofs login".into()))
         }
         FlushError::Refused(list) => {
             let next = Some("see what is wrong with: miaofs status".to_owned());

@@ -218,7 +218,10 @@ async fn ready(plan: &MountPlan, account: &Account, engine: &Engine) -> Readines
     let away = match server.state {
         ServerState::Connecting | ServerState::Online => None,
         ServerState::Offline => Some(server.error.unwrap_or_default()),
-        ServerState::SignedOut => Some("signed out, sign in with: miaofs login".into()),
+        ServerState::SignedOut => {
+            let why = server.error.unwrap_or_else(|| "signed out".into());
+            Some(format!("{why}, sign in with: miaofs login"))
+        }
     };
     let mountpoint = plan.mountpoint.display().to_string();
     Readiness { mountpoint, account: account.to_string(), away }

@@ -176,7 +176,10 @@ fn judge_status(found: &mut Diagnosis, status: &Status) {
         );
     }
     if status.server.state == ServerState::SignedOut {
-        found.problem("the server wants a sign-in", "sign in with: miaofs login");
+        let why = status.server.error.as_deref().unwrap_or("signed out");
+        let kept = status.pending_nodes;
+        let what = format!("the server wants a sign-in, and {kept} files are not there: {why}");
+        found.problem(what, "sign in again with: miaofs login");
     }
 }
 

@@ -346,7 +346,7 @@ fn server_exit(error: &client::Error) -> Exit {
             Exit::Usage
         }
         _ if error.is_offline() => Exit::ServerAway,
-        client::Error::SignedOut => Exit::NotSignedIn,
+        client::Error::SignedOut { .. } => Exit::NotSignedIn,
         _ => match error.code() {
             Some(Code::WrongCredentials | Code::Unauthorized) => Exit::NotSignedIn,
             _ => Exit::Failed,
@@ -363,11 +363,14 @@ fn server_next(error: &client::Error) -> Option<&'static str> {
         client::Error::Redirected(_) => Some("if that is the server, give its URL"),
         client::Error::NoCertificate => Some("give a file with certificates in PEM: --ca FILE"),
         _ if error.is_offline() => Some("check the URL and that the server runs, then try again"),
-        client::Error::SignedOut => Some("sign in with: miaofs login"),
+        client::Error::SignedOut { .. } => Some("sign in with: miaofs login"),
         client::Error::Malformed(_) => Some("check the URL: something else answers there"),
         _ => match error.code()? {
             Code::WrongCredentials => {
                 Some("check name and password; a new account is made by: miaofs signup")
+            }
+            Code::InvitationNeeded => {
+                Some("ask its operator for one, then: miaofs signup --invite CODE")
             }
             Code::AccountExists => Some("choose another name, or sign in with: miaofs login"),
             Code::TooManyRequests => Some("wait a minute, then try again"),

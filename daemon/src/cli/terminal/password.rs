@@ -1,6 +1,6 @@
 //! Asking for a password: on the terminal without echo, or as the first line of stdin.
 
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, Write};
 
 use super::error::Error;
 
@@ -29,6 +29,13 @@ pub(crate) fn read(source: Source, user: &str) -> Result<String, Error> {
             }
         }
     }
+}
+
+/// Asks for something that may be seen while it is typed.
+pub(crate) fn ask(text: &str) -> Result<String, Error> {
+    let mut stderr = io::stderr();
+    stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush()).map_err(Error::Password)?;
+    first_line(io::stdin().lock()).map(|line| line.trim().to_owned())
 }
 
 fn prompt(text: &str) -> Result<String, Error> {

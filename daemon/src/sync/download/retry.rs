@@ -58,7 +58,7 @@ impl RetryPolicy {
                     _ => Err(FetchError::Gone),
                 }
             }
-            AttemptError::Client(client::Error::SignedOut) => Err(FetchError::Offline),
+            AttemptError::Client(client::Error::SignedOut { .. }) => Err(FetchError::Offline),
             AttemptError::Client(client::Error::Malformed(_)) | AttemptError::Manifest(_) => {
                 self.count_damage()
             }

@@ -58,8 +58,12 @@ impl TestDevice {
         let public = Client::new(server).unwrap();
         let device = Device { id: None, name: name.to_owned() };
         let (user, password) = ("mia".to_owned(), "a long password".to_owned());
-        let sign_up =
-            SignUp { name: user.clone(), password: password.clone(), device: device.clone() };
+        let sign_up = SignUp {
+            name: user.clone(),
+            password: password.clone(),
+            device: device.clone(),
+            invitation: None,
+        };
         let session = match public.sign_up(&sign_up).await {
             Ok(session) => session,
             Err(_exists) => public.sign_in(&SignIn { name: user, password, device }).await.unwrap(),

@@ -167,7 +167,7 @@ impl Pages<'_> {
 
 /// Never returns unless we are signed out, and then when a new session has been taken over.
 async fn until_signed_in(core: &Core) {
-    if core.link.state() == LinkState::SignedOut {
+    if matches!(core.link.state(), LinkState::SignedOut(_)) {
         core.signed_in.notified().await;
     } else {
         std::future::pending().await
@@ -180,7 +180,7 @@ fn report(core: &Core, error: &FeedError) {
             core.link.failed(error);
             // What failed just now is not a reason to ask once more at once.
             core.link.clear_doubts();
-            if !error.is_offline() && !matches!(error, client::Error::SignedOut) {
+            if !error.is_offline() && !matches!(error, client::Error::SignedOut { .. }) {
                 let (error, request_id) = (with_causes(error), error.request_id());
                 tracing::warn!(error, request_id, "cannot follow the changes of the drive");
             }

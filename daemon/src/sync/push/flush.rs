@@ -23,9 +23,9 @@ pub(crate) enum Scope {
 /// Why not all is on the server.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FlushError {
-    /// Nothing can be sent until a person signs in.
-    #[error("signed out: run `miaofs login`")]
-    SignedOut,
+    /// Nothing can be sent until a person signs in, for this reason.
+    #[error("{0}: run `miaofs login`")]
+    SignedOut(String),
     /// These nodes cannot be sent; all others were.
     #[error("not on the server: {}", list(.0))]
     Refused(Vec<Refusal>),

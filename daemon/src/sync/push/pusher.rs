@@ -162,9 +162,9 @@ impl Pusher {
         self.flushes.retain(|flush| !flush.is_abandoned());
         match self.core.link.state() {
             LinkState::Online if *self.core.caught_up.borrow() => {}
-            LinkState::SignedOut => {
+            LinkState::SignedOut(why) => {
                 for flush in self.flushes.drain(..) {
-                    let _gone = flush.answer.send(Err(FlushError::SignedOut));
+                    let _gone = flush.answer.send(Err(FlushError::SignedOut(why.clone())));
                 }
                 return None;
             }
@@ -269,7 +269,7 @@ impl Pusher {
             }
             match answer {
                 Ok(committed) => self.take_answer(&nodes, &revisions, committed).await?,
-                Err(client::Error::SignedOut) => {}
+                Err(client::Error::SignedOut { .. }) => {}
                 Err(error) if is_of_another_history(&error) => {
                     // The feed compares first, and lets us go on then.
                     core.caught_up.send_replace(false);

@@ -75,7 +75,7 @@ impl UploadOutcome {
             ) => Self::Changed,
             Err(UploadError::Client(error)) => {
                 core.link.failed(&error);
-                if error.is_offline() || matches!(error, client::Error::SignedOut) {
+                if error.is_offline() || matches!(error, client::Error::SignedOut { .. }) {
                     Self::Offline
                 } else {
                     let request_id = error.request_id();

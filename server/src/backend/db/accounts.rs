@@ -174,17 +174,25 @@ pub(crate) async fn see_device(
     id: DeviceId,
     device: &Device,
 ) -> Result<(), Error> {
-    query("DELETE FROM devices WHERE user_id = ? AND id = ?")
+    let now = unix_now();
+    let known = query("UPDATE devices SET name = ?, last_seen = ? WHERE user_id = ? AND id = ?")
+        .bind(device.name.as_str())
+        .bind(now)
         .bind(user.0)
         .bind(id.to_bytes().to_vec())
         .execute(&mut *db)
         .await?;
-    query("INSERT INTO devices (user_id, id, name, last_seen) VALUES (?, ?, ?, ?)")
+    if known == 0 {
+        query(
+            "INSERT INTO devices (user_id, id, name, first_seen, last_seen) VALUES (?, ?, ?, ?, ?)",
+        )
         .bind(user.0)
         .bind(id.to_bytes().to_vec())
         .bind(device.name.as_str())
-        .bind(unix_now())
+        .bind(now)
+        .bind(now)
         .execute(db)
         .await?;
+    }
     Ok(())
 }

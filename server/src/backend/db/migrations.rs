@@ -31,6 +31,7 @@ const CHANGES: &[Change] = &[
     change!(6, "relocations", "0006_relocations.sql"),
     change!(7, "puts", "0007_puts.sql"),
     change!(8, "commits", "0008_commits.sql"),
+    change!(9, "accounts", "0009_accounts.sql"),
     change!(10, "metadata", "0010_metadata.sql"),
 ];
 

@@ -14,6 +14,7 @@
 pub(crate) mod accounts;
 pub(crate) mod audit;
 pub(crate) mod blobs;
+pub(crate) mod closed_users;
 mod columns;
 pub(crate) mod commits;
 mod connection;
@@ -23,6 +24,7 @@ pub(crate) mod entries;
 mod error;
 pub(crate) mod files;
 pub(crate) mod hosts;
+pub(crate) mod invitations;
 mod migrations;
 pub(crate) mod multipart_uploads;
 mod mysql;

@@ -5,16 +5,64 @@
 //!  refresh ───────────────────────▶ predecessor, good ───────────────────────────▶ predecessor, spent
 //! ```
 //!
+//! A session that was ended stays until it expires, with the reason, so that its device learns why; but one by whose
+//! device itself it was ended, or in whose place another one began, is removed.
+//!
 //! One row a device, however often it is renewed. A refresh token that was used renews again until its
 //! holder shows a token of the pair that it was given: the answer with that pair may have been lost.
 
 use std::array::TryFromSliceError;
 
+use miaofs::protocol::accounts::{Devices, SignedInDevice};
 use miaofs::protocol::ids::DeviceId;
 
 use super::{Connection, Row, query};
 use crate::backend::tracker::Bearer;
 use crate::backend::{Error, TokenId, UserId, unix_now};
+
+/// Why a session was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Another device signed in, and there may be no more.
+    Displaced,
+    /// Another device, or the operator, signed it out.
+    Revoked,
+    /// The password was changed.
+    PasswordChanged,
+    /// The operator disabled the account.
+    Disabled,
+    /// The account was closed.
+    Closed,
+    /// Its refresh token was shown after it was spent.
+    Stolen,
+}
+
+impl Ending {
+    const ALL: [Self; 6] = [
+        Self::Displaced,
+        Self::Revoked,
+        Self::PasswordChanged,
+        Self::Disabled,
+        Self::Closed,
+        Self::Stolen,
+    ];
+
+    const fn to_column(self) -> i64 {
+        match self {
+            Self::Displaced => 1,
+            Self::Revoked => 2,
+            Self::PasswordChanged => 3,
+            Self::Disabled => 4,
+            Self::Closed => 5,
+            Self::Stolen => 6,
+        }
+    }
+
+    fn from_column(number: i64) -> Result<Self, Error> {
+        let known = Self::ALL.into_iter().find(|ending| ending.to_column() == number);
+        known.ok_or_else(|| Error::damaged("session", format!("unknown ending {number}")))
+    }
+}
 
 /// A session that has not expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +99,7 @@ pub(crate) async fn begin(
     refresh: TokenId,
     expires_at: i64,
 ) -> Result<(), Error> {
-    end_device(db, bearer).await?;
+    remove_device(db, bearer).await?;
     query(
         "INSERT INTO sessions (id, user_id, device, refresh, renewed_at, expires_at)
          VALUES (?, ?, ?, ?, ?, ?)",
@@ -67,7 +115,7 @@ pub(crate) async fn begin(
     Ok(())
 }
 
-/// Locks the row of a session until the end of the transaction, and reads it unless it expired until `over_before`.
+/// Locks the row of a session until the end of the transaction, and reads it unless it was ended, or expired until `over_before`.
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
@@ -83,7 +131,7 @@ pub(crate) async fn lock_row(
         .await?;
     let row = query(
         "SELECT user_id, device, refresh, predecessor, spent_at, renewed_at FROM sessions
-         WHERE id = ? AND expires_at > ?",
+         WHERE id = ? AND ended IS NULL AND expires_at > ?",
     )
     .bind(id.as_bytes().to_vec())
     .bind(over_before)
@@ -138,11 +186,30 @@ pub(crate) async fn spend(
     Ok(())
 }
 
-/// Ends the session of a device.
+/// Ends the session of a device; `false` when it has none.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn end_device(db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
+pub(crate) async fn end_device(
+    db: &mut Connection,
+    bearer: Bearer,
+    ending: Ending,
+) -> Result<bool, Error> {
+    let ended =
+        query("UPDATE sessions SET ended = ? WHERE user_id = ? AND device = ? AND ended IS NULL")
+            .bind(ending.to_column())
+            .bind(bearer.user.0)
+            .bind(bearer.device.to_bytes().to_vec())
+            .execute(db)
+            .await?;
+    Ok(ended > 0)
+}
+
+/// Forgets the session of a device.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn remove_device(db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
     query("DELETE FROM sessions WHERE user_id = ? AND device = ?")
         .bind(bearer.user.0)
         .bind(bearer.device.to_bytes().to_vec())
@@ -155,21 +222,72 @@ pub(crate) async fn end_device(db: &mut Connection, bearer: Bearer) -> Result<()
 ///
 /// # Errors
 /// [`Error::Database`].
-pub(crate) async fn end_user(db: &mut Connection, user: UserId) -> Result<(), Error> {
-    query("DELETE FROM sessions WHERE user_id = ?").bind(user.0).execute(db).await?;
+pub(crate) async fn end_user(
+    db: &mut Connection,
+    user: UserId,
+    ending: Ending,
+) -> Result<(), Error> {
+    query("UPDATE sessions SET ended = ? WHERE user_id = ? AND ended IS NULL")
+        .bind(ending.to_column())
+        .bind(user.0)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
-/// True if there is a session of this id, expired or not.
+/// What is known of a session, expired or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing: there is none.
+    Unknown,
+    /// It goes on, unless it has expired.
+    Active,
+    /// It was ended.
+    Ended(Ending),
+}
+
+/// What is known of the session of this id.
 ///
 /// # Errors
-/// [`Error::Database`].
-pub(crate) async fn is_known(db: &mut Connection, id: TokenId) -> Result<bool, Error> {
-    let row = query("SELECT 1 FROM sessions WHERE id = ?")
+/// [`Error::Database`]; [`Error::Damaged`] when it was ended for no known reason.
+pub(crate) async fn standing(db: &mut Connection, id: TokenId) -> Result<Standing, Error> {
+    let row = query("SELECT ended FROM sessions WHERE id = ?")
         .bind(id.as_bytes().to_vec())
         .fetch_optional(db)
         .await?;
-    Ok(row.is_some())
+    let Some(row) = row else { return Ok(Standing::Unknown) };
+    Ok(match row.try_get::<Option<i64>, _>(0)? {
+        None => Standing::Active,
+        Some(ending) => Standing::Ended(Ending::from_column(ending)?),
+    })
+}
+
+/// The devices of a user that are signed in, the one that was seen last first.
+///
+/// # Errors
+/// [`Error::Database`]; [`Error::Damaged`] when an id has not 16 bytes.
+pub(crate) async fn devices(db: &mut Connection, bearer: Bearer) -> Result<Devices, Error> {
+    let rows = query(
+        "SELECT sessions.device, devices.name, devices.first_seen, sessions.renewed_at
+         FROM sessions JOIN devices
+         ON devices.user_id = sessions.user_id AND devices.id = sessions.device
+         WHERE sessions.user_id = ? AND sessions.ended IS NULL
+         ORDER BY sessions.renewed_at DESC, sessions.device",
+    )
+    .bind(bearer.user.0)
+    .fetch_all(db)
+    .await?;
+    let device = |row: &Row| {
+        let id = device_of(row)?;
+        Ok::<_, Error>(SignedInDevice {
+            id,
+            name: row.try_get("name")?,
+            first_seen: row.try_get("first_seen")?,
+            last_seen: row.try_get("renewed_at")?,
+            current: id == bearer.device,
+        })
+    };
+    Ok(Devices { devices: rows.iter().map(device).collect::<Result<_, _>>()? })
 }
 
 /// The other devices of a user that have a session, the one that was renewed last first.
@@ -181,7 +299,7 @@ pub(crate) async fn other_devices(
     bearer: Bearer,
 ) -> Result<Vec<DeviceId>, Error> {
     let rows = query(
-        "SELECT device FROM sessions WHERE user_id = ? AND device <> ?
+        "SELECT device FROM sessions WHERE user_id = ? AND device <> ? AND ended IS NULL
          ORDER BY renewed_at DESC, device",
     )
     .bind(bearer.user.0)

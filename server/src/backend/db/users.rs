@@ -10,13 +10,19 @@ pub(crate) enum Status {
     Active,
     /// Nobody can sign in, and all its tokens have ended. Its drive stays.
     Disabled,
+    /// The same, and after a grace its removal begins.
+    Closed,
+    /// Its removal has begun.
+    Removing,
 }
 
 impl Status {
-    const fn to_column(self) -> i64 {
+    pub(super) const fn to_column(self) -> i64 {
         match self {
             Self::Active => 0,
             Self::Disabled => 1,
+            Self::Closed => 2,
+            Self::Removing => 3,
         }
     }
 
@@ -24,6 +30,8 @@ impl Status {
         match number {
             0 => Ok(Self::Active),
             1 => Ok(Self::Disabled),
+            2 => Ok(Self::Closed),
+            3 => Ok(Self::Removing),
             _ => Err(Error::damaged("status of an account", format!("unknown number {number}"))),
         }
     }
@@ -96,7 +104,7 @@ pub(crate) async fn set_quota(db: &mut Connection, user: UserId, quota: u64) -> 
     Ok(())
 }
 
-/// Changes whether an account may be used.
+/// Changes whether an account may be used; `false` when it is closed.
 ///
 /// # Errors
 /// [`Error::Database`].
@@ -104,13 +112,13 @@ pub(crate) async fn set_status(
     db: &mut Connection,
     user: UserId,
     status: Status,
-) -> Result<(), Error> {
-    query("UPDATE users SET status = ? WHERE id = ?")
+) -> Result<bool, Error> {
+    let changed = query("UPDATE users SET status = ? WHERE id = ? AND closed_at IS NULL")
         .bind(status.to_column())
         .bind(user.0)
         .execute(db)
         .await?;
-    Ok(())
+    Ok(changed > 0)
 }
 
 fn user_of(row: &Row) -> Result<User, Error> {

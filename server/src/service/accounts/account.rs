@@ -3,16 +3,20 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use miaofs::protocol::accounts::{Account, ChangePassword, Device, Session, SignIn, SignUp};
+use miaofs::protocol::accounts::{
+    Account, ChangePassword, CloseAccount, Device, Devices, Session, SignIn, SignUp,
+};
 use miaofs::protocol::ids::DeviceId;
 
-use super::passwords::Passwords;
+use super::invitations;
+use super::passwords::{Passwords, Verdict};
 use super::rate_limit::RateLimiter;
 use super::tokens::{TokenPair, Tokens};
 use crate::backend::db::accounts::Login;
+use crate::backend::db::sessions::Ending;
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{Bearer, Tracker};
-use crate::backend::{self, UserId};
+use crate::backend::{self, UserId, unix_now};
 use crate::service::{Caller, Error, Policy, SignUps, counted};
 
 /// The longest name of an account and of a device, in characters.
@@ -24,6 +28,13 @@ const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Stands for a name that no account can have, where tries are counted and logged.
 const NO_NAME: &str = "?";
+
+/// An account whose password was shown.
+struct Verified {
+    login: Login,
+    /// A hash that is to stand in place of the one that was verified.
+    renewed: Option<String>,
+}
 
 /// Accounts and their sessions.
 #[derive(Debug, Clone)]
@@ -45,7 +56,7 @@ impl Accounts {
     /// Makes an account with an empty drive and signs its first device in.
     ///
     /// # Errors
-    /// [`Error::SignUpClosed`], [`Error::TooManyRequests`], [`Error::Invalid`] for a name, password
+    /// [`Error::SignUpClosed`], [`Error::InvitationNeeded`], [`Error::TooManyRequests`], [`Error::Invalid`] for a name, password
     /// or device out of bounds, [`Error::AccountExists`].
     pub(crate) async fn sign_up(&self, request: SignUp, from: IpAddr) -> Result<Session, Error> {
         if self.policy.sign_up == SignUps::Closed {
@@ -57,18 +68,24 @@ impl Accounts {
         self.rate_limiter.check(&name, from).await?;
         let password = self.passwords.hash(request.password, from).await?;
 
-        let user = db::retry_transaction(|| self.make_account(&name, &password)).await?;
-        self.begin_session(Login { user, password }, name, &request.device).await
+        let invitation = request.invitation.as_deref();
+        let make = || self.make_account((&name, &password), invitation);
+        let user = db::retry_transaction(make).await?;
+        let verified = Verified { login: Login { user, password }, renewed: None };
+        self.begin_session(verified, &name, &request.device).await
     }
 
-    async fn make_account(&self, name: &str, password: &str) -> Result<UserId, Error> {
+    async fn make_account(
+        &self,
+        (name, password): (&str, &str),
+        invitation: Option<&str>,
+    ) -> Result<UserId, Error> {
         let mut transaction = self.db.write().await?;
-        let inserted = db::accounts::insert(&mut transaction, name, password, self.policy.quota);
-        let user = match inserted.await {
-            Err(backend::Error::Duplicate(_)) => return Err(Error::AccountExists),
-            inserted => inserted?,
-        };
-        db::files::insert_root(&mut transaction, user).await?;
+        // First, so that nobody learns without one which names are taken.
+        if self.policy.sign_up == SignUps::Invite {
+            invitations::take(&mut transaction, invitation).await?;
+        }
+        let user = make(&mut transaction, (name, password), self.policy.quota).await?;
         transaction.commit().await?;
         Ok(user)
     }
@@ -81,8 +98,15 @@ impl Accounts {
         check_device(&request.device)?;
         let name = checked_name(&request.name).unwrap_or_else(|_no_name| NO_NAME.to_owned());
         self.rate_limiter.check(&name, from).await?;
-        let login = self.verify(&name, request.password, from).await?;
-        self.begin_session(login, name, &request.device).await
+        let verified = self.verify(&name, request.password.clone(), from).await?;
+        match self.begin_session(verified, &name, &request.device).await {
+            // The hash is another one by now: perhaps only since another sign-in has made it anew.
+            Err(Error::WrongCredentials) => {
+                let verified = self.verify(&name, request.password, from).await?;
+                self.begin_session(verified, &name, &request.device).await
+            }
+            begun => begun,
+        }
     }
 
     /// Trades a refresh token for a new session; again for the same one when the answer was lost.
@@ -109,7 +133,7 @@ impl Accounts {
         let bearer = Bearer { user: caller.user, device: caller.device };
         db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;
-            self.tokens.end_device(&mut transaction, bearer).await?;
+            self.tokens.sign_out(&mut transaction, bearer).await?;
             Ok(transaction.commit().await?)
         })
         .await
@@ -127,11 +151,7 @@ impl Accounts {
         from: IpAddr,
     ) -> Result<Session, Error> {
         check_password(&request.new)?;
-        let mut read = self.db.read().await?;
-        let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
-        drop(read);
-        self.rate_limiter.check(&name, from).await?;
-        let login = self.verify(&name, request.old, from).await?;
+        let (name, login) = self.verify_caller(caller, request.old, from).await?;
         let password = self.passwords.hash(request.new, from).await?;
 
         let bearer = Bearer { user: caller.user, device: caller.device };
@@ -141,13 +161,53 @@ impl Accounts {
                 return Err(Error::WrongCredentials);
             }
             db::accounts::set_password(&mut transaction, caller.user, &password).await?;
-            self.tokens.end_user(&mut transaction, caller.user).await?;
+            self.tokens.end_user(&mut transaction, caller.user, Ending::PasswordChanged).await?;
             let pair = self.tokens.begin(&mut transaction, bearer).await?;
             transaction.commit().await?;
             Ok::<_, Error>(pair)
         };
         let pair = db::retry_transaction(change).await?;
         Ok(self.session(bearer, name, pair))
+    }
+
+    /// Closes the caller's account: all its sessions end, and after the grace it goes with all that it has.
+    ///
+    /// # Errors
+    /// [`Error::WrongCredentials`], [`Error::TooManyRequests`].
+    pub(crate) async fn close(
+        &self,
+        caller: Caller,
+        request: CloseAccount,
+        from: IpAddr,
+    ) -> Result<(), Error> {
+        let (name, login) = self.verify_caller(caller, request.password, from).await?;
+        db::retry_transaction(|| async {
+            let mut transaction = self.db.write().await?;
+            if !db::accounts::lock_verified(&mut transaction, &login).await? {
+                return Err(Error::WrongCredentials);
+            }
+            db::closed_users::close(&mut transaction, caller.user, unix_now()).await?;
+            self.tokens.end_user(&mut transaction, caller.user, Ending::Closed).await?;
+            Ok(transaction.commit().await?)
+        })
+        .await?;
+        tracing::info!(user = %caller.user, "account {name} was closed by its owner");
+        Ok(())
+    }
+
+    /// The caller's name and login, if the password is the account's.
+    async fn verify_caller(
+        &self,
+        caller: Caller,
+        password: String,
+        from: IpAddr,
+    ) -> Result<(String, Login), Error> {
+        let mut read = self.db.read().await?;
+        let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
+        drop(read);
+        self.rate_limiter.check(&name, from).await?;
+        let verified = self.verify(&name, password, from).await?;
+        Ok((name, verified.login))
     }
 
     /// Who the caller is, and the room of the drive.
@@ -170,6 +230,31 @@ impl Accounts {
         })
     }
 
+    /// The devices that are signed in to the caller's account.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub(crate) async fn devices(&self, caller: Caller) -> Result<Devices, Error> {
+        let bearer = Bearer { user: caller.user, device: caller.device };
+        Ok(db::sessions::devices(&mut *self.db.read().await?, bearer).await?)
+    }
+
+    /// Signs a device of the caller's account out.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is not signed in.
+    pub(crate) async fn revoke(&self, caller: Caller, device: DeviceId) -> Result<(), Error> {
+        let bearer = Bearer { user: caller.user, device };
+        let had_one = db::retry_transaction(|| async {
+            let mut transaction = self.db.write().await?;
+            let ended = self.tokens.end_device(&mut transaction, bearer, Ending::Revoked).await?;
+            transaction.commit().await?;
+            Ok::<_, Error>(ended)
+        })
+        .await?;
+        if had_one { Ok(()) } else { Err(Error::NotFound("device that is signed in")) }
+    }
+
     /// Who shows this access token.
     ///
     /// # Errors
@@ -181,33 +266,37 @@ impl Accounts {
 
     /// The account of a name if the password is its own. Whoever guesses is logged, in words that a program which bans
     /// their addresses reads: `server/deploy/fail2ban`.
-    async fn verify(&self, name: &str, password: String, from: IpAddr) -> Result<Login, Error> {
+    async fn verify(&self, name: &str, password: String, from: IpAddr) -> Result<Verified, Error> {
         let mut read = self.db.read().await?;
         let login = db::accounts::login(&mut read, name).await?;
         drop(read);
         let hash = login.as_ref().map(|login| login.password.clone());
-        let right = self.passwords.verify(password, hash, from).await?;
-        login.filter(|_| right).ok_or_else(|| {
-            tracing::warn!("sign-in failed for account {name} from {from}");
-            Error::WrongCredentials
-        })
+        match (login, self.passwords.verify(password, hash, from).await?) {
+            (Some(login), Verdict::Right) => Ok(Verified { login, renewed: None }),
+            (Some(login), Verdict::Outdated(hash)) => Ok(Verified { login, renewed: Some(hash) }),
+            (None, _) | (_, Verdict::Wrong) => {
+                tracing::warn!("sign-in failed for account {name} from {from}");
+                Err(Error::WrongCredentials)
+            }
+        }
     }
 
     async fn begin_session(
         &self,
-        login: Login,
-        name: String,
+        verified: Verified,
+        name: &str,
         device: &Device,
     ) -> Result<Session, Error> {
         let id = device.id.unwrap_or_else(DeviceId::random);
-        let begin = || self.try_begin_session(&login, id, device);
+        let begin = || self.try_begin_session(&verified, id, device);
         let pair = db::retry_transaction(begin).await?;
-        Ok(self.session(Bearer { user: login.user, device: id }, name, pair))
+        let bearer = Bearer { user: verified.login.user, device: id };
+        Ok(self.session(bearer, name.to_owned(), pair))
     }
 
     async fn try_begin_session(
         &self,
-        login: &Login,
+        Verified { login, renewed }: &Verified,
         id: DeviceId,
         device: &Device,
     ) -> Result<TokenPair, Error> {
@@ -219,10 +308,14 @@ impl Accounts {
         if !db::accounts::lock_verified(&mut transaction, login).await? {
             return Err(Error::WrongCredentials);
         }
+        if let Some(hash) = renewed {
+            db::accounts::set_password(&mut transaction, user, hash).await?;
+        }
         db::accounts::see_device(&mut transaction, user, id, device).await?;
         let surplus = self.surplus_devices(&mut transaction, bearer).await?;
         for device in surplus {
-            self.tokens.end_device(&mut transaction, Bearer { user, device }).await?;
+            let other = Bearer { user, device };
+            self.tokens.end_device(&mut transaction, other, Ending::Displaced).await?;
         }
         let pair = self.tokens.begin(&mut transaction, bearer).await?;
         transaction.commit().await?;
@@ -252,6 +345,23 @@ impl Accounts {
             device: bearer.device,
         }
     }
+}
+
+/// Makes an account with an empty drive.
+///
+/// # Errors
+/// [`Error::AccountExists`].
+pub(super) async fn make(
+    db: &mut Connection,
+    (name, password): (&str, &str),
+    quota: u64,
+) -> Result<UserId, Error> {
+    let user = match db::accounts::insert(db, name, password, quota).await {
+        Err(backend::Error::Duplicate(_)) => return Err(Error::AccountExists),
+        inserted => inserted?,
+    };
+    db::files::insert_root(db, user).await?;
+    Ok(user)
 }
 
 /// The name as tables hold it: in lower case, so that `Anna` and `anna` are one account.

@@ -3,12 +3,19 @@
 //! Stands on nothing of the other wings.
 
 mod account;
+mod invitations;
 mod passwords;
 mod rate_limit;
+mod refresh_token;
+mod removal;
 mod tokens;
 mod turns;
 mod users;
 
 pub(crate) use account::Accounts;
+pub(crate) use invitations::Invitations;
+pub(crate) use removal::remove_closed;
 pub(crate) use tokens::Tokens;
 pub(crate) use users::{Status, User, Users};
+
+pub(crate) use crate::backend::db::invitations::Invitation;

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use argon2::Argon2;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::turns::Turns;
 use crate::backend;
@@ -13,6 +13,17 @@ use crate::service::Error;
 
 /// Hashes at once: each takes 19 MiB and a core for some tens of milliseconds.
 const AT_ONCE: usize = 4;
+
+/// Outcome of the comparison of a password with a hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Another one.
+    Wrong,
+    /// The same.
+    Right,
+    /// The same, but the hash costs a guesser less than those that are made now: here is such a one.
+    Outdated(String),
+}
 
 /// Makes and checks hashes of passwords.
 #[derive(Debug, Clone)]
@@ -37,8 +48,8 @@ impl Passwords {
         self.compute(from, move || hash(&password)).await
     }
 
-    /// True if the password is the one of the hash. Without a hash it is not, after equal work: the
-    /// time does not tell who has an account.
+    /// Compares a password with a hash. Without a hash it is wrong, after equal work: the time does not tell who has an
+    /// account.
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] when too many wait; [`Error::Unavailable`] while the server stops;
@@ -48,10 +59,11 @@ impl Passwords {
         password: String,
         hash: Option<String>,
         from: IpAddr,
-    ) -> Result<bool, Error> {
+    ) -> Result<Verdict, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.to_string());
-        Ok(self.compute(from, move || verify(&password, &hash)).await?? && known)
+        let verdict = self.compute(from, move || verify(&password, &hash)).await??;
+        Ok(if known { verdict } else { Verdict::Wrong })
     }
 
     async fn compute<T: Send + 'static>(
@@ -76,12 +88,25 @@ pub(super) fn hash(password: &str) -> String {
         .to_string()
 }
 
-fn verify(password: &str, hash: &str) -> Result<bool, Error> {
+fn verify(password: &str, hash: &str) -> Result<Verdict, Error> {
     let damaged = |error: argon2::password_hash::phc::Error| {
         backend::Error::damaged("password hash", error.to_string())
     };
-    let hash = PasswordHash::new(hash).map_err(damaged)?;
-    Ok(Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    let known = PasswordHash::new(hash).map_err(damaged)?;
+    if Argon2::default().verify_password(password.as_bytes(), &known).is_err() {
+        return Ok(Verdict::Wrong);
+    }
+    Ok(if is_outdated(&known) { Verdict::Outdated(self::hash(password)) } else { Verdict::Right })
+}
+
+/// True if a hash is of an older kind than those that are made now, or takes less memory or time.
+fn is_outdated(hash: &PasswordHash) -> bool {
+    let (now, algorithm) = (Params::default(), Algorithm::default().ident());
+    let Ok(then) = Params::try_from(hash) else { return true };
+    let version = u32::from(Version::default());
+    let is_older = hash.algorithm.as_str() != algorithm.as_str()
+        || hash.version.is_none_or(|then| then < version);
+    is_older || then.m_cost() < now.m_cost() || then.t_cost() < now.t_cost()
 }
 
 #[cfg(test)]
@@ -94,9 +119,26 @@ mod tests {
         let hash = passwords.hash("correct horse".to_owned(), from).await.unwrap();
         assert!(hash.starts_with("$argon2id$"));
         let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash, from);
-        assert!(verify("correct horse", Some(hash.clone())).await.unwrap());
-        assert!(!verify("Correct horse", Some(hash)).await.unwrap());
-        assert!(!verify("correct horse", None).await.unwrap());
+        let right = verify("correct horse", Some(hash.clone())).await.unwrap();
+        assert_eq!(right, Verdict::Right);
+        assert_eq!(verify("Correct horse", Some(hash)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(verify("correct horse", None).await.unwrap(), Verdict::Wrong);
         assert!(verify("correct horse", Some("plain".to_owned())).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_costs_a_guesser_less_is_made_anew() {
+        let (passwords, from) = (Passwords::new(), IpAddr::from([127, 0, 0, 1]));
+        let weak = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
+        let weak = Argon2::new(Algorithm::default(), Version::default(), weak);
+        let weak = weak.hash_password(b"correct horse").unwrap().to_string();
+        let verify = |password: &str, hash: &str| {
+            passwords.verify(password.to_owned(), Some(hash.to_owned()), from)
+        };
+        assert_eq!(verify("wrong", &weak).await.unwrap(), Verdict::Wrong);
+        let Verdict::Outdated(strong) = verify("correct horse", &weak).await.unwrap() else {
+            panic!("a weak hash was good enough");
+        };
+        assert_eq!(verify("correct horse", &strong).await.unwrap(), Verdict::Right);
     }
 }

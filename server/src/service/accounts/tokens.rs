@@ -1,7 +1,7 @@
 //! Tokens: signed access tokens, which count only while the tracker knows their id, and secret
 //! refresh tokens, which count while the database knows their session.
 //!
-//! An access token is a JWT (RFC 7519), HS256 with the key in the data directory. A refresh token is
+//! An access token is a JWT (RFC 7519), HS256 with the key in the data directory (or one of several, while it is replaced). A refresh token is
 //! what its session begins with, at random, and a secret, in hex; the database keeps hashes of both only. The
 //! secret is the number of renewals and a code that the key makes of both: so a device that shows a refresh
 //! token again, because the answer was lost, is given the same pair, and a database that was restored from an
@@ -17,21 +17,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, Header, Validation};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::db::sessions::{self, ActiveSession, Renewal};
+use super::refresh_token::{DerivedKeys, RefreshToken};
+use crate::backend::db::sessions::{self, ActiveSession, Ending, Renewal, Standing};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
-use crate::backend::{self, TokenId, TokenKey, UserId, even_for, unix_now};
+use crate::backend::{self, TokenId, TokenKeys, UserId, even_for, unix_now};
 use crate::service::{Caller, Error};
 
-const KEY_BYTES: usize = 32;
-/// Bytes of the number of renewals in a secret; the rest is the code.
-const GENERATION_BYTES: usize = 8;
-/// Renewals that a database may have lost, and still know a token by.
-const LOST_MAX: u64 = 100_000;
 /// Time for which a refresh token still renews after a token that was given for it was shown: the same
 /// request may have been sent twice, and come late once.
 const REUSE_GRACE: Duration = Duration::from_secs(60);
@@ -57,70 +53,6 @@ pub(crate) struct TokenPair {
     pub refresh: String,
 }
 
-/// A refresh token.
-#[derive(Clone, Copy)]
-struct RefreshToken {
-    /// The same in all refresh tokens of a session, and known to nobody else.
-    session: [u8; 16],
-    /// The part that changes with each renewal.
-    secret: [u8; 32],
-}
-
-impl RefreshToken {
-    /// The token of a session after so many renewals.
-    fn new(keys: &TokenKeys, session: [u8; 16], generation: u64) -> Self {
-        let mut secret = [0; 32];
-        let (number, code) = secret.split_at_mut(GENERATION_BYTES);
-        number.copy_from_slice(&generation.to_be_bytes());
-        let mac = blake3::keyed_hash(&keys.succeed, &[&session[..], number].concat());
-        code.copy_from_slice(&mac.as_bytes()[..code.len()]);
-        Self { session, secret }
-    }
-
-    /// Number of renewals before it; `None` for one whose code is not ours, as those of before.
-    fn generation(&self, keys: &TokenKeys) -> Option<u64> {
-        let number = self.secret.first_chunk::<GENERATION_BYTES>()?;
-        let generation = u64::from_be_bytes(*number);
-        let ours = Self::new(keys, self.session, generation);
-        // The ids are hashes: how long they are compared tells nothing of the secret.
-        (ours.id() == self.id()).then_some(generation)
-    }
-
-    /// The token that it is traded for.
-    fn next(&self, keys: &TokenKeys) -> Self {
-        let generation = self.generation(keys).map_or(0, |generation| generation + 1);
-        Self::new(keys, self.session, generation)
-    }
-
-    /// Reads what [`Self::to_text`] wrote; `None` for anything else.
-    fn from_text(text: &str) -> Option<Self> {
-        let mut token = Self { session: [0; 16], secret: [0; 32] };
-        let (session, secret) = text.split_at_checked(2 * token.session.len())?;
-        hex::decode_to_slice(session, &mut token.session).ok()?;
-        hex::decode_to_slice(secret, &mut token.secret).ok()?;
-        Some(token)
-    }
-
-    fn to_text(self) -> String {
-        hex::encode(self.session) + &hex::encode(self.secret)
-    }
-
-    /// The id that the database knows the session by: whoever reads there learns no token.
-    fn session_id(&self) -> TokenId {
-        id_from(&blake3::derive_key("miaofs 2026 session id", &self.session))
-    }
-
-    /// The id that the database knows it by.
-    fn id(&self) -> TokenId {
-        id_from(&blake3::derive_key("miaofs 2026 refresh token id", &self.secret))
-    }
-
-    /// The id of the access token that is given with it.
-    fn access_id(&self) -> TokenId {
-        id_from(&blake3::derive_key("miaofs 2026 access token id", &self.secret))
-    }
-}
-
 /// State of a refresh token that was shown, with respect to its session.
 enum RefreshState {
     /// The one that was given last.
@@ -135,19 +67,12 @@ enum RefreshState {
     Stolen,
 }
 
-/// Keys derived from the one in the data directory, by use.
-struct TokenKeys {
-    sign: EncodingKey,
-    verify: DecodingKey,
-    succeed: [u8; KEY_BYTES],
-}
-
 /// Gives out and checks tokens.
 #[derive(Clone)]
 pub(crate) struct Tokens {
     db: Db,
     tracker: Tracker,
-    keys: Arc<TokenKeys>,
+    keys: Arc<DerivedKeys>,
     access_ttl: Duration,
     refresh_ttl: Duration,
     reuse_grace: Duration,
@@ -160,13 +85,14 @@ impl std::fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// Signs with this key.
-    pub(crate) fn new(db: Db, tracker: Tracker, key: &TokenKey, lifetimes: [Duration; 2]) -> Self {
-        let keys = Arc::new(TokenKeys {
-            sign: EncodingKey::from_secret(key.as_bytes()),
-            verify: DecodingKey::from_secret(key.as_bytes()),
-            succeed: key.derive("miaofs 2026 refresh token succession"),
-        });
+    /// Signs with the first of these keys.
+    pub(crate) fn new(
+        db: Db,
+        tracker: Tracker,
+        keys: &TokenKeys,
+        lifetimes: [Duration; 2],
+    ) -> Self {
+        let keys = Arc::new(DerivedKeys::new(keys));
         let [access_ttl, refresh_ttl] = lifetimes;
         Self { db, tracker, keys, access_ttl, refresh_ttl, reuse_grace: REUSE_GRACE }
     }
@@ -193,7 +119,7 @@ impl Tokens {
         Ok(self.pair(bearer.user, token))
     }
 
-    /// Ends the tokens of a device.
+    /// Ends the tokens of a device, for a reason that it is told; `false` when it has no session.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -201,17 +127,33 @@ impl Tokens {
         &self,
         db: &mut Connection,
         bearer: Bearer,
-    ) -> Result<(), Error> {
-        sessions::end_device(db, bearer).await?;
-        Ok(self.tracker.revoke_device(bearer).await?)
+        ending: Ending,
+    ) -> Result<bool, Error> {
+        let had_one = sessions::end_device(db, bearer, ending).await?;
+        self.tracker.revoke_device(bearer).await?;
+        Ok(had_one)
     }
 
-    /// Ends all tokens of a user.
+    /// Ends the tokens of a device that wishes so itself.
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(crate) async fn end_user(&self, db: &mut Connection, user: UserId) -> Result<(), Error> {
-        end_user(db, &self.tracker, user).await
+    pub(crate) async fn sign_out(&self, db: &mut Connection, bearer: Bearer) -> Result<(), Error> {
+        sessions::remove_device(db, bearer).await?;
+        Ok(self.tracker.revoke_device(bearer).await?)
+    }
+
+    /// Ends all tokens of a user, for a reason that the devices are told.
+    ///
+    /// # Errors
+    /// [`Error::Backend`].
+    pub(crate) async fn end_user(
+        &self,
+        db: &mut Connection,
+        user: UserId,
+        ending: Ending,
+    ) -> Result<(), Error> {
+        end_user(db, &self.tracker, (user, ending)).await
     }
 
     /// Whose access token it is.
@@ -222,9 +164,8 @@ impl Tokens {
     pub(crate) async fn check(&self, token: &str) -> Result<Caller, Error> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
-        let claims = jsonwebtoken::decode::<Claims>(token, &self.keys.verify, &validation)
-            .map_err(|_any_flaw| Error::Unauthorized)?
-            .claims;
+        let decode = |key| jsonwebtoken::decode::<Claims>(token, key, &validation).ok();
+        let claims = self.keys.verify.iter().find_map(decode).ok_or(Error::Unauthorized)?.claims;
         let id: TokenId = claims.jti.parse().map_err(|_not_ours| Error::Unauthorized)?;
         let user = UserId(claims.sub.parse().map_err(|_not_ours| Error::Unauthorized)?);
         let shown = self.tracker.token(user, id).await?.ok_or(Error::Unauthorized)?;
@@ -246,23 +187,25 @@ impl Tokens {
     /// (RFC 9700, section 4.14.2).
     ///
     /// # Errors
-    /// [`Error::Unauthorized`] when it is none, expired, ended, or was spent long ago.
+    /// [`Error::SessionEnded`] says why when it was ended; [`Error::Unauthorized`] when it is none, expired, or was
+    /// spent long ago.
     pub(crate) async fn renew(&self, refresh_token: &str) -> Result<(Bearer, TokenPair), Error> {
         let shown = RefreshToken::from_text(refresh_token).ok_or(Error::Unauthorized)?;
         // Whoever shows a token of no session does not keep others from writing.
-        if !sessions::is_known(&mut *self.db.read().await?, shown.session_id()).await? {
-            return Err(Error::Unauthorized);
-        }
+        expect_active(&mut *self.db.read().await?, shown.session_id()).await?;
         db::retry_transaction(|| self.try_renew(shown)).await
     }
 
     async fn try_renew(&self, shown: RefreshToken) -> Result<(Bearer, TokenPair), Error> {
-        let next = shown.next(&self.keys);
         let mut transaction = self.db.write().await?;
         let session =
             sessions::lock_row(&mut transaction, shown.session_id(), self.over_before()).await?;
-        let session = session.ok_or(Error::Unauthorized)?;
-        let bearer = session.bearer;
+        let Some(session) = session else {
+            // Perhaps it was ended just now.
+            expect_active(&mut transaction, shown.session_id()).await?;
+            return Err(Error::Unauthorized);
+        };
+        let (bearer, next) = (session.bearer, shown.next(&self.keys, session.refresh));
         let renewed = match self.state_of(&session, shown) {
             RefreshState::Newest | RefreshState::Ahead => {
                 let [id, predecessor] = [shown.session_id(), shown.id()];
@@ -281,8 +224,8 @@ impl Tokens {
             RefreshState::Stolen => {
                 let Bearer { user, device } = bearer;
                 tracing::warn!(%user, %device, "a spent refresh token was shown: the session ends");
-                self.end_device(&mut transaction, bearer).await?;
-                Err(Error::Unauthorized)
+                self.end_device(&mut transaction, bearer, Ending::Stolen).await?;
+                Err(Error::SessionEnded(words(Ending::Stolen)))
             }
         };
         transaction.commit().await?;
@@ -300,18 +243,10 @@ impl Tokens {
             let stolen = session.spent_at.is_some_and(is_over);
             return if stolen { RefreshState::Stolen } else { RefreshState::Predecessor };
         }
-        if self.is_ahead(session, token) {
+        if token.is_ahead(&self.keys, session.refresh) {
             return RefreshState::Ahead;
         }
         if is_over(session.renewed_at) { RefreshState::Stolen } else { RefreshState::Late }
-    }
-
-    /// True if a token is one that followed the one which the database knows.
-    fn is_ahead(&self, session: &ActiveSession, token: RefreshToken) -> bool {
-        let Some(generation) = token.generation(&self.keys) else { return false };
-        let is_known =
-            |before| RefreshToken::new(&self.keys, token.session, before).id() == session.refresh;
-        (generation.saturating_sub(LOST_MAX)..generation).rev().any(is_known)
     }
 
     /// Forgets sessions whose time is over, until `stop`.
@@ -367,22 +302,38 @@ impl Tokens {
     }
 }
 
-/// Ends all tokens of a user, within the caller's transaction.
+/// Refuses a session that is known to be over, and says why where that is known.
+async fn expect_active(db: &mut Connection, session: TokenId) -> Result<(), Error> {
+    match sessions::standing(db, session).await? {
+        Standing::Active => Ok(()),
+        Standing::Ended(ending) => Err(Error::SessionEnded(words(ending))),
+        Standing::Unknown => Err(Error::SessionEnded("the session is over")),
+    }
+}
+
+/// The reason as the device is told.
+const fn words(ending: Ending) -> &'static str {
+    match ending {
+        Ending::Displaced => "signed out, since another device signed in",
+        Ending::Revoked => "signed out by another device",
+        Ending::PasswordChanged => "signed out by a change of the password",
+        Ending::Disabled => "signed out, since the operator disabled the account",
+        Ending::Closed => "the account was closed",
+        Ending::Stolen => "signed out, since its token was used twice: somebody may have copied it",
+    }
+}
+
+/// Ends all tokens of a user, within the caller's transaction, for a reason that the devices are told.
 ///
 /// # Errors
 /// [`Error::Backend`].
 pub(super) async fn end_user(
     db: &mut Connection,
     tracker: &Tracker,
-    user: UserId,
+    (user, ending): (UserId, Ending),
 ) -> Result<(), Error> {
-    sessions::end_user(db, user).await?;
+    sessions::end_user(db, user, ending).await?;
     Ok(tracker.revoke_user(user).await?)
-}
-
-fn id_from(hash: &[u8; 32]) -> TokenId {
-    let (id, _rest) = hash.split_first_chunk().expect("32 bytes are more than 16");
-    TokenId::from_bytes(*id)
 }
 
 #[cfg(test)]

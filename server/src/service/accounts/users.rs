@@ -1,11 +1,12 @@
 //! What an operator does with accounts from the command line, beside a server that may be running.
 
-use super::account::{check_password, checked_name};
+use super::account::{self, check_password, checked_name};
 use super::passwords;
 use super::tokens;
-use crate::backend::db::{self, Db, accounts, users};
+use crate::backend::db::sessions::Ending;
+use crate::backend::db::{self, Db, accounts, closed_users, users};
 use crate::backend::tracker::Tracker;
-use crate::backend::{Backends, UserId};
+use crate::backend::{Backends, UserId, unix_now};
 use crate::service::Error;
 
 pub(crate) use crate::backend::db::users::{Status, User};
@@ -35,6 +36,59 @@ impl Users {
         Ok(users::page(&mut *self.db.read().await?, after, PAGE).await?)
     }
 
+    /// Makes an account whose drive may have so many bytes.
+    ///
+    /// # Errors
+    /// [`Error::AccountExists`]; [`Error::Invalid`] for the name and the password.
+    pub(crate) async fn add(&self, name: &str, password: &str, quota: u64) -> Result<User, Error> {
+        let name = checked_name(name)?;
+        check_password(password)?;
+        let password = passwords::hash(password);
+        db::retry_transaction(|| async {
+            let mut transaction = self.db.write().await?;
+            account::make(&mut transaction, (&name, &password), quota).await?;
+            Ok::<_, Error>(transaction.commit().await?)
+        })
+        .await?;
+        self.find(&name).await
+    }
+
+    /// Closes an account: all its sessions end, and after the grace it goes with all that it has.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub(crate) async fn close(&self, name: &str) -> Result<User, Error> {
+        let user = self.find(name).await?;
+        db::retry_transaction(|| async {
+            let mut transaction = self.db.write().await?;
+            closed_users::close(&mut transaction, user.id, unix_now()).await?;
+            tokens::end_user(&mut transaction, &self.tracker, (user.id, Ending::Closed)).await?;
+            Ok::<_, Error>(transaction.commit().await?)
+        })
+        .await?;
+        self.find(name).await
+    }
+
+    /// Lets a closed account be used again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Invalid`] when it is not closed, or its removal has begun.
+    pub(crate) async fn restore(&self, name: &str) -> Result<User, Error> {
+        let user = self.find(name).await?;
+        let restored = db::retry_transaction(|| async {
+            let mut transaction = self.db.write().await?;
+            let restored = closed_users::restore(&mut transaction, user.id).await?;
+            transaction.commit().await?;
+            Ok::<_, Error>(restored)
+        })
+        .await?;
+        if !restored {
+            let why = "the account is not closed, or its removal has begun";
+            return Err(Error::Invalid(why.to_owned()));
+        }
+        self.find(name).await
+    }
+
     /// Changes the quota of an account to so many bytes. What its drive holds stays, even if it is more.
     ///
     /// # Errors
@@ -53,14 +107,17 @@ impl Users {
     /// Lets an account be used, or ends its use: then all of its tokens end at once.
     ///
     /// # Errors
-    /// [`Error::NotFound`].
+    /// [`Error::NotFound`]; [`Error::Invalid`] when it is closed.
     pub(crate) async fn set_status(&self, name: &str, status: Status) -> Result<User, Error> {
         let user = self.find(name).await?;
         let set = || async {
             let mut transaction = self.db.write().await?;
-            users::set_status(&mut transaction, user.id, status).await?;
+            if !users::set_status(&mut transaction, user.id, status).await? {
+                return Err(Error::Invalid("the account is closed; see: user restore".to_owned()));
+            }
             if status == Status::Disabled {
-                tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
+                let ending = (user.id, Ending::Disabled);
+                tokens::end_user(&mut transaction, &self.tracker, ending).await?;
             }
             Ok::<_, Error>(transaction.commit().await?)
         };
@@ -79,7 +136,8 @@ impl Users {
         let set = || async {
             let mut transaction = self.db.write().await?;
             accounts::set_password(&mut transaction, user.id, &password).await?;
-            tokens::end_user(&mut transaction, &self.tracker, user.id).await?;
+            let ending = (user.id, Ending::PasswordChanged);
+            tokens::end_user(&mut transaction, &self.tracker, ending).await?;
             Ok::<_, Error>(transaction.commit().await?)
         };
         db::retry_transaction(set).await?;

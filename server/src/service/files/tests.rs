@@ -137,6 +137,7 @@ fn policy() -> Policy {
         grace_period: day,
         upload_ttl: day,
         sign_up: SignUps::Open,
+        account_grace: day,
         max_uploads: 0,
         max_devices: 0,
         access_ttl: day,

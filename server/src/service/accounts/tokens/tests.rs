@@ -5,6 +5,7 @@ use std::path::Path;
 
 use miaofs::protocol::ids::DeviceId;
 
+use super::super::refresh_token::GENERATION_BYTES;
 use super::*;
 use crate::backend::Schema;
 use crate::backend::Settings;
@@ -13,7 +14,7 @@ async fn tokens(directory: &Path) -> Tokens {
     let db = Db::open(&Settings::embedded(directory.to_owned()), Schema::Migrate).await.unwrap();
     let tracker = Tracker::open(&Settings::embedded(directory.to_owned())).await.unwrap();
     let lifetimes = [Duration::from_secs(60); 2];
-    let key = TokenKey::load(&directory.join("token.key")).unwrap();
+    let key = TokenKeys::load(&directory.join("token.key")).unwrap();
     Tokens::new(db, tracker, &key, lifetimes)
 }
 
@@ -36,7 +37,7 @@ impl Tokens {
     async fn renews(&self, refresh: &str) -> bool {
         match self.renew(refresh).await {
             Ok(_) => true,
-            Err(Error::Unauthorized) => false,
+            Err(Error::Unauthorized | Error::SessionEnded(_)) => false,
             Err(error) => panic!("{error}"),
         }
     }
@@ -105,7 +106,7 @@ async fn a_tracker_that_lost_its_memory_signs_nobody_out_and_lets_nobody_in_agai
     let (kept, ended) = (bearer(7), bearer(8));
     let [kept_pair, ended_pair] = [former.begin_alone(kept).await, former.begin_alone(ended).await];
     let mut transaction = former.db.write().await.unwrap();
-    former.end_device(&mut transaction, ended).await.unwrap();
+    former.end_device(&mut transaction, ended, Ending::Revoked).await.unwrap();
     transaction.commit().await.unwrap();
     former.tracker.close().await;
     for file in ["tracker.db", "tracker.db-wal", "tracker.db-shm"] {
@@ -200,8 +201,37 @@ async fn a_token_of_no_session_is_refused_while_somebody_writes() {
     let limit = Duration::from_secs(20);
     for none in [ended, nobodys, "0".repeat(96)] {
         let refused = tokio::time::timeout(limit, tokens.renew(&none)).await;
-        assert!(matches!(refused, Ok(Err(Error::Unauthorized))), "{refused:?}");
+        assert!(matches!(refused, Ok(Err(Error::SessionEnded(_)))), "{refused:?}");
     }
     drop(writing);
     tokens.renew(&pair.refresh).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_is_replaced_without_anybody_signing_in_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("token.key");
+    let before = tokens(directory.path()).await;
+    let first = before.begin_alone(bearer(7)).await;
+    let (_, lost) = before.renew(&first.refresh).await.unwrap();
+
+    TokenKeys::add(&path).unwrap();
+    TokenKeys::switch(&path).unwrap();
+    let both = tokens(directory.path()).await;
+    both.check(&lost.access).await.unwrap();
+    let (_, again) = both.renew(&first.refresh).await.unwrap();
+    assert_eq!(again.refresh, lost.refresh, "an answer that was lost is given again");
+    let (_, second) = both.renew(&again.refresh).await.unwrap();
+    both.check(&second.access).await.unwrap();
+    assert!(before.refuses(&second.access).await, "the new key signs");
+
+    TokenKeys::drop_former(&path).unwrap();
+    let after = tokens(directory.path()).await;
+    after.check(&second.access).await.unwrap();
+    assert!(after.refuses(&again.access).await);
+    let (_, third) = after.renew(&second.refresh).await.unwrap();
+    after.check(&third.access).await.unwrap();
+    let forged =
+        before.sign(UserId(7), RefreshToken::from_text(&third.refresh).unwrap().access_id());
+    assert!(after.refuses(&forged).await, "the former key is worth nothing");
 }
