@@ -13,6 +13,11 @@ use crate::content::Digest;
 
 /// Nodes that one commit may change at the most.
 pub const COMMIT_NODES_MAX: usize = 2000;
+/// Names that the changes of one commit may give and take in all: those that the nodes get, and those that they have.
+pub const COMMIT_NAMES_MAX: usize = 8000;
+/// Bytes of JSON that the changes of one commit may have at the most, and, more or less, all nodes that they touch as these
+/// are: those that change, and the directories that they are to be in.
+pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Names that one node may have at the most.
 pub const ENTRIES_MAX: usize = 1000;
 /// The longest target of a symlink in bytes: one less than Linux' `PATH_MAX`.
@@ -187,7 +192,7 @@ pub struct Commit {
     /// that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<SeenCommit>,
-    /// At most [`COMMIT_NODES_MAX`], each node once.
+    /// At most [`COMMIT_NODES_MAX`], each node once, with [`COMMIT_NAMES_MAX`] and [`COMMIT_BYTES_MAX`].
     pub changes: Vec<NodeChange>,
 }
 
@@ -225,7 +230,8 @@ pub struct Conflict {
     /// Why.
     pub reason: ConflictReason,
     /// The server's node that stands in the way: of `stale` the node itself, of `name_taken` the one
-    /// that has the name, of `no_parent` the deleted directory, of `not_empty` one child.
+    /// that has the name, of `no_parent` the deleted directory, of `not_empty` one child. Left out where the answer would have
+    /// more than about 8 MiB of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<Box<Node>>,
 }

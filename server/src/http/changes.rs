@@ -5,6 +5,7 @@ use miaofs::protocol::changes::{Changes, ChangesQuery};
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
+use super::feed::FeedJson;
 use super::json::Query;
 use super::problem::Failure;
 use crate::service::{Caller, Services};
@@ -20,6 +21,6 @@ pub(super) async fn changes(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<ChangesQuery>,
-) -> Result<axum::Json<Changes>, Failure> {
-    Ok(axum::Json(services.changes.after(caller, query).await?))
+) -> Result<FeedJson, Failure> {
+    Ok(FeedJson(services.changes.after(caller, query).await?))
 }

@@ -13,6 +13,7 @@ mod conditions;
 mod connections;
 mod downloads;
 mod drain_body;
+mod feed;
 mod files;
 mod health;
 mod host_prefix;

@@ -17,19 +17,27 @@
 
 use std::collections::HashMap;
 
-use miaofs::protocol::files::{COMMIT_NODES_MAX, ContentRef, Entry, NodeState};
+use miaofs::protocol::files::{
+    COMMIT_BYTES_MAX, COMMIT_NAMES_MAX, COMMIT_NODES_MAX, ContentRef, Entry, NodeState,
+};
 use miaofs::protocol::ids::NodeId;
 
 use crate::store::DirtyNode;
 
 /// Nodes that a commit holds unless one group needs more.
 const COMMIT_NODES: usize = 1000;
+/// Bytes that a commit holds, more or less: names and attributes may be longer in JSON than they are.
+const COMMIT_BYTES: usize = COMMIT_BYTES_MAX / 2;
+/// Bytes of JSON that a change takes beside its names, target and xattrs, more or less.
+const NODE_BYTES: usize = 800;
+/// Bytes of JSON that an entry takes beside its name.
+const ENTRY_BYTES: usize = 64;
 
 /// Orders the changes of `nodes` for which `ready` holds. Each commit is a list of indexes.
 pub(super) fn commits(nodes: &[DirtyNode], ready: &[bool]) -> Vec<Vec<usize>> {
     let needs = needs(nodes);
     let chosen = without_waiting(&needs, ready);
-    pack(components(&needs, &chosen))
+    pack(nodes, components(&needs, &chosen))
 }
 
 /// For each node, the nodes whose change it needs.
@@ -197,16 +205,73 @@ impl Search<'_> {
     }
 }
 
+/// Size of a commit: changes, the names that they give and take, and bytes of JSON, more or less.
+#[derive(Debug, Clone, Copy, Default)]
+struct CommitSize {
+    nodes: usize,
+    names: usize,
+    bytes: usize,
+}
+
+impl CommitSize {
+    /// Of a commit of one change.
+    fn of(node: &DirtyNode) -> Self {
+        let states = || [&node.state, &node.base_state].into_iter().flatten();
+        Self {
+            nodes: 1,
+            names: states().map(|state| state.entries.len()).sum(),
+            bytes: states().map(bytes_of).sum::<usize>() + NODE_BYTES,
+        }
+    }
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            nodes: self.nodes + other.nodes,
+            names: self.names + other.names,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    /// True if the server takes it: it looks at what nodes are and at what they become.
+    const fn fits(self) -> bool {
+        self.nodes <= COMMIT_NODES_MAX
+            && self.names <= COMMIT_NAMES_MAX
+            && self.bytes <= COMMIT_BYTES
+    }
+}
+
+fn bytes_of(state: &NodeState) -> usize {
+    let names = state.entries.iter().map(|entry| entry.name.as_bytes().len() + ENTRY_BYTES);
+    let xattrs = state.xattrs.iter().map(|(name, value)| name.len() + value.0.len());
+    let target = state.target.as_ref().map_or(0, |target| target.0.len());
+    names.sum::<usize>() + xattrs.sum::<usize>() + target
+}
+
 /// Fills commits with groups in order. A group that is larger than a commit may be is cut after all:
 /// the server then says what does not hold yet.
-fn pack(components: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
+fn pack(nodes: &[DirtyNode], components: Vec<Vec<usize>>) -> Vec<Vec<usize>> {
     let mut commits: Vec<Vec<usize>> = Vec::new();
+    let mut filled = CommitSize::default();
     for component in components {
-        match commits.last_mut() {
-            Some(commit) if commit.len() + component.len() <= COMMIT_NODES => {
-                commit.extend(component);
+        let sizes: Vec<_> = component.iter().map(|index| CommitSize::of(&nodes[*index])).collect();
+        let whole = sizes.iter().fold(filled, |sum, size| sum.and(*size));
+        if let Some(commit) = commits.last_mut()
+            && whole.nodes <= COMMIT_NODES
+            && whole.fits()
+        {
+            commit.extend(component);
+            filled = whole;
+            continue;
+        }
+        commits.push(Vec::new());
+        filled = CommitSize::default();
+        for (index, size) in component.into_iter().zip(sizes) {
+            if filled.nodes > 0 && !filled.and(size).fits() {
+                commits.push(Vec::new());
+                filled = CommitSize::default();
             }
-            _ => commits.extend(component.chunks(COMMIT_NODES_MAX).map(<[usize]>::to_vec)),
+            filled = filled.and(size);
+            commits.last_mut().expect("one was just pushed").push(index);
         }
     }
     commits

@@ -9,6 +9,9 @@ use miaofs::protocol::name::Name;
 use super::{Connection, ROWS_A_STATEMENT, Row, Statement, query};
 use crate::backend::{Error, UserId};
 
+/// Directories that one statement looks into: each is a query of its own in it.
+const DIRECTORIES_A_STATEMENT: usize = 100;
+
 /// Who has each of these names; names that nobody has are left out.
 ///
 /// # Errors
@@ -59,28 +62,6 @@ pub(crate) async fn child(
     row.map(|row| node_id(&row, 0)).transpose()
 }
 
-/// The nodes in these directories, in order of directory and name; one with two names stands twice.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn children(
-    db: &mut Connection,
-    user: UserId,
-    parents: &[NodeId],
-) -> Result<Vec<NodeId>, Error> {
-    let mut children = Vec::new();
-    for some in parents.chunks(ROWS_A_STATEMENT) {
-        let mut query = query("SELECT node FROM entries WHERE user_id = ");
-        query.push_bind(user.0).push(" AND parent IN ");
-        push_ids(&mut query, some);
-        query.push(" ORDER BY parent, name");
-        for row in query.fetch_all(&mut *db).await? {
-            children.push(node_id(&row, 0)?);
-        }
-    }
-    Ok(children)
-}
-
 /// The names in a directory after one of them, or from the first on, `limit` at the most, in order, with who has each.
 ///
 /// # Errors
@@ -100,46 +81,32 @@ pub(crate) async fn names_after(
     rows.iter().map(|row| entry_of(row).map(|(node, entry)| (entry.name, node))).collect()
 }
 
-/// Number of entries of each of these directories; empty ones are left out.
-///
-/// # Errors
-/// [`Error::Database`], [`Error::Damaged`].
-pub(crate) async fn count_names(
-    db: &mut Connection,
-    user: UserId,
-    parents: &[NodeId],
-) -> Result<HashMap<NodeId, usize>, Error> {
-    let mut counts = HashMap::new();
-    for some in parents.chunks(ROWS_A_STATEMENT) {
-        let mut query = query("SELECT parent, COUNT(*) FROM entries WHERE user_id = ");
-        query.push_bind(user.0).push(" AND parent IN ");
-        push_ids(&mut query, some);
-        query.push(" GROUP BY parent");
-        for row in query.fetch_all(&mut *db).await? {
-            let count: i64 = row.try_get(1)?;
-            counts.insert(node_id(&row, 0)?, usize::try_from(count).unwrap_or(0));
-        }
-    }
-    Ok(counts)
-}
-
-/// The first `limit` nodes of a directory.
+/// The first nodes of each of these directories, as many as are given with it, as pairs of directory and node.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
 pub(crate) async fn first_children(
     db: &mut Connection,
     user: UserId,
-    parent: NodeId,
-    limit: usize,
-) -> Result<Vec<NodeId>, Error> {
-    let rows = query("SELECT node FROM entries WHERE user_id = ? AND parent = ? LIMIT ?")
-        .bind(user.0)
-        .bind(&parent.to_bytes()[..])
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(db)
-        .await?;
-    rows.iter().map(|row| node_id(row, 0)).collect()
+    directories: &[(NodeId, usize)],
+) -> Result<Vec<(NodeId, NodeId)>, Error> {
+    let mut children = Vec::new();
+    for some in directories.chunks(DIRECTORIES_A_STATEMENT) {
+        let mut select = query("");
+        for (index, (directory, limit)) in some.iter().enumerate() {
+            select.push(if index == 0 { "" } else { " UNION ALL " });
+            select.push(
+                "SELECT parent, node FROM (SELECT parent, node FROM entries WHERE user_id = ",
+            );
+            select.push_bind(user.0).push(" AND parent = ").push_bind(&directory.to_bytes()[..]);
+            select.push(" LIMIT ").push_bind(i64::try_from(*limit).unwrap_or(i64::MAX));
+            select.push(") AS some");
+        }
+        for row in select.fetch_all(&mut *db).await? {
+            children.push((node_id(&row, 0)?, node_id(&row, 1)?));
+        }
+    }
+    Ok(children)
 }
 
 /// The directories that hold these nodes, as pairs of node and directory.

@@ -26,6 +26,9 @@ pub(in crate::backend::db) const NODE_METADATA: u64 = 256;
 /// Bytes that an entry counts for beside its name.
 pub(in crate::backend::db) const ENTRY_METADATA: u64 = 64;
 
+/// Ids that one statement names at the most, of which only a few numbers are asked.
+const IDS_A_STATEMENT: usize = 4000;
+
 /// A node with what even a deleted one keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -110,6 +113,64 @@ pub(crate) async fn nodes(
     Ok(found)
 }
 
+/// What it takes to read a node.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weight {
+    /// The node.
+    pub id: NodeId,
+    /// True for a directory, also a deleted one.
+    pub is_directory: bool,
+    /// Bytes of its JSON, more or less.
+    pub bytes: u64,
+    /// Number of its names.
+    pub names: u64,
+}
+
+/// Weights of the nodes of these ids, deleted ones too; unknown ids are left out.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub(crate) async fn weigh(
+    db: &mut Connection,
+    user: UserId,
+    ids: &[NodeId],
+) -> Result<Vec<Weight>, Error> {
+    let mut weights = Vec::new();
+    for some in ids.chunks(IDS_A_STATEMENT) {
+        let mut select = query("SELECT id, kind, ");
+        push_json_bytes(&mut select);
+        select.push(
+            ", (SELECT COUNT(*) FROM entries WHERE user_id = nodes.user_id AND node = nodes.id)
+             FROM nodes WHERE user_id = ",
+        );
+        select.push_bind(user.0).push(" AND id IN ");
+        push_ids(&mut select, some);
+        for row in select.fetch_all(&mut *db).await? {
+            let number = |column| row.try_get::<i64, usize>(column).map(i64::cast_unsigned);
+            weights.push(Weight {
+                id: node_id(&row, 0)?,
+                is_directory: kind_of_number(row.try_get(1)?)? == Kind::Directory,
+                bytes: number(2)?,
+                names: number(3)?,
+            });
+        }
+    }
+    Ok(weights)
+}
+
+/// Goes on with the bytes of JSON that a row of `nodes` makes, more or less.
+fn push_json_bytes(query: &mut Statement) {
+    query.push("CAST(").push_bind(NODE_BYTES);
+    query.push(" + COALESCE(OCTET_LENGTH(target), 0) + COALESCE(OCTET_LENGTH(xattrs), 0)");
+    query.push(" + (SELECT COALESCE(SUM(OCTET_LENGTH(entries.name) + ").push_bind(ENTRY_BYTES);
+    query.push("), 0) FROM entries WHERE user_id = nodes.user_id AND node = nodes.id) AS SIGNED)");
+}
+
+/// Bytes of JSON that a node makes, more or less.
+pub(crate) fn json_bytes(node: &Node) -> u64 {
+    NODE_BYTES.cast_unsigned() + node.state.as_ref().map_or(0, metadata_of)
+}
+
 /// The nodes of a range that changed up to version `until`, by rising version.
 ///
 /// # Errors
@@ -120,29 +181,41 @@ pub(crate) async fn changed(
     changed: ChangedSince,
     until: u64,
 ) -> Result<Vec<Node>, Error> {
-    let range = [changed.since.cast_signed(), until.cast_signed()];
-    let mut select = select_nodes(user);
-    select.push(" AND version > ").push_bind(range[0]);
-    select.push(" AND version <= ").push_bind(range[1]).push(changed.condition());
-    let mut found = HashMap::new();
-    for row in select.fetch_all(&mut *db).await? {
-        let record = record_of(&row)?;
-        found.insert(record.node.id, record);
+    let mut select = query("SELECT id FROM nodes WHERE user_id = ");
+    push_range(&mut select, user, changed, until);
+    select.push(" ORDER BY version, id");
+    let rows = select.fetch_all(&mut *db).await?;
+    let ids: Vec<NodeId> = rows.iter().map(|row| node_id(row, 0)).collect::<Result<_, _>>()?;
+    // What the database answers is held beside what is made of it, so it answers a part at a time.
+    let mut all = Vec::with_capacity(ids.len());
+    for some in ids.chunks(ROWS_A_STATEMENT) {
+        let mut found = nodes(&mut *db, user, some).await?;
+        all.extend(some.iter().filter_map(|id| Some(found.remove(id)?.node)));
     }
-    let rows = query(
-        "SELECT entries.node, entries.parent, entries.name FROM nodes \
-         JOIN entries ON entries.user_id = nodes.user_id AND entries.node = nodes.id \
-         WHERE nodes.user_id = ? AND nodes.version > ? AND nodes.version <= ?",
-    )
-    .bind(user.0)
-    .bind(range[0])
-    .bind(range[1])
-    .fetch_all(db)
-    .await?;
-    add_entries(&mut found, &rows)?;
-    let mut nodes: Vec<Node> = found.into_values().map(|record| record.node).collect();
-    nodes.sort_unstable_by_key(|node| (node.version, node.id));
-    Ok(nodes)
+    Ok(all)
+}
+
+/// Bytes of JSON that these nodes make, more or less.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn changed_bytes(
+    db: &mut Connection,
+    user: UserId,
+    changed: ChangedSince,
+    until: u64,
+) -> Result<u64, Error> {
+    let mut select = query("SELECT CAST(COALESCE(SUM(");
+    push_json_bytes(&mut select);
+    select.push("), 0) AS SIGNED) FROM nodes WHERE user_id = ");
+    push_range(&mut select, user, changed, until);
+    let row = select.fetch_optional(db).await?;
+    row.map_or(Ok(0), |row| Ok(row.try_get::<i64, _>(0)?.cast_unsigned()))
+}
+
+fn push_range(select: &mut Statement, user: UserId, changed: ChangedSince, until: u64) {
+    select.push_bind(user.0).push(" AND version > ").push_bind(changed.since.cast_signed());
+    select.push(" AND version <= ").push_bind(until.cast_signed()).push(changed.condition());
 }
 
 /// Where a page of the feed ends: the version of the node of a range with which there are `limit` nodes or, more or less,
@@ -158,12 +231,7 @@ pub(crate) async fn page_end(
     bytes: u64,
 ) -> Result<Option<u64>, Error> {
     let mut query = query("SELECT version, ");
-    query
-        .push("CAST(")
-        .push_bind(NODE_BYTES)
-        .push(" + COALESCE(LENGTH(target), 0) + COALESCE(LENGTH(xattrs), 0)");
-    query.push(" + (SELECT COALESCE(SUM(LENGTH(name) + ").push_bind(ENTRY_BYTES);
-    query.push("), 0) FROM entries WHERE user_id = nodes.user_id AND node = nodes.id) AS SIGNED)");
+    push_json_bytes(&mut query);
     query.push(" FROM nodes WHERE user_id = ").push_bind(user.0);
     query.push(" AND version > ").push_bind(changed.since.cast_signed()).push(changed.condition());
     query.push(" ORDER BY version LIMIT ").push_bind(limit.cast_signed());

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::history;
+use super::page_room::{Admission, PageRoom, PageShare};
 use crate::backend::UserId;
 use crate::backend::db::files::ChangedSince;
 use crate::backend::db::{self, Db};
@@ -32,13 +33,30 @@ pub(crate) struct Changes {
     db: Db,
     tracker: Tracker,
     stop: CancellationToken,
+    room: PageRoom,
+}
+
+/// A page, and the room that it has in memory: to be held until it is sent.
+#[derive(Debug)]
+pub(crate) struct FeedPage {
+    /// The page.
+    pub page: Page,
+    /// Its room; none for a small one.
+    pub share: Option<PageShare>,
+}
+
+/// A look at the feed.
+enum Look {
+    Page(FeedPage),
+    /// The next page has so many bytes, for which there is no room now.
+    NoRoom(u64),
 }
 
 impl Changes {
     /// Feeds from this database, whose waiters all end when `stop` is cancelled. From then on nobody
     /// waits here; they are sent away to come again.
     pub(crate) fn new(db: Db, tracker: Tracker, stop: CancellationToken) -> Self {
-        Self { db, tracker, stop }
+        Self { db, tracker, stop, room: PageRoom::new() }
     }
 
     /// Wakes whoever waits for a drive, which has been committed up to `seq`.
@@ -53,7 +71,11 @@ impl Changes {
     /// drive has not reached or where it has another commit, [`Error::CommitForgotten`],
     /// [`Error::Unauthorized`] when the account is gone or the caller's token ends, [`Error::Unavailable`] to
     /// whoever comes to wait when the process is about to end.
-    pub(crate) async fn after(&self, caller: Caller, query: ChangesQuery) -> Result<Page, Error> {
+    pub(crate) async fn after(
+        &self,
+        caller: Caller,
+        query: ChangesQuery,
+    ) -> Result<FeedPage, Error> {
         let user = caller.user;
         let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
         let wait = query.wait.unwrap_or(0);
@@ -70,7 +92,7 @@ impl Changes {
                 return Err(Error::Unauthorized);
             }
             let page = self.page(user, query, limit).await?;
-            if page.head != query.since {
+            if page.page.head != query.since {
                 return Ok(page);
             }
             if ending {
@@ -86,7 +108,23 @@ impl Changes {
         }
     }
 
-    async fn page(&self, user: UserId, query: ChangesQuery, limit: u64) -> Result<Page, Error> {
+    async fn page(&self, user: UserId, query: ChangesQuery, limit: u64) -> Result<FeedPage, Error> {
+        let mut share = None;
+        loop {
+            match self.look(user, query, limit, share).await? {
+                Look::Page(page) => return Ok(page),
+                Look::NoRoom(bytes) => share = Some(self.room.wait(bytes).await?),
+            }
+        }
+    }
+
+    async fn look(
+        &self,
+        user: UserId,
+        query: ChangesQuery,
+        limit: u64,
+        had: Option<PageShare>,
+    ) -> Result<Look, Error> {
         let ChangesQuery { since, commit, deleted, .. } = query;
         let mut read = self.db.read_drive(user).await?;
         let usage = db::accounts::usage(&mut read, user).await?.ok_or(Error::Unauthorized)?;
@@ -97,11 +135,17 @@ impl Changes {
         if let Some(id) = commit {
             history::check(&mut read, user, SeenCommit { seq: since, id }).await?;
         }
-        let (mut nodes, mut cursor) = (Vec::new(), head);
+        let (mut nodes, mut cursor, mut share) = (Vec::new(), head, None);
         if since < head {
             let range = ChangedSince { since, with_deleted: since > 0 || deleted == Some(true) };
             let end = db::files::page_end(&mut read, user, range, limit, PAGE_BYTES).await?;
             cursor = end.unwrap_or(head);
+            let bytes = db::files::changed_bytes(&mut read, user, range, cursor).await?;
+            share = match self.room.admit(bytes, had) {
+                Admission::Small => None,
+                Admission::Room(share) => Some(share),
+                Admission::Full => return Ok(Look::NoRoom(bytes)),
+            };
             nodes = db::files::changed(&mut read, user, range, cursor).await?;
         }
         let commit = match commit {
@@ -109,7 +153,7 @@ impl Changes {
             Some(seen) if cursor == since => Some(seen),
             _ => db::commits::id(&mut read, user, cursor).await?,
         };
-        Ok(Page { nodes, cursor, commit, head })
+        Ok(Look::Page(FeedPage { page: Page { nodes, cursor, commit, head }, share }))
     }
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use miaofs::content::Digest;
 use miaofs::protocol::files::{
-    Applied, Commit, Committed, Conflict, Entry, Kind, Node, NodeChange,
+    COMMIT_BYTES_MAX, COMMIT_NAMES_MAX, Commit, Committed, Entry, Kind, Node, NodeChange,
 };
 use miaofs::protocol::ids::NodeId;
 
+use super::answer::answer;
 use super::changes::Changes;
 use super::commit::{self, LoadedDrive, Verdict};
 use super::history;
@@ -17,6 +18,11 @@ use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
 use crate::backend::{UserId, run_to_completion, unix_now};
 use crate::service::{Error, Policy};
+
+/// Levels of directories above those that a commit moves others into. No path that a program can name has more.
+const LEVELS_MAX: usize = 2048;
+/// Directories on the ways up from these.
+const ANCESTORS_MAX: usize = 50_000;
 
 /// The drives of all users.
 #[derive(Debug, Clone)]
@@ -161,6 +167,7 @@ async fn load(
     let digests: HashSet<Digest> =
         changes.iter().filter_map(|change| Some(change.state.as_ref()?.content?.digest)).collect();
     let digests: Vec<Digest> = digests.into_iter().collect();
+    check_weight(db, user, changes, &ids).await?;
     let nodes = db::files::nodes(db, user, &ids).await?;
     lock_contents(db, changes, &nodes, &digests).await?;
     let mut drive = LoadedDrive {
@@ -174,9 +181,32 @@ async fn load(
     };
     drive.unlisted_children = unlisted_children(db, user, changes, &drive).await?;
     if changes.iter().any(|change| moves_directory(&drive, change)) {
-        drive.parents = ancestors(db, user, &wanted).await?;
+        drive.parents = ancestors(db, user, changes).await?;
     }
     Ok(drive)
+}
+
+/// Makes sure that what a commit touches is not more than others wait for, before it is read.
+async fn check_weight(
+    db: &mut Connection,
+    user: UserId,
+    changes: &[NodeChange],
+    touched: &[NodeId],
+) -> Result<(), Error> {
+    let changed: HashSet<NodeId> = changes.iter().map(|change| change.id).collect();
+    let (mut names, mut bytes) = (commit::names_of(changes) as u64, 0);
+    for weight in db::files::weigh(db, user, touched).await? {
+        bytes += weight.bytes;
+        names += if changed.contains(&weight.id) { weight.names } else { 0 };
+    }
+    if names > COMMIT_NAMES_MAX as u64 {
+        return Err(commit::too_many_names());
+    }
+    if bytes > COMMIT_BYTES_MAX as u64 {
+        let words = "the nodes that a commit touches have at most 16 MiB; send fewer changes";
+        return Err(Error::TooLarge(words.to_owned()));
+    }
+    Ok(())
 }
 
 /// Keeps the contents that the changes name or may give up from being collected or counted meanwhile.
@@ -224,28 +254,36 @@ async fn unlisted_children(
         }
     }
     let insiders: HashSet<NodeId> = changes.iter().map(|change| change.id).collect();
-    let mut unlisted_children = HashMap::new();
-    for (directory, count) in db::entries::count_names(db, user, &deleted).await? {
-        let inside = named.get(&directory).copied().unwrap_or(0);
-        if count > inside {
-            let first = db::entries::first_children(db, user, directory, inside + 1).await?;
-            let unlisted = first.into_iter().find(|child| !insiders.contains(child));
-            unlisted_children.extend(unlisted.map(|child| (directory, child)));
-        }
-    }
-    Ok(unlisted_children)
+    // Of so many children one is no insider, however many there are.
+    let enough = |directory| (directory, named.get(&directory).map_or(1, |inside| inside + 1));
+    let deleted: Vec<(NodeId, usize)> = deleted.into_iter().map(enough).collect();
+    let children = db::entries::first_children(db, user, &deleted).await?;
+    Ok(children.into_iter().filter(|(_, child)| !insiders.contains(child)).collect())
 }
 
-/// The way up from every directory that is to hold a name.
+/// The way up from every directory that is to hold a directory.
+///
+/// # Errors
+/// [`Error::TooLarge`] when that is very far.
 async fn ancestors(
     db: &mut Connection,
     user: UserId,
-    wanted: &[&Entry],
+    changes: &[NodeChange],
 ) -> Result<HashMap<NodeId, NodeId>, Error> {
+    let put = changes.iter().filter_map(|change| change.state.as_ref());
+    let directories = put.filter(|state| state.kind == Kind::Directory);
+    let mut seen: HashSet<NodeId> =
+        directories.flat_map(|state| &state.entries).map(|entry| entry.parent).collect();
     let mut parents = HashMap::new();
-    let mut seen: HashSet<NodeId> = wanted.iter().map(|entry| entry.parent).collect();
     let mut frontier: Vec<NodeId> = seen.iter().copied().collect();
+    let mut levels = 0;
     while !frontier.is_empty() {
+        levels += 1;
+        if levels > LEVELS_MAX || seen.len() > ANCESTORS_MAX {
+            let words =
+                "directories so deep in others cannot be moved together; send fewer changes";
+            return Err(Error::TooLarge(words.to_owned()));
+        }
         let pairs = db::entries::parents(db, user, &frontier).await?;
         frontier = pairs.iter().map(|(_, parent)| *parent).filter(|id| seen.insert(*id)).collect();
         parents.extend(pairs);
@@ -293,36 +331,4 @@ fn records_after(
             Some(Record { kind, node: Node { id, version, revision, state } })
         })
         .collect()
-}
-
-async fn answer(
-    db: &mut Connection,
-    user: UserId,
-    drive: &LoadedDrive,
-    changes: &[NodeChange],
-    verdicts: &[Verdict],
-) -> Result<(Vec<Applied>, Vec<Conflict>), Error> {
-    let current_of = |verdict: &Verdict| match verdict {
-        Verdict::Reject { current, .. } => *current,
-        Verdict::AlreadyApplied { .. } | Verdict::Apply => None,
-    };
-    let unloaded: HashSet<NodeId> =
-        verdicts.iter().filter_map(current_of).filter(|id| !drive.nodes.contains_key(id)).collect();
-    let loaded = db::files::nodes(db, user, &unloaded.into_iter().collect::<Vec<_>>()).await?;
-    let node = |id: NodeId| {
-        let record = drive.nodes.get(&id).or_else(|| loaded.get(&id));
-        record.map(|record| Box::new(record.node.clone()))
-    };
-    let (mut applied, mut conflicts) = (Vec::new(), Vec::new());
-    for (change, verdict) in changes.iter().zip(verdicts) {
-        let id = change.id;
-        match *verdict {
-            Verdict::AlreadyApplied { version } => applied.push(Applied { id, version }),
-            Verdict::Apply => applied.push(Applied { id, version: drive.usage.seq + 1 }),
-            Verdict::Reject { reason, current } => {
-                conflicts.push(Conflict { id, reason, current: current.and_then(node) });
-            }
-        }
-    }
-    Ok((applied, conflicts))
 }

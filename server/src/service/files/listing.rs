@@ -3,7 +3,7 @@
 //! A listing is one snapshot, and so one transaction, however long it takes. Few long ones are under way at once, and one whose
 //! reader takes nothing for a while ends: transactions are not many, and each holds back what the database could clear up.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use crate::service::Error;
 
 /// Names that are read at once.
 const PAGE: usize = 500;
+/// Bytes of JSON after which a page ends, more or less, however few names it has.
+const PAGE_BYTES: u64 = 1024 * 1024;
 /// Listings of more than a page that are under way at once.
 const LONG_LISTINGS: usize = 4;
 /// Longest time for a page to be taken.
@@ -128,8 +130,21 @@ async fn read_page(
     directory: NodeId,
     after: Option<&Name>,
 ) -> Result<Page, Error> {
-    let names = db::entries::names_after(db, user, directory, after, PAGE).await?;
-    let next = names.last().filter(|_| names.len() == PAGE).map(|(name, _id)| name.clone());
+    let mut names = db::entries::names_after(db, user, directory, after, PAGE).await?;
+    let ids: HashSet<NodeId> = names.iter().map(|(_name, id)| *id).collect();
+    let ids: Vec<NodeId> = ids.into_iter().collect();
+    let weights = db::files::weigh(db, user, &ids).await?;
+    let weights: HashMap<NodeId, u64> = weights.into_iter().map(|it| (it.id, it.bytes)).collect();
+    let mut room = PAGE_BYTES;
+    let fits = |(_name, id): &&(Name, NodeId)| {
+        let fits = room > 0;
+        room = room.saturating_sub(weights.get(id).copied().unwrap_or(0));
+        fits
+    };
+    let fitting = names.iter().take_while(fits).count();
+    let is_last = names.len() < PAGE && fitting == names.len();
+    names.truncate(fitting);
+    let next = names.last().filter(|_| !is_last).map(|(name, _id)| name.clone());
     let ids: HashSet<NodeId> = names.iter().map(|(_name, id)| *id).collect();
     let ids: Vec<NodeId> = ids.into_iter().collect();
     let records = db::files::nodes(db, user, &ids).await?;

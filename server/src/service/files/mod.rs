@@ -2,17 +2,20 @@
 //!
 //! Stands on nothing of the other wings: a commit refers to contents that uploads have brought, by digest.
 
+mod answer;
 mod changes;
 mod commit;
 mod condition;
 mod drive;
 mod history;
 mod listing;
+mod page_room;
 mod paths;
+mod removal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use changes::Changes;
+pub(crate) use changes::{Changes, FeedPage};
 pub(crate) use condition::{Condition, EntityTags, entity_tag};
 pub(crate) use drive::Files;
 pub(crate) use listing::DirectoryPages;

@@ -3,12 +3,10 @@
 //! A path is absolute, its names are separated by `/`, and symlinks are not followed. Every change
 //! becomes a commit like that of any other device, in one transaction with the look that led to it.
 
-use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use miaofs::protocol::files::{
-    COMMIT_NODES_MAX, ConflictReason, ContentRef, DeletePath, Entry, Kind, Node, NodeChange,
-    NodeState, PATH_MAX, UpdatePath,
+    ConflictReason, ContentRef, Entry, Kind, Node, NodeChange, NodeState, PATH_MAX, UpdatePath,
 };
 use miaofs::protocol::ids::{NodeId, Revision};
 use miaofs::protocol::name::Name;
@@ -97,47 +95,6 @@ impl Files {
         Ok(node)
     }
 
-    /// Takes the name at a path away; a node without any other is deleted, a directory with all that
-    /// is in it when that was asked for.
-    ///
-    /// # Errors
-    /// As [`Self::resolve`]; [`Error::ConditionFailed`], [`Error::NotEmpty`], [`Error::Invalid`] for the
-    /// root.
-    pub(crate) async fn delete(
-        &self,
-        user: UserId,
-        request: DeletePath,
-        condition: &Condition,
-    ) -> Result<(), Error> {
-        db::retry_transaction(|| self.try_delete(user, &request, condition)).await
-    }
-
-    async fn try_delete(
-        &self,
-        user: UserId,
-        request: &DeletePath,
-        condition: &Condition,
-    ) -> Result<(), Error> {
-        let names = names_of(&request.path)?;
-        let Some((name, parent)) = names.split_last() else {
-            return Err(Error::Invalid("the root cannot be deleted".to_owned()));
-        };
-        let mut transaction = self.begin(user).await?;
-        let db = &mut *transaction;
-        let parent = node_at(db, user, parent).await?.id;
-        let node = expected_at(db, user, &names, condition).await?;
-        let directory = state_of(&node)?.kind == Kind::Directory;
-        let mut seq = 0;
-        if directory && request.recursive {
-            seq = self.delete_inside(db, user, node.id).await?;
-        }
-        let entry = Entry { parent, name: name.clone() };
-        let change = change_without(&node, |own| *own == entry);
-        seq = self.apply_all(db, user, &[change]).await?.max(seq);
-        self.seal(transaction, user, seq).await?;
-        Ok(())
-    }
-
     /// Makes the file at a path have this content, which the caller owns: a new file, in directories
     /// made as needed, or a new content for the file that is there.
     ///
@@ -190,45 +147,8 @@ impl Files {
         Ok(node)
     }
 
-    /// Deletes all below a directory: what is no directory first, then directories from the deepest
-    /// up, in as many commits of the feed as it takes.
-    async fn delete_inside(
-        &self,
-        db: &mut Connection,
-        user: UserId,
-        top: NodeId,
-    ) -> Result<u64, Error> {
-        let mut directories = vec![top];
-        let mut seen = HashSet::from([top]);
-        let mut others = Vec::new();
-        let mut level = vec![top];
-        while !level.is_empty() {
-            let mut ids = db::entries::children(db, user, &level).await?;
-            ids.retain(|id| seen.insert(*id));
-            let records = db::files::nodes(db, user, &ids).await?;
-            let (inner, files): (Vec<_>, Vec<_>) =
-                ids.into_iter().partition(|id| records.get(id).is_some_and(is_directory));
-            directories.extend(&inner);
-            others.extend(files);
-            level = inner;
-        }
-        let doomed: HashSet<NodeId> = directories.iter().copied().collect();
-        let below_top = directories.into_iter().skip(1).rev();
-        let order: Vec<NodeId> = others.into_iter().chain(below_top).collect();
-        let mut seq = 0;
-        for some in order.chunks(COMMIT_NODES_MAX) {
-            let records = db::files::nodes(db, user, some).await?;
-            let nodes = some.iter().filter_map(|id| records.get(id));
-            let changes: Vec<NodeChange> = nodes
-                .map(|record| change_without(&record.node, |own| doomed.contains(&own.parent)))
-                .collect();
-            seq = self.apply_all(db, user, &changes).await?;
-        }
-        Ok(seq)
-    }
-
     /// Applies changes of which each has to hold.
-    async fn apply_all(
+    pub(super) async fn apply_all(
         &self,
         db: &mut Connection,
         user: UserId,
@@ -256,7 +176,7 @@ fn error_of(reason: ConflictReason) -> Error {
 }
 
 /// The names of an absolute path; none for the root. Empty ones are passed over as POSIX does.
-fn names_of(path: &str) -> Result<Vec<Name>, Error> {
+pub(super) fn names_of(path: &str) -> Result<Vec<Name>, Error> {
     let Some(relative) = path.strip_prefix('/') else {
         return Err(Error::Invalid("a path begins with '/'".to_owned()));
     };
@@ -268,7 +188,11 @@ fn names_of(path: &str) -> Result<Vec<Name>, Error> {
     names.map(name).collect()
 }
 
-async fn node_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<Node, Error> {
+pub(super) async fn node_at(
+    db: &mut Connection,
+    user: UserId,
+    names: &[Name],
+) -> Result<Node, Error> {
     let mut id = NodeId::ROOT;
     for name in names {
         let child = db::entries::child(db, user, id, name).await?;
@@ -278,7 +202,7 @@ async fn node_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<No
 }
 
 /// The node at a path, on a condition, which also fails when nothing is there.
-async fn expected_at(
+pub(super) async fn expected_at(
     db: &mut Connection,
     user: UserId,
     names: &[Name],
@@ -366,17 +290,13 @@ fn change_of_content(node: &Node, content: ContentRef) -> Result<NodeChange, Err
 }
 
 /// A change that takes names away, and deletes the node that has no other.
-fn change_without(node: &Node, taken: impl Fn(&Entry) -> bool) -> NodeChange {
+pub(super) fn change_without(node: &Node, taken: impl Fn(&Entry) -> bool) -> NodeChange {
     let mut change = change_of(node);
     if let Some(state) = &mut change.state {
         state.entries.retain(|entry| !taken(entry));
     }
     change.state = change.state.filter(|state| !state.entries.is_empty());
     change
-}
-
-fn is_directory(record: &db::files::Record) -> bool {
-    record.kind == Kind::Directory
 }
 
 fn state_of(node: &Node) -> Result<&NodeState, Error> {
@@ -398,7 +318,15 @@ mod tests {
         assert_eq!(names_of("/").unwrap(), []);
         let names = [Name::new("a").unwrap(), Name::new("b c").unwrap()];
         assert_eq!(names_of("/a//b c/").unwrap(), names);
-        for bad in ["", "a", "/a/../b", "/./a", "/a\0", &format!("/{}", "x".repeat(256))] {
+        for bad in [
+            "",
+            "a",
+            "/a/../b",
+            "/./a",
+            "/a\0",
+            &format!("/{}", "x".repeat(256)),
+            &"/a".repeat(2049),
+        ] {
             assert!(matches!(names_of(bad), Err(Error::Invalid(_))), "{bad:?}");
         }
     }

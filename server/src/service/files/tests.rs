@@ -82,7 +82,7 @@ async fn whoever_waits_learns_of_a_commit_that_nobody_waited_for() {
         if head(&scene).await > before {
             committed_unseen += usize::from(ended.is_none());
             let woken = tokio::time::timeout(Duration::from_secs(10), waiting).await;
-            assert_eq!(woken.expect("woken").unwrap().unwrap().nodes.len(), 1);
+            assert_eq!(woken.expect("woken").unwrap().unwrap().page.nodes.len(), 1);
         } else {
             waiting.abort();
         }
@@ -92,7 +92,7 @@ async fn whoever_waits_learns_of_a_commit_that_nobody_waited_for() {
 
 async fn head(scene: &Scene) -> u64 {
     let query = ChangesQuery { limit: Some(1), ..ChangesQuery::default() };
-    scene.changes.after(scene.caller, query).await.unwrap().head
+    scene.changes.after(scene.caller, query).await.unwrap().page.head
 }
 
 async fn scene() -> Scene {
@@ -188,7 +188,7 @@ impl Follower {
         loop {
             let query =
                 ChangesQuery { since: self.cursor, limit: Some(limit), ..ChangesQuery::default() };
-            let page = scene.changes.after(scene.caller, query).await.unwrap();
+            let page = scene.changes.after(scene.caller, query).await.unwrap().page;
             let versions: Vec<u64> = page.nodes.iter().map(|node| node.version).collect();
             assert!(versions.is_sorted() && versions.iter().all(|at| *at > self.cursor));
             assert!(versions.iter().all(|version| *version <= page.cursor));
@@ -325,7 +325,7 @@ async fn a_commit_repeated_changes_nothing_and_is_never_cut_by_a_page() {
     assert_eq!((first.seq, first.applied.len(), first.conflicts.len()), (2, 301, 0));
     assert_eq!(first, second);
     let query = ChangesQuery { since: 1, limit: Some(10), ..ChangesQuery::default() };
-    let page = scene.changes.after(scene.caller, query).await.unwrap();
+    let page = scene.changes.after(scene.caller, query).await.unwrap().page;
     assert_eq!((page.nodes.len(), page.cursor, page.head), (301, 2, 2));
 }
 
@@ -341,14 +341,14 @@ async fn a_waiter_is_woken_by_a_commit_and_by_the_stop() {
     let changes = vec![new_node(Kind::Directory, NodeId::ROOT, "new", 0)];
     scene.files.commit(scene.user, Commit { seen: None, changes }).await.unwrap();
     let soon = Duration::from_secs(20);
-    let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap().unwrap();
+    let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap().unwrap().page;
     assert_eq!((page.nodes.len(), page.cursor), (1, 2));
 
     let query = ChangesQuery { since: 2, wait: Some(60), ..ChangesQuery::default() };
     let mut waiter = Box::pin(scene.changes.after(scene.caller, query));
     assert!(futures::poll!(&mut waiter).is_pending());
     scene.stop.cancel();
-    let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap();
+    let page = tokio::time::timeout(soon, waiter).await.unwrap().unwrap().page;
     assert_eq!((page.nodes.len(), page.cursor), (0, 2));
     let late = scene.changes.after(scene.caller, query).await;
     assert!(matches!(late, Err(Error::Unavailable)), "{late:?}");
@@ -363,11 +363,11 @@ async fn a_commit_that_the_drive_has_not_is_of_another_history() {
     };
     scene.files.commit(scene.user, commit("first", None)).await.unwrap();
     let after = |query| scene.changes.after(scene.caller, query);
-    let page = after(ChangesQuery::default()).await.unwrap();
+    let page = after(ChangesQuery::default()).await.unwrap().page;
     let seen = SeenCommit { seq: page.cursor, id: page.commit.unwrap() };
     scene.files.commit(scene.user, commit("second", Some(seen))).await.unwrap();
     let since = ChangesQuery { since: seen.seq, commit: Some(seen.id), ..ChangesQuery::default() };
-    assert_eq!(after(since).await.unwrap().nodes.len(), 1);
+    assert_eq!(after(since).await.unwrap().page.nodes.len(), 1);
 
     let other = SeenCommit { id: CommitId::random(), ..seen };
     let ahead = SeenCommit { seq: 9, ..seen };
@@ -397,7 +397,7 @@ async fn deleted_nodes_are_told_from_the_beginning_to_who_compares() {
     }
     for (deleted, count) in [(None, 1), (Some(false), 1), (Some(true), 2)] {
         let query = ChangesQuery { deleted, ..ChangesQuery::default() };
-        let page = scene.changes.after(scene.caller, query).await.unwrap();
+        let page = scene.changes.after(scene.caller, query).await.unwrap().page;
         assert_eq!((page.nodes.len(), page.cursor), (count, 3));
     }
 }

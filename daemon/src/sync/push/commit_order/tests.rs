@@ -49,6 +49,36 @@ fn order(nodes: &[DirtyNode], waiting: &[u64]) -> Vec<Vec<u64>> {
         .collect()
 }
 
+/// The sizes of the commits that nodes make of which each has this state, before and now.
+fn sizes(count: u64, before: Option<&NodeState>, now: &NodeState) -> Vec<usize> {
+    let node = |number| DirtyNode {
+        base_state: before.cloned(),
+        state: Some(now.clone()),
+        ..node(number, None, None)
+    };
+    let nodes: Vec<DirtyNode> = (1..=count).map(node).collect();
+    commits(&nodes, &vec![true; nodes.len()]).iter().map(Vec::len).collect()
+}
+
+#[test]
+fn a_commit_has_no_more_names_and_bytes_than_the_server_takes() {
+    let plain = state(Kind::Fifo, (0, "plain"));
+    assert_eq!(sizes(2500, Some(&plain), &plain), [1000, 1000, 500]);
+    let named = |label: &str| {
+        let name = |at| Name::new(format!("{label} {at}")).unwrap();
+        let entries = (0..1000).map(|at| Entry { parent: id(0), name: name(at) }).collect();
+        NodeState { entries, ..plain.clone() }
+    };
+    let [old, new] = ["old", "new"].map(named);
+    assert_eq!(sizes(10, None, &old), [8, 2]);
+    assert_eq!(sizes(10, Some(&old), &new), [4, 4, 2]);
+    let mut heavy = plain.clone();
+    heavy.xattrs.insert("user.a".into(), miaofs::protocol::name::Bytes(vec![b'x'; 65_000]));
+    let sizes = sizes(300, None, &heavy);
+    assert_eq!(sizes.iter().sum::<usize>(), 300);
+    assert!(sizes.iter().all(|count| count * 65_000 < COMMIT_BYTES_MAX), "{sizes:?}");
+}
+
 #[test]
 fn parents_come_before_children_however_they_are_numbered() {
     let nodes = [

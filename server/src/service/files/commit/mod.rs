@@ -27,7 +27,7 @@ use crate::service::Error;
 
 pub(super) use drive::{LoadedDrive, Verdict};
 pub(super) use quota::{applied, usage_after};
-pub(super) use validation::validate;
+pub(super) use validation::{names_of, too_many_names, validate};
 
 /// Decides on every change, in their order.
 ///

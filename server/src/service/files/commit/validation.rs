@@ -1,10 +1,11 @@
 //! Validation of a commit by itself, whatever the drive holds: one that fails is refused as a whole.
 
 use std::collections::HashSet;
+use std::io;
 
 use miaofs::protocol::files::{
-    COMMIT_NODES_MAX, ENTRIES_MAX, Kind, NodeChange, NodeState, SYMLINK_MAX, XATTR_LIST_MAX,
-    XATTR_NAME_MAX, XATTR_VALUE_MAX, XATTRS_MAX,
+    COMMIT_BYTES_MAX, COMMIT_NAMES_MAX, COMMIT_NODES_MAX, ENTRIES_MAX, Kind, NodeChange, NodeState,
+    SYMLINK_MAX, XATTR_LIST_MAX, XATTR_NAME_MAX, XATTR_VALUE_MAX, XATTRS_MAX,
 };
 use miaofs::protocol::ids::NodeId;
 
@@ -22,6 +23,14 @@ pub(crate) fn validate(changes: &[NodeChange]) -> Result<(), Error> {
         let given = changes.len();
         return Err(Error::TooLarge(format!("{given} changes, but a commit takes at most 2000")));
     }
+    if names_of(changes) > COMMIT_NAMES_MAX {
+        return Err(too_many_names());
+    }
+    if !fits(changes) {
+        return Err(Error::TooLarge(
+            "a commit takes at most 16 MiB of changes; send less".to_owned(),
+        ));
+    }
     let mut seen = HashSet::new();
     for change in changes {
         let id = change.id;
@@ -31,6 +40,33 @@ pub(crate) fn validate(changes: &[NodeChange]) -> Result<(), Error> {
         flaw(change).map_or(Ok(()), |flaw| Err(Error::Invalid(format!("node {id}: {flaw}"))))?;
     }
     Ok(())
+}
+
+/// Names that changes give.
+pub(crate) fn names_of(changes: &[NodeChange]) -> usize {
+    changes.iter().filter_map(|change| change.state.as_ref()).map(|state| state.entries.len()).sum()
+}
+
+/// The refusal of a commit that gives and takes too many names.
+pub(crate) fn too_many_names() -> Error {
+    let words = "a commit gives and takes at most 8000 names; send fewer changes";
+    Error::TooLarge(words.to_owned())
+}
+
+/// True if changes have no more bytes than a commit may, however they came.
+fn fits(changes: &[NodeChange]) -> bool {
+    /// Takes so many bytes and no more.
+    struct Room(usize);
+    impl io::Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Room(COMMIT_BYTES_MAX), changes).is_ok()
 }
 
 fn flaw(change: &NodeChange) -> Option<&'static str> {
