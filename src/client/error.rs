@@ -71,7 +71,7 @@ impl Error {
             // Certificates are renewed, and who stands between goes away.
             Self::Tls { .. } | Self::Redirected(_) | Self::Plain(_) => true,
             Self::Api { problem, .. } => match problem.code {
-                Code::TooManyRequests | Code::Unavailable | Code::Internal => true,
+                Code::TooManyRequests | Code::TooSlow | Code::Unavailable | Code::Internal => true,
                 Code::Unknown => problem.status >= 500,
                 _ => false,
             },

@@ -1,7 +1,7 @@
 //! The list of a content's chunks, which proves that it is of the content it says.
 
 use super::chunk::merge;
-use super::{Chunk, ChunkDigest, Digest, chunk_count, zero_chunks};
+use super::{Chunk, ChunkDigest, Digest, chunk_count, is_known, zero_chunks};
 
 /// Size and chunk digests of a content, in order.
 ///
@@ -47,18 +47,7 @@ impl Manifest {
     /// # Errors
     /// [`ManifestError::ChunkCount`] when the list is too long or too short for the size.
     pub fn new(size: u64, chunks: &[Option<ChunkDigest>]) -> Result<Self, ManifestError> {
-        check_count(size, chunks.len())?;
-        let holes: Vec<Chunk> = (0..)
-            .zip(chunks)
-            .filter(|(_, chunk)| chunk.is_none())
-            .filter_map(|(index, _)| Chunk::new(index, size))
-            .collect();
-        let mut zeros = zero_chunks(&holes).into_iter();
-        let chunks = chunks.iter().map(|chunk| match chunk {
-            Some(digest) => (*digest, false),
-            None => (zeros.next().expect("each hole was hashed"), true),
-        });
-        Self::hashed(size, chunks.collect())
+        ManifestDraft::new(size, chunks.to_vec())?.finish()
     }
 
     /// Like [`Manifest::new`], with the digests of holes, for which `true` stands beside them.
@@ -154,6 +143,71 @@ impl Manifest {
     }
 }
 
+/// A manifest whose holes are still to be hashed, so that it can be done in steps.
+#[derive(Debug)]
+pub struct ManifestDraft {
+    size: u64,
+    chunks: Vec<Option<ChunkDigest>>,
+    holes: Vec<Chunk>,
+    /// The digests of the first holes.
+    zeros: Vec<ChunkDigest>,
+}
+
+impl ManifestDraft {
+    /// A draft of [`Manifest::new`].
+    ///
+    /// # Errors
+    /// [`ManifestError::ChunkCount`] when the list is too long or too short for the size.
+    pub fn new(size: u64, chunks: Vec<Option<ChunkDigest>>) -> Result<Self, ManifestError> {
+        check_count(size, chunks.len())?;
+        let holes = (0..)
+            .zip(&chunks)
+            .filter(|(_, chunk)| chunk.is_none())
+            .filter_map(|(index, _)| Chunk::new(index, size))
+            .collect();
+        Ok(Self { size, chunks, holes, zeros: Vec::new() })
+    }
+
+    /// True if there are holes that were not hashed.
+    pub fn has_holes_left(&self) -> bool {
+        self.zeros.len() < self.holes.len()
+    }
+
+    /// Hashes the next holes: at most so many that nobody has hashed before, which cost about a millisecond each.
+    pub fn hash_holes(&mut self, unknown_max: usize) {
+        let left = &self.holes[self.zeros.len()..];
+        let mut unknown = 0;
+        let step = left.iter().take_while(|hole| {
+            unknown += usize::from(!is_known(**hole));
+            unknown <= unknown_max
+        });
+        let step = step.count();
+        self.zeros.extend(zero_chunks(&left[..step]));
+    }
+
+    /// The manifest; holes that were not hashed are hashed now.
+    ///
+    /// # Errors
+    /// None that [`Self::new`] has not told.
+    pub fn finish(mut self) -> Result<Manifest, ManifestError> {
+        self.hash_holes(usize::MAX);
+        let mut zeros = self.zeros.into_iter();
+        let chunks = self.chunks.into_iter().map(|chunk| match chunk {
+            Some(digest) => (digest, false),
+            None => (zeros.next().expect("each hole was hashed"), true),
+        });
+        Manifest::hashed(self.size, chunks.collect())
+    }
+
+    /// Like [`Self::finish`], but the chunks must merge to `digest`.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when the list is not that of `digest`.
+    pub fn proven(self, digest: Digest) -> Result<Manifest, ManifestError> {
+        self.finish()?.checked(digest)
+    }
+}
+
 fn check_count(size: u64, given: usize) -> Result<(), ManifestError> {
     let (expected, given) = (chunk_count(size), given as u64);
     if expected == given {
@@ -168,6 +222,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn holes_that_are_hashed_in_steps_are_the_same_holes() {
+        let size = 40 * CHUNK_SIZE + 1;
+        let chunks: Vec<_> = (0..41u8)
+            .map(|index| (index % 3 == 0).then(|| ChunkDigest::from_bytes([index; 32])))
+            .collect();
+        let mut draft = ManifestDraft::new(size, chunks.clone()).unwrap();
+        let mut steps = 0;
+        while draft.has_holes_left() {
+            let before = draft.zeros.len();
+            draft.hash_holes(4);
+            assert!(draft.zeros.len() > before);
+            steps += 1;
+        }
+        assert!(steps <= 27usize.div_ceil(4));
+        assert_eq!(draft.finish().unwrap(), Manifest::new(size, &chunks).unwrap());
+    }
     use crate::content::{CHUNK_SIZE, hash_chunk};
 
     /// Bytes that differ from place to place, so that a chunk at a wrong offset has a wrong digest.

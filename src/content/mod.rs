@@ -18,7 +18,7 @@ mod zeros;
 pub use block::{BLOCK_SIZE, BlockDigest};
 pub use chunk::{CHUNK_SIZE, Chunk, ChunkHasher, chunk_count, hash_chunk};
 pub use digest::{ChunkDigest, Digest, Md5, ParseDigestError};
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{Manifest, ManifestDraft, ManifestError};
 pub use zeros::zero_chunk;
 
-use zeros::zero_chunks;
+use zeros::{is_known, zero_chunks};

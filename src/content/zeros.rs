@@ -48,6 +48,11 @@ pub(super) fn zero_chunks(chunks: &[Chunk]) -> Vec<ChunkDigest> {
     })
 }
 
+/// True if the digest of `chunk` when all of its bytes are zero needs no hashing any more.
+pub(super) fn is_known(chunk: Chunk) -> bool {
+    place(chunk).is_some_and(|place| place.get().is_some())
+}
+
 /// Where the digest of a chunk is remembered: of a whole one, which is not the only one.
 fn place(chunk: Chunk) -> Option<&'static OnceLock<ChunkDigest>> {
     if chunk.length() < CHUNK_SIZE || chunk.is_only_one() {

@@ -95,6 +95,8 @@ codes! {
     NotFound = 404, "not found";
     /// The route does not take this method.
     MethodNotAllowed = 405, "method not allowed";
+    /// A body came too slowly, or paused for too long; the same request may be sent again.
+    TooSlow = 408, "the body came too slowly";
     /// The name of the account is taken.
     AccountExists = 409, "the name is taken";
     /// Something with that path exists.

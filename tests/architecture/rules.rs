@@ -82,8 +82,9 @@ const COMMANDS: [&[&str]; 7] = [
     ],
     &["mount_helper"],
 ];
-const SERVICE: [&[&str]; 6] = [
+const SERVICE: [&[&str]; 7] = [
     &["caller", "error", "policy", "subnet"],
+    &["room"],
     &["accounts", "files", "hosts"],
     &["context"],
     &["downloads"],

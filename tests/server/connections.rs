@@ -124,11 +124,15 @@ fn while_all_connections_are_busy_a_new_one_is_told_so() {
     let content = Content::random(Seed::of_this_run(), "film", CHUNK_SIZE as usize * 2);
     let upload = Upload::begin(&ada, &content.init());
     let head = |index| chunk_head(&upload, &ada, index);
-    let mut busy: Vec<TcpStream> =
-        (0..2).map(|index| sent(&server, head(index).as_bytes())).collect();
+    let mut busy: Vec<TcpStream> = Vec::new();
     let refused = || server.api().try_get("/healthz").ok().filter(|answer| answer.status == 503);
     let mut answer = None;
     wait_until("both requests are under way", seconds(10), || {
+        // One whose head has not come yet is idle, and may have made room.
+        busy.retain(is_open);
+        while busy.len() < 2 {
+            busy.push(sent(&server, head(busy.len() as u64).as_bytes()));
+        }
         answer = refused();
         answer.is_some()
     });
@@ -177,9 +181,10 @@ fn a_client_that_takes_nothing_of_its_answer_is_left() {
     let server = Server::with(&["--answer-pause", "1"]);
     let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", 32 * CHUNK_SIZE as usize);
-    ada.send(reqwest::Method::POST, "/upload?path=/film", &[], content.bytes.clone()).expect(200);
+    ada.send(reqwest::Method::POST, "/file/upload?path=/film", &[], content.bytes.clone())
+        .expect(200);
     let request = format!(
-        "GET /download?path=/film HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {}\r\n\r\n",
+        "GET /file/download?path=/film HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {}\r\n\r\n",
         ada.token()
     );
     let busy = || server.metric_where("miaofs_connections", "busy") == Some(2);
@@ -204,7 +209,5 @@ fn unfinished_heads_hold_little_memory_and_give_it_back() {
     let held = server.memory();
     assert!(held < before + 80 * 1024, "{held} KiB, {before} before");
     drop(slow);
-    wait_until("the memory is given back", seconds(20), || {
-        server.memory() < before + before / 5 + 4 * 1024
-    });
+    wait_until("the memory is given back", seconds(20), || server.memory() < before + before / 5);
 }

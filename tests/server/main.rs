@@ -31,6 +31,7 @@ mod operation;
 mod paths;
 mod recovery;
 mod requests;
+mod rooms;
 mod sign_in;
 mod tls;
 mod tracker;

@@ -14,6 +14,7 @@ mod lock;
 pub(crate) mod peers;
 pub(crate) mod queue;
 mod settings;
+pub(crate) mod spool;
 mod sqlite;
 pub(crate) mod staging;
 mod token_key;
@@ -36,6 +37,7 @@ use db::Db;
 use lock::DataLock;
 use peers::Peers;
 use queue::Queue;
+use spool::Spools;
 use staging::Staging;
 use tracker::Tracker;
 
@@ -52,6 +54,8 @@ pub(crate) struct Backends {
     pub queue: Queue,
     /// The staging disk, on which blobs are received.
     pub staging: Staging,
+    /// Files for bytes that wait for somebody slower.
+    pub spools: Spools,
     /// The stores that keep blobs.
     pub stores: Stores,
     /// The other hosts of this server.
@@ -106,8 +110,13 @@ impl Backends {
         staging: Staging,
         locks: Arc<[DataLock]>,
     ) -> Result<Self, Error> {
+        let spools = match settings.staging {
+            StagingUse::Nothing => Spools::new(&std::env::temp_dir()),
+            _ => Spools::new(&settings.staging_directory()),
+        };
         Ok(Self {
             settings: settings.clone(),
+            spools,
             db,
             tracker: Tracker::open(settings).await?,
             queue: Queue::open(&settings.queue)?,

@@ -6,6 +6,7 @@ mod descriptors;
 mod fsck;
 mod gc;
 mod invitations;
+mod memory;
 mod migrate;
 mod migrate_db;
 mod output;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::runtime::block_on;
-use super::{descriptors, output};
+use super::{descriptors, memory, output};
 use crate::backend::Backends;
 use crate::backend::blobs;
 use crate::config::{Drain, Flags, ServingConfig, ServingFlags};
@@ -51,6 +51,7 @@ impl Args {
 
 async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     let ServingConfig { config, listen, tls, roles, trusted_proxies, limits, drain } = serving;
+    let descriptors = descriptors::allow_all();
     let draining = CancellationToken::new();
     cancel_on_signal(draining.clone())?;
     let metrics = http::metrics::Metrics::install()?;
@@ -64,20 +65,21 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     let (workers, stop) = (TaskTracker::new(), CancellationToken::new());
+    workers.spawn(memory::give_back_forever(stop.clone()));
     services.start_workers(&roles, &workers, &stop);
     if let Some(renewal) = renewal {
         workers.spawn(renewal.run(stop.clone()));
     }
     announce(&listener, if tls.is_some() { "https" } else { "http" })?;
 
-    let lists = http::ListRoom::new();
     let door = http::Door {
-        limits: limits.connections(descriptors::allow_all()),
+        limits: limits.connections(descriptors),
         times: limits.times,
         trusted_proxies: trusted_proxies.clone(),
         tls,
     };
-    let app = http::App { services: services.clone(), metrics, lists, trusted_proxies };
+    let (lists, pace) = (http::ListRoom::new(), limits.pace);
+    let app = http::App { services: services.clone(), metrics, lists, trusted_proxies, pace };
     let closing = CancellationToken::new();
     let serving = http::serve(listener, http::router(app, &roles), door, closing.clone());
     serve_until_drained(serving, drain, [&draining, &closing]).await;

@@ -31,6 +31,7 @@ pub(super) struct File {
     pub(super) max_connections: Option<NonZeroU32>,
     pub(super) max_connections_per_address: Option<NonZeroU32>,
     pub(super) head_timeout: Option<NonZeroU32>,
+    pub(super) body_pause: Option<NonZeroU32>,
     pub(super) answer_pause: Option<NonZeroU32>,
     pub(super) drain_delay: Option<u64>,
     pub(super) drain_limit: Option<u64>,

@@ -147,6 +147,9 @@ pub(crate) struct ServingFlags {
     /// Seconds within which the head of a request has to come, and for which a connection may be idle.
     #[arg(long, env = "MIAOFS_SERVER_HEAD_TIMEOUT", value_name = "SECONDS")]
     pub(super) head_timeout: Option<NonZeroU32>,
+    /// Seconds in which something of a body has to come.
+    #[arg(long, env = "MIAOFS_SERVER_BODY_PAUSE", value_name = "SECONDS")]
+    pub(super) body_pause: Option<NonZeroU32>,
     /// Seconds in which a client has to take something of an answer that waits for it.
     #[arg(long, env = "MIAOFS_SERVER_ANSWER_PAUSE", value_name = "SECONDS")]
     pub(super) answer_pause: Option<NonZeroU32>,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::file::File;
 use super::flags::ServingFlags;
-use crate::http::{ConnectionLimits, ConnectionTimes};
+use crate::http::{ConnectionLimits, ConnectionTimes, Pace};
 
 /// Seconds for the head of a request, and between requests.
 const HEAD_TIMEOUT: u32 = 60;
+/// Seconds in which nothing of a body comes.
+const BODY_PAUSE: u32 = 30;
 /// Seconds in which nothing of an answer is taken.
 const ANSWER_PAUSE: u32 = 60;
 
@@ -28,6 +30,8 @@ pub(crate) struct Limits {
     max_connections_per_address: Option<NonZeroU32>,
     /// Times of connections.
     pub times: ConnectionTimes,
+    /// The pace of bodies.
+    pub pace: Pace,
 }
 
 impl Limits {
@@ -40,6 +44,7 @@ impl Limits {
         Self {
             max_connections: serving.max_connections.or(file.max_connections),
             max_connections_per_address: per_address,
+            pace: Pace { pause: time(serving.body_pause, file.body_pause, BODY_PAUSE) },
             times: ConnectionTimes {
                 head: time(serving.head_timeout, file.head_timeout, HEAD_TIMEOUT),
                 answer_pause: time(serving.answer_pause, file.answer_pause, ANSWER_PAUSE),
@@ -63,8 +68,10 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_for_what_is_done_for_them() {
+        let pace = Pace { pause: Duration::ZERO };
         let times = ConnectionTimes { head: Duration::ZERO, answer_pause: Duration::ZERO };
-        let limits = Limits { max_connections: None, max_connections_per_address: None, times };
+        let limits =
+            Limits { max_connections: None, max_connections_per_address: None, times, pace };
         let total = |descriptors| limits.connections(descriptors).total;
         assert_eq!([0, 1024, u64::MAX].map(total), [1, 448, 16_384]);
         assert_eq!(limits.connections(1024).per_subnet, 112);

@@ -44,7 +44,8 @@ pub(super) async fn list(
     caller: Caller,
     Path(node): Path<NodeId>,
 ) -> Result<ListingJson, Failure> {
-    Ok(ListingJson(services.files.list(caller.user, node).await?))
+    let pages = services.files.list(caller.user, node).await?;
+    Ok(ListingJson::gather(pages, &services.spools, caller.user).await?)
 }
 
 /// The directory at a path and what it holds.
@@ -59,7 +60,8 @@ pub(super) async fn query(
     caller: Caller,
     Query(query): Query<PathQuery>,
 ) -> Result<ListingJson, Failure> {
-    Ok(ListingJson(services.files.query(caller.user, &query.path).await?))
+    let pages = services.files.query(caller.user, &query.path).await?;
+    Ok(ListingJson::gather(pages, &services.spools, caller.user).await?)
 }
 
 /// The node at a path.

@@ -1,8 +1,5 @@
 //! JSON in, queries in, and path words in, with every refusal a problem.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
 use axum::http::header::CONTENT_LENGTH;
@@ -10,10 +7,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use miaofs::protocol::problem::{Code, Problem};
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Failure;
-use crate::service::Error;
+use super::spooled::gather;
+use crate::backend::UserId;
+use crate::service::{Caller, Room, Seat, Services};
 
 /// Bytes that a JSON body may have, where a route does not say otherwise.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -22,8 +20,6 @@ pub(super) const LIST_BODY_MAX: usize = 32 * 1024 * 1024;
 
 /// Long lists that are held at once; each may take 32 MiB, and a few times that when it is parsed.
 const LISTS_AT_ONCE: usize = 4;
-/// Longest time for a long list to come: it holds memory that others wait for.
-const LIST_TIME: Duration = Duration::from_secs(120);
 
 /// A JSON body: 415 for another media type, 400 for what is no JSON and for JSON of another shape. Its size is limited by the route, its depth by `serde_json` (128).
 #[derive(Debug)]
@@ -40,25 +36,26 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
-/// Memory for long lists: how many of them are read, parsed and worked on at once.
+/// Memory for long lists: how many of them are parsed and worked on at once.
 #[derive(Debug, Clone)]
-pub(crate) struct ListRoom(Arc<Semaphore>);
+pub(crate) struct ListRoom(Room<UserId>);
 
 impl ListRoom {
     /// Room for as many lists as one process takes.
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(LISTS_AT_ONCE)))
+        Self(Room::new("lists", LISTS_AT_ONCE))
     }
 }
 
-/// A JSON body that may be a long list. One that is not known to be short waits for room, which it
-/// takes as long as the second field lives.
+/// A JSON body that may be a long list. One that is not known to be short waits for a seat when it has come, which it
+/// keeps as long as the second field lives.
 #[derive(Debug)]
-pub(super) struct List<T>(pub T, pub Option<OwnedSemaphorePermit>);
+pub(super) struct List<T>(pub T, pub Option<Seat<UserId>>);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for List<T>
 where
     ListRoom: FromRef<S>,
+    Services: FromRef<S>,
 {
     type Rejection = Failure;
 
@@ -66,13 +63,14 @@ where
         if is_short(request.headers()) {
             return Json::from_request(request, state).await.map(|Json(body)| Self(body, None));
         }
-        let ListRoom(room) = ListRoom::from_ref(state);
-        let room = room.acquire_owned().await.map_err(|_closed| Error::Unavailable)?;
-        let body = tokio::time::timeout(LIST_TIME, Json::from_request(request, state)).await;
-        let Json(body) = body.map_err(|_elapsed| {
-            Error::LengthMismatch("the body took too long to come".to_owned())
-        })??;
-        Ok(Self(body, Some(room)))
+        let (ListRoom(room), services) = (ListRoom::from_ref(state), Services::from_ref(state));
+        let (mut parts, body) = request.into_parts();
+        let Caller { user, .. } = Caller::from_request_parts(&mut parts, state).await?;
+        let (body, seat) =
+            gather((&parts, body), LIST_BODY_MAX, &services.spools, (&room, user)).await?;
+        let request = Request::from_parts(parts, body.into());
+        let Json(body) = Json::from_request(request, state).await?;
+        Ok(Self(body, Some(seat)))
     }
 }
 

@@ -3,7 +3,7 @@
 //! A handler reads the request, calls one service, and writes the answer; rules are the service's.
 //! A request passes, from the outside in: [`origin`], which finds out where it comes from, [`request_log`], which
 //! gives it its id and its line in the log, [`request_bounds`], [`host_prefix`], which takes `/on/{host}` off, [`shutdown`], counting,
-//! [`drain_body`], which reads what handlers leave of a body, panics made into problems, and for every route of
+//! [`pace`], which gives slow bodies up, [`drain_body`], which reads what handlers leave of a body, panics made into problems, and for every route of
 //! [`private`] [`auth`], which hands a `Caller` to the handler.
 
 mod accounts;
@@ -23,6 +23,7 @@ mod listing;
 pub(crate) mod metrics;
 mod openapi;
 mod origin;
+mod pace;
 mod problem;
 mod ranges;
 mod request_bounds;
@@ -31,6 +32,7 @@ mod request_log;
 mod responses;
 mod schemas;
 mod shutdown;
+mod spooled;
 mod tls;
 mod uploads;
 
@@ -49,6 +51,7 @@ pub(crate) use self::connections::{ConnectionLimits, ConnectionTimes, Door};
 pub(crate) use self::json::ListRoom;
 use self::json::{BODY_MAX, LIST_BODY_MAX};
 pub(crate) use self::origin::{Network, TrustedProxies};
+pub(crate) use self::pace::Pace;
 pub(crate) use self::tls::{Tls, TlsFiles};
 use crate::service::{Role, Roles, Services};
 
@@ -63,6 +66,8 @@ pub(crate) struct App {
     pub lists: ListRoom,
     /// The reverse proxies before this process.
     pub trusted_proxies: TrustedProxies,
+    /// The pace that bodies have to keep.
+    pub pace: Pace,
 }
 
 impl FromRef<App> for Services {
@@ -200,6 +205,7 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn(drain_body::read_to_the_end))
+        .layer(from_fn_with_state(app.pace, pace::keep))
         .layer(from_fn(metrics::count_requests))
         .layer(from_fn_with_state(app.services.clone(), shutdown::close_connections))
         .with_state(app);

@@ -1,6 +1,6 @@
 //! Routes that bring contents: in chunks, many at once, or at once without their bytes.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 use super::conditions::{Tagged, condition_of};
 use super::json::{Json, List, Path, Query};
 use super::problem::Failure;
+use super::spooled::gather;
 use crate::service::uploads::ChunkBody;
 use crate::service::{Caller, Error, Services};
 
@@ -162,14 +163,9 @@ pub(super) async fn batch(
 ) -> Answer<BatchStored> {
     is_batch(request.headers())?;
     let batches = &services.batches;
-    let _room = batches.room().await?;
-    let body =
-        Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Error::TooLarge(format!("a batch has at most {} bytes", batch::BODY_MAX))
-            }
-            _ => Error::LengthMismatch(rejection.body_text()),
-        })?;
+    let (parts, body) = request.into_parts();
+    let room = (batches.room(), caller.user);
+    let (body, _seat) = gather((&parts, body), batch::BODY_MAX, &services.spools, room).await?;
     Ok(axum::Json(batches.store(caller, body).await?))
 }
 

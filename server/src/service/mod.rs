@@ -1,7 +1,8 @@
 //! The rules of the server, by feature; knows neither HTTP nor SQL.
 //!
 //! What all features share stands in files of this folder: refusals (`error`), who asks (`caller`), what the
-//! operator decides (`policy`), the networks of clients (`subnet`), the machines of the server (`hosts`), and `context`, which holds the backends and
+//! operator decides (`policy`), the networks of clients (`subnet`), work of which there is only so much
+//! at once (`room`), the machines of the server (`hosts`), and `context`, which holds the backends and
 //! has the one way in which contents come to stay. Above it are the wings, the lowest first; a wing uses those
 //! before it only:
 //!
@@ -27,6 +28,7 @@ pub(crate) mod fsck;
 pub(crate) mod gc;
 mod hosts;
 mod policy;
+mod room;
 mod subnet;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ pub(crate) mod uploads;
 pub(crate) use caller::Caller;
 pub(crate) use error::Error;
 pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy, counted};
+pub(crate) use room::{Room, Seat};
 pub(crate) use subnet::Subnet;
 
 use std::sync::Arc;
@@ -44,6 +47,7 @@ use miaofs::protocol::host::HostName;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backend::spool::Spools;
 use crate::backend::{Backends, StagingUse};
 use crate::service::accounts::{Accounts, Tokens};
 use crate::service::context::ServiceContext;
@@ -73,6 +77,8 @@ pub(crate) struct Services {
     pub changes: Changes,
     /// The drives.
     pub files: Files,
+    /// Files for bytes that wait for somebody slower.
+    pub spools: Spools,
     tokens: Tokens,
     context: Arc<ServiceContext>,
     backends: Backends,
@@ -102,6 +108,7 @@ impl Services {
             plain_uploads: PlainUploads::new(context.clone()),
             downloads: Downloads::new(context.clone()),
             staged: Staged::new(context.clone()),
+            spools: backends.spools.clone(),
             tokens,
             context,
             backends,

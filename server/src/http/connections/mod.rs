@@ -34,7 +34,7 @@ use crate::service::Subnet;
 const REFUSALS_AT_ONCE: usize = 64;
 /// Longest time for a client to read its refusal.
 const REFUSAL_TIME: Duration = Duration::from_secs(1);
-/// Pause after the system has refused a connection, most likely for want of descriptors.
+/// Pause after the system has refused a connection, most likely for want of descriptors, and none can be freed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time between two lines in the log that say the same.
 const LOG_PAUSE: Duration = Duration::from_secs(60);
@@ -108,8 +108,10 @@ impl Entrance {
                 Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => (),
                 Err(error) => {
                     failing.tell(|| tracing::error!(%error, "cannot accept connections"));
-                    self.places.make_room();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    if !self.places.make_room() {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                    tokio::task::yield_now().await;
                 }
             }
         }
@@ -138,9 +140,11 @@ impl Entrance {
         tokio::spawn(async move {
             let _permit = permit;
             let say = async {
+                let mut space = [0; 1024];
+                // An answer before the request is no answer to a client.
+                let _request = stream.read(&mut space).await?;
                 stream.write_all(refusal().as_bytes()).await?;
                 stream.shutdown().await?;
-                let mut space = [0; 1024];
                 while stream.read(&mut space).await? > 0 {}
                 std::io::Result::Ok(())
             };

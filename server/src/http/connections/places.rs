@@ -16,6 +16,9 @@ use crate::service::Subnet;
 /// Open connections by state.
 const CONNECTIONS: &str = "miaofs_connections";
 
+/// Connections that are sent away at once when the process has run out of something: others need it, too.
+const SENT_AWAY: usize = 16;
+
 /// Bounds of the number of connections at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ConnectionLimits {
@@ -100,9 +103,11 @@ impl Places {
         Some(Admitted { id, leave, places: self.clone() })
     }
 
-    /// Sends the one away that has been idle longest, when one is.
-    pub(super) fn make_room(&self) {
-        let _none_idle = self.lock().send_longest_idle_away();
+    /// Sends some away that have been idle longest, for want of something else than places; `false` when none are.
+    pub(super) fn make_room(&self) -> bool {
+        let mut open = self.lock();
+        let sent = (0..SENT_AWAY).map_while(|_| open.send_longest_idle_away()).count();
+        sent > 0
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

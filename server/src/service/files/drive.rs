@@ -100,7 +100,7 @@ impl Files {
             let directory = existing(&mut read, user, id).await?;
             match self.listings.list(read, user, directory, room).await? {
                 Some(pages) => return Ok(pages),
-                None => room = Some(self.listings.wait().await?),
+                None => room = Some(self.listings.wait(user).await?),
             }
         }
     }

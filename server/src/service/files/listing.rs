@@ -4,19 +4,18 @@
 //! reader takes nothing for a while ends: transactions are not many, and each holds back what the database could clear up.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
 use miaofs::protocol::files::{Kind, Node};
 use miaofs::protocol::ids::NodeId;
 use miaofs::protocol::name::Name;
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::backend::UserId;
 use crate::backend::db::{self, Connection, Transaction};
-use crate::service::Error;
+use crate::service::{Error, Room, Seat};
 
 /// Names that are read at once.
 const PAGE: usize = 500;
@@ -38,7 +37,7 @@ pub(crate) struct DirectoryPages {
 /// Room for long listings, for all drives. A clone is the same.
 #[derive(Debug, Clone)]
 pub(super) struct ListingRoom {
-    room: Arc<Semaphore>,
+    room: Room<UserId>,
     patience: Duration,
 }
 
@@ -51,15 +50,15 @@ struct Page {
 impl ListingRoom {
     /// Room for as many as one process serves; whoever lets a page wait for longer than `patience` loses it.
     pub(super) fn new(patience: Duration) -> Self {
-        Self { room: Arc::new(Semaphore::new(LONG_LISTINGS)), patience }
+        Self { room: Room::new("listings", LONG_LISTINGS), patience }
     }
 
     /// Waits for room for a long listing. Nobody holds a transaction meanwhile.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the process ends.
-    pub(super) async fn wait(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.room.clone().acquire_owned().await.map_err(|_closed| Error::Unavailable)
+    /// [`Error::Unavailable`] when there is none for long.
+    pub(super) async fn wait(&self, user: UserId) -> Result<Seat<UserId>, Error> {
+        self.room.enter(user).await
     }
 
     /// Lists a directory as it is in the transaction that read it; `None` when there are more nodes than one page has, and no
@@ -72,7 +71,7 @@ impl ListingRoom {
         mut read: Transaction,
         user: UserId,
         directory: Node,
-        room: Option<OwnedSemaphorePermit>,
+        room: Option<Seat<UserId>>,
     ) -> Result<Option<DirectoryPages>, Error> {
         if directory.state.as_ref().is_none_or(|state| state.kind != Kind::Directory) {
             return Err(Error::WrongKind("only a directory can be listed"));
@@ -82,7 +81,7 @@ impl ListingRoom {
             let pages = stream::iter([Ok(first.nodes)]).boxed();
             return Ok(Some(DirectoryPages { directory, pages }));
         }
-        let room = room.or_else(|| self.room.clone().try_acquire_owned().ok());
+        let room = room.or_else(|| self.room.try_enter(user));
         let Some(room) = room else { return Ok(None) };
         let (sender, receiver) = mpsc::channel(1);
         let (id, patience) = (directory.id, self.patience);

@@ -43,7 +43,7 @@ impl Files {
             let directory = node_at(&mut read, user, &names).await?;
             match self.listings.list(read, user, directory, room).await? {
                 Some(pages) => return Ok(pages),
-                None => room = Some(self.listings.wait().await?),
+                None => room = Some(self.listings.wait(user).await?),
             }
         }
     }

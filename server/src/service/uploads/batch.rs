@@ -7,16 +7,15 @@ use bytes::Bytes;
 use miaofs::content::{Digest, Md5};
 use miaofs::protocol::batch::{self, BatchError};
 use miaofs::protocol::uploads::{BatchStored, KNOWN_MAX, Known, KnownAnswer};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backend::db::contents::{self, NewContent};
 use crate::backend::db::{self, Lock};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::{self, BlobId, run_blocking, run_to_completion};
+use crate::backend::{self, BlobId, UserId, run_blocking, run_to_completion};
 use crate::service::context::{ReceivedContents, ServiceContext};
-use crate::service::{Caller, Dedup, Error};
+use crate::service::{Caller, Dedup, Error, Room};
 
-/// Batches that are received at once; each may take 64 MiB of memory.
+/// Batches that are worked on at once; each may take 64 MiB of memory.
 const BATCHES_AT_ONCE: usize = 4;
 /// Tries of a batch whose known contents are collected meanwhile.
 const TRIES: usize = 3;
@@ -25,7 +24,7 @@ const TRIES: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Batches {
     context: Arc<ServiceContext>,
-    room: Arc<Semaphore>,
+    room: Room<UserId>,
 }
 
 /// A content of a batch, with its bytes.
@@ -39,7 +38,7 @@ struct BatchEntry {
 impl Batches {
     /// Batches into these contents.
     pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
-        Self { context, room: Arc::new(Semaphore::new(BATCHES_AT_ONCE)) }
+        Self { context, room: Room::new("batches", BATCHES_AT_ONCE) }
     }
 
     /// Tells those of the contents that are the caller's already.
@@ -57,12 +56,9 @@ impl Batches {
         Ok(KnownAnswer { known: known.collect() })
     }
 
-    /// Waits until there is memory for the body of a batch.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`] when the server stops.
-    pub(crate) async fn room(&self) -> Result<SemaphorePermit<'_>, Error> {
-        self.room.acquire().await.map_err(|_closed| Error::Unavailable)
+    /// Memory for batches, to be taken before a body is there.
+    pub(crate) fn room(&self) -> &Room<UserId> {
+        &self.room
     }
 
     /// Stores the contents of a batch's body, each new one, and makes all of them the caller's.

@@ -10,32 +10,27 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt as _};
-use miaofs::content::{CHUNK_SIZE, Digest, Manifest, Md5, hash_chunk};
+use miaofs::content::{CHUNK_SIZE, Digest, Md5, hash_chunk};
 use miaofs::protocol::files::ContentRef;
 use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::uploads::{UploadBegun, UploadInit, UploadStatus};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::active::ActiveUploads;
 use super::finished;
+use super::proofs::ManifestProofs;
 use super::session::{Found, MissingChunk, UploadSession, UploadSessions, metadata_of};
 use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Lock, contents};
 use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
-use crate::backend::{self, BlobId, run_blocking, run_to_completion};
+use crate::backend::{self, BlobId, UserId, run_blocking, run_to_completion};
 use crate::service::context::{ReceivedContents, ServiceContext};
-use crate::service::{Caller, Error};
+use crate::service::{Caller, Error, Room};
 
 /// Chunks that are received at once; each takes 4 MiB of memory.
 const CHUNKS_AT_ONCE: usize = 64;
-/// Manifests that are proven at once: many holes take a while.
-const PROOFS_AT_ONCE: usize = 2;
-/// Longest pause of a body that is being sent.
-pub(super) const BODY_IDLE: Duration = Duration::from_secs(60);
-/// Longest time for a chunk in all: it holds memory that others wait for.
-const CHUNK_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// Pause between two looks whether the tracker has lost its memory.
 const REREGISTER: Duration = Duration::from_secs(2);
@@ -51,8 +46,8 @@ struct UploadsInner {
     active: ActiveUploads,
     /// Held while an upload is looked for and begun, so that the same one is not begun twice.
     beginning: Mutex<()>,
-    buffers: Semaphore,
-    proofs: Semaphore,
+    buffers: Room<UserId>,
+    proofs: ManifestProofs,
 }
 
 /// A chunk as it is sent.
@@ -74,8 +69,8 @@ impl Uploads {
             active: ActiveUploads::default(),
             context,
             beginning: Mutex::new(()),
-            buffers: Semaphore::new(CHUNKS_AT_ONCE),
-            proofs: Semaphore::new(PROOFS_AT_ONCE),
+            buffers: Room::new("chunks", CHUNKS_AT_ONCE),
+            proofs: ManifestProofs::new(),
         }))
     }
 
@@ -103,7 +98,7 @@ impl Uploads {
         let context = &self.0.context;
         context.admit_size(request.size)?;
         let (named_base, digest) = (request.base, request.digest);
-        let manifest = self.verify_manifest(request).await?;
+        let manifest = self.0.proofs.verify(caller.user, request).await?;
         if context.owned(caller.user, digest).await?.is_some() {
             let upload = finished::begin(context, caller, &manifest).await?;
             return Ok(self.begun(upload.id, upload.size, Vec::new()));
@@ -125,14 +120,6 @@ impl Uploads {
                 self.begin(metadata).await
             }
         }
-    }
-
-    /// Checks that the chunks make up the content.
-    async fn verify_manifest(&self, request: UploadInit) -> Result<Manifest, Error> {
-        let _slot = self.0.proofs.acquire().await.map_err(|_closed| Error::Unavailable)?;
-        let UploadInit { digest, size, chunks, .. } = request;
-        let manifest = run_blocking(move || Ok(Manifest::proven(digest, size, &chunks))).await?;
-        manifest.map_err(|error| Error::Invalid(format!("chunks: {error}")))
     }
 
     /// The user's upload of the same content, if going on with it sends no more than a new one would.
@@ -205,17 +192,14 @@ impl Uploads {
         let missing = session.missing_chunk(index).ok_or_else(|| {
             Error::Invalid(format!("index: chunk {index} is not among those to be sent"))
         })?;
-        let _slot = self.0.buffers.acquire().await.map_err(|_closed| Error::Unavailable)?;
+        let _seat = self.0.buffers.enter(caller.user).await?;
         let length = missing.chunk.length();
         if let Some(said) = body.length.filter(|said| *said != length) {
             return Err(Error::LengthMismatch(format!(
                 "chunk {index} has {length} bytes, not {said}"
             )));
         }
-        let read = tokio::time::timeout(CHUNK_TIME_MAX, read_chunk(body.bytes, length));
-        let bytes = read.await.map_err(|_elapsed| {
-            Error::LengthMismatch(format!("chunk {index} took too long to come"))
-        })??;
+        let bytes = read_chunk(body.bytes, length).await?;
         let bytes = check_chunk(bytes, missing, body.md5).await?;
 
         let ServiceContext { tracker, staging, policy, .. } = &*self.0.context;
@@ -414,7 +398,7 @@ async fn read_chunk<E: fmt::Display>(
     let received = metrics::counter!("miaofs_chunk_bytes_received_total");
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
     loop {
-        let frame = tokio::time::timeout(BODY_IDLE, body.next()).await;
+        let frame = body.next().await;
         let ended = |why: &str| {
             Error::LengthMismatch(format!(
                 "the chunk has {length} bytes, {} came: {why}",
@@ -422,17 +406,16 @@ async fn read_chunk<E: fmt::Display>(
             ))
         };
         match frame {
-            Ok(Some(Ok(frame))) => {
+            Some(Ok(frame)) => {
                 received.increment(frame.len() as u64);
                 if bytes.len() as u64 + frame.len() as u64 > length {
                     return Err(ended("and more of them"));
                 }
                 bytes.extend_from_slice(&frame);
             }
-            Ok(None) if bytes.len() as u64 == length => return Ok(bytes),
-            Ok(None) => return Err(ended("no more of them")),
-            Ok(Some(Err(error))) => return Err(ended(&error.to_string())),
-            Err(_elapsed) => return Err(ended("the sender paused for too long")),
+            None if bytes.len() as u64 == length => return Ok(bytes),
+            None => return Err(ended("no more of them")),
+            Some(Err(error)) => return Err(ended(&error.to_string())),
         }
     }
 }

@@ -10,15 +10,13 @@ use futures::stream::{Stream, StreamExt as _};
 use md5::Digest as _;
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Manifest, Md5, hash_chunk};
 use miaofs::protocol::files::ContentRef;
-use tokio::sync::Semaphore;
 
-use super::chunked::BODY_IDLE;
 use crate::backend::db::contents::NewContent;
 use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Draft;
-use crate::backend::{BlobId, run_blocking, run_to_completion};
+use crate::backend::{BlobId, UserId, run_blocking, run_to_completion};
 use crate::service::context::{ReceivedContents, ServiceContext};
-use crate::service::{Caller, Error};
+use crate::service::{Caller, Error, Room};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
 
@@ -29,13 +27,13 @@ const FILES_AT_ONCE: usize = 32;
 #[derive(Debug, Clone)]
 pub(crate) struct PlainUploads {
     context: Arc<ServiceContext>,
-    room: Arc<Semaphore>,
+    room: Room<UserId>,
 }
 
 impl PlainUploads {
     /// Plain uploads into these contents.
     pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
-        Self { context, room: Arc::new(Semaphore::new(FILES_AT_ONCE)) }
+        Self { context, room: Room::new("files", FILES_AT_ONCE) }
     }
 
     /// Receives a file of any size and makes its content the caller's own, for good.
@@ -47,7 +45,7 @@ impl PlainUploads {
         caller: Caller,
         mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<ContentRef, Error> {
-        let _room = self.room.acquire().await.map_err(|_closed| Error::Unavailable)?;
+        let _seat = self.room.enter(caller.user).await?;
         let received = metrics::counter!("miaofs_upload_bytes_received_total");
         let quota = self.context.quota(caller.user).await?;
         let mut intake = Intake::new(self.context.clone()).await?;
@@ -88,12 +86,8 @@ impl PlainUploads {
 async fn next_frame<E: fmt::Display>(
     body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
 ) -> Result<Option<Bytes>, Error> {
-    let broke_off =
-        |why: &dyn fmt::Display| Error::LengthMismatch(format!("the body broke off: {why}"));
-    match tokio::time::timeout(BODY_IDLE, body.next()).await {
-        Ok(frame) => frame.transpose().map_err(|error| broke_off(&error)),
-        Err(_elapsed) => Err(broke_off(&"the sender paused for too long")),
-    }
+    let frame = body.next().await.transpose();
+    frame.map_err(|error| Error::LengthMismatch(format!("the body broke off: {error}")))
 }
 
 /// A file that has come whole.

@@ -1,0 +1,52 @@
+//! The C library's allocator, which Rust's memory comes from, is to keep little that nobody uses.
+
+use tokio_util::sync::CancellationToken;
+
+/// Gives free memory back to the system after a busy time, until `stop`. The allocator does so by itself only at the end
+/// of each place that it allocates from, above which anything small may have come to stay.
+#[cfg(target_env = "gnu")]
+pub(super) async fn give_back_forever(stop: CancellationToken) {
+    /// Time between two looks at how much is kept.
+    const LOOK: std::time::Duration = std::time::Duration::from_secs(5);
+    /// Bytes that are not worth giving back.
+    const KEPT: usize = 16 * 1024 * 1024;
+    let (mut before, mut floor) = (0, 0);
+    while stop.run_until_cancelled(tokio::time::sleep(LOOK)).await.is_some() {
+        let (free, resident) = (free_bytes(), resident_bytes());
+        // What is about to be used again is not worth it: then the next look shows another number.
+        let is_calm = free.abs_diff(before) < free / 4;
+        before = free;
+        if is_calm && free > KEPT && resident > floor + KEPT {
+            let _end_of_the_process = tokio::task::spawn_blocking(trim).await;
+            floor = resident_bytes();
+        }
+    }
+}
+
+/// Another C library gives back what it is given back.
+#[cfg(not(target_env = "gnu"))]
+pub(super) async fn give_back_forever(stop: CancellationToken) {
+    stop.cancelled().await;
+}
+
+/// Bytes that the allocator holds and nobody uses, some of which it may have given back.
+#[cfg(target_env = "gnu")]
+fn free_bytes() -> usize {
+    // SAFETY: mallinfo2(3) takes nothing, and locks each place while it counts.
+    unsafe { libc::mallinfo2() }.fordblks
+}
+
+/// Bytes of memory that the process has (proc_pid_status(5)); 0 when the system does not say.
+#[cfg(target_env = "gnu")]
+fn resident_bytes() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    kibibytes.unwrap_or(0) * 1024
+}
+
+#[cfg(target_env = "gnu")]
+fn trim() {
+    // SAFETY: malloc_trim(3) takes a number, and may be called at any time.
+    unsafe { libc::malloc_trim(0) };
+}
