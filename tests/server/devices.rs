@@ -15,7 +15,7 @@ fn with(server: &Server, session: &Value) -> Api {
     server.api().with_token(session["access_token"].as_str().unwrap())
 }
 
-/// What a device is told that renews its session.
+/// The answer to a device that renews its session.
 #[track_caller]
 fn told(server: &Server, session: &Value) -> Value {
     let refresh = json!({ "refresh_token": session["refresh_token"] });

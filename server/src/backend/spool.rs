@@ -143,7 +143,7 @@ impl Spool {
         .await
     }
 
-    /// Its bytes behind an offset, some at a time; `None` at the end.
+    /// The bytes behind an offset, some at a time; `None` at the end.
     ///
     /// # Errors
     /// [`Error::File`].

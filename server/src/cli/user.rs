@@ -32,7 +32,7 @@ enum Action {
     Add {
         /// Name of the account.
         name: String,
-        /// What its drive may hold, instead of the setting `quota`.
+        /// Bytes that the drive may hold, instead of the setting `quota`.
         #[arg(long = "size", value_name = "SIZE", value_parser = size::parse)]
         size: Option<u64>,
         #[command(flatten)]

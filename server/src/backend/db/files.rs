@@ -113,7 +113,7 @@ pub(crate) async fn nodes(
     Ok(found)
 }
 
-/// What it takes to read a node.
+/// The cost of reading a node.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Weight {
     /// The node.

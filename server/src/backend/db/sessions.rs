@@ -33,7 +33,7 @@ pub(crate) enum Ending {
     Disabled,
     /// The account was closed.
     Closed,
-    /// Its refresh token was shown after it was spent.
+    /// The refresh token was shown after it was spent.
     Stolen,
 }
 
@@ -235,18 +235,18 @@ pub(crate) async fn end_user(
     Ok(())
 }
 
-/// What is known of a session, expired or not.
+/// All that is known of a session, expired or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Nothing: there is none.
     Unknown,
-    /// It goes on, unless it has expired.
+    /// One that goes on, unless it has expired.
     Active,
-    /// It was ended.
+    /// One that was ended.
     Ended(Ending),
 }
 
-/// What is known of the session of this id.
+/// All that is known of the session of this id.
 ///
 /// # Errors
 /// [`Error::Database`]; [`Error::Damaged`] when it was ended for no known reason.

@@ -12,7 +12,7 @@ pub(crate) enum Status {
     Disabled,
     /// The same, and after a grace its removal begins.
     Closed,
-    /// Its removal has begun.
+    /// The removal has begun.
     Removing,
 }
 

@@ -9,7 +9,7 @@ use miaofs::protocol::accounts::{
 use miaofs::protocol::ids::DeviceId;
 
 use super::invitations;
-use super::passwords::{Passwords, Verdict};
+use super::passwords::{Passwords, Verification};
 use super::rate_limit::RateLimiter;
 use super::tokens::{TokenPair, Tokens};
 use crate::backend::db::accounts::Login;
@@ -272,9 +272,11 @@ impl Accounts {
         drop(read);
         let hash = login.as_ref().map(|login| login.password.clone());
         match (login, self.passwords.verify(password, hash, from).await?) {
-            (Some(login), Verdict::Right) => Ok(Verified { login, renewed: None }),
-            (Some(login), Verdict::Outdated(hash)) => Ok(Verified { login, renewed: Some(hash) }),
-            (None, _) | (_, Verdict::Wrong) => {
+            (Some(login), Verification::Right) => Ok(Verified { login, renewed: None }),
+            (Some(login), Verification::Outdated(hash)) => {
+                Ok(Verified { login, renewed: Some(hash) })
+            }
+            (None, _) | (_, Verification::Wrong) => {
                 tracing::warn!("sign-in failed for account {name} from {from}");
                 Err(Error::WrongCredentials)
             }

@@ -16,7 +16,7 @@ const AT_ONCE: usize = 4;
 
 /// Outcome of the comparison of a password with a hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Verification {
     /// Another one.
     Wrong,
     /// The same.
@@ -59,11 +59,11 @@ impl Passwords {
         password: String,
         hash: Option<String>,
         from: IpAddr,
-    ) -> Result<Verdict, Error> {
+    ) -> Result<Verification, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.to_string());
         let verdict = self.compute(from, move || verify(&password, &hash)).await??;
-        Ok(if known { verdict } else { Verdict::Wrong })
+        Ok(if known { verdict } else { Verification::Wrong })
     }
 
     async fn compute<T: Send + 'static>(
@@ -88,15 +88,19 @@ pub(super) fn hash(password: &str) -> String {
         .to_string()
 }
 
-fn verify(password: &str, hash: &str) -> Result<Verdict, Error> {
+fn verify(password: &str, hash: &str) -> Result<Verification, Error> {
     let damaged = |error: argon2::password_hash::phc::Error| {
         backend::Error::damaged("password hash", error.to_string())
     };
     let known = PasswordHash::new(hash).map_err(damaged)?;
     if Argon2::default().verify_password(password.as_bytes(), &known).is_err() {
-        return Ok(Verdict::Wrong);
+        return Ok(Verification::Wrong);
     }
-    Ok(if is_outdated(&known) { Verdict::Outdated(self::hash(password)) } else { Verdict::Right })
+    Ok(if is_outdated(&known) {
+        Verification::Outdated(self::hash(password))
+    } else {
+        Verification::Right
+    })
 }
 
 /// True if a hash is of an older kind than those that are made now, or takes less memory or time.
@@ -120,9 +124,9 @@ mod tests {
         assert!(hash.starts_with("$argon2id$"));
         let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash, from);
         let right = verify("correct horse", Some(hash.clone())).await.unwrap();
-        assert_eq!(right, Verdict::Right);
-        assert_eq!(verify("Correct horse", Some(hash)).await.unwrap(), Verdict::Wrong);
-        assert_eq!(verify("correct horse", None).await.unwrap(), Verdict::Wrong);
+        assert_eq!(right, Verification::Right);
+        assert_eq!(verify("Correct horse", Some(hash)).await.unwrap(), Verification::Wrong);
+        assert_eq!(verify("correct horse", None).await.unwrap(), Verification::Wrong);
         assert!(verify("correct horse", Some("plain".to_owned())).await.is_err());
     }
 
@@ -135,10 +139,10 @@ mod tests {
         let verify = |password: &str, hash: &str| {
             passwords.verify(password.to_owned(), Some(hash.to_owned()), from)
         };
-        assert_eq!(verify("wrong", &weak).await.unwrap(), Verdict::Wrong);
-        let Verdict::Outdated(strong) = verify("correct horse", &weak).await.unwrap() else {
+        assert_eq!(verify("wrong", &weak).await.unwrap(), Verification::Wrong);
+        let Verification::Outdated(strong) = verify("correct horse", &weak).await.unwrap() else {
             panic!("a weak hash was good enough");
         };
-        assert_eq!(verify("correct horse", &strong).await.unwrap(), Verdict::Right);
+        assert_eq!(verify("correct horse", &strong).await.unwrap(), Verification::Right);
     }
 }

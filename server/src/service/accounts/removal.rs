@@ -31,7 +31,7 @@ pub(crate) async fn remove_closed(db: &Db, before: i64) -> Result<u64, backend::
     }
 }
 
-/// What is left of an account after a step.
+/// All that is left of an account after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
     /// Perhaps something.

@@ -41,7 +41,7 @@ pub(crate) struct Changes {
 pub(crate) struct FeedPage {
     /// The page.
     pub page: Page,
-    /// Its room; none for a small one.
+    /// The room of the page; none for a small one.
     pub share: Option<PageShare>,
 }
 

@@ -27,9 +27,9 @@ pub(crate) struct PageShare {
 
 /// Permission to read a page.
 pub(super) enum Admission {
-    /// It is so small that it needs no room.
+    /// Not needed: the page is small.
     Small,
-    /// It has room.
+    /// Given.
     Room(PageShare),
     /// There is no room now.
     Full,
