@@ -24,6 +24,7 @@ mod fsck;
 mod full_disk;
 mod hosts;
 mod instant;
+mod isolation;
 mod limits;
 mod multipart;
 mod openapi;

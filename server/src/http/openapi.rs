@@ -18,7 +18,7 @@ use super::{responses, schemas};
     title = "miaofs",
     description = "A cloud drive: accounts, drives, uploads and downloads. Every refusal is a problem of RFC 9457 with \
         a stable code. A body of the wrong media type is 415, one that is not JSON or JSON of another shape 400; a field or \
-        parameter that is not described is refused. Only what is no HTTP, or has header fields of hundreds of kilobytes, is \
+        parameter that is not described is refused. Only what is no HTTP, or has a head of more than 16 KiB, is \
         answered without a body."
 ))]
 struct Document;

@@ -1,6 +1,6 @@
 //! Bounds of what stands before a request's body, so that each refusal is a problem that a client can read.
 //!
-//! What is many times larger is refused by the connection itself, in words of HTTP only.
+//! A head that is larger than 16 KiB in all is refused by the connection itself (`connections`), without a body.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, Uri};
@@ -11,9 +11,9 @@ use miaofs::protocol::problem::{Code, Problem};
 use super::problem::Failure;
 
 /// Bytes that the path and query of a request may have: a path of 4,096 bytes, each percent-encoded, and the rest.
-const ADDRESS_MAX: usize = 16 * 1024;
+const ADDRESS_MAX: usize = 13 * 1024;
 /// Bytes that the names and values of all header fields may have.
-const HEADERS_MAX: usize = 16 * 1024;
+const HEADERS_MAX: usize = 8 * 1024;
 
 /// Refuses a request whose address or header fields are too long.
 pub(super) async fn check(request: Request, next: Next) -> Response {

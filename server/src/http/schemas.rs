@@ -22,6 +22,9 @@ const DEVICE: &str = r"^[^/\x00-\x1f\x7f-\x9f]{1,64}$";
 const REFRESH_TOKEN: &str = "^[0-9A-Fa-f]{96}$";
 const PASSWORD_MAX: usize = 1024;
 
+/// The variant of the place of a chunk that is an object.
+const CHUNK_PLACE: &str = "/components/schemas/ChunkSource/oneOf/2/properties/url";
+
 /// Puts all bounds into a document.
 pub(super) fn bound(document: &mut Value) {
     for (schema, field, bounds) in fields() {
@@ -30,6 +33,10 @@ pub(super) fn bound(document: &mut Value) {
         if let Some(schema) = document.pointer_mut(&place) {
             merge(schema, bounds);
         }
+    }
+    // Generators of clients name a type by its title, or by a field that has the name of another type.
+    if let Some(place) = document.pointer_mut(CHUNK_PLACE) {
+        merge(place, json!({ "title": "ChunkPlace" }));
     }
     let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {

@@ -6,6 +6,9 @@ use serde_json::Value;
 use super::document::{AnswerShape, Document};
 use super::wire::{Answer, Request};
 
+/// Bytes of the head of a request beyond which a connection refuses it without a word.
+const HEAD_MAX: usize = 16 * 1000;
+
 /// A complaint about the answer to a request; `None` when it is as documented.
 pub(super) fn complaint(document: &Document, request: &Request, answer: &Answer) -> Option<String> {
     if answer.status >= 500 {
@@ -36,7 +39,8 @@ pub(super) fn complaint(document: &Document, request: &Request, answer: &Answer)
 /// The complaint about an answer of the connection: no HTTP is refused before there is a request, without a word.
 fn of_the_connection(request: &Request, answer: &Answer) -> Option<String> {
     let is_refusal = matches!(answer.status, 400 | 405 | 408 | 414 | 431 | 505);
-    let is_odd = request.chaos.is_some() || !is_plain(request);
+    let head = request.bytes().len() - request.body.as_ref().map_or(0, Vec::len);
+    let is_odd = request.chaos.is_some() || head > HEAD_MAX || !is_plain(request);
     (!is_refusal || !is_odd || !answer.body.is_empty())
         .then(|| "no id of the request in the answer to plain HTTP".to_owned())
 }
