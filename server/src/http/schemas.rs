@@ -83,6 +83,7 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("SignIn", "password", old_password()),
         ("ChangePassword", "old", old_password()),
         ("ChangePassword", "new", new_password()),
+        ("CloseAccount", "password", old_password()),
         ("Device", "name", json!({ "pattern": DEVICE })),
         ("Refresh", "refresh_token", json!({ "pattern": REFRESH_TOKEN })),
         ("Session", "refresh_token", json!({ "pattern": REFRESH_TOKEN })),

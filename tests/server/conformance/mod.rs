@@ -33,7 +33,7 @@ const CONNECTIONS: u64 = 4;
 /// Complaints of one kind that are reported whole.
 const REPORTED: usize = 3;
 /// Operations that would end the session that all others need: asked without a token only.
-const SPARED: [&str; 1] = ["sign_out"];
+const SPARED: [&str; 2] = ["revoke", "sign_out"];
 
 /// Complaints by their words, each with the requests that led to them, and the answers by status.
 #[derive(Default)]

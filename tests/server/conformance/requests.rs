@@ -321,7 +321,7 @@ impl Generator<'_> {
                     let (open, depth) = (*self.one(b"[{"), *self.one(&[10, 130, 3000]));
                     bytes.splice(place..place, std::iter::repeat_n(open, depth));
                 }
-                5 if bytes.first() == Some(&b'{') => {
+                5 if bytes.len() > 1 && bytes[0] == b'{' => {
                     let twice = [b"{", &bytes[1..bytes.len() - 1], b",", &bytes[1..]].concat();
                     *bytes = twice;
                 }
