@@ -39,7 +39,7 @@ enum Action {
         common: Common,
     },
     /// Invite somebody to make an account: print the code of an invitation, list them, or take one back.
-    Invite(invitations::Args),
+    Invite(Box<invitations::Args>),
     /// Close an account: its devices are signed out at once, and after a grace all that it has is removed.
     Delete(Named),
     /// Let a closed account be used again, before its grace is over.
