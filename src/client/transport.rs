@@ -19,6 +19,9 @@ use super::trust::Trust;
 use super::{Error, TlsFault};
 use crate::protocol::problem::{Code, Problem, REQUEST_ID};
 
+/// Time for which a connection is kept without a request: less than servers and proxies do, so that none is closed just
+/// when it is used again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Until a connection is established.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Until the next bytes of an answer come, for [`Limit::Read`].
@@ -256,6 +259,7 @@ fn builder() -> reqwest::ClientBuilder {
         .tcp_user_timeout(UNACKNOWLEDGED_TIMEOUT)
         .tcp_keepalive(Duration::from_secs(15))
         .tcp_nodelay(true)
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .http1_only()
         .user_agent(concat!("miaofs/", env!("CARGO_PKG_VERSION")))
 }
