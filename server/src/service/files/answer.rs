@@ -70,7 +70,7 @@ async fn shown(
     let mut room = CURRENT_BYTES;
     let shown = verdicts.iter().map(|verdict| {
         let id = in_the_way(verdict)?;
-        room = room.checked_sub(bytes.get(&id).copied().unwrap_or(0)).unwrap_or_default();
+        room = room.saturating_sub(bytes.get(&id).copied().unwrap_or(0));
         (room > 0).then_some(id)
     });
     Ok(shown.collect())
