@@ -355,7 +355,7 @@ mod tests {
                 }
                 let mut waiting = Vec::new();
                 for (key, mut entering) in std::mem::take(&mut line) {
-                    match (&mut entering).now_or_never() {
+                    match tokio::task::unconstrained(&mut entering).now_or_never() {
                         Some(seat) => held.push((key, seat.unwrap())),
                         None => waiting.push((key, entering)),
                     }
@@ -373,7 +373,7 @@ mod tests {
                 drop(held.remove(0));
                 let mut waiting = Vec::new();
                 for (key, mut entering) in std::mem::take(&mut line) {
-                    match (&mut entering).now_or_never() {
+                    match tokio::task::unconstrained(&mut entering).now_or_never() {
                         Some(seat) => held.push((key, seat.unwrap())),
                         None => waiting.push((key, entering)),
                     }

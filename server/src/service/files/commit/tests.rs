@@ -310,7 +310,7 @@ fn shapes_that_no_drive_holds_are_refused() {
         state.as_mut().unwrap().xattrs = xattrs.collect();
         vec![new(1, state)]
     };
-    let many_names: Vec<String> = (0..256).map(|at| format!("{at:0255}")).collect();
+    let many_names: Vec<String> = (0..257).map(|at| format!("{at:0255}")).collect();
     let longest = "x".repeat(255);
     assert!(validate(&xattrs(&mut [(&*longest, 1 << 16), ("y", 1000)].into_iter())).is_ok());
     assert!(validate(&xattrs(&mut many_names[1..].iter().map(|name| (&**name, 0)))).is_ok());
