@@ -1,7 +1,7 @@
 //! The door: takes connections in as long as there are places, and serves each until it ends or has to.
 //!
 //! Nothing that a client does ends the loop. A client that is slow costs a place and a few kilobytes; when places
-//! run out, those that wait for nothing but their client go first (`places`). A connection passes [`Door::enter`],
+//! run out, those that wait for nothing but their client go first (`places`). A connection passes the `Entrance`,
 //! and is then served as a stream of bytes (`serve`), whatever those came through.
 
 mod places;
@@ -153,10 +153,14 @@ impl Entrance {
     }
 }
 
-/// The answer to a client for which there is no place.
+/// What a client is told for which there is no place.
+fn no_place() -> Problem {
+    Problem::new(Code::Unavailable, "there are too many connections; try again")
+}
+
+/// The answer that tells it to one who has not come in.
 fn refusal() -> String {
-    let problem = Problem::new(Code::Unavailable, "there are too many connections; try again");
-    let body = serde_json::to_string(&problem).unwrap_or_default();
+    let body = serde_json::to_string(&no_place()).unwrap_or_default();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
          content-type: {MEDIA_TYPE}\r\ncontent-length: {}\r\n\r\n{body}",

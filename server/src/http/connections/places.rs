@@ -154,6 +154,10 @@ impl Open {
         self.tell();
     }
 
+    fn is_sent_away(&self, id: u64) -> bool {
+        self.connections.get(&id).is_none_or(|occupant| occupant.sent_away)
+    }
+
     fn begin(&mut self, id: u64) {
         if let Some(occupant) = self.connections.get_mut(&id) {
             occupant.busy += 1;
@@ -266,6 +270,17 @@ impl Presence {
         self.places.lock().begin(self.id);
         Busy(self.clone())
     }
+
+    /// The same for a request that has come. `None` when the connection has lost its place before: it counts no
+    /// more, and whoever could go on without a place would get past the limits.
+    pub(super) fn take_up(&self) -> Option<Busy> {
+        let mut open = self.places.lock();
+        if open.is_sent_away(self.id) {
+            return None;
+        }
+        open.begin(self.id);
+        Some(Busy(self.clone()))
+    }
 }
 
 /// Something that a connection is at work on.
@@ -302,6 +317,15 @@ mod tests {
         assert!(third.leave.is_cancelled() && !first.leave.is_cancelled());
         let _sixth = places.take(subnet(6)).unwrap();
         assert!(fourth.leave.is_cancelled(), "it was idle before the first one's answer ended");
+    }
+
+    #[test]
+    fn a_request_that_comes_after_its_place_was_given_away_is_not_taken_up() {
+        let places = places(1, 1);
+        let [first, second] = [1, 2].map(|number| places.take(subnet(number)).unwrap());
+        assert!(first.presence().take_up().is_none());
+        let _work = second.presence().take_up().unwrap();
+        assert!(places.take(subnet(3)).is_none());
     }
 
     #[test]

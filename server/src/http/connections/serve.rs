@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::ConnectInfo;
 use axum::http::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service as _, service_fn};
@@ -20,8 +20,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::no_place;
 use super::places::{Admitted, Busy};
 use super::steady::Steady;
+use crate::http::problem::Failure;
 
 /// Bytes that the head of a request may have.
 const HEAD_MAX: usize = 16 * 1024;
@@ -79,10 +81,14 @@ impl Serving {
         let io = TokioIo::new(Steady::new(stream, presence.clone(), self.times.answer_pause));
         let router = TowerToHyperService::new(self.router.clone());
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let busy = presence.begin();
             request.extensions_mut().insert(ConnectInfo(peer));
-            let answer = router.call(request);
+            let taken_up = presence.take_up().map(|busy| (busy, router.call(request)));
+            let presence = presence.clone();
             async move {
+                let Some((busy, answer)) = taken_up else {
+                    let refused = Failure::from(no_place()).into_response();
+                    return Ok(refused.map(|body| Answering { body, _busy: presence.begin() }));
+                };
                 let answer: Response = answer.await?;
                 Ok::<_, Infallible>(answer.map(|body| Answering { body, _busy: busy }))
             }
