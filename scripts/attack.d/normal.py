@@ -53,7 +53,7 @@ class Normal:
             answer = await work
             status = answer.status
             return answer if status < 300 else None
-        except (OSError, EOFError, TimeoutError, asyncio.TimeoutError, ValueError) as error:
+        except (OSError, EOFError, TimeoutError, asyncio.TimeoutError, ValueError, IndexError) as error:
             print(f"{what}: {type(error).__name__} {error}", file=sys.stderr)
         finally:
             tell(what, began, status)
@@ -77,6 +77,11 @@ class Normal:
         upload = f"{'/on/' + begun['host'] if begun.get('host') else ''}/file/multipart/{begun['upload_id']}"
         if await self.timed("chunk", self.client.ask("PUT", f"{upload}/0", content, BYTES)):
             await self.timed("complete", self.client.ask("POST", f"{upload}/complete", {}))
+
+    async def upload(self):
+        """As a browser or curl sends a file."""
+        path = f"/file/upload?path=/uploaded-{secrets.token_hex(8)}"
+        await self.timed("upload", self.client.ask("POST", path, os.urandom(4096), BYTES))
 
     async def changes(self):
         answer = await self.timed("changes", self.client.ask("GET", f"/fs/changes?since={self.cursor}"))
@@ -118,10 +123,10 @@ class Normal:
             task.add_done_callback(under_way.discard)
 
     async def run(self):
-        plan = [(0.5, self.health), (0.5, self.changes), (0.5, self.download), (0.5, self.small), (1, self.listing), (1, self.chunk)]
+        plan = [(0.5, self.health), (0.5, self.changes), (0.5, self.download), (0.5, self.small), (1, self.listing), (1, self.upload), (1, self.chunk)]
         plan += [(10, self.session), (10, self.sign_in)]
         # Spread over time; the two that share a session never meet.
-        starts = [number * 0.07 for number in range(6)] + [3, 8]
+        starts = [number * 0.07 for number in range(7)] + [3, 8]
         await asyncio.gather(*(self.every(seconds, first, work) for (seconds, work), first in zip(plan, starts)))
 
 

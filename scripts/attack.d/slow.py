@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 
 from drives import BATCH, BYTES
 from target import Target
@@ -12,6 +13,7 @@ from wire import head
 
 TCP_REPAIR = 19
 HEAD = 15 << 10
+SENT = 0.5  # seconds until all that was sent has been acknowledged
 
 
 async def trickle(connection, target):
@@ -152,6 +154,8 @@ async def vanishing(target):
         headers = [target.bearer(who), ("content-type", BATCH)]
         of = socket.create_connection(target.address, timeout=5, source_address=(Target.source(who), 0))
         of.sendall(head("POST", "/file/batch", headers, 1 << 20) + body)
+        # An answer of TCP to what was sent last would reach a machine that knows of no connection, and say so.
+        time.sleep(SENT)
         if not vanish(of):
             if not silent:
                 print("clients cannot vanish without CAP_NET_ADMIN: they fall silent instead", file=sys.stderr)
@@ -160,6 +164,5 @@ async def vanishing(target):
     async def work(number):
         await asyncio.to_thread(work_aside, number)
         target.seen["silent" if silent else "vanished"] += 1
-        await asyncio.sleep(0.5)
 
     await target.many(target.some(8), work)

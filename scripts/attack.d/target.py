@@ -8,6 +8,7 @@ import time
 
 from wire import Client, Connection, Refused
 
+FAREWELL = 3  # seconds for all to end
 PAUSE = 0.05  # after what went wrong, so that a refusal at once does not make a loop that only burns the attacker's own time
 
 
@@ -60,18 +61,22 @@ class Target:
         await asyncio.wait(tasks, timeout=max(0, self.deadline - time.monotonic()))
         for task in tasks:
             task.cancel()
-        for failed in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(failed, Exception):
-                raise failed
+        # Before Python 3.12 a cancellation can get lost in `wait_for`; whatever goes on then ends with the process.
+        done, _ = await asyncio.wait(tasks, timeout=FAREWELL)
+        for task in done:
+            if not task.cancelled() and task.exception():
+                raise task.exception()
 
     async def again(self, work, number, count):
         for turn in itertools.count():
+            if time.monotonic() >= self.deadline:
+                return
             try:
                 await work(number + turn * count)
                 self.seen["done"] += 1
             except Refused as refused:
                 self.seen[str(refused.status)] += 1
                 await asyncio.sleep(PAUSE)
-            except (OSError, EOFError, ValueError, TimeoutError, asyncio.TimeoutError, asyncio.LimitOverrunError) as error:
+            except (OSError, EOFError, ValueError, IndexError, TimeoutError, asyncio.TimeoutError, asyncio.LimitOverrunError) as error:
                 self.seen[type(error).__name__] += 1
                 await asyncio.sleep(PAUSE)
