@@ -34,10 +34,7 @@ pub(super) fn bound(document: &mut Value) {
             merge(schema, bounds);
         }
     }
-    // Generators of clients name a type by its title, or by a field that has the name of another type.
-    if let Some(place) = document.pointer_mut(CHUNK_PLACE) {
-        merge(place, json!({ "title": "ChunkPlace" }));
-    }
+    part_chunk_place(document);
     let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
     for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
         let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
@@ -45,6 +42,15 @@ pub(super) fn bound(document: &mut Value) {
     }
     walk(document, &bound_number);
     walk(document, &bytes);
+}
+
+/// The place of a chunk becomes a type of its own: generators of clients fail at one that stands inside another.
+fn part_chunk_place(document: &mut Value) {
+    let reference = json!({ "$ref": "#/components/schemas/ChunkPlace" });
+    if let Some(inside) = document.pointer_mut(CHUNK_PLACE) {
+        let place = std::mem::replace(inside, reference);
+        document["components"]["schemas"]["ChunkPlace"] = place;
+    }
 }
 
 /// Changes each object of a document.

@@ -189,7 +189,8 @@ fn is_batch(headers: &HeaderMap) -> Result<(), Failure> {
         (Form = "multipart/form-data"),
     )),
     responses((status = 200, description = "the file as it is now", body = Node),
-        (status = 409, description = "something else is there or on the way, or the drive changed meanwhile")))]
+        (status = 409, description = "something else is there or on the way, or the drive changed meanwhile"),
+        (status = 412, description = "If-Match or If-None-Match does not hold")))]
 pub(super) async fn upload(
     State(services): State<Services>,
     caller: Caller,
