@@ -118,6 +118,22 @@ fn imports_that_lead_down_or_stay_are_allowed() {
 }
 
 #[test]
+fn a_type_that_would_print_a_secret_is_found() {
+    let shown =
+        "#[derive(Debug, Clone)]\npub struct A { pub name: String, pub refresh_token: String }";
+    let found = faults("src/protocol/accounts.rs", shown);
+    assert_eq!(found, [Fault::ShownSecret("A".to_owned(), "refresh_token".to_owned())]);
+    for code in [
+        "#[derive(Clone)] struct A { token: Option<String> }",
+        "#[derive(Debug)] struct A { secret: SecretString, tokens: u8, name: String }",
+        "#[derive(Debug)] struct B; #[derive(Clone)] struct A { password: String }",
+        "#[derive(Debug)] enum A { Revoke { token: String } }",
+    ] {
+        assert_eq!(faults("src/protocol/accounts.rs", code), [], "{code}");
+    }
+}
+
+#[test]
 fn an_outside_crate_off_its_folder_is_found() {
     let samples = [
         ("daemon/src/vfs/read.rs", "use fuser::Errno;"),

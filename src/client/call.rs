@@ -1,5 +1,6 @@
 //! One request as a value, so that it can be sent, refused for its token, and sent again.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -25,11 +26,17 @@ pub(super) enum Limit {
     Answer(Duration),
 }
 
-/// Body of a request.
-#[derive(Debug, Clone)]
+/// Body of a request, which may hold a password.
+#[derive(Clone)]
 pub(super) struct Payload {
     pub(super) media_type: &'static str,
     pub(super) bytes: Bytes,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes of {}", self.bytes.len(), self.media_type)
+    }
 }
 
 /// A request for a route of the server.

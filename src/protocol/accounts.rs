@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::ids::DeviceId;
+use super::shown::debug_without_secrets;
 
 /// Create an account and sign its first device in.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignUp {
@@ -21,7 +22,7 @@ pub struct SignUp {
 }
 
 /// Sign a device in. A device that is known already keeps its id and loses its former session.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignIn {
@@ -46,7 +47,7 @@ pub struct Device {
 }
 
 /// Trade a refresh token for a new session; the old access token ends. Whoever got no answer asks again.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Refresh {
@@ -55,7 +56,7 @@ pub struct Refresh {
 }
 
 /// Change the password; every other session ends.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChangePassword {
@@ -66,7 +67,7 @@ pub struct ChangePassword {
 }
 
 /// A signed-in device.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Session {
     /// For `Authorization: Bearer`; short-lived.
@@ -107,7 +108,7 @@ pub struct SignedInDevice {
 }
 
 /// Close one's own account: nobody can sign in to it any more, and after a while all that it has goes.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CloseAccount {
@@ -135,4 +136,50 @@ pub struct Account {
     pub max_nodes: u64,
     /// The largest content that the server takes, in bytes.
     pub max_file_size: u64,
+}
+
+debug_without_secrets!(SignUp { name, device });
+debug_without_secrets!(SignIn { name, device });
+debug_without_secrets!(Refresh {});
+debug_without_secrets!(ChangePassword {});
+debug_without_secrets!(CloseAccount {});
+debug_without_secrets!(Session { name, device, expires_in });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_to_find_a_fault_holds_no_secret() {
+        let hush = || "hush".to_owned();
+        let device = Device { id: None, name: "desk".to_owned() };
+        let name = "ada".to_owned();
+        let shown = [
+            format!(
+                "{:?}",
+                SignUp {
+                    name: name.clone(),
+                    password: hush(),
+                    device: device.clone(),
+                    invitation: Some(hush()),
+                }
+            ),
+            format!("{:?}", SignIn { name: name.clone(), password: hush(), device }),
+            format!("{:?}", Refresh { refresh_token: hush() }),
+            format!("{:?}", ChangePassword { old: hush(), new: hush() }),
+            format!("{:?}", CloseAccount { password: hush() }),
+            format!(
+                "{:?}",
+                Session {
+                    access_token: hush(),
+                    expires_in: 1,
+                    refresh_token: hush(),
+                    name,
+                    device: DeviceId::random(),
+                }
+            ),
+        ];
+        assert!(shown.iter().all(|text| !text.contains("hush")), "{shown:?}");
+        assert!(shown[0].contains("ada") && shown[0].contains("desk"), "{shown:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::shown::debug_without_secrets;
 use crate::content::{ChunkDigest, Digest};
 
 /// Chunks that one [`Locate`] may ask for at the most.
@@ -21,7 +22,7 @@ pub struct Locate {
 }
 
 /// Digests of the chunks, and where they are read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Located {
     /// Size of the content in bytes.
@@ -34,6 +35,9 @@ pub struct Located {
     /// One for each chunk, from `first` on.
     pub chunks: Vec<LocatedChunk>,
 }
+
+// The URLs are signed: whoever has one reads the object.
+debug_without_secrets!(Located { size, expires_in, chunks });
 
 /// One chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

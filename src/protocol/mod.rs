@@ -15,4 +15,5 @@ pub mod name;
 pub mod problem;
 pub mod proof;
 pub mod routes;
+mod shown;
 pub mod uploads;

@@ -162,6 +162,8 @@ pub(crate) enum Fault {
     Owned(String),
     /// A doc comment begins with one of [`QUESTIONS`].
     Question(String),
+    /// A type that prints a secret: type and field.
+    ShownSecret(String, String),
     /// Files that use each other.
     Circle(Vec<String>),
     /// A file or folder of a layer that stands on no floor of it.
@@ -190,6 +192,9 @@ impl fmt::Display for Violation {
             Fault::Owned(path) => write!(f, "`{path}` belongs to another folder"),
             Fault::Question(word) => {
                 write!(f, "a doc comment begins with `{word}`: say what it is")
+            }
+            Fault::ShownSecret(name, field) => {
+                write!(f, "`{name}` derives Debug, which prints `{field}`: leave it out")
             }
             Fault::Circle(files) => write!(f, "files use each other: {}", files.join(", ")),
             Fault::NoFloor(room) => write!(f, "`{room}` stands on no floor of its layer"),
@@ -240,6 +245,7 @@ pub(crate) fn check(source: &Source, purpose: Purpose) -> Vec<Violation> {
     faults.extend(questions(source.text));
     faults.extend(unwraps(&production));
     faults.extend(globs(&paths));
+    faults.extend(shown_secrets(&production));
     faults.extend(layers(source.path, &paths));
     faults.extend(owners(source.path, &paths));
     let place = |line| format!("{}:{line}", source.path);
@@ -288,6 +294,35 @@ fn unwraps(tokens: &[Token]) -> impl Iterator<Item = (usize, Fault)> {
 fn globs(paths: &[Path]) -> impl Iterator<Item = (usize, Fault)> {
     let is_glob = |path: &&Path| path.words.last().is_some_and(|word| word == "*");
     paths.iter().filter(is_glob).map(|path| (path.line, Fault::Glob(path.words.join("::"))))
+}
+
+/// Fields of text that are named like secrets, of types that derive `Debug`: a line of the log would print them.
+fn shown_secrets(tokens: &[Token]) -> Vec<(usize, Fault)> {
+    let text = |at: usize| tokens.get(at).map_or("", |token| token.text.as_str());
+    let mut found = Vec::new();
+    for at in (0..tokens.len()).filter(|at| text(*at) == "struct" && text(at + 2) == "{") {
+        let attributes = (0..at).rev().take_while(|before| !matches!(text(*before), ";" | "}"));
+        if !attributes.into_iter().any(|before| text(before) == "Debug") {
+            continue;
+        }
+        let end = (at + 3..tokens.len()).find(|end| text(*end) == "}").unwrap_or(tokens.len());
+        let fields = tokens[at + 3..end].split(|token| token.text == ",");
+        for field in fields {
+            let Some(colon) = field.iter().position(|token| token.text == ":") else { continue };
+            let (name, kind) = field.split_at(colon);
+            let Some(name) = name.last() else { continue };
+            if is_secret(&name.text) && kind.iter().any(|token| token.text == "String") {
+                let (owner, name_text) = (text(at + 1).to_owned(), name.text.clone());
+                found.push((name.line, Fault::ShownSecret(owner, name_text)));
+            }
+        }
+    }
+    found
+}
+
+fn is_secret(field: &str) -> bool {
+    let last = field.rsplit('_').next().unwrap_or(field);
+    matches!(last, "password" | "token" | "secret" | "pass")
 }
 
 /// Every path that leads out of the file's layer must lead down.

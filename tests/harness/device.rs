@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::clock::Clock;
 use super::server::{PASSWORD, Server, peak_memory};
 use super::wait::{seconds, wait_until};
-use super::{binary, tail};
+use super::{binary, secrets, tail};
 
 /// The longest that any command but `sync` may take.
 const LIMIT: Duration = seconds(60);
@@ -253,6 +253,7 @@ impl Drop for Device {
                 break;
             }
         }
+        secrets::expect_none(&self.state.join("daemon.log"));
     }
 }
 

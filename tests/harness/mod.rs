@@ -20,6 +20,7 @@ pub(crate) mod proxy;
 pub(crate) mod rabbit;
 pub(crate) mod random;
 pub(crate) mod redis;
+pub(crate) mod secrets;
 pub(crate) mod server;
 pub(crate) mod services;
 pub(crate) mod tree;

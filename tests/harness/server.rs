@@ -17,7 +17,7 @@ use super::dependencies::{Dependencies, Reads};
 use super::disk::lengths_below;
 use super::services::real_backends;
 use super::wait::{seconds, wait_until};
-use super::{binary, scratch, tail};
+use super::{binary, scratch, secrets, tail};
 
 /// The password of every account that a test makes.
 pub(crate) const PASSWORD: &str = "correct horse battery";
@@ -49,6 +49,19 @@ impl Server {
         let mut server = Self::start_with(&directory.path().join("data"), arguments);
         server.directory = Some(directory);
         server
+    }
+
+    /// The same that logs as much as `filter` says.
+    pub(crate) fn with_log(filter: &str) -> Self {
+        let directory = scratch();
+        let data = directory.path().join("data");
+        let log = data.with_extension("log");
+        let mut command = command(&data, &log, &[], "127.0.0.1:0");
+        command.env("MIAOFS_LOG", filter);
+        let (child, address) = await_address(command, &log);
+        let (arguments, clock, dependencies) = (Vec::new(), None, None);
+        let directory = Some(directory);
+        Self { data, arguments, address, log, child, clock, dependencies, directory }
     }
 
     /// Starts a server with its data in `data`, on a port of its choice.
@@ -283,6 +296,7 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("--- log of the server\n{}", tail(&self.log));
         }
+        secrets::expect_none(&self.log);
     }
 }
 
@@ -298,14 +312,24 @@ fn spawn(
     listen: &str,
     clock: Option<&Clock>,
 ) -> (Child, SocketAddr) {
+    let mut command = command(data, log, arguments, listen);
+    if let Some(clock) = clock {
+        clock.give(&mut command);
+    }
+    await_address(command, log)
+}
+
+fn command(data: &Path, log: &Path, arguments: &[String], listen: &str) -> Command {
     let append = OpenOptions::new().create(true).append(true).open(log);
     let mut command = Command::new(binary("miaofs-server"));
     command.arg("serve").arg("--data").arg(data).args(["--listen", listen]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command.stderr(append.expect("a log can be written"));
-    if let Some(clock) = clock {
-        clock.give(&mut command);
-    }
+    command
+}
+
+/// Starts a server; answers where it listens.
+fn await_address(mut command: Command, log: &Path) -> (Child, SocketAddr) {
     let mut child = command.spawn().expect("the server starts");
     let stdout = child.stdout.take().expect("stdout is a pipe");
     match listening(stdout) {

@@ -1,5 +1,6 @@
 //! Reads what is staged on another host of the server, over HTTP; knows no rule of who may.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +25,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) struct Peers(reqwest::Client);
 
 /// A host to be asked, and the pass that it lets one in with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Peer {
     /// Name of the host, as blobs and uploads have it.
     pub host: HostName,
@@ -32,6 +33,12 @@ pub(crate) struct Peer {
     pub url: String,
     /// A bearer token for one blob.
     pub pass: String,
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({})", self.host)
+    }
 }
 
 impl Peers {

@@ -16,7 +16,7 @@ use super::state_dir::StateDir;
 use crate::cli::terminal::error::Error;
 
 /// An account on a server, and this device of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Account {
     /// URL of the server.
@@ -41,6 +41,12 @@ pub struct Device {
     pub id: DeviceId,
     /// Name that a person gave it.
     pub name: String,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Account({self})")
+    }
 }
 
 impl fmt::Display for Account {

@@ -4,6 +4,7 @@
 //! checked against the manifest as all others are. A URL that is refused is asked for anew once; a store
 //! that fails is not used for a while, and the server gives the bytes meanwhile.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -37,8 +38,8 @@ pub(super) struct SourceRange {
     pub(super) object: Option<Object>,
 }
 
-/// Bytes in a row of an object in a store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bytes in a row of an object in a store. No log prints the URL.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Object {
     /// A signed URL of the object.
     pub(super) url: String,
@@ -46,12 +47,23 @@ pub(super) struct Object {
     pub(super) range: Range<u64>,
 }
 
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} of an object", self.range)
+    }
+}
+
 /// Locations of consecutive chunks, as the server told them.
-#[derive(Debug)]
 struct Locations {
     urls: Vec<String>,
     sources: Vec<ChunkSource>,
     holds_until: Instant,
+}
+
+impl fmt::Debug for Locations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "locations of {} chunks", self.sources.len())
+    }
 }
 
 /// Answers of the server that still hold, and stores that are not to be used for now.

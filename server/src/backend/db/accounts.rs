@@ -7,7 +7,7 @@ use super::{Connection, Lock, query};
 use crate::backend::{Error, UserId, unix_now};
 
 /// An account as sign-in needs it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Login {
     /// Id of the account.
     pub user: UserId,

@@ -153,7 +153,7 @@ impl Entrance {
     }
 }
 
-/// What a client is told for which there is no place.
+/// Words for a client for which there is no place.
 fn no_place() -> Problem {
     Problem::new(Code::Unavailable, "there are too many connections; try again")
 }

@@ -45,12 +45,17 @@ struct Claims {
 }
 
 /// A fresh pair.
-#[derive(Debug)]
 pub(crate) struct TokenPair {
     /// For `Authorization: Bearer`.
     pub access: String,
     /// For the next refresh.
     pub refresh: String,
+}
+
+impl std::fmt::Debug for TokenPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenPair").finish_non_exhaustive()
+    }
 }
 
 /// State of a refresh token that was shown, with respect to its session.
