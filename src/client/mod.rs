@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod health;
 mod retry;
+mod scoped_tokens;
 mod session;
 mod tls_fault;
 mod transport;

@@ -116,6 +116,10 @@ random_id!(
     DeviceId
 );
 random_id!(
+    /// A scoped token of one user.
+    ScopedTokenId
+);
+random_id!(
     /// A challenge of an instant upload.
     ChallengeId
 );

@@ -15,5 +15,6 @@ pub mod name;
 pub mod problem;
 pub mod proof;
 pub mod routes;
+pub mod scoped_tokens;
 mod shown;
 pub mod uploads;

@@ -85,6 +85,8 @@ codes! {
     Unauthorized = 401, "sign in first";
     /// Name or password is wrong; which one is not said.
     WrongCredentials = 401, "wrong name or password";
+    /// The token is good, and does not allow this (RFC 6750, section 3.1).
+    InsufficientScope = 403, "the token does not allow this";
     /// The proof of possession is wrong.
     ProofWrong = 403, "the proof is wrong";
     /// Signing up is closed on this server.

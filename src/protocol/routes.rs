@@ -21,6 +21,11 @@ pub const DEVICES: &str = "/user/devices";
 pub const DEVICE: &str = "/user/devices/{device}";
 /// Close one's own account: `DELETE` [`CloseAccount`](super::accounts::CloseAccount) → 204.
 pub const USER: &str = "/user";
+/// Tokens that reach a part of the drive: `POST` [`CreateScopedToken`](super::scoped_tokens::CreateScopedToken) →
+/// [`NewScopedToken`](super::scoped_tokens::NewScopedToken); `GET` → [`ScopedTokens`](super::scoped_tokens::ScopedTokens).
+pub const SCOPED_TOKENS: &str = "/user/tokens";
+/// One of them: `DELETE` → 204.
+pub const SCOPED_TOKEN: &str = "/user/tokens/{id}";
 
 /// Change the drive: `POST` [`Commit`](super::files::Commit) → [`Committed`](super::files::Committed).
 pub const COMMIT: &str = "/fs/commit";

@@ -77,6 +77,7 @@ const COMMANDS: [&[&str]; 7] = [
         "signup",
         "status",
         "sync",
+        "token",
         "umount",
         "upgrade",
     ],

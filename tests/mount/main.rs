@@ -41,6 +41,7 @@ mod reading_ahead;
 mod recovery;
 mod requests;
 mod restored;
+mod secrets;
 mod signed_out;
 mod takeover;
 mod tls;

@@ -33,6 +33,8 @@ mod paths;
 mod recovery;
 mod requests;
 mod rooms;
+mod scoped_tokens;
+mod secrets;
 mod sign_in;
 mod tls;
 mod tracker;

@@ -23,6 +23,7 @@ mod state;
 mod status;
 mod sync;
 mod terminal;
+mod token;
 mod umount;
 mod upgrade;
 
@@ -97,6 +98,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Show and change settings
     Config(config::Args),
+    /// Make, list and revoke tokens that reach a part of the drive, for scripts and programs
+    Token(token::Args),
     /// Print a shell's completion script
     Completions(completions::Args),
 }
@@ -145,6 +148,7 @@ fn dispatch(cli: &Cli) -> Result<Option<Exit>, Error> {
         Command::Status(args) => status::run(args, &state),
         Command::Sync(args) => sync::run(args, &state),
         Command::Config(args) => config::run(args, &state),
+        Command::Token(args) => token::run(args, &state),
         Command::Completions(args) => {
             completions::run(args, Cli::command());
             Ok(())

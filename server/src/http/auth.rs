@@ -1,4 +1,4 @@
-//! The one place where a token becomes a [`Caller`]; every route that is not public stands behind it.
+//! The one place where a token becomes a [`Caller`], a [`Reader`] or a [`Writer`]; every route that is not public stands behind it.
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::HeaderMap;
@@ -7,11 +7,21 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::origin::Origin;
 use super::problem::Failure;
-use super::request_log::note_caller;
-use crate::service::{Caller, Error, Services};
+use super::request_log::{note_caller, note_scoped_caller};
+use crate::service::{Caller, Error, Reader, ScopedCaller, Services, Writer};
 
-/// Lets a request pass whose bearer token is good, with its [`Caller`] in the extensions.
+/// Whoever showed a good token.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    /// A signed-in device.
+    Device(Caller),
+    /// Somebody with a scoped token.
+    Scoped(ScopedCaller),
+}
+
+/// Lets a request pass whose bearer token is good, of either sort.
 ///
 /// # Errors
 /// 401 when it is not.
@@ -20,11 +30,44 @@ pub(super) async fn require_token(
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let token = bearer(request.headers()).ok_or(Error::Unauthorized)?;
+    let origin = request.extensions().get().copied();
+    let shown = authenticate(&services, request.headers(), origin).await?;
+    request.extensions_mut().insert(shown);
+    Ok(next.run(request).await)
+}
+
+/// Lets a request pass whose bearer token is a device's.
+///
+/// # Errors
+/// 401 when it is no good token, 403 when it is a scoped one.
+pub(super) async fn require_device(
+    State(services): State<Services>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    let origin = request.extensions().get().copied();
+    let shown = authenticate(&services, request.headers(), origin).await?;
+    if matches!(shown, Shown::Scoped(_)) {
+        return Err(Error::InsufficientScope.into());
+    }
+    request.extensions_mut().insert(shown);
+    Ok(next.run(request).await)
+}
+
+async fn authenticate(
+    services: &Services,
+    headers: &HeaderMap,
+    origin: Option<Origin>,
+) -> Result<Shown, Error> {
+    let token = bearer(headers).ok_or(Error::Unauthorized)?;
+    let Origin(from) = origin.ok_or(Error::Unavailable)?;
+    if let Some(scoped) = services.accounts.scoped_caller(token, from).await? {
+        note_scoped_caller(scoped);
+        return Ok(Shown::Scoped(scoped));
+    }
     let caller = services.accounts.authenticate(token).await?;
     note_caller(&caller);
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    Ok(Shown::Device(caller))
 }
 
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1; the scheme in any case).
@@ -37,8 +80,37 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
-        parts.extensions.get().copied().ok_or_else(|| Error::Unauthorized.into())
+        match shown(parts)? {
+            Shown::Device(caller) => Ok(caller),
+            Shown::Scoped(_) => Err(Error::InsufficientScope.into()),
+        }
     }
+}
+
+impl<S: Sync> FromRequestParts<S> for Reader {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(match shown(parts)? {
+            Shown::Device(caller) => caller.into(),
+            Shown::Scoped(scoped) => scoped.into(),
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Writer {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Ok(match shown(parts)? {
+            Shown::Device(caller) => caller.into(),
+            Shown::Scoped(scoped) => scoped.writer()?,
+        })
+    }
+}
+
+fn shown(parts: &Parts) -> Result<Shown, Error> {
+    parts.extensions.get().copied().ok_or(Error::Unauthorized)
 }
 
 #[cfg(test)]

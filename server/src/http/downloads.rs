@@ -19,7 +19,7 @@ use super::json::{Json, Query};
 use super::problem::Failure;
 use super::ranges::{Wanted, wanted};
 use crate::service::downloads::Readable;
-use crate::service::{Caller, Error, Services};
+use crate::service::{Caller, Error, Reader, Services};
 
 /// A content, whole or a range of it; or where a store has it, to be asked with the same `Range`.
 #[utoipa::path(get, path = routes::DOWNLOAD, tag = "download",
@@ -39,7 +39,7 @@ use crate::service::{Caller, Error, Services};
         (status = 416, description = "the content has none of the bytes")))]
 pub(super) async fn download(
     State(services): State<Services>,
-    caller: Caller,
+    reader: Reader,
     Query(query): Query<DownloadQuery>,
     method: Method,
     headers: HeaderMap,
@@ -48,7 +48,7 @@ pub(super) async fn download(
     // A signed URL is for GET alone, and the store knows nothing of our entity tags.
     let movable =
         query.through.is_none() && method == Method::GET && !headers.contains_key(IF_RANGE);
-    let content = find(&services, caller, query).await?;
+    let content = find(&services, reader, query).await?;
     let etag = format!("\"{}\"", content.digest);
     let wanted = wanted(&headers, &etag, content.size())?;
     if movable && wanted != Wanted::NotModified {
@@ -92,21 +92,22 @@ fn disposition(path: &str) -> Option<HeaderValue> {
 
 async fn find(
     services: &Services,
-    caller: Caller,
+    reader: Reader,
     query: DownloadQuery,
 ) -> Result<Readable, Error> {
-    match query {
+    let digest = match query {
         DownloadQuery { digest: Some(digest), path: None, .. } => {
-            services.downloads.open(caller, digest).await
+            services.files.check_content(reader, digest).await?;
+            digest
         }
         DownloadQuery { digest: None, path: Some(path), .. } => {
-            let node = services.files.resolve(caller.user, &path).await?;
+            let node = services.files.resolve(reader, &path).await?;
             let content = node.state.and_then(|state| state.content);
-            let content = content.ok_or(Error::WrongKind("only a file can be downloaded"))?;
-            services.downloads.open(caller, content.digest).await
+            content.ok_or(Error::WrongKind("only a file can be downloaded"))?.digest
         }
-        _ => Err(Error::Invalid("give either path or digest".to_owned())),
-    }
+        _ => return Err(Error::Invalid("give either path or digest".to_owned())),
+    };
+    services.downloads.open(reader.user, digest).await
 }
 
 /// Answers with the bytes, after the first of them are there: a store that does not give them is an error

@@ -13,7 +13,7 @@ use super::conditions::{Tagged, condition_of};
 use super::json::{Json, List, Path, Query};
 use super::listing::ListingJson;
 use super::problem::Failure;
-use crate::service::{Caller, Services};
+use crate::service::{Caller, Reader, Services, Writer};
 
 /// Change the drive: a set of puts and deletions, applied as the state that they end in.
 #[utoipa::path(post, path = routes::COMMIT, tag = "drive", request_body = Commit,
@@ -57,11 +57,11 @@ pub(super) async fn list(
     ))]
 pub(super) async fn query(
     State(services): State<Services>,
-    caller: Caller,
+    reader: Reader,
     Query(query): Query<PathQuery>,
 ) -> Result<ListingJson, Failure> {
-    let pages = services.files.query(caller.user, &query.path).await?;
-    Ok(ListingJson::gather(pages, &services.spools, caller.user).await?)
+    let pages = services.files.query(reader, &query.path).await?;
+    Ok(ListingJson::gather(pages, &services.spools, reader.user).await?)
 }
 
 /// The node at a path.
@@ -72,10 +72,10 @@ pub(super) async fn query(
     ))]
 pub(super) async fn meta(
     State(services): State<Services>,
-    caller: Caller,
+    reader: Reader,
     Query(query): Query<PathQuery>,
 ) -> Result<Tagged, Failure> {
-    Ok(Tagged(services.files.resolve(caller.user, &query.path).await?))
+    Ok(Tagged(services.files.resolve(reader, &query.path).await?))
 }
 
 /// Rename or move the node at a path.
@@ -89,12 +89,12 @@ pub(super) async fn meta(
     ))]
 pub(super) async fn update(
     State(services): State<Services>,
-    caller: Caller,
+    writer: Writer,
     headers: HeaderMap,
     Json(request): Json<UpdatePath>,
 ) -> Result<Tagged, Failure> {
     let condition = condition_of(&headers)?;
-    Ok(Tagged(services.files.update(caller.user, request, &condition).await?))
+    Ok(Tagged(services.files.update(writer, request, &condition).await?))
 }
 
 /// Delete what is at a path.
@@ -107,10 +107,10 @@ pub(super) async fn update(
     ))]
 pub(super) async fn delete(
     State(services): State<Services>,
-    caller: Caller,
+    writer: Writer,
     headers: HeaderMap,
     Json(request): Json<DeletePath>,
 ) -> Result<StatusCode, Failure> {
-    services.files.delete(caller.user, request, &condition_of(&headers)?).await?;
+    services.files.delete(writer, request, &condition_of(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,7 +4,7 @@
 //! A request passes, from the outside in: [`origin`], which finds out where it comes from, [`request_log`], which
 //! gives it its id and its line in the log, [`request_bounds`], [`host_prefix`], which takes `/on/{host}` off, [`shutdown`], counting,
 //! [`pace`], which gives slow bodies up, [`drain_body`], which reads what handlers leave of a body, panics made into problems, and for every route of
-//! [`private`] [`auth`], which hands a `Caller` to the handler.
+//! [`private`] and [`by_path`] [`auth`], which says to the handler who asks.
 
 mod accounts;
 mod auth;
@@ -15,6 +15,7 @@ mod downloads;
 mod drain_body;
 mod feed;
 mod files;
+mod forms;
 mod health;
 mod host_prefix;
 mod internal;
@@ -31,6 +32,7 @@ mod request_id;
 mod request_log;
 mod responses;
 mod schemas;
+mod scoped_tokens;
 mod shutdown;
 mod spooled;
 mod tls;
@@ -104,6 +106,26 @@ fn public(roles: &Roles) -> OpenApiRouter<App> {
         .routes(routes!(accounts::refresh))
 }
 
+/// Routes that a scoped token reaches as well. Each hands a `Reader` or a `Writer` to its handler.
+fn by_path(roles: &Roles) -> OpenApiRouter<App> {
+    let mut routes = OpenApiRouter::default();
+    if roles.contains(Role::Files) {
+        routes = routes
+            .routes(routes!(files::query))
+            .routes(routes!(files::meta))
+            .routes(routes!(files::update))
+            .routes(routes!(files::delete));
+    }
+    if roles.contains(Role::Upload) {
+        let plain = OpenApiRouter::default().routes(routes!(uploads::upload));
+        routes = routes.merge(plain.layer(DefaultBodyLimit::disable()));
+    }
+    if roles.contains(Role::Download) {
+        routes = routes.routes(routes!(downloads::download));
+    }
+    routes
+}
+
 /// Routes that only a signed-in device reaches.
 fn private(roles: &Roles) -> OpenApiRouter<App> {
     let mut routes = OpenApiRouter::default();
@@ -130,6 +152,8 @@ fn account() -> OpenApiRouter<App> {
         .routes(routes!(accounts::devices))
         .routes(routes!(accounts::revoke))
         .routes(routes!(accounts::close))
+        .routes(routes!(scoped_tokens::create_token, scoped_tokens::tokens))
+        .routes(routes!(scoped_tokens::revoke_token))
 }
 
 fn files() -> OpenApiRouter<App> {
@@ -137,10 +161,6 @@ fn files() -> OpenApiRouter<App> {
         .routes(routes!(files::commit).layer(DefaultBodyLimit::max(LIST_BODY_MAX)))
         .routes(routes!(changes::changes))
         .routes(routes!(files::list))
-        .routes(routes!(files::query))
-        .routes(routes!(files::meta))
-        .routes(routes!(files::update))
-        .routes(routes!(files::delete))
 }
 
 fn upload() -> OpenApiRouter<App> {
@@ -151,9 +171,6 @@ fn upload() -> OpenApiRouter<App> {
     let batches = OpenApiRouter::default()
         .routes(routes!(uploads::batch))
         .layer(DefaultBodyLimit::max(batch::BODY_MAX));
-    let plain = OpenApiRouter::default()
-        .routes(routes!(uploads::upload))
-        .layer(DefaultBodyLimit::disable());
     OpenApiRouter::default()
         .merge(lists)
         .merge(batches)
@@ -162,22 +179,27 @@ fn upload() -> OpenApiRouter<App> {
         .routes(routes!(uploads::status, uploads::cancel))
         .routes(routes!(uploads::put_chunk))
         .routes(routes!(uploads::complete))
-        .merge(plain)
 }
 
 fn download() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(downloads::download))
-        .routes(routes!(downloads::contents))
-        .routes(routes!(downloads::locate))
+    OpenApiRouter::default().routes(routes!(downloads::contents)).routes(routes!(downloads::locate))
 }
 
-/// Demands a token before routes. A process that only transfers has none of them.
-fn guarded(routes: OpenApiRouter<App>, app: &App) -> OpenApiRouter<App> {
-    if routes.get_openapi().paths.paths.is_empty() {
-        return routes;
+/// Demands a token before routes: of a device before the first, of either sort before the second. A process that only
+/// transfers has none of them.
+fn guarded([private, by_path]: [OpenApiRouter<App>; 2], app: &App) -> OpenApiRouter<App> {
+    let services = || app.services.clone();
+    let is_empty = |routes: &OpenApiRouter<App>| routes.get_openapi().paths.paths.is_empty();
+    let mut guarded = OpenApiRouter::default();
+    if !is_empty(&private) {
+        let device = from_fn_with_state(services(), auth::require_device);
+        guarded = guarded.merge(private.route_layer(device));
     }
-    routes.route_layer(from_fn_with_state(app.services.clone(), auth::require_token))
+    if !is_empty(&by_path) {
+        let any = from_fn_with_state(services(), auth::require_token);
+        guarded = guarded.merge(by_path.route_layer(any));
+    }
+    guarded
 }
 
 /// Routes for the other processes of the server, of one that has a staging disk.
@@ -194,7 +216,7 @@ fn internal(roles: &Roles) -> OpenApiRouter<App> {
 pub(crate) fn router(app: App, roles: &Roles) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
         .merge(public(roles))
-        .merge(guarded(private(roles), &app))
+        .merge(guarded([private(roles), by_path(roles)], &app))
         .merge(internal(roles))
         .split_for_parts();
     let (here, trusted_proxies) = (app.services.host().clone(), app.trusted_proxies.clone());

@@ -74,6 +74,7 @@ fn code_of(error: &Error) -> Code {
         Error::LengthMismatch(_) => Code::LengthMismatch,
         Error::Unauthorized | Error::SessionEnded(_) => Code::Unauthorized,
         Error::WrongCredentials => Code::WrongCredentials,
+        Error::InsufficientScope => Code::InsufficientScope,
         Error::ProofWrong => Code::ProofWrong,
         Error::SignUpClosed => Code::SignUpClosed,
         Error::InvitationNeeded(_) => Code::InvitationNeeded,

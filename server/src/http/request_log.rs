@@ -17,7 +17,7 @@ use tracing::{Instrument as _, Span};
 
 use super::origin::Origin;
 use super::request_id::RequestId;
-use crate::service::Caller;
+use crate::service::{Caller, ScopedCaller};
 
 /// Gives a request its id and its span, and logs it when it is answered or given up.
 pub(super) async fn log_request(request: Request, next: Next) -> Response {
@@ -30,6 +30,7 @@ pub(super) async fn log_request(request: Request, next: Next) -> Response {
         route = Empty,
         user = Empty,
         device = Empty,
+        token = Empty,
     );
     let entry = Entry::begin(&request, span.clone());
     let mut response = id.clone().scope(next.run(request)).instrument(span).await;
@@ -47,6 +48,12 @@ pub(super) fn note_route(route: &MatchedPath) {
 pub(super) fn note_caller(caller: &Caller) {
     let span = Span::current();
     span.record("user", display(caller.user)).record("device", display(caller.device));
+}
+
+/// Notes who has sent the request that is being answered, with the id of a scoped token.
+pub(super) fn note_scoped_caller(caller: ScopedCaller) {
+    let span = Span::current();
+    span.record("user", display(caller.user())).record("token", display(caller.token()));
 }
 
 /// The line of one request. Dropping it before the answer says that the client went away.

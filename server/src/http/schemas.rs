@@ -6,6 +6,7 @@ use miaofs::protocol::batch;
 use miaofs::protocol::changes::{LIMIT_MAX, WAIT_MAX};
 use miaofs::protocol::downloads::{CONTENTS_MAX, LOCATE_MAX};
 use miaofs::protocol::files::{COMMIT_NODES_MAX, ENTRIES_MAX, PATH_MAX};
+use miaofs::protocol::scoped_tokens::{LIFETIME_MAX, TOKENS_MAX};
 use miaofs::protocol::uploads::KNOWN_MAX;
 use serde_json::{Map, Value, json};
 
@@ -19,6 +20,8 @@ const NAME: &str = r"([^/\x00.]|\.[^/\x00.]|\.\.[^/\x00])[^/\x00]*";
 const ACCOUNT: &str = "^[A-Za-z0-9._@-]{1,64}$";
 /// The name of a device: no `/` and no control characters.
 const DEVICE: &str = r"^[^/\x00-\x1f\x7f-\x9f]{1,64}$";
+/// The name of a scoped token: no control characters.
+const TOKEN_NAME: &str = r"^[^\x00-\x1f\x7f-\x9f]{1,64}$";
 const REFRESH_TOKEN: &str = "^[0-9A-Fa-f]{96}$";
 const PASSWORD_MAX: usize = 1024;
 
@@ -102,6 +105,10 @@ fn fields() -> Vec<(&'static str, &'static str, Value)> {
         ("UpdatePath", "new_path", path()),
         ("DeletePath", "path", path()),
         ("Form", "path", path()),
+        ("CreateScopedToken", "name", json!({ "pattern": TOKEN_NAME })),
+        ("CreateScopedToken", "path", text(format!("^/+({NAME}/+)*({NAME})?$"), PATH_MAX)),
+        ("CreateScopedToken", "expires_in", json!({ "minimum": 1, "maximum": LIFETIME_MAX })),
+        ("ScopedTokens", "tokens", items(TOKENS_MAX)),
         ("Locate", "count", json!({ "maximum": LOCATE_MAX })),
         ("Located", "chunks", items(usize::try_from(LOCATE_MAX).unwrap_or(usize::MAX))),
         ("SmallContents", "digests", items(CONTENTS_MAX)),

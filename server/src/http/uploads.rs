@@ -1,14 +1,14 @@
 //! Routes that bring contents: in chunks, many at once, or at once without their bytes.
 
 use axum::body::Body;
-use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::multipart::Multipart;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use base64::Engine as _;
 use miaofs::content::Md5;
 use miaofs::protocol::batch;
-use miaofs::protocol::files::{ContentRef, Node, PATH_MAX};
+use miaofs::protocol::files::{ContentRef, Node};
 use miaofs::protocol::ids::UploadId;
 use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
@@ -20,11 +20,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::conditions::{Tagged, condition_of};
+use super::forms::{Part, next_part};
 use super::json::{Json, List, Path, Query};
 use super::problem::Failure;
 use super::spooled::gather;
 use crate::service::uploads::ChunkBody;
-use crate::service::{Caller, Error, Services};
+use crate::service::{Caller, Error, Services, Writer};
 
 /// MD5 of a body in base64, RFC 1864.
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
@@ -89,7 +90,7 @@ pub(super) async fn put_chunk(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, Failure> {
+pub(super) fn content_md5(headers: &HeaderMap) -> Result<Option<Md5>, Failure> {
     let Some(value) = headers.get(CONTENT_MD5) else { return Ok(None) };
     let bytes = base64::engine::general_purpose::STANDARD.decode(value).ok();
     match bytes.and_then(|bytes| Md5::try_from(&bytes[..]).ok()) {
@@ -193,7 +194,7 @@ fn is_batch(headers: &HeaderMap) -> Result<(), Failure> {
         (status = 412, description = "If-Match or If-None-Match does not hold")))]
 pub(super) async fn upload(
     State(services): State<Services>,
-    caller: Caller,
+    writer: Writer,
     Query(query): Query<UploadQuery>,
     request: Request,
 ) -> Result<Tagged, Failure> {
@@ -202,13 +203,14 @@ pub(super) async fn upload(
         media_type.as_bytes().to_ascii_lowercase().starts_with(b"multipart/form-data")
     });
     let (path, content) = if is_form {
-        receive_form(&services, caller, query.path, request).await?
+        receive_form(&services, writer, query.path, request).await?
     } else {
         let path = query.path.ok_or_else(no_path)?;
+        services.files.check_put(writer, &path).await?;
         let body = request.into_body().into_data_stream();
-        (path, services.plain_uploads.receive(caller, body).await?)
+        (path, services.plain_uploads.receive(writer, body).await?)
     };
-    Ok(Tagged(services.files.put_path(caller, &path, content, &condition).await?))
+    Ok(Tagged(services.files.put_path(writer, &path, content, &condition).await?))
 }
 
 /// Query of a plain upload.
@@ -231,40 +233,27 @@ struct Form {
 
 async fn receive_form(
     services: &Services,
-    caller: Caller,
+    writer: Writer,
     mut path: Option<String>,
     request: Request,
 ) -> Result<(String, ContentRef), Failure> {
-    let malformed = |error: MultipartError| Problem::new(Code::BadRequest, error.body_text());
     let form = Multipart::from_request(request, &()).await;
     let mut form =
         form.map_err(|rejection| Problem::new(Code::BadRequest, rejection.body_text()))?;
     let mut content = None;
-    while let Some(mut field) = form.next_field().await.map_err(malformed)? {
-        match field.name() {
-            Some("path") => path = Some(short_text(&mut field).await?),
-            Some("file") => {
-                content = Some(services.plain_uploads.receive(caller, field).await?);
+    while let Some(part) = next_part(&mut form).await? {
+        match part {
+            Part::Path(text) => path = Some(text),
+            Part::File(file) => {
+                if let Some(path) = &path {
+                    services.files.check_put(writer, path).await?;
+                }
+                content = Some(services.plain_uploads.receive(writer, file).await?);
             }
-            _ => return Err(Problem::new(Code::BadRequest, "fields: path and file").into()),
         }
     }
     let content = content.ok_or_else(|| Problem::new(Code::BadRequest, "no field 'file'"))?;
     Ok((path.ok_or_else(no_path)?, content))
-}
-
-/// A field that holds a path.
-async fn short_text(field: &mut Field<'_>) -> Result<String, Failure> {
-    let malformed = |error: MultipartError| Problem::new(Code::BadRequest, error.body_text());
-    let mut text = Vec::new();
-    while let Some(bytes) = field.chunk().await.map_err(malformed)? {
-        if text.len() + bytes.len() > PATH_MAX {
-            return Err(Problem::new(Code::TooLarge, "the path is too long").into());
-        }
-        text.extend_from_slice(&bytes);
-    }
-    let text = String::from_utf8(text);
-    text.map_err(|_not_text| Problem::new(Code::InvalidValue, "path: not UTF-8").into())
 }
 
 fn no_path() -> Error {

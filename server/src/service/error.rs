@@ -31,6 +31,9 @@ pub(crate) enum Error {
     /// Name or password is wrong.
     #[error("the name or the password is wrong")]
     WrongCredentials,
+    /// The token is good, and is not for this.
+    #[error("the token does not allow this, or reaches another part of the drive")]
+    InsufficientScope,
     /// The proof of possession is wrong.
     #[error("the proof does not match the content")]
     ProofWrong,

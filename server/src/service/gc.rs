@@ -314,7 +314,7 @@ mod tests {
             let bytes = CONTENTS[random.random_range(0..CONTENTS.len())];
             let (digest, _) = scene.bring(bytes).await;
             let content = ContentRef { digest, size: bytes.len() as u64 };
-            match files.put_path(scene.caller, &path, content, &Condition::default()).await {
+            match files.put_path(scene.caller.into(), &path, content, &Condition::default()).await {
                 Ok(_) => (),
                 Err(Error::NotFound(_) | Error::Conflict) => continue,
                 Err(error) => panic!("{error}"),
@@ -323,7 +323,7 @@ mod tests {
             let read = scene.read(digest).await;
             assert_eq!(read.as_deref(), Some(bytes), "a named content is gone, seed {seed}");
             let path = DeletePath { path: path.clone(), recursive: false };
-            files.delete(scene.caller.user, path, &Condition::default()).await.unwrap();
+            files.delete(scene.caller.into(), path, &Condition::default()).await.unwrap();
         }
         named
     }

@@ -35,7 +35,7 @@ mod tests;
 pub(crate) mod transfer;
 pub(crate) mod uploads;
 
-pub(crate) use caller::Caller;
+pub(crate) use caller::{Caller, Reader, Scope, ScopedCaller, Writer};
 pub(crate) use error::Error;
 pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy, counted};
 pub(crate) use room::{Room, Seat};

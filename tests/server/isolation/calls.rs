@@ -80,6 +80,7 @@ impl Call {
 pub(super) fn calls(operation: &str, stage: &Stage) -> Vec<Call> {
     match operation {
         "sign_up" | "sign_in" | "refresh" => public(operation, stage),
+        "create_token" | "tokens" | "revoke_token" => scoped_tokens(operation, stage),
         "account" | "change_password" | "close" | "devices" | "revoke" | "sign_out" => {
             account(operation, stage)
         }
@@ -113,6 +114,20 @@ fn account(operation: &str, stage: &Stage) -> Vec<Call> {
             vec![Call { method: Method::DELETE, ..call }]
         }
         _ => vec![Call::post("nothing", "/user/signout", &json!({}), Own)],
+    }
+}
+
+fn scoped_tokens(operation: &str, stage: &Stage) -> Vec<Call> {
+    match operation {
+        "tokens" => vec![Call::get("nothing", "/user/tokens", Own)],
+        "create_token" => {
+            let body = json!({ "name": "new", "path": "/secret-directory", "operations": "read" });
+            vec![Call::post("a path", "/user/tokens", &body, Refused(&[404]))]
+        }
+        _ => {
+            let path = format!("/user/tokens/{}", stage.scoped);
+            vec![Call::new("a token", Method::DELETE, path, Refused(&[404]))]
+        }
     }
 }
 

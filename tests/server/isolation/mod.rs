@@ -2,8 +2,9 @@
 //!
 //! The rows are in `calls`: for each operation requests of the owner that name all that they can name, and what
 //! another user may get for them. A route without a row fails the test. The columns are tokens: those that are good for
-//! nothing, for which every row is a 401; another user's; and at last the owner's own, with which every row
-//! must succeed, so that none was refused for another reason.
+//! nothing, for which every row is a 401; restricted ones, the other user's and the
+//! owner's; another user's; and at last the owner's own, with which every row must succeed, so that none was refused
+//! for another reason.
 
 mod calls;
 mod stage;
@@ -12,7 +13,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use self::calls::{Call, Foreign, calls};
-use self::stage::Stage;
+use self::stage::{Restricted, Stage};
 use crate::harness::api::{Answer, Api};
 
 /// Routes that say how the process is, or are the document: the same for everybody.
@@ -60,6 +61,19 @@ fn refuses_everybody(stage: &Stage, call: &Call, what: &str) {
     }
 }
 
+/// Asks with the tokens that reach a part of a drive, of which some reach what the row is about, but only to read it.
+fn refuses_restricted(stage: &Stage, operation: &str, call: &Call, what: &str) {
+    for Restricted { name, token, may_read } in &stage.restricted {
+        if *may_read && ["meta", "query", "download"].contains(&operation) {
+            continue;
+        }
+        let answer = ask(&stage.server.api().with_token(token), call);
+        assert_eq!(answer.status, 403, "{what} with {name}");
+        assert_eq!(leak(stage, call, &answer), None, "{what} with {name} tells of the owner");
+        answer.expect_problem(403, "insufficient_scope");
+    }
+}
+
 /// Asks as another user.
 fn tells_others_nothing(stage: &Stage, other: &Api, call: &Call, what: &str) {
     let answer = ask(other, call);
@@ -100,6 +114,7 @@ fn no_token_of_another_gets_at_what_is_ones_own() {
     let before = stage.snapshot();
     for (name, what, call) in &rows {
         refuses_everybody(&stage, call, what);
+        refuses_restricted(&stage, name, call, what);
         tells_others_nothing(&stage, &stage.other(name), call, what);
         assert_eq!(stage.snapshot(), before, "{what} changed something of another user's");
     }

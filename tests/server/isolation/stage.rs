@@ -11,9 +11,20 @@ use crate::harness::content::{Content, Upload, batch_of, send_batch};
 use crate::harness::drive::{Change, apply};
 use crate::harness::random::Seed;
 use crate::harness::server::Server;
+use crate::harness::wait::{seconds, wait_until};
 
 /// The owner's password.
 pub(super) const PASSWORD: &str = "ada's own battery staple";
+
+/// A token that reaches a part of a drive.
+pub(super) struct Restricted {
+    /// Name for people.
+    pub name: &'static str,
+    /// The token.
+    pub token: String,
+    /// True if it reads the owner's secret directory.
+    pub may_read: bool,
+}
 
 /// The users, and the ids of what the owner has.
 pub(super) struct Stage {
@@ -45,6 +56,12 @@ pub(super) struct Stage {
     pub challenge: Value,
     /// The owner's last commit: sequence number and id.
     pub seen: Value,
+    /// Id of a token that the owner made for a part of the drive.
+    pub scoped: String,
+    /// Tokens that reach a part of a drive, none of which reaches what the rows are about other than to read it.
+    pub restricted: Vec<Restricted>,
+    /// Such tokens that reach nothing any more.
+    gone: [String; 2],
 }
 
 impl Stage {
@@ -56,6 +73,7 @@ impl Stage {
         let ended = session_that_ended(&server);
         let bob = server.sign_up("bob");
         apply(&bob, &[&Change::directory(NodeId::ROOT, "bobs")]);
+        apply(&ada, &[&Change::directory(NodeId::ROOT, "open")]);
 
         let content = Content::new(b"the secret text of the owner".to_vec());
         send_batch(&ada, batch_of(&[&content])).expect(200);
@@ -73,9 +91,15 @@ impl Stage {
         send_batch(&server.sign_up("carol"), batch_of(&[&challenged])).expect(200);
         let ask = json!({ "filehash": challenged.digest, "size": challenged.size() });
         let asked = ada.post("/file/fastupload", &ask).expect(200).json();
+        let token = json!({ "name": "one", "path": "/secret-directory", "operations": "write" });
+        let token = ada.post("/user/tokens", &token).expect(200).json();
         let page = ada.get("/fs/changes?since=0").expect(200).json();
+        let (restricted, gone) = (restricted(&ada, &bob), gone(&ada));
         Self {
+            restricted,
+            gone,
             challenge: asked["challenge"].clone(),
+            scoped: token["about"]["id"].as_str().unwrap().to_owned(),
             seen: json!({ "seq": page["cursor"], "id": page["commit"] }),
             server,
             ada,
@@ -102,6 +126,8 @@ impl Stage {
             Column { name: "the owner's without a signature", token: cut },
             Column { name: "one of the owner's that has ended", token: Some(self.ended.clone()) },
             Column { name: "the owner's refresh token", token: Some(text("refresh_token")) },
+            Column { name: "a restricted one that was revoked", token: Some(self.gone[0].clone()) },
+            Column { name: "a restricted one that has expired", token: Some(self.gone[1].clone()) },
             Column { name: "the owner's device", token: Some(text("device")) },
         ]
     }
@@ -159,6 +185,42 @@ fn session(server: &Server, verb: &str, name: &str) -> Value {
 
 fn with(server: &Server, session: &Value) -> Api {
     server.api().with_token(session["access_token"].as_str().unwrap())
+}
+
+/// Makes a token that reaches a part of a drive; its text and its id.
+fn restrict(api: &Api, mut request: Value) -> [String; 2] {
+    let path = request["path"].as_str().unwrap().to_owned();
+    request["name"] = json!(format!("{path} {}", request["operations"]));
+    let made = api.post("/user/tokens", &request).expect(200).json();
+    [&made["token"], &made["about"]["id"]].map(|text| text.as_str().unwrap().to_owned())
+}
+
+fn restricted(ada: &Api, bob: &Api) -> Vec<Restricted> {
+    let make = |name, api, path: &str, operations: &str| {
+        let [token, _] = restrict(api, json!({ "path": path, "operations": operations }));
+        Restricted { name, token, may_read: (path, operations) == ("/secret-directory", "read") }
+    };
+    vec![
+        make("the other's for a directory", bob, "/bobs", "write"),
+        make("the other's for reading a directory", bob, "/bobs", "read"),
+        make("the owner's for another directory", ada, "/open", "write"),
+        make("the owner's for reading another directory", ada, "/open", "read"),
+        make("the owner's for reading", ada, "/secret-directory", "read"),
+    ]
+}
+
+/// A token that was revoked, and one that has expired.
+fn gone(ada: &Api) -> [String; 2] {
+    let open = |operations: &str, expires_in: Value| {
+        restrict(ada, json!({ "path": "/", "operations": operations, "expires_in": expires_in }))
+    };
+    let [revoked, id] = open("write", Value::Null);
+    ada.delete(&format!("/user/tokens/{id}")).expect(204);
+    let [expired, _] = open("read", json!(1));
+    wait_until("a token expires", seconds(10), || {
+        ada.with_token(&expired).get("/file/meta?path=/").status == 401
+    });
+    [revoked, expired]
 }
 
 /// The token of another device of the owner, which has signed out.

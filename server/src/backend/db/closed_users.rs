@@ -163,6 +163,7 @@ pub(crate) async fn remove_commits(
 /// [`Error::Database`].
 pub(crate) async fn remove(db: &mut Connection, user: UserId) -> Result<(), Error> {
     for delete in [
+        "DELETE FROM scoped_tokens WHERE user_id = ?",
         "DELETE FROM sessions WHERE user_id = ?",
         "DELETE FROM devices WHERE user_id = ?",
         "DELETE FROM users WHERE id = ?",

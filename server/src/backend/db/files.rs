@@ -171,6 +171,27 @@ pub(crate) fn json_bytes(node: &Node) -> u64 {
     NODE_BYTES.cast_unsigned() + node.state.as_ref().map_or(0, metadata_of)
 }
 
+/// Some of the nodes that have a content, `limit` at the most.
+///
+/// # Errors
+/// [`Error::Database`], [`Error::Damaged`].
+pub(crate) async fn of_content(
+    db: &mut Connection,
+    user: UserId,
+    digest: Digest,
+    limit: usize,
+) -> Result<Vec<NodeId>, Error> {
+    let rows = query(
+        "SELECT id FROM nodes WHERE user_id = ? AND digest = ? AND deleted_at IS NULL LIMIT ?",
+    )
+    .bind(user.0)
+    .bind(&digest.as_bytes()[..])
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(db)
+    .await?;
+    rows.iter().map(|row| node_id(row, 0)).collect()
+}
+
 /// The nodes of a range that changed up to version `until`, by rising version.
 ///
 /// # Errors

@@ -33,6 +33,7 @@ const CHANGES: &[Change] = &[
     change!(8, "commits", "0008_commits.sql"),
     change!(9, "accounts", "0009_accounts.sql"),
     change!(10, "metadata", "0010_metadata.sql"),
+    change!(11, "scoped tokens", "0011_scoped_tokens.sql"),
 ];
 
 /// Asks for the number of the last change that was made.

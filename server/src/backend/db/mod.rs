@@ -31,6 +31,7 @@ mod mysql;
 pub(crate) mod relocations;
 mod replica;
 mod retry;
+pub(crate) mod scoped_tokens;
 pub(crate) mod sessions;
 mod sqlite;
 mod statement;

@@ -39,10 +39,10 @@ struct Verified {
 /// Accounts and their sessions.
 #[derive(Debug, Clone)]
 pub(crate) struct Accounts {
-    db: Db,
-    tokens: Tokens,
+    pub(super) db: Db,
+    pub(super) tokens: Tokens,
     passwords: Passwords,
-    rate_limiter: RateLimiter,
+    pub(super) rate_limiter: RateLimiter,
     policy: Arc<Policy>,
 }
 
@@ -139,7 +139,7 @@ impl Accounts {
         .await
     }
 
-    /// Changes the password, ends every session, and begins a new one for the caller.
+    /// Changes the password, ends every session and every scoped token, and begins a new one for the caller.
     ///
     /// # Errors
     /// [`Error::WrongCredentials`] for the old password, [`Error::Invalid`] for the new one,

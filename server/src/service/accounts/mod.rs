@@ -8,6 +8,7 @@ mod passwords;
 mod rate_limit;
 mod refresh_token;
 mod removal;
+mod scoped_tokens;
 mod tokens;
 mod turns;
 mod users;

@@ -67,6 +67,16 @@ impl RateLimiter {
         if network == site { Ok(()) } else { self.take(key, limit).await }
     }
 
+    /// Counts one try with a scoped token that is none.
+    ///
+    /// # Errors
+    /// [`Error::TooManyRequests`] says when the next one is welcome.
+    pub(super) async fn check_guess(&self, address: IpAddr) -> Result<(), Error> {
+        let (network, site) = (Subnet::of(address), Subnet::site_of(address));
+        self.take(&format!("token {network}"), PER_NETWORK).await?;
+        self.take_of_site(&format!("token {site}"), (network, site), PER_SITE).await
+    }
+
     async fn take(&self, key: &str, limit: RateLimit) -> Result<(), Error> {
         match self.0.check_rate_limit(key, limit).await? {
             Decision::Allowed => Ok(()),

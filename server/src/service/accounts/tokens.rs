@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::refresh_token::{DerivedKeys, RefreshToken};
 use crate::backend::db::sessions::{self, ActiveSession, Ending, Renewal, Standing};
-use crate::backend::db::{self, Connection, Db};
+use crate::backend::db::{self, Connection, Db, scoped_tokens};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
 use crate::backend::{self, TokenId, TokenKeys, UserId, even_for, unix_now};
 use crate::service::{Caller, Error};
@@ -148,7 +148,7 @@ impl Tokens {
         Ok(self.tracker.revoke_device(bearer).await?)
     }
 
-    /// Ends all tokens of a user, for a reason that the devices are told.
+    /// Ends all tokens of a user, scoped ones too, for a reason that the devices are told.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -184,6 +184,15 @@ impl Tokens {
             self.tracker.mark_token_used(user, id).await?;
         }
         Ok(Caller { user, device: shown.bearer.device, token: id })
+    }
+
+    /// Makes sure that the token which a caller has shown has not ended since.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`]; [`Error::Backend`] when the tracker cannot say.
+    pub(super) async fn check_again(&self, caller: Caller) -> Result<(), Error> {
+        let shown = self.tracker.token(caller.user, caller.token).await?;
+        shown.map(|_good| ()).ok_or(Error::Unauthorized)
     }
 
     /// Trades a refresh token for the pair that follows it, and says whose it is. The same token is
@@ -328,7 +337,7 @@ const fn words(ending: Ending) -> &'static str {
     }
 }
 
-/// Ends all tokens of a user, within the caller's transaction, for a reason that the devices are told.
+/// Ends all tokens of a user, scoped ones too, within the caller's transaction, for a reason that the devices are told.
 ///
 /// # Errors
 /// [`Error::Backend`].
@@ -338,6 +347,7 @@ pub(super) async fn end_user(
     (user, ending): (UserId, Ending),
 ) -> Result<(), Error> {
     sessions::end_user(db, user, ending).await?;
+    scoped_tokens::remove_all(db, user).await?;
     Ok(tracker.revoke_user(user).await?)
 }
 

@@ -14,7 +14,7 @@ use super::recent::{FoundContent, RecentContents};
 use crate::backend::blobs::StoredCopy;
 use crate::backend::db::copies;
 use crate::backend::layout::{Piece, Source};
-use crate::backend::{self, BlobId};
+use crate::backend::{self, BlobId, UserId};
 use crate::service::context::ServiceContext;
 use crate::service::{Caller, Error};
 
@@ -46,17 +46,17 @@ impl Downloads {
         Self { context, recent: RecentContents::new() }
     }
 
-    /// A content of the caller's own.
+    /// A content of the user's own.
     ///
     /// # Errors
     /// [`Error::NotFound`] when it is not theirs, whether it exists or not.
-    pub(crate) async fn open(&self, caller: Caller, digest: Digest) -> Result<Readable, Error> {
-        let found = match self.recent.get(caller.user, digest) {
+    pub(crate) async fn open(&self, user: UserId, digest: Digest) -> Result<Readable, Error> {
+        let found = match self.recent.get(user, digest) {
             Some(found) => found,
             None => {
-                let layout = self.context.owned_lately(caller.user, digest).await?;
+                let layout = self.context.owned_lately(user, digest).await?;
                 let layout = layout.ok_or(Error::NotFound("content"))?;
-                self.recent.remember(caller.user, digest, layout)
+                self.recent.remember(user, digest, layout)
             }
         };
         Ok(Readable { digest, found })
@@ -87,7 +87,7 @@ impl Downloads {
         if request.count > LOCATE_MAX {
             return Err(Error::TooLarge(format!("at most {LOCATE_MAX} chunks at once")));
         }
-        let content = self.open(caller, request.digest).await?;
+        let content = self.open(caller.user, request.digest).await?;
         let first = usize::try_from(request.first).unwrap_or(usize::MAX);
         let count = usize::try_from(request.count).unwrap_or(usize::MAX);
         let layout = &content.found.layout;

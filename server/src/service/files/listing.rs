@@ -13,9 +13,10 @@ use miaofs::protocol::name::Name;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::{Receiver, Sender};
 
+use super::scope::shown;
 use crate::backend::UserId;
 use crate::backend::db::{self, Connection, Transaction};
-use crate::service::{Error, Room, Seat};
+use crate::service::{Error, Reader, Room, Scope, Seat};
 
 /// Names that are read at once.
 const PAGE: usize = 500;
@@ -32,6 +33,20 @@ pub(crate) struct DirectoryPages {
     pub directory: Node,
     /// The nodes in it, in order of name, a page at a time. After an error nothing comes, and something is missing.
     pub pages: BoxStream<'static, Result<Vec<Node>, Error>>,
+}
+
+impl DirectoryPages {
+    /// The listing as the reader of a part of the drive sees it: with no names outside of it.
+    pub(super) fn shown(self, reader: Reader) -> Self {
+        if reader.scope == Scope::Drive {
+            return self;
+        }
+        let Self { directory, pages } = self;
+        let id = directory.id;
+        let seen = move |node| shown(reader, node, |entry| entry.parent == id);
+        let pages = pages.map(move |page| Ok(page?.into_iter().map(seen).collect())).boxed();
+        Self { directory: shown(reader, directory, |_entry| false), pages }
+    }
 }
 
 /// Room for long listings, for all drives. A clone is the same.

@@ -11,7 +11,9 @@ mod history;
 mod listing;
 mod page_room;
 mod paths;
+mod reach;
 mod removal;
+mod scope;
 #[cfg(test)]
 mod tests;
 

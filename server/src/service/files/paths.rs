@@ -14,9 +14,10 @@ use miaofs::protocol::name::Name;
 use super::condition::Condition;
 use super::drive::{Files, existing};
 use super::listing::DirectoryPages;
+use super::scope::{Walk, shown, walk};
 use crate::backend::UserId;
 use crate::backend::db::{self, Connection};
-use crate::service::{Caller, Error};
+use crate::service::{Error, Reader, Writer};
 
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
@@ -25,25 +26,28 @@ impl Files {
     /// The node at a path.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a malformed path, [`Error::NotFound`] when nothing is there.
-    pub(crate) async fn resolve(&self, user: UserId, path: &str) -> Result<Node, Error> {
-        let mut read = self.db.read_drive(user).await?;
-        node_at(&mut read, user, &names_of(path)?).await
+    /// [`Error::Invalid`] for a malformed path, [`Error::NotFound`] when nothing is there, [`Error::InsufficientScope`] when the
+    /// path is outside of what the reader may reach.
+    pub(crate) async fn resolve(&self, reader: Reader, path: &str) -> Result<Node, Error> {
+        let names = names_of(path)?;
+        let mut read = self.db.read_drive(reader.user).await?;
+        let node = node_at(&mut read, reader, &names).await?;
+        Ok(shown(reader, node, |entry| Some(&entry.name) == names.last()))
     }
 
     /// The directory at a path with what it holds.
     ///
     /// # Errors
     /// As [`Self::resolve`], and [`Error::WrongKind`] when it is no directory.
-    pub(crate) async fn query(&self, user: UserId, path: &str) -> Result<DirectoryPages, Error> {
+    pub(crate) async fn query(&self, reader: Reader, path: &str) -> Result<DirectoryPages, Error> {
         let names = names_of(path)?;
         let mut room = None;
         loop {
-            let mut read = self.db.read_drive(user).await?;
-            let directory = node_at(&mut read, user, &names).await?;
-            match self.listings.list(read, user, directory, room).await? {
-                Some(pages) => return Ok(pages),
-                None => room = Some(self.listings.wait(user).await?),
+            let mut read = self.db.read_drive(reader.user).await?;
+            let directory = node_at(&mut read, reader, &names).await?;
+            match self.listings.list(read, reader.user, directory, room).await? {
+                Some(pages) => return Ok(pages.shown(reader)),
+                None => room = Some(self.listings.wait(reader.user).await?),
             }
         }
     }
@@ -56,19 +60,20 @@ impl Files {
     /// itself.
     pub(crate) async fn update(
         &self,
-        user: UserId,
+        writer: Writer,
         request: UpdatePath,
         condition: &Condition,
     ) -> Result<Node, Error> {
-        db::retry_transaction(|| self.try_update(user, &request, condition)).await
+        db::retry_transaction(|| self.try_update(writer, &request, condition)).await
     }
 
     async fn try_update(
         &self,
-        user: UserId,
+        writer: Writer,
         request: &UpdatePath,
         condition: &Condition,
     ) -> Result<Node, Error> {
+        let user = writer.user;
         let (old, new) = (names_of(&request.path)?, names_of(&request.new_path)?);
         let (Some((old_name, old_parent)), Some((new_name, new_parent))) =
             (old.split_last(), new.split_last())
@@ -77,22 +82,23 @@ impl Files {
         };
         let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
-        let node = expected_at(db, user, &old, condition).await?;
-        let old_parent = node_at(db, user, old_parent).await?.id;
-        let new_parent = directory_at(db, user, new_parent).await?.id;
+        let node = expected_at(db, writer, &old, condition).await?;
+        let old_parent = node_at(db, writer, old_parent).await?.id;
+        let new_parent = directory_at(db, writer, new_parent).await?.id;
         if db::entries::child(db, user, new_parent, new_name).await?.is_some() {
             return Err(Error::AlreadyExists(request.new_path.clone()));
         }
         let mut change = change_of(&node);
+        let from = Entry { parent: old_parent, name: old_name.clone() };
+        let to = Entry { parent: new_parent, name: new_name.clone() };
         if let Some(state) = &mut change.state {
-            let from = Entry { parent: old_parent, name: old_name.clone() };
             state.entries.retain(|entry| *entry != from);
-            state.entries.push(Entry { parent: new_parent, name: new_name.clone() });
+            state.entries.push(to.clone());
         }
         let seq = self.apply_all(db, user, &[change]).await?;
         let node = existing(db, user, node.id).await?;
         self.seal(transaction, user, seq).await?;
-        Ok(node)
+        Ok(shown(writer.into(), node, |entry| *entry == to))
     }
 
     /// Makes the file at a path have this content, which the caller owns: a new file, in directories
@@ -103,18 +109,18 @@ impl Files {
     /// [`Error::OverQuota`], [`Error::TooManyNodes`], [`Error::NotFound`] when the content is not the caller's.
     pub(crate) async fn put_path(
         &self,
-        caller: Caller,
+        writer: Writer,
         path: &str,
         content: ContentRef,
         condition: &Condition,
     ) -> Result<Node, Error> {
         let names = names_of(path)?;
-        db::retry_transaction(|| self.try_put(caller.user, &names, content, condition)).await
+        db::retry_transaction(|| self.try_put(writer, &names, content, condition)).await
     }
 
     async fn try_put(
         &self,
-        user: UserId,
+        writer: Writer,
         names: &[Name],
         content: ContentRef,
         condition: &Condition,
@@ -122,29 +128,31 @@ impl Files {
         let Some((name, parents)) = names.split_last() else {
             return Err(Error::WrongKind("the root is no file"));
         };
+        let user = writer.user;
         let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
         let mut changes = Vec::new();
-        let parent = make_directories(db, user, parents, &mut changes).await?;
+        let parent = make_directories(db, writer, parents, &mut changes).await?;
         let there = match changes.is_empty() {
-            true => db::entries::child(db, user, parent, name).await?,
+            true => parent.step(db, name).await?,
             false => None,
         };
         let there = match there {
-            Some(id) => Some(existing(db, user, id).await?),
+            Some(file) => Some(existing(db, user, file.inside()?.at).await?),
             None => None,
         };
         condition.check(there.as_ref())?;
         let change = match there {
             Some(node) => change_of_content(&node, content)?,
-            None => new_node(Kind::File, parent, name, Some(content)),
+            None => new_node(Kind::File, parent.at, name, Some(content)),
         };
         let id = change.id;
         changes.push(change);
         let seq = self.apply_all(db, user, &changes).await?;
         let node = existing(db, user, id).await?;
         self.seal(transaction, user, seq).await?;
-        Ok(node)
+        let entry = Entry { parent: parent.at, name: name.clone() };
+        Ok(shown(writer.into(), node, |own| *own == entry))
     }
 
     /// Applies changes of which each has to hold.
@@ -190,25 +198,22 @@ pub(super) fn names_of(path: &str) -> Result<Vec<Name>, Error> {
 
 pub(super) async fn node_at(
     db: &mut Connection,
-    user: UserId,
+    reader: impl Into<Reader>,
     names: &[Name],
 ) -> Result<Node, Error> {
-    let mut id = NodeId::ROOT;
-    for name in names {
-        let child = db::entries::child(db, user, id, name).await?;
-        id = child.ok_or(Error::NotFound("file or directory"))?;
-    }
-    existing(db, user, id).await
+    let reader = reader.into();
+    let id = walk(db, reader, names).await?;
+    existing(db, reader.user, id).await
 }
 
 /// The node at a path, on a condition, which also fails when nothing is there.
 pub(super) async fn expected_at(
     db: &mut Connection,
-    user: UserId,
+    writer: Writer,
     names: &[Name],
     condition: &Condition,
 ) -> Result<Node, Error> {
-    let node = match node_at(db, user, names).await {
+    let node = match node_at(db, writer, names).await {
         Err(Error::NotFound(missing)) => {
             condition.check(None)?;
             return Err(Error::NotFound(missing));
@@ -219,8 +224,8 @@ pub(super) async fn expected_at(
     Ok(node)
 }
 
-async fn directory_at(db: &mut Connection, user: UserId, names: &[Name]) -> Result<Node, Error> {
-    let node = node_at(db, user, names).await?;
+async fn directory_at(db: &mut Connection, writer: Writer, names: &[Name]) -> Result<Node, Error> {
+    let node = node_at(db, writer, names).await?;
     match state_of(&node)?.kind {
         Kind::Directory => Ok(node),
         _ => Err(Error::WrongKind("a directory was expected on the way")),
@@ -230,29 +235,31 @@ async fn directory_at(db: &mut Connection, user: UserId, names: &[Name]) -> Resu
 /// Follows names from the root; from the first that is not there on, adds directories to `changes`.
 async fn make_directories(
     db: &mut Connection,
-    user: UserId,
+    writer: Writer,
     names: &[Name],
     changes: &mut Vec<NodeChange>,
-) -> Result<NodeId, Error> {
-    let mut at = NodeId::ROOT;
+) -> Result<Walk, Error> {
+    let mut walk = Walk::begin(writer);
     for name in names {
-        let child = match changes.is_empty() {
-            true => db::entries::child(db, user, at, name).await?,
+        let next = match changes.is_empty() {
+            true => walk.step(db, name).await?,
             false => None,
         };
-        match child {
-            Some(id) if state_of(&existing(db, user, id).await?)?.kind == Kind::Directory => {
-                at = id;
+        if let Some(next) = next {
+            let is_directory =
+                state_of(&existing(db, writer.user, next.at).await?)?.kind == Kind::Directory;
+            if !is_directory {
+                next.inside()?;
+                return Err(Error::WrongKind("a directory was expected on the way"));
             }
-            Some(_) => return Err(Error::WrongKind("a directory was expected on the way")),
-            None => {
-                let directory = new_node(Kind::Directory, at, name, None);
-                at = directory.id;
-                changes.push(directory);
-            }
+            walk = next;
+        } else {
+            let directory = new_node(Kind::Directory, walk.at, name, None);
+            walk.at = directory.id;
+            changes.push(directory);
         }
     }
-    Ok(at)
+    Ok(walk)
 }
 
 fn new_node(kind: Kind, parent: NodeId, name: &Name, content: Option<ContentRef>) -> NodeChange {

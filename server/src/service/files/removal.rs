@@ -16,7 +16,7 @@ use super::paths::{change_without, expected_at, names_of, node_at};
 use crate::backend::UserId;
 use crate::backend::db::files::Weight;
 use crate::backend::db::{self, Connection};
-use crate::service::Error;
+use crate::service::{Error, Writer};
 
 /// Nodes that one step takes away, with whatever else of names and bytes they have.
 const STEP_NODES: usize = 1000;
@@ -135,7 +135,7 @@ impl Files {
     /// As [`Self::resolve`]; [`Error::ConditionFailed`], [`Error::NotEmpty`], [`Error::Invalid`] for the root.
     pub(crate) async fn delete(
         &self,
-        user: UserId,
+        writer: Writer,
         request: DeletePath,
         condition: &Condition,
     ) -> Result<(), Error> {
@@ -147,9 +147,9 @@ impl Files {
         loop {
             tries -= 1;
             if request.recursive {
-                self.delete_below(user, &names, condition).await?;
+                self.delete_below(writer, &names, condition).await?;
             }
-            match db::retry_transaction(|| self.try_delete(user, &names, condition)).await {
+            match db::retry_transaction(|| self.try_delete(writer, &names, condition)).await {
                 Err(Error::NotEmpty) if tries > 0 => {}
                 deleted => return deleted,
             }
@@ -158,17 +158,18 @@ impl Files {
 
     async fn try_delete(
         &self,
-        user: UserId,
+        writer: Writer,
         names: &[Name],
         condition: &Condition,
     ) -> Result<(), Error> {
         let Some((name, parent)) = names.split_last() else {
             return Err(Error::Invalid("the root cannot be deleted".to_owned()));
         };
+        let user = writer.user;
         let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
-        let parent = node_at(db, user, parent).await?.id;
-        let node = expected_at(db, user, names, condition).await?;
+        let parent = node_at(db, writer, parent).await?.id;
+        let node = expected_at(db, writer, names, condition).await?;
         let entry = Entry { parent, name: name.clone() };
         let change = change_without(&node, |own| *own == entry);
         let seq = self.apply_all(db, user, &[change]).await?;
@@ -178,16 +179,20 @@ impl Files {
     /// Deletes all below what is at a path, if it is a directory.
     async fn delete_below(
         &self,
-        user: UserId,
+        writer: Writer,
         names: &[Name],
         condition: &Condition,
     ) -> Result<(), Error> {
-        let mut read = self.db.read_drive(user).await?;
-        let top = expected_at(&mut read, user, names, condition).await?.id;
+        let mut read = self.db.read_drive(writer.user).await?;
+        if let Some((_name, parent)) = names.split_last() {
+            // Who may only change what is below a directory does not delete that, nor empty it.
+            node_at(&mut read, writer, parent).await?;
+        }
+        let top = expected_at(&mut read, writer, names, condition).await?.id;
         let mut way = vec![Place { directory: top, bytes: 0, last: None }];
         drop(read);
         while !way.is_empty() {
-            way = db::retry_transaction(|| self.try_step(user, names, &way)).await?;
+            way = db::retry_transaction(|| self.try_step(writer, names, &way)).await?;
         }
         Ok(())
     }
@@ -195,13 +200,14 @@ impl Files {
     /// Takes one step, from a way through the tree to another one, which is empty at the end.
     async fn try_step(
         &self,
-        user: UserId,
+        writer: Writer,
         names: &[Name],
         way: &[Place],
     ) -> Result<Vec<Place>, Error> {
+        let user = writer.user;
         let mut transaction = self.begin(user).await?;
         let db = &mut *transaction;
-        let mut walk = Walk::of(standing(db, user, names, way).await?);
+        let mut walk = Walk::of(standing(db, writer, names, way).await?);
         let mut step = Step::new();
         while !walk.way.is_empty() && !step.is_full() {
             walk.go_on(db, user, &mut step).await?;
@@ -223,14 +229,14 @@ impl Files {
 /// The part of a way that is still one, from what is at the path down.
 async fn standing(
     db: &mut Connection,
-    user: UserId,
+    writer: Writer,
     names: &[Name],
     way: &[Place],
 ) -> Result<Vec<Place>, Error> {
-    let top = node_at(db, user, names).await?.id;
+    let top = node_at(db, writer, names).await?.id;
     let ids: Vec<NodeId> = way.iter().map(|place| place.directory).collect();
     let parents: HashMap<NodeId, NodeId> =
-        db::entries::parents(db, user, &ids).await?.into_iter().collect();
+        db::entries::parents(db, writer.user, &ids).await?.into_iter().collect();
     let mut above = None;
     let stands = |place: &&Place| match above.replace(place.directory) {
         None => place.directory == top,

@@ -27,7 +27,7 @@ use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
 use crate::backend::{Settings, TokenId, UserId, unix_now};
 use crate::service::files::Changes;
-use crate::service::{Caller, Dedup, Error, Policy, SignUps, TransferPolicy};
+use crate::service::{Caller, Dedup, Error, Policy, Reader, SignUps, TransferPolicy, Writer};
 
 struct Scene {
     db: Db,
@@ -41,6 +41,15 @@ struct Scene {
 
 /// Holds whatever is there.
 const ALWAYS: Condition = Condition { has: None, has_not: None };
+impl Scene {
+    fn reader(&self) -> Reader {
+        self.writer().into()
+    }
+
+    fn writer(&self) -> Writer {
+        self.caller.into()
+    }
+}
 
 const QUOTA: u64 = 600;
 /// Sizes of the contents that the user of a scene owns, and so their names.
@@ -298,12 +307,12 @@ async fn whoever_follows_the_feed_knows_the_drive_and_all_is_counted() {
         assert_eq!(listed.len(), nodes.iter().filter(inside).count());
     }
     // Only counts that were right all along are all zero at the end.
-    for node in whole(scene.files.query(scene.user, "/").await.unwrap()).await {
+    for node in whole(scene.files.query(scene.reader(), "/").await.unwrap()).await {
         for entry in node.state.unwrap().entries.iter().filter(|e| e.parent == NodeId::ROOT) {
             let path = format!("/{}", entry.name.display());
             scene
                 .files
-                .delete(scene.user, DeletePath { path, recursive: true }, &ALWAYS)
+                .delete(scene.writer(), DeletePath { path, recursive: true }, &ALWAYS)
                 .await
                 .unwrap();
         }
@@ -405,12 +414,9 @@ async fn deleted_nodes_are_told_from_the_beginning_to_who_compares() {
 #[tokio::test]
 async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
     let scene = scene().await;
-    let caller = Caller {
-        user: scene.user,
-        device: DeviceId::random(),
-        token: TokenId::from_bytes(rand::random()),
+    let put = |path: &'static str, size| {
+        scene.files.put_path(scene.writer(), path, content(size), &ALWAYS)
     };
-    let put = |path: &'static str, size| scene.files.put_path(caller, path, content(size), &ALWAYS);
     let node = put("/a/b/c/file", 7).await.unwrap();
     let again = put("/a/b/c/file", 8).await.unwrap();
     assert_eq!((again.id, again.state.as_ref().unwrap().content), (node.id, Some(content(8))));
@@ -426,11 +432,11 @@ async fn a_tree_is_made_and_deleted_by_path_with_a_name_kept_elsewhere() {
     scene.files.commit(scene.user, Commit { seen: None, changes: vec![change] }).await.unwrap();
 
     let delete = |recursive| {
-        scene.files.delete(scene.user, DeletePath { path: "/a".to_owned(), recursive }, &ALWAYS)
+        scene.files.delete(scene.writer(), DeletePath { path: "/a".to_owned(), recursive }, &ALWAYS)
     };
     assert!(matches!(delete(false).await, Err(Error::NotEmpty)));
     delete(true).await.unwrap();
-    let listed = whole(scene.files.query(scene.user, "/").await.unwrap()).await;
+    let listed = whole(scene.files.query(scene.reader(), "/").await.unwrap()).await;
     assert_eq!(listed.iter().map(|node| node.id).collect::<Vec<_>>(), [node.id]);
     let mut follower = Follower::default();
     follower.catch_up(&scene, 1000).await;
@@ -456,7 +462,7 @@ async fn few_long_listings_are_under_way_at_once_and_who_goes_away_makes_room() 
     let mut waiting = Box::pin(scene.files.list(scene.user, NodeId::ROOT));
     let waited = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
     assert!(waited.is_err(), "one has more than half of all long listings");
-    let inner = whole(scene.files.query(scene.user, "/00001").await.unwrap()).await;
+    let inner = whole(scene.files.query(scene.reader(), "/00001").await.unwrap()).await;
     assert_eq!(inner, [], "a short listing waits for nobody");
     drop(long.pop());
     let listed = whole(waiting.await.unwrap()).await;

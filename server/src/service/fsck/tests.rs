@@ -27,7 +27,10 @@ async fn scene() -> (Scene, Digest, BlobId) {
     let (digest, blob) = scene.bring(BYTES).await;
     let files = scene.files();
     let content = ContentRef { digest, size: BYTES.len() as u64 };
-    files.put_path(scene.caller, "/docs/a.txt", content, &Condition::default()).await.unwrap();
+    files
+        .put_path(scene.caller.into(), "/docs/a.txt", content, &Condition::default())
+        .await
+        .unwrap();
     (scene, digest, blob)
 }
 
@@ -177,7 +180,10 @@ async fn directories_that_hold_each_other_are_found() {
     let (scene, _, _) = scene().await;
     let files = scene.files();
     let content = ContentRef { digest: Digest::of(BYTES), size: BYTES.len() as u64 };
-    files.put_path(scene.caller, "/docs/deep/b.txt", content, &Condition::default()).await.unwrap();
+    files
+        .put_path(scene.caller.into(), "/docs/deep/b.txt", content, &Condition::default())
+        .await
+        .unwrap();
     change(
         &scene,
         &["UPDATE entries SET parent = (SELECT node FROM entries WHERE name = CAST('deep' AS BLOB))

@@ -16,7 +16,7 @@ use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Draft;
 use crate::backend::{BlobId, UserId, run_blocking, run_to_completion};
 use crate::service::context::{ReceivedContents, ServiceContext};
-use crate::service::{Caller, Error, Room};
+use crate::service::{Error, Room, Writer};
 
 const CHUNK: usize = CHUNK_SIZE as usize;
 
@@ -42,12 +42,12 @@ impl PlainUploads {
     /// [`Error::TooLarge`], [`Error::OverQuota`]; [`Error::LengthMismatch`] when the body breaks off.
     pub(crate) async fn receive<E: fmt::Display>(
         &self,
-        caller: Caller,
+        writer: Writer,
         mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<ContentRef, Error> {
-        let _seat = self.room.enter(caller.user).await?;
+        let _seat = self.room.enter(writer.user).await?;
         let received = metrics::counter!("miaofs_upload_bytes_received_total");
-        let quota = self.context.quota(caller.user).await?;
+        let quota = self.context.quota(writer.user).await?;
         let mut intake = Intake::new(self.context.clone()).await?;
         while let Some(frame) = next_frame(&mut body).await? {
             received.increment(frame.len() as u64);
@@ -57,10 +57,10 @@ impl PlainUploads {
                 return Err(Error::OverQuota);
             }
         }
-        self.store(caller, intake.finish().await?).await
+        self.store(writer, intake.finish().await?).await
     }
 
-    async fn store(&self, caller: Caller, received: Received) -> Result<ContentRef, Error> {
+    async fn store(&self, writer: Writer, received: Received) -> Result<ContentRef, Error> {
         let context = self.context.clone();
         let Received { content, draft, blob_size } = received;
         let answer = ContentRef { digest: content.digest, size: content.layout.size() };
@@ -68,7 +68,7 @@ impl PlainUploads {
         run_to_completion(async move {
             context.staging.sync(blob).await?;
             let received = ReceivedContents {
-                user: caller.user,
+                user: writer.user,
                 contents: vec![content],
                 blob: Some((blob, blob_size)),
             };

@@ -100,7 +100,7 @@ async fn refuse_all_thieves(size: u64) {
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
     let body = stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(bytes.clone()))]);
     let plain = PlainUploads::new(scene.context.clone());
-    let content = plain.receive(scene.caller, body).await.unwrap();
+    let content = plain.receive(scene.caller.into(), body).await.unwrap();
     let instant = InstantUploads::new(scene.context.clone());
     let layout = instant.layout(content.digest).await.unwrap().unwrap();
     let challenge = || Challenge {
