@@ -84,7 +84,7 @@ const COMMANDS: [&[&str]; 7] = [
     &["mount_helper"],
 ];
 const SERVICE: [&[&str]; 7] = [
-    &["caller", "error", "policy", "subnet"],
+    &["audit", "caller", "error", "policy", "subnet"],
     &["room"],
     &["accounts", "files", "hosts"],
     &["context"],

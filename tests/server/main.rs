@@ -26,6 +26,7 @@ mod hosts;
 mod instant;
 mod isolation;
 mod limits;
+mod logs;
 mod multipart;
 mod openapi;
 mod operation;

@@ -13,6 +13,7 @@ pub(crate) mod layout;
 mod lock;
 pub(crate) mod peers;
 pub(crate) mod queue;
+mod rotating_file;
 mod settings;
 pub(crate) mod spool;
 mod sqlite;
@@ -26,6 +27,7 @@ pub(crate) use data_directory::{BlobCopied, DataDirectory};
 pub(crate) use error::Error;
 pub(crate) use ids::{BlobId, InvitationId, TokenId, TransferId, UserId};
 pub(crate) use key_prefix::KeyPrefix;
+pub(crate) use rotating_file::{RotatingFile, RotatingFileSettings};
 pub(crate) use settings::{Database, RedisSettings, Schema, Settings, StagingUse};
 pub(crate) use token_key::TokenKeys;
 
@@ -62,6 +64,8 @@ pub(crate) struct Backends {
     pub peers: Peers,
     /// The keys of access and refresh tokens.
     pub token_keys: TokenKeys,
+    /// The file of the audit log, when there is to be one.
+    pub audit_file: Option<RotatingFile>,
     /// Locks of the data directory, held by the process that serves.
     _locks: Arc<[DataLock]>,
 }
@@ -124,6 +128,7 @@ impl Backends {
             stores: Stores::open(&settings.stores)?,
             peers: Peers::new(settings.peer_ca.as_deref())?,
             token_keys: TokenKeys::load(&settings.token_key_file())?,
+            audit_file: settings.audit.clone().map(RotatingFile::open).transpose()?,
             _locks: locks,
         })
     }

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::blobs::StoresSettings;
 use super::key_prefix::KeyPrefix;
 use super::queue::QueueSettings;
+use super::rotating_file::RotatingFileSettings;
 
 /// Where the backends are. What is absent is the embedded part, in the data directory.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub(crate) struct Settings {
     pub queue: QueueSettings,
     /// Use of the staging disk by this process.
     pub staging: StagingUse,
+    /// The audit log, when there is to be one.
+    pub audit: Option<RotatingFileSettings>,
 }
 
 /// Location of the database. The URLs have passwords.
@@ -98,6 +101,7 @@ impl Settings {
             schema: Schema::Migrate,
             queue: QueueSettings::default(),
             staging: StagingUse::FillAndEmpty,
+            audit: None,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::runtime::block_on;
+use super::runtime::block_on_logging;
 use super::{descriptors, memory, output};
 use crate::backend::Backends;
 use crate::backend::blobs;
@@ -45,12 +45,13 @@ impl Args {
             config.tls.map(http::Tls::load).transpose()?;
             return output::line("the configuration is right");
         }
-        block_on("info", serve(config))
+        block_on_logging("info", config.logging.format, serve(config))
     }
 }
 
 async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
-    let ServingConfig { config, listen, tls, roles, trusted_proxies, limits, drain } = serving;
+    let ServingConfig { config, listen, tls, roles, trusted_proxies, limits, logging, drain } =
+        serving;
     let descriptors = descriptors::allow_all();
     let draining = CancellationToken::new();
     cancel_on_signal(draining.clone())?;
@@ -79,7 +80,10 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
         tls,
     };
     let (lists, pace) = (http::ListRoom::new(), limits.pace);
-    let app = http::App { services: services.clone(), metrics, lists, trusted_proxies, pace };
+    let access_log = logging.access;
+    let services_of_app = services.clone();
+    let app =
+        http::App { services: services_of_app, metrics, lists, trusted_proxies, pace, access_log };
     let closing = CancellationToken::new();
     let serving = http::serve(listener, http::router(app, &roles), door, closing.clone());
     serve_until_drained(serving, drain, [&draining, &closing]).await;

@@ -101,8 +101,8 @@ impl Args {
             Action::Restore(named) => {
                 named.change("may be used again", async |users, name| users.restore(name).await)
             }
-            Action::Disable(named) => named.set_status(Status::Disabled, "is disabled"),
-            Action::Enable(named) => named.set_status(Status::Active, "may be used again"),
+            Action::Disable(named) => named.set_enabled(false, "is disabled"),
+            Action::Enable(named) => named.set_enabled(true, "may be used again"),
             Action::Password(named) => named.set_password(),
         }
     }
@@ -120,9 +120,10 @@ impl Named {
         })
     }
 
-    fn set_status(&self, status: Status, words: &str) -> anyhow::Result<()> {
+    fn set_enabled(&self, is_enabled: bool, words: &str) -> anyhow::Result<()> {
         self.common.with_users(async |users| {
-            let user = users.set_status(&self.name, status).await.context(self.name.clone())?;
+            let user =
+                users.set_enabled(&self.name, is_enabled).await.context(self.name.clone())?;
             self.common.show(&user, &format!("{} {words}", user.name))
         })
     }

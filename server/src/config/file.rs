@@ -9,6 +9,7 @@ use miaofs::protocol::host::HostName;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
+use super::log_format::LogFormat;
 use super::stores::{Names, StoreTables};
 use crate::backend::KeyPrefix;
 use crate::http::Network;
@@ -33,6 +34,8 @@ pub(super) struct File {
     pub(super) head_timeout: Option<NonZeroU32>,
     pub(super) body_pause: Option<NonZeroU32>,
     pub(super) answer_pause: Option<NonZeroU32>,
+    pub(super) log_format: Option<LogFormat>,
+    pub(super) access_log: Option<bool>,
     pub(super) drain_delay: Option<u64>,
     pub(super) drain_limit: Option<u64>,
     pub(super) redis_url: Option<SecretString>,
@@ -63,6 +66,9 @@ pub(super) struct File {
     pub(super) transfer_pause_max: Option<u64>,
     pub(super) transfer_lost_after: Option<u64>,
     pub(super) signed_url_ttl: Option<u64>,
+    pub(super) audit_log: Option<PathBuf>,
+    pub(super) audit_log_max: Option<u64>,
+    pub(super) audit_log_keep: Option<u32>,
     pub(super) store: Option<Names>,
     #[serde(default)]
     pub(super) stores: StoreTables,

@@ -9,6 +9,7 @@ use miaofs::protocol::host::HostName;
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::log_format::LogFormat;
 use crate::backend::KeyPrefix;
 use crate::http::Network;
 use crate::service::{Dedup, Roles, SignUps};
@@ -111,6 +112,15 @@ pub(crate) struct Flags {
     /// Seconds for which clients may read from a store by a signed URL.
     #[arg(long, env = "MIAOFS_SERVER_SIGNED_URL_TTL", value_name = "SECONDS")]
     pub(super) signed_url_ttl: Option<u64>,
+    /// File of the audit log: who did what with accounts, and from where. Without it there is none.
+    #[arg(long, env = "MIAOFS_SERVER_AUDIT_LOG", value_name = "FILE")]
+    pub(super) audit_log: Option<PathBuf>,
+    /// Bytes after which that file begins anew.
+    #[arg(long, env = "MIAOFS_SERVER_AUDIT_LOG_MAX", value_name = "BYTES")]
+    pub(super) audit_log_max: Option<u64>,
+    /// Former files of the audit log that are kept.
+    #[arg(long, env = "MIAOFS_SERVER_AUDIT_LOG_KEEP", value_name = "COUNT")]
+    pub(super) audit_log_keep: Option<u32>,
     /// Stores that keep what is uploaded, with commas between: local, ceph, oss.
     #[arg(long, env = "MIAOFS_SERVER_STORE", value_name = "LIST")]
     pub(super) store: Option<String>,
@@ -153,6 +163,12 @@ pub(crate) struct ServingFlags {
     /// Seconds in which a client has to take something of an answer that waits for it.
     #[arg(long, env = "MIAOFS_SERVER_ANSWER_PAUSE", value_name = "SECONDS")]
     pub(super) answer_pause: Option<NonZeroU32>,
+    /// Form of the log on stderr: text or json, an object a line.
+    #[arg(long, env = "MIAOFS_SERVER_LOG_FORMAT", value_name = "FORMAT", value_parser = word::<LogFormat>)]
+    pub(super) log_format: Option<LogFormat>,
+    /// Log each request that is answered: true or false; with false, only when debug is asked for.
+    #[arg(long, env = "MIAOFS_SERVER_ACCESS_LOG", value_name = "BOOL")]
+    pub(super) access_log: Option<bool>,
     /// Seconds for which requests are still taken after the signal to stop, so that a balancer sees it.
     #[arg(long, env = "MIAOFS_SERVER_DRAIN_DELAY", value_name = "SECONDS")]
     pub(super) drain_delay: Option<u64>,

@@ -3,10 +3,14 @@
 mod file;
 mod flags;
 mod limits;
+mod log_format;
+mod logging;
 mod stores;
 
 pub(crate) use flags::{Flags, ServingFlags};
 pub(crate) use limits::Limits;
+pub(crate) use log_format::LogFormat;
+pub(crate) use logging::Logging;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,7 +19,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::backend::Schema;
-use crate::backend::{Database, RedisSettings, Settings, queue};
+use crate::backend::{Database, RedisSettings, RotatingFileSettings, Settings, queue};
 use crate::http::{TlsFiles, TrustedProxies};
 use crate::service::{Dedup, Policy, Roles, SignUps, TransferPolicy};
 use file::File;
@@ -29,6 +33,11 @@ const MAX_UPLOADS: u64 = 10_000;
 
 /// Far more than a person has, and few enough for any database.
 const MAX_NODES: u64 = 10_000_000;
+
+/// Some hundred thousand lines.
+const AUDIT_LOG_MAX: u64 = 64 * 1024 * 1024;
+/// Former files of the audit log.
+const AUDIT_LOG_KEEP: u32 = 10;
 
 /// Seconds; no balancer asks an embedded server.
 const DRAIN_DELAY: u64 = 0;
@@ -59,6 +68,8 @@ pub(crate) struct ServingConfig {
     pub trusted_proxies: TrustedProxies,
     /// Limits against clients that are slow or many.
     pub limits: Limits,
+    /// Form and extent of the log.
+    pub logging: Logging,
     /// Times for an orderly end.
     pub drain: Drain,
 }
@@ -110,6 +121,7 @@ impl ServingConfig {
             tls: tls(serving, &file)?,
             trusted_proxies: proxies.unwrap_or_default().into(),
             limits: Limits::of(serving, &file),
+            logging: Logging::of(serving, &file),
             drain: Drain {
                 delay: time(serving.drain_delay.or(file.drain_delay), DRAIN_DELAY),
                 limit: time(serving.drain_limit.or(file.drain_limit), DRAIN_LIMIT),
@@ -151,8 +163,16 @@ fn settings(flags: &Flags, file: &File) -> anyhow::Result<Settings> {
         database: database(flags, file)?,
         queue: queue(flags, file),
         stores: stores::decide(&sources, |name| std::env::var(name).ok())?,
+        audit: audit(flags, file),
         ..Settings::embedded(data)
     })
+}
+
+fn audit(flags: &Flags, file: &File) -> Option<RotatingFileSettings> {
+    let path = flags.audit_log.clone().or(file.audit_log.clone())?;
+    let max = flags.audit_log_max.or(file.audit_log_max).unwrap_or(AUDIT_LOG_MAX);
+    let keep = flags.audit_log_keep.or(file.audit_log_keep).unwrap_or(AUDIT_LOG_KEEP);
+    Some(RotatingFileSettings { path, max, keep })
 }
 
 fn database(flags: &Flags, file: &File) -> anyhow::Result<Database> {

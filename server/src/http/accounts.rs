@@ -28,7 +28,7 @@ pub(super) async fn sign_up(
     Origin(from): Origin,
     Json(request): Json<SignUp>,
 ) -> Result<axum::Json<Session>, Failure> {
-    Ok(axum::Json(services.accounts.sign_up(request, from).await?))
+    Ok(axum::Json(services.audited_accounts.sign_up(request, from).await?))
 }
 
 /// Sign a device in.
@@ -43,7 +43,7 @@ pub(super) async fn sign_in(
     Origin(from): Origin,
     Json(request): Json<SignIn>,
 ) -> Result<axum::Json<Session>, Failure> {
-    Ok(axum::Json(services.accounts.sign_in(request, from).await?))
+    Ok(axum::Json(services.audited_accounts.sign_in(request, from).await?))
 }
 
 /// Trade a refresh token for a new session.
@@ -67,8 +67,9 @@ pub(super) async fn refresh(
 pub(super) async fn sign_out(
     State(services): State<Services>,
     caller: Caller,
+    Origin(from): Origin,
 ) -> Result<StatusCode, Failure> {
-    services.accounts.sign_out(caller).await?;
+    services.audited_accounts.sign_out(caller, from).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -86,7 +87,7 @@ pub(super) async fn change_password(
     Origin(from): Origin,
     Json(request): Json<ChangePassword>,
 ) -> Result<axum::Json<Session>, Failure> {
-    Ok(axum::Json(services.accounts.change_password(caller, request, from).await?))
+    Ok(axum::Json(services.audited_accounts.change_password(caller, request, from).await?))
 }
 
 /// The devices that are signed in.
@@ -109,9 +110,10 @@ pub(super) async fn devices(
 pub(super) async fn revoke(
     State(services): State<Services>,
     caller: Caller,
+    Origin(from): Origin,
     Path(device): Path<DeviceId>,
 ) -> Result<StatusCode, Failure> {
-    services.accounts.revoke(caller, device).await?;
+    services.audited_accounts.revoke(caller, device, from).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -128,7 +130,7 @@ pub(super) async fn close(
     Origin(from): Origin,
     Json(request): Json<CloseAccount>,
 ) -> Result<StatusCode, Failure> {
-    services.accounts.close(caller, request, from).await?;
+    services.audited_accounts.close(caller, request, from).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -54,6 +54,7 @@ pub(crate) use self::json::ListRoom;
 use self::json::{BODY_MAX, LIST_BODY_MAX};
 pub(crate) use self::origin::{Network, TrustedProxies};
 pub(crate) use self::pace::Pace;
+pub(crate) use self::request_log::AccessLog;
 pub(crate) use self::tls::{Tls, TlsFiles};
 use crate::service::{Role, Roles, Services};
 
@@ -70,6 +71,8 @@ pub(crate) struct App {
     pub trusted_proxies: TrustedProxies,
     /// The pace that bodies have to keep.
     pub pace: Pace,
+    /// Lines of the log about requests.
+    pub access_log: AccessLog,
 }
 
 impl FromRef<App> for Services {
@@ -220,6 +223,7 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .merge(internal(roles))
         .split_for_parts();
     let (here, trusted_proxies) = (app.services.host().clone(), app.trusted_proxies.clone());
+    let access_log = app.access_log;
     let routes = routes
         .layer(Extension(openapi::Rendered::new(document)))
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -233,7 +237,7 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .with_state(app);
     host_prefix::with_prefix(routes, here)
         .layer(from_fn(request_bounds::check))
-        .layer(from_fn(request_log::log_request))
+        .layer(from_fn_with_state(access_log, request_log::log_request))
         .layer(from_fn_with_state(trusted_proxies, origin::find))
 }
 

@@ -1,4 +1,4 @@
-//! The log of requests: one line each at level debug, and a span around all that is logged meanwhile.
+//! The log of requests: one line each, at level debug or as the operator asks, and a span around all that is logged meanwhile.
 //!
 //! The span has the request's id, method and route pattern, and the user and device once they are known. Paths,
 //! queries, headers and bodies are left out: they hold names of files, tokens and passwords. Failures are
@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use axum::body::HttpBody as _;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
@@ -19,8 +19,21 @@ use super::origin::Origin;
 use super::request_id::RequestId;
 use crate::service::{Caller, ScopedCaller};
 
+/// Level of the line of each request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccessLog {
+    /// At debug: it is there when somebody looks for something.
+    Debug,
+    /// At info.
+    Always,
+}
+
 /// Gives a request its id and its span, and logs it when it is answered or given up.
-pub(super) async fn log_request(request: Request, next: Next) -> Response {
+pub(super) async fn log_request(
+    State(access): State<AccessLog>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = RequestId::choose(request.headers());
     // At the level of errors, so that no filter lets an error through without its request.
     let span = tracing::error_span!(
@@ -32,7 +45,7 @@ pub(super) async fn log_request(request: Request, next: Next) -> Response {
         device = Empty,
         token = Empty,
     );
-    let entry = Entry::begin(&request, span.clone());
+    let entry = Entry::begin(&request, span.clone(), access);
     let mut response = id.clone().scope(next.run(request)).instrument(span).await;
     entry.answered(&response);
     id.put_into(response.headers_mut());
@@ -59,6 +72,7 @@ pub(super) fn note_scoped_caller(caller: ScopedCaller) {
 /// The line of one request. Dropping it before the answer says that the client went away.
 struct Entry {
     span: Span,
+    access: AccessLog,
     began: Instant,
     origin: Option<Origin>,
     received: Option<u64>,
@@ -66,10 +80,10 @@ struct Entry {
 }
 
 impl Entry {
-    fn begin(request: &Request, span: Span) -> Self {
+    fn begin(request: &Request, span: Span, access: AccessLog) -> Self {
         let origin = request.extensions().get::<Origin>().copied();
         let received = content_length(request.headers());
-        Self { span, began: Instant::now(), origin, received, is_answered: false }
+        Self { span, access, began: Instant::now(), origin, received, is_answered: false }
     }
 
     fn answered(mut self, response: &Response) {
@@ -83,9 +97,19 @@ impl Entry {
         let took: Duration = self.began.elapsed();
         let origin = self.origin.map(|origin| display(origin.0));
         let (status, received) = (status.map(|status| status.as_u16()), self.received);
-        match status {
-            Some(status) => tracing::debug!(status, ?took, origin, received, sent, "answered"),
-            None => tracing::debug!(?took, origin, received, "given up by the client"),
+        match (status, self.access) {
+            (Some(status), AccessLog::Always) => {
+                tracing::info!(status, ?took, origin, received, sent, "answered");
+            }
+            (Some(status), AccessLog::Debug) => {
+                tracing::debug!(status, ?took, origin, received, sent, "answered");
+            }
+            (None, AccessLog::Always) => {
+                tracing::info!(?took, origin, received, "given up by the client");
+            }
+            (None, AccessLog::Debug) => {
+                tracing::debug!(?took, origin, received, "given up by the client");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use miaofs::protocol::routes;
 use miaofs::protocol::scoped_tokens::{CreateScopedToken, NewScopedToken, ScopedTokens};
 
 use super::json::{Json, Path};
+use super::origin::Origin;
 use super::problem::Failure;
 use crate::service::{Caller, Services};
 
@@ -23,10 +24,11 @@ use crate::service::{Caller, Services};
 pub(super) async fn create_token(
     State(services): State<Services>,
     caller: Caller,
+    Origin(from): Origin,
     Json(request): Json<CreateScopedToken>,
 ) -> Result<axum::Json<NewScopedToken>, Failure> {
     let root = services.files.resolve(caller.into(), &request.path).await?.id;
-    let made = services.accounts.create_scoped_token(caller, request, root).await?;
+    let made = services.audited_accounts.create_scoped_token(caller, (request, root), from).await?;
     Ok(axum::Json(made))
 }
 
@@ -50,8 +52,9 @@ pub(super) async fn tokens(
 pub(super) async fn revoke_token(
     State(services): State<Services>,
     caller: Caller,
+    Origin(from): Origin,
     Path(id): Path<ScopedTokenId>,
 ) -> Result<StatusCode, Failure> {
-    services.accounts.revoke_scoped_token(caller, id).await?;
+    services.audited_accounts.revoke_scoped_token(caller, id, from).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -18,6 +18,7 @@
 //! [`Services`] opens them all and is what `http` knows.
 
 pub(crate) mod accounts;
+mod audit;
 pub(crate) mod backup;
 mod caller;
 mod context;
@@ -49,7 +50,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::backend::spool::Spools;
 use crate::backend::{Backends, StagingUse};
-use crate::service::accounts::{Accounts, Tokens};
+use crate::service::accounts::{Accounts, AuditedAccounts, Tokens};
+use crate::service::audit::AuditLog;
 use crate::service::context::ServiceContext;
 use crate::service::downloads::{Downloads, Staged};
 use crate::service::files::{Changes, Files};
@@ -73,6 +75,8 @@ pub(crate) struct Services {
     pub staged: Staged,
     /// Signing up, in and out.
     pub accounts: Accounts,
+    /// All that changes accounts and their sessions.
+    pub audited_accounts: AuditedAccounts,
     /// The feeds of the drives.
     pub changes: Changes,
     /// The drives.
@@ -98,7 +102,9 @@ impl Services {
         let accounts = Accounts::new(db, tracker, tokens.clone(), policy.clone());
         let context = ServiceContext::new(&backends, policy);
         let uploads = Uploads::new(context.clone());
+        let audit = AuditLog::new(&backends);
         Self {
+            audited_accounts: AuditedAccounts::new(accounts.clone(), audit),
             accounts,
             changes,
             files,

@@ -58,7 +58,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::SignUpClosed`], [`Error::InvitationNeeded`], [`Error::TooManyRequests`], [`Error::Invalid`] for a name, password
     /// or device out of bounds, [`Error::AccountExists`].
-    pub(crate) async fn sign_up(&self, request: SignUp, from: IpAddr) -> Result<Session, Error> {
+    pub(super) async fn sign_up(&self, request: SignUp, from: IpAddr) -> Result<Session, Error> {
         if self.policy.sign_up == SignUps::Closed {
             return Err(Error::SignUpClosed);
         }
@@ -94,7 +94,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::WrongCredentials`], [`Error::TooManyRequests`], [`Error::Invalid`] for the device.
-    pub(crate) async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
+    pub(super) async fn sign_in(&self, request: SignIn, from: IpAddr) -> Result<Session, Error> {
         check_device(&request.device)?;
         let name = checked_name(&request.name).unwrap_or_else(|_no_name| NO_NAME.to_owned());
         self.rate_limiter.check(&name, from).await?;
@@ -129,7 +129,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::Backend`].
-    pub(crate) async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
+    pub(super) async fn sign_out(&self, caller: Caller) -> Result<(), Error> {
         let bearer = Bearer { user: caller.user, device: caller.device };
         db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;
@@ -144,7 +144,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::WrongCredentials`] for the old password, [`Error::Invalid`] for the new one,
     /// [`Error::TooManyRequests`].
-    pub(crate) async fn change_password(
+    pub(super) async fn change_password(
         &self,
         caller: Caller,
         request: ChangePassword,
@@ -174,7 +174,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::WrongCredentials`], [`Error::TooManyRequests`].
-    pub(crate) async fn close(
+    pub(super) async fn close(
         &self,
         caller: Caller,
         request: CloseAccount,
@@ -243,7 +243,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::NotFound`] when it is not signed in.
-    pub(crate) async fn revoke(&self, caller: Caller, device: DeviceId) -> Result<(), Error> {
+    pub(super) async fn revoke(&self, caller: Caller, device: DeviceId) -> Result<(), Error> {
         let bearer = Bearer { user: caller.user, device };
         let had_one = db::retry_transaction(|| async {
             let mut transaction = self.db.write().await?;

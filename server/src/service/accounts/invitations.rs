@@ -9,16 +9,20 @@ use crate::backend::db::invitations::{self, Invitation};
 use crate::backend::db::{self, Connection, Db};
 use crate::backend::{Backends, InvitationId, unix_now};
 use crate::service::Error;
+use crate::service::audit::{Actor, AuditEvent, AuditLog, AuditSubject};
 use crate::service::policy::after;
 
 /// The invitations of a server, for its operator.
 #[derive(Debug)]
-pub(crate) struct Invitations(Db);
+pub(crate) struct Invitations {
+    db: Db,
+    audit: AuditLog,
+}
 
 impl Invitations {
     /// The invitations that these backends hold.
     pub(crate) fn new(backends: &Backends) -> Self {
-        Self(backends.db.clone())
+        Self { db: backends.db.clone(), audit: AuditLog::new(backends) }
     }
 
     /// Makes an invitation, by which so many accounts may be made. Answers its code, which cannot be had again.
@@ -35,12 +39,13 @@ impl Invitations {
         let expires_at = after(created_at, lifetime);
         let invitation = Invitation { id, uses, created_at, expires_at };
         db::retry_transaction(|| async {
-            let mut transaction = self.0.write().await?;
+            let mut transaction = self.db.write().await?;
             invitations::remove_useless(&mut transaction).await?;
             invitations::insert(&mut transaction, invitation).await?;
             transaction.commit().await
         })
         .await?;
+        self.note(AuditEvent::Invited { invitation: id, uses }).await;
         Ok((hex::encode(code), invitation))
     }
 
@@ -49,7 +54,7 @@ impl Invitations {
     /// # Errors
     /// [`Error::Backend`].
     pub(crate) async fn all(&self) -> Result<Vec<Invitation>, Error> {
-        Ok(invitations::all(&mut *self.0.read().await?).await?)
+        Ok(invitations::all(&mut *self.db.read().await?).await?)
     }
 
     /// Takes an invitation back.
@@ -60,13 +65,21 @@ impl Invitations {
         let no_such = || Error::NotFound("invitation of this id");
         let id: InvitationId = id.parse().map_err(|_no_id| no_such())?;
         let removed = db::retry_transaction(|| async {
-            let mut transaction = self.0.write().await?;
+            let mut transaction = self.db.write().await?;
             let removed = invitations::remove(&mut transaction, id).await?;
             transaction.commit().await?;
             Ok::<_, Error>(removed)
         })
         .await?;
-        if removed { Ok(()) } else { Err(no_such()) }
+        if !removed {
+            return Err(no_such());
+        }
+        self.note(AuditEvent::InvitationRevoked { invitation: id }).await;
+        Ok(())
+    }
+
+    async fn note(&self, event: AuditEvent) {
+        self.audit.note(event, Actor::Operator, AuditSubject::default()).await;
     }
 }
 

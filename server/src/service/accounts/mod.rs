@@ -3,6 +3,9 @@
 //! Stands on nothing of the other wings.
 
 mod account;
+mod audited;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod invitations;
 mod passwords;
 mod rate_limit;
@@ -14,6 +17,7 @@ mod turns;
 mod users;
 
 pub(crate) use account::Accounts;
+pub(crate) use audited::AuditedAccounts;
 pub(crate) use invitations::Invitations;
 pub(crate) use removal::remove_closed;
 pub(crate) use tokens::Tokens;

@@ -8,6 +8,7 @@ use crate::backend::db::{self, Db, accounts, closed_users, users};
 use crate::backend::tracker::Tracker;
 use crate::backend::{Backends, UserId, unix_now};
 use crate::service::Error;
+use crate::service::audit::{Actor, AuditEvent, AuditLog, AuditSubject};
 
 pub(crate) use crate::backend::db::users::{Status, User};
 
@@ -19,12 +20,14 @@ const PAGE: u32 = 500;
 pub(crate) struct Users {
     db: Db,
     tracker: Tracker,
+    audit: AuditLog,
 }
 
 impl Users {
     /// The accounts that these backends hold.
     pub(crate) fn new(backends: &Backends) -> Self {
-        Self { db: backends.db.clone(), tracker: backends.tracker.clone() }
+        let (db, tracker) = (backends.db.clone(), backends.tracker.clone());
+        Self { db, tracker, audit: AuditLog::new(backends) }
     }
 
     /// Some accounts after one, in the order in which they were made; none at the end.
@@ -50,7 +53,9 @@ impl Users {
             Ok::<_, Error>(transaction.commit().await?)
         })
         .await?;
-        self.find(&name).await
+        let user = self.find(&name).await?;
+        self.note(AuditEvent::AccountAdded, &user).await;
+        Ok(user)
     }
 
     /// Closes an account: all its sessions end, and after the grace it goes with all that it has.
@@ -66,6 +71,7 @@ impl Users {
             Ok::<_, Error>(transaction.commit().await?)
         })
         .await?;
+        self.note(AuditEvent::AccountDeleted, &user).await;
         self.find(name).await
     }
 
@@ -86,6 +92,7 @@ impl Users {
             let why = "the account is not closed, or its removal has begun";
             return Err(Error::Invalid(why.to_owned()));
         }
+        self.note(AuditEvent::AccountRestored, &user).await;
         self.find(name).await
     }
 
@@ -101,6 +108,7 @@ impl Users {
             transaction.commit().await
         })
         .await?;
+        self.note(AuditEvent::QuotaChanged { quota }, &user).await;
         self.find(name).await
     }
 
@@ -108,20 +116,25 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Invalid`] when it is closed.
-    pub(crate) async fn set_status(&self, name: &str, status: Status) -> Result<User, Error> {
+    pub(crate) async fn set_enabled(&self, name: &str, is_enabled: bool) -> Result<User, Error> {
+        let (status, event) = match is_enabled {
+            true => (Status::Active, AuditEvent::AccountEnabled),
+            false => (Status::Disabled, AuditEvent::AccountDisabled),
+        };
         let user = self.find(name).await?;
         let set = || async {
             let mut transaction = self.db.write().await?;
             if !users::set_status(&mut transaction, user.id, status).await? {
                 return Err(Error::Invalid("the account is closed; see: user restore".to_owned()));
             }
-            if status == Status::Disabled {
+            if !is_enabled {
                 let ending = (user.id, Ending::Disabled);
                 tokens::end_user(&mut transaction, &self.tracker, ending).await?;
             }
             Ok::<_, Error>(transaction.commit().await?)
         };
         db::retry_transaction(set).await?;
+        self.note(event, &user).await;
         self.find(name).await
     }
 
@@ -141,7 +154,13 @@ impl Users {
             Ok::<_, Error>(transaction.commit().await?)
         };
         db::retry_transaction(set).await?;
+        self.note(AuditEvent::PasswordReplaced, &user).await;
         Ok(user)
+    }
+
+    async fn note(&self, event: AuditEvent, user: &User) {
+        let subject = AuditSubject { account: Some(&user.name), user: Some(user.id), device: None };
+        self.audit.note(event, Actor::Operator, subject).await;
     }
 
     async fn find(&self, name: &str) -> Result<User, Error> {
