@@ -6,4 +6,6 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub mod content;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod protocol;

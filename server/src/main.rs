@@ -1,13 +1,7 @@
-//! The binary `miaofs-server`: its layers, and the door to its commands.
-
-mod backend;
-mod cli;
-mod config;
-mod http;
-mod service;
+//! The binary `miaofs-server`.
 
 use std::process::ExitCode;
 
 fn main() -> anyhow::Result<ExitCode> {
-    cli::Cli::from_arguments().run()
+    miaofs_server::main()
 }

@@ -198,6 +198,7 @@ fn is_test_attribute(rest: &[Token]) -> bool {
     };
     begins_with(&["#", "[", "cfg", "(", "test", ")", "]"])
         || begins_with(&["#", "[", "cfg", "(", "all", "(", "test"])
+        || begins_with(&["#", "[", "cfg", "(", "any", "(", "test", ",", "fuzzing"])
 }
 
 /// Index after the item at `from`: past its `;`, or past the brace that closes its first block.

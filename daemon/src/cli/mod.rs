@@ -12,6 +12,8 @@ mod daemon;
 mod devices;
 mod diagnosis;
 mod doctor;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod login;
 mod logout;
 mod mount;

@@ -65,7 +65,7 @@ impl SessionRecord {
     }
 
     /// The request with which a session begins, as the kernel sends it.
-    fn request(&self) -> Vec<u8> {
+    pub(crate) fn request(&self) -> Vec<u8> {
         let mut request = Vec::with_capacity(HEADER + INIT_BODY);
         let flags = self.capabilities | MORE_FLAGS;
         let mut push = |word: u32| request.extend_from_slice(&word.to_ne_bytes());

@@ -56,6 +56,8 @@ mod core;
 mod disk;
 mod error;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod inodes;
 mod invalidation;
 mod lock_waits;

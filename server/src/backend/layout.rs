@@ -195,7 +195,10 @@ impl Layout {
             let offset = u64::from_be_bytes(rest.take()?);
             let source = match blob {
                 HOLE => Source::Hole,
-                place => Source::Blob { blob: *blobs.get(place as usize)?, offset },
+                place => {
+                    offset.checked_add(u64::from(chunks) * CHUNK_SIZE)?;
+                    Source::Blob { blob: *blobs.get(place as usize)?, offset }
+                }
             };
             Some(Run { chunks, source })
         })?;

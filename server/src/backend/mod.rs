@@ -7,6 +7,8 @@ mod data_directory;
 pub(crate) mod db;
 mod direct_write;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod ids;
 mod key_prefix;
 pub(crate) mod layout;

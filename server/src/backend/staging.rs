@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use miaofs::content::{ChunkDigest, Digest};
+use miaofs::content::{ChunkDigest, Digest, chunk_count};
 use miaofs::protocol::ids::UploadId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -44,6 +44,26 @@ pub(crate) struct Sidecar {
     pub missing: Vec<u64>,
     /// The content that has the other chunks.
     pub base: Option<Digest>,
+}
+
+impl Sidecar {
+    /// Reads the text of a sidecar.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it is none, or its lists do not fit the size.
+    pub(super) fn from_json(json: &[u8]) -> Result<Self, Error> {
+        const KIND: &str = "sidecar of an upload";
+        let sidecar: Self =
+            serde_json::from_slice(json).map_err(|error| Error::damaged(KIND, error))?;
+        let count = sidecar.chunks.len() as u64;
+        let are_places = |list: &[u64]| {
+            list.is_sorted_by(|one, next| one < next) && list.last().is_none_or(|it| *it < count)
+        };
+        let fits = count == chunk_count(sidecar.size)
+            && are_places(&sidecar.holes)
+            && are_places(&sidecar.missing);
+        if fits { Ok(sidecar) } else { Err(Error::damaged(KIND, "its lists do not fit its size")) }
+    }
 }
 
 /// Bytes that a check writes: a transaction of the database takes about as many.
@@ -218,9 +238,7 @@ impl Staging {
     pub(crate) async fn sidecar(&self, upload: UploadId) -> Result<Option<Sidecar>, Error> {
         let path = self.sidecar_path(upload);
         run_blocking(move || match std::fs::read(&path) {
-            Ok(json) => serde_json::from_slice(&json)
-                .map(Some)
-                .map_err(|error| Error::damaged("sidecar of an upload", error)),
+            Ok(json) => Sidecar::from_json(&json).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::file(path, error)),
         })

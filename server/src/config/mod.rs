@@ -2,6 +2,8 @@
 
 mod file;
 mod flags;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod limits;
 mod log_format;
 mod logging;

@@ -16,6 +16,8 @@ mod drain_body;
 mod feed;
 mod files;
 mod forms;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod health;
 mod host_prefix;
 mod internal;

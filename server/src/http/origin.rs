@@ -87,7 +87,7 @@ impl TrustedProxies {
     }
 
     /// Whose request it is that came from `peer` with these headers.
-    fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(super) fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut origin = peer.to_canonical();
         let lists = headers.get_all(FORWARDED_FOR).iter().rev();
         let hops = lists.flat_map(|list| list.to_str().unwrap_or("").rsplit(','));

@@ -31,7 +31,7 @@ const MESSAGE_MAX: usize = 64 << 10;
 /// Message of a daemon.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Message {
+pub(in crate::cli) enum Message {
     /// The kernel's side of the session, whose descriptor comes with it.
     Session(SessionRecord),
     /// The mount is usable, or there is none.
@@ -126,6 +126,11 @@ impl SupervisorLink {
     }
 }
 
+/// Reads a message.
+pub(in crate::cli) fn read(text: &[u8]) -> serde_json::Result<Message> {
+    serde_json::from_slice(text)
+}
+
 /// The next message of a daemon, and the descriptor that came with it; none when it has ended. Does not wait for one.
 pub(super) fn receive(daemon: &impl AsFd) -> io::Result<Option<(Message, Option<OwnedFd>)>> {
     let mut text = vec![0; MESSAGE_MAX];
@@ -142,5 +147,5 @@ pub(super) fn receive(daemon: &impl AsFd) -> io::Result<Option<(Message, Option<
         _ => None,
     });
     let device = devices.next();
-    Ok(Some((serde_json::from_slice(&text[..received.bytes])?, device)))
+    Ok(Some((read(&text[..received.bytes])?, device)))
 }

@@ -36,7 +36,7 @@ impl fmt::Display for Readiness {
 /// Outcome of the first daemon's start.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum StartupReport {
+pub(in crate::cli) enum StartupReport {
     Ready(Readiness),
     Failed(Report),
 }

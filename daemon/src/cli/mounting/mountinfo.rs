@@ -55,7 +55,7 @@ pub(crate) fn containing<'a>(mounts: &'a [Mounted], path: &Path) -> Option<&'a M
     path.ancestors().find_map(|directory| at(mounts, directory))
 }
 
-fn parse(text: &[u8]) -> Vec<Mounted> {
+pub(crate) fn parse(text: &[u8]) -> Vec<Mounted> {
     text.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
 }
 

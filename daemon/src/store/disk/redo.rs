@@ -17,6 +17,9 @@
 //!
 //! The idea is that of a logical redo log (Gray and Reuter, *Transaction Processing*, 10.3).
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::store) mod fuzzing;
+
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -154,7 +157,7 @@ impl RedoLog {
     }
 
     /// End of the records that count.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn end(&self) -> u64 {
         self.end
     }
@@ -283,7 +286,7 @@ impl RedoLog {
             if record.number <= self.committed {
                 continue;
             }
-            if record.number != last + 1 {
+            if !follows(record.number, last) {
                 self.has_gap = true;
                 break;
             }
@@ -344,6 +347,11 @@ impl Texts {
     }
 }
 
+/// True if a number is the next one after another. A damaged log may have any.
+fn follows(number: u64, last: u64) -> bool {
+    last.checked_add(1) == Some(number)
+}
+
 /// Reads the records of a log from its beginning.
 struct Records<'f> {
     file: &'f File,
@@ -372,7 +380,7 @@ impl<'f> Records<'f> {
         let Some(record) = record else { return Ok(None) };
         let (number, mut bytes) = record[UNCHECKED..].split_at(HEADER - UNCHECKED);
         let number = u64::from_le_bytes(number.try_into().unwrap_or_default());
-        if self.last.is_some_and(|last| number != last + 1) {
+        if self.last.is_some_and(|last| !follows(number, last)) {
             return Ok(None);
         }
         let mut statements = Vec::new();

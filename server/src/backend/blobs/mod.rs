@@ -7,6 +7,8 @@
 mod bucket;
 mod etag;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod health;
 mod local;
 mod multipart;

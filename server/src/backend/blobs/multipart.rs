@@ -34,7 +34,7 @@ const SIGNED_FOR: Duration = Duration::from_secs(300);
 /// One page of a listing, and where the next one begins.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Page {
+pub(super) struct Page {
     #[serde(default)]
     is_truncated: bool,
     #[serde(default)]
@@ -191,7 +191,7 @@ impl Bucket {
         let url = signed.await.map_err(|error| self.store_error(Action::Inspect, error))?;
         let text =
             self.fetch(url.as_str()).await.map_err(|cause| self.failure(Action::Inspect, cause))?;
-        quick_xml::de::from_str(&text)
+        read_page(&text)
             .map_err(|error| self.failure(Action::Inspect, Cause::Unreadable(error.to_string())))
     }
 
@@ -209,6 +209,11 @@ impl Bucket {
         }
         Err(Cause::Unreadable(format!("{status}: {text}")))
     }
+}
+
+/// Reads a page of a listing.
+pub(super) fn read_page(text: &str) -> Result<Page, quick_xml::DeError> {
+    quick_xml::de::from_str(text)
 }
 
 /// Parses a URL as the type that `target` has, which the `object_store` crate does not name.

@@ -7,6 +7,8 @@ mod changes;
 mod commit;
 mod condition;
 mod drive;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod history;
 mod listing;
 mod page_room;

@@ -1,0 +1,4 @@
+//! Fuzz target `manifests` of the protocol; what it tries stands in that crate.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| miaofs::fuzzing::run("manifests", input));

@@ -1,0 +1,4 @@
+//! Fuzz target `mount_options` of the daemon; what it tries stands in that crate.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| miaofs_daemon::fuzzing::run("mount_options", input));
