@@ -121,7 +121,7 @@ fn long_lists_at_once_take_the_memory_of_a_few() {
         }
     });
     let peak = fixture.server.peak_memory();
-    assert!(peak < 400 * 1024, "{peak} KiB for 16 lists of 31 MiB");
+    assert!(peak < 200 * 1024, "{peak} KiB for 16 lists of 31 MiB");
 }
 
 #[test]

@@ -134,7 +134,9 @@ impl Spool {
         let Some(file) = self.file.clone() else { return Ok(self.tail.freeze()) };
         let in_file = usize::try_from(self.share.bytes).unwrap_or(usize::MAX);
         run_blocking(move || {
-            let mut all = vec![0; in_file];
+            // Whole from the start: it would be as long again to take the few bytes at the end.
+            let mut all = Vec::with_capacity(in_file + self.tail.len());
+            all.resize(in_file, 0);
             let read = file.read_exact_at(&mut all, 0);
             read.map_err(|error| Error::file("a spool", error))?;
             all.extend_from_slice(&self.tail);
