@@ -196,6 +196,7 @@ fn a_batch_takes_as_long_whoever_has_its_content() {
     let known: Vec<Content> = (0..batches()).map(|number| random("known", number)).collect();
     for some in known.chunks(500) {
         send_batch(&fixture.ada, batch_of(&some.iter().collect::<Vec<_>>())).expect(200);
+        fixture.receive(1);
     }
     fixture.counters();
     let runtime = tokio::runtime::Runtime::new().unwrap();
