@@ -27,13 +27,10 @@ enum Shown {
 /// 401 when it is not.
 pub(super) async fn require_token(
     State(services): State<Services>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let origin = request.extensions().get().copied();
-    let shown = authenticate(&services, request.headers(), origin).await?;
-    request.extensions_mut().insert(shown);
-    Ok(next.run(request).await)
+    admit(&services, request, next, |_either| true).await
 }
 
 /// Lets a request pass whose bearer token is a device's.
@@ -42,12 +39,21 @@ pub(super) async fn require_token(
 /// 401 when it is no good token, 403 when it is a scoped one.
 pub(super) async fn require_device(
     State(services): State<Services>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
+    admit(&services, request, next, |shown| matches!(shown, Shown::Device(_))).await
+}
+
+async fn admit(
+    services: &Services,
+    mut request: Request,
+    next: Next,
+    may_pass: fn(&Shown) -> bool,
+) -> Result<Response, Failure> {
     let origin = request.extensions().get().copied();
-    let shown = authenticate(&services, request.headers(), origin).await?;
-    if matches!(shown, Shown::Scoped(_)) {
+    let shown = authenticate(services, request.headers(), origin).await?;
+    if !may_pass(&shown) {
         return Err(Error::InsufficientScope.into());
     }
     request.extensions_mut().insert(shown);

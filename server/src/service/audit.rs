@@ -125,6 +125,11 @@ impl AuditLog {
         Self(backends.audit_file.clone())
     }
 
+    /// True if the operator wants one.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Writes down that something happened, once it has.
     pub(crate) async fn note(&self, event: AuditEvent, by: Actor, subject: AuditSubject<'_>) {
         let Some(file) = &self.0 else { return };
