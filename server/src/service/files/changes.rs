@@ -19,10 +19,18 @@ use crate::backend::UserId;
 use crate::backend::db::files::ChangedSince;
 use crate::backend::db::{self, Db};
 use crate::backend::tracker::Tracker;
-use crate::service::{Caller, Error};
+use crate::service::{Caller, Error, Room, Seat};
 
 /// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Nodes up to which a page is read without a seat.
+const FEW: u64 = 500;
+/// Bytes up to which it is.
+const FEW_BYTES: u64 = 1024 * 1024;
+/// Longer pages that are read at once: together with the long listings fewer than the connections that the embedded
+/// database has for readers, so that whoever reads little always finds one.
+const LONG_PAGES: usize = 3;
 
 /// Pause between two looks of a waiter that nobody has woken.
 const LOOK: Duration = Duration::from_secs(10);
@@ -33,6 +41,7 @@ pub(crate) struct Changes {
     db: Db,
     tracker: Tracker,
     stop: CancellationToken,
+    pub(super) reading: Room<UserId>,
     room: PageRoom,
 }
 
@@ -45,9 +54,20 @@ pub(crate) struct FeedPage {
     pub share: Option<PageShare>,
 }
 
+/// All that a look may have waited for.
+#[derive(Debug, Default)]
+struct Had {
+    /// The right to read a long page.
+    seat: Option<Seat<UserId>>,
+    /// Memory for the page.
+    share: Option<PageShare>,
+}
+
 /// A look at the feed.
 enum Look {
     Page(FeedPage),
+    /// The next page is long, and there was no seat to read it.
+    NoSeat,
     /// The next page has so many bytes, for which there is no room now.
     NoRoom(u64),
 }
@@ -56,7 +76,8 @@ impl Changes {
     /// Feeds from this database, whose waiters all end when `stop` is cancelled. From then on nobody
     /// waits here; they are sent away to come again.
     pub(crate) fn new(db: Db, tracker: Tracker, stop: CancellationToken) -> Self {
-        Self { db, tracker, stop, room: PageRoom::new() }
+        let reading = Room::new("feeds", LONG_PAGES);
+        Self { db, tracker, stop, reading, room: PageRoom::new() }
     }
 
     /// Wakes whoever waits for a drive, which has been committed up to `seq`.
@@ -109,11 +130,16 @@ impl Changes {
     }
 
     async fn page(&self, user: UserId, query: ChangesQuery, limit: u64) -> Result<FeedPage, Error> {
-        let mut share = None;
+        let mut had = Had::default();
         loop {
-            match self.look(user, query, limit, share).await? {
+            match self.look(user, query, limit, &mut had).await? {
                 Look::Page(page) => return Ok(page),
-                Look::NoRoom(bytes) => share = Some(self.room.wait(bytes).await?),
+                Look::NoSeat => had.seat = Some(self.reading.enter(user).await?),
+                Look::NoRoom(bytes) => {
+                    // Whoever waits for memory keeps nobody from reading.
+                    had.seat = None;
+                    had.share = Some(self.room.wait(bytes).await?);
+                }
             }
         }
     }
@@ -123,7 +149,7 @@ impl Changes {
         user: UserId,
         query: ChangesQuery,
         limit: u64,
-        had: Option<PageShare>,
+        had: &mut Had,
     ) -> Result<Look, Error> {
         let ChangesQuery { since, commit, deleted, .. } = query;
         let mut read = self.db.read_drive(user).await?;
@@ -138,10 +164,17 @@ impl Changes {
         let (mut nodes, mut cursor, mut share) = (Vec::new(), head, None);
         if since < head {
             let range = ChangedSince { since, with_deleted: since > 0 || deleted == Some(true) };
+            if had.seat.is_none() {
+                let few = limit.min(FEW);
+                let end = db::files::page_end(&mut read, user, range, few, FEW_BYTES).await?;
+                if end.is_some() {
+                    return Ok(Look::NoSeat);
+                }
+            }
             let end = db::files::page_end(&mut read, user, range, limit, PAGE_BYTES).await?;
             cursor = end.unwrap_or(head);
             let bytes = db::files::changed_bytes(&mut read, user, range, cursor).await?;
-            share = match self.room.admit(bytes, had) {
+            share = match self.room.admit(bytes, had.share.take()) {
                 Admission::Small => None,
                 Admission::Room(share) => Some(share),
                 Admission::Full => return Ok(Look::NoRoom(bytes)),

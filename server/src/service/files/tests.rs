@@ -1,6 +1,8 @@
 //! Drives in a real database: what a device learns from the feed, and what is counted, against what
 //! is there.
 
+mod long_pages;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::task::Poll;
