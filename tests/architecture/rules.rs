@@ -83,9 +83,10 @@ const COMMANDS: [&[&str]; 7] = [
     ],
     &["mount_helper"],
 ];
-const SERVICE: [&[&str]; 7] = [
+const SERVICE: [&[&str]; 8] = [
     &["audit", "caller", "error", "policy", "subnet"],
     &["room"],
+    &["gathering"],
     &["accounts", "files", "hosts"],
     &["context"],
     &["downloads"],

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use miaofs::content::{CHUNK_SIZE, Digest, chunk_count};
 use miaofs::protocol::ids::NodeId;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::api::Api;
@@ -110,22 +111,36 @@ fn a_body_that_does_not_come_on_is_given_up_and_may_be_sent_again() {
 }
 
 #[test]
-fn one_account_does_not_get_all_the_seats() {
+fn several_accounts_that_send_slowly_hold_no_seats() {
     let server = Server::new();
-    let (ada, mallory) = (server.sign_up("ada"), server.sign_up("mallory"));
+    let ada = server.sign_up("ada");
     let content = Content::random(Seed::of_this_run(), "film", CHUNK_SIZE as usize + 9);
-    let begun = Upload::begin(&mallory, &content.init());
-    let route = format!("PUT {}/0", begun.path);
-    let slow: Vec<TcpStream> =
-        (0..40).map(|_| begin(&server, &mallory, &route, CHUNK_SIZE)).collect();
-    wait_until("as many are received as one may have", seconds(20), || {
-        (held(&server, "chunks"), waiting(&server, "chunks")) == (32, 8)
+    let mut slow = Vec::new();
+    for name in ["mallory", "eve", "trudy"] {
+        let account = server.sign_up(name);
+        let chunk = format!("PUT {}/0", Upload::begin(&account, &content.init()).path);
+        for route in [&chunk, "POST /file/upload?path=/film"] {
+            for _ in 0..32 {
+                let mut stream = begin(&server, &account, route, CHUNK_SIZE);
+                stream.write_all(&[b' '; 100_000]).unwrap();
+                slow.push(stream);
+            }
+        }
+    }
+    wait_until("all are under way", seconds(20), || busy(&server) == 193);
+    wait_until("who does not go on has given the seat back", seconds(20), || {
+        ["chunks", "files"]
+            .iter()
+            .all(|room| (held(&server, room), waiting(&server, room)) == (0, 0))
     });
+    assert_eq!(busy(&server), 193, "nobody was sent away");
     is_soon_done("another one's upload", || upload(&ada, &content));
-    drop(slow);
-    wait_until("seats and places in line are given back", seconds(20), || {
-        (held(&server, "chunks"), waiting(&server, "chunks")) == (0, 0)
+    is_soon_done("another one's file", || {
+        let path = "/file/upload?path=/film";
+        ada.send(Method::POST, path, &[], vec![b'x'; 300_000]).expect(200);
     });
+    drop(slow);
+    wait_until("they are forgotten", seconds(20), || busy(&server) == 1);
 }
 
 #[test]

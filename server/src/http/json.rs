@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::problem::Failure;
 use super::spooled::gather;
 use crate::backend::UserId;
-use crate::service::{Caller, Room, Seat, Services};
+use crate::service::{Caller, Lobby, Room, Seat, Services};
 
 /// Bytes that a JSON body may have, where a route does not say otherwise.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -66,8 +66,8 @@ where
         let (ListRoom(room), services) = (ListRoom::from_ref(state), Services::from_ref(state));
         let (mut parts, body) = request.into_parts();
         let Caller { user, .. } = Caller::from_request_parts(&mut parts, state).await?;
-        let (body, seat) =
-            gather((&parts, body), LIST_BODY_MAX, &services.spools, (&room, user)).await?;
+        let lobby = Lobby { room: &room, spools: &services.spools, user };
+        let (body, seat) = gather((&parts, body), LIST_BODY_MAX, lobby).await?;
         let request = Request::from_parts(parts, body.into());
         let Json(body) = Json::from_request(request, state).await?;
         Ok(Self(body, Some(seat)))

@@ -1,16 +1,13 @@
-//! Bodies that are gathered before anything is done with them: a slow sender keeps a file, and not what others wait for.
+//! Bodies that are gathered before anything is done with them.
 
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
-use futures::stream::StreamExt as _;
 
 use crate::backend::UserId;
-use crate::backend::spool::{Spooled, Spools};
-use crate::service::{Error, Room, Seat};
+use crate::service::{Error, Gathering, Lobby, Seat};
 
-/// Gathers a body of at most so many bytes, and then takes a seat in the room for the memory of them all. The seat is
-/// taken earlier only when there is no other place for them than memory.
+/// Gathers a body of at most so many bytes, and then takes a seat in the room for the memory of them all.
 ///
 /// # Errors
 /// [`Error::TooLarge`]; [`Error::LengthMismatch`] when the body breaks off; [`Error::Unavailable`] when there is no seat
@@ -18,30 +15,20 @@ use crate::service::{Error, Room, Seat};
 pub(super) async fn gather(
     (parts, body): (&Parts, Body),
     size_max: usize,
-    spools: &Spools,
-    (room, user): (&Room<UserId>, UserId),
+    lobby: Lobby<'_>,
 ) -> Result<(Bytes, Seat<UserId>), Error> {
+    let size_max = size_max as u64;
     let too_large = || Error::TooLarge(format!("the body has at most {size_max} bytes"));
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > size_max)
-    {
+    if length.and_then(|length| length.parse().ok()).is_some_and(|length: u64| length > size_max) {
         return Err(too_large());
     }
-    let (mut spool, mut seat) = (spools.open(user), None);
-    let mut frames = body.into_data_stream();
-    while let Some(frame) = frames.next().await {
-        let broke_off = |error| Error::LengthMismatch(format!("the body broke off: {error}"));
-        let frame = frame.map_err(broke_off)?;
-        if spool.len() + frame.len() as u64 > size_max as u64 {
+    let (mut gathering, mut body) = (Gathering::patient(lobby), body.into_data_stream());
+    while let Some(frame) = gathering.next(&mut body).await? {
+        if gathering.len() + frame.len() as u64 > size_max {
             return Err(too_large());
         }
-        if spool.push(&frame).await? == Spooled::InMemory && seat.is_none() {
-            seat = Some(room.enter(user).await?);
-        }
+        gathering.push(&frame, size_max).await?;
     }
-    let seat = match seat {
-        Some(seat) => seat,
-        None => room.enter(user).await?,
-    };
-    Ok((spool.into_bytes().await?, seat))
+    gathering.finish().await
 }

@@ -25,7 +25,7 @@ use super::json::{Json, List, Path, Query};
 use super::problem::Failure;
 use super::spooled::gather;
 use crate::service::uploads::ChunkBody;
-use crate::service::{Caller, Error, Services, Writer};
+use crate::service::{Caller, Error, Lobby, Services, Writer};
 
 /// MD5 of a body in base64, RFC 1864.
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
@@ -165,8 +165,8 @@ pub(super) async fn batch(
     is_batch(request.headers())?;
     let batches = &services.batches;
     let (parts, body) = request.into_parts();
-    let room = (batches.room(), caller.user);
-    let (body, _seat) = gather((&parts, body), batch::BODY_MAX, &services.spools, room).await?;
+    let lobby = Lobby { room: batches.room(), spools: &services.spools, user: caller.user };
+    let (body, _seat) = gather((&parts, body), batch::BODY_MAX, lobby).await?;
     Ok(axum::Json(batches.store(caller, body).await?))
 }
 

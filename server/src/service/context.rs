@@ -18,6 +18,7 @@ use crate::backend::db::contents::NewContent;
 use crate::backend::db::{self, Connection, Db, Lock, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
 use crate::backend::queue::Queue;
+use crate::backend::spool::Spools;
 use crate::backend::staging::Staging;
 use crate::backend::tracker::Tracker;
 use crate::backend::{self, Backends, BlobId, UserId, unix_now};
@@ -29,6 +30,7 @@ pub(crate) struct ServiceContext {
     pub(super) tracker: Tracker,
     pub(super) hosts: Hosts,
     pub(super) staging: Staging,
+    pub(super) spools: Spools,
     pub(super) stores: Stores,
     pub(super) queue: Queue,
     pub(super) policy: Arc<Policy>,
@@ -52,10 +54,21 @@ pub(super) struct ReceivedContents {
 impl ServiceContext {
     /// Contents on these backends.
     pub(crate) fn new(backends: &Backends, policy: Arc<Policy>) -> Arc<Self> {
-        let Backends { db, tracker, queue, staging, stores, .. } = backends.clone();
+        let Backends { db, tracker, queue, staging, spools, stores, .. } = backends.clone();
         let (hosts, staged) = (Hosts::new(backends), Notify::new());
         let unreleased = Mutex::default();
-        Arc::new(Self { db, tracker, hosts, staging, stores, queue, policy, staged, unreleased })
+        Arc::new(Self {
+            db,
+            tracker,
+            hosts,
+            staging,
+            spools,
+            stores,
+            queue,
+            policy,
+            staged,
+            unreleased,
+        })
     }
 
     /// The staging disk's name in the tables.

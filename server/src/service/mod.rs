@@ -26,6 +26,7 @@ pub(crate) mod downloads;
 mod error;
 pub(crate) mod files;
 pub(crate) mod fsck;
+mod gathering;
 pub(crate) mod gc;
 mod hosts;
 mod policy;
@@ -38,6 +39,7 @@ pub(crate) mod uploads;
 
 pub(crate) use caller::{Caller, Reader, Scope, ScopedCaller, Writer};
 pub(crate) use error::Error;
+pub(crate) use gathering::{Gathering, Lobby};
 pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy, counted};
 pub(crate) use room::{Room, Seat};
 pub(crate) use subnet::Subnet;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{Stream, StreamExt as _};
+use futures::stream::Stream;
 use miaofs::content::{CHUNK_SIZE, Digest, Md5, hash_chunk};
 use miaofs::protocol::files::ContentRef;
 use miaofs::protocol::ids::UploadId;
@@ -27,9 +27,9 @@ use crate::backend::staging::Sidecar;
 use crate::backend::tracker::{TrackedUpload, UploadPhase};
 use crate::backend::{self, BlobId, UserId, run_blocking, run_to_completion};
 use crate::service::context::{ReceivedContents, ServiceContext};
-use crate::service::{Caller, Error, Room};
+use crate::service::{Caller, Error, Gathering, Lobby, Room, Seat};
 
-/// Chunks that are received at once; each takes 4 MiB of memory.
+/// Chunks that are in memory at once, with 4 MiB each: those of quick senders while they come, all others when they have.
 const CHUNKS_AT_ONCE: usize = 64;
 
 /// Pause between two looks whether the tracker has lost its memory.
@@ -192,14 +192,15 @@ impl Uploads {
         let missing = session.missing_chunk(index).ok_or_else(|| {
             Error::Invalid(format!("index: chunk {index} is not among those to be sent"))
         })?;
-        let _seat = self.0.buffers.enter(caller.user).await?;
         let length = missing.chunk.length();
         if let Some(said) = body.length.filter(|said| *said != length) {
             return Err(Error::LengthMismatch(format!(
                 "chunk {index} has {length} bytes, not {said}"
             )));
         }
-        let bytes = read_chunk(body.bytes, length).await?;
+        let (room, spools) = (&self.0.buffers, &self.0.context.spools);
+        let lobby = Lobby { room, spools, user: caller.user };
+        let (bytes, _seat) = read_chunk(body.bytes, length, lobby).await?;
         let bytes = check_chunk(bytes, missing, body.md5).await?;
 
         let ServiceContext { tracker, staging, policy, .. } = &*self.0.context;
@@ -394,34 +395,26 @@ impl Uploads {
 async fn read_chunk<E: fmt::Display>(
     mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     length: u64,
-) -> Result<Vec<u8>, Error> {
+    lobby: Lobby<'_>,
+) -> Result<(Bytes, Seat<UserId>), Error> {
     let received = metrics::counter!("miaofs_chunk_bytes_received_total");
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-    loop {
-        let frame = body.next().await;
-        let ended = |why: &str| {
-            Error::LengthMismatch(format!(
-                "the chunk has {length} bytes, {} came: {why}",
-                bytes.len()
-            ))
-        };
-        match frame {
-            Some(Ok(frame)) => {
-                received.increment(frame.len() as u64);
-                if bytes.len() as u64 + frame.len() as u64 > length {
-                    return Err(ended("and more of them"));
-                }
-                bytes.extend_from_slice(&frame);
-            }
-            None if bytes.len() as u64 == length => return Ok(bytes),
-            None => return Err(ended("no more of them")),
-            Some(Err(error)) => return Err(ended(&error.to_string())),
+    let mut gathering = Gathering::quick(lobby);
+    while let Some(frame) = gathering.next(&mut body).await? {
+        received.increment(frame.len() as u64);
+        if gathering.len() + frame.len() as u64 > length {
+            return Err(Error::LengthMismatch(format!("the chunk has {length} bytes, more came")));
         }
+        gathering.push(&frame, length).await?;
     }
+    if gathering.len() != length {
+        let came = gathering.len();
+        return Err(Error::LengthMismatch(format!("the chunk has {length} bytes, {came} came")));
+    }
+    gathering.finish().await
 }
 
 async fn check_chunk(
-    bytes: Vec<u8>,
+    bytes: Bytes,
     missing: MissingChunk,
     md5: Option<Md5>,
 ) -> Result<Bytes, Error> {
@@ -432,7 +425,7 @@ async fn check_chunk(
     })
     .await?;
     if right {
-        return Ok(bytes.into());
+        return Ok(bytes);
     }
     let index = missing.chunk.index();
     Err(Error::DigestMismatch(format!("the bytes are not those of chunk {index}; send it again")))

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::stream::{Stream, StreamExt as _};
+use futures::stream::Stream;
 use md5::Digest as _;
 use miaofs::content::{CHUNK_SIZE, Chunk, ChunkDigest, Manifest, Md5, hash_chunk};
 use miaofs::protocol::files::ContentRef;
@@ -16,12 +16,10 @@ use crate::backend::layout::{Layout, Source};
 use crate::backend::staging::Draft;
 use crate::backend::{BlobId, UserId, run_blocking, run_to_completion};
 use crate::service::context::{ReceivedContents, ServiceContext};
-use crate::service::{Error, Room, Writer};
+use crate::service::{Error, Gathering, Lobby, Room, Writer};
 
-const CHUNK: usize = CHUNK_SIZE as usize;
-
-/// Files that are received at once; each has a buffer of one chunk.
-const FILES_AT_ONCE: usize = 32;
+/// Chunks of files that are in memory at once.
+const CHUNKS_AT_ONCE: usize = 32;
 
 /// Plain uploads. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -33,7 +31,7 @@ pub(crate) struct PlainUploads {
 impl PlainUploads {
     /// Plain uploads into these contents.
     pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
-        Self { context, room: Room::new("files", FILES_AT_ONCE) }
+        Self { context, room: Room::new("files", CHUNKS_AT_ONCE) }
     }
 
     /// Receives a file of any size and makes its content the caller's own, for good.
@@ -45,11 +43,12 @@ impl PlainUploads {
         writer: Writer,
         mut body: impl Stream<Item = Result<Bytes, E>> + Unpin,
     ) -> Result<ContentRef, Error> {
-        let _seat = self.room.enter(writer.user).await?;
         let received = metrics::counter!("miaofs_upload_bytes_received_total");
         let quota = self.context.quota(writer.user).await?;
-        let mut intake = Intake::new(self.context.clone()).await?;
-        while let Some(frame) = next_frame(&mut body).await? {
+        let context = &*self.context;
+        let lobby = Lobby { room: &self.room, spools: &context.spools, user: writer.user };
+        let mut intake = Intake::new(context, lobby).await?;
+        while let Some(frame) = intake.rest.next(&mut body).await? {
             received.increment(frame.len() as u64);
             intake.push(&frame).await?;
             self.context.admit_size(intake.size())?;
@@ -82,14 +81,6 @@ impl PlainUploads {
     }
 }
 
-/// The next bytes of a body; `None` at its end.
-async fn next_frame<E: fmt::Display>(
-    body: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin),
-) -> Result<Option<Bytes>, Error> {
-    let frame = body.next().await.transpose();
-    frame.map_err(|error| Error::LengthMismatch(format!("the body broke off: {error}")))
-}
-
 /// A file that has come whole.
 struct Received {
     content: NewContent,
@@ -98,47 +89,50 @@ struct Received {
 }
 
 /// A file that is coming.
-struct Intake {
-    context: Arc<ServiceContext>,
+struct Intake<'a> {
+    context: &'a ServiceContext,
+    lobby: Lobby<'a>,
     blob: BlobId,
     draft: Draft,
     blob_size: u64,
     chunks: Vec<(ChunkDigest, Source)>,
     md5: md5::Md5,
     /// Bytes since the last whole chunk, one chunk at the most.
-    rest: Vec<u8>,
+    rest: Gathering<'a>,
 }
 
-impl Intake {
-    async fn new(context: Arc<ServiceContext>) -> Result<Self, Error> {
+impl<'a> Intake<'a> {
+    async fn new(context: &'a ServiceContext, lobby: Lobby<'a>) -> Result<Self, Error> {
         let blob = BlobId::random();
         let draft = context.staging.draft(blob).await?;
         Ok(Self {
             context,
+            lobby,
             blob,
             draft,
             blob_size: 0,
             chunks: Vec::new(),
             md5: md5::Md5::new(),
-            rest: Vec::with_capacity(CHUNK),
+            rest: Gathering::quick(lobby),
         })
     }
 
     /// Bytes that have come.
     fn size(&self) -> u64 {
-        self.chunks.len() as u64 * CHUNK_SIZE + self.rest.len() as u64
+        self.chunks.len() as u64 * CHUNK_SIZE + self.rest.len()
     }
 
     /// A chunk is only taken out of the rest when more follows it: the only chunk of a content is
     /// hashed otherwise.
     async fn push(&mut self, mut frame: &[u8]) -> Result<(), Error> {
         while !frame.is_empty() {
-            if self.rest.len() == CHUNK {
-                let full = std::mem::take(&mut self.rest);
-                self.rest = self.seal(full, self.size_with_more()).await?;
+            if self.rest.len() == CHUNK_SIZE {
+                self.seal(self.size_with_more()).await?;
             }
-            let (now, later) = frame.split_at(frame.len().min(CHUNK - self.rest.len()));
-            self.rest.extend_from_slice(now);
+            let room = CHUNK_SIZE - self.rest.len();
+            let room = usize::try_from(room).unwrap_or(usize::MAX);
+            let (now, later) = frame.split_at(frame.len().min(room));
+            self.rest.push(now, CHUNK_SIZE).await?;
             frame = later;
         }
         Ok(())
@@ -149,16 +143,18 @@ impl Intake {
         (self.chunks.len() as u64 + 1) * CHUNK_SIZE + 1
     }
 
-    /// Hashes a chunk and writes it, and gives its buffer back, empty.
-    async fn seal(&mut self, bytes: Vec<u8>, content_size: u64) -> Result<Vec<u8>, Error> {
+    /// Hashes the chunk that has come and writes it.
+    async fn seal(&mut self, content_size: u64) -> Result<(), Error> {
         let chunk = Chunk::new(self.chunks.len() as u64, content_size)
             .expect("a content ends behind each of its chunks");
+        let gathered = std::mem::replace(&mut self.rest, Gathering::quick(self.lobby));
+        let (bytes, _seat) = gathered.finish().await?;
         let mut md5 = std::mem::take(&mut self.md5);
         let hashed = run_blocking(move || {
             md5.update(&bytes);
             let digest = hash_chunk(chunk, &bytes);
             let is_hole = bytes.iter().all(|byte| *byte == 0);
-            Ok((md5, digest, is_hole, Bytes::from(bytes)))
+            Ok((md5, digest, is_hole, bytes))
         });
         let (md5, digest, is_hole, bytes) = hashed.await?;
         self.md5 = md5;
@@ -167,21 +163,17 @@ impl Intake {
         } else {
             let offset = self.blob_size;
             self.blob_size += bytes.len() as u64;
-            self.context.staging.write(self.blob, offset, bytes.clone()).await?;
+            self.context.staging.write(self.blob, offset, bytes).await?;
             Source::Blob { blob: self.blob, offset }
         };
         self.chunks.push((digest, source));
-        // Nobody else has it any more, so this is the same memory.
-        let mut buffer = Vec::from(bytes);
-        buffer.clear();
-        Ok(buffer)
+        Ok(())
     }
 
     async fn finish(mut self) -> Result<Received, Error> {
         let size = self.size();
-        let last = std::mem::take(&mut self.rest);
-        if !last.is_empty() {
-            self.seal(last, size).await?;
+        if self.rest.len() > 0 {
+            self.seal(size).await?;
         }
         let digests: Vec<_> = self.chunks.iter().map(|(digest, _)| Some(*digest)).collect();
         // A hash for each chunk of a file that may have very many.
