@@ -85,7 +85,7 @@ const COMMANDS: [&[&str]; 7] = [
 ];
 const SERVICE: [&[&str]; 8] = [
     &["audit", "caller", "error", "policy", "subnet"],
-    &["room"],
+    &["disk_room", "room"],
     &["gathering"],
     &["accounts", "files", "hosts"],
     &["context"],

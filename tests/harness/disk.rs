@@ -1,6 +1,6 @@
 //! Files on the disk below a directory, while others may be changing it, and a disk that can be filled.
 
-use std::fs::{Metadata, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -49,13 +49,15 @@ impl SmallDisk {
         self.directory.path()
     }
 
+    /// Takes so much that so many bytes are free.
+    pub(crate) fn fill_but(&self, left: u64) {
+        let bytes = self.free_bytes().saturating_sub(left);
+        self.open_filler().write_all(&vec![1; bytes as usize]).expect("so much is free");
+    }
+
     /// Takes all that is free, as another program may.
     pub(crate) fn fill(&self) {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.filler())
-            .expect("a name on the disk");
+        let mut file = self.open_filler();
         for size in [1 << 20, 4096, 1] {
             while file.write_all(&vec![1; size]).is_ok() {}
         }
@@ -70,6 +72,11 @@ impl SmallDisk {
     pub(crate) fn free_bytes(&self) -> u64 {
         let disk = rustix::fs::statvfs(self.path()).expect("it is mounted");
         disk.f_bavail * disk.f_frsize
+    }
+
+    fn open_filler(&self) -> File {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).open(self.filler()).expect("a name on the disk")
     }
 
     fn filler(&self) -> std::path::PathBuf {

@@ -7,6 +7,7 @@ mod data_directory;
 pub(crate) mod db;
 mod direct_write;
 mod error;
+pub(crate) mod free_space;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod ids;

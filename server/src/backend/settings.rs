@@ -145,7 +145,7 @@ impl Settings {
     }
 
     /// True if the data directory has something that only one process can open.
-    const fn is_embedded(&self) -> bool {
+    pub(crate) const fn is_embedded(&self) -> bool {
         matches!(self.database, Database::Embedded) || self.redis.is_none()
     }
 

@@ -47,6 +47,7 @@ pub(super) struct File {
     pub(super) migrate: Option<bool>,
     pub(super) quota: Option<u64>,
     pub(super) max_file_size: Option<u64>,
+    pub(super) min_free: Option<u64>,
     pub(super) max_nodes: Option<u64>,
     pub(super) grace_period: Option<u64>,
     pub(super) md5_index: Option<bool>,

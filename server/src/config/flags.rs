@@ -55,6 +55,9 @@ pub(crate) struct Flags {
     /// Bytes that one file may have.
     #[arg(long, env = "MIAOFS_SERVER_MAX_FILE_SIZE", value_name = "BYTES")]
     pub(super) max_file_size: Option<u64>,
+    /// Bytes that uploads leave free on the disks of staging and data; without a number, the less of 1 GiB and 5 % of the disk.
+    #[arg(long, env = "MIAOFS_SERVER_MIN_FREE", value_name = "BYTES")]
+    pub(super) min_free: Option<u64>,
     /// Files, directories and other nodes that one drive may have; 0 for any number.
     #[arg(long, env = "MIAOFS_SERVER_MAX_NODES", value_name = "COUNT")]
     pub(super) max_nodes: Option<u64>,

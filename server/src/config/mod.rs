@@ -203,6 +203,7 @@ fn policy(flags: &Flags, file: &File) -> Policy {
     Policy {
         quota: number(flags.quota, file.quota, TEBIBYTE),
         max_file_size: number(flags.max_file_size, file.max_file_size, TEBIBYTE),
+        min_free: flags.min_free.or(file.min_free),
         max_nodes: number(flags.max_nodes, file.max_nodes, MAX_NODES),
         dedup: flags.dedup.or(file.dedup).unwrap_or(Dedup::Server),
         grace_period: time(flags.grace_period, file.grace_period, DAY),

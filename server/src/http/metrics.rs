@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 use miaofs::protocol::routes;
 
 use super::request_log::note_route;
+use crate::service::Services;
 
 /// Requests answered, by route pattern, method and status.
 const REQUESTS: &str = "miaofs_requests_total";
@@ -83,7 +84,11 @@ impl Metrics {
 /// Counters in Prometheus' text format.
 #[utoipa::path(get, path = routes::METRICS, tag = "operation", security(()),
     responses((status = 200, description = "the counters", body = str)))]
-pub(crate) async fn metrics(State(Metrics(handle)): State<Metrics>) -> String {
+pub(crate) async fn metrics(
+    State(Metrics(handle)): State<Metrics>,
+    State(services): State<Services>,
+) -> String {
+    services.disks.look().await;
     handle.render()
 }
 

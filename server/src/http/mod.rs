@@ -4,7 +4,7 @@
 //! A request passes, from the outside in: [`origin`], which finds out where it comes from, [`request_log`], which
 //! gives it its id and its line in the log, [`request_bounds`], [`host_prefix`], which takes `/on/{host}` off, [`shutdown`], counting,
 //! [`pace`], which gives slow bodies up, [`drain_body`], which reads what handlers leave of a body, panics made into problems, and for every route of
-//! [`private`] and [`by_path`] [`auth`], which says to the handler who asks.
+//! [`private`] and [`by_path`] [`auth`], which says to the handler who asks; before routes that bring bytes stands [`uploads::check_room`] last.
 
 mod accounts;
 mod auth;
@@ -112,7 +112,7 @@ fn public(roles: &Roles) -> OpenApiRouter<App> {
 }
 
 /// Routes that a scoped token reaches as well. Each hands a `Reader` or a `Writer` to its handler.
-fn by_path(roles: &Roles) -> OpenApiRouter<App> {
+fn by_path(roles: &Roles, app: &App) -> OpenApiRouter<App> {
     let mut routes = OpenApiRouter::default();
     if roles.contains(Role::Files) {
         routes = routes
@@ -123,6 +123,7 @@ fn by_path(roles: &Roles) -> OpenApiRouter<App> {
     }
     if roles.contains(Role::Upload) {
         let plain = OpenApiRouter::default().routes(routes!(uploads::upload));
+        let plain = plain.route_layer(from_fn_with_state(app.clone(), uploads::check_room));
         routes = routes.merge(plain.layer(DefaultBodyLimit::disable()));
     }
     if roles.contains(Role::Download) {
@@ -132,7 +133,7 @@ fn by_path(roles: &Roles) -> OpenApiRouter<App> {
 }
 
 /// Routes that only a signed-in device reaches.
-fn private(roles: &Roles) -> OpenApiRouter<App> {
+fn private(roles: &Roles, app: &App) -> OpenApiRouter<App> {
     let mut routes = OpenApiRouter::default();
     if roles.contains(Role::Account) {
         routes = routes.merge(account());
@@ -141,7 +142,7 @@ fn private(roles: &Roles) -> OpenApiRouter<App> {
         routes = routes.merge(files());
     }
     if roles.contains(Role::Upload) {
-        routes = routes.merge(upload());
+        routes = routes.merge(upload(app));
     }
     if roles.contains(Role::Download) {
         routes = routes.merge(download());
@@ -168,21 +169,27 @@ fn files() -> OpenApiRouter<App> {
         .routes(routes!(files::list))
 }
 
-fn upload() -> OpenApiRouter<App> {
-    let lists = OpenApiRouter::default()
+fn upload(app: &App) -> OpenApiRouter<App> {
+    let init = OpenApiRouter::default()
         .routes(routes!(uploads::init))
-        .routes(routes!(uploads::known))
         .layer(DefaultBodyLimit::max(LIST_BODY_MAX));
     let batches = OpenApiRouter::default()
         .routes(routes!(uploads::batch))
         .layer(DefaultBodyLimit::max(batch::BODY_MAX));
-    OpenApiRouter::default()
-        .merge(lists)
+    let filling = OpenApiRouter::default()
+        .merge(init)
         .merge(batches)
+        .routes(routes!(uploads::put_chunk))
+        .route_layer(from_fn_with_state(app.clone(), uploads::check_room));
+    let known = OpenApiRouter::default()
+        .routes(routes!(uploads::known))
+        .layer(DefaultBodyLimit::max(LIST_BODY_MAX));
+    OpenApiRouter::default()
+        .merge(filling)
+        .merge(known)
         .routes(routes!(uploads::fast_upload))
         .routes(routes!(uploads::prove))
         .routes(routes!(uploads::status, uploads::cancel))
-        .routes(routes!(uploads::put_chunk))
         .routes(routes!(uploads::complete))
 }
 
@@ -221,7 +228,7 @@ fn internal(roles: &Roles) -> OpenApiRouter<App> {
 pub(crate) fn router(app: App, roles: &Roles) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
         .merge(public(roles))
-        .merge(guarded([private(roles), by_path(roles)], &app))
+        .merge(guarded([private(roles, &app), by_path(roles, &app)], &app))
         .merge(internal(roles))
         .split_for_parts();
     let (here, trusted_proxies) = (app.services.host().clone(), app.trusted_proxies.clone());

@@ -49,7 +49,8 @@ impl From<Error> for Failure {
                 problem.host = Some(host);
                 None
             }
-            Error::TooManyRequests { retry_after: wait } => Some(retry_after(wait)),
+            Error::TooManyRequests { retry_after: wait }
+            | Error::StorageFull { retry_after: wait } => Some(retry_after(wait)),
             Error::RangeNotSatisfiable { size } => {
                 HeaderValue::try_from(format!("bytes */{size}")).ok().map(|is| (CONTENT_RANGE, is))
             }
@@ -94,6 +95,7 @@ fn code_of(error: &Error) -> Code {
         Error::RangeNotSatisfiable { .. } => Code::RangeNotSatisfiable,
         Error::TooManyRequests { .. } | Error::TooManyUploads => Code::TooManyRequests,
         Error::Unavailable => Code::Unavailable,
+        Error::StorageFull { .. } => Code::StorageFull,
         Error::Backend(backend) => match backend {
             backend::Error::NoSpace(_) => Code::StorageFull,
             backend::Error::Busy(_)

@@ -5,6 +5,8 @@ use axum::extract::multipart::Multipart;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
 use base64::Engine as _;
 use miaofs::content::Md5;
 use miaofs::protocol::batch;
@@ -31,6 +33,19 @@ use crate::service::{Caller, Error, Lobby, Services, Writer};
 const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 
 type Answer<T> = Result<axum::Json<T>, Failure>;
+
+/// Lets a request pass that brings bytes, before any of them is read.
+///
+/// # Errors
+/// 507 when a disk is nearly full.
+pub(super) async fn check_room(
+    State(services): State<Services>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
+    services.disks.check_upload().await?;
+    Ok(next.run(request).await)
+}
 
 /// Ask for an instant upload.
 #[utoipa::path(post, path = routes::INSTANT_UPLOAD, tag = "upload", request_body = InstantUpload,

@@ -100,6 +100,12 @@ pub(crate) enum Error {
     /// Not now.
     #[error("the server is stopping or busy; try again")]
     Unavailable,
+    /// The disk is nearly full, and what is left of it is not for uploads.
+    #[error("the disk of the server is nearly full; its operator has to make room")]
+    StorageFull {
+        /// When to come again.
+        retry_after: Duration,
+    },
     /// A backend failed.
     #[error(transparent)]
     Backend(#[from] backend::Error),

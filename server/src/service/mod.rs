@@ -2,7 +2,7 @@
 //!
 //! What all features share stands in files of this folder: refusals (`error`), who asks (`caller`), what the
 //! operator decides (`policy`), the networks of clients (`subnet`), work of which there is only so much
-//! at once (`room`), the machines of the server (`hosts`), and `context`, which holds the backends and
+//! at once (`room`), room on the disks (`disk_room`), the machines of the server (`hosts`), and `context`, which holds the backends and
 //! has the one way in which contents come to stay. Above it are the wings, the lowest first; a wing uses those
 //! before it only:
 //!
@@ -22,6 +22,7 @@ mod audit;
 pub(crate) mod backup;
 mod caller;
 mod context;
+mod disk_room;
 pub(crate) mod downloads;
 mod error;
 pub(crate) mod files;
@@ -55,6 +56,7 @@ use crate::backend::{Backends, StagingUse};
 use crate::service::accounts::{Accounts, AuditedAccounts, Tokens};
 use crate::service::audit::AuditLog;
 use crate::service::context::ServiceContext;
+use crate::service::disk_room::DiskWatch;
 use crate::service::downloads::{Downloads, Staged};
 use crate::service::files::{Changes, Files};
 use crate::service::transfer::Transfers;
@@ -85,6 +87,8 @@ pub(crate) struct Services {
     pub files: Files,
     /// Files for bytes that wait for somebody slower.
     pub spools: Spools,
+    /// Room on the disks that uploads fill.
+    pub disks: DiskWatch,
     tokens: Tokens,
     context: Arc<ServiceContext>,
     backends: Backends,
@@ -95,6 +99,7 @@ impl Services {
     /// Opens the services on these backends. Whoever waits for news ends when `draining` is cancelled,
     /// and the process is not ready any more.
     pub(crate) fn open(backends: Backends, policy: Policy, draining: CancellationToken) -> Self {
+        let disks = DiskWatch::new(&backends.settings, policy.min_free);
         let policy = Arc::new(policy);
         let Backends { db, tracker, token_keys, .. } = backends.clone();
         let lifetimes = [policy.access_ttl, policy.refresh_ttl];
@@ -117,6 +122,7 @@ impl Services {
             downloads: Downloads::new(context.clone()),
             staged: Staged::new(context.clone()),
             spools: backends.spools.clone(),
+            disks,
             tokens,
             context,
             backends,

@@ -46,6 +46,8 @@ pub(crate) struct Policy {
     pub quota: u64,
     /// Bytes that one content may have.
     pub max_file_size: u64,
+    /// Bytes that uploads leave free on the server's disks; a part of each disk when absent.
+    pub min_free: Option<u64>,
     /// Nodes that one drive may have; 0 for any number.
     pub max_nodes: u64,
     /// Whose contents an instant upload matches.

@@ -33,6 +33,7 @@ fn policy(grace_period: Duration) -> Policy {
     Policy {
         quota: 1 << 40,
         max_file_size: 1 << 40,
+        min_free: Some(0),
         max_nodes: 0,
         dedup: Dedup::Server,
         grace_period,

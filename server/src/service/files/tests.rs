@@ -143,6 +143,7 @@ fn policy() -> Policy {
     Policy {
         quota: QUOTA,
         max_file_size: u64::MAX,
+        min_free: Some(0),
         max_nodes: 0,
         dedup: Dedup::Server,
         grace_period: day,
