@@ -84,7 +84,7 @@ const COMMANDS: [&[&str]; 7] = [
     &["mount_helper"],
 ];
 const SERVICE: [&[&str]; 8] = [
-    &["audit", "caller", "error", "policy", "subnet"],
+    &["audit", "caller", "error", "policy", "readiness", "subnet"],
     &["disk_room", "room"],
     &["gathering"],
     &["accounts", "files", "hosts"],

@@ -11,6 +11,7 @@ use crate::harness::content::{Content, Upload, batch_of, send_batch};
 use crate::harness::disk::SmallDisk;
 use crate::harness::drive::{Change, apply, commit_of};
 use crate::harness::random::Seed;
+use crate::harness::scratch;
 use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
 
@@ -24,7 +25,6 @@ fn a_full_disk_is_507_and_passes() {
         ada.post("/fs/commit", &commit_of(&[&change]))
     };
     make("before").expect(200);
-    ada.get("/readyz").expect(200);
     disk.fill();
     for round in 0..3 {
         // What the log has room for already still succeeds.
@@ -32,11 +32,41 @@ fn a_full_disk_is_507_and_passes() {
             (0..2000).map(|number| make(&format!("{round} {number}"))).find(|it| it.status != 200);
         refused.expect("the disk is full").expect_problem(507, "storage_full");
     }
-    ada.get("/readyz").expect_problem(503, "unavailable");
     disk.free();
     wait_until("a change is taken again", seconds(10), || make("after").status == 200);
-    ada.get("/readyz").expect(200);
     server.sign_up("bob");
+}
+
+#[test]
+fn a_server_that_cannot_write_is_not_ready_and_says_why() {
+    let disk = SmallDisk::new(32);
+    let server = Server::start_embedded(&disk.path().join("data"), &[]);
+    let ready = || server.api().get("/readyz");
+    ready().expect(200);
+    disk.fill();
+    wait_until("it sees that it cannot write", seconds(10), || ready().status == 503);
+    let problem = ready().expect_problem(503, "unavailable");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("cannot be written to: the disk is full"), "{problem}");
+    server.api().get("/healthz").expect(200);
+    disk.free();
+    wait_until("it can write again", seconds(10), || ready().status == 200);
+}
+
+#[test]
+fn a_database_that_takes_no_changes_makes_a_server_not_ready() {
+    let directory = scratch();
+    let server = Server::start_embedded(&directory.path().join("data"), &[]);
+    let ready = || server.api().get("/readyz");
+    ready().expect(200);
+    let database = rusqlite::Connection::open(server.data().join("miaofs.db")).unwrap();
+    database.execute_batch("ALTER TABLE probes RENAME TO gone").unwrap();
+    wait_until("it sees that it cannot write", seconds(10), || ready().status == 503);
+    let problem = ready().expect_problem(503, "unavailable");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the database cannot be written to"), "{problem}");
+    database.execute_batch("ALTER TABLE gone RENAME TO probes").unwrap();
+    wait_until("it can write again", seconds(10), || ready().status == 200);
 }
 
 const MEBIBYTE: u64 = 1 << 20;

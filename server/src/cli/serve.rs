@@ -61,7 +61,7 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     let backends = Backends::open(&config.settings)
         .await
         .with_context(|| format!("cannot open the data in {}", config.settings.data.display()))?;
-    let services = Services::open(backends, config.policy, draining.clone());
+    let services = Services::open(backends, config.policy, &roles, draining.clone());
     let recovered = services.recover(&roles).await;
     recovered.context("cannot find again what a former run has received")?;
     let listener =

@@ -5,8 +5,7 @@ use miaofs::protocol::problem::{Code, Problem};
 use miaofs::protocol::routes;
 
 use super::problem::Failure;
-use crate::backend;
-use crate::service::{Error, Services};
+use crate::service::Services;
 
 /// The process is alive.
 #[utoipa::path(get, path = routes::HEALTH, tag = "operation", security(()),
@@ -15,7 +14,7 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// The process can serve requests.
+/// The process can serve requests: the parts that they need can be read and written to.
 #[utoipa::path(get, path = routes::READY, tag = "operation", security(()),
     responses(
         (status = 200, description = "ready", body = str),
@@ -24,16 +23,6 @@ pub(super) async fn health() -> &'static str {
 pub(super) async fn ready(State(services): State<Services>) -> Result<&'static str, Failure> {
     match services.ready().await {
         Ok(()) => Ok("ok\n"),
-        Err(Error::Unavailable) => {
-            Err(Problem::new(Code::Unavailable, "the process is about to end").into())
-        }
-        Err(Error::Backend(backend::Error::NoSpace(error))) => {
-            tracing::warn!(%error, "not ready");
-            Err(Problem::new(Code::Unavailable, "the disk is full: free some room on it").into())
-        }
-        Err(error) => {
-            tracing::warn!(%error, "not ready");
-            Err(Problem::new(Code::Unavailable, "the database does not answer").into())
-        }
+        Err(reason) => Err(Problem::new(Code::Unavailable, reason.to_string()).into()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! What all features share stands in files of this folder: refusals (`error`), who asks (`caller`), what the
 //! operator decides (`policy`), the networks of clients (`subnet`), work of which there is only so much
-//! at once (`room`), room on the disks (`disk_room`), the machines of the server (`hosts`), and `context`, which holds the backends and
+//! at once (`room`), room on the disks (`disk_room`), whether requests can be served (`readiness`), the machines of the server (`hosts`), and `context`, which holds the backends and
 //! has the one way in which contents come to stay. Above it are the wings, the lowest first; a wing uses those
 //! before it only:
 //!
@@ -31,6 +31,7 @@ mod gathering;
 pub(crate) mod gc;
 mod hosts;
 mod policy;
+mod readiness;
 mod room;
 mod subnet;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub(crate) use caller::{Caller, Reader, Scope, ScopedCaller, Writer};
 pub(crate) use error::Error;
 pub(crate) use gathering::{Gathering, Lobby};
 pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy, counted};
+pub(crate) use readiness::NotReady;
 pub(crate) use room::{Room, Seat};
 pub(crate) use subnet::Subnet;
 
@@ -51,14 +53,15 @@ use miaofs::protocol::host::HostName;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backend::Backends;
 use crate::backend::spool::Spools;
-use crate::backend::{Backends, StagingUse};
 use crate::service::accounts::{Accounts, AuditedAccounts, Tokens};
 use crate::service::audit::AuditLog;
 use crate::service::context::ServiceContext;
 use crate::service::disk_room::DiskWatch;
 use crate::service::downloads::{Downloads, Staged};
 use crate::service::files::{Changes, Files};
+use crate::service::readiness::Readiness;
 use crate::service::transfer::Transfers;
 use crate::service::uploads::{Batches, InstantUploads, PlainUploads, Uploads};
 
@@ -91,14 +94,20 @@ pub(crate) struct Services {
     pub disks: DiskWatch,
     tokens: Tokens,
     context: Arc<ServiceContext>,
+    readiness: Readiness,
     backends: Backends,
     draining: CancellationToken,
 }
 
 impl Services {
-    /// Opens the services on these backends. Whoever waits for news ends when `draining` is cancelled,
+    /// Opens the services of these roles on these backends. Whoever waits for news ends when `draining` is cancelled,
     /// and the process is not ready any more.
-    pub(crate) fn open(backends: Backends, policy: Policy, draining: CancellationToken) -> Self {
+    pub(crate) fn open(
+        backends: Backends,
+        policy: Policy,
+        roles: &Roles,
+        draining: CancellationToken,
+    ) -> Self {
         let disks = DiskWatch::new(&backends.settings, policy.min_free);
         let policy = Arc::new(policy);
         let Backends { db, tracker, token_keys, .. } = backends.clone();
@@ -125,6 +134,7 @@ impl Services {
             disks,
             tokens,
             context,
+            readiness: Readiness::new(roles),
             backends,
             draining,
         }
@@ -176,20 +186,15 @@ impl Services {
         self.draining.is_cancelled()
     }
 
-    /// Succeeds if requests can be served now.
+    /// Succeeds if requests can be served: what they need can be read, and written to where the roles write.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the process is about to end; [`Error::Backend`] of what does not
-    /// answer.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
+    /// [`NotReady`].
+    pub(crate) async fn ready(&self) -> Result<(), NotReady> {
         if self.is_draining() {
-            return Err(Error::Unavailable);
+            return Err(NotReady::Draining);
         }
-        if self.backends.settings.staging != StagingUse::Nothing {
-            self.backends.staging.check().await?;
-        }
-        self.backends.db.ping().await?;
-        Ok(self.backends.tracker.ping().await?)
+        self.readiness.check(&self.backends).await
     }
 
     /// Closes the files, after the last request and worker.

@@ -34,6 +34,7 @@ const CHANGES: &[Change] = &[
     change!(9, "accounts", "0009_accounts.sql"),
     change!(10, "metadata", "0010_metadata.sql"),
     change!(11, "scoped tokens", "0011_scoped_tokens.sql"),
+    change!(12, "probes", "0012_probes.sql"),
 ];
 
 /// Asks for the number of the last change that was made.

@@ -148,6 +148,21 @@ impl Db {
         query("SELECT 1").fetch_optional(&mut *self.read().await?).await.map(drop)
     }
 
+    /// Checks that the database can be written to, by a change of a row that is there for this.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`Error::NoSpace`].
+    pub(crate) async fn probe(&self) -> Result<(), Error> {
+        retry_transaction(|| self.try_probe()).await
+    }
+
+    async fn try_probe(&self) -> Result<(), Error> {
+        let mut transaction = self.write().await?;
+        let change = "UPDATE probes SET writes = writes + 1 WHERE id = 1";
+        query(change).execute(&mut transaction).await?;
+        transaction.commit().await
+    }
+
     /// Closes all connections.
     pub(crate) async fn close(&self) {
         if let Some(replica) = &self.replica {
