@@ -40,6 +40,7 @@ pub(crate) mod users;
 
 pub(crate) use connection::{Connection, Transaction};
 pub(crate) use retry::{Retryable, retry_transaction};
+pub(crate) use sqlite::EMBEDDED_READERS;
 pub(crate) use statement::{Lock, ROWS_A_STATEMENT, Row, Statement, query};
 
 use statement::portions;

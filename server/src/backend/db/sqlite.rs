@@ -14,8 +14,8 @@ use crate::backend::sqlite::pool_options;
 
 /// Time a request waits for a connection before it fails as busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Connections that read at once.
-const READERS: u32 = 8;
+/// Connections of the embedded database that read at once.
+pub(crate) const EMBEDDED_READERS: u32 = 8;
 
 /// The connections to the file.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ impl SqlitePools {
         let options = options(path).create_if_missing(schema == Schema::Migrate);
         let pool = |connections| pool_options(connections).acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(READERS).connect_with(options).await?;
+        let readers = pool(EMBEDDED_READERS).connect_with(options).await?;
         let pools = Self { writer, readers };
         match pools.prepare(schema).await {
             Ok(()) => Ok(pools),

@@ -14,23 +14,25 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::history;
+use super::listing::LONG_LISTINGS;
 use super::page_room::{Admission, PageRoom, PageShare};
 use crate::backend::UserId;
 use crate::backend::db::files::ChangedSince;
-use crate::backend::db::{self, Db};
+use crate::backend::db::{self, Db, EMBEDDED_READERS};
 use crate::backend::tracker::Tracker;
 use crate::service::{Caller, Error, Room, Seat};
 
 /// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
 const PAGE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Nodes up to which a page is read without a seat.
+/// Nodes up to which a page that reaches the head is read without a seat.
 const FEW: u64 = 500;
 /// Bytes up to which it is.
 const FEW_BYTES: u64 = 1024 * 1024;
 /// Longer pages that are read at once: together with the long listings fewer than the connections that the embedded
 /// database has for readers, so that whoever reads little always finds one.
 const LONG_PAGES: usize = 3;
+const _: () = assert!(LONG_PAGES + LONG_LISTINGS < EMBEDDED_READERS as usize);
 
 /// Pause between two looks of a waiter that nobody has woken.
 const LOOK: Duration = Duration::from_secs(10);
@@ -164,14 +166,13 @@ impl Changes {
         let (mut nodes, mut cursor, mut share) = (Vec::new(), head, None);
         if since < head {
             let range = ChangedSince { since, with_deleted: since > 0 || deleted == Some(true) };
-            if had.seat.is_none() {
-                let few = limit.min(FEW);
-                let end = db::files::page_end(&mut read, user, range, few, FEW_BYTES).await?;
-                if end.is_some() {
-                    return Ok(Look::NoSeat);
-                }
+            let is_seated = had.seat.is_some();
+            let (nodes_max, bytes_max) =
+                if is_seated { (limit, PAGE_BYTES) } else { (limit.min(FEW), FEW_BYTES) };
+            let end = db::files::page_end(&mut read, user, range, nodes_max, bytes_max).await?;
+            if end.is_some() && !is_seated {
+                return Ok(Look::NoSeat);
             }
-            let end = db::files::page_end(&mut read, user, range, limit, PAGE_BYTES).await?;
             cursor = end.unwrap_or(head);
             let bytes = db::files::changed_bytes(&mut read, user, range, cursor).await?;
             share = match self.room.admit(bytes, had.share.take()) {

@@ -23,7 +23,7 @@ const PAGE: usize = 500;
 /// Bytes of JSON after which a page ends, more or less, however few names it has.
 const PAGE_BYTES: u64 = 1024 * 1024;
 /// Listings of more than a page that are under way at once.
-const LONG_LISTINGS: usize = 4;
+pub(super) const LONG_LISTINGS: usize = 4;
 /// Longest time for a page to be taken.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
