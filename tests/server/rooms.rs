@@ -155,8 +155,11 @@ fn readers_that_take_nothing_of_a_long_listing_hold_nothing_that_others_wait_for
     }
     let route = format!("GET /fs/list/{}", NodeId::ROOT);
     let slow: Vec<TcpStream> = (0..6).map(|_| begin(&server, &ada, &route, 0)).collect();
-    wait_until("all answers are under way", seconds(20), || busy(&server) == 7);
-    wait_until("all have been read", seconds(20), || {
+    wait_until("all have been read", seconds(60), || {
+        let answered = server.metric_where("miaofs_requests_total", "/fs/list/");
+        answered.unwrap_or(0) == slow.len() as u64
+    });
+    wait_until("all seats are given back", seconds(20), || {
         (held(&server, "listings"), waiting(&server, "listings")) == (0, 0)
     });
     assert_eq!(busy(&server), 7, "nobody has taken an answer");
