@@ -28,7 +28,7 @@ pub(super) async fn gather(
         if gathering.len() + frame.len() as u64 > size_max {
             return Err(too_large());
         }
-        gathering.push(&frame, size_max).await?;
+        gathering.push(&frame).await?;
     }
     gathering.finish().await
 }

@@ -34,6 +34,8 @@ pub(crate) struct Gathering<'a> {
     lobby: Lobby<'a>,
     /// Time that is left in which the server waits for somebody who has memory.
     patience: Duration,
+    /// Bytes that it has memory for while it comes.
+    size_max: u64,
     spool: Spool,
     /// In place of the spool.
     memory: Option<(BytesMut, Seat<UserId>)>,
@@ -44,17 +46,18 @@ pub(crate) struct Gathering<'a> {
 impl<'a> Gathering<'a> {
     /// Nothing yet, of a body that gets memory when it has come.
     pub(crate) fn patient(lobby: Lobby<'a>) -> Self {
-        Self::with_patience(lobby, Duration::ZERO)
+        Self::with_patience(lobby, 0, Duration::ZERO)
     }
 
-    /// Nothing yet, of a body that has memory while it comes, as long as its sender is quick and a seat is free.
-    pub(crate) fn quick(lobby: Lobby<'a>) -> Self {
-        Self::with_patience(lobby, PATIENCE)
+    /// Nothing yet, of a body of so many bytes that has memory while it comes, as long as its sender is quick and a seat
+    /// is free.
+    pub(crate) fn quick(lobby: Lobby<'a>, size_max: u64) -> Self {
+        Self::with_patience(lobby, size_max, PATIENCE)
     }
 
-    fn with_patience(lobby: Lobby<'a>, patience: Duration) -> Self {
+    fn with_patience(lobby: Lobby<'a>, size_max: u64, patience: Duration) -> Self {
         let spool = lobby.spools.open(lobby.user);
-        Self { lobby, patience, spool, memory: None, seat: None }
+        Self { lobby, patience, size_max, spool, memory: None, seat: None }
     }
 
     /// Bytes that have come.
@@ -87,12 +90,12 @@ impl<'a> Gathering<'a> {
         frame.map_err(|error| Error::LengthMismatch(format!("the body broke off: {error}")))
     }
 
-    /// Puts bytes behind those that have come. `whole` is what all of them will be, at the most, as far as is known.
+    /// Puts bytes behind those that have come.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when neither a spool nor the room has a place for long.
-    pub(crate) async fn push(&mut self, bytes: &[u8], whole: u64) -> Result<(), Error> {
-        self.take_memory(bytes.len() as u64, whole).await?;
+    pub(crate) async fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.take_memory(bytes.len() as u64).await?;
         if let Some((memory, _seat)) = &mut self.memory {
             memory.extend_from_slice(bytes);
             return Ok(());
@@ -117,7 +120,7 @@ impl<'a> Gathering<'a> {
     }
 
     /// Goes on in memory, for more bytes than nobody needs a seat for, if that may be and a seat is free.
-    async fn take_memory(&mut self, more: u64, whole: u64) -> Result<(), Error> {
+    async fn take_memory(&mut self, more: u64) -> Result<(), Error> {
         let is_due = self.memory.is_none() && self.spool.len() + more > FIRST;
         if !is_due || self.patience.is_zero() || self.seat.is_some() {
             return Ok(());
@@ -125,7 +128,7 @@ impl<'a> Gathering<'a> {
         let Some(seat) = self.lobby.room.try_enter(self.lobby.user) else { return Ok(()) };
         let empty = self.lobby.spools.open(self.lobby.user);
         let first = std::mem::replace(&mut self.spool, empty).into_bytes().await?;
-        let mut memory = BytesMut::with_capacity(usize::try_from(whole).unwrap_or(0));
+        let mut memory = BytesMut::with_capacity(usize::try_from(self.size_max).unwrap_or(0));
         memory.extend_from_slice(&first);
         self.memory = Some((memory, seat));
         Ok(())
@@ -170,7 +173,7 @@ mod tests {
         body: &mut (impl Stream<Item = Result<Bytes, Error>> + Unpin),
     ) -> Result<(), Error> {
         while let Some(frame) = gathering.next(body).await? {
-            gathering.push(&frame, 1 << 20).await?;
+            gathering.push(&frame).await?;
         }
         Ok(())
     }
@@ -184,7 +187,7 @@ mod tests {
         let whole = [all(&first), all(&rest)].concat();
         let (sender, receiver) = futures::channel::mpsc::unbounded();
         let mut body = stream::iter(first).chain(receiver);
-        let mut slow = Gathering::with_patience(lobby(1), Duration::from_millis(50));
+        let mut slow = Gathering::with_patience(lobby(1), 1 << 20, Duration::from_millis(50));
         let more = {
             let mut coming = std::pin::pin!(gather(&mut slow, &mut body));
             assert!(coming.as_mut().now_or_never().is_none());
@@ -218,7 +221,7 @@ mod tests {
         let many = frames(20, 32 * 1024);
         let mut gathered = Vec::new();
         for (gathering, frames) in
-            [(Gathering::quick(lobby), few), (Gathering::patient(lobby), many)]
+            [(Gathering::quick(lobby, 1 << 20), few), (Gathering::patient(lobby), many)]
         {
             let (mut gathering, whole) = (gathering, all(&frames));
             gather(&mut gathering, &mut stream::iter(frames)).await.unwrap();

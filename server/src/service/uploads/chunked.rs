@@ -398,13 +398,13 @@ async fn read_chunk<E: fmt::Display>(
     lobby: Lobby<'_>,
 ) -> Result<(Bytes, Seat<UserId>), Error> {
     let received = metrics::counter!("miaofs_chunk_bytes_received_total");
-    let mut gathering = Gathering::quick(lobby);
+    let mut gathering = Gathering::quick(lobby, length);
     while let Some(frame) = gathering.next(&mut body).await? {
         received.increment(frame.len() as u64);
         if gathering.len() + frame.len() as u64 > length {
             return Err(Error::LengthMismatch(format!("the chunk has {length} bytes, more came")));
         }
-        gathering.push(&frame, length).await?;
+        gathering.push(&frame).await?;
     }
     if gathering.len() != length {
         let came = gathering.len();

@@ -113,7 +113,7 @@ impl<'a> Intake<'a> {
             blob_size: 0,
             chunks: Vec::new(),
             md5: md5::Md5::new(),
-            rest: Gathering::quick(lobby),
+            rest: Gathering::quick(lobby, CHUNK_SIZE),
         })
     }
 
@@ -132,7 +132,7 @@ impl<'a> Intake<'a> {
             let room = CHUNK_SIZE - self.rest.len();
             let room = usize::try_from(room).unwrap_or(usize::MAX);
             let (now, later) = frame.split_at(frame.len().min(room));
-            self.rest.push(now, CHUNK_SIZE).await?;
+            self.rest.push(now).await?;
             frame = later;
         }
         Ok(())
@@ -147,7 +147,7 @@ impl<'a> Intake<'a> {
     async fn seal(&mut self, content_size: u64) -> Result<(), Error> {
         let chunk = Chunk::new(self.chunks.len() as u64, content_size)
             .expect("a content ends behind each of its chunks");
-        let gathered = std::mem::replace(&mut self.rest, Gathering::quick(self.lobby));
+        let gathered = std::mem::replace(&mut self.rest, Gathering::quick(self.lobby, CHUNK_SIZE));
         let (bytes, _seat) = gathered.finish().await?;
         let mut md5 = std::mem::take(&mut self.md5);
         let hashed = run_blocking(move || {
