@@ -84,8 +84,8 @@ const COMMANDS: [&[&str]; 7] = [
     &["mount_helper"],
 ];
 const SERVICE: [&[&str]; 8] = [
-    &["audit", "caller", "error", "policy", "readiness", "subnet"],
-    &["disk_room", "room"],
+    &["audit", "caller", "error", "fresh", "policy", "subnet"],
+    &["disk_room", "readiness", "room"],
     &["gathering"],
     &["accounts", "files", "hosts"],
     &["context"],

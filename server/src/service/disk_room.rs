@@ -3,6 +3,7 @@
 //! The last bytes of a disk belong to commits, deletions and the database's log: a disk that uploads fill to the end
 //! stops those as well, among them the deletions that would make room.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use metrics::Gauge;
 
 use super::Error;
-use crate::backend::free_space::{DiskSpace, FreeSpace};
+use super::fresh::Fresh;
+use crate::backend::free_space::{self, DiskSpace};
 use crate::backend::{Settings, StagingUse};
 
 /// Bytes that are free on a disk, by disk.
@@ -31,9 +33,11 @@ pub(crate) struct DiskWatch(Arc<[WatchedDisk]>);
 #[derive(Debug)]
 struct WatchedDisk {
     name: &'static str,
-    space: FreeSpace,
+    directory: PathBuf,
     /// Bytes to be kept free, when the operator has said so.
     min_free: Option<u64>,
+    has_room: Fresh<bool>,
+    /// As it was said in the log.
     is_full: AtomicBool,
     free: Gauge,
 }
@@ -47,8 +51,9 @@ impl DiskWatch {
         let data = settings.is_embedded().then(|| ("data", settings.data.clone()));
         let disks = [staging, data].into_iter().flatten().map(|(name, directory)| WatchedDisk {
             name,
-            space: FreeSpace::new(&directory),
+            directory,
             min_free,
+            has_room: Fresh::new(),
             is_full: AtomicBool::new(false),
             free: metrics::gauge!(FREE, "disk" => name),
         });
@@ -79,7 +84,11 @@ impl DiskWatch {
 impl WatchedDisk {
     /// True if it has room, also when that cannot be told: what is wrong is then said by whoever writes.
     async fn has_room(&self) -> bool {
-        let space = match self.space.look().await {
+        self.has_room.get(self.look()).await
+    }
+
+    async fn look(&self) -> bool {
+        let space = match free_space::measure(&self.directory).await {
             Ok(space) => space,
             Err(error) => {
                 tracing::warn!(%error, disk = self.name, "the room of a disk cannot be told");

@@ -2,9 +2,10 @@
 //!
 //! What all features share stands in files of this folder: refusals (`error`), who asks (`caller`), what the
 //! operator decides (`policy`), the networks of clients (`subnet`), work of which there is only so much
-//! at once (`room`), room on the disks (`disk_room`), whether requests can be served (`readiness`), the machines of the server (`hosts`), and `context`, which holds the backends and
-//! has the one way in which contents come to stay. Above it are the wings, the lowest first; a wing uses those
-//! before it only:
+//! at once (`room`), bodies that wait for it (`gathering`), room on the disks (`disk_room`), whether requests can be
+//! served (`readiness`), looks that are good for a moment (`fresh`), the machines of the server (`hosts`), and `context`,
+//! which holds the backends and has the one way in which contents come to stay. Above it are the wings, the lowest first;
+//! a wing uses those before it only:
 //!
 //! 1. `accounts`: who may ask.
 //! 2. `files`: the drives, their commits and their feeds.
@@ -26,6 +27,7 @@ mod disk_room;
 pub(crate) mod downloads;
 mod error;
 pub(crate) mod files;
+mod fresh;
 pub(crate) mod fsck;
 mod gathering;
 pub(crate) mod gc;

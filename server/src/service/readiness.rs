@@ -1,15 +1,10 @@
 //! Readiness: whether the parts that requests need can be used, told to many for the price of one look a second.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use tokio::sync::Mutex;
-
+use super::fresh::Fresh;
 use super::{Role, Roles};
 use crate::backend::{self, Backends};
-
-/// Time for which a look is good.
-const GOOD_FOR: Duration = Duration::from_secs(1);
 
 const WRITES_DATABASE: &str = "the database cannot be written to";
 const READS_DATABASE: &str = "the database cannot be read";
@@ -32,16 +27,13 @@ pub(crate) enum NotReady {
     },
 }
 
-/// A look: when it was taken, and its result.
-type Look = (Instant, Result<(), NotReady>);
-
 /// Looks at the parts of the server. A clone is the same.
 #[derive(Debug, Clone)]
 pub(crate) struct Readiness {
     has_staging: bool,
     /// True unless the process only reads the database.
     writes: bool,
-    last: Arc<Mutex<Option<Look>>>,
+    last: Arc<Fresh<Result<(), NotReady>>>,
 }
 
 impl Readiness {
@@ -49,7 +41,7 @@ impl Readiness {
     pub(crate) fn new(roles: &Roles) -> Self {
         let writing = [Role::Account, Role::Files, Role::Upload, Role::Transfer];
         let writes = writing.into_iter().any(|role| roles.contains(role));
-        Self { has_staging: roles.have_staging(), writes, last: Arc::default() }
+        Self { has_staging: roles.have_staging(), writes, last: Arc::new(Fresh::new()) }
     }
 
     /// The result of a look a second ago at the earliest. Those who ask at once share one.
@@ -57,15 +49,7 @@ impl Readiness {
     /// # Errors
     /// [`NotReady`].
     pub(crate) async fn check(&self, backends: &Backends) -> Result<(), NotReady> {
-        let mut last = self.last.lock().await;
-        if let Some((at, result)) = *last
-            && at.elapsed() < GOOD_FOR
-        {
-            return result;
-        }
-        let result = self.look(backends).await;
-        *last = Some((Instant::now(), result));
-        result
+        self.last.get(self.look(backends)).await
     }
 
     async fn look(&self, backends: &Backends) -> Result<(), NotReady> {
