@@ -55,8 +55,8 @@ pub(crate) async fn miscounted_owned(
     let rows = query(
         "SELECT digest, said, counted, stored FROM (
              SELECT c.digest AS digest, c.refs AS said,
-                 (SELECT COUNT(*) FROM nodes n WHERE n.user_id = c.user_id
-                  AND n.digest = c.digest AND n.deleted_at IS NULL)
+                 (SELECT COUNT(*) FROM nodes n /*! FORCE INDEX (nodes_by_digest) */
+                  WHERE n.user_id = c.user_id AND n.digest = c.digest AND n.deleted_at IS NULL)
                  + (SELECT COUNT(*) FROM versions v
                     WHERE v.user_id = c.user_id AND v.digest = c.digest) AS counted,
                  (SELECT COUNT(*) FROM files f WHERE f.digest = c.digest) AS stored

@@ -171,11 +171,12 @@ impl NodeFlaw {
             }
             Self::Nameless => {
                 "n.deleted_at IS NULL AND NOT EXISTS (
-                     SELECT 1 FROM entries e WHERE e.user_id = n.user_id AND e.node = n.id)"
+                     SELECT 1 FROM entries e /*! FORCE INDEX (entries_by_node) */
+                     WHERE e.user_id = n.user_id AND e.node = n.id)"
             }
             Self::ManyNames => {
                 "n.deleted_at IS NULL AND n.kind = 1 AND (
-                     SELECT COUNT(*) FROM entries e
+                     SELECT COUNT(*) FROM entries e /*! FORCE INDEX (entries_by_node) */
                      WHERE e.user_id = n.user_id AND e.node = n.id) > 1"
             }
             Self::FullTombstone => "n.deleted_at IS NOT NULL AND n.digest IS NOT NULL",
