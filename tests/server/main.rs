@@ -18,6 +18,7 @@ mod connections;
 mod dedup;
 mod devices;
 mod downloads;
+mod figures;
 mod files;
 mod fixture;
 mod fsck;

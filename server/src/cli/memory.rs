@@ -2,6 +2,9 @@
 
 use tokio_util::sync::CancellationToken;
 
+#[cfg(target_env = "gnu")]
+use crate::backend::resident_bytes;
+
 /// Has large pieces of memory go back to the system as soon as they are free. Once, before there are threads.
 ///
 /// Otherwise the allocator takes the first large piece that is given back as a sign that such pieces come often, and keeps the
@@ -56,15 +59,6 @@ pub(super) async fn give_back_forever(stop: CancellationToken) {
 fn free_bytes() -> usize {
     // SAFETY: mallinfo2(3) takes nothing, and locks each place while it counts.
     unsafe { libc::mallinfo2() }.fordblks
-}
-
-/// Bytes of memory that the process has (proc_pid_status(5)); 0 when the system does not say.
-#[cfg(target_env = "gnu")]
-fn resident_bytes() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    kibibytes.unwrap_or(0) * 1024
 }
 
 #[cfg(target_env = "gnu")]

@@ -1,12 +1,15 @@
 //! The feed: `/fs/changes`.
 
+use axum::Extension;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use miaofs::protocol::changes::{Changes, ChangesQuery};
 use miaofs::protocol::problem::Problem;
 use miaofs::protocol::routes;
 
 use super::feed::FeedJson;
 use super::json::Query;
+use super::metrics::Waited;
 use super::problem::Failure;
 use crate::service::{Caller, Services};
 
@@ -21,6 +24,10 @@ pub(super) async fn changes(
     State(services): State<Services>,
     caller: Caller,
     Query(query): Query<ChangesQuery>,
-) -> Result<FeedJson, Failure> {
-    Ok(FeedJson(services.changes.after(caller, query).await?))
+) -> Response {
+    let may_wait = query.wait.is_some_and(|seconds| seconds > 0);
+    match services.changes.after(caller, query).await {
+        Ok(page) => (page.has_waited.then_some(Extension(Waited)), FeedJson(page)).into_response(),
+        Err(error) => (may_wait.then_some(Extension(Waited)), Failure::from(error)).into_response(),
+    }
 }

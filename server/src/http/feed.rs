@@ -32,7 +32,7 @@ enum Part {
 
 impl IntoResponse for FeedJson {
     fn into_response(self) -> Response {
-        let Self(FeedPage { page, share }) = self;
+        let Self(FeedPage { page, share, .. }) = self;
         let Some(share) = share else { return axum::Json(page).into_response() };
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {

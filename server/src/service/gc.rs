@@ -23,6 +23,15 @@ use crate::backend::db::{self, blobs, contents};
 use crate::backend::{self, Backends, BlobId, even_for, unix_now};
 use crate::service::context::ServiceContext;
 
+/// Collections, by result.
+const RUNS: &str = "miaofs_collections_total";
+/// End of the last one that succeeded.
+const LAST: &str = "miaofs_collection_last_success_timestamp_seconds";
+/// Contents, blobs and bytes that collections have freed.
+const CONTENTS: &str = "miaofs_collected_contents_total";
+const BLOBS: &str = "miaofs_collected_blobs_total";
+const BYTES: &str = "miaofs_collected_bytes_total";
+
 /// Contents that go in one transaction.
 const AT_ONCE: usize = 200;
 /// Blobs whose removal is claimed at once; it takes far less than the time that a claim holds.
@@ -40,15 +49,46 @@ const LEAST: Duration = Duration::from_millis(500);
 
 /// Collects until `stop`.
 pub(crate) async fn collect_forever(context: Arc<ServiceContext>, stop: CancellationToken) {
+    describe_figures();
     let pause = (context.policy.grace_period / 4).clamp(LEAST, LOOK);
     let pause = pause.min((context.policy.account_grace / 4).max(LEAST));
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         if let Err(error) = remove_closed_accounts(&context).await {
             tracing::error!(%error, "closed accounts cannot be removed");
         }
-        if let Err(error) = collect(&context, None).await {
+        let collected = collect(&context, None).await;
+        count_run(&collected);
+        if let Err(error) = collected {
             tracing::error!(%error, "collection failed");
         }
+    }
+}
+
+fn describe_figures() {
+    metrics::describe_counter!(RUNS, "Collections of what nothing refers to");
+    for result in ["done", "failed"] {
+        metrics::counter!(RUNS, "result" => result).increment(0);
+    }
+    metrics::describe_gauge!(
+        LAST,
+        "End of the last collection that succeeded, in seconds since 1970; 0 before the first one"
+    );
+    metrics::gauge!(LAST).set(0.0);
+    for (name, says) in [
+        (CONTENTS, "Contents that collections have removed"),
+        (BLOBS, "Blobs that collections have removed"),
+        (BYTES, "Bytes of the blobs that collections have removed"),
+    ] {
+        metrics::describe_counter!(name, says);
+        metrics::counter!(name).increment(0);
+    }
+}
+
+fn count_run(collected: &Result<Freed, Error>) {
+    let result = if collected.is_ok() { "done" } else { "failed" };
+    metrics::counter!(RUNS, "result" => result).increment(1);
+    if collected.is_ok() {
+        metrics::gauge!(LAST).set(unix_now() as f64);
     }
 }
 
@@ -145,6 +185,7 @@ async fn collect(context: &ServiceContext, before: Option<i64>) -> Result<Freed,
         let before = before.unwrap_or_else(over);
         let collected = collect_some(context, before).await?;
         freed.contents += collected as u64;
+        metrics::counter!(CONTENTS).increment(collected as u64);
         if collected < AT_ONCE {
             break;
         }
@@ -176,6 +217,8 @@ async fn remove_condemned(
             .await?;
             freed.blobs += 1;
             freed.bytes += size;
+            metrics::counter!(BLOBS).increment(1);
+            metrics::counter!(BYTES).increment(size);
         }
     }
 }

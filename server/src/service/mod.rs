@@ -199,6 +199,11 @@ impl Services {
         self.readiness.check(&self.backends).await
     }
 
+    /// Measures what is only known when somebody looks.
+    pub(crate) fn measure(&self) {
+        self.backends.db.measure();
+    }
+
     /// Closes the files, after the last request and worker.
     pub(crate) async fn close(&self) {
         self.backends.close().await;

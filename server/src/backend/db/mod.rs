@@ -28,6 +28,7 @@ pub(crate) mod invitations;
 mod migrations;
 pub(crate) mod multipart_uploads;
 mod mysql;
+mod pool_meter;
 pub(crate) mod relocations;
 mod replica;
 mod retry;
@@ -162,6 +163,17 @@ impl Db {
         let change = "UPDATE probes SET writes = writes + 1 WHERE id = 1";
         query(change).execute(&mut transaction).await?;
         transaction.commit().await
+    }
+
+    /// Tells how many connections there are, and how many of them are in use.
+    pub(crate) fn measure(&self) {
+        if let Some(replica) = &self.replica {
+            replica.measure();
+        }
+        match &self.primary {
+            Primary::Sqlite(pools) => pools.measure(),
+            Primary::MySql(pools) => pools.measure(),
+        }
     }
 
     /// Closes all connections.

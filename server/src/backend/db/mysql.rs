@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection as _, MySqlConnection, MySqlPool};
 use super::connection::{Driver, Transaction};
 use super::error::mysql_number;
 use super::migrations;
+use super::pool_meter::PoolMeter;
 use crate::backend::Error;
 use crate::backend::settings::Schema;
 
@@ -53,6 +54,8 @@ const UNKNOWN_TABLE: u16 = 1146;
 pub(super) struct MysqlPools {
     writers: MySqlPool,
     readers: MySqlPool,
+    /// Of the writers, and of the readers.
+    meters: [PoolMeter; 2],
 }
 
 impl MysqlPools {
@@ -66,22 +69,36 @@ impl MysqlPools {
         let pools = Self {
             writers: pool(WRITERS, WRITER_SESSION).connect_lazy_with(options.clone()),
             readers: pool(READERS, READER_SESSION).connect_lazy_with(options),
+            meters: [PoolMeter::new("writer", WRITERS), PoolMeter::new("reader", READERS)],
         };
         Ok(pools)
     }
 
     pub(super) async fn write(&self) -> Result<Transaction, Error> {
-        Ok(Transaction::new(Driver::MySql(self.writers.begin().await?)))
+        let begin = self.meters[0].time(self.writers.begin());
+        Ok(Transaction::new(Driver::MySql(begin.await?)))
     }
 
     pub(super) async fn read(&self) -> Result<Transaction, Error> {
-        begin_read_only(&self.readers).await
+        self.meters[1].time(begin_read_only(&self.readers)).await
+    }
+
+    /// Tells how many connections there are.
+    pub(super) fn measure(&self) {
+        let [writer, reader] = &self.meters;
+        writer.tell(&self.writers);
+        reader.tell(&self.readers);
     }
 
     pub(super) async fn close(&self) {
         self.readers.close().await;
         self.writers.close().await;
     }
+}
+
+/// The figures of the connections to a replica.
+pub(super) fn replica_meter() -> PoolMeter {
+    PoolMeter::new("replica", READERS)
 }
 
 /// Connections to a replica: none is made before it is needed, and none is waited for for long.

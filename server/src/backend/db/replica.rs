@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use sqlx::MySqlPool;
 
 use super::connection::Transaction;
+use super::pool_meter::PoolMeter;
 use super::{accounts, mysql};
 use crate::backend::{Error, UserId};
 
@@ -21,6 +22,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(super) struct Replica {
     pool: MySqlPool,
+    meter: PoolMeter,
     paused_until: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -38,7 +40,8 @@ impl Replica {
     /// # Errors
     /// [`Error::DatabaseUrl`].
     pub(super) fn open(url: &SecretString) -> Result<Self, Error> {
-        Ok(Self { pool: mysql::replica(url)?, paused_until: Arc::default() })
+        let (pool, meter) = (mysql::replica(url)?, mysql::replica_meter());
+        Ok(Self { pool, meter, paused_until: Arc::default() })
     }
 
     /// Begins a read of a drive, if the replica has all of it up to the sequence number.
@@ -64,6 +67,11 @@ impl Replica {
         Some(transaction)
     }
 
+    /// Tells how many connections there are.
+    pub(super) fn measure(&self) {
+        self.meter.tell(&self.pool);
+    }
+
     /// Ends all connections.
     pub(super) async fn close(&self) {
         self.pool.close().await;
@@ -73,7 +81,7 @@ impl Replica {
         if self.is_paused() {
             return None;
         }
-        match mysql::begin_read_only(&self.pool).await {
+        match self.meter.time(mysql::begin_read_only(&self.pool)).await {
             Ok(transaction) => Some(transaction),
             Err(error) => self.pause(&error),
         }

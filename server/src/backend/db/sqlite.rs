@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::connection::{Driver, Transaction};
 use super::migrations;
+use super::pool_meter::PoolMeter;
 use crate::backend::Error;
 use crate::backend::settings::Schema;
 use crate::backend::sqlite::pool_options;
@@ -22,6 +23,8 @@ pub(crate) const EMBEDDED_READERS: u32 = 8;
 pub(super) struct SqlitePools {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Of the writer, and of the readers.
+    meters: [PoolMeter; 2],
 }
 
 impl SqlitePools {
@@ -34,7 +37,8 @@ impl SqlitePools {
         let pool = |connections| pool_options(connections).acquire_timeout(ACQUIRE_TIMEOUT);
         let writer = pool(1).connect_with(options.clone()).await?;
         let readers = pool(EMBEDDED_READERS).connect_with(options).await?;
-        let pools = Self { writer, readers };
+        let meters = [PoolMeter::new("writer", 1), PoolMeter::new("reader", EMBEDDED_READERS)];
+        let pools = Self { writer, readers, meters };
         match pools.prepare(schema).await {
             Ok(()) => Ok(pools),
             Err(error) => {
@@ -55,11 +59,13 @@ impl SqlitePools {
     }
 
     pub(super) async fn write(&self) -> Result<Transaction, Error> {
-        Ok(Transaction::new(Driver::Sqlite(self.writer.begin_with("BEGIN IMMEDIATE").await?)))
+        let begin = self.meters[0].time(self.writer.begin_with("BEGIN IMMEDIATE"));
+        Ok(Transaction::new(Driver::Sqlite(begin.await?)))
     }
 
     pub(super) async fn read(&self) -> Result<Transaction, Error> {
-        Ok(Transaction::new(Driver::Sqlite(self.readers.begin().await?)))
+        let begin = self.meters[1].time(self.readers.begin());
+        Ok(Transaction::new(Driver::Sqlite(begin.await?)))
     }
 
     pub(super) async fn copy_to(&self, path: &Path) -> Result<(), Error> {
@@ -67,6 +73,13 @@ impl SqlitePools {
         let path = path.to_string_lossy().into_owned();
         sqlx::query("VACUUM INTO ?").bind(path).execute(&self.readers).await?;
         Ok(())
+    }
+
+    /// Tells how many connections there are.
+    pub(super) fn measure(&self) {
+        let [writer, reader] = &self.meters;
+        writer.tell(&self.writer);
+        reader.tell(&self.readers);
     }
 
     /// Folds the write-ahead log into the database with the last connection.

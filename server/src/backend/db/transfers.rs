@@ -33,7 +33,8 @@ pub(crate) enum TransferState {
 }
 
 impl TransferState {
-    const ALL: [Self; 4] = [Self::Pending, Self::Published, Self::Moved, Self::Dead];
+    /// All states.
+    pub(crate) const ALL: [Self; 4] = [Self::Pending, Self::Published, Self::Moved, Self::Dead];
 
     pub(super) const fn to_column(self) -> i64 {
         match self {

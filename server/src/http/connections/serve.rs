@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::no_place;
 use super::places::{Admitted, Busy};
 use super::steady::Steady;
+use crate::http::metrics::InFlight;
 use crate::http::problem::Failure;
 
 /// Bytes that the head of a request may have.
@@ -83,14 +84,15 @@ impl Serving {
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             let taken_up = presence.take_up().map(|busy| (busy, router.call(request)));
-            let presence = presence.clone();
+            let (presence, in_flight) = (presence.clone(), InFlight::begin());
             async move {
                 let Some((busy, answer)) = taken_up else {
                     let refused = Failure::from(no_place()).into_response();
-                    return Ok(refused.map(|body| Answering { body, _busy: presence.begin() }));
+                    let busy = presence.begin();
+                    return Ok(refused.map(|body| Answering::new(body, busy, in_flight)));
                 };
                 let answer: Response = answer.await?;
-                Ok::<_, Infallible>(answer.map(|body| Answering { body, _busy: busy }))
+                Ok::<_, Infallible>(answer.map(|body| Answering::new(body, busy, in_flight)))
             }
         });
         match protocol {
@@ -177,10 +179,17 @@ fn http2_settings() -> http2::Builder<TokioExecutor> {
     builder
 }
 
-/// An answer that keeps its connection busy until it has been handed over.
+/// An answer that keeps its connection busy, and counts as in flight, until it has been handed over.
 struct Answering {
     body: Body,
     _busy: Busy,
+    _in_flight: InFlight,
+}
+
+impl Answering {
+    fn new(body: Body, busy: Busy, in_flight: InFlight) -> Self {
+        Self { body, _busy: busy, _in_flight: in_flight }
+    }
 }
 
 impl hyper::body::Body for Answering {

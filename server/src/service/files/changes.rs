@@ -54,6 +54,8 @@ pub(crate) struct FeedPage {
     pub page: Page,
     /// The room of the page; none for a small one.
     pub share: Option<PageShare>,
+    /// True if there was none at first, and it was waited for.
+    pub has_waited: bool,
 }
 
 /// All that a look may have waited for.
@@ -110,11 +112,13 @@ impl Changes {
         let deadline = Instant::now() + Duration::from_secs(wait);
         // Subscribed before the look, so that no commit and no end falls between look and wait.
         let mut news = self.tracker.subscribe(user);
+        let mut has_waited = false;
         loop {
             if wait > 0 && self.tracker.token(user, caller.token).await?.is_none() {
                 return Err(Error::Unauthorized);
             }
-            let page = self.page(user, query, limit).await?;
+            let mut page = self.page(user, query, limit).await?;
+            page.has_waited = has_waited;
             if page.page.head != query.since {
                 return Ok(page);
             }
@@ -122,6 +126,8 @@ impl Changes {
                 return Err(Error::Unavailable);
             }
             let _waiting = Waiting::begin();
+            has_waited = wait > 0;
+            page.has_waited = has_waited;
             tokio::select! {
                 _ = news.changed() => (),
                 () = tokio::time::sleep(LOOK) => (),
@@ -187,7 +193,8 @@ impl Changes {
             Some(seen) if cursor == since => Some(seen),
             _ => db::commits::id(&mut read, user, cursor).await?,
         };
-        Ok(Look::Page(FeedPage { page: Page { nodes, cursor, commit, head }, share }))
+        let page = Page { nodes, cursor, commit, head };
+        Ok(Look::Page(FeedPage { page, share, has_waited: false }))
     }
 }
 

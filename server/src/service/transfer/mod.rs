@@ -6,6 +6,7 @@
 //! while, one that comes twice finds its try over.
 
 pub(crate) mod copying;
+mod depth;
 mod finish;
 mod migration;
 mod outbox;
@@ -64,5 +65,6 @@ impl Transfers {
         workers.spawn(self.clone().relay(lane.clone(), stop.clone()));
         workers.spawn(self.clone().work(lane, stop.clone()));
         workers.spawn(self.clone().finish(stop.clone()));
+        workers.spawn(self.clone().measure(stop.clone()));
     }
 }

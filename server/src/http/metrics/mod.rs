@@ -1,18 +1,16 @@
-//! Counters for Prometheus: their names, and the count of requests.
+//! Figures for Prometheus: what this process counts, and the page that shows it.
+
+mod process;
+mod requests;
 
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::State;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use miaofs::protocol::routes;
 
-use super::request_log::note_route;
+pub(super) use self::requests::{InFlight, Waited, count_requests};
 use crate::service::Services;
-
-/// Requests answered, by route pattern, method and status.
-const REQUESTS: &str = "miaofs_requests_total";
 
 /// Counters that stand at 0 from the start, so that a difference can be taken at any time.
 const COUNTERS: [(&str, &str); 6] = [
@@ -34,6 +32,9 @@ const GAUGES: [(&str, &str); 3] = [
     ("miaofs_staged_bytes", "Bytes on the staging disk"),
 ];
 
+/// Upper bounds of the times that are told apart, in seconds.
+const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
 /// Pause between two foldings of old samples.
 const UPKEEP: Duration = Duration::from_secs(60);
 
@@ -53,7 +54,7 @@ impl Metrics {
     /// # Errors
     /// Something in this process counts already.
     pub(crate) fn install() -> Result<Self, BuildError> {
-        let handle = PrometheusBuilder::new().install_recorder()?;
+        let handle = PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?;
         for (name, says) in COUNTERS {
             metrics::describe_counter!(name, says);
             metrics::counter!(name).increment(0);
@@ -62,7 +63,8 @@ impl Metrics {
             metrics::describe_gauge!(name, says);
             metrics::gauge!(name).set(0.0);
         }
-        metrics::describe_counter!(REQUESTS, "Requests answered");
+        requests::describe();
+        process::describe();
         metrics::describe_counter!(
             "miaofs_transfers_total",
             "Blobs moved to their store, by result"
@@ -81,41 +83,15 @@ impl Metrics {
     }
 }
 
-/// Counters in Prometheus' text format.
+/// Figures in Prometheus' text format.
 #[utoipa::path(get, path = routes::METRICS, tag = "operation", security(()),
-    responses((status = 200, description = "the counters", body = str)))]
-pub(crate) async fn metrics(
+    responses((status = 200, description = "the figures", body = str)))]
+pub(super) async fn metrics(
     State(Metrics(handle)): State<Metrics>,
     State(services): State<Services>,
 ) -> String {
     services.disks.look().await;
+    services.measure();
+    process::measure().await;
     handle.render()
-}
-
-/// Counts one request, and tells the log its route.
-pub(crate) async fn count_requests(request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().inspect(|route| note_route(route));
-    let route = route.map_or("none", MatchedPath::as_str).to_owned();
-    let response = next.run(request).await;
-    metrics::counter!(
-        REQUESTS,
-        "route" => route,
-        "method" => method_label(&method),
-        "status" => response.status().as_str().to_owned(),
-    )
-    .increment(1);
-    response
-}
-
-/// A client may invent methods; they must not each become a counter.
-fn method_label(method: &axum::http::Method) -> &'static str {
-    match method.as_str() {
-        "GET" => "GET",
-        "HEAD" => "HEAD",
-        "POST" => "POST",
-        "PUT" => "PUT",
-        "DELETE" => "DELETE",
-        _ => "other",
-    }
 }
