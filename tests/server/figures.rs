@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use crate::harness::api::Api;
 use crate::harness::content::{Content, upload};
+use crate::harness::device::finish;
 use crate::harness::drive::{Change, apply, head};
 use crate::harness::random::Seed;
 use crate::harness::scratch;
@@ -196,4 +197,46 @@ fn the_process_tells_its_age_its_files_and_its_memory() {
     drop(connections);
     wait_until("they are closed", seconds(20), || open() <= before + 20);
     Api::new(&server.url()).get("/healthz").expect(200);
+}
+
+/// The address that the log says the figures are served on.
+fn apart(server: &Server) -> String {
+    let log = server.log();
+    let (_, rest) = log.split_once("serving /metrics on ").expect("the log says where");
+    rest.split_whitespace().next().unwrap().to_owned()
+}
+
+#[test]
+fn figures_with_an_address_of_their_own_are_served_there_alone() {
+    let server = Server::with(&["--metrics-listen", "127.0.0.1:0"]);
+    let (main, own) = (server.api(), Api::new(&apart(&server)));
+    main.get("/metrics").expect_problem(404, "not_found");
+    main.get("/on/local/metrics").expect_problem(404, "not_found");
+    let document = main.get("/openapi.json").expect(200).json();
+    assert!(document["paths"].get("/healthz").is_some());
+    assert!(document["paths"].get("/metrics").is_none(), "it is described where it is not");
+    let text = String::from_utf8(own.get("/metrics").expect(200).body).unwrap();
+    for name in ["miaofs_requests_total", "miaofs_database_connections", "process_open_fds"] {
+        assert!(text.lines().any(|line| line.starts_with(name)), "no {name}");
+    }
+    for path in ["/healthz", "/readyz"] {
+        own.get(path).expect(200);
+        main.get(path).expect(200);
+    }
+    own.get("/user/info").expect_problem(404, "not_found");
+    own.get("/openapi.json").expect_problem(404, "not_found");
+}
+
+#[test]
+fn an_address_for_figures_that_cannot_be_had_is_refused_with_its_setting() {
+    let server = Server::new();
+    let taken = server.url().replace("http://", "");
+    for (address, word) in [("nowhere", "--metrics-listen"), (&taken, "metrics_listen")] {
+        let directory = scratch();
+        let mut command = std::process::Command::new(Server::binary());
+        command.arg("serve").arg("--data").arg(directory.path().join("data"));
+        command.args(["--listen", "127.0.0.1:0", "--metrics-listen", address]);
+        let finished = finish(command, &directory.path().join("output"), seconds(20));
+        finished.expect_failure(&[word, address]);
+    }
 }

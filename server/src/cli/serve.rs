@@ -1,6 +1,7 @@
 //! `serve`: answers requests and moves blobs until told to stop.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -51,8 +52,10 @@ impl Args {
 }
 
 async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
-    let ServingConfig { config, listen, tls, roles, trusted_proxies, limits, logging, drain } =
-        serving;
+    let metrics_listen = serving.metrics_listen;
+    let ServingConfig {
+        config, listen, tls, roles, trusted_proxies, limits, logging, drain, ..
+    } = serving;
     let descriptors = descriptors::allow_all();
     let draining = CancellationToken::new();
     cancel_on_signal(draining.clone())?;
@@ -64,8 +67,8 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     let services = Services::open(backends, config.policy, &roles, draining.clone());
     let recovered = services.recover(&roles).await;
     recovered.context("cannot find again what a former run has received")?;
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = bind(listen, "listen").await?;
+    let watched = listen_apart(metrics_listen).await?;
     let (workers, stop) = (TaskTracker::new(), CancellationToken::new());
     workers.spawn(memory::give_back_forever(stop.clone()));
     services.start_workers(&roles, &workers, &stop);
@@ -83,20 +86,49 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     let (lists, pace) = (http::ListRoom::new(), limits.pace);
     let access_log = logging.access;
     let services_of_app = services.clone();
-    let app =
-        http::App { services: services_of_app, metrics, lists, trusted_proxies, pace, access_log };
+    let app = http::App {
+        services: services_of_app,
+        metrics,
+        metrics_apart: watched.is_some(),
+        lists,
+        trusted_proxies,
+        pace,
+        access_log,
+    };
+    if let Some(watched) = watched {
+        let router = http::watching_router(app.clone());
+        workers.spawn(http::serve_watching(watched, router, stop.clone()));
+    }
     let closing = CancellationToken::new();
     let serving = http::serve(listener, http::router(app, &roles), door, closing.clone());
     serve_until_drained(serving, drain, [&draining, &closing]).await;
     stop.cancel();
+    end(&services, &workers, drain.limit).await;
+    Ok(())
+}
+
+/// Waits for workers and backends to end, but not for ever.
+async fn end(services: &Services, workers: &TaskTracker, limit: Duration) {
     workers.close();
-    if tokio::time::timeout(drain.limit, workers.wait()).await.is_err() {
+    if tokio::time::timeout(limit, workers.wait()).await.is_err() {
         tracing::warn!("workers did not end in time");
     }
     if tokio::time::timeout(CLOSE_TIMEOUT, services.close()).await.is_err() {
         tracing::warn!("connections to backends did not end in time");
     }
-    Ok(())
+}
+
+/// Listens where the figures are to be served, if apart from all else, and says where that is.
+async fn listen_apart(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = bind(address, "metrics_listen").await?;
+    tracing::info!("serving /metrics on http://{}", listener.local_addr()?);
+    Ok(Some(listener))
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}, as {setting} says"))
 }
 
 /// Runs the server. Once told to drain, it goes on taking requests for a while, in which a balancer sees

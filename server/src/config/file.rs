@@ -21,6 +21,7 @@ use crate::service::{Dedup, SignUps};
 pub(super) struct File {
     pub(super) data: Option<PathBuf>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) metrics_listen: Option<SocketAddr>,
     pub(super) roles: Option<Vec<String>>,
     pub(super) host: Option<HostName>,
     pub(super) internal_url: Option<String>,

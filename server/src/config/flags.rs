@@ -135,6 +135,9 @@ pub(crate) struct ServingFlags {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, env = "MIAOFS_SERVER_LISTEN", value_name = "ADDR")]
     pub(super) listen: Option<SocketAddr>,
+    /// Address and port on which alone /metrics is served, by plain HTTP; without it, it is served with all else.
+    #[arg(long, env = "MIAOFS_SERVER_METRICS_LISTEN", value_name = "ADDR")]
+    pub(super) metrics_listen: Option<SocketAddr>,
     /// File with the TLS certificate of this server in PEM, those of CAs between after it; with it, https is spoken.
     #[arg(long, env = "MIAOFS_SERVER_TLS_CERT", value_name = "FILE")]
     pub(super) tls_cert: Option<PathBuf>,

@@ -62,6 +62,8 @@ pub(crate) struct ServingConfig {
     pub config: Config,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where to serve the figures, if not with all else.
+    pub metrics_listen: Option<SocketAddr>,
     /// Roles of this process.
     pub roles: Roles,
     /// Certificate and key, where TLS is spoken.
@@ -119,6 +121,7 @@ impl ServingConfig {
         Ok(Self {
             config,
             listen: serving.listen.or(file.listen).unwrap_or(([127, 0, 0, 1], 8710).into()),
+            metrics_listen: serving.metrics_listen.or(file.metrics_listen),
             roles,
             tls: tls(serving, &file)?,
             trusted_proxies: proxies.unwrap_or_default().into(),

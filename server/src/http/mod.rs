@@ -44,7 +44,7 @@ use axum::extract::{DefaultBodyLimit, FromRef};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use axum::{Extension, Router};
-use miaofs::protocol::batch;
+use miaofs::protocol::{batch, routes};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -65,8 +65,10 @@ use crate::service::{Role, Roles, Services};
 pub(crate) struct App {
     /// The services.
     pub services: Services,
-    /// The counters.
+    /// The figures.
     pub metrics: metrics::Metrics,
+    /// True if they are served on an address of their own.
+    pub metrics_apart: bool,
     /// Memory for long lists.
     pub lists: ListRoom,
     /// The reverse proxies before this process.
@@ -96,12 +98,14 @@ impl FromRef<App> for ListRoom {
 }
 
 /// Routes that need no token.
-fn public(roles: &Roles) -> OpenApiRouter<App> {
-    let always = OpenApiRouter::default()
+fn public(roles: &Roles, metrics_apart: bool) -> OpenApiRouter<App> {
+    let mut always = OpenApiRouter::default()
         .routes(routes!(health::health))
         .routes(routes!(health::ready))
-        .routes(routes!(metrics::metrics))
         .routes(routes!(openapi::openapi));
+    if !metrics_apart {
+        always = always.routes(routes!(metrics::metrics));
+    }
     if !roles.contains(Role::Account) {
         return always;
     }
@@ -218,7 +222,7 @@ fn guarded([private, by_path]: [OpenApiRouter<App>; 2], app: &App) -> OpenApiRou
 fn internal(roles: &Roles) -> OpenApiRouter<App> {
     let routes = OpenApiRouter::default();
     if roles.have_staging() {
-        routes.route(miaofs::protocol::routes::INTERNAL_BLOB, get(internal::blob))
+        routes.route(routes::INTERNAL_BLOB, get(internal::blob))
     } else {
         routes
     }
@@ -227,7 +231,7 @@ fn internal(roles: &Roles) -> OpenApiRouter<App> {
 /// All routes of the roles, with everything that stands before them.
 pub(crate) fn router(app: App, roles: &Roles) -> Router {
     let (routes, document) = OpenApiRouter::with_openapi(openapi::frame())
-        .merge(public(roles))
+        .merge(public(roles, app.metrics_apart))
         .merge(guarded([private(roles, &app), by_path(roles, &app)], &app))
         .merge(internal(roles))
         .split_for_parts();
@@ -248,6 +252,26 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .layer(from_fn(request_bounds::check))
         .layer(from_fn_with_state(access_log, request_log::log_request))
         .layer(from_fn_with_state(trusted_proxies, origin::find))
+}
+
+/// Routes for whoever watches the process, on an address of their own.
+pub(crate) fn watching_router(app: App) -> Router {
+    Router::new()
+        .route(routes::METRICS, get(metrics::metrics))
+        .route(routes::HEALTH, get(health::health))
+        .route(routes::READY, get(health::ready))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .fallback(problem::unknown_route)
+        .with_state(app)
+}
+
+/// Serves whoever watches the process until `stop` is cancelled, by plain HTTP.
+pub(crate) async fn serve_watching(listener: TcpListener, router: Router, stop: CancellationToken) {
+    if let Some(Err(error)) =
+        stop.run_until_cancelled(axum::serve(listener, router).into_future()).await
+    {
+        tracing::error!(%error, "the figures are served no more");
+    }
 }
 
 /// Serves until `stop` is cancelled, then finishes the requests in flight.
