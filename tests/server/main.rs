@@ -40,3 +40,4 @@ mod secrets;
 mod sign_in;
 mod tls;
 mod tracker;
+mod watching;
