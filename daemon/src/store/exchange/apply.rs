@@ -60,6 +60,8 @@ pub(crate) struct ChangeBatch<'t> {
     new_names: HashMap<Ino, Vec<u8>>,
     /// Directories to be removed at the end, and the names that the server knew them by.
     pending_dir_deletes: Vec<(Ino, Vec<Entry>)>,
+    /// Nodes that are between their old names and their new ones: without any, but not gone.
+    pub(super) being_named: HashSet<Ino>,
     /// Directories that got another place.
     pub(crate) moved_directories: Vec<Ino>,
     pub(crate) applied: Applied,
@@ -95,6 +97,7 @@ impl<'t> ChangeBatch<'t> {
             done: HashSet::new(),
             new_names: HashMap::new(),
             pending_dir_deletes: Vec::new(),
+            being_named: HashSet::new(),
             moved_directories: Vec::new(),
             applied: Applied::default(),
         }
@@ -118,7 +121,7 @@ impl<'t> ChangeBatch<'t> {
         if record.status == NodeStatus::Awaited {
             return match &node.state {
                 Some(state) => self.take(ino, node, state),
-                None => self.tree.delete_node(ino),
+                None => self.remove(ino, node),
             };
         }
         let local = match self.standing(&record, node)? {

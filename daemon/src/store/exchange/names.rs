@@ -18,6 +18,7 @@ impl ChangeBatch<'_> {
         node: &files::Node,
         entries: &[Entry],
     ) -> Result<(), Error> {
+        self.being_named.insert(ino);
         let mut wanted = Vec::with_capacity(entries.len());
         for entry in entries {
             wanted.push((parent_directory(self, entry.parent)?, entry.name.as_bytes().to_vec()));
@@ -40,6 +41,7 @@ impl ChangeBatch<'_> {
                 self.moved_directories.push(ino);
             }
         }
+        self.being_named.remove(&ino);
         Ok(())
     }
 
@@ -59,7 +61,7 @@ fn parent_directory(batch: &mut ChangeBatch<'_>, id: NodeId) -> Result<Ino, Erro
         batch.bring_forward(id)?;
     }
     if let Some(ino) = batch.tree.by_id(id)? {
-        if batch.tree.record(ino)?.is_gone() {
+        if batch.tree.record(ino)?.is_gone() && !batch.being_named.contains(&ino) {
             undelete(batch, ino)?;
         }
         return Ok(ino);

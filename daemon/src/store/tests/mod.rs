@@ -10,6 +10,7 @@ mod lent;
 mod local;
 mod migrations;
 pub(crate) mod mirror;
+mod moves;
 mod numbers;
 mod power;
 mod pull;

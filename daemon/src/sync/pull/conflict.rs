@@ -212,6 +212,8 @@ fn merge_entries(base: &[Entry], here: &[Entry], there: &[Entry]) -> Vec<Entry> 
 }
 
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod own_changes;
 #[cfg(test)]
 mod tests;

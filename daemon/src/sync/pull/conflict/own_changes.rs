@@ -16,7 +16,7 @@ use crate::store::{Change, DirtyNode, Error, Ino, NewNode, Pushed, Rules, Store,
 
 #[path = "../../../../../tests/filesystem/random.rs"]
 #[allow(dead_code, clippy::duplicate_mod, reason = "the tests of vfs use it with the model")]
-mod random;
+pub(super) mod random;
 
 const NAMES: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 const ATTRIBUTE: &[u8] = b"user.color";
