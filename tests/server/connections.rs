@@ -145,6 +145,24 @@ fn while_all_connections_are_busy_a_new_one_is_told_so() {
 }
 
 #[test]
+fn a_stranger_hears_refusals_late_and_who_has_a_token_at_once() {
+    let server = Server::with(&["--refusals-per-second", "1"]);
+    let ada = server.sign_up("ada");
+    let stranger = server.api();
+    let start = Instant::now();
+    for _ in 0..7 {
+        stranger.get("/nowhere").expect(404);
+    }
+    let took = start.elapsed();
+    assert!(took >= Duration::from_millis(1900), "the sixth and the seventh after {took:?}");
+    let start = Instant::now();
+    for _ in 0..20 {
+        ada.get("/file/meta?path=/nowhere").expect(404);
+    }
+    assert!(start.elapsed() < seconds(20), "a second each, if they were counted");
+}
+
+#[test]
 fn a_head_that_does_not_come_and_a_connection_without_a_request_are_closed() {
     let server = Server::with(&["--head-timeout", "1"]);
     let answered = b"GET /healthz HTTP/1.1\r\nhost: here\r\n\r\n";

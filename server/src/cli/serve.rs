@@ -93,6 +93,7 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
         lists,
         trusted_proxies,
         pace,
+        strangers: http::Strangers::new(limits.refusals),
         access_log,
     };
     if let Some(watched) = watched {

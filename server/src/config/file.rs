@@ -32,6 +32,7 @@ pub(super) struct File {
     pub(super) trusted_proxies: Option<Vec<Network>>,
     pub(super) max_connections: Option<NonZeroU32>,
     pub(super) max_connections_per_address: Option<NonZeroU32>,
+    pub(super) refusals_per_second: Option<u32>,
     pub(super) head_timeout: Option<NonZeroU32>,
     pub(super) body_pause: Option<NonZeroU32>,
     pub(super) answer_pause: Option<NonZeroU32>,

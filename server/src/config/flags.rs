@@ -160,6 +160,9 @@ pub(crate) struct ServingFlags {
     /// Connections at once from one address of IPv4, or one /64 of IPv6; without a number, a quarter of all.
     #[arg(long, env = "MIAOFS_SERVER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "COUNT")]
     pub(super) max_connections_per_address: Option<NonZeroU32>,
+    /// Refusals in a second that one network without a good token gets at once; those beyond are late. With 0, none is.
+    #[arg(long, env = "MIAOFS_SERVER_REFUSALS_PER_SECOND", value_name = "COUNT")]
+    pub(super) refusals_per_second: Option<u32>,
     /// Seconds within which the head of a request has to come, and for which a connection may be idle.
     #[arg(long, env = "MIAOFS_SERVER_HEAD_TIMEOUT", value_name = "SECONDS")]
     pub(super) head_timeout: Option<NonZeroU32>,

@@ -14,6 +14,8 @@ const BODY_PAUSE: u32 = 30;
 /// Seconds in which nothing of an answer is taken.
 const ANSWER_PAUSE: u32 = 60;
 
+/// Refusals in a second to one network that shows no good token.
+const REFUSALS: u32 = 20;
 /// Connections at the most when nothing is said: each takes some ten kilobytes.
 const CONNECTIONS_MAX: u64 = 16 * 1024;
 /// Descriptors that the process needs for itself.
@@ -28,6 +30,8 @@ const SUBNET_PART: usize = 4;
 pub(crate) struct Limits {
     max_connections: Option<NonZeroU32>,
     max_connections_per_address: Option<NonZeroU32>,
+    /// Refusals in a second that a stranger gets at once.
+    pub refusals: u32,
     /// Times of connections.
     pub times: ConnectionTimes,
     /// The pace of bodies.
@@ -44,6 +48,7 @@ impl Limits {
         Self {
             max_connections: serving.max_connections.or(file.max_connections),
             max_connections_per_address: per_address,
+            refusals: serving.refusals_per_second.or(file.refusals_per_second).unwrap_or(REFUSALS),
             pace: Pace { pause: time(serving.body_pause, file.body_pause, BODY_PAUSE) },
             times: ConnectionTimes {
                 head: time(serving.head_timeout, file.head_timeout, HEAD_TIMEOUT),
@@ -70,8 +75,13 @@ mod tests {
     fn connections_leave_descriptors_for_what_is_done_for_them() {
         let pace = Pace { pause: Duration::ZERO };
         let times = ConnectionTimes { head: Duration::ZERO, answer_pause: Duration::ZERO };
-        let limits =
-            Limits { max_connections: None, max_connections_per_address: None, times, pace };
+        let limits = Limits {
+            max_connections: None,
+            max_connections_per_address: None,
+            refusals: 0,
+            times,
+            pace,
+        };
         let total = |descriptors| limits.connections(descriptors).total;
         assert_eq!([0, 1024, u64::MAX].map(total), [1, 448, 16_384]);
         assert_eq!(limits.connections(1024).per_subnet, 112);

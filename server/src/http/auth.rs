@@ -10,6 +10,7 @@ use axum::response::Response;
 use super::origin::Origin;
 use super::problem::Failure;
 use super::request_log::{note_caller, note_scoped_caller};
+use super::strangers::Known;
 use crate::service::{Caller, Error, Reader, ScopedCaller, Services, Writer};
 
 /// Whoever showed a good token.
@@ -57,7 +58,9 @@ async fn admit(
         return Err(Error::InsufficientScope.into());
     }
     request.extensions_mut().insert(shown);
-    Ok(next.run(request).await)
+    let mut answer = next.run(request).await;
+    answer.extensions_mut().insert(Known);
+    Ok(answer)
 }
 
 async fn authenticate(

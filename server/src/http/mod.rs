@@ -37,6 +37,7 @@ mod schemas;
 mod scoped_tokens;
 mod shutdown;
 mod spooled;
+mod strangers;
 mod tls;
 mod uploads;
 
@@ -57,6 +58,7 @@ use self::json::{BODY_MAX, LIST_BODY_MAX};
 pub(crate) use self::origin::{Network, TrustedProxies};
 pub(crate) use self::pace::Pace;
 pub(crate) use self::request_log::AccessLog;
+pub(crate) use self::strangers::Strangers;
 pub(crate) use self::tls::{Tls, TlsFiles};
 use crate::service::{Role, Roles, Services};
 
@@ -75,6 +77,8 @@ pub(crate) struct App {
     pub trusted_proxies: TrustedProxies,
     /// The pace that bodies have to keep.
     pub pace: Pace,
+    /// Those who get nothing but refusals.
+    pub strangers: Strangers,
     /// Lines of the log about requests.
     pub access_log: AccessLog,
 }
@@ -236,7 +240,7 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .merge(internal(roles))
         .split_for_parts();
     let (here, trusted_proxies) = (app.services.host().clone(), app.trusted_proxies.clone());
-    let access_log = app.access_log;
+    let (access_log, strangers) = (app.access_log, app.strangers.clone());
     let routes = routes
         .layer(Extension(openapi::Rendered::new(document)))
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -250,6 +254,7 @@ pub(crate) fn router(app: App, roles: &Roles) -> Router {
         .with_state(app);
     host_prefix::with_prefix(routes, here)
         .layer(from_fn(request_bounds::check))
+        .layer(from_fn_with_state(strangers, strangers::slow_down))
         .layer(from_fn_with_state(access_log, request_log::log_request))
         .layer(from_fn_with_state(trusted_proxies, origin::find))
 }

@@ -11,8 +11,13 @@ use super::turns::Turns;
 use crate::backend;
 use crate::service::Error;
 
-/// Hashes at once: each takes 19 MiB and a core for some tens of milliseconds.
-const AT_ONCE: usize = 4;
+/// Hashes at once, at the most: each takes 19 MiB and a core for some tens of milliseconds.
+const AT_ONCE_MAX: usize = 4;
+
+/// Hashes at once: half of the cores are left to all others.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, AT_ONCE_MAX)
+}
 
 /// Outcome of the comparison of a password with a hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +42,7 @@ impl Passwords {
     /// Ready to hash.
     pub(super) fn new() -> Self {
         let nobodys = hex::encode(rand::random::<[u8; 32]>());
-        Self { turns: Turns::new(AT_ONCE), decoy: hash(&nobodys).into() }
+        Self { turns: Turns::new(at_once()), decoy: hash(&nobodys).into() }
     }
 
     /// The PHC string of a password, with a salt of its own.
