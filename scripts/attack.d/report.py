@@ -22,6 +22,7 @@ class Row:
     failed: int
     memory: float
     descriptors: int
+    slowest: dict = dataclasses.field(default_factory=dict)
     well_after: object = None
     remark: str = ""
     missed: list = dataclasses.field(default_factory=list)
@@ -30,6 +31,9 @@ class Row:
 def row_of(name, requests, memory, descriptors):
     """The row of these requests, each as the normal client told it."""
     took = sorted(request["took"] for request in requests) or [0.0]
+    slowest = {}
+    for request in requests:
+        slowest[request["what"]] = max(slowest.get(request["what"], 0.0), request["took"])
     statuses = [request["status"] for request in requests]
     return Row(
         name,
@@ -41,6 +45,7 @@ def row_of(name, requests, memory, descriptors):
         sum(not 200 <= status < 500 or status >= 400 for status in statuses) - sum(status >= 500 for status in statuses),
         memory,
         descriptors,
+        slowest,
     )
 
 
@@ -49,7 +54,8 @@ def judge(row, quiet):
     if not row.requests:
         row.missed.append("no requests")
     if row.p99 > LATENCY_FACTOR * quiet.p99:
-        row.missed.append(f"p99 is {row.p99 / quiet.p99:.1f} x quiet")
+        slow = sorted(what for what, took in row.slowest.items() if took > LATENCY_FACTOR * quiet.p99)
+        row.missed.append(f"p99 is {row.p99 / quiet.p99:.1f} x quiet (slow: {' '.join(slow)})")
     if row.p99 >= LATENCY_LIMIT:
         row.missed.append("p99 ≥ 1 s")
     if row.server_errors:
