@@ -33,7 +33,7 @@ enum Refusal {
     NameTaken(Node),
     NotEmpty(Node),
     NoParent(Option<Node>),
-    /// It would close a cycle, or stands against another change of its commit.
+    /// A cycle that it would close, or another change of its commit that it stands against.
     Later,
 }
 
