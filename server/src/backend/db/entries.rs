@@ -81,6 +81,22 @@ pub(crate) async fn names_after(
     rows.iter().map(|row| entry_of(row).map(|(node, entry)| (entry.name, node))).collect()
 }
 
+/// True if a directory has more names than so many.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn has_more(
+    db: &mut Connection,
+    user: UserId,
+    parent: NodeId,
+    than: usize,
+) -> Result<bool, Error> {
+    let mut select = query("SELECT 1 FROM entries WHERE user_id = ");
+    select.push_bind(user.0).push(" AND parent = ").push_bind(&parent.to_bytes()[..]);
+    select.push(" LIMIT 1 OFFSET ").push_bind(i64::try_from(than).unwrap_or(i64::MAX));
+    Ok(select.fetch_optional(db).await?.is_some())
+}
+
 /// The first nodes of each of these directories, as many as are given with it, as pairs of directory and node.
 ///
 /// # Errors

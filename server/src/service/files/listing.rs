@@ -91,6 +91,12 @@ impl ListingRoom {
         if directory.state.as_ref().is_none_or(|state| state.kind != Kind::Directory) {
             return Err(Error::WrongKind("only a directory can be listed"));
         }
+        // Many may ask at once: only those who go on read anything.
+        let is_long = db::entries::has_more(&mut read, user, directory.id, PAGE).await?;
+        let room = room.or_else(|| is_long.then(|| self.room.try_enter(user)).flatten());
+        if is_long && room.is_none() {
+            return Ok(None);
+        }
         let first = read_page(&mut read, user, directory.id, None).await?;
         if first.next.is_none() {
             let pages = stream::iter([Ok(first.nodes)]).boxed();
