@@ -70,7 +70,7 @@ async fn serve(serving: ServingConfig) -> anyhow::Result<()> {
     let listener = bind(listen, "listen").await?;
     let watched = listen_apart(metrics_listen).await?;
     let (workers, stop) = (TaskTracker::new(), CancellationToken::new());
-    workers.spawn(memory::give_back_forever(stop.clone()));
+    workers.spawn(memory::give_back_forever(services.clone(), stop.clone()));
     services.start_workers(&roles, &workers, &stop);
     if let Some(renewal) = renewal {
         workers.spawn(renewal.run(stop.clone()));

@@ -204,6 +204,14 @@ impl Services {
         self.backends.db.measure();
     }
 
+    /// Gives up memory that is only kept to be fast.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub(crate) async fn shrink(&self) -> Result<(), Error> {
+        Ok(self.backends.db.shrink().await?)
+    }
+
     /// Closes the files, after the last request and worker.
     pub(crate) async fn close(&self) {
         self.backends.close().await;

@@ -176,6 +176,17 @@ impl Db {
         }
     }
 
+    /// Gives up memory that makes the next statements fast, and that may be read again.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub(crate) async fn shrink(&self) -> Result<(), Error> {
+        match &self.primary {
+            Primary::Sqlite(pools) => pools.shrink().await,
+            Primary::MySql(_) => Ok(()),
+        }
+    }
+
     /// Closes all connections.
     pub(crate) async fn close(&self) {
         if let Some(replica) = &self.replica {

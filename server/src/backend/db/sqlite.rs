@@ -82,6 +82,18 @@ impl SqlitePools {
         reader.tell(&self.readers);
     }
 
+    /// Gives up what the connections that nobody uses keep of the file, up to 16 MiB each.
+    pub(super) async fn shrink(&self) -> Result<(), Error> {
+        for pool in [&self.writer, &self.readers] {
+            // All of them before the first goes back, so that each is another one.
+            let mut idle: Vec<_> = std::iter::from_fn(|| pool.try_acquire()).collect();
+            for connection in &mut idle {
+                sqlx::query("PRAGMA shrink_memory").execute(&mut **connection).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Folds the write-ahead log into the database with the last connection.
     pub(super) async fn close(&self) {
         self.readers.close().await;
