@@ -7,11 +7,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use miaofs::protocol::problem::{Code, Problem};
 use serde::de::DeserializeOwned;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
 
 use super::problem::Failure;
 use super::spooled::gather;
 use crate::backend::UserId;
-use crate::service::{Caller, Lobby, Room, Seat, Services};
+use crate::service::{Caller, Error, Lobby, Room, Seat, Services};
 
 /// Bytes that a JSON body may have, where a route does not say otherwise.
 pub(super) const BODY_MAX: usize = 64 * 1024;
@@ -52,7 +54,7 @@ impl ListRoom {
 #[derive(Debug)]
 pub(super) struct List<T>(pub T, pub Option<Seat<UserId>>);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for List<T>
+impl<S: Send + Sync, T: DeserializeOwned + Send + 'static> FromRequest<S> for List<T>
 where
     ListRoom: FromRef<S>,
     Services: FromRef<S>,
@@ -69,7 +71,10 @@ where
         let lobby = Lobby { room: &room, spools: &services.spools, user };
         let (body, seat) = gather((&parts, body), LIST_BODY_MAX, lobby).await?;
         let request = Request::from_parts(parts, body.into());
-        let Json(body) = Json::from_request(request, state).await?;
+        // A long list takes a tenth of a second, for which the runtime's threads are not to stand still.
+        let runtime = Handle::current();
+        let parse = spawn_blocking(move || runtime.block_on(Json::from_request(request, &())));
+        let Json(body) = parse.await.map_err(|_stopping| Error::Unavailable)??;
         Ok(Self(body, Some(seat)))
     }
 }
