@@ -119,6 +119,16 @@ impl InstantUploads {
         {
             return Err(Error::TooManyRequests { retry_after });
         }
+        self.issue(caller, digest, layout).await
+    }
+
+    /// A challenge that [`Self::prove`] knows, however many there were before.
+    async fn issue(
+        &self,
+        caller: Caller,
+        digest: Digest,
+        layout: &Layout,
+    ) -> Result<Challenge, Error> {
         let challenge = Challenge {
             id: ChallengeId::random(),
             nonce: Digest::from_bytes(rand::random()),

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use futures::stream;
 use miaofs::content::{ChunkDigest, chunk_count};
+use miaofs::protocol::ids::DeviceId;
 use miaofs::protocol::proof::{WHOLE_MAX, proof_of};
 
 use super::*;
-use crate::backend::BlobId;
+use crate::backend::db::accounts;
+use crate::backend::{BlobId, TokenId};
 use crate::service::tests::Scene;
 use crate::service::uploads::PlainUploads;
 
@@ -52,6 +54,8 @@ fn of_a_content_of_very_many_runs_some_chunks_are_asked_for() {
 /// Bytes that somebody lacks who has some part of a content.
 #[derive(Debug, Clone, Copy)]
 enum Lacks {
+    /// All: its name and size are known.
+    All,
     /// The last part of this many hundredths, in one piece.
     End(usize),
     /// This many of a hundred blocks of 4 KiB.
@@ -63,6 +67,7 @@ impl Lacks {
     fn of(self, bytes: &[u8]) -> Vec<u8> {
         let mut had = bytes.to_vec();
         match self {
+            Self::All => had.fill(0),
             Self::End(percent) => {
                 let kept = bytes.len() - bytes.len() * percent / 100;
                 had[kept..].fill(0);
@@ -79,7 +84,8 @@ impl Lacks {
     }
 }
 
-const THIEVES: [Lacks; 6] = [
+const THIEVES: [Lacks; 7] = [
+    Lacks::All,
     Lacks::End(50),
     Lacks::End(10),
     Lacks::End(1),
@@ -93,36 +99,82 @@ fn tries() -> usize {
     std::env::var("MIAOFS_TEST_TRIES").map_or(20, |tries| tries.parse().unwrap())
 }
 
-/// Tries to pass the server's own check as each thief, and once as the owner.
-async fn refuse_all_thieves(size: u64) {
-    let scene = Scene::new(HOUR).await;
-    let mut bytes = vec![0; size as usize];
-    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-    let body = stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(bytes.clone()))]);
-    let plain = PlainUploads::new(scene.context.clone());
-    let content = plain.receive(scene.caller.into(), body).await.unwrap();
-    let instant = InstantUploads::new(scene.context.clone());
-    let layout = instant.layout(content.digest).await.unwrap().unwrap();
-    let challenge = || Challenge {
-        id: ChallengeId::random(),
-        nonce: Digest::from_bytes(rand::random()),
-        ranges: data_of(&layout),
-        expires_in: 60,
-    };
-    let asked = challenge();
-    let expected = instant.expected(&asked, layout.clone()).await.unwrap();
-    assert_eq!(proof_of(&asked, &bytes), expected, "the owner is refused");
-    for thief in THIEVES {
-        let had = thief.of(&bytes);
-        let mut passed = 0;
-        for _try in 0..tries() {
-            let asked = challenge();
-            let expected = instant.expected(&asked, layout.clone()).await.unwrap();
-            passed += usize::from(proof_of(&asked, &had) == expected);
-        }
-        println!("{size} bytes, {thief:?}: {passed} of {} passed", tries());
-        assert_eq!(passed, 0, "{thief:?}");
+/// A content of one account, which another one wants.
+struct Vault {
+    scene: Scene,
+    instant: InstantUploads,
+    bytes: Vec<u8>,
+    digest: Digest,
+    layout: Layout,
+    other: Caller,
+}
+
+impl Vault {
+    async fn new(size: u64) -> Self {
+        let scene = Scene::new(HOUR).await;
+        let mut bytes = vec![0; size as usize];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        let body = stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(bytes.clone()))]);
+        let plain = PlainUploads::new(scene.context.clone());
+        let digest = plain.receive(scene.caller.into(), body).await.unwrap().digest;
+        let mut transaction = scene.context.db.write().await.unwrap();
+        let user = accounts::insert(&mut transaction, "eve", "", 1 << 40).await.unwrap();
+        transaction.commit().await.unwrap();
+        let token = TokenId::from_bytes(rand::random());
+        let other = Caller { user, device: DeviceId::random(), token };
+        let instant = InstantUploads::new(scene.context.clone());
+        let layout = instant.layout(digest).await.unwrap().unwrap();
+        Self { scene, instant, bytes, digest, layout, other }
     }
+
+    /// Answers a fresh challenge, as the service issues and checks it.
+    async fn answer(&self, proof: impl FnOnce(&Challenge) -> Digest) -> Result<ContentRef, Error> {
+        let asked = self.instant.issue(self.other, self.digest, &self.layout).await.unwrap();
+        let proof = Proof { id: asked.id, proof: proof(&asked) };
+        self.instant.prove(self.other, proof).await
+    }
+
+    async fn is_others(&self) -> bool {
+        self.scene.context.owned(self.other.user, self.digest).await.unwrap().is_some()
+    }
+}
+
+/// An answer of somebody who knows the name of a content and none of its bytes.
+fn guess(number: usize, digest: Digest, asked: &Challenge) -> Digest {
+    match number % 4 {
+        0 => digest,
+        1 => asked.nonce,
+        2 => Digest::from_bytes(
+            *blake3::keyed_hash(asked.nonce.as_bytes(), digest.as_bytes()).as_bytes(),
+        ),
+        _ => Digest::from_bytes(rand::random()),
+    }
+}
+
+/// Tries to get a content as each thief, and then with all of its bytes.
+async fn refuse_all_thieves(size: u64) {
+    let vault = Vault::new(size).await;
+    let is_refused = |answer| matches!(answer, Err(Error::ProofWrong));
+    let mut refused = 0;
+    for number in 0..tries() {
+        let answer = vault.answer(|asked| guess(number, vault.digest, asked)).await;
+        refused += usize::from(is_refused(answer));
+    }
+    println!("{size} bytes, with the hash alone: {refused} of {} refused", tries());
+    assert_eq!(refused, tries());
+    for thief in THIEVES {
+        let had = thief.of(&vault.bytes);
+        let mut refused = 0;
+        for _try in 0..tries() {
+            let answer = vault.answer(|asked| proof_of(asked, &had)).await;
+            refused += usize::from(is_refused(answer));
+        }
+        println!("{size} bytes, who lacks {thief:?}: {refused} of {} refused", tries());
+        assert_eq!(refused, tries(), "{thief:?}");
+    }
+    assert!(!vault.is_others().await);
+    vault.answer(|asked| proof_of(asked, &vault.bytes)).await.expect("whoever has it gets it");
+    assert!(vault.is_others().await);
 }
 
 #[tokio::test]
