@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use miaofs::content::Digest;
 use miaofs::protocol::host::HostName;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 use super::hosts::Hosts;
 use super::{Dedup, Error, Policy};
 use crate::backend::blobs::Stores;
-use crate::backend::db::contents::NewContent;
+use crate::backend::db::contents::{NewContent, Standing};
 use crate::backend::db::{self, Connection, Db, Lock, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
 use crate::backend::queue::Queue;
@@ -22,6 +23,9 @@ use crate::backend::spool::Spools;
 use crate::backend::staging::Staging;
 use crate::backend::tracker::Tracker;
 use crate::backend::{self, Backends, BlobId, UserId, unix_now};
+
+/// Time for which spare contents stay: their blobs move like any others meanwhile.
+const SPARE_TIME: Duration = Duration::from_secs(120);
 
 /// The backends of contents.
 #[derive(Debug)]
@@ -171,8 +175,8 @@ impl ServiceContext {
     /// [`Self::after_store`]. The change is to be retry_transaction when somebody else brings the same
     /// content at the same time: then it is found.
     ///
-    /// With [`Dedup::User`] the blob is kept and moves also when nothing stands on it, since others brought its
-    /// contents before: neither the time that it takes nor what is counted tells of them. It goes once it has moved.
+    /// With [`Dedup::User`] a content that only others have is stored a second time, as a spare one that soon
+    /// goes: neither the time that it takes nor what is counted tells of them.
     pub(super) async fn store(
         &self,
         db: &mut Connection,
@@ -184,17 +188,39 @@ impl ServiceContext {
         new.dedup_by_key(|content| content.digest);
         let digests: Vec<Digest> = new.iter().map(|content| content.digest).collect();
 
+        // Nothing of the kind is asked where all may know.
+        let owned = match self.policy.dedup {
+            Dedup::User => {
+                let since = self.claimed_since();
+                Some(contents::owned(db, received.user, &digests, since).await?)
+            }
+            Dedup::Server => None,
+        };
         let known = contents::lock_rows(db, &digests, Lock::Shared).await?;
-        new.retain(|content| !known.contains(&content.digest));
+        let standing = |digest: &Digest| match &owned {
+            _ if !known.contains(digest) => Some(Standing::Kept),
+            Some(owned) if !owned.contains_key(digest) => Some(self.spare()),
+            _ => None,
+        };
+        let rows: Vec<(&NewContent, Standing)> = new
+            .into_iter()
+            .filter_map(|content| Some((content, standing(&content.digest)?)))
+            .collect();
         if let Some((blob, size)) = received.blob
-            && (self.policy.dedup == Dedup::User
-                || new.iter().any(|content| content.layout.blobs().contains(&blob)))
+            && rows.iter().any(|(content, _)| content.layout.blobs().contains(&blob))
         {
             blobs::insert(db, blob, size, self.host().as_str(), now).await?;
             transfers::insert(db, blob, self.host().as_str(), now).await?;
         }
-        contents::insert(db, &new, now).await?;
+        contents::insert(db, &rows, now).await?;
         contents::claim(db, received.user, &digests, now).await
+    }
+
+    /// A spare content that comes now: it stays for [`SPARE_TIME`], or the grace period if that is shorter.
+    fn spare(&self) -> Standing {
+        let stays = self.policy.grace_period.min(SPARE_TIME);
+        let stays = i64::try_from(stays.as_secs()).unwrap_or(i64::MAX);
+        Standing::Spare { unnamed_since: self.claimed_since().saturating_add(stays) }
     }
 
     /// Stores what was received in a transaction of its own.

@@ -27,6 +27,8 @@ pub(super) struct Scene {
     pub caller: Caller,
 }
 
+mod spares;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn policy(grace_period: Duration) -> Policy {
@@ -88,6 +90,11 @@ impl Scene {
 
     /// Brings a small content in, as a batch would.
     pub(super) async fn bring(&self, bytes: &'static [u8]) -> (Digest, BlobId) {
+        self.bring_for(self.caller.user, bytes).await
+    }
+
+    /// The same for another user.
+    async fn bring_for(&self, user: UserId, bytes: &'static [u8]) -> (Digest, BlobId) {
         let (digest, blob) = (Digest::of(bytes), BlobId::random());
         let size = bytes.len() as u64;
         let staging = &self.context.staging;
@@ -96,11 +103,7 @@ impl Scene {
         staging.sync(blob).await.unwrap();
         let layout = Layout::of_small(digest, size, Source::Blob { blob, offset: 0 });
         let content = NewContent { digest, md5: None, layout };
-        let received = ReceivedContents {
-            user: self.caller.user,
-            contents: vec![content],
-            blob: Some((blob, size)),
-        };
+        let received = ReceivedContents { user, contents: vec![content], blob: Some((blob, size)) };
         self.context.store_alone(&received).await.unwrap();
         self.context.after_store(Some(blob)).await.unwrap();
         (digest, blob)

@@ -9,6 +9,11 @@ use super::{Connection, Lock, ROWS_A_STATEMENT, Statement, query};
 use crate::backend::layout::Layout;
 use crate::backend::{BlobId, Error, UserId};
 
+/// Status of a content that stays while it is owned.
+pub(super) const KEPT: i64 = 0;
+/// Status of a spare content.
+const SPARE: i64 = 1;
+
 /// Of `digests`, the ones that the user owns, with their sizes in bytes.
 ///
 /// A content is owned that a node of the user names, or that was uploaded or proven at
@@ -116,6 +121,36 @@ pub(crate) struct NewContent {
     pub layout: Layout,
 }
 
+/// What becomes of a content that is inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Stays for as long as somebody owns it.
+    Kept,
+    /// Stands a second time, under a name that is no digest, and goes with what nothing names since `unnamed_since`
+    /// (seconds since 1970): bytes that were received for nothing take the same work so.
+    Spare { unnamed_since: i64 },
+}
+
+impl Standing {
+    /// The name of a content. That of a spare one begins like the digest, so that its rows are written beside those that
+    /// the content would have, and ends in 16 bytes of chance, so that nobody can ask for it.
+    fn name(self, content: &NewContent) -> Digest {
+        let mut name = *content.digest.as_bytes();
+        if let Self::Spare { .. } = self {
+            name[16..].copy_from_slice(&rand::random::<[u8; 16]>());
+        }
+        Digest::from_bytes(name)
+    }
+
+    /// The columns `status` and `zero_at` of a content inserted `now`.
+    fn to_columns(self, now: i64) -> (i64, i64) {
+        match self {
+            Self::Kept => (KEPT, now),
+            Self::Spare { unnamed_since } => (SPARE, unnamed_since),
+        }
+    }
+}
+
 /// Layout of a content; `None` when the server does not have it.
 ///
 /// # Errors
@@ -200,35 +235,41 @@ pub(crate) async fn owned_by_md5(
     row.map(|row| digest_from_column(row.try_get(0)?)).transpose()
 }
 
-/// Inserts contents that the server does not have, each once, with the blobs that they use.
+/// Inserts contents with the blobs that they use: each once, and as a spare one where the server has it.
 ///
 /// # Errors
 /// [`Error::Duplicate`] when one is there, [`Error::Database`].
 pub(crate) async fn insert(
     db: &mut Connection,
-    contents: &[&NewContent],
+    contents: &[(&NewContent, Standing)],
     now: i64,
 ) -> Result<(), Error> {
-    for some in contents.chunks(ROWS_A_STATEMENT) {
+    let named: Vec<(Digest, &NewContent, Standing)> = contents
+        .iter()
+        .map(|(content, standing)| (standing.name(content), *content, *standing))
+        .collect();
+    for some in named.chunks(ROWS_A_STATEMENT) {
         let mut insert =
-            query("INSERT INTO files (digest, md5, size, manifest, created_at, zero_at)");
-        insert.push_rows(some, |content| {
+            query("INSERT INTO files (digest, md5, size, manifest, status, created_at, zero_at)");
+        insert.push_rows(some, |(name, content, standing)| {
+            let (status, zero_at) = standing.to_columns(now);
             [
-                content.digest.as_bytes()[..].into(),
+                name.as_bytes()[..].into(),
                 content.md5.map(|md5| md5.as_bytes().to_vec()).into(),
                 size_to_column(content.layout.size()).into(),
                 content.layout.encode().into(),
+                status.into(),
                 now.into(),
-                now.into(),
+                zero_at.into(),
             ]
         });
         insert.execute(&mut *db).await?;
     }
-    let stands_on = |content: &&NewContent| {
-        let digest = content.digest;
-        content.layout.blobs().into_iter().map(move |blob| (digest, blob))
+    let stands_on = |(name, content, _): &(Digest, &NewContent, Standing)| {
+        let name = *name;
+        content.layout.blobs().into_iter().map(move |blob| (name, blob))
     };
-    let pairs: Vec<(Digest, BlobId)> = contents.iter().flat_map(stands_on).collect();
+    let pairs: Vec<(Digest, BlobId)> = named.iter().flat_map(stands_on).collect();
     for some in pairs.chunks(ROWS_A_STATEMENT) {
         let mut insert = query("INSERT INTO file_blobs (digest, blob_id)");
         insert.push_rows(some, |(digest, blob)| {

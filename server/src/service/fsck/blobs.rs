@@ -55,10 +55,6 @@ impl Fsck<'_> {
     }
 
     async fn check_use(&mut self, blob: BlobId, row: &Blob, used: &BlobUse) -> Result<(), Error> {
-        if used.contents == 0 && used.transfers > 0 {
-            // The one that ends its transfer condemns it.
-            return Ok(());
-        }
         if used.contents == 0 {
             self.condemn(blob).await?;
         } else if row.location == Location::Staging && used.transfers == 0 {

@@ -7,9 +7,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers};
-use crate::backend::db::transfers::Transfer;
-use crate::backend::db::{self, blobs, contents, transfers};
-use crate::backend::{self, BlobId, background_thread, run_blocking};
+use crate::backend::db::{self, contents, transfers};
+use crate::backend::{BlobId, background_thread, run_blocking};
 use crate::service::Error;
 use crate::service::context::ServiceContext;
 use crate::service::downloads::reader;
@@ -51,16 +50,8 @@ impl Transfers {
             tracing::warn!(%blob, %error, "its contents are not in the index of MD5s");
         }
         self.context.staging.remove(blob).await?;
-        db::retry_transaction(|| self.settle(moved)).await?;
+        self.forget(moved.id).await?;
         Ok(true)
-    }
-
-    /// Ends a transfer, and the blob with it when it was received for nothing.
-    async fn settle(&self, moved: Transfer) -> Result<(), backend::Error> {
-        let mut transaction = self.context.db.write().await?;
-        blobs::mark_unused_for_deletion(&mut transaction, &[moved.blob]).await?;
-        transfers::remove(&mut transaction, moved.id).await?;
-        transaction.commit().await
     }
 
     async fn index(&self, blob: BlobId) -> Result<(), Error> {

@@ -305,8 +305,14 @@ impl Uploads {
         let (digest, base) = (session.metadata.digest, session.metadata.base);
         let both: Vec<Digest> = [digest].into_iter().chain(base).collect();
         let held = contents::lock_rows(&mut transaction, &both, Lock::Shared).await?;
-        if !synced && !held.contains(&digest) {
-            return Err(Error::NotFound("upload"));
+        let user = backend::UserId(session.metadata.user);
+        if !synced {
+            // Completed before, of which the outcome was lost: the file has moved on.
+            if !held.contains(&digest) {
+                return Err(Error::NotFound("upload"));
+            }
+            contents::claim(&mut transaction, user, &[digest], backend::unix_now()).await?;
+            return Ok(transaction.commit().await?);
         }
         let base = match base {
             Some(base) => contents::layout(&mut transaction, base).await?,
@@ -315,9 +321,9 @@ impl Uploads {
         let layout = session.layout(base.as_ref()).ok_or(Error::Conflict)?;
         let content = NewContent { digest, md5: None, layout };
         let received = ReceivedContents {
-            user: backend::UserId(session.metadata.user),
+            user,
             contents: vec![content],
-            blob: blob.filter(|_| synced).map(|blob| (blob, session.blob_size())),
+            blob: blob.map(|blob| (blob, session.blob_size())),
         };
         context.store(&mut transaction, &received).await?;
         Ok(transaction.commit().await?)

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use miaofs::content::Digest;
 
 use crate::backend::db::columns::{blob_from_column, digest_from_column};
+use crate::backend::db::contents::KEPT;
 use crate::backend::db::{Connection, Row, query};
 use crate::backend::{BlobId, Error, UserId};
 
@@ -140,7 +141,7 @@ pub(crate) async fn remove_ownership(
     Ok(())
 }
 
-/// Some contents after one, by rising digest.
+/// Some contents after one, by rising digest, without spare ones: those have other names than their bytes.
 ///
 /// # Errors
 /// [`Error::Database`], [`Error::Damaged`].
@@ -149,11 +150,9 @@ pub(crate) async fn contents_after(
     after: Option<Digest>,
     limit: u32,
 ) -> Result<Vec<Digest>, Error> {
-    let rows = query("SELECT digest FROM files WHERE digest > ? ORDER BY digest LIMIT ?")
-        .bind(digest_key(after))
-        .bind(i64::from(limit))
-        .fetch_all(db)
-        .await?;
+    let sql = "SELECT digest FROM files WHERE digest > ? AND status = ? ORDER BY digest LIMIT ?";
+    let rows =
+        query(sql).bind(digest_key(after)).bind(KEPT).bind(i64::from(limit)).fetch_all(db).await?;
     rows.iter().map(|row| digest_from_column(row.try_get(0)?)).collect()
 }
 
