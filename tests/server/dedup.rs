@@ -1,11 +1,9 @@
-//! With `dedup = "user"`, no upload tells what other users have: not by its answer, its counters or its time.
+//! With `dedup = "user"`, no upload tells what other users have: not by its answer or its counters; `upload_times` has its time.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use miaofs::content::CHUNK_SIZE;
-use miaofs::protocol::batch;
 use miaofs::protocol::ids::NodeId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -20,17 +18,17 @@ use crate::harness::server::Server;
 use crate::harness::wait::{seconds, wait_until};
 
 /// A server where `ada` has some contents and `bob` wants to know which.
-struct Fixture {
+pub(super) struct Fixture {
     _directory: TempDir,
-    server: Server,
-    ada: Api,
-    bob: Api,
+    pub(super) server: Server,
+    pub(super) ada: Api,
+    pub(super) bob: Api,
     /// Blobs that were received, all of which are to move.
     received: Cell<u64>,
 }
 
 impl Fixture {
-    fn new(arguments: &[&str]) -> Self {
+    pub(super) fn new(arguments: &[&str]) -> Self {
         let directory = scratch();
         let arguments = [&["--dedup", "user"], arguments].concat();
         let server = Server::start_with(&directory.path().join("data"), &arguments);
@@ -48,12 +46,12 @@ impl Fixture {
         contents
     }
 
-    fn receive(&self, blobs: u64) {
+    pub(super) fn receive(&self, blobs: u64) {
         self.received.set(self.received.get() + blobs);
     }
 
     /// The counters, when nothing moves any more: all but those of the requests that ask for them.
-    fn counters(&self) -> BTreeMap<String, u64> {
+    pub(super) fn counters(&self) -> BTreeMap<String, u64> {
         wait_until("all that was received has moved", seconds(60), || {
             let moved = self.server.metric_where("miaofs_transfers_total", "\"done\"");
             moved == Some(self.received.get()) && self.server.staged().is_empty()
@@ -179,74 +177,4 @@ fn what_was_received_for_nothing_goes_and_the_content_stays() {
     }
     let (code, report) = fsck(&fixture.server, &["--grace", "0", "--deep"]);
     assert_eq!(code, 0, "{report}");
-}
-
-/// Batches of each kind that are timed; `MIAOFS_TEST_BATCHES` says another number.
-fn batches() -> usize {
-    std::env::var("MIAOFS_TEST_BATCHES").map_or(10_000, |count| count.parse().unwrap())
-}
-
-/// Times batches, one content each, of contents that others have and that nobody has, in turn and at random.
-#[test]
-#[ignore = "takes minutes of a machine that does nothing else"]
-fn a_batch_takes_as_long_whoever_has_its_content() {
-    let fixture = Fixture::new(&[]);
-    let seed = Seed::of_this_run();
-    let random = |whose: &str, number| Content::random(seed, &format!("{whose} {number}"), 4096);
-    let known: Vec<Content> = (0..batches()).map(|number| random("known", number)).collect();
-    for some in known.chunks(500) {
-        send_batch(&fixture.ada, batch_of(&some.iter().collect::<Vec<_>>())).expect(200);
-        fixture.receive(1);
-    }
-    fixture.counters();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let send = |content: &Content| -> Duration {
-        let request = client
-            .post(format!("{}/file/batch", fixture.server.url()))
-            .bearer_auth(fixture.bob.token())
-            .header("content-type", batch::MEDIA_TYPE)
-            .body(batch_of(&[content]));
-        runtime.block_on(async {
-            let began = Instant::now();
-            let answer = request.send().await.unwrap();
-            assert_eq!(answer.status(), 200);
-            let body = answer.bytes().await.unwrap();
-            let took = began.elapsed();
-            assert_eq!(&body[..], br#"{"contents":1,"new":1}"#);
-            took
-        })
-    };
-    let mut took: [Vec<Duration>; 2] = [Vec::new(), Vec::new()];
-    for (number, known) in known.iter().enumerate() {
-        let unknown = random("unknown", number);
-        let first = seed.below(&format!("first {number}"), 2) as usize;
-        for kind in [first, 1 - first] {
-            took[kind].push(send([known, &unknown][kind]));
-        }
-    }
-    let [known, unknown] = took;
-    let guessed = guessed_right(&known, &unknown);
-    for (kind, mut took) in [("others have", known), ("nobody has", unknown)] {
-        took.sort_unstable();
-        let at = |percent: usize| took[took.len() * percent / 100];
-        println!(
-            "{} batches that {kind}: quartiles {:?} {:?} {:?}, p99 {:?}",
-            took.len(),
-            at(25),
-            at(50),
-            at(75),
-            at(99)
-        );
-    }
-    println!("the slower of two is the unknown one in {:.2} %", guessed * 100.0);
-    assert!((guessed - 0.5).abs() < 0.03, "{guessed}");
-}
-
-/// Probability that a guess from the times of two is right: that the slower one is of the second kind.
-fn guessed_right(first: &[Duration], second: &[Duration]) -> f64 {
-    let mut sorted = first.to_vec();
-    sorted.sort_unstable();
-    let slower = second.iter().map(|took| sorted.partition_point(|other| other < took));
-    slower.sum::<usize>() as f64 / (first.len() * second.len()) as f64
 }

@@ -40,4 +40,5 @@ mod secrets;
 mod sign_in;
 mod tls;
 mod tracker;
+mod upload_times;
 mod watching;
