@@ -86,7 +86,20 @@ impl File {
         let Some(path) = path else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("in the configuration {}", path.display()))
+        toml::from_str(&text)
+            .map_err(|error| without_quote(&text, &error))
+            .with_context(|| format!("in the configuration {}", path.display()))
+    }
+}
+
+/// The error with its line, which is not quoted: a password may stand in it.
+fn without_quote(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => {
+            anyhow::anyhow!("line {}: {}", before.matches('\n').count() + 1, error.message())
+        }
+        None => anyhow::anyhow!("{}", error.message()),
     }
 }
 
@@ -98,6 +111,20 @@ fn secret<'de, D: Deserializer<'de>>(text: D) -> Result<Option<SecretString>, D:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_cannot_be_read_is_named_and_not_quoted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (text, line) in [
+            ("quota = 1\nredis_url = \"redis://:hush@h\n", "line 2: "),
+            ("database_url = [\"mysql://a:hush@h/b\"]", "line 1: "),
+            ("quota = 1\n\nredis_ulr = \"redis://:hush@h\"", "line 3: unknown field `redis_ulr`"),
+        ] {
+            std::fs::write(file.path(), text).unwrap();
+            let said = format!("{:#}", File::read(Some(file.path())).unwrap_err());
+            assert!(said.contains(line) && !said.contains("hush"), "{said}");
+        }
+    }
 
     const EXAMPLE: &str = include_str!("../../deploy/server.toml");
 
