@@ -17,6 +17,7 @@ mod conformance;
 mod connections;
 mod dedup;
 mod devices;
+mod doctor;
 mod downloads;
 mod figures;
 mod files;

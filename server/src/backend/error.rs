@@ -89,6 +89,14 @@ pub(crate) enum Error {
         /// Cause of the failure.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A part does not do what it was asked for to try it.
+    #[error("{what} {said}")]
+    Trial {
+        /// Name of the part.
+        what: &'static str,
+        /// The answer or deed that was not expected.
+        said: String,
+    },
     /// The process is stopping.
     #[error("the process is stopping")]
     Stopping,

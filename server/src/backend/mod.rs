@@ -24,6 +24,7 @@ mod sqlite;
 pub(crate) mod staging;
 mod token_key;
 pub(crate) mod tracker;
+mod trial;
 
 pub(crate) use blocking::{background_thread, run_blocking, run_to_completion};
 pub(crate) use clock::{even_for, unix_now};
@@ -35,6 +36,7 @@ pub(crate) use process::{open_files, resident_bytes};
 pub(crate) use rotating_file::{RotatingFile, RotatingFileSettings};
 pub(crate) use settings::{Database, RedisSettings, Schema, Settings, StagingUse};
 pub(crate) use token_key::TokenKeys;
+pub(crate) use trial::{TRIAL_LIMIT, Trial, try_directory, within_limit};
 
 use std::path::Path;
 use std::sync::Arc;

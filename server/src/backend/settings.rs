@@ -140,7 +140,7 @@ impl Settings {
     }
 
     /// True if this process keeps anything in the data directory.
-    pub(super) fn has_data(&self) -> bool {
+    pub(crate) fn has_data(&self) -> bool {
         self.is_embedded() || self.staging != StagingUse::Nothing || self.token_key_file.is_none()
     }
 

@@ -3,6 +3,7 @@
 mod backup;
 mod bandwidth;
 mod descriptors;
+mod doctor;
 mod fsck;
 mod gc;
 mod invitations;
@@ -38,6 +39,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Copy the database and all stored bytes into a directory, while the server runs; again: only what is new.
     Backup(Box<backup::Args>),
+    /// Say whether configuration, permissions, disks, database, tracker, queue and stores are fit to serve; exit 0 or 1.
+    Doctor(Box<doctor::Args>),
     /// Check everything that the server keeps; exit 0: nothing is wrong, 1: it is mended, 4: something is left.
     Fsck(Box<fsck::Args>),
     /// Collect contents that nothing names, as a server does by itself.
@@ -77,6 +80,7 @@ impl Cli {
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         let done = match self.command {
             Command::Fsck(args) => return Ok(args.run()),
+            Command::Doctor(args) => return args.run(),
             Command::Serve(args) => args.run(),
             Command::Backup(args) => args.run(),
             Command::Gc(args) => args.run(),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use miaofs::protocol::host::HostName;
@@ -127,6 +127,13 @@ pub(crate) struct Flags {
     /// Stores that keep what is uploaded, with commas between: local, ceph, oss.
     #[arg(long, env = "MIAOFS_SERVER_STORE", value_name = "LIST")]
     pub(super) store: Option<String>,
+}
+
+impl Flags {
+    /// File with settings, if one is named.
+    pub(crate) fn config_file(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
 }
 
 /// Flags of a process that answers requests, beside [`Flags`].

@@ -117,7 +117,8 @@ fn code_of(error: &Error) -> Code {
             | backend::Error::MissingBlob { .. }
             | backend::Error::File { .. }
             | backend::Error::Setup(_)
-            | backend::Error::Queue(_) => Code::Internal,
+            | backend::Error::Queue(_)
+            | backend::Error::Trial { .. } => Code::Internal,
         },
     }
 }

@@ -42,6 +42,7 @@ pub(crate) mod transfer;
 pub(crate) mod uploads;
 
 pub(crate) use caller::{Caller, Reader, Scope, ScopedCaller, Writer};
+pub(crate) use disk_room::min_free;
 pub(crate) use error::Error;
 pub(crate) use gathering::{Gathering, Lobby};
 pub(crate) use policy::{Dedup, Policy, Role, Roles, SignUps, TransferPolicy, counted};

@@ -19,6 +19,7 @@ mod rules;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub(crate) use failure::{Action, Cause, StoreFailure};
 pub(crate) use object::{MultipartUpload, StoredCopy, StoredObject, UnfinishedUpload};
@@ -357,12 +358,13 @@ impl Stores {
     }
 
     fn store(&self, name: StoreName) -> Result<&Store, Error> {
-        self.named.get(&name).map(|named| &named.store).ok_or_else(|| {
-            let cause = Cause::Settings(format!("it is not set up; add [stores.{name}]"));
-            StoreFailure { store: name, address: "nowhere".to_owned(), action: Action::Open, cause }
-                .into()
-        })
+        self.named.get(&name).map(|named| &named.store).ok_or_else(|| not_set_up(name))
     }
+}
+
+fn not_set_up(name: StoreName) -> Error {
+    let cause = Cause::Settings(format!("it is not set up; add [stores.{name}]"));
+    StoreFailure { store: name, address: "nowhere".to_owned(), action: Action::Open, cause }.into()
 }
 
 /// Makes sure that the settings of all buckets can be right, without connecting to any.

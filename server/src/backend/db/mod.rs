@@ -49,8 +49,11 @@ use statement::portions;
 use std::path::Path;
 
 use super::settings::{Database, Schema, Settings};
-use super::{Error, UserId};
+use super::{Error, Trial, UserId};
 use replica::Replica;
+
+/// Changes the row that is there to be changed.
+const PROBE: &str = "UPDATE probes SET writes = writes + 1 WHERE id = 1";
 
 /// The database of the server. A clone is the same.
 #[derive(Debug, Clone)]
@@ -83,6 +86,28 @@ impl Db {
                 let pools = mysql::MysqlPools::open(primary, schema).await?;
                 Ok(Self { primary: Primary::MySql(pools), replica })
             }
+        }
+    }
+
+    /// Connects once to the database of these settings, which is not made or migrated, and asks for its version and clock.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUrl`], [`Error::Unavailable`], [`Error::Database`].
+    pub(crate) async fn look(settings: &Settings) -> Result<Trial, Error> {
+        match &settings.database {
+            Database::Embedded => sqlite::look(&settings.database_file()).await,
+            Database::MySql { primary, .. } => mysql::look(primary).await,
+        }
+    }
+
+    /// The same of the replica; `None` when none is set up.
+    ///
+    /// # Errors
+    /// As [`Self::look`].
+    pub(crate) async fn look_at_replica(settings: &Settings) -> Result<Option<Trial>, Error> {
+        match &settings.database {
+            Database::MySql { replica: Some(replica), .. } => mysql::look(replica).await.map(Some),
+            Database::MySql { replica: None, .. } | Database::Embedded => Ok(None),
         }
     }
 
@@ -158,10 +183,24 @@ impl Db {
         retry_transaction(|| self.try_probe()).await
     }
 
+    /// The same with a change that is taken back.
+    ///
+    /// # Errors
+    /// As [`Self::write`]; [`Error::NoSpace`]; [`Error::Trial`] when the row is not there.
+    pub(crate) async fn try_change(&self) -> Result<(), Error> {
+        let mut transaction = self.write().await?;
+        match query(PROBE).execute(&mut transaction).await? {
+            1 => Ok(()),
+            rows => Err(Error::Trial {
+                what: "the database",
+                said: format!("changed {rows} rows of 1"),
+            }),
+        }
+    }
+
     async fn try_probe(&self) -> Result<(), Error> {
         let mut transaction = self.write().await?;
-        let change = "UPDATE probes SET writes = writes + 1 WHERE id = 1";
-        query(change).execute(&mut transaction).await?;
+        query(PROBE).execute(&mut transaction).await?;
         transaction.commit().await
     }
 

@@ -16,8 +16,8 @@ use super::connection::{Driver, Transaction};
 use super::error::mysql_number;
 use super::migrations;
 use super::pool_meter::PoolMeter;
-use crate::backend::Error;
 use crate::backend::settings::Schema;
+use crate::backend::{Error, Trial};
 
 /// Connections that change at once.
 const WRITERS: u32 = 24;
@@ -38,6 +38,9 @@ const RECONNECT: Duration = Duration::from_millis(200);
 /// Takes the lock for migrating this database, among all programs on the server.
 const LOCK: &str = "SELECT GET_LOCK(CONCAT('miaofs:', MD5(DATABASE())), ?)";
 const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('miaofs:', MD5(DATABASE())))";
+
+/// Asks for version and clock.
+const LOOK: &str = "SELECT CAST(VERSION() AS CHAR), CAST(UNIX_TIMESTAMP() AS SIGNED)";
 
 /// Settings of every session that writes.
 const WRITER_SESSION: &str = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; \
@@ -171,6 +174,18 @@ async fn prepare(options: &MySqlConnectOptions, schema: Schema) -> Result<(), Er
         }
     }
     Ok(connection.close().await?)
+}
+
+/// Connects once, and asks for version and clock.
+///
+/// # Errors
+/// [`Error::DatabaseUrl`], [`Error::Unavailable`], [`Error::Database`].
+pub(super) async fn look(url: &SecretString) -> Result<Trial, Error> {
+    let mut connection = MySqlConnection::connect_with(&options(url)?).await?;
+    let (version, clock): (String, i64) = sqlx::query_as(LOOK).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    let name = if version.contains("MariaDB") { "" } else { "MySQL " };
+    Ok(Trial { version: Some(format!("{name}{version}")), clock: Some(clock) })
 }
 
 /// Connects once, waiting for a server that is just starting.

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Connection as _, SqliteConnection, SqlitePool};
 
 use super::connection::{Driver, Transaction};
 use super::migrations;
 use super::pool_meter::PoolMeter;
-use crate::backend::Error;
 use crate::backend::settings::Schema;
 use crate::backend::sqlite::pool_options;
+use crate::backend::{Error, Trial};
 
 /// Time a request waits for a connection before it fails as busy.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -99,6 +99,18 @@ impl SqlitePools {
         self.readers.close().await;
         self.writer.close().await;
     }
+}
+
+/// Opens the file, which is not made, and asks for the version. Its clock is that of this process.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(super) async fn look(path: &Path) -> Result<Trial, Error> {
+    let mut connection = SqliteConnection::connect_with(&options(path)).await?;
+    let version = sqlx::query_scalar::<_, String>("SELECT sqlite_version()");
+    let version = version.fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(Trial { version: Some(format!("SQLite {version}")), clock: None })
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

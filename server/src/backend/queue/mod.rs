@@ -17,7 +17,7 @@ pub(crate) use message::{Message, QueueDepth, RoutingKey};
 pub(crate) use settings::QueueSettings;
 
 use self::rabbitmq::RabbitReceipt;
-use super::Error;
+use super::{Error, Trial};
 
 /// A queue of messages, each delivered to one worker. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -40,6 +40,18 @@ impl Queue {
                 Self::RabbitMq(rabbitmq::RabbitQueue::open(url, &settings.amqp_prefix.to_string())?)
             }
         })
+    }
+
+    /// Tries the queue out: one of its own is made, takes a message, gives it back, and goes. Nothing else of the broker is
+    /// declared.
+    ///
+    /// # Errors
+    /// [`Error::Queue`], [`Error::Trial`].
+    pub(crate) async fn try_out(settings: &QueueSettings) -> Result<Trial, Error> {
+        match &settings.amqp_url {
+            None => Ok(Trial::default()),
+            Some(url) => rabbitmq::try_out(url, &settings.amqp_prefix.to_string()).await,
+        }
     }
 
     /// True if messages survive the process that published them.

@@ -32,7 +32,7 @@ pub(crate) use tokens::{AccessToken, ActiveToken, Bearer, OtherTokens};
 pub(crate) use uploads::{TrackedUpload, UploadPhase};
 
 use self::redis::Redis;
-use crate::backend::{Error, Settings, TokenId, UserId};
+use crate::backend::{Error, Settings, TokenId, Trial, UserId};
 use embedded::Embedded;
 use wakeups::Waiters;
 
@@ -73,6 +73,17 @@ impl Tracker {
             None => Records::Embedded(Embedded::open(&settings.tracker_file()).await?),
         };
         Ok(Self { records, waiters })
+    }
+
+    /// Tries the tracker out: something of its own is written, read and removed. Nothing else is made.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] when the URL is none of Redis, [`Error::Unavailable`], [`Error::Database`], [`Error::Trial`].
+    pub(crate) async fn try_out(settings: &Settings) -> Result<Trial, Error> {
+        match &settings.redis {
+            Some(there) => self::redis::try_out(there).await,
+            None => embedded::try_out(&settings.tracker_file()).await,
+        }
     }
 
     /// Identity of the current memory. It stays the same until everything is lost.

@@ -43,11 +43,7 @@ impl Connector {
     /// # Errors
     /// [`Error::Queue`] when the URL is none of AMQP.
     pub(super) fn open(url: &SecretString, topology: Topology) -> Result<Self, Error> {
-        let mut address: AMQPUri = url
-            .expose_secret()
-            .parse()
-            .map_err(|error: String| Error::Queue(format!("amqp_url: {error}").into()))?;
-        address.query.heartbeat.get_or_insert(HEARTBEAT);
+        let address = address(url)?;
         let (sender, current) = watch::channel(None);
         let wanted = Arc::new(Notify::new());
         let first = wanted.clone();
@@ -76,6 +72,19 @@ impl Connector {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Reads the URL of a broker.
+///
+/// # Errors
+/// [`Error::Queue`] when it is none of AMQP.
+pub(super) fn address(url: &SecretString) -> Result<AMQPUri, Error> {
+    let mut address: AMQPUri = url
+        .expose_secret()
+        .parse()
+        .map_err(|error: String| Error::Queue(format!("amqp_url: {error}").into()))?;
+    address.query.heartbeat.get_or_insert(HEARTBEAT);
+    Ok(address)
 }
 
 /// Connects again and again until nobody holds the connector.

@@ -12,6 +12,9 @@
 
 mod connection;
 mod topology;
+mod trial;
+
+pub(super) use trial::try_out;
 
 use std::time::Duration;
 

@@ -46,6 +46,11 @@ impl Topology {
         format!("{}.transfer-dead", self.prefix).into()
     }
 
+    /// Name of a queue of one trial.
+    pub(super) fn trial_queue(&self, id: &str) -> ShortString {
+        format!("{}.doctor.{id}", self.prefix).into()
+    }
+
     /// Declares the exchanges and the queue of dead letters.
     ///
     /// # Errors

@@ -3,7 +3,10 @@
 mod challenges;
 mod limits;
 mod tokens;
+mod trial;
 mod uploads;
+
+pub(super) use trial::try_out;
 
 use std::path::Path;
 use std::time::Duration;

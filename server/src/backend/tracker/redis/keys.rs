@@ -47,6 +47,10 @@ impl Keys {
         format!("{}:epoch", self.0)
     }
 
+    pub(super) fn trial(&self, id: &str) -> String {
+        format!("{}:doctor:{id}", self.0)
+    }
+
     pub(super) fn news(&self) -> String {
         format!("{}:news", self.0)
     }

@@ -8,6 +8,7 @@
 //! PREFIX:challenge:{USER:ID}      string  a challenge, as JSON
 //! PREFIX:tries:{KEY}              string  when the tries at a key will have been paid for
 //! PREFIX:epoch                    string  random; gone when Redis has lost its memory
+//! PREFIX:doctor:{ID}              string  a trial of this Redis, for a moment
 //! PREFIX:news                     channel "USER SEQ": a drive has changed; "USER end": a token has ended
 //! ```
 //!
@@ -24,7 +25,10 @@ mod keys;
 mod limits;
 mod pubsub;
 mod tokens;
+mod trial;
 mod uploads;
+
+pub(super) use trial::try_out;
 
 use std::time::Duration;
 
