@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::hosts::Hosts;
 use super::{Dedup, Error, Policy};
 use crate::backend::blobs::Stores;
-use crate::backend::db::contents::{NewContent, Standing};
+use crate::backend::db::contents::{NewContent, Retention};
 use crate::backend::db::{self, Connection, Db, Lock, accounts, blobs, contents, transfers};
 use crate::backend::layout::Layout;
 use crate::backend::queue::Queue;
@@ -197,14 +197,14 @@ impl ServiceContext {
             Dedup::Server => None,
         };
         let known = contents::lock_rows(db, &digests, Lock::Shared).await?;
-        let standing = |digest: &Digest| match &owned {
-            _ if !known.contains(digest) => Some(Standing::Kept),
+        let retention = |digest: &Digest| match &owned {
+            _ if !known.contains(digest) => Some(Retention::Kept),
             Some(owned) if !owned.contains_key(digest) => Some(self.spare()),
             _ => None,
         };
-        let rows: Vec<(&NewContent, Standing)> = new
+        let rows: Vec<(&NewContent, Retention)> = new
             .into_iter()
-            .filter_map(|content| Some((content, standing(&content.digest)?)))
+            .filter_map(|content| Some((content, retention(&content.digest)?)))
             .collect();
         if let Some((blob, size)) = received.blob
             && rows.iter().any(|(content, _)| content.layout.blobs().contains(&blob))
@@ -217,10 +217,10 @@ impl ServiceContext {
     }
 
     /// A spare content that comes now: it stays for [`SPARE_TIME`], or the grace period if that is shorter.
-    fn spare(&self) -> Standing {
+    fn spare(&self) -> Retention {
         let stays = self.policy.grace_period.min(SPARE_TIME);
         let stays = i64::try_from(stays.as_secs()).unwrap_or(i64::MAX);
-        Standing::Spare { unnamed_since: self.claimed_since().saturating_add(stays) }
+        Retention::Spare { unnamed_since: self.claimed_since().saturating_add(stays) }
     }
 
     /// Stores what was received in a transaction of its own.

@@ -121,9 +121,9 @@ pub(crate) struct NewContent {
     pub layout: Layout,
 }
 
-/// What becomes of a content that is inserted.
+/// Time for which a content that is inserted stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Retention {
     /// Stays for as long as somebody owns it.
     Kept,
     /// Stands a second time, under a name that is no digest, and goes with what nothing names since `unnamed_since`
@@ -131,7 +131,7 @@ pub(crate) enum Standing {
     Spare { unnamed_since: i64 },
 }
 
-impl Standing {
+impl Retention {
     /// The name of a content. That of a spare one begins like the digest, so that its rows are written beside those that
     /// the content would have, and ends in 16 bytes of chance, so that nobody can ask for it.
     fn name(self, content: &NewContent) -> Digest {
@@ -241,18 +241,18 @@ pub(crate) async fn owned_by_md5(
 /// [`Error::Duplicate`] when one is there, [`Error::Database`].
 pub(crate) async fn insert(
     db: &mut Connection,
-    contents: &[(&NewContent, Standing)],
+    contents: &[(&NewContent, Retention)],
     now: i64,
 ) -> Result<(), Error> {
-    let named: Vec<(Digest, &NewContent, Standing)> = contents
+    let named: Vec<(Digest, &NewContent, Retention)> = contents
         .iter()
-        .map(|(content, standing)| (standing.name(content), *content, *standing))
+        .map(|(content, retention)| (retention.name(content), *content, *retention))
         .collect();
     for some in named.chunks(ROWS_A_STATEMENT) {
         let mut insert =
             query("INSERT INTO files (digest, md5, size, manifest, status, created_at, zero_at)");
-        insert.push_rows(some, |(name, content, standing)| {
-            let (status, zero_at) = standing.to_columns(now);
+        insert.push_rows(some, |(name, content, retention)| {
+            let (status, zero_at) = retention.to_columns(now);
             [
                 name.as_bytes()[..].into(),
                 content.md5.map(|md5| md5.as_bytes().to_vec()).into(),
@@ -265,7 +265,7 @@ pub(crate) async fn insert(
         });
         insert.execute(&mut *db).await?;
     }
-    let stands_on = |(name, content, _): &(Digest, &NewContent, Standing)| {
+    let stands_on = |(name, content, _): &(Digest, &NewContent, Retention)| {
         let name = *name;
         content.layout.blobs().into_iter().map(move |blob| (name, blob))
     };

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::listing::ListingRoom;
 use super::{Condition, DirectoryPages, Files};
 use crate::backend::Schema;
-use crate::backend::db::contents::{NewContent, Standing};
+use crate::backend::db::contents::{NewContent, Retention};
 use crate::backend::db::{self, Db};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
@@ -119,7 +119,7 @@ async fn scene() -> Scene {
     let user = db::accounts::insert(&mut transaction, "anna", "-", QUOTA).await.unwrap();
     db::files::insert_root(&mut transaction, user).await.unwrap();
     let contents: Vec<NewContent> = OWNED.map(|size| stored(content(size))).collect();
-    let rows: Vec<_> = contents.iter().map(|content| (content, Standing::Kept)).collect();
+    let rows: Vec<_> = contents.iter().map(|content| (content, Retention::Kept)).collect();
     db::contents::insert(&mut transaction, &rows, unix_now()).await.unwrap();
     let digests: Vec<Digest> = contents.iter().map(|content| content.digest).collect();
     db::contents::claim(&mut transaction, user, &digests, unix_now()).await.unwrap();
