@@ -31,21 +31,39 @@ pub(crate) async fn run_to_completion<T: Send + 'static>(
     }
 }
 
-/// Runs a computation on a thread of its own that yields to all others.
+/// Priority of a thread that computes for long, where the processors are too few for all that is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// A third of what the threads have that answer requests: somebody waits for it.
+    Low,
+    /// Next to nothing: it yields to all others.
+    Lowest,
+}
+
+impl Priority {
+    /// As setpriority(2) has it.
+    const fn nice(self) -> libc::c_int {
+        match self {
+            Self::Low => 5,
+            Self::Lowest => 19,
+        }
+    }
+}
+
+/// Runs a computation on a thread of its own.
 ///
 /// # Errors
 /// [`Error::File`] when the system gives no thread.
 pub(crate) fn background_thread<T: Send + 'static>(
     name: &str,
+    priority: Priority,
     compute: impl FnOnce() -> T + Send + 'static,
 ) -> Result<oneshot::Receiver<T>, Error> {
-    /// The lowest priority of setpriority(2).
-    const NICEST: libc::c_int = 19;
     let (sender, receiver) = oneshot::channel();
     let body = move || {
         // SAFETY: setpriority(2) takes numbers only. On Linux it is about the calling thread when the
         // id is 0. If it fails, the thread is merely not nice.
-        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICEST) };
+        unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, priority.nice()) };
         // Nobody waits any more when this fails, so nobody misses the answer.
         let _missed = sender.send(compute());
     };

@@ -26,13 +26,13 @@ mod token_key;
 pub(crate) mod tracker;
 mod trial;
 
-pub(crate) use blocking::{background_thread, run_blocking, run_to_completion};
+pub(crate) use blocking::{Priority, background_thread, run_blocking, run_to_completion};
 pub(crate) use clock::{even_for, unix_now};
 pub(crate) use data_directory::{BlobCopied, DataDirectory};
 pub(crate) use error::Error;
 pub(crate) use ids::{BlobId, InvitationId, TokenId, TransferId, UserId};
 pub(crate) use key_prefix::KeyPrefix;
-pub(crate) use process::{open_files, resident_bytes};
+pub(crate) use process::{half_of_processors, open_files, resident_bytes};
 pub(crate) use rotating_file::{RotatingFile, RotatingFileSettings};
 pub(crate) use settings::{Database, RedisSettings, Schema, Settings, StagingUse};
 pub(crate) use token_key::TokenKeys;

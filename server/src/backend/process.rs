@@ -21,6 +21,11 @@ pub(crate) async fn open_files() -> Result<(u64, u64), Error> {
     .await
 }
 
+/// Half of the processors, and one at least: what long computations have of them, as the others are for all else.
+pub(crate) fn half_of_processors() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
+}
+
 /// Bytes of memory that the process has (proc_pid_status(5)); 0 when the system does not say.
 pub(crate) fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

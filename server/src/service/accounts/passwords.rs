@@ -8,16 +8,11 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::turns::Turns;
-use crate::backend;
+use crate::backend::{self, Priority, background_thread, half_of_processors};
 use crate::service::Error;
 
 /// Hashes at once, at the most: each takes 19 MiB and a core for some tens of milliseconds.
 const AT_ONCE_MAX: usize = 4;
-
-/// Hashes at once: half of the cores are left to all others.
-fn at_once() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get() / 2).clamp(1, AT_ONCE_MAX)
-}
 
 /// Outcome of the comparison of a password with a hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +37,10 @@ impl Passwords {
     /// Ready to hash.
     pub(super) fn new() -> Self {
         let nobodys = hex::encode(rand::random::<[u8; 32]>());
-        Self { turns: Turns::new(at_once()), decoy: hash(&nobodys).into() }
+        Self {
+            turns: Turns::new(half_of_processors().min(AT_ONCE_MAX)),
+            decoy: hash(&nobodys).into(),
+        }
     }
 
     /// The PHC string of a password, with a salt of its own.
@@ -77,10 +75,10 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
         let turn = self.turns.take(from).await?;
-        let work = tokio::task::spawn_blocking(move || {
+        let work = background_thread("password", Priority::Low, move || {
             let _until_done = turn;
             work()
-        });
+        })?;
         work.await.map_err(|_stopping| Error::Unavailable)
     }
 }

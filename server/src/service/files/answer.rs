@@ -12,7 +12,7 @@ use crate::service::Error;
 
 /// Bytes of JSON, more or less, that the nodes in an answer have at the most. Of a conflict beyond these only the reason is told:
 /// the client finds the node in the feed, or when it sends the change again.
-const CURRENT_BYTES: u64 = 8 * 1024 * 1024;
+const CURRENT_BYTES: u64 = 1024 * 1024;
 
 /// Tells of each change what became of it.
 pub(super) async fn answer(

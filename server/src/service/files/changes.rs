@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::history;
 use super::listing::LONG_LISTINGS;
 use super::page_room::{Admission, PageRoom, PageShare};
-use crate::backend::UserId;
 use crate::backend::db::files::ChangedSince;
 use crate::backend::db::{self, Db, EMBEDDED_READERS};
 use crate::backend::tracker::Tracker;
+use crate::backend::{UserId, half_of_processors};
 use crate::service::{Caller, Error, Room, Seat};
 
 /// Bytes after which a page ends, however few nodes it has; a commit is not cut in two.
@@ -29,7 +29,7 @@ const PAGE_BYTES: u64 = 8 * 1024 * 1024;
 const FEW: u64 = 500;
 /// Bytes up to which it is.
 const FEW_BYTES: u64 = 1024 * 1024;
-/// Longer pages that are read at once: together with the long listings fewer than the connections that the embedded
+/// Longer pages that are read at once, at the most, and no more than half of the processors: together with the long listings fewer than the connections that the embedded
 /// database has for readers, so that whoever reads little always finds one.
 const LONG_PAGES: usize = 3;
 const _: () = assert!(LONG_PAGES + LONG_LISTINGS < EMBEDDED_READERS as usize);
@@ -80,7 +80,7 @@ impl Changes {
     /// Feeds from this database, whose waiters all end when `stop` is cancelled. From then on nobody
     /// waits here; they are sent away to come again.
     pub(crate) fn new(db: Db, tracker: Tracker, stop: CancellationToken) -> Self {
-        let reading = Room::new("feeds", LONG_PAGES);
+        let reading = Room::new("feeds", half_of_processors().min(LONG_PAGES));
         Self { db, tracker, stop, reading, room: PageRoom::new() }
     }
 

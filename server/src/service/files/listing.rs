@@ -14,15 +14,15 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::scope::shown;
-use crate::backend::UserId;
 use crate::backend::db::{self, Connection, Transaction};
+use crate::backend::{UserId, half_of_processors};
 use crate::service::{Error, Reader, Room, Scope, Seat};
 
 /// Names that are read at once.
 const PAGE: usize = 500;
 /// Bytes of JSON after which a page ends, more or less, however few names it has.
 const PAGE_BYTES: u64 = 1024 * 1024;
-/// Listings of more than a page that are under way at once.
+/// Listings of more than a page that are under way at once, at the most: no more than half of the processors.
 pub(super) const LONG_LISTINGS: usize = 4;
 /// Longest time for a page to be taken.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -65,7 +65,8 @@ struct Page {
 impl ListingRoom {
     /// Room for as many as one process serves; whoever lets a page wait for longer than `patience` loses it.
     pub(super) fn new(patience: Duration) -> Self {
-        Self { room: Room::new("listings", LONG_LISTINGS), patience }
+        let seats = half_of_processors().min(LONG_LISTINGS);
+        Self { room: Room::new("listings", seats), patience }
     }
 
     /// Waits for room for a long listing. Nobody holds a transaction meanwhile.

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LOOK, Transfers};
 use crate::backend::db::{self, contents, transfers};
-use crate::backend::{BlobId, background_thread, run_blocking};
+use crate::backend::{BlobId, Priority, background_thread, run_blocking};
 use crate::service::Error;
 use crate::service::context::ServiceContext;
 use crate::service::downloads::reader;
@@ -82,7 +82,7 @@ impl Transfers {
         let staging = self.context.staging.clone();
         let file = run_blocking(move || staging.file(blob)).await?;
         let (sender, mut receiver) = mpsc::channel::<bytes::Bytes>(MD5_AHEAD);
-        let computed = background_thread("md5", move || {
+        let computed = background_thread("md5", Priority::Lowest, move || {
             let mut md5 = md5::Md5::new();
             while let Some(bytes) = receiver.blocking_recv() {
                 md5.update(&bytes);

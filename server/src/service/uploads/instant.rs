@@ -17,15 +17,14 @@ use miaofs::protocol::proof::{Prover, SAMPLES};
 use miaofs::protocol::uploads::{ByteRange, Challenge, InstantUpload, InstantUploadAnswer, Proof};
 use rand::RngExt as _;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 
 use crate::backend::db::{self, contents};
 use crate::backend::layout::{Layout, Source};
-use crate::backend::run_blocking;
 use crate::backend::tracker::{Decision, RateLimit, TrackedChallenge};
+use crate::backend::{UserId, run_blocking};
 use crate::service::context::ServiceContext;
 use crate::service::downloads::ranges;
-use crate::service::{Caller, Dedup, Error};
+use crate::service::{Caller, Dedup, Error, Room};
 
 /// Seconds within which a challenge is to be answered.
 const EXPIRES_IN: u64 = 300;
@@ -45,13 +44,13 @@ const HASHED_AT_ONCE: usize = 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct InstantUploads {
     context: Arc<ServiceContext>,
-    room: Arc<Semaphore>,
+    room: Room<UserId>,
 }
 
 impl InstantUploads {
     /// Instant uploads of these contents.
     pub(crate) fn new(context: Arc<ServiceContext>) -> Self {
-        Self { context, room: Arc::new(Semaphore::new(PROOFS_AT_ONCE)) }
+        Self { context, room: Room::new("possession", PROOFS_AT_ONCE) }
     }
 
     /// Looks for a content, and challenges the caller to prove possession of it unless it is theirs.
@@ -144,11 +143,12 @@ impl InstantUploads {
     ///
     /// # Errors
     /// [`Error::ProofWrong`]; [`Error::NotFound`] when there is no such challenge (any more), or the
-    /// content has gone meanwhile.
+    /// content has gone meanwhile; [`Error::Unavailable`] when too many are at it.
     pub(crate) async fn prove(&self, caller: Caller, request: Proof) -> Result<ContentRef, Error> {
+        // Whoever waits in vain has the challenge still.
+        let _seat = self.room.enter(caller.user).await?;
         let asked = self.context.tracker.take_challenge(caller.user, request.id).await?;
         let asked = asked.ok_or(Error::NotFound("challenge"))?;
-        let _slot = self.room.acquire().await.map_err(|_closed| Error::Unavailable)?;
         let layout = self.layout(asked.digest).await?.ok_or(Error::NotFound("content"))?;
         let content = ContentRef { digest: asked.digest, size: layout.size() };
         let expected = self.expected(&asked.challenge, layout).await?;

@@ -7,13 +7,11 @@
 use miaofs::content::{Manifest, ManifestDraft, ManifestError};
 use miaofs::protocol::uploads::UploadInit;
 
-use crate::backend::{UserId, run_blocking};
+use crate::backend::{Priority, UserId, background_thread, half_of_processors, run_blocking};
 use crate::service::{Error, Room};
 
-/// Manifests that are worked on at once.
-const AT_ONCE: usize = 2;
-/// Holes that are hashed in one step, of about a millisecond each.
-const HOLES: usize = 256;
+/// Holes that are hashed in one step, of about a millisecond each: whoever comes next waits for one.
+const HOLES: usize = 16;
 
 /// Proofs of manifests.
 #[derive(Debug)]
@@ -24,7 +22,7 @@ pub(super) struct ManifestProofs {
 impl ManifestProofs {
     /// Nothing to prove yet.
     pub(super) fn new() -> Self {
-        Self { room: Room::new("proofs", AT_ONCE) }
+        Self { room: Room::new("proofs", half_of_processors()) }
     }
 
     /// Proves that the chunks make up the content.
@@ -37,11 +35,11 @@ impl ManifestProofs {
         let mut draft = ManifestDraft::new(size, chunks).map_err(wrong)?;
         while draft.has_holes_left() {
             let _seat = self.room.enter(user).await?;
-            let step = move || {
+            let step = background_thread("proof", Priority::Low, move || {
                 draft.hash_holes(HOLES);
-                Ok(draft)
-            };
-            draft = run_blocking(step).await?;
+                draft
+            })?;
+            draft = step.await.map_err(|_panicked| Error::Unavailable)?;
         }
         let _seat = self.room.enter(user).await?;
         run_blocking(move || Ok(draft.proven(digest))).await?.map_err(wrong)
