@@ -25,6 +25,12 @@ pub struct ChangesQuery {
     /// [`AnotherHistory`]: super::problem::Code::AnotherHistory
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<CommitId>,
+    /// The drive's `head` on the first page, while a client goes on with what it began from 0: deletions until then need not be
+    /// told. Without it the answer to a cursor after which deletions are forgotten is [`BeginAnew`].
+    ///
+    /// [`BeginAnew`]: super::problem::Code::BeginAnew
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<u64>,
     /// Deleted nodes are wanted from the beginning, too: for a comparison of all that a client has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted: Option<bool>,

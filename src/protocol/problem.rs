@@ -118,6 +118,9 @@ codes! {
     AnotherHistory = 409, "the drive has another history";
     /// The commit that the client has seen is too long ago to be known. The client compares all that it has.
     CommitForgotten = 409, "the commit is not known any more";
+    /// Deletions after the cursor are forgotten. The client lists the whole drive again: what it knew and is not shown is
+    /// deleted.
+    BeginAnew = 410, "begin anew";
     /// A body or a list is larger than the server takes.
     TooLarge = 413, "too large";
     /// The content, or what a node is beside it, does not fit into the quota.

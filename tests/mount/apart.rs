@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::bases::wrong_bases;
 use crate::conflicts::contents;
 use crate::filesystem::random::{Random, seed_of_this_run, sequences};
+use crate::forgotten::await_forgetting;
 use crate::harness::api::Api;
 use crate::harness::device::Device;
 use crate::harness::scratch;
@@ -36,9 +37,11 @@ struct Devices {
 }
 
 impl Devices {
-    fn new(count: usize) -> Self {
+    fn new(count: usize, fate: Fate) -> Self {
         let directory = scratch();
-        let server = Server::start_embedded(&directory.path().join("data"), &[]);
+        let arguments: &[&str] =
+            if fate == Fate::Forgetful { &["--tombstone-ttl", "1"] } else { &[] };
+        let server = Server::start_embedded(&directory.path().join("data"), arguments);
         let first = Device::signed_up(directory.path(), NAMES[0], &server, "ada");
         let others = NAMES[1..count].iter();
         let others = others.map(|name| Device::signed_in(directory.path(), name, &server, "ada"));
@@ -77,12 +80,12 @@ impl Devices {
 
     /// Has the devices see the server again: one after the other in any order, or at once; one of them may be killed.
     /// Answers how many were.
-    fn come_back(&mut self, random: &mut Random) -> u64 {
+    fn come_back(&mut self, random: &mut Random, fate: Fate) -> u64 {
         let mut order: Vec<usize> = (0..self.all.len()).collect();
         for at in 1..order.len() {
             order.swap(at, random.below(at as u64 + 1) as usize);
         }
-        let in_turn = random.one_in(2);
+        let in_turn = fate == Fate::Forgetful || random.one_in(2);
         let killed = random.one_in(2).then(|| random.pick(&order));
         if in_turn {
             self.all.iter().for_each(Device::umount);
@@ -90,6 +93,9 @@ impl Devices {
         self.server.restart();
         for at in order {
             let device = &self.all[at];
+            if fate == Fate::Forgetful {
+                await_forgetting(&self.server);
+            }
             if in_turn {
                 device.mount();
             }
@@ -172,6 +178,8 @@ pub(crate) enum Fate {
     Stopped,
     /// Now and then replaced by an older copy.
     Restored,
+    /// Forgetful: the deletions of some are forgotten before the others come.
+    Forgetful,
 }
 
 /// Devices that work apart, round by round.
@@ -197,7 +205,7 @@ pub(crate) struct Worked {
 impl Apart {
     /// So many devices of one account.
     pub(crate) fn new(count: usize, fate: Fate, random: Random) -> Self {
-        Self { devices: Devices::new(count), fate, random, rounds: 0 }
+        Self { devices: Devices::new(count, fate), fate, random, rounds: 0 }
     }
 
     /// Has all devices work while the server is stopped, and looks for what each made when they have come back.
@@ -224,7 +232,7 @@ impl Apart {
             after.push(contents(&device.path("")).into_keys().collect::<BTreeSet<String>>());
         }
         self.rounds += 1;
-        let kills = devices.come_back(random);
+        let kills = devices.come_back(random, self.fate);
         let is_settled = devices.settle();
         let found = contents(&devices.all[devices.all.len() - 1].path(""));
         let is_given_up = |text: &String| {
@@ -273,4 +281,9 @@ fn random_work_of_three_devices_apart_loses_nothing() {
 #[test]
 fn random_work_beside_a_server_that_is_restored_from_older_copies_loses_nothing() {
     work_apart(2, sequences(8), Fate::Restored);
+}
+
+#[test]
+fn random_work_beside_a_server_that_forgets_deletions_loses_nothing() {
+    work_apart(2, sequences(6), Fate::Forgetful);
 }

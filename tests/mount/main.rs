@@ -26,6 +26,7 @@ mod file_handles;
 mod first_pull;
 mod fixture;
 mod foreground;
+mod forgotten;
 mod holes;
 mod interrupts;
 mod model;

@@ -129,9 +129,13 @@ fn a_collection_by_hand_frees_what_nothing_names_and_leaves_the_rest() {
     }
     apply(&anna, &[&Change::file(NodeId::ROOT, "kept", &named)]);
     let due = run_json(server.data(), &["gc", "--json"]);
-    assert_eq!(due, json!({ "contents": 0, "blobs": 0, "bytes": 0 }), "all is in its grace period");
+    assert_eq!(
+        due,
+        json!({ "contents": 0, "blobs": 0, "bytes": 0, "deletions": 0 }),
+        "all is in its grace period"
+    );
     let now = run_json(server.data(), &["gc", "--now", "--json"]);
-    assert_eq!(now, json!({ "contents": 1, "blobs": 1, "bytes": 7000 }));
+    assert_eq!(now, json!({ "contents": 1, "blobs": 1, "bytes": 7000, "deletions": 0 }));
     assert!(run(server.data(), &["gc", "--now"], "").contains("0 B are free again"));
     let path = format!("/file/download?digest={}", named.digest);
     assert_eq!(anna.get(&path).expect(200).body, named.bytes);

@@ -99,7 +99,8 @@ fn lines(status: &DaemonStatus) -> Vec<String> {
         lines.push(format!("names      {nodes} have come so far; who looks for one waits"));
     }
     if engine.comparing {
-        lines.push("compares   the server was restored from an older copy".to_owned());
+        let why = "the server was restored, or this device was away for long";
+        lines.push(format!("compares   all that is here with the drive: {why}"));
     }
     let damage = engine.damage.iter().map(|it| match &it.path {
         Some(path) => format!("damage     {}: {}", path.display(), it.message),

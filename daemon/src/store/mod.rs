@@ -77,7 +77,7 @@ pub(crate) use bytes::seek::SeekWhence;
 pub(crate) use bytes::snapshot::{ChunkRead, Snapshot};
 pub(crate) use bytes::verify::{ChunkPosition, ChunkVerdict};
 pub(crate) use core::{Durable, Store, StoreOptions};
-pub(crate) use disk::history_rows::Cursor;
+pub(crate) use disk::history_rows::{Comparison, Cursor};
 pub(crate) use disk::overview::{Overview, overview};
 pub(crate) use disk::space::free_bytes;
 pub(crate) use error::Error;

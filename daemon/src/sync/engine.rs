@@ -181,7 +181,7 @@ impl Engine {
             account: settings.account.clone(),
             device: settings.device.clone(),
             cursor: store.cursor().seq,
-            comparing: store.is_comparing(),
+            comparing: store.comparison().is_some(),
             first_pull: self.core.first_pull.so_far(),
             damage: store.damage().into_iter().map(Into::into).collect(),
             pending_nodes,

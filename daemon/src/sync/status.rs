@@ -21,7 +21,7 @@ pub(crate) struct Status {
     /// Nodes of the drive that have come, while they come for the first time; until then who looks for a name waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_pull: Option<u64>,
-    /// The server was restored from an older copy, and all that is here is being compared with it.
+    /// All that is here is being compared with the drive: the server was restored from an older copy, or has forgotten deletions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub comparing: bool,
     /// Damage of the local store, and what was put aside because of it.

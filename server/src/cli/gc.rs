@@ -31,10 +31,11 @@ impl Args {
                 return output::json(&freed);
             }
             output::line(format_args!(
-                "removed {} contents and {} blobs: {} are free again",
+                "removed {} contents and {} blobs: {} are free again; forgot {} deletions",
                 freed.contents,
                 freed.blobs,
-                size::format(freed.bytes)
+                size::format(freed.bytes),
+                freed.deletions
             ))
         })
     }

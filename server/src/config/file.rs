@@ -61,6 +61,7 @@ pub(super) struct File {
     pub(super) account_grace: Option<u64>,
     pub(super) access_ttl: Option<u64>,
     pub(super) refresh_ttl: Option<u64>,
+    pub(super) tombstone_ttl: Option<u64>,
     pub(super) amqp_url: Option<SecretString>,
     pub(super) amqp_prefix: Option<KeyPrefix>,
     pub(super) transfer_at_once: Option<NonZeroU16>,

@@ -91,6 +91,9 @@ pub(crate) struct Flags {
     /// Seconds for which a refresh token is good.
     #[arg(long, env = "MIAOFS_SERVER_REFRESH_TTL", value_name = "SECONDS")]
     pub(super) refresh_ttl: Option<u64>,
+    /// Seconds for which a deletion is remembered for devices that are away; one that comes later lists its whole drive.
+    #[arg(long, env = "MIAOFS_SERVER_TOMBSTONE_TTL", value_name = "SECONDS")]
+    pub(super) tombstone_ttl: Option<u64>,
     /// RabbitMQ that transfers go by, as amqp://USER:PASSWORD@HOST:PORT/VHOST; without, within this process.
     #[arg(long, env = "MIAOFS_SERVER_AMQP_URL", value_name = "URL", hide_env_values = true)]
     pub(super) amqp_url: Option<SecretString>,

@@ -218,6 +218,7 @@ fn policy(flags: &Flags, file: &File) -> Policy {
         max_devices: number(flags.max_devices, file.max_devices, 0),
         access_ttl: time(flags.access_ttl, file.access_ttl, 15 * MINUTE),
         refresh_ttl: time(flags.refresh_ttl, file.refresh_ttl, 90 * DAY),
+        tombstone_ttl: time(flags.tombstone_ttl, file.tombstone_ttl, 90 * DAY),
         signed_url_ttl: time(flags.signed_url_ttl, file.signed_url_ttl, HOUR),
         transfer: transfer_policy(flags, file),
     }

@@ -19,6 +19,7 @@ use crate::service::{Caller, Services};
         (status = 200, description = "a page of the feed", body = Changes),
         (status = 400, description = "a cursor or number out of bounds", body = Problem),
         (status = 409, description = "the drive has another history than the client has seen"),
+        (status = 410, description = "deletions after the cursor are forgotten: list the whole drive again"),
     ))]
 pub(super) async fn changes(
     State(services): State<Services>,

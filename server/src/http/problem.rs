@@ -89,6 +89,7 @@ fn code_of(error: &Error) -> Code {
         Error::ConditionFailed => Code::PreconditionFailed,
         Error::AnotherHistory(_) => Code::AnotherHistory,
         Error::CommitForgotten(_) => Code::CommitForgotten,
+        Error::BeginAnew(_) => Code::BeginAnew,
         Error::TooLarge(_) => Code::TooLarge,
         Error::OverQuota => Code::OverQuota,
         Error::TooManyNodes => Code::TooManyNodes,

@@ -73,6 +73,9 @@ pub(crate) enum Error {
     /// The id of the commit at a cursor is not kept any more.
     #[error("the commit {0} is too long ago; compare all that you have")]
     CommitForgotten(u64),
+    /// Deletions after a cursor are forgotten.
+    #[error("what was deleted since {0} is forgotten; list the whole drive again")]
+    BeginAnew(u64),
     /// Larger than the server takes.
     #[error("{0}")]
     TooLarge(String),

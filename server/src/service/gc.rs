@@ -8,12 +8,16 @@
 //! before it, and the content stays, or after it, and finds the content gone. Bytes are deleted after
 //! their blob was condemned, which nothing takes back.
 
+mod forgetting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use miaofs::content::Digest;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use forgetting::forget_forever;
 
 use super::transfer::copying;
 use super::uploads::Uploads;
@@ -135,7 +139,7 @@ pub(crate) async fn measure_forever(context: Arc<ServiceContext>, stop: Cancella
     }
 }
 
-/// Contents and bytes that a collection has freed.
+/// Contents and bytes that a collection has freed, and what it has forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Freed {
     /// Contents that nothing named.
@@ -144,6 +148,8 @@ pub(crate) struct Freed {
     pub blobs: u64,
     /// Bytes of those blobs.
     pub bytes: u64,
+    /// Deletions that no device needs to hear of any more.
+    pub deletions: u64,
 }
 
 /// Contents that a collection by hand takes.
@@ -170,7 +176,8 @@ pub(crate) async fn collect_once(
         before = Some(unix_now() + 1);
     }
     let context = ServiceContext::new(backends, Arc::new(policy));
-    collect(&context, before).await
+    let freed = collect(&context, before).await?;
+    Ok(Freed { deletions: forgetting::forget(&context).await?, ..freed })
 }
 
 /// Collects what nothing has named or claimed since `before` (seconds since 1970), or since the grace

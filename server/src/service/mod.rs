@@ -176,6 +176,7 @@ impl Services {
         if roles.contains(Role::Transfer) {
             Transfers::new(context()).start(workers, stop);
             workers.spawn(gc::collect_forever(context(), stop.clone()));
+            workers.spawn(gc::forget_forever(context(), stop.clone()));
         }
     }
 

@@ -70,6 +70,8 @@ pub(crate) struct Policy {
     pub access_ttl: Duration,
     /// Lifetime of a refresh token: the longest absence of a device that need not sign in again.
     pub refresh_ttl: Duration,
+    /// Time for which a deletion is remembered at the longest: that of a device's absence after which it lists the whole drive.
+    pub tombstone_ttl: Duration,
     /// For how long clients may read from a store by a signed URL.
     pub signed_url_ttl: Duration,
     /// Limits of transfers to the stores.

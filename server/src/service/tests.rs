@@ -47,6 +47,7 @@ fn policy(grace_period: Duration) -> Policy {
         max_devices: 0,
         access_ttl: HOUR,
         refresh_ttl: HOUR,
+        tombstone_ttl: 30 * 24 * HOUR,
         signed_url_ttl: HOUR,
         transfer: TransferPolicy::default(),
     }

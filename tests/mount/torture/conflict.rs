@@ -13,7 +13,7 @@ fn devices_that_work_apart_lose_nothing_and_end_equal() {
     while torture.goes_on() {
         let seed = torture.random.below(u64::MAX);
         let count = 2 + torture.random.below(2) as usize;
-        let fate = torture.random.pick(&[Fate::Stopped, Fate::Restored]);
+        let fate = torture.random.pick(&[Fate::Stopped, Fate::Restored, Fate::Forgetful]);
         println!("{count} devices, seed {seed}");
         let mut apart = Apart::new(count, fate, Random::new(seed));
         for _ in 0..ROUNDS {

@@ -42,6 +42,44 @@ impl Cursor {
     }
 }
 
+/// Reason for which all that is here is compared with the drive, from the feed's beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// The server was restored from an older copy: what it does not show it has lost.
+    Restored {
+        /// The last commit that both histories have.
+        common: u64,
+    },
+    /// The server has forgotten deletions: what it does not show it has deleted.
+    Anew,
+}
+
+impl Comparison {
+    /// The last commit that both histories have, if there are two.
+    pub(crate) fn common(self) -> Option<u64> {
+        match self {
+            Self::Restored { common } => Some(common),
+            Self::Anew => None,
+        }
+    }
+}
+
+/// The comparison that is in progress.
+pub(crate) fn comparison(db: &Database) -> Result<Option<Comparison>, Error> {
+    if let Some(common) = meta::number(db, meta::COMMON)? {
+        return Ok(Some(Comparison::Restored { common }));
+    }
+    Ok(meta::number(db, meta::ANEW)?.map(|_| Comparison::Anew))
+}
+
+/// Writes down which comparison is in progress from now on. Nothing counts as compared.
+pub(crate) fn set_comparison(db: &Database, comparison: Option<Comparison>) -> Result<(), Error> {
+    db.write("DELETE FROM compared", &[])?;
+    meta::set_or_remove(db, meta::COMMON, comparison.and_then(Comparison::common))?;
+    let anew = (comparison == Some(Comparison::Anew)).then_some(1);
+    meta::set_or_remove(db, meta::ANEW, anew)
+}
+
 /// Writes down where the cursor is from now on.
 pub(crate) fn set_cursor(db: &Database, cursor: Cursor) -> Result<(), Error> {
     meta::set_number(db, CURSOR, cursor.seq)?;
@@ -119,12 +157,6 @@ pub(crate) fn add_compared(db: &Database, nodes: &[files::Node]) -> Result<(), E
 /// Nodes that the server is thought to have and that were not compared.
 pub(crate) fn not_compared(db: &Database) -> Result<Vec<Ino>, Error> {
     inos(db, "SELECT ino FROM nodes WHERE base > 0 AND id NOT IN (SELECT id FROM compared)", [])
-}
-
-/// Forgets what was compared.
-pub(crate) fn clear_compared(db: &Database) -> Result<(), Error> {
-    db.write("DELETE FROM compared", &[])?;
-    Ok(())
 }
 
 fn seen_of(row: &Row<'_>) -> rusqlite::Result<SeenCommit> {

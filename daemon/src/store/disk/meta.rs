@@ -16,6 +16,12 @@ pub(crate) const COMMITTED: &str = "committed_at";
 /// Key of the last commit that both histories have, while all is compared with a drive of another history.
 pub(crate) const COMMON: &str = "common";
 
+/// Key of 1 while all is compared with a drive that has forgotten deletions.
+pub(crate) const ANEW: &str = "anew";
+
+/// Key of the drive's head when a listing of it began, until that has come to its end.
+pub(crate) const BEGAN_AT: &str = "began_at";
+
 /// Numbers that a [`Counter`] reserves in the database at once.
 const RESERVED: u64 = 4096;
 
@@ -35,6 +41,11 @@ pub(crate) fn set_number(db: &Database, key: &str, value: u64) -> Result<(), Err
         params![key, value as i64],
     )?;
     Ok(())
+}
+
+/// Sets a number, or removes it.
+pub(crate) fn set_or_remove(db: &Database, key: &str, value: Option<u64>) -> Result<(), Error> {
+    value.map_or_else(|| remove(db, key), |value| set_number(db, key, value))
 }
 
 /// Removes a value.

@@ -11,15 +11,21 @@
 //! | newer than both knew it | newer | a conflict, as between two devices |
 //!
 //! What the server lacks is known at the end only ([`Store::end_comparison`]).
+//!
+//! A drive that has forgotten deletions has the same history, and is compared in the same way, as batches of the feed. What it does not show
+//! in the end it has deleted ([`Store::not_shown`]); what was changed here since stands, as after any deletion.
 
-use miaofs::protocol::files::{self, Entry, SeenCommit};
+use std::collections::HashSet;
+
+use miaofs::protocol::files::{self, Entry, Kind, SeenCommit};
+use miaofs::protocol::ids::NodeId;
 
 use super::apply::{ChangeBatch, Standing};
 use super::rules::Rules;
 use crate::store::core::Store;
-use crate::store::disk::history_rows::{self, Cursor};
+use crate::store::disk::history_rows::{self, Comparison, Cursor};
 use crate::store::disk::record::{NodeStatus, Record};
-use crate::store::disk::{base_rows, meta};
+use crate::store::disk::{base_rows, entry_rows, meta};
 use crate::store::error::Error;
 use crate::store::invalidation::Invalidation;
 use crate::store::node::Ino;
@@ -44,41 +50,110 @@ impl Store {
         history_rows::seen(&self.tree().db)
     }
 
-    /// True while all that is here is compared with a drive of another history.
-    pub(crate) fn is_comparing(&self) -> bool {
-        self.tree().common.is_some()
+    /// The comparison of all that is here with the drive, if one is in progress.
+    pub(crate) fn comparison(&self) -> Option<Comparison> {
+        self.tree().comparison
     }
 
-    /// Begins to compare all that is here with a drive that has the same history up to a commit only. The cursor is at
-    /// the beginning then.
-    pub(crate) fn begin_comparison(&self, common: u64) -> Result<(), Error> {
+    /// Begins to compare all that is here with the drive. The cursor is at the beginning then.
+    pub(crate) fn begin_comparison(&self, comparison: Comparison) -> Result<(), Error> {
         let mut tree = self.tree();
         tree.transact(|tree| {
             tree.begin()?;
-            meta::set_number(&tree.db, meta::COMMON, common)?;
-            history_rows::forget_seen_after(&tree.db, common)?;
-            history_rows::clear_compared(&tree.db)?;
+            history_rows::set_comparison(&tree.db, Some(comparison))?;
+            if let Some(common) = comparison.common() {
+                history_rows::forget_seen_after(&tree.db, common)?;
+            }
             history_rows::set_cursor(&tree.db, Cursor::from(0))
         })?;
-        tree.common = Some(common);
-        tree.taken_deletions.clear();
+        tree.comparison = Some(comparison);
         tree.cursor = Cursor::from(0);
+        if comparison.common().is_some() {
+            tree.taken_deletions.clear();
+        }
         Ok(())
     }
 
-    /// Ends the comparison, once the cursor is at the drive's head: what the server did not show it lacks, and so it is
+    /// The nodes that a drive which has forgotten deletions did not show, once the cursor is at its head: it has deleted them. What
+    /// is in a directory comes before it.
+    pub(crate) fn not_shown(&self) -> Result<Vec<NodeId>, Error> {
+        let mut tree = self.tree();
+        let (mut nodes, mut directories) = (Vec::new(), Vec::new());
+        for ino in history_rows::not_compared(&tree.db)? {
+            let record = tree.record(ino)?;
+            let id = record.id;
+            match record.attributes.kind {
+                Kind::Directory => directories.push((depth(&tree, ino)?, id)),
+                _ => nodes.push(id),
+            }
+        }
+        directories.sort_unstable_by_key(|(depth, _)| std::cmp::Reverse(*depth));
+        nodes.extend(directories.into_iter().map(|(_, id)| id));
+        Ok(nodes)
+    }
+
+    /// Ends the comparison, once the cursor is at the drive's head. What a restored server did not show it lacks, and so it is
     /// as if it were made here just now.
     pub(crate) fn end_comparison(&self, rules: &Rules<'_>) -> Result<Vec<Invalidation>, Error> {
         let invalidations = self.transact(|tree| {
             tree.begin()?;
-            let lacking = history_rows::not_compared(&tree.db)?;
-            history_rows::clear_compared(&tree.db)?;
-            meta::remove(&tree.db, meta::COMMON)?;
+            let lacking = match tree.comparison {
+                Some(Comparison::Restored { .. }) => history_rows::not_compared(&tree.db)?,
+                Some(Comparison::Anew) | None => Vec::new(),
+            };
+            history_rows::set_comparison(&tree.db, None)?;
             ChangeBatch::give_up_bases(tree, rules, lacking)
         })?;
-        self.tree().common = None;
+        self.tree().comparison = None;
         Ok(invalidations)
     }
+
+    /// The server does not know a node any more that a change is based on: it was deleted, and that is forgotten. The change
+    /// is as if the node were made here just now.
+    pub(crate) fn give_up_base(
+        &self,
+        ino: Ino,
+        rules: &Rules<'_>,
+    ) -> Result<Vec<Invalidation>, Error> {
+        let given_up = self.transact(|tree| {
+            tree.begin()?;
+            ChangeBatch::give_up_bases(tree, rules, vec![ino])
+        });
+        match given_up {
+            Err(Error::NoNode(_)) => Ok(Vec::new()),
+            given_up => given_up,
+        }
+    }
+
+    /// The drive's head when a listing of it began, from 0, that has not come to its end.
+    pub(crate) fn began_at(&self) -> Option<u64> {
+        self.tree().began_at
+    }
+
+    /// Remembers where a listing began, or that it has come to its end.
+    pub(crate) fn note_listing(&self, began_at: Option<u64>) -> Result<(), Error> {
+        let mut tree = self.tree();
+        if tree.began_at == began_at {
+            return Ok(());
+        }
+        tree.transact(|tree| {
+            tree.begin()?;
+            meta::set_or_remove(&tree.db, meta::BEGAN_AT, began_at)
+        })?;
+        tree.began_at = began_at;
+        Ok(())
+    }
+}
+
+/// Number of directories above one, each counted once.
+fn depth(tree: &Tree, ino: Ino) -> Result<usize, Error> {
+    let (mut above, mut at) = (HashSet::new(), ino);
+    while let Some((parent, _)) = entry_rows::entries_of(&tree.db, at)?.into_iter().next()
+        && above.insert(parent)
+    {
+        at = parent;
+    }
+    Ok(above.len())
 }
 
 impl ChangeBatch<'_> {
@@ -90,8 +165,9 @@ impl ChangeBatch<'_> {
     ) -> Result<Standing, Error> {
         let Record { ino, status, base_version, .. } = *record;
         let is_next = node.version > base_version;
+        let common = self.tree.comparison.and_then(Comparison::common);
         let is_known = |common: u64| is_next && base_version <= common;
-        if self.tree.common.is_none_or(|common| base_version == 0 || is_known(common)) {
+        if common.is_none_or(|common| base_version == 0 || is_known(common)) {
             let is_dirty =
                 record.is_dirty() || status == NodeStatus::Detached && record.has_changes();
             return Ok(match (is_next, is_dirty) {
@@ -105,7 +181,7 @@ impl ChangeBatch<'_> {
             let record = self.tree.record(ino)?.clone();
             return self.nothing_new(&record, node);
         }
-        let is_older = node.version < base_version && Some(node.version) <= self.tree.common;
+        let is_older = node.version < base_version && Some(node.version) <= common;
         if is_older && !(record.is_gone() && node.state.is_none()) && status != NodeStatus::Detached
         {
             return Ok(Standing::Lost);

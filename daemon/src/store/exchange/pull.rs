@@ -77,7 +77,7 @@ impl Store {
                 if cursor != tree.cursor {
                     history_rows::set_cursor(&tree.db, cursor)?;
                 }
-                if tree.common.is_some() {
+                if tree.comparison.is_some() {
                     history_rows::add_compared(&tree.db, nodes)?;
                 }
                 ChangeBatch::apply(tree, rules, nodes)

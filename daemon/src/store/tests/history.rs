@@ -3,7 +3,7 @@
 use miaofs::protocol::files::{self, NodeState};
 use miaofs::protocol::ids::NodeId;
 
-use super::super::{DirtyNode, Resolution, Rules};
+use super::super::{Comparison, DirtyNode, Resolution, Rules};
 use super::pull::{NEVER, ino_of, node, state, with_content};
 use super::*;
 
@@ -20,7 +20,7 @@ fn who_made_way_for_what_a_restored_server_has_lost_has_its_name_again() {
         store.apply(&[node(new, 2, Some(taking))], &NEVER, 2).unwrap();
         assert_eq!(entry(&store, Ino::ROOT, "a"), ino_of(&store, new));
 
-        store.begin_comparison(1).unwrap();
+        store.begin_comparison(Comparison::Restored { common: 1 }).unwrap();
         store.apply(&[shown], &NEVER, 1).unwrap();
         store.end_comparison(&NEVER).unwrap();
         assert_eq!(entry(&store, Ino::ROOT, "a"), ino_of(&store, old), "of {names:?}");
@@ -41,7 +41,7 @@ fn with_a_lost_move(store: &Store, ids: [NodeId; 2], meanwhile: impl FnOnce()) {
     let moved = state(Kind::Directory, &[(NodeId::ROOT, "d2")]);
     store.apply(&[node(ids[0], 3, Some(moved))], &NEVER, 3).unwrap();
     meanwhile();
-    store.begin_comparison(2).unwrap();
+    store.begin_comparison(Comparison::Restored { common: 2 }).unwrap();
     store.apply(&shown, &NEVER, 2).unwrap();
     store.end_comparison(&NEVER).unwrap();
 }
@@ -90,7 +90,7 @@ fn with_a_lost_text(store: &Arc<Store>, id: NodeId, meanwhile: impl FnOnce(Ino))
     store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
     store.apply(&[node(id, 2, Some(holding(b"lost")))], &NEVER, 2).unwrap();
     meanwhile(ino_of(store, id).unwrap());
-    store.begin_comparison(1).unwrap();
+    store.begin_comparison(Comparison::Restored { common: 1 }).unwrap();
     store.apply(&[node(id, 1, Some(holding(b"common")))], &NEVER, 1).unwrap();
     store.end_comparison(&NEVER).unwrap();
 }

@@ -19,7 +19,7 @@ use super::superseded::Superseded;
 use super::taken_deletions::TakenDeletions;
 use crate::store::disk::data_files::DataFiles;
 use crate::store::disk::database::Database;
-use crate::store::disk::history_rows::{self, Cursor};
+use crate::store::disk::history_rows::{self, Comparison, Cursor};
 use crate::store::disk::meta::{self, Counter};
 use crate::store::disk::record::{NodeStatus, Record};
 use crate::store::disk::{base_rows, inode_queries, inode_rows, pending_rows, request_rows};
@@ -44,8 +44,10 @@ pub(crate) struct Tree {
     pub(super) inos: Numbers,
     pub(crate) cookies: Counter,
     pub(crate) cursor: Cursor,
-    /// The last commit that both histories have, while all is compared with a drive of another history.
-    pub(crate) common: Option<u64>,
+    /// The comparison of all that is here with the drive, if one is in progress.
+    pub(crate) comparison: Option<Comparison>,
+    /// The drive's head when a listing of it began that is in progress.
+    pub(crate) began_at: Option<u64>,
     /// The user whose drive it is.
     pub(crate) owner: DriveOwner,
     /// The whole drive has been here.
@@ -132,7 +134,8 @@ impl Tree {
         Ok(Self {
             cached: inode_queries::cached_bytes(&db)?,
             pending_unlinks: pending_rows::pending_unlinks(&db)?,
-            common: meta::number(&db, meta::COMMON)?,
+            comparison: history_rows::comparison(&db)?,
+            began_at: meta::number(&db, meta::BEGAN_AT)?,
             has_all_names: meta::number(&db, meta::ALL_NAMES)? != Some(0),
             request_rows: RequestRows { first: request_rows::next(&db)? },
             db,
@@ -176,7 +179,8 @@ impl Tree {
             entries: LruCache::new(FROZEN_MAX),
             inodes,
             cursor: self.cursor,
-            common: self.common,
+            comparison: self.comparison,
+            began_at: self.began_at,
             owner: self.owner,
             has_all_names: self.has_all_names,
             request_rows: self.request_rows,

@@ -10,7 +10,10 @@ use miaofs::client::{self, Retry};
 use miaofs::protocol::changes::ChangesQuery;
 use miaofs::protocol::files::{self, SeenCommit};
 
-use super::history::{FeedError, begin_comparison, check, end_comparison, is_of_another_history};
+use super::history::{
+    FeedError, begin_anew, begin_comparison, check, end_comparison, is_behind_forgotten,
+    is_of_another_history,
+};
 use super::resolve::apply_nodes;
 use crate::store::Cursor;
 use crate::sync::core::Core;
@@ -73,14 +76,19 @@ async fn follow(
     client: &client::Client,
     wait: u64,
 ) -> Result<FeedState, FeedError> {
-    let (since, is_comparing) =
-        core.with_store(|store| (store.cursor(), store.is_comparing())).await;
+    let (since, comparison, began_at) =
+        core.with_store(|store| (store.cursor(), store.comparison(), store.began_at())).await;
     // Looked up before the server is asked, whose answer may be older than what a commit tells meanwhile.
     let ahead = core.with_store(|store| store.seen_ahead()).await?;
-    let mut pages = Pages { client, core, is_comparing, cursor: since, head: since.seq };
+    let with_deleted = comparison.is_some();
+    let mut pages = Pages { client, core, with_deleted, began_at, cursor: since, head: since.seq };
     match pages.follow(ahead, wait).await {
         Err(FeedError::Client(error)) if is_of_another_history(&error) => {
             begin_comparison(core, client, &error).await?;
+            return Ok(FeedState::Behind);
+        }
+        Err(FeedError::Client(error)) if is_behind_forgotten(&error) => {
+            begin_anew(core, client, ahead.or(since.seen()), &error).await?;
             return Ok(FeedState::Behind);
         }
         followed => followed?,
@@ -89,8 +97,9 @@ async fn follow(
     if cursor.seq < head {
         return Ok(FeedState::Behind);
     }
-    if is_comparing {
-        end_comparison(core).await?;
+    core.with_store(|store| store.note_listing(None)).await?;
+    if let Some(comparison) = comparison {
+        end_comparison(core, comparison).await?;
     }
     if !core.first_pull.is_done() {
         core.with_store(|store| store.note_all_names()).await?;
@@ -104,7 +113,9 @@ struct Pages<'c> {
     client: &'c client::Client,
     core: &'c Arc<Core>,
     /// Deleted nodes are wanted from the beginning, too.
-    is_comparing: bool,
+    with_deleted: bool,
+    /// The drive's head when the listing began that these pages go on with.
+    began_at: Option<u64>,
     cursor: Cursor,
     head: u64,
 }
@@ -123,12 +134,14 @@ impl Pages<'_> {
         }
         // From here on a doubt must not interrupt: applying runs to its end on its own.
         let (core, client, cursor) = (Arc::clone(self.core), self.client.clone(), self.cursor);
+        let began_at = self.began_at.filter(|_| cursor.seq < self.head);
         let applying = async move {
             let _reconciling = core.reconcile.lock().await;
             let passed = core.with_store(move |store| store.seen_until(cursor.seq)).await?;
             if let Some(passed) = passed.filter(|passed| cursor.seen() != Some(*passed)) {
                 check(&client, passed).await?;
             }
+            core.with_store(move |store| store.note_listing(began_at)).await?;
             apply_nodes(&core, nodes, Some(cursor)).await?;
             Ok::<_, FeedError>(())
         };
@@ -153,12 +166,16 @@ impl Pages<'_> {
             .changes(&ChangesQuery {
                 since: self.cursor.seq,
                 commit: self.cursor.commit,
-                deleted: self.is_comparing.then_some(true),
+                began_at: self.began_at.filter(|_| self.cursor.seq > 0),
+                deleted: self.with_deleted.then_some(true),
                 limit: Some(PAGE),
                 wait: (wait > 0).then_some(wait),
             })
             .await?;
         self.core.first_pull.came(page.nodes.len());
+        if self.cursor.seq == 0 {
+            self.began_at = Some(page.head);
+        }
         self.cursor = Cursor { seq: page.cursor, commit: page.commit };
         self.head = page.head;
         Ok(page.nodes)

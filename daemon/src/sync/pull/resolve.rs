@@ -33,6 +33,11 @@ pub(crate) async fn resolve_conflict(
     conflict: Conflict,
 ) -> Result<AfterConflict, store::Error> {
     let apply = match conflict.reason {
+        ConflictReason::Stale if conflict.current.is_none() => {
+            let ino = node.ino;
+            with_rules(core, move |store, rules| store.give_up_base(ino, rules)).await?;
+            return Ok(AfterConflict::Replan);
+        }
         ConflictReason::Stale | ConflictReason::NoParent => conflict.current,
         ConflictReason::NameTaken | ConflictReason::NotEmpty => {
             let current = conflict.current;

@@ -35,6 +35,7 @@ const CHANGES: &[Change] = &[
     change!(10, "metadata", "0010_metadata.sql"),
     change!(11, "scoped tokens", "0011_scoped_tokens.sql"),
     change!(12, "probes", "0012_probes.sql"),
+    change!(13, "forgotten deletions", "0013_forgotten.sql"),
 ];
 
 /// Asks for the number of the last change that was made.

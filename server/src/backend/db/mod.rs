@@ -36,6 +36,7 @@ pub(crate) mod scoped_tokens;
 pub(crate) mod sessions;
 mod sqlite;
 mod statement;
+pub(crate) mod tombstones;
 pub(crate) mod transfers;
 pub(crate) mod users;
 

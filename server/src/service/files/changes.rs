@@ -13,11 +13,12 @@ use miaofs::protocol::files::SeenCommit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::followed::FollowedNotes;
 use super::history;
 use super::listing::LONG_LISTINGS;
 use super::page_room::{Admission, PageRoom, PageShare};
 use crate::backend::db::files::ChangedSince;
-use crate::backend::db::{self, Db, EMBEDDED_READERS};
+use crate::backend::db::{self, Db, EMBEDDED_READERS, tombstones};
 use crate::backend::tracker::Tracker;
 use crate::backend::{UserId, half_of_processors};
 use crate::service::{Caller, Error, Room, Seat};
@@ -45,6 +46,7 @@ pub(crate) struct Changes {
     stop: CancellationToken,
     pub(super) reading: Room<UserId>,
     room: PageRoom,
+    followed: FollowedNotes,
 }
 
 /// A page, and the room that it has in memory: to be held until it is sent.
@@ -81,7 +83,8 @@ impl Changes {
     /// waits here; they are sent away to come again.
     pub(crate) fn new(db: Db, tracker: Tracker, stop: CancellationToken) -> Self {
         let reading = Room::new("feeds", half_of_processors().min(LONG_PAGES));
-        Self { db, tracker, stop, reading, room: PageRoom::new() }
+        let followed = FollowedNotes::new(db.clone());
+        Self { db, tracker, stop, reading, room: PageRoom::new(), followed }
     }
 
     /// Wakes whoever waits for a drive, which has been committed up to `seq`.
@@ -93,7 +96,7 @@ impl Changes {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a number out of bounds, [`Error::AnotherHistory`] for a cursor that the
-    /// drive has not reached or where it has another commit, [`Error::CommitForgotten`],
+    /// drive has not reached or where it has another commit, [`Error::CommitForgotten`], [`Error::BeginAnew`],
     /// [`Error::Unauthorized`] when the account is gone or the caller's token ends, [`Error::Unavailable`] to
     /// whoever comes to wait when the process is about to end.
     pub(crate) async fn after(
@@ -119,6 +122,7 @@ impl Changes {
             }
             let mut page = self.page(user, query, limit).await?;
             page.has_waited = has_waited;
+            self.followed.shown(caller, query.since);
             if page.page.head != query.since {
                 return Ok(page);
             }
@@ -159,18 +163,22 @@ impl Changes {
         limit: u64,
         had: &mut Had,
     ) -> Result<Look, Error> {
-        let ChangesQuery { since, commit, deleted, .. } = query;
+        let ChangesQuery { since, commit, deleted, began_at, .. } = query;
         let mut read = self.db.read_drive(user).await?;
         let usage = db::accounts::usage(&mut read, user).await?.ok_or(Error::Unauthorized)?;
         let head = usage.seq;
-        if since > head {
-            return Err(Error::AnotherHistory(since));
+        if let Some(ahead) = began_at.into_iter().chain([since]).find(|seen| *seen > head) {
+            return Err(Error::AnotherHistory(ahead));
         }
         if let Some(id) = commit {
             history::check(&mut read, user, SeenCommit { seq: since, id }).await?;
         }
         let (mut nodes, mut cursor, mut share) = (Vec::new(), head, None);
         if since < head {
+            let needed_from = since.max(began_at.unwrap_or(0));
+            if since > 0 && needed_from < tombstones::forgotten_until(&mut read, user).await? {
+                return Err(Error::BeginAnew(since));
+            }
             let range = ChangedSince { since, with_deleted: since > 0 || deleted == Some(true) };
             let is_seated = had.seat.is_some();
             let (nodes_max, bytes_max) =

@@ -7,6 +7,7 @@ mod changes;
 mod commit;
 mod condition;
 mod drive;
+mod followed;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod history;

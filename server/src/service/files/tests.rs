@@ -1,6 +1,7 @@
 //! Drives in a real database: what a device learns from the feed, and what is counted, against what
 //! is there.
 
+mod forgotten;
 mod long_pages;
 
 use std::collections::{HashMap, HashSet};
@@ -153,6 +154,7 @@ fn policy() -> Policy {
         max_devices: 0,
         access_ttl: day,
         refresh_ttl: day,
+        tombstone_ttl: day,
         signed_url_ttl: Duration::from_secs(3600),
         md5_index: false,
         transfer: TransferPolicy::default(),

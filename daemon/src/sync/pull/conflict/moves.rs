@@ -1,5 +1,5 @@
-//! A drive on which others move directories about while this device does: whatever the order in which all comes, the device
-//! ends with the tree of the server. The seed is printed, and `MIAOFS_TEST_SEED` repeats a run.
+//! A drive on which others move directories about while this device does: whatever the order in which all comes, and whatever the
+//! server has forgotten of what was deleted, the device ends with the tree of the server. The seed is printed, and `MIAOFS_TEST_SEED` repeats a run.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -13,7 +13,9 @@ use miaofs::protocol::name::Name;
 
 use super::own_changes::random::{Random, seed_of_this_run, sequences};
 use super::{ConflictLabel, conflict_name, resolve, resolve_name};
-use crate::store::{DirtyNode, Error, Ino, NewNode, Pushed, Rules, Store, StoreOptions};
+use crate::store::{
+    Comparison, DirtyNode, Error, Ino, NewNode, Pushed, Rules, Store, StoreOptions,
+};
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 const ATTRIBUTE: &[u8] = b"user.color";
@@ -24,6 +26,8 @@ const STEPS: usize = 60;
 const BURST: usize = 8;
 /// Rounds of page and push after which nothing may be left to do.
 const ROUNDS: usize = 100;
+/// Nodes that are deleted at once, of those that a server does not show that has forgotten deletions.
+const DELETED_AT_ONCE: usize = 3;
 
 type Nodes = BTreeMap<NodeId, Node>;
 
@@ -64,6 +68,8 @@ struct Server {
     /// All nodes there ever were, in an order that ids do not have, so that a seed repeats a run.
     births: Vec<NodeId>,
     seq: u64,
+    /// Deletions up to this version may be forgotten.
+    forgotten: u64,
 }
 
 impl Server {
@@ -71,7 +77,7 @@ impl Server {
         let (id, revision) = (NodeId::ROOT, Revision::random());
         let state = Some(NodeState::new(Kind::Directory, 0, 0));
         let root = Node { id, version: 1, revision, state };
-        Self { nodes: BTreeMap::from([(id, root)]), births: vec![id], seq: 1 }
+        Self { nodes: BTreeMap::from([(id, root)]), births: vec![id], seq: 1, forgotten: 0 }
     }
 
     fn put(&mut self, id: NodeId, revision: Revision, state: Option<NodeState>) {
@@ -173,9 +179,19 @@ impl Server {
         is_in_cycle(after, change.id).then_some(Refusal::Later)
     }
 
+    /// Forgets the deletions up to a version.
+    fn forget(&mut self, until: u64) {
+        let is_old = |node: &Node| node.state.is_none() && node.version <= until;
+        self.nodes.retain(|_, node| !is_old(node));
+        self.births.retain(|id| self.nodes.contains_key(id));
+        self.forgotten = self.forgotten.max(until);
+    }
+
     /// The nodes that changed after a version, up to another.
-    fn page(&self, since: u64, until: u64) -> Vec<Node> {
-        let range = |node: &&Node| node.version > since && node.version <= until;
+    fn page(&self, since: u64, until: u64, with_deleted: bool) -> Vec<Node> {
+        let range = |node: &&Node| {
+            node.version > since && node.version <= until && (with_deleted || node.state.is_some())
+        };
         let mut nodes: Vec<Node> = self.all().filter(range).cloned().collect();
         nodes.sort_by_key(|node| node.version);
         nodes
@@ -186,19 +202,32 @@ struct World {
     store: Arc<Store>,
     server: Server,
     random: Random,
+    /// The server's last commit when the listing began that is in progress.
+    began_at: u64,
 }
 
 impl World {
     fn new(directory: &Path, random: Random) -> Self {
         let options = StoreOptions { cache_limit: 1 << 30, free_floor: 0 };
-        Self { store: Store::open(directory, options).unwrap(), server: Server::new(), random }
+        Self {
+            store: Store::open(directory, options).unwrap(),
+            server: Server::new(),
+            random,
+            began_at: 0,
+        }
     }
 
     fn step(&mut self) {
         match self.random.below(10) {
             0..3 => (0..BURST).for_each(|_| self.server.change(&mut self.random)),
-            3 => self.pull(),
-            4 => self.push(),
+            3 => {
+                let newer = self.server.seq - self.store.cursor().seq;
+                let left = if newer > 0 { self.random.below(newer) } else { 0 };
+                self.pull(self.server.seq - left);
+            }
+            // Nothing is sent before the drive has been here, and while all is compared.
+            4 if self.store.cursor().seq > 0 && self.store.comparison().is_none() => self.push(),
+            5 if self.random.one_in(4) => self.server.forget(self.random.below(self.server.seq)),
             _ => self.change(),
         }
     }
@@ -260,14 +289,18 @@ impl World {
         changed.unwrap();
     }
 
-    fn apply(&self, nodes: &[Node], cursor: u64) {
+    fn by_rules<T>(&self, change: impl FnOnce(&Rules<'_>) -> Result<T, Error>) -> T {
         let label = ConflictLabel { device: String::new(), date: String::new() };
         let rules = Rules {
             node: &|local, remote| resolve(local, remote, &label),
             name: &|local, remote| resolve_name(local, remote, &label),
             conflict_name: &|name| conflict_name(name, &label),
         };
-        self.store.apply(nodes, &rules, cursor).unwrap();
+        change(&rules).unwrap()
+    }
+
+    fn apply(&self, nodes: &[Node], cursor: u64) {
+        self.by_rules(|rules| self.store.apply(nodes, rules, cursor));
         self.directories();
         for dirty in self.store.dirty_nodes(Ino(0), LIMIT).unwrap() {
             let Some(state) = &dirty.state else { continue };
@@ -276,12 +309,33 @@ impl World {
         }
     }
 
-    /// Takes in what the server has, sometimes a part of it.
-    fn pull(&mut self) {
+    /// Takes in what the server has up to a version.
+    fn pull(&mut self, until: u64) {
         let since = self.store.cursor().seq;
-        let newer = self.server.seq - since.min(self.server.seq);
-        let until = self.server.seq - if newer > 0 { self.random.below(newer) } else { 0 };
-        self.apply(&self.server.page(since, until), until);
+        if since > 0 && since.max(self.began_at) < self.server.forgotten {
+            self.store.begin_comparison(Comparison::Anew).unwrap();
+            return self.pull(until);
+        }
+        if since == 0 {
+            self.began_at = self.server.seq;
+        }
+        let is_comparing = self.store.comparison().is_some();
+        self.apply(&self.server.page(since, until, since > 0 || is_comparing), until);
+        if until == self.server.seq {
+            self.began_at = 0;
+            if is_comparing {
+                self.end_comparison();
+            }
+        }
+    }
+
+    fn end_comparison(&self) {
+        let version = self.store.cursor().seq;
+        let deleted =
+            |id: &NodeId| Node { id: *id, version, revision: Revision::random(), state: None };
+        let deleted: Vec<Node> = self.store.not_shown().unwrap().iter().map(deleted).collect();
+        deleted.chunks(DELETED_AT_ONCE).for_each(|some| self.apply(some, version));
+        self.by_rules(|rules| self.store.end_comparison(rules));
     }
 
     /// Sends all that is dirty, and resolves what is refused.
@@ -309,6 +363,10 @@ impl World {
         }
         self.store.finish_push(&done, None).unwrap();
         for (node, refusal) in refused {
+            if matches!(refusal, Refusal::Stale(None)) {
+                self.by_rules(|rules| self.store.give_up_base(node.ino, rules));
+                continue;
+            }
             let current = match refusal {
                 Refusal::Stale(current) | Refusal::NoParent(current) => current,
                 Refusal::NameTaken(other) | Refusal::NotEmpty(other) => {
@@ -337,7 +395,7 @@ impl World {
     /// Nothing is left to do in the end, and the device has what the server has.
     fn settle(&mut self) {
         for _round in 0..ROUNDS {
-            self.apply(&self.server.page(self.store.cursor().seq, u64::MAX), self.server.seq);
+            self.pull(self.server.seq);
             if self.store.dirty_nodes(Ino(0), 1).unwrap().is_empty() {
                 break;
             }
