@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{MIB, Single, names};
 use crate::harness::binary;
@@ -285,6 +285,15 @@ fn who_asks_how_it_stands_is_answered_while_the_next_daemon_takes_over() {
     }
 }
 
+/// True once each thread of a process has stopped for a signal (proc_pid_stat(5)).
+fn has_stopped(process: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).unwrap();
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 #[test]
 fn a_daemon_that_hangs_is_ended_and_followed_by_another_one() {
     let fixture = Single::new();
@@ -294,6 +303,7 @@ fn a_daemon_that_hangs_is_ended_and_followed_by_another_one() {
     fs::write(fixture.one.path("file"), "text").unwrap();
     let hanging = fixture.one.daemon().unwrap();
     kill_process(hanging, Signal::STOP).unwrap();
+    wait_until("all of its threads stand still", seconds(10), || has_stopped(hanging));
     // It waits until another daemon answers.
     assert_eq!(fs::read_dir(fixture.one.path("")).unwrap().count(), 1);
     fs::write(fixture.one.path("other"), "text").unwrap();
