@@ -39,7 +39,8 @@ pub(super) fn complaint(document: &Document, request: &Request, answer: &Answer)
 /// The complaint about an answer of the connection: no HTTP is refused before there is a request, without a word.
 fn of_the_connection(request: &Request, answer: &Answer) -> Option<String> {
     let is_refusal = matches!(answer.status, 400 | 405 | 408 | 414 | 431 | 505);
-    let head = request.bytes().len() - request.body.as_ref().map_or(0, Vec::len);
+    let body = request.body.as_ref().map_or(0, Vec::len);
+    let head = request.bytes().len().saturating_sub(body);
     let is_odd = request.chaos.is_some() || head > HEAD_MAX || !is_plain(request);
     (!is_refusal || !is_odd || !answer.body.is_empty())
         .then(|| "no id of the request in the answer to plain HTTP".to_owned())
