@@ -46,7 +46,6 @@ impl Args {
             config.tls.map(http::Tls::load).transpose()?;
             return output::line("the configuration is right");
         }
-        memory::keep_no_large_pieces();
         block_on_logging("info", config.logging.format, serve(config))
     }
 }
