@@ -133,8 +133,8 @@ fn a_refused_commit_is_answered_briefly() {
     let conflicts = committed["conflicts"].as_array().unwrap();
     assert!(conflicts.iter().all(|conflict| conflict["reason"] == "name_taken"));
     let shown = conflicts.iter().filter(|conflict| !conflict["current"].is_null()).count();
-    assert_eq!((conflicts.len(), length < 9 << 20), (200, true), "{length} bytes");
-    assert!((10..100).contains(&shown), "{shown} of 200 nodes are told");
+    assert_eq!((conflicts.len(), length < 2 << 20), (200, true), "{length} bytes");
+    assert!((4..100).contains(&shown), "{shown} of 200 nodes are told");
     // What would be loaded for it is refused before.
     let stale: Vec<Change> = nodes.iter().map(|it| Change::delete(it.id(), version + 1)).collect();
     let stale: Vec<&Change> = stale.iter().collect();

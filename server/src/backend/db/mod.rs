@@ -123,6 +123,14 @@ impl Db {
         }
     }
 
+    /// Number of changes that are worth beginning at once: of more, all but a few only wait for each other.
+    pub(crate) fn changes_at_once(&self) -> usize {
+        match &self.primary {
+            Primary::Sqlite(_) => 2,
+            Primary::MySql(_) => 16,
+        }
+    }
+
     /// Begins a read of one snapshot of the database, with all that was committed before.
     ///
     /// # Errors

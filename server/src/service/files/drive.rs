@@ -17,7 +17,7 @@ use super::listing::{DirectoryPages, ListingRoom, PATIENCE};
 use crate::backend::db::files::Record;
 use crate::backend::db::{self, Connection, Db, Lock, Transaction};
 use crate::backend::{UserId, run_to_completion, unix_now};
-use crate::service::{Error, Policy};
+use crate::service::{Error, Policy, Room, Seat};
 
 /// Levels of directories above those that a commit moves others into. No path that a program can name has more.
 const LEVELS_MAX: usize = 2048;
@@ -30,13 +30,15 @@ pub(crate) struct Files {
     pub(super) db: Db,
     pub(super) changes: Changes,
     pub(super) listings: ListingRoom,
+    committing: Room<UserId>,
     policy: Arc<Policy>,
 }
 
 impl Files {
     /// Drives in this database, whose commits are announced to `changes`.
     pub(crate) fn new(db: Db, changes: Changes, policy: Arc<Policy>) -> Self {
-        Self { db, changes, listings: ListingRoom::new(PATIENCE), policy }
+        let committing = Room::new("commits", db.changes_at_once());
+        Self { db, changes, listings: ListingRoom::new(PATIENCE), committing, policy }
     }
 
     /// Applies as much of a commit as can be, in one transaction.
@@ -51,7 +53,7 @@ impl Files {
     }
 
     async fn try_commit(&self, user: UserId, commit: &Commit) -> Result<Committed, Error> {
-        let mut transaction = self.begin(user).await?;
+        let (_seat, mut transaction) = self.begin(user).await?;
         if let Some(seen) = commit.seen {
             history::check(&mut transaction, user, seen).await?;
         }
@@ -63,11 +65,13 @@ impl Files {
         Ok(committed)
     }
 
-    /// Begins a change of a drive. Other changes of the same drive wait until it ends.
-    pub(super) async fn begin(&self, user: UserId) -> Result<Transaction, Error> {
+    /// Begins a change of a drive. Other changes of the same drive wait until it ends. Whoever sends many stands behind whoever
+    /// sends few, which a line in front of the database does not do.
+    pub(super) async fn begin(&self, user: UserId) -> Result<(Seat<UserId>, Transaction), Error> {
+        let seat = self.committing.enter(user).await?;
         let mut transaction = self.db.write().await?;
         match db::accounts::lock(&mut transaction, user).await? {
-            true => Ok(transaction),
+            true => Ok((seat, transaction)),
             false => Err(Error::Unauthorized),
         }
     }

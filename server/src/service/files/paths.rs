@@ -80,7 +80,7 @@ impl Files {
         else {
             return Err(Error::Invalid("the root has no name to change".to_owned()));
         };
-        let mut transaction = self.begin(user).await?;
+        let (_seat, mut transaction) = self.begin(user).await?;
         let db = &mut *transaction;
         let node = expected_at(db, writer, &old, condition).await?;
         let old_parent = node_at(db, writer, old_parent).await?.id;
@@ -129,7 +129,7 @@ impl Files {
             return Err(Error::WrongKind("the root is no file"));
         };
         let user = writer.user;
-        let mut transaction = self.begin(user).await?;
+        let (_seat, mut transaction) = self.begin(user).await?;
         let db = &mut *transaction;
         let mut changes = Vec::new();
         let parent = make_directories(db, writer, parents, &mut changes).await?;

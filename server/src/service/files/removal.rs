@@ -166,7 +166,7 @@ impl Files {
             return Err(Error::Invalid("the root cannot be deleted".to_owned()));
         };
         let user = writer.user;
-        let mut transaction = self.begin(user).await?;
+        let (_seat, mut transaction) = self.begin(user).await?;
         let db = &mut *transaction;
         let parent = node_at(db, writer, parent).await?.id;
         let node = expected_at(db, writer, names, condition).await?;
@@ -205,7 +205,7 @@ impl Files {
         way: &[Place],
     ) -> Result<Vec<Place>, Error> {
         let user = writer.user;
-        let mut transaction = self.begin(user).await?;
+        let (_seat, mut transaction) = self.begin(user).await?;
         let db = &mut *transaction;
         let mut walk = Walk::of(standing(db, writer, names, way).await?);
         let mut step = Step::new();

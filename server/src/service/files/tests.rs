@@ -21,14 +21,14 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio_util::sync::CancellationToken;
 
-use super::listing::ListingRoom;
+use super::listing::{LONG_LISTINGS, ListingRoom};
 use super::{Condition, DirectoryPages, Files};
 use crate::backend::Schema;
 use crate::backend::db::contents::{NewContent, Retention};
 use crate::backend::db::{self, Db};
 use crate::backend::layout::{Layout, Source};
 use crate::backend::tracker::{AccessToken, Bearer, OtherTokens, Tracker};
-use crate::backend::{Settings, TokenId, UserId, unix_now};
+use crate::backend::{Settings, TokenId, UserId, half_of_processors, unix_now};
 use crate::service::files::Changes;
 use crate::service::{Caller, Dedup, Error, Policy, Reader, SignUps, TransferPolicy, Writer};
 
@@ -455,12 +455,17 @@ async fn fill_root(scene: &Scene, count: usize) {
     assert_eq!(scene.files.commit(scene.user, commit).await.unwrap().conflicts, []);
 }
 
+/// Long listings that one user may have under way.
+fn listings_of_one() -> usize {
+    (half_of_processors().min(LONG_LISTINGS) / 2).max(1)
+}
+
 #[tokio::test]
 async fn few_long_listings_are_under_way_at_once_and_who_goes_away_makes_room() {
     let scene = scene().await;
     fill_root(&scene, 1700).await;
     let mut long = Vec::new();
-    for _listing in 0..2 {
+    for _listing in 0..listings_of_one() {
         long.push(scene.files.list(scene.user, NodeId::ROOT).await.unwrap());
     }
     let mut waiting = Box::pin(scene.files.list(scene.user, NodeId::ROOT));
@@ -482,7 +487,7 @@ async fn a_listing_whose_reader_stalls_ends_with_an_error() {
     let mut listing = scene.files.list(scene.user, NodeId::ROOT).await.unwrap();
     listing.pages.next().await.unwrap().unwrap();
     let mut seats = Vec::new();
-    for _listing in 0..2 {
+    for _listing in 0..listings_of_one() {
         let seat = scene.files.listings.wait(scene.user);
         let seat = tokio::time::timeout(Duration::from_secs(20), seat).await;
         seats.push(seat.expect("the listing gives its room back").unwrap());

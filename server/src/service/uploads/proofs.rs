@@ -11,7 +11,7 @@ use crate::backend::{Priority, UserId, background_thread, half_of_processors, ru
 use crate::service::{Error, Room};
 
 /// Holes that are hashed in one step, of about a millisecond each: whoever comes next waits for one.
-const HOLES: usize = 16;
+const HOLES: usize = 4;
 
 /// Proofs of manifests.
 #[derive(Debug)]
