@@ -7,8 +7,8 @@ use rusqlite::Connection;
 use crate::harness::device::Device;
 use crate::harness::scratch;
 use crate::harness::server::Server;
-use crate::harness::tree::difference;
 use crate::harness::wait::{seconds, wait_until};
+use crate::restored::settle;
 
 /// Waits until an embedded server that remembers deletions for a second has forgotten all.
 pub(crate) fn await_forgetting(server: &Server) {
@@ -16,14 +16,6 @@ pub(crate) fn await_forgetting(server: &Server) {
     let count = "SELECT COUNT(*) FROM nodes WHERE deleted_at IS NOT NULL";
     wait_until("the server has forgotten all deletions", seconds(30), || {
         database.query_row(count, [], |row| row.get(0)) == Ok(0)
-    });
-}
-
-/// Waits until two devices are equal and have nothing left to send.
-fn settle(one: &Device, two: &Device) {
-    wait_until("both are equal", seconds(60), || {
-        [one, two].iter().all(|device| device.status()["pending_nodes"] == 0)
-            && difference(&one.path(""), &two.path("")).is_empty()
     });
 }
 
@@ -42,7 +34,7 @@ fn who_was_away_while_deletions_were_forgotten_deletes_them_and_keeps_its_own_ch
         fs::write(one.path(name), format!("{name} as it was")).unwrap();
     }
     one.sync();
-    settle(&one, &two);
+    settle(&[&one, &two]);
     // One that was read before it is deleted, and whose inode the kernel knows.
     assert_eq!(fs::read_to_string(two.path("file")).unwrap(), "file as it was");
     server.stop();
@@ -64,7 +56,7 @@ fn who_was_away_while_deletions_were_forgotten_deletes_them_and_keeps_its_own_ch
     await_forgetting(&server);
 
     two.mount();
-    settle(&one, &two);
+    settle(&[&one, &two]);
     for device in [&one, &two] {
         let text = |name: &str| fs::read_to_string(device.path(name)).unwrap();
         assert_eq!(text("edited"), "edited on two");

@@ -87,7 +87,7 @@ fn command(data: &Path, verb: &str, directory: &Path) {
 }
 
 /// Waits until devices are equal and have nothing left to send.
-fn settle(devices: &[&Device]) {
+pub(crate) fn settle(devices: &[&Device]) {
     let start = Instant::now();
     loop {
         let pending = devices.iter().map(|device| device.status()["pending_nodes"].clone());

@@ -13,6 +13,7 @@ use miaofs::protocol::host::HostName;
 use tokio::sync::Notify;
 
 use super::hosts::Hosts;
+use super::policy::before;
 use super::{Dedup, Error, Policy};
 use crate::backend::blobs::Stores;
 use crate::backend::db::contents::{NewContent, Retention};
@@ -82,8 +83,7 @@ impl ServiceContext {
 
     /// The oldest claim that still holds, in seconds since 1970.
     pub(super) fn claimed_since(&self) -> i64 {
-        let grace = i64::try_from(self.policy.grace_period.as_secs()).unwrap_or(i64::MAX);
-        unix_now().saturating_sub(grace)
+        before(unix_now(), self.policy.grace_period)
     }
 
     /// The layout of a content that the user owns; `None` when it is not theirs or not here.

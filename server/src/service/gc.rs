@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use forgetting::forget_forever;
 
+use super::policy::before;
 use super::transfer::copying;
 use super::uploads::Uploads;
 use super::{Error, Policy, accounts};
@@ -102,8 +103,7 @@ async fn remove_closed_accounts(context: &ServiceContext) -> Result<(), backend:
     if even_for() < grace.min(CERTAIN) {
         return Ok(());
     }
-    let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
-    accounts::remove_closed(&context.db, unix_now().saturating_sub(seconds)).await?;
+    accounts::remove_closed(&context.db, before(unix_now(), grace)).await?;
     Ok(())
 }
 

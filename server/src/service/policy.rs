@@ -145,6 +145,11 @@ pub(super) fn after(now: i64, pause: Duration) -> i64 {
     now.saturating_add(i64::try_from(pause.as_secs()).unwrap_or(i64::MAX))
 }
 
+/// A time in seconds since 1970, so much earlier.
+pub(super) fn before(now: i64, age: Duration) -> i64 {
+    now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
+}
+
 /// A part of the server that a process can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {

@@ -147,11 +147,8 @@ async fn newest_common(client: &client::Client, seen: &[SeenCommit]) -> Result<u
 }
 
 async fn is_known(client: &client::Client, seen: SeenCommit) -> Result<bool, client::Error> {
-    match client.changes(&query_of(seen)).await {
-        Ok(_) => Ok(true),
-        Err(error) if matches!(error.code(), Some(Code::CommitForgotten | Code::BeginAnew)) => {
-            Ok(true)
-        }
+    match check(client, seen).await {
+        Ok(()) => Ok(true),
         Err(error) if error.code() == Some(Code::AnotherHistory) => Ok(false),
         Err(error) => Err(error),
     }

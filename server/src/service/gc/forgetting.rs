@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::db::tombstones::{self, Forgettable};
 use crate::backend::{self, UserId, db, unix_now};
 use crate::service::context::ServiceContext;
+use crate::service::policy::before;
 
 /// Time for which every deletion is remembered, unless the operator decides on less.
 const YOUNG: Duration = Duration::from_secs(24 * 60 * 60);
@@ -55,7 +56,7 @@ pub(super) async fn forget(context: &ServiceContext) -> Result<u64, backend::Err
     Ok(forgotten)
 }
 
-/// Tombstones of a drive that may go, by each rule under which there are some.
+/// Tombstones of a drive that may go, by each rule; none when there are none under any.
 async fn forgettable(
     context: &ServiceContext,
     user: UserId,
@@ -71,14 +72,14 @@ async fn forgettable(
     }
     let seen = before(now, YOUNG.min(policy.tombstone_ttl));
     let any = Forgettable { deleted_before: over.max(seen), until: u64::MAX };
-    let mut rules = Vec::new();
     if !tombstones::are_there(&mut read, user, any).await? {
-        return Ok(rules);
+        return Ok(Vec::new());
     }
     let until = tombstones::all_followed_until(&mut read, user, now).await?.unwrap_or(u64::MAX);
-    rules.push(Forgettable { deleted_before: over, until: u64::MAX });
-    rules.push(Forgettable { deleted_before: seen, until });
-    Ok(rules)
+    Ok(vec![
+        Forgettable { deleted_before: over, until: u64::MAX },
+        Forgettable { deleted_before: seen, until },
+    ])
 }
 
 async fn remove_some(
@@ -121,10 +122,6 @@ where
             return Ok(all);
         }
     }
-}
-
-fn before(now: i64, age: Duration) -> i64 {
-    now.saturating_sub(i64::try_from(age.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
