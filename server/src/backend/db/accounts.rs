@@ -64,6 +64,26 @@ pub(crate) async fn login(db: &mut Connection, name: &str) -> Result<Option<Logi
         .transpose()
 }
 
+/// True if a device was signed in to the account of a name, and is not forgotten.
+///
+/// # Errors
+/// [`Error::Database`].
+pub(crate) async fn has_device(
+    db: &mut Connection,
+    name: &str,
+    device: DeviceId,
+) -> Result<bool, Error> {
+    let row = query(
+        "SELECT 1 FROM devices JOIN users ON users.id = devices.user_id \
+         WHERE users.name = ? AND devices.id = ?",
+    )
+    .bind(name.as_bytes())
+    .bind(device.to_bytes().to_vec())
+    .fetch_optional(db)
+    .await?;
+    Ok(row.is_some())
+}
+
 /// Locks the row of an account until the end of the transaction; `true` if it may sign in, and by the same password.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ use miaofs::protocol::accounts::{
 use miaofs::protocol::ids::DeviceId;
 
 use super::invitations;
-use super::passwords::{Passwords, Verification};
+use super::passwords::{Asker, Passwords, Verification};
 use super::rate_limit::RateLimiter;
 use super::tokens::{TokenPair, Tokens};
 use crate::backend::db::accounts::Login;
@@ -66,7 +66,8 @@ impl Accounts {
         check_password(&request.password)?;
         check_device(&request.device)?;
         self.rate_limiter.check(&name, from).await?;
-        let password = self.passwords.hash(request.password, from).await?;
+        let asker = Asker { address: from, is_known: false };
+        let password = self.passwords.hash(request.password, asker).await?;
 
         let invitation = request.invitation.as_deref();
         let make = || self.make_account((&name, &password), invitation);
@@ -98,11 +99,13 @@ impl Accounts {
         check_device(&request.device)?;
         let name = checked_name(&request.name).unwrap_or_else(|_no_name| NO_NAME.to_owned());
         self.rate_limiter.check(&name, from).await?;
-        let verified = self.verify(&name, request.password.clone(), from).await?;
+        let is_known = self.knows(&name, &request.device).await?;
+        let asker = Asker { address: from, is_known };
+        let verified = self.verify(&name, request.password.clone(), asker).await?;
         match self.begin_session(verified, &name, &request.device).await {
             // The hash is another one by now: perhaps only since another sign-in has made it anew.
             Err(Error::WrongCredentials) => {
-                let verified = self.verify(&name, request.password, from).await?;
+                let verified = self.verify(&name, request.password, asker).await?;
                 self.begin_session(verified, &name, &request.device).await
             }
             begun => begun,
@@ -152,7 +155,8 @@ impl Accounts {
     ) -> Result<Session, Error> {
         check_password(&request.new)?;
         let (name, login) = self.verify_caller(caller, request.old, from).await?;
-        let password = self.passwords.hash(request.new, from).await?;
+        let asker = Asker { address: from, is_known: true };
+        let password = self.passwords.hash(request.new, asker).await?;
 
         let bearer = Bearer { user: caller.user, device: caller.device };
         let change = || async {
@@ -206,7 +210,8 @@ impl Accounts {
         let name = db::accounts::name(&mut read, caller.user).await?.ok_or(Error::Unauthorized)?;
         drop(read);
         self.rate_limiter.check(&name, from).await?;
-        let verified = self.verify(&name, password, from).await?;
+        let asker = Asker { address: from, is_known: true };
+        let verified = self.verify(&name, password, asker).await?;
         Ok((name, verified.login))
     }
 
@@ -264,20 +269,28 @@ impl Accounts {
         self.tokens.check(token).await
     }
 
+    /// True if such a device was signed in to the account of this name.
+    async fn knows(&self, name: &str, device: &Device) -> Result<bool, Error> {
+        match device.id {
+            Some(id) => Ok(db::accounts::has_device(&mut *self.db.read().await?, name, id).await?),
+            None => Ok(false),
+        }
+    }
+
     /// The account of a name if the password is its own. Whoever guesses is logged, in words that a program which bans
     /// their addresses reads: `server/deploy/fail2ban`.
-    async fn verify(&self, name: &str, password: String, from: IpAddr) -> Result<Verified, Error> {
+    async fn verify(&self, name: &str, password: String, asker: Asker) -> Result<Verified, Error> {
         let mut read = self.db.read().await?;
         let login = db::accounts::login(&mut read, name).await?;
         drop(read);
         let hash = login.as_ref().map(|login| login.password.clone());
-        match (login, self.passwords.verify(password, hash, from).await?) {
+        match (login, self.passwords.verify(password, hash, asker).await?) {
             (Some(login), Verification::Right) => Ok(Verified { login, renewed: None }),
             (Some(login), Verification::Outdated(hash)) => {
                 Ok(Verified { login, renewed: Some(hash) })
             }
             (None, _) | (_, Verification::Wrong) => {
-                tracing::warn!("sign-in failed for account {name} from {from}");
+                tracing::warn!("sign-in failed for account {name} from {}", asker.address);
                 Err(Error::WrongCredentials)
             }
         }
@@ -397,23 +410,4 @@ fn check_device(device: &Device) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_folded_and_bounded() {
-        assert_eq!(checked_name("Anna.B@x").unwrap(), "anna.b@x");
-        for bad in ["", "a b", "a/b", "ä", &"x".repeat(65)] {
-            assert!(matches!(checked_name(bad), Err(Error::Invalid(_))), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_device_name_can_stand_in_a_file_name() {
-        let device = |name: &str| check_device(&Device { id: None, name: name.to_owned() });
-        assert!(device("Annas Rechner 秒").is_ok());
-        for bad in ["", "a/b", "a\0", "a\nb", &"x".repeat(65)] {
-            assert!(device(bad).is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

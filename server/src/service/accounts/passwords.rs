@@ -1,4 +1,7 @@
 //! Passwords: argon2id, off the runtime's threads, few at once, each network in turn, and always the same work.
+//!
+//! Who was signed in before stands in a line of its own: however many strangers guess from however many networks, they wait
+//! for each other.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,7 +14,7 @@ use super::turns::Turns;
 use crate::backend::{self, Priority, background_thread, half_of_processors};
 use crate::service::Error;
 
-/// Hashes at once, at the most: each takes 19 MiB and a core for some tens of milliseconds.
+/// Hashes at once of each line, at the most: each takes 19 MiB and a core for some tens of milliseconds.
 const AT_ONCE_MAX: usize = 4;
 
 /// Outcome of the comparison of a password with a hash.
@@ -25,10 +28,21 @@ pub(super) enum Verification {
     Outdated(String),
 }
 
+/// Who shows a password, or wants one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    /// Where they ask from.
+    pub address: IpAddr,
+    /// True if they are signed in, or name a device that was signed in to this account.
+    pub is_known: bool,
+}
+
 /// Makes and checks hashes of passwords.
 #[derive(Debug, Clone)]
 pub(super) struct Passwords {
-    turns: Turns,
+    /// Of those who are known.
+    known: Turns,
+    strangers: Turns,
     /// The hash of a password that nobody has.
     decoy: Arc<str>,
 }
@@ -37,8 +51,10 @@ impl Passwords {
     /// Ready to hash.
     pub(super) fn new() -> Self {
         let nobodys = hex::encode(rand::random::<[u8; 32]>());
+        let at_once = half_of_processors().min(AT_ONCE_MAX);
         Self {
-            turns: Turns::new(half_of_processors().min(AT_ONCE_MAX)),
+            known: Turns::new(at_once),
+            strangers: Turns::new(at_once),
             decoy: hash(&nobodys).into(),
         }
     }
@@ -47,8 +63,8 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::TooManyRequests`] when too many wait; [`Error::Unavailable`] while the server stops.
-    pub(super) async fn hash(&self, password: String, from: IpAddr) -> Result<String, Error> {
-        self.compute(from, move || hash(&password)).await
+    pub(super) async fn hash(&self, password: String, asker: Asker) -> Result<String, Error> {
+        self.compute(asker, move || hash(&password)).await
     }
 
     /// Compares a password with a hash. Without a hash it is wrong, after equal work: the time does not tell who has an
@@ -61,20 +77,21 @@ impl Passwords {
         &self,
         password: String,
         hash: Option<String>,
-        from: IpAddr,
+        asker: Asker,
     ) -> Result<Verification, Error> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.decoy.to_string());
-        let verdict = self.compute(from, move || verify(&password, &hash)).await??;
+        let verdict = self.compute(asker, move || verify(&password, &hash)).await??;
         Ok(if known { verdict } else { Verification::Wrong })
     }
 
     async fn compute<T: Send + 'static>(
         &self,
-        from: IpAddr,
+        asker: Asker,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let turn = self.turns.take(from).await?;
+        let turns = if asker.is_known { &self.known } else { &self.strangers };
+        let turn = turns.take(asker.address).await?;
         let work = background_thread("password", Priority::Low, move || {
             let _until_done = turn;
             work()
@@ -120,12 +137,16 @@ fn is_outdated(hash: &PasswordHash) -> bool {
 mod tests {
     use super::*;
 
+    fn asker(is_known: bool) -> Asker {
+        Asker { address: IpAddr::from([127, 0, 0, 1]), is_known }
+    }
+
     #[tokio::test]
     async fn only_the_right_password_of_somebody_is_right() {
-        let (passwords, from) = (Passwords::new(), IpAddr::from([127, 0, 0, 1]));
-        let hash = passwords.hash("correct horse".to_owned(), from).await.unwrap();
+        let (passwords, asker) = (Passwords::new(), asker(false));
+        let hash = passwords.hash("correct horse".to_owned(), asker).await.unwrap();
         assert!(hash.starts_with("$argon2id$"));
-        let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash, from);
+        let verify = |password: &str, hash| passwords.verify(password.to_owned(), hash, asker);
         let right = verify("correct horse", Some(hash.clone())).await.unwrap();
         assert_eq!(right, Verification::Right);
         assert_eq!(verify("Correct horse", Some(hash)).await.unwrap(), Verification::Wrong);
@@ -135,12 +156,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_that_costs_a_guesser_less_is_made_anew() {
-        let (passwords, from) = (Passwords::new(), IpAddr::from([127, 0, 0, 1]));
+        let (passwords, asker) = (Passwords::new(), asker(false));
         let weak = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
         let weak = Argon2::new(Algorithm::default(), Version::default(), weak);
         let weak = weak.hash_password(b"correct horse").unwrap().to_string();
         let verify = |password: &str, hash: &str| {
-            passwords.verify(password.to_owned(), Some(hash.to_owned()), from)
+            passwords.verify(password.to_owned(), Some(hash.to_owned()), asker)
         };
         assert_eq!(verify("wrong", &weak).await.unwrap(), Verification::Wrong);
         let Verification::Outdated(strong) = verify("correct horse", &weak).await.unwrap() else {
